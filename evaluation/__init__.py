@@ -1,0 +1,1 @@
+"""What the numbers are: metrics, protocol, tables, figures, the report."""

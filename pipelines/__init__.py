@@ -1,0 +1,1 @@
+"""How work is started and scheduled: definitions, jobs, resources, the command line."""

@@ -1,0 +1,61 @@
+"""Where a run keeps what it makes: the one place that knows file names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, `data/<run>`; every path of the pipeline is a property or method here."""
+
+    root: Path
+
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine.parquet"
+
+    @property
+    def clients_table(self) -> Path:
+        return self.root / "clients.json"
+
+    def client(self, client: str) -> Path:
+        return self.root / "clients" / client
+
+    def crops(self, client: str) -> Path:
+        return self.client(client) / "crops"
+
+    def shards(self, client: str) -> Path:
+        return self.client(client) / "shards"
+
+    def model(self, name: str) -> Path:
+        return self.root / "models" / name
+
+    def federation(self, method: str) -> Path:
+        return self.root / "federation" / method
+
+    def adapter(self, method: str) -> Path:
+        return self.federation(method) / "adapter"
+
+    def rounds(self, method: str) -> Path:
+        return self.federation(method) / "rounds.jsonl"
+
+    def evaluation(self, method: str) -> Path:
+        return self.root / "evaluation" / method
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.json"

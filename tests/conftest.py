@@ -1,0 +1,30 @@
+"""Real clips, metadata and weights for tests live beside the project; where they are absent, tests skip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"needs {path.relative_to(FIXTURES.parents[1])} beside the project, which is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    return _existing(FIXTURES)
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    return _existing(FIXTURES / "weights")
+
+
+@pytest.fixture(scope="session")
+def clips_dir() -> Path:
+    return _existing(FIXTURES / "clips")

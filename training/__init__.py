@@ -1,0 +1,1 @@
+"""What learns: backbone, adapters, federation, privacy, generation."""
