@@ -1,0 +1,67 @@
+# PrivFedTalk: everything from nothing. A machine with Python 3.11 and make needs no other step than these.
+#
+#   make demo      set up, then run the whole federated training on rendered faces (data/demo/report/index.html)
+#   make test      set up, then lint, type-check and test
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+
+# Pretrained networks (face landmarker, identity) are optional; a folder beside the project is used when it is there.
+WEIGHTS_BESIDE := $(abspath $(wildcard ../shared/fixtures/weights))
+ifneq ($(WEIGHTS_BESIDE),)
+export PRIVFEDTALK_WEIGHTS ?= $(WEIGHTS_BESIDE)
+endif
+# The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
+unexport DAGSTER_HOME
+
+.PHONY: help setup demo test test-all lint format lock clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv with the pinned environment (later calls start at once)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Python 3.11 is needed and '$(PYTHON)' is not on the PATH. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Python 3.11 is needed; '$(PYTHON)' is $$($(PYTHON) -V). Name another: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "venv is missing from this Python (on Debian: apt-get install python3.11-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index.html
+	$(BIN)/privfedtalk demo $(ARGS)
+
+test: lint  ## set up, lint, type-check and test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: lint  ## the same with the slow tests
+	$(BIN)/python -m pytest -m 'not ui' $(ARGS)
+
+lint: setup  ## ruff (rules and format) and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: setup  ## resolve pyproject.toml anew into requirements.lock (versions and hashes, no addresses)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --quiet -o requirements.lock
+
+clean:  ## undo: environment, runs, Dagster's storage, caches
+	rm -rf .venv data .dagster privfedtalk.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
