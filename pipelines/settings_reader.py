@@ -1,0 +1,105 @@
+"""Reads settings for any pydantic model: nested YAML, `a.b=value` on top, unknown keys refused by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from preparation.errors import PrivFedTalkError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping a YAML file holds; an empty file is an empty mapping."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise PrivFedTalkError(f"{path} is not YAML: {error}", "mend the line named above") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise PrivFedTalkError(
+            f"{path} holds a {type(values).__name__}, not keys with values", "write `key: value` lines"
+        )
+    return values
+
+
+def assign(values: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """`values` with one `a.b=value` applied; the value is read as YAML, so numbers, lists and null work."""
+    key, equals, text = assignment.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise PrivFedTalkError(
+            f"'{assignment}' is not an assignment", "write key=value, e.g. training.federation.rounds=12"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PrivFedTalkError(f"the value in '{assignment}' is not YAML", "quote it") from error
+    return merge(values, _nest(parts, value))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings as one; where both hold a value, `above` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        held = merged.get(key)
+        merged[key] = (
+            merge(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def build(model: type[M], values: Mapping[str, Any], source: str) -> M:
+    """`model` made from `values`; every refused key or value is named, with the nearest known key.
+
+    `source` says where the values come from and stands in the message.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        known = list(dotted_keys(model))
+        lines = [_complaint(detail, known) for detail in error.errors()]
+        raise PrivFedTalkError(
+            f"{source}: " + "\n  ".join(lines),
+            "mend the keys above; `privfedtalk config` lists every key with its value",
+        ) from error
+
+
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of the model and of the models inside it, as `a.b.c`."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def nearest(key: str, known: list[str]) -> str | None:
+    """The known key that `key` most likely meant: the same last part elsewhere, else the closest spelling."""
+    last = key.rpartition(".")[2]
+    namesakes = [candidate for candidate in known if candidate.rpartition(".")[2] == last]
+    close = difflib.get_close_matches(key, namesakes or known, n=1, cutoff=0.0 if namesakes else 0.6)
+    if not close:
+        by_last = {candidate.rpartition(".")[2]: candidate for candidate in known}
+        close = [by_last[name] for name in difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)]
+    return close[0] if close else None
+
+
+def _nest(parts: list[str], value: object) -> dict[str, Any]:
+    for part in reversed(parts):
+        value = {part: value}
+    return value  # type: ignore[return-value]  # parts is never empty
+
+
+def _complaint(detail: Any, known: list[str]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        guess = nearest(key, known)
+        return f"unknown key '{key}'" + (f"; did you mean '{guess}'?" if guess else "")
+    return f"{key}={detail['input']!r}: {detail['msg']}"
