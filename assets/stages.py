@@ -1,0 +1,158 @@
+"""A stage of a run: timed, remembered, and left out when nothing it depends on has changed.
+
+One small JSON file a stage (`stages/<name>.json`) holds how long it took, the most memory it held, what it
+was made from and what came out, so that an interrupted run goes on where it stopped and `results.json` can
+tell the seconds of every stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from preparation.folders import RunFolder
+
+SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What is remembered of a finished stage."""
+
+    name: str
+    inputs: str
+    version: str
+    seconds: float
+    peak_memory_gb: float
+
+
+@dataclass
+class Stage:
+    """Handed to the body: `due` says whether there is work; the rest is filled in when the stage ends."""
+
+    name: str
+    due: bool
+    version: str = ""
+    seconds: float = 0.0
+
+
+@contextmanager
+def stage(
+    folder: RunFolder,
+    name: str,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[Path],
+    keep: bool,
+) -> Iterator[Stage]:
+    """Time the body, then remember it under `name`.
+
+    `inputs` are fingerprints of all that decides the result; `outputs` are the files and folders that are the
+    result, whose content is its version. With `keep`, a stage whose inputs are those of last time and whose
+    outputs are all there is not due: the body is expected to look at `Stage.due`. A body that raises leaves
+    no record, so it is due again.
+    """
+    wanted = digest(inputs)
+    before = read_record(folder, name)
+    if keep and before and before.inputs == wanted and all(path.exists() for path in outputs):
+        sys.stderr.write(f"{name}: unchanged, kept ({before.seconds:.0f} s saved)\n")
+        yield Stage(name, due=False, version=before.version, seconds=before.seconds)
+        return
+    _path(folder, name).unlink(missing_ok=True)
+    sys.stderr.write(f"{name}: started\n")
+    current = Stage(name, due=True)
+    with _PeakMemory() as memory:
+        started = time.monotonic()
+        yield current
+        current.seconds = time.monotonic() - started
+    current.version = content_version(outputs)
+    record = StageRecord(name, wanted, current.version, round(current.seconds, 2), round(memory.peak_gb, 3))
+    _write(_path(folder, name), record)
+    sys.stderr.write(f"{name}: done in {current.seconds:.1f} s, at most {memory.peak_gb:.2f} GB\n")
+
+
+def read_record(folder: RunFolder, name: str) -> StageRecord | None:
+    path = _path(folder, name)
+    return StageRecord(**json.loads(path.read_text())) if path.exists() else None
+
+
+def read_records(folder: RunFolder) -> dict[str, StageRecord]:
+    """All finished stages by name, in the order in which they finished."""
+    paths = sorted((folder.root / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    records = [StageRecord(**json.loads(path.read_text())) for path in paths]
+    return {record.name: record for record in records}
+
+
+def digest(parts: Iterable[str]) -> str:
+    """Sixteen hex digits of a sequence of strings; where one string ends matters."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def content_version(paths: Iterable[Path]) -> str:
+    """Sixteen hex digits of the names and bytes of all files at or below `paths`."""
+    total = hashlib.sha256()
+    for path in paths:
+        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+        for file in files:
+            total.update(str(file.relative_to(path.parent)).encode())
+            with file.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:16]
+
+
+def code_version(*packages: str) -> str:
+    """Sixteen hex digits of the Python sources of the named floors: new code makes old results due again."""
+    root = Path(__file__).resolve().parents[1]
+    sources = [path for package in packages for path in sorted((root / package).rglob("*.py"))]
+    return content_version(sources)
+
+
+class _PeakMemory:
+    """The largest resident memory of this process and its children together while the block runs.
+
+    Pages that forked workers share are counted once for each, so the figure is an upper bound.
+    """
+
+    def __enter__(self) -> _PeakMemory:
+        self.peak_gb = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        here = psutil.Process()
+        while True:
+            total = 0
+            for process in (here, *here.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak_gb = max(self.peak_gb, total / 1e9)
+            if self._ended.wait(SAMPLE_SECONDS):
+                return
+
+
+def _path(folder: RunFolder, name: str) -> Path:
+    return folder.root / "stages" / f"{name.replace('/', '-')}.json"
+
+
+def _write(path: Path, record: StageRecord) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    partial.replace(path)
