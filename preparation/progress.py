@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ def track(iterable: Iterable[T], what: str, total: int | None = None, unit: str 
     A terminal gets one line that rewrites itself; a file or pipe gets a new line every five seconds, so that
     the log of an unattended run stays short.
     """
-    if total is None and hasattr(iterable, "__len__"):
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     terminal = sys.stderr.isatty()
     started = shown = time.monotonic()

@@ -1,0 +1,1 @@
+"""Where clips come from: a rendered studio, and readers of real corpora."""

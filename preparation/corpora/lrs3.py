@@ -1,0 +1,120 @@
+"""LRS3 (Afouras et al., 2018) in its official layout, which the studio shares.
+
+    <root>/{pretrain,trainval,test}/<youtube_id>/<00001>.{mp4,txt}
+
+Beside a clip of the studio lies `<00001>.truth.safetensors` with the true landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preparation.corpora.candidate import Candidate, safe_name
+from preparation.corpora.folder import walk
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.settings import CorpusSettings
+
+
+def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
+    """Every clip of the chosen subsets, sorted by subset, speaker and clip."""
+    present = [subset for subset in settings.subsets if (root / subset).is_dir()]
+    if not present:
+        raise PrivFedTalkError(
+            f"{root} holds none of the LRS3 subset folders {', '.join(settings.subsets)}",
+            remedy="point --root at the folder that holds them, or use --corpus folder for plain clips",
+        )
+    for subset in present:
+        for path in walk(root / subset, (".mp4",)):
+            parts = path.relative_to(root / subset).parts
+            if len(parts) != 2:
+                continue
+            truth = path.with_name(f"{path.stem}.truth.safetensors")
+            sidecar = path.with_suffix(".txt")
+            yield Candidate(
+                path=path.relative_to(root).as_posix(),
+                speaker=safe_name(parts[0]),
+                name=safe_name(path.stem),
+                subset=subset,
+                sidecar=sidecar.relative_to(root).as_posix() if sidecar.exists() else None,
+                truth=truth.relative_to(root).as_posix() if truth.exists() else None,
+            )
+
+
+@dataclass(frozen=True)
+class Word:
+    """A spoken word, its start and end in seconds, and the score of the active-speaker detection."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The text file beside a clip.
+
+    boxes: float32 [N, 4] as x, y, width, height in fractions of the *original* video's frame, of which the
+    clip is already a crop; frame_numbers: int64 [N] in that video. Either may be empty, as may text and
+    words.
+    """
+
+    text: str
+    confidence: int | None
+    reference: str
+    frame_numbers: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    words: tuple[Word, ...]
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read the official format (Text / Conf / Ref, FRAME rows, WORD rows if any) and re-encoders' variants.
+
+    Unknown lines between the blocks (some copies carry the audio segment's place) are passed over; a row of
+    a known block that does not parse is an error.
+    """
+    fields: dict[str, str] = {}
+    frames: list[tuple[int, float, float, float, float]] = []
+    words: list[Word] = []
+    block = ""
+    for number, raw in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1
+    ):
+        line = raw.strip()
+        columns = line.split()
+        if not columns:
+            block = ""
+        elif columns[0] in {"Text:", "Conf:", "Ref:"}:
+            fields[columns[0]] = " ".join(columns[1:])
+        elif columns[:2] == ["FRAME", "X"] or columns[:2] == ["WORD", "START"]:
+            block = columns[0]
+        elif block:
+            try:
+                if block == "FRAME":
+                    x, y, width, height = map(float, columns[1:5])
+                    frames.append((int(columns[0]), x, y, width, height))
+                else:
+                    words.append(Word(columns[0], *_three_floats(columns[1:4])))
+            except ValueError as error:
+                raise CorruptFileError(
+                    f"line {number} of {path} is not a {block} row: {line!r}",
+                    remedy="compare the file with the original, or delete it (sidecars are optional)",
+                ) from error
+    return Sidecar(
+        text=fields.get("Text:", ""),
+        confidence=int(fields["Conf:"]) if fields.get("Conf:", "").isdigit() else None,
+        reference=fields.get("Ref:", ""),
+        frame_numbers=np.array([frame[0] for frame in frames], dtype=np.int64),
+        boxes=np.array([frame[1:] for frame in frames], dtype=np.float32).reshape(-1, 4),
+        words=tuple(words),
+    )
+
+
+def _three_floats(columns: list[str]) -> tuple[float, float, float]:
+    start, end, score = map(float, [*columns, "0"][:3])
+    return start, end, score

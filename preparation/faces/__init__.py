@@ -1,0 +1,1 @@
+"""From frames to an aligned face: trackers, the iBUG-68 points, gaps, alignment."""

@@ -1,0 +1,146 @@
+"""The manifest: one row per clip that can be opened; whatever cannot goes to the quarantine table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from preparation.corpora import folder, lrs3
+from preparation.corpora.candidate import Candidate
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.progress import track
+from preparation.quarantine import QuarantineRow, write_parquet
+from preparation.settings import CorpusKind, CorpusSettings
+from preparation.video import Probe, probe
+
+READERS: dict[CorpusKind, Callable[[Path, CorpusSettings], Iterator[Candidate]]] = {
+    CorpusKind.STUDIO: lrs3.find,
+    CorpusKind.LRS3: lrs3.find,
+    CorpusKind.FOLDER: folder.find,
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A manifest row. `path`, `sidecar` and `truth` are relative to the corpus root, with forward slashes.
+
+    frames, fps, width, height, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that
+    follow work at 25 fps and 16 kHz.
+    """
+
+    clip_id: str
+    speaker: str
+    path: str
+    corpus: str
+    subset: str
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    audio_rate_hz: int
+    bytes: int
+    sha256: str
+    sidecar: str | None
+    truth: str | None
+
+    @property
+    def name(self) -> str:
+        """The clip's name within its speaker."""
+        return self.clip_id.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a corpus holds: readable clips in a fixed order, and rows for the rest."""
+
+    clips: list[Clip]
+    quarantine: list[QuarantineRow]
+
+
+def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = None) -> Scan:
+    """Find, open and fingerprint every clip below `root`; an unreadable one becomes a row, never a stop."""
+    settings = settings or CorpusSettings()
+    kind = CorpusKind(kind)
+    if not root.is_dir():
+        raise PrivFedTalkError(
+            f"the corpus folder {root} does not exist", remedy="check the path given as --root"
+        )
+    clips: list[Clip] = []
+    quarantine: list[QuarantineRow] = []
+    for candidate in track(list(READERS[kind](root, settings)), "manifest", unit="clips"):
+        try:
+            candidate.path.encode()
+            clips.append(_row(candidate, kind, root))
+        except UnicodeEncodeError:
+            printable = candidate.path.encode("utf-8", "backslashreplace").decode()
+            quarantine.append(
+                QuarantineRow(printable, "manifest", "the file's name is not valid UTF-8", "rename the file")
+            )
+        except PrivFedTalkError as error:
+            quarantine.append(QuarantineRow(candidate.path, "manifest", error.reason, error.remedy))
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror or error}"
+            quarantine.append(
+                QuarantineRow(
+                    candidate.path, "manifest", reason, "check the link, the permissions and the disk"
+                )
+            )
+    return Scan(clips, quarantine)
+
+
+def save_manifest(clips: Iterable[Clip], path: Path) -> None:
+    table = pd.DataFrame([asdict(clip) for clip in clips], columns=[field.name for field in fields(Clip)])
+    write_parquet(table, path)
+
+
+def load_manifest(path: Path) -> list[Clip]:
+    """Read a manifest; a table of another shape is refused by name rather than half understood."""
+    if not path.exists():
+        raise PrivFedTalkError(
+            f"there is no manifest at {path}", remedy="run the manifest step (`privfedtalk prepare`)"
+        )
+    table = pd.read_parquet(path)
+    expected = [field.name for field in fields(Clip)]
+    if list(table.columns) != expected:
+        raise CorruptFileError(
+            f"{path} has the columns {list(table.columns)}, not {expected}",
+            remedy="delete it and scan the corpus again",
+        )
+    for column in ("sidecar", "truth"):
+        table[column] = table[column].astype(object).where(table[column].notna(), None)
+    return [Clip(*row) for row in table.itertuples(index=False, name=None)]
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _row(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip:
+    path = root / candidate.path
+    size = path.stat().st_size
+    if size == 0:
+        raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
+    found: Probe = probe(path)
+    return Clip(
+        clip_id=f"{candidate.speaker}/{candidate.name}",
+        speaker=candidate.speaker,
+        path=candidate.path,
+        corpus=str(kind),
+        subset=candidate.subset,
+        frames=found.frames,
+        fps=found.fps,
+        width=found.width,
+        height=found.height,
+        seconds=found.seconds,
+        audio_rate_hz=found.audio_rate_hz,
+        bytes=size,
+        sha256=sha256_of(path),
+        sidecar=candidate.sidecar,
+        truth=candidate.truth,
+    )

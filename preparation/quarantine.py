@@ -1,0 +1,44 @@
+"""The table of what was left out, and why: nothing bad gets in, nothing is lost silently."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = ["file", "step", "reason", "remedy"]
+
+
+@dataclass(frozen=True)
+class QuarantineRow:
+    """One file that did not become samples: the step that refused it, the reason, and what mends it."""
+
+    file: str
+    step: str
+    reason: str
+    remedy: str
+
+
+def save_quarantine(rows: Iterable[QuarantineRow], path: Path) -> None:
+    """Write the table as Parquet, sorted and without repetitions, so that equal runs write equal files."""
+    unique = sorted(set(rows), key=lambda row: (row.file, row.step, row.reason))
+    table = pd.DataFrame([asdict(row) for row in unique], columns=COLUMNS, dtype="str")
+    write_parquet(table, path)
+
+
+def load_quarantine(path: Path) -> list[QuarantineRow]:
+    """The rows of a table; an absent table is an empty one."""
+    if not path.exists():
+        return []
+    return [QuarantineRow(*map(str, row)) for row in pd.read_parquet(path)[COLUMNS].itertuples(index=False)]
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write through a temporary file, so that a killed run leaves the old table or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    table.to_parquet(partial, index=False)
+    partial.replace(path)

@@ -1,0 +1,115 @@
+"""The parameters of the preparation floor, one group per step."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from preparation.settings_base import Settings
+
+
+class CorpusKind(StrEnum):
+    """Which reader understands a corpus folder."""
+
+    STUDIO = "studio"
+    LRS3 = "lrs3"
+    FOLDER = "folder"
+
+
+class SpeakerRule(StrEnum):
+    """Who speaks in a clip of a plain folder.
+
+    `AUTO` suits most folders: a clip at the root is a speaker of its own, named by its file stem (flat
+    folders of unrelated clips); a clip deeper down belongs to the speaker named by its folder path
+    (`s1/video` is `s1-video`). `PARENT` uses the parent folder's bare name, `TOP` the first folder below the
+    root (GRID's `s1/video/…`), `STEM` always the file stem.
+    """
+
+    AUTO = "auto"
+    PARENT = "parent"
+    TOP = "top"
+    STEM = "stem"
+
+
+class CorpusSettings(Settings):
+    subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
+    """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
+    extensions: tuple[str, ...] = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
+    speaker_rule: SpeakerRule = SpeakerRule.AUTO
+
+
+class FaceSettings(Settings):
+    tracker: Literal["auto", "mediapipe", "truth"] = "auto"
+    """`auto` takes MediaPipe when its model file is present, else the landmarks the corpus brings along."""
+    every: int = Field(default=2, ge=1)
+    """Look for the face in every n-th frame and interpolate between; 1 when every millisecond of lip
+    counts."""
+    max_faces: int = Field(default=3, ge=1)
+    """How many faces a frame may hold; the one that continues the track best is kept."""
+    minimum_confidence: float = Field(default=0.4, ge=0, le=1)
+    longest_bridged_gap: int = Field(default=10, ge=0)
+    """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
+
+
+class CropSettings(Settings):
+    size: int = Field(default=128, ge=32, le=1024, multiple_of=2)
+    eye_height: float = Field(default=0.40, gt=0, lt=1)
+    """Height of the eye centres as a fraction of the crop."""
+    eye_distance: float = Field(default=0.32, gt=0, lt=1)
+    """Distance between the eye centres as a fraction of the crop."""
+    smoothing_position: float = Field(default=1.5, ge=0)
+    """Gaussian sigma, in frames, of the crop's position and roll in time."""
+    smoothing_scale: float = Field(default=6.0, ge=0)
+    """The same for its scale, which hardly changes within a clip while its estimate trembles."""
+    crf: int = Field(default=16, ge=0, le=51)
+
+
+class QualitySettings(Settings):
+    minimum_frames: int = Field(default=25, ge=1)
+    minimum_face_pixels: float = Field(default=40, ge=0)
+    """Smallest median face height (brows to chin) in source pixels."""
+    minimum_sharpness: float = Field(default=8.0, ge=0)
+    """Smallest median variance of the Laplacian of the grey crop, resized to 128 pixels."""
+    maximum_roll_degrees: float = Field(default=30, ge=0)
+    minimum_face_rate: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of looked-at frames in which a face was found."""
+    minimum_loudness: float = Field(default=0.001, ge=0)
+    """Smallest root mean square of the sound, full scale being 1; less is silence."""
+    require_audio: bool = True
+
+
+class SpeechSettings(Settings):
+    features: Literal["logmel"] = "logmel"
+
+
+class ClientSettings(Settings):
+    public_speaker_fraction: float = Field(default=0.3, ge=0, le=1)
+    """Share of speakers that become public in a corpus that does not say who is (LRS3 and the studio do)."""
+    public_validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of public speakers held out whole, so that a backbone is chosen on people it never saw."""
+    validation_fraction: float = Field(default=0.25, ge=0, lt=1)
+    test_fraction: float = Field(default=0.25, ge=0, lt=1)
+    seed: int = 0
+
+
+class ShardSettings(Settings):
+    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    encode_batch: int = Field(default=64, ge=1)
+
+
+class PreparationSettings(Settings):
+    corpus: CorpusSettings = CorpusSettings()
+    faces: FaceSettings = FaceSettings()
+    crops: CropSettings = CropSettings()
+    quality: QualitySettings = QualitySettings()
+    speech: SpeechSettings = SpeechSettings()
+    clients: ClientSettings = ClientSettings()
+    shards: ShardSettings = ShardSettings()
+
+    def crop_fingerprint(self) -> str:
+        """Changes with what a crop depends on, and with nothing else: other changes keep the crops."""
+        parts = self.faces.fingerprint() + self.crops.fingerprint() + self.quality.fingerprint()
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,0 +1,61 @@
+"""What is said, frame by frame: log-mel windows centred on each video frame.
+
+Choose `logmel` for small models and speakers of any language; it needs no download. Learned features
+(wav2vec2, whisper) have the same shape contract [T, tokens, dim] and would be further members of
+`SpeechSettings.features`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from librosa.filters import get_window, mel
+from numpy.typing import NDArray
+
+from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
+
+TOKENS = 20
+DIM = 80
+N_FFT = 400
+HOP = 160
+FMAX_HZ = 8000.0
+
+FLOOR = 1e-6
+"""Mel power below this counts as silence; full-scale sound is 1."""
+MEAN = -9.0
+SCALE = 3.5
+"""ln(mel + FLOOR) of speech lies around MEAN +- SCALE. The constants are fixed, so that features of two
+clients can be compared and none has to share statistics of its voice."""
+
+
+def speech_features(audio: NDArray[np.int16], frames: int) -> NDArray[np.float32]:
+    """Log-mel features for each video frame: float32 [T, 20, 80], about zero mean and unit scale.
+
+    audio: int16 [S], 16 kHz mono, starting with the first video frame; padded with silence where it is
+    shorter. The 20 steps of 10 ms lie at f/25 s + (-95, -85, ..., +95) ms: symmetric around frame f.
+    """
+    # Step j of the whole track is centred on sample 160 j - 1520, so frame f owns the steps 4f ... 4f + 19.
+    steps_per_frame = SAMPLES_PER_FRAME // HOP
+    steps = steps_per_frame * (frames - 1) + TOKENS
+    before = (TOKENS - 1) * HOP // 2 + N_FFT // 2
+    needed = (steps - 1) * HOP + N_FFT
+    signal = np.zeros(needed, dtype=np.float32)
+    kept = audio[: needed - before]
+    signal[before : before + len(kept)] = kept.astype(np.float32) / 32768.0
+    windows = np.lib.stride_tricks.sliding_window_view(signal, N_FFT)[::HOP]
+    power = np.abs(np.fft.rfft(windows * _hann(), axis=1)).astype(np.float32) ** 2
+    log_mel = (np.log(power @ _mel_filters().T + FLOOR) - MEAN) / SCALE
+    index = steps_per_frame * np.arange(frames)[:, None] + np.arange(TOKENS)[None, :]
+    return log_mel[index].astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _mel_filters() -> NDArray[np.float32]:
+    """float32 [80, 201], Slaney's scale and area normalisation (librosa's default)."""
+    return mel(sr=AUDIO_RATE_HZ, n_fft=N_FFT, n_mels=DIM, fmin=0.0, fmax=FMAX_HZ)
+
+
+@lru_cache(maxsize=1)
+def _hann() -> NDArray[np.float32]:
+    return get_window("hann", N_FFT, fftbins=True).astype(np.float32)

@@ -1,0 +1,214 @@
+"""Clips in and out: any container to RGB frames at 25 fps and 16 kHz mono sound, and back to mp4 (PyAV).
+
+Time zero is the first video frame. Frames are streamed, so memory does not grow with the clip's length.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from preparation.errors import CorruptFileError
+
+FPS = 25
+AUDIO_RATE_HZ = 16_000
+SAMPLES_PER_FRAME = AUDIO_RATE_HZ // FPS
+LONGEST_HOLE_SECONDS = 30.0
+"""A longer jump between two timestamps is taken for a broken index, not for a still picture."""
+
+Frame = NDArray[np.uint8]
+"""uint8 [H, W, 3], RGB."""
+
+_BROKEN = "play it to see whether it is whole; if it is not, copy or download it again"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a container holds, in the source's own rate and size; audio_rate_hz 0 means no sound."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    audio_rate_hz: int
+
+
+def probe(path: Path) -> Probe:
+    """Read headers and packet index (not the pictures) and check that the file holds what it promises."""
+    with _opened(path) as container:
+        video = _video_stream(container, path)
+        declared = int(video.frames)
+        packets = sum(1 for packet in container.demux(video) if packet.size)
+        if packets == 0:
+            raise CorruptFileError(f"{path.name} holds no picture", remedy=_BROKEN)
+        if declared > 1.02 * packets + 2:
+            raise CorruptFileError(
+                f"{path.name} promises {declared} frames and holds {packets}: it is truncated", remedy=_BROKEN
+            )
+        fps = float(video.average_rate or video.guessed_rate or FPS)
+        audio = container.streams.audio
+        return Probe(
+            frames=packets,
+            fps=round(fps, 6),
+            width=int(video.width),
+            height=int(video.height),
+            seconds=round(packets / fps, 6),
+            audio_rate_hz=int(audio[0].rate or 0) if audio else 0,
+        )
+
+
+def decode(path: Path, fps: float = FPS) -> Iterator[Frame]:
+    """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed)."""
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "NONE" if (os.cpu_count() or 1) == 1 else "AUTO"
+        step = 1.0 / float(stream.average_rate or stream.guessed_rate or FPS)
+        emitted = 0
+        for frame, until in _held_frames(container.decode(stream), step, path):
+            if emitted / fps >= until:
+                continue
+            picture = _upright(frame)
+            while emitted / fps < until:
+                yield picture
+                emitted += 1
+
+
+def decode_all(path: Path, fps: float = FPS) -> NDArray[np.uint8]:
+    """All frames of a short clip at once: uint8 [T, H, W, 3]."""
+    frames = list(decode(path, fps))
+    if not frames:
+        raise CorruptFileError(f"{path.name} holds no picture", remedy=_BROKEN)
+    return np.stack(frames)
+
+
+def decode_audio(path: Path, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
+    """The sound from the first video frame on: int16 [S], mono, at `rate_hz`; empty where there is none.
+
+    A track that starts later than the pictures is led in by silence; one that starts earlier is cut.
+    """
+    with _opened(path) as container:
+        if not container.streams.audio:
+            return np.zeros(0, dtype=np.int16)
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+        start: float | None = None
+        parts: list[NDArray[np.int16]] = []
+        for frame in container.decode(container.streams.audio[0]):
+            if start is None:
+                start = float(frame.time or 0.0)
+            parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
+        parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
+    sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
+    offset = round(((start or 0.0) - _first_picture_seconds(path)) * rate_hz)
+    if offset > 0:
+        return np.concatenate([np.zeros(offset, dtype=np.int16), sound])
+    return sound[-offset:]
+
+
+def fit_audio(audio: NDArray[np.int16], frames: int) -> NDArray[np.int16]:
+    """Cut or pad sound (with silence) to exactly `frames` pictures: int16 [frames * 640]."""
+    samples = frames * SAMPLES_PER_FRAME
+    return np.pad(audio[:samples], (0, max(0, samples - len(audio))))
+
+
+def encode(
+    frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path, crf: int = 18, fps: int = FPS
+) -> None:
+    """Write H.264 + AAC to an mp4, whole or not at all. Width and height must be even.
+
+    frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same
+    input gives the same bytes and worker processes do not crowd each other.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    assert first is not None, "a clip has at least one frame"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
+            video.height, video.width = first.shape[:2]
+            video.pix_fmt = "yuv420p"
+            video.thread_count = 1
+            sound = (
+                container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
+            )
+            for index, picture in enumerate(chain([first], iterator)):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, fps)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+            if sound is not None and audio is not None:
+                block = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(audio)[None], format="s16", layout="mono"
+                )
+                block.sample_rate, block.pts = AUDIO_RATE_HZ, 0
+                container.mux(sound.encode(block))
+                container.mux(sound.encode(None))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a container; whatever FFmpeg says on the way becomes an error that names the file."""
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            yield container
+    except FFmpegError as error:
+        raise CorruptFileError(f"{path.name} cannot be decoded: {error.strerror}", remedy=_BROKEN) from error
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    # A cover picture inside a sound file is a video stream of one frame, not a talking head.
+    streams = [s for s in container.streams.video if not (s.disposition & av.stream.Disposition.attached_pic)]
+    if not streams:
+        raise CorruptFileError(f"{path.name} has no video track", remedy="give a clip with picture and sound")
+    return streams[0]
+
+
+def _held_frames(frames: Iterable[Any], step: float, path: Path) -> Iterator[tuple[Any, float]]:
+    """Each frame with the time (seconds from the first) up to which it is the nearest one."""
+    previous, previous_time, zero = None, 0.0, None
+    for frame in frames:
+        time = float(frame.time) if frame.time is not None else None
+        if zero is None:
+            zero = time or 0.0
+            previous, previous_time = frame, 0.0
+            continue
+        # Missing or backward timestamps happen in MPEG program streams: such a frame follows one step later.
+        now = time - zero if time is not None and time - zero > previous_time else previous_time + step
+        if now - previous_time > LONGEST_HOLE_SECONDS:
+            raise CorruptFileError(
+                f"{path.name} has a hole of {now - previous_time:.0f} s between two frames", remedy=_BROKEN
+            )
+        yield previous, (previous_time + now) / 2
+        previous, previous_time = frame, now
+    if previous is not None:
+        yield previous, previous_time + step / 2
+
+
+def _upright(frame: Any) -> Frame:
+    """RGB with the container's rotation applied (telephones store portrait clips lying down)."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _first_picture_seconds(path: Path) -> float:
+    with _opened(path) as container:
+        for frame in container.decode(_video_stream(container, path)):
+            return float(frame.time or 0.0)
+    return 0.0
