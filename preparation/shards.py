@@ -1,0 +1,275 @@
+"""A client's samples as tar shards that plain `webdataset` reads, with an index that vouches for them.
+
+clients/<client>/shards/shard-000000.tar ...    <key>.latents.npy, <key>.speech.npy, ..., <key>.json
+clients/<client>/shards/index.json              counts, bytes and sha256 per shard, written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.seeding import generator
+
+INDEX = "index.json"
+MAX_BYTES = 64 * 1024 * 1024
+_REMEDY = "delete the client's shards folder and run the shards step again"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip, ready for training. T frames at 25 fps; latents of an f8 VAE, so h = H / 8.
+
+    latents [T, 4, h, w], speech [T, tokens, dim] and reference_latent [4, h, w] are float16 (stored and
+    read); reference is uint8 [H, W, 3] RGB, a frame that is never among the sample's own; landmarks float32
+    [T, 68, 2] in crop pixels; mouth_opening float32 [T], where the corpus knows the truth; motion float32
+    [T, 12], see `preparation.faces.motion`. The metadata name the reference's clip and frame, the tracker
+    and the source.
+    """
+
+    key: str
+    client: str
+    clip_id: str
+    split: str
+    latents: NDArray[np.float16]
+    speech: NDArray[np.float16]
+    reference_latent: NDArray[np.float16]
+    reference: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    mouth_opening: NDArray[np.float32] | None = None
+    motion: NDArray[np.float32] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    file: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What a shards folder promises; `fingerprint` changes with everything the samples depend on."""
+
+    client: str
+    shards: list[ShardEntry]
+    samples: int
+    frames: int
+    splits: dict[str, int]
+    code_version: str
+    fingerprint: str
+
+
+def write_shards(
+    client_folder: Path, samples: Iterable[Sample], max_bytes: int = MAX_BYTES, fingerprint: str = ""
+) -> ShardIndex:
+    """Write a client's samples, whole or not at all: `client_folder` is `RunFolder.client(name)`.
+
+    Everything is written into a neighbouring folder that takes the old one's place at the end, so a killed
+    run leaves the old shards or none, never half of the new. One sample at a time is held in memory.
+    """
+    target = client_folder / "shards"
+    partial = client_folder / f".shards.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        index = _write_all(partial, client_folder.name, samples, max_bytes, fingerprint)
+        (partial / INDEX).write_text(json.dumps(asdict(index), indent=1), encoding="utf-8")
+        if target.exists():
+            old = client_folder / f".shards.{os.getpid()}.old"
+            target.replace(old)
+            partial.replace(target)
+            shutil.rmtree(old)
+        else:
+            partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return index
+
+
+def load_index(client_folder: Path) -> ShardIndex:
+    path = client_folder / "shards" / INDEX
+    if not path.exists():
+        raise PrivFedTalkError(
+            f"{client_folder} holds no finished shards", remedy="run the shards step first"
+        )
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return ShardIndex(**{**stored, "shards": [ShardEntry(**entry) for entry in stored["shards"]]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptFileError(f"{path} is not a shard index: {error}", remedy=_REMEDY) from error
+
+
+def read_shards(
+    client_folder: Path, split: str | None = None, verify: bool = True, shuffle_seed: int | None = None
+) -> Iterator[Sample]:
+    """Stream a client's samples, of one split or all; a shard that does not match its sha256 is refused.
+
+    With `shuffle_seed` the shards come in a seeded order, and the samples inside each too; their bytes are
+    read one sample at a time, so memory holds one sample, not one client.
+    """
+    index = load_index(client_folder)
+    order = np.arange(len(index.shards))
+    if shuffle_seed is not None:
+        order = generator(shuffle_seed, "shards", index.client).permutation(len(order))
+    for number in order:
+        entry = index.shards[number]
+        path = client_folder / "shards" / entry.file
+        if verify:
+            _verify(path, entry)
+        yield from _read_one(path, split, shuffle_seed)
+
+
+def _write_all(
+    folder: Path, client: str, samples: Iterable[Sample], max_bytes: int, fingerprint: str
+) -> ShardIndex:
+    entries: list[ShardEntry] = []
+    splits: dict[str, int] = {}
+    frames = 0
+    waiting = iter(samples)
+    sample = next(waiting, None)
+    while sample is not None:
+        path = folder / f"shard-{len(entries):06d}.tar"
+        inside = 0
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            while sample is not None:
+                members = _members(sample)
+                size = sum(len(content) + 1024 for _, content in members)
+                if inside and archive.offset + size > max_bytes:
+                    break
+                for name, content in members:
+                    # TarInfo's fixed time and owner stay: the same samples give the same bytes.
+                    info = tarfile.TarInfo(f"{sample.key}.{name}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                inside += 1
+                frames += len(sample.latents)
+                splits[sample.split] = splits.get(sample.split, 0) + 1
+                sample = next(waiting, None)
+        entries.append(ShardEntry(path.name, inside, path.stat().st_size, _sha256(path)))
+    count = sum(entry.samples for entry in entries)
+    return ShardIndex(client, entries, count, frames, splits, code_version(), fingerprint)
+
+
+def _members(sample: Sample) -> list[tuple[str, bytes]]:
+    assert "." not in sample.key and "/" not in sample.key, "webdataset cuts a key at its first dot"
+    picture = cv2.imencode(".png", cv2.cvtColor(sample.reference, cv2.COLOR_RGB2BGR))[1].tobytes()
+    described = {
+        **sample.metadata,
+        "client": sample.client,
+        "clip_id": sample.clip_id,
+        "split": sample.split,
+    }
+    members = [
+        ("latents.npy", _npy(sample.latents.astype(np.float16))),
+        ("speech.npy", _npy(sample.speech.astype(np.float16))),
+        ("reference_latent.npy", _npy(sample.reference_latent.astype(np.float16))),
+        ("reference.png", picture),
+        ("landmarks.npy", _npy(sample.landmarks.astype(np.float32))),
+    ]
+    if sample.mouth_opening is not None:
+        members.append(("opening.npy", _npy(sample.mouth_opening.astype(np.float32))))
+    if sample.motion is not None:
+        members.append(("motion.npy", _npy(sample.motion.astype(np.float32))))
+    return [*members, ("json", json.dumps(described, sort_keys=True).encode())]
+
+
+def _read_one(path: Path, split: str | None, shuffle_seed: int | None) -> Iterator[Sample]:
+    try:
+        with path.open("rb") as file:
+            groups = _directory(path)
+            keys = list(groups)
+            if shuffle_seed is not None:
+                order = generator(shuffle_seed, "samples", path.name).permutation(len(keys))
+                keys = [keys[place] for place in order]
+            for key in keys:
+                places = groups[key]
+                metadata = json.loads(_bytes(file, places["json"]))
+                if split is None or metadata["split"] == split:
+                    yield _sample(key, metadata, file, places)
+    except (tarfile.TarError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CorruptFileError(f"the shard {path} cannot be read: {error!r}", remedy=_REMEDY) from error
+
+
+def _directory(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Offset and size of each sample's members, in the order written."""
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            key, _, kind = member.name.partition(".")
+            groups.setdefault(key, {})[kind] = (member.offset_data, member.size)
+    return groups
+
+
+def _sample(key: str, metadata: dict[str, Any], file: BinaryIO, places: dict[str, tuple[int, int]]) -> Sample:
+    def array(name: str) -> NDArray[Any]:
+        return np.load(io.BytesIO(_bytes(file, places[name])), allow_pickle=False)
+
+    png = np.frombuffer(_bytes(file, places["reference.png"]), dtype=np.uint8)
+    return Sample(
+        key=key,
+        client=metadata["client"],
+        clip_id=metadata["clip_id"],
+        split=metadata["split"],
+        latents=array("latents.npy"),
+        speech=array("speech.npy"),
+        reference_latent=array("reference_latent.npy"),
+        reference=cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB),
+        landmarks=array("landmarks.npy"),
+        mouth_opening=array("opening.npy") if "opening.npy" in places else None,
+        motion=array("motion.npy") if "motion.npy" in places else None,
+        metadata=metadata,
+    )
+
+
+def _bytes(file: BinaryIO, place: tuple[int, int]) -> bytes:
+    offset, size = place
+    file.seek(offset)
+    content = file.read(size)
+    if len(content) != size:
+        raise EOFError(f"{size} bytes promised at {offset}, {len(content)} there")
+    return content
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _verify(path: Path, entry: ShardEntry) -> None:
+    if not path.exists():
+        raise CorruptFileError(f"the index names {path}, which is not there", remedy=_REMEDY)
+    found = path.stat().st_size
+    if found != entry.bytes:
+        raise CorruptFileError(f"{path} has {found} bytes, its index says {entry.bytes}", remedy=_REMEDY)
+    if _sha256(path) != entry.sha256:
+        raise CorruptFileError(f"{path} was altered: its sha256 is not the index's", remedy=_REMEDY)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_version() -> str:
+    try:
+        return version("privfedtalk")
+    except PackageNotFoundError:
+        return "unpackaged"
