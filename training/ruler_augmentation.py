@@ -24,7 +24,7 @@ def sample_region(
 ) -> Tensor:
     """Cut `region` = (left, top, right, bottom), fractions of the crop, out of crops [B, 3, H, W].
 
-    Returns [B, 3, size[0], size[1]] by bilinear sampling, differentiable in `crops`. For training each picture
+    Returns [B, 3, size[0], size[1]] by bilinear sampling, differentiable in `crops`. In training each picture
     may be moved by up to `shift` (fraction of the crop), made `stretch` [B] times as high and `widen` [B]
     times as wide about the region's centre.
     """

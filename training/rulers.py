@@ -47,9 +47,7 @@ class OpeningRulerSettings(Settings):
     steps: int = Field(400, ge=1)
     batch: int = Field(96, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
-    stretch: float = Field(
-        1.8, ge=1, description="mouths are stretched up to this factor, their label with them"
-    )
+    stretch: float = Field(1.8, ge=1, description="mouths are stretched up to this factor, their label with them")
     shift: float = Field(0.04, ge=0, description="random shift of the region, fraction of the crop")
     photometric: float = Field(0.35, ge=0)
 
@@ -90,9 +88,7 @@ class _Ruler(nn.Module):
             raise PrivFedTalkError(f"no ruler at {folder}", remedy="train the rulers first")
         config = json.loads(path.read_text())
         if config.pop("kind", None) != cls.kind:
-            raise CorruptFileError(
-                f"{path} is not an {cls.kind}", remedy="name the folder of the right ruler"
-            )
+            raise CorruptFileError(f"{path} is not an {cls.kind}", remedy="name the folder of the right ruler")
         ruler = cls(**config)
         ruler.load_state_dict(load_file(folder / "model.safetensors"))
         return ruler.frozen()
@@ -163,9 +159,7 @@ class IdentityRuler(_Ruler):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Crops float [B, 3, H, W] in [0, 1] -> unit embeddings float [B, D]; differentiable."""
-        return F.normalize(
-            self.from_region(sample_region(crops, self.REGION, self.SIZE)) - self.centre, dim=1
-        )
+        return F.normalize(self.from_region(sample_region(crops, self.REGION, self.SIZE)) - self.centre, dim=1)
 
     def from_region(self, region: Tensor) -> Tensor:
         """Faces float [B, 3, 64, 64] in [0, 1] -> unit embeddings float [B, D] before centring."""
@@ -199,9 +193,7 @@ def train_opening_ruler(
     settings = settings or OpeningRulerSettings()
     _check(frames, len(openings), "openings")
     if not np.isfinite(openings).all():
-        raise PrivFedTalkError(
-            "mouth openings hold NaN or infinity", remedy="train on clips with known openings"
-        )
+        raise PrivFedTalkError("mouth openings hold NaN or infinity", remedy="train on clips with known openings")
     labels = torch.from_numpy(np.asarray(openings, np.float32))
     with deterministic(seed):
         ruler = OpeningRuler(scale=float(labels.std()) + 1e-6)
@@ -236,9 +228,7 @@ def train_identity_ruler(
     _check(frames, len(speaker_labels), "speaker labels")
     speakers, classes = np.unique(np.asarray(speaker_labels), return_inverse=True)
     if len(speakers) < 2:
-        raise PrivFedTalkError(
-            f"only speaker {speakers[0]} to learn identity from", remedy="add public speakers"
-        )
+        raise PrivFedTalkError(f"only speaker {speakers[0]} to learn identity from", remedy="add public speakers")
     target = torch.from_numpy(classes.astype(np.int64))
     with deterministic(seed):
         ruler = IdentityRuler(embedding=settings.embedding)

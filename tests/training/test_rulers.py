@@ -89,9 +89,7 @@ def test_save_and_load_give_the_same_frozen_network(
     identity_ruler.save(tmp_path / "identity")
     loaded = OpeningRuler.load(tmp_path / "opening")
     np.testing.assert_array_equal(loaded.opening(frames), opening_ruler.opening(frames))
-    np.testing.assert_array_equal(
-        IdentityRuler.load(tmp_path / "identity").embed(frames), identity_ruler.embed(frames)
-    )
+    np.testing.assert_array_equal(IdentityRuler.load(tmp_path / "identity").embed(frames), identity_ruler.embed(frames))
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     with pytest.raises(CorruptFileError, match="identity ruler"):
         IdentityRuler.load(tmp_path / "opening")
@@ -99,9 +97,7 @@ def test_save_and_load_give_the_same_frozen_network(
         OpeningRuler.load(tmp_path / "absent")
 
 
-def test_rulers_pass_gradients_to_the_picture(
-    opening_ruler: OpeningRuler, identity_ruler: IdentityRuler
-) -> None:
+def test_rulers_pass_gradients_to_the_picture(opening_ruler: OpeningRuler, identity_ruler: IdentityRuler) -> None:
     crops = torch.rand(2, 3, SIZE, SIZE, requires_grad=True)
     (opening_ruler(crops).sum() + identity_ruler(crops)[:, 0].sum()).backward()
     assert crops.grad is not None and float(crops.grad.abs().sum()) > 0

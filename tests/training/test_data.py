@@ -1,0 +1,66 @@
+"""Windows and streams of clips."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from tests.training.conftest import make_clip
+from training.data import coverage, fixed_windows, lip_shape, stream_batches
+
+
+def test_coverage_is_the_share_of_each_cell() -> None:
+    share = coverage([(4, 8, 20, 16)], 4)[0]
+    expected = np.zeros((4, 4), np.float32)
+    expected[1] = [0.5, 1.0, 0.5, 0.0]
+    np.testing.assert_allclose(share, expected)
+
+
+def test_windows_are_consecutive_frames_of_one_clip() -> None:
+    clips = [make_clip(seed) for seed in range(5)]
+    batch = next(stream_batches(iter(clips), 16, 6, np.random.default_rng(0)))
+    for latents, reference in zip(batch.latents, batch.reference, strict=True):
+        clip = next(c for c in clips if torch.equal(c.reference, reference))
+        places = [i for i in range(15) if torch.equal(clip.latents[i : i + 6], latents)]
+        assert len(places) == 1
+
+
+def test_a_stream_holds_no_more_than_its_buffer_and_still_sees_every_clip() -> None:
+    clips = [make_clip(seed, frames=6) for seed in range(40)]
+    alive = 0
+
+    def counting():  # type: ignore[no-untyped-def]
+        nonlocal alive
+        for clip in clips:
+            alive += 1
+            yield clip
+
+    batches = stream_batches(counting(), 4, 6, np.random.default_rng(0), buffer_clips=8)
+    next(batches)
+    assert alive <= 9
+    seen = {float(b.reference[i].sum()) for b in itertools.islice(batches, 200) for i in range(4)}
+    assert len(seen) > 30
+    assert alive == 40
+
+
+def test_short_clips_are_passed_over_and_an_empty_stream_ends() -> None:
+    clips = [make_clip(0, frames=3)]
+    assert list(stream_batches(iter(clips), 4, 6, np.random.default_rng(0))) == []
+
+
+def test_fixed_windows_do_not_overlap() -> None:
+    clip = make_clip(0, frames=20)
+    windows = fixed_windows([clip], 6)
+    assert len(windows) == 3
+    torch.testing.assert_close(torch.cat([w[0] for w in windows]), clip.latents[:18])
+
+
+def test_lip_shape_is_in_units_of_the_eyes_distance() -> None:
+    landmarks = np.zeros((1, 68, 2), np.float32)
+    landmarks[0, 36:42], landmarks[0, 42:48] = (40, 50), (80, 50)
+    landmarks[0, 61:64, 1], landmarks[0, 65:68, 1] = 90, 98
+    landmarks[0, [61, 67], 0], landmarks[0, [62, 66], 0], landmarks[0, [63, 65], 0] = 55, 60, 65
+    landmarks[0, 48], landmarks[0, 54] = (45, 94), (75, 94)
+    np.testing.assert_allclose(lip_shape(landmarks), [[8 / 40, 30 / 40]], rtol=1e-6)

@@ -1,0 +1,54 @@
+"""Sampling: windows cover and blend, seeds decide, speech is heard where it is spoken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.backbone.tiny import TinyBackbone
+from training.generation import Generator, blending_weights, window_starts
+from training.settings import GenerationSettings, VaeSettings
+from training.vae import SmallVae
+
+
+@given(frames=st.integers(8, 200), overlap=st.integers(0, 7))
+def test_windows_cover_every_frame_and_weights_sum_to_one(frames: int, overlap: int) -> None:
+    starts = window_starts(frames, 8, overlap)
+    total = torch.zeros(frames)
+    for start, weight in zip(starts, blending_weights(starts, frames, 8), strict=True):
+        total[start : start + 8] += weight
+    torch.testing.assert_close(total, torch.ones(frames))
+
+
+@pytest.fixture
+def generator(backbone: TinyBackbone) -> Generator:
+    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1)).eval()
+    return Generator(backbone, vae, GenerationSettings(steps=3, overlap=3), shared_noise=0.5)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 6, 13])
+def test_any_length(generator: Generator, frames: int) -> None:
+    shape = generator.backbone.shape
+    out = generator.frames(torch.zeros(4, 8, 8), torch.randn(frames, shape.speech_steps, shape.speech_dim), seed=1)
+    assert out.shape == (frames, 64, 64, 3)
+
+
+def test_seed_decides(generator: Generator) -> None:
+    shape = generator.backbone.shape
+    speech = torch.randn(10, shape.speech_steps, shape.speech_dim)
+    first, again, other = (generator.latents(torch.zeros(4, 8, 8), speech, seed=s) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_speech_moves_the_frames_near_it(generator: Generator) -> None:
+    shape = generator.backbone.shape
+    speech = torch.randn(30, shape.speech_steps, shape.speech_dim)
+    changed = speech.clone()
+    changed[2] += 3
+    apart = [generator.latents(torch.zeros(4, 8, 8), s, seed=1) for s in (speech, changed)]
+    difference = (apart[0] - apart[1]).abs().mean(dim=(1, 2, 3))
+    assert difference[2] == difference.max()
+    assert difference[-6:].max() < 0.05 * difference[2]

@@ -1,0 +1,1 @@
+"""Denoisers behind one interface: velocity from noisy latents, speech, reference and motion."""

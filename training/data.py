@@ -1,0 +1,137 @@
+"""From shards to batches: clips as tensors, random windows of frames, a seeded stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from preparation.faces.landmarks import eye_boxes, interocular, mouth_box, mouth_opening
+from preparation.shards import Sample
+from training.vae import SmallVae
+
+Boxes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClipTensors:
+    """One clip, ready to train on.
+
+    latents [T, C, h, w]; speech [T, S, D]; reference [C, h, w]; motion [T, M] relative to the reference;
+    lips [T, 2], inner-lip gap and mouth width in inter-ocular distances, from the tracked landmarks;
+    mouth, eyes [T, h, w] in [0, 1], the share of each latent cell that lies in the feature's box.
+    """
+
+    clip_id: str
+    latents: Tensor
+    speech: Tensor
+    reference: Tensor
+    motion: Tensor
+    lips: Tensor
+    mouth: Tensor
+    eyes: Tensor
+
+    @classmethod
+    def from_sample(cls, sample: Sample) -> ClipTensors:
+        """Convert a shard's sample."""
+        cells, pixels = sample.latents.shape[-1], sample.reference.shape[0]
+        eyes = [eye_boxes(points, pixels) for points in sample.landmarks]
+        return cls(
+            clip_id=sample.clip_id,
+            latents=torch.from_numpy(sample.latents.astype(np.float32)),
+            speech=torch.from_numpy(sample.speech.astype(np.float32)),
+            reference=torch.from_numpy(sample.reference_latent.astype(np.float32)),
+            motion=torch.from_numpy(sample.motion.astype(np.float32)),
+            lips=torch.from_numpy(lip_shape(sample.landmarks)),
+            mouth=torch.from_numpy(coverage([mouth_box(points, pixels) for points in sample.landmarks], cells)),
+            eyes=torch.from_numpy(np.maximum(*(coverage(side, cells) for side in zip(*eyes, strict=True)))),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of B clips: latents [B, F, C, h, w], speech [B, F, S, D], reference [B, C, h, w],
+    motion [B, F, M], mouth and eyes [B, F, h, w]."""
+
+    latents: Tensor
+    speech: Tensor
+    reference: Tensor
+    motion: Tensor
+    mouth: Tensor
+    eyes: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same windows on another device."""
+        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+
+def lip_shape(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Inner-lip gap and mouth width of landmarks [T, 68, 2], in inter-ocular distances, float32 [T, 2]."""
+    width = np.linalg.norm(landmarks[:, 54] - landmarks[:, 48], axis=-1) / interocular(landmarks)
+    return np.stack([mouth_opening(landmarks), width], 1).astype(np.float32)
+
+
+def coverage(boxes: Iterable[tuple[int, int, int, int]], size: int) -> npt.NDArray[np.float32]:
+    """Boxes (x0, y0, x1, y1) in pixels, one a frame -> the covered share of each latent cell [T, size, size]."""
+    cell = SmallVae.downscale
+    edges = np.arange(size) * cell
+
+    def overlap(low: float, high: float) -> npt.NDArray[np.float32]:
+        inside = np.minimum(edges + cell, high) - np.maximum(edges, low)
+        return (inside.clip(0, cell) / cell).astype(np.float32)
+
+    return np.stack([np.outer(overlap(y0, y1), overlap(x0, x1)) for x0, y0, x1, y1 in boxes])
+
+
+def window(clip: ClipTensors, start: int, frames: int) -> tuple[Tensor, ...]:
+    """`frames` consecutive frames of a clip, in the order of `Batch`'s fields."""
+    cut = slice(start, start + frames)
+    return (
+        clip.latents[cut],
+        clip.speech[cut],
+        clip.reference,
+        clip.motion[cut],
+        clip.mouth[cut],
+        clip.eyes[cut],
+    )
+
+
+def collate(windows: list[tuple[Tensor, ...]]) -> Batch:
+    """Stack windows into a batch."""
+    return Batch(*(torch.stack(column) for column in zip(*windows, strict=True)))
+
+
+def stream_batches(
+    clips: Iterator[ClipTensors],
+    batch_size: int,
+    frames: int,
+    rng: np.random.Generator,
+    buffer_clips: int = 256,
+) -> Iterator[Batch]:
+    """Endless random windows over a stream of clips of which at most `buffer_clips` are held at once.
+
+    While the stream lasts, each batch lets one new clip replace a random old one; when it ends, the clips that
+    are held stay. Memory is bounded by the buffer, not by the corpus. Clips shorter than `frames` are passed over.
+    """
+    held: list[ClipTensors] = []
+    fresh = (clip for clip in clips if len(clip.latents) >= frames)
+    while True:
+        for clip in fresh:
+            if len(held) < buffer_clips:
+                held.append(clip)
+                continue
+            held[rng.integers(len(held))] = clip
+            break
+        if not held:
+            return
+        chosen = [held[i] for i in rng.integers(0, len(held), batch_size)]
+        yield collate([window(c, int(rng.integers(0, len(c.latents) - frames + 1)), frames) for c in chosen])
+
+
+def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[tuple[Tensor, ...]]:
+    """Every clip cut into consecutive windows, for validation; the rest of each clip that is too short is dropped."""
+    return [window(clip, start, frames) for clip in clips for start in range(0, len(clip.latents) - frames + 1, frames)]

@@ -1,0 +1,83 @@
+"""The local objective, eq. 12: denoising, temporal-denoising consistency, and where they look.
+
+All terms are means over the batch. The diffused quantity is the residual of a frame's latent to the reference
+latent, in units of the backbone's `residual_std`: what the reference already shows need not be drawn again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.backbone.tiny import TinyBackbone
+from training.data import Batch
+from training.device import autocast
+from training.diffusion import add_noise, coefficients, sample_noise, sample_timesteps, velocity
+from training.settings import ObjectiveSettings
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random part of one evaluation of the objective: eps [B, F, C, h, w] and t [B]."""
+
+    eps: Tensor
+    t: Tensor
+
+    @classmethod
+    def sample(cls, like: Tensor, settings: ObjectiveSettings, generator: torch.Generator) -> Draw:
+        """Draw noise and timesteps for latents [B, F, C, h, w]."""
+        return cls(
+            eps=sample_noise(tuple(like.shape), settings.shared_noise, generator),
+            t=sample_timesteps(len(like), settings.noise_bias, generator),
+        )
+
+
+def denoising_loss(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
+    """L_diff, eq. 6, in velocity form: weighted mean square of v_hat - v.
+
+    ||eps_hat - eps||^2 = abar ||v_hat - v||^2, so this is eq. 6 with each timestep weighted by 1/abar (the
+    "SNR + 1" weighting of Salimans and Ho), which stays finite at pure noise.
+    v_hat, v [B, F, C, h, w]; weight [B, F, h, w].
+    """
+    return (weight[:, :, None] * (v_hat - v).square()).mean()
+
+
+def temporal_denoising_consistency(eps_hat: Tensor, eps: Tensor) -> Tensor:
+    """L_TDC, eq. 8: mean |(eps_hat_{f+1} - eps_hat_f) - (eps_{f+1} - eps_f)| over frames. [B, F, C, h, w]."""
+    return ((eps_hat[:, 1:] - eps_hat[:, :-1]) - (eps[:, 1:] - eps[:, :-1])).abs().mean()
+
+
+def feature_weight(batch: Batch, settings: ObjectiveSettings) -> Tensor:
+    """Weight of each latent cell [B, F, h, w], of mean one, larger on mouth and eyes."""
+    weight = 1 + (settings.mouth_weight - 1) * batch.mouth + (settings.eye_weight - 1) * batch.eyes
+    return weight / weight.mean()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The objective and its parts, each a scalar tensor."""
+
+    total: Tensor
+    denoising: Tensor
+    tdc: Tensor
+
+
+def residual(backbone: TinyBackbone, latents: Tensor, reference: Tensor) -> Tensor:
+    """What is diffused: latents [B, F, C, h, w] minus the reference [B, C, h, w], in units of residual_std."""
+    return (latents - reference[:, None]) / backbone.residual_std
+
+
+def local_objective(backbone: TinyBackbone, batch: Batch, draw: Draw, settings: ObjectiveSettings) -> Losses:
+    """L_k for one batch and one draw of noise and timesteps."""
+    z0 = residual(backbone, batch.latents, batch.reference)
+    v = velocity(z0, draw.eps, draw.t)
+    with autocast(z0.device):
+        v_hat = backbone(add_noise(z0, draw.eps, draw.t), draw.t, batch.speech, batch.reference, batch.motion)
+    v_hat = v_hat.float()
+    denoising = denoising_loss(v_hat, v, feature_weight(batch, settings))
+    # eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
+    signal, _ = coefficients(draw.t, v)
+    tdc = temporal_denoising_consistency(signal * v_hat, signal * v)
+    return Losses(denoising + settings.tdc_weight * tdc, denoising, tdc)

@@ -1,0 +1,25 @@
+"""The reliability score s_k of a client, section 4.6: how well its adapter keeps the face and the motion."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Frames = npt.NDArray[np.uint8]
+
+
+def identity_similarity(embeddings: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> float:
+    """IDSim in [0, 1]: mean cosine of unit embeddings [T, D] with the reference's [D], negatives as zero."""
+    return float(np.clip(embeddings @ reference, 0, 1).mean())
+
+
+def temporal_stability(generated: Frames, truth: Frames) -> float:
+    """TempStab in (0, 1]: 1 / (1 + J), J the mean absolute difference, of pixels in [0, 1], between the
+    frame-to-frame changes of generated and of true frames; both uint8 [T, H, W, 3]."""
+    changes = [np.diff(frames.astype(np.float32) / 255.0, axis=0) for frames in (generated, truth)]
+    return float(1.0 / (1.0 + np.abs(changes[0] - changes[1]).mean()))
+
+
+def reliability(id_sim: float, temp_stab: float, alpha: float) -> float:
+    """s_k = alpha IDSim + (1 - alpha) TempStab."""
+    return alpha * id_sim + (1 - alpha) * temp_stab
