@@ -1,0 +1,36 @@
+"""Whether the generated face is still the same person: cosine of embeddings to a reference from another clip.
+
+The embedder is handed in, so that a pretrained face network takes the ruler's place without a change here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.arrays import Floats, Frames
+
+
+class Embedder(Protocol):
+    """A frozen face network: aligned frames uint8 [T, H, W, 3] -> unit embeddings float32 [T, D]."""
+
+    def embed(self, frames: Frames) -> Floats: ...
+
+
+def identity_similarity(embedder: Embedder, frames: Frames, reference: Frames) -> npt.NDArray[np.float64]:
+    """Cosine of each frame [T, H, W, 3] to `reference` [H, W, 3], a frame of another clip: float64 [T]."""
+    return cosine_to(embedder.embed(frames), embedder.embed(reference[None])[0])
+
+
+def cosine_to(embeddings: Floats, reference: Floats) -> npt.NDArray[np.float64]:
+    """Cosine of embeddings [T, D] to one [D]."""
+    lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(reference)
+    return (embeddings.astype(np.float64) @ reference.astype(np.float64)) / np.maximum(lengths, 1e-12)
+
+
+def identity_drift(similarity: npt.NDArray[np.float64]) -> float:
+    """Similarity of a clip's last quarter minus that of its first: negative where the face drifts away."""
+    quarter = max(1, len(similarity) // 4)
+    return float(similarity[-quarter:].mean() - similarity[:quarter].mean())
