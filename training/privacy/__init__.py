@@ -1,0 +1,1 @@
+"""Client-level privacy: bounded contributions, noise, secure aggregation, accounting, and an honest report."""

@@ -1,0 +1,112 @@
+"""The protocol run for real inside one process: every message is encoded, signed, sent as bytes and decoded."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from preparation.errors import PrivFedTalkError
+from training.privacy.secure_aggregation.client import Client
+from training.privacy.secure_aggregation.messages import RoundTerms
+from training.privacy.secure_aggregation.server import Server, Stage
+from training.privacy.skellam import RingVector
+
+DropStage = Literal["advertise", "share_keys", "masked_input", "consent", "unmask"]
+
+
+@dataclass
+class Traffic:
+    """Bytes one client sent and received in a round."""
+
+    up: int = 0
+    down: int = 0
+
+
+class Aggregate(NamedTuple):
+    """What a round gives: the exact modular sum, whose vectors are in it, and what it cost each client."""
+
+    total: RingVector
+    survivors: frozenset[str]
+    bytes_by_client: dict[str, Traffic]
+
+
+def new_identities(clients: Set[str] | Mapping[str, object]) -> dict[str, Ed25519PrivateKey]:
+    """An identity key a client. In one process they prove nothing; between machines they are made once, by each."""
+    return {client: Ed25519PrivateKey.generate() for client in sorted(clients)}
+
+
+def aggregate_in_process(
+    vectors: Mapping[str, RingVector],
+    threshold: int,
+    drop: Mapping[DropStage, Set[str]] | None = None,
+    *,
+    run_id: str | None = None,
+    round_number: int = 0,
+    minimum_survivors: int | None = None,
+    identities: Mapping[str, Ed25519PrivateKey] | None = None,
+) -> Aggregate:
+    """Σ of the vectors of those who reached the masked input, through the whole protocol.
+
+    vectors: client → ring elements [length], uint32 or uint64, all alike (a client that drops out still has one).
+    drop: stage → clients that fall silent at that stage and stay so; one that drops at "consent" or "unmask" has
+    already sent its masked vector, which is in the sum.
+    RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` masked vectors.
+    """
+    shapes = {(vector.shape, vector.dtype) for vector in vectors.values()}
+    if len(shapes) != 1:
+        raise PrivFedTalkError(
+            f"the clients' vectors differ: {sorted(map(str, shapes))}", remedy="give every client the same layout"
+        )
+    ((length,), dtype) = shapes.pop()
+    keys = identities or new_identities(vectors)
+    terms = RoundTerms(
+        run_id=run_id or secrets.token_hex(16),
+        round_number=round_number,
+        roster={client: keys[client].public_key().public_bytes_raw() for client in vectors},
+        threshold=threshold,
+        length=length,
+        bits=32 if dtype.itemsize == 4 else 64,
+    )
+    clients = {client: Client(terms, client, keys[client]) for client in terms.clients}
+    server = Server(terms, minimum_survivors)
+    traffic = {client: Traffic() for client in clients}
+    inbox: dict[str, bytes] = dict.fromkeys(clients, b"")
+    silent: set[str] = set()
+    while server.stage is not Stage.DONE:
+        silent |= (drop or {}).get(_name(server.stage), set())
+        for client_id in sorted(inbox.keys() - silent):
+            answer = _answer(clients[client_id], server.stage, inbox[client_id], vectors[client_id])
+            traffic[client_id].down += len(inbox[client_id])
+            traffic[client_id].up += len(answer)
+            server.receive(answer)
+        inbox = server.close_stage()
+    return Aggregate(server.result(), server.survivors, traffic)
+
+
+def _answer(client: Client, stage: Stage, message: bytes, vector: RingVector) -> bytes:
+    match stage:
+        case Stage.ADVERTISE:
+            return client.advertise()
+        case Stage.SHARE_KEYS:
+            return client.share_keys(message)
+        case Stage.MASKED_INPUT:
+            return client.masked_input(message, vector)
+        case Stage.CONSENT:
+            return client.consent(message)
+        case _:
+            return client.unmask(message)
+
+
+def _name(stage: Stage) -> DropStage:
+    names: dict[Stage, DropStage] = {
+        Stage.ADVERTISE: "advertise",
+        Stage.SHARE_KEYS: "share_keys",
+        Stage.MASKED_INPUT: "masked_input",
+        Stage.CONSENT: "consent",
+        Stage.UNMASK: "unmask",
+    }
+    return names[stage]

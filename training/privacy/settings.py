@@ -1,0 +1,102 @@
+"""What a run promises about privacy, and at what price."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from preparation.settings_base import Settings
+
+
+class PrivacySettings(Settings):
+    """How one client's contribution to a round is bounded, hidden and accounted.
+
+    Modes, and when to use which:
+      distributed  nobody is trusted with the sum in clear: each client adds a share of Skellam noise and
+                   secure aggregation hides everything but the noisy sum. The default.
+      central      one trusted aggregator adds Gaussian noise to the exact sum, once. Slightly smaller epsilon
+                   for the same noise (tight accountants apply), at the price of that trust.
+      none         clipping and weighting only; no guarantee whatever. For ablations.
+    """
+
+    mode: Literal["distributed", "central", "none"] = "distributed"
+
+    # The bound on one client's part.
+    clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
+    noise_multiplier: float = Field(
+        default=1.0, ge=0, description="z: noise deviation over sensitivity, for updates and scalars together"
+    )
+    scalar_budget: float = Field(
+        default=0.05, gt=0, lt=1, description="share of 1/z² spent on the scalars, the rest on the update"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=("score",),
+        description="validation metrics in [0, 1] that travel, noisy, inside the same vector",
+    )
+
+    # ISFA weights.
+    gamma: float = Field(default=0.5, ge=0, description="ISFA's sharpness; 0 is FedAvg")
+    n_max: int = Field(default=16, ge=1, description="clips beyond this many give a client no more weight")
+
+    # The public denominator D.
+    denominator: Literal["fixed", "lagged"] = Field(
+        default="fixed", description="q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
+    )
+    mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: a public guess of the mean weight")
+
+    # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
+    adaptive_clipping: bool = False
+    clip_quantile: float = Field(default=0.5, gt=0, lt=1)
+    clip_learning_rate: float = Field(default=0.2, gt=0)
+
+    # The guarantee.
+    delta: float | None = Field(default=None, gt=0, lt=1, description="None means N^-1.1")
+    max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
+
+    # Secure aggregation.
+    secure_aggregation: bool = True
+    threshold: float = Field(default=0.6, gt=0.5, le=1, description="fraction of a cohort whose shares open the sum")
+    survivor_floor: float = Field(
+        default=0.8, gt=0, le=1, description="fraction of a cohort below which a round is abandoned"
+    )
+    tolerated_colluders: int = Field(
+        default=0, ge=0, description="clients who may tell the server their noise without weakening epsilon"
+    )
+
+    seeded_noise: int | None = Field(
+        default=None,
+        description="None: noise from the operating system. A number: repeatable, hence NOT private",
+    )
+
+    @model_validator(mode="after")
+    def _distributed_noise_needs_a_hidden_sum(self) -> PrivacySettings:
+        if self.mode == "distributed" and not self.secure_aggregation:
+            raise ValueError(
+                "mode 'distributed' with secure_aggregation false would show the server each client's vector under "
+                "a mere share of the noise; turn secure_aggregation on, or choose mode 'central' or 'none'"
+            )
+        return self
+
+    @property
+    def private(self) -> bool:
+        """Whether the mechanism, as set, gives any guarantee at all."""
+        return self.mode != "none" and self.noise_multiplier > 0 and self.seeded_noise is None
+
+    @property
+    def scalars(self) -> int:
+        """How many scalars travel with an update: the weight, the clip indicator, the metrics."""
+        return 2 + len(self.metrics)
+
+    def target_delta(self, clients: int) -> float:
+        """δ: as set, else N^-1.1 for N clients (N = 1 would give 1, which promises nothing; it counts as 2)."""
+        return self.delta if self.delta is not None else max(clients, 2) ** -1.1
+
+    def share_threshold(self, cohort: int) -> int:
+        """t: how many of the cohort must answer for the sum to open; always a majority."""
+        return min(cohort, max(math.ceil(self.threshold * cohort), cohort // 2 + 1))
+
+    def minimum_survivors(self, cohort: int) -> int:
+        """m_min: with fewer masked vectors than this the noise would fall short, and the round is abandoned."""
+        return min(cohort, max(math.ceil(self.survivor_floor * cohort), self.share_threshold(cohort)))
