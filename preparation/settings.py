@@ -52,6 +52,9 @@ class FaceSettings(Settings):
     minimum_confidence: float = Field(default=0.4, ge=0, le=1)
     longest_bridged_gap: int = Field(default=10, ge=0)
     """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
+    smoothing: float = Field(default=0.7, ge=0)
+    """Gaussian sigma, in frames, against a tracker's tremble; lips move at up to 8 Hz, so more would blunt
+    them."""
 
 
 class CropSettings(Settings):
@@ -70,7 +73,7 @@ class CropSettings(Settings):
 class QualitySettings(Settings):
     minimum_frames: int = Field(default=25, ge=1)
     minimum_face_pixels: float = Field(default=40, ge=0)
-    """Smallest median face height (brows to chin) in source pixels."""
+    """Smallest median distance from brows to chin, source pixels."""
     minimum_sharpness: float = Field(default=8.0, ge=0)
     """Smallest median variance of the Laplacian of the grey crop, resized to 128 pixels."""
     maximum_roll_degrees: float = Field(default=30, ge=0)

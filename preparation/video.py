@@ -69,11 +69,14 @@ def probe(path: Path) -> Probe:
         )
 
 
-def decode(path: Path, fps: float = FPS) -> Iterator[Frame]:
-    """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed)."""
+def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
+    """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed).
+
+    One thread suits worker processes that each decode a clip of their own; more help a single long clip.
+    """
     with _opened(path) as container:
         stream = _video_stream(container, path)
-        stream.thread_type = "NONE" if (os.cpu_count() or 1) == 1 else "AUTO"
+        stream.thread_count = threads
         step = 1.0 / float(stream.average_rate or stream.guessed_rate or FPS)
         emitted = 0
         for frame, until in _held_frames(container.decode(stream), step, path):
@@ -122,9 +125,7 @@ def fit_audio(audio: NDArray[np.int16], frames: int) -> NDArray[np.int16]:
     return np.pad(audio[:samples], (0, max(0, samples - len(audio))))
 
 
-def encode(
-    frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path, crf: int = 18, fps: int = FPS
-) -> None:
+def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path, crf: int = 18, fps: int = FPS) -> None:
     """Write H.264 + AAC to an mp4, whole or not at all. Width and height must be even.
 
     frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same
@@ -141,18 +142,14 @@ def encode(
             video.height, video.width = first.shape[:2]
             video.pix_fmt = "yuv420p"
             video.thread_count = 1
-            sound = (
-                container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
-            )
+            sound = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
             for index, picture in enumerate(chain([first], iterator)):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, fps)
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
             if sound is not None and audio is not None:
-                block = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray(audio)[None], format="s16", layout="mono"
-                )
+                block = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio)[None], format="s16", layout="mono")
                 block.sample_rate, block.pts = AUDIO_RATE_HZ, 0
                 container.mux(sound.encode(block))
                 container.mux(sound.encode(None))
@@ -201,10 +198,11 @@ def _held_frames(frames: Iterable[Any], step: float, path: Path) -> Iterator[tup
 
 
 def _upright(frame: Any) -> Frame:
-    """RGB with the container's rotation applied (telephones store portrait clips lying down)."""
-    picture = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    """RGB with the container's rotation applied (telephones store portrait clips lying down).
+
+    Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
+    """
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4))
 
 
 def _first_picture_seconds(path: Path) -> float:

@@ -1,0 +1,245 @@
+"""One clip becomes one aligned crop with sound and landmarks, or one quarantine row; and is read back.
+
+<folder>/<name>.mp4            the crop, H.264 + AAC, to look at and to encode
+<folder>/<name>.safetensors    landmarks, audio, transforms, and mouth_opening where the truth is known
+<folder>/<name>.json           source, settings, tracker, quality; written last, so that it vouches for the
+rest
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from preparation import quality as filters
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.faces.alignment import Transforms, fit_transforms, transform_points, warp
+from preparation.faces.landmarks import Landmarks
+from preparation.faces.track import FaceTracker, bridge_gaps, longest_segment, smooth
+from preparation.faces.trackers import read_truth
+from preparation.manifest import Clip
+from preparation.quarantine import QuarantineRow
+from preparation.settings import PreparationSettings
+from preparation.video import FPS, Frame, decode, decode_audio, encode, fit_audio
+
+HELD_BYTES = 256 * 1024 * 1024
+"""Clips whose frames fit are decoded once and held; longer ones are decoded twice, so that memory stays
+flat."""
+
+
+@dataclass(frozen=True)
+class CropResult:
+    """A clip that made it: `kept` says that an earlier run's crop still holds."""
+
+    clip_id: str
+    frames: int
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A prepared crop as read back. landmarks float32 [T, 68, 2] in crop pixels; audio int16 [640 T];
+    transforms float32 [T, 2, 3] from source to crop; mouth_opening float32 [T] or None; `video` holds the T
+    frames."""
+
+    name: str
+    video: Path
+    landmarks: Landmarks
+    audio: NDArray[np.int16]
+    transforms: NDArray[np.float32]
+    mouth_opening: NDArray[np.float32] | None
+    metadata: dict[str, Any]
+
+    def frames(self) -> Iterator[Frame]:
+        """The crop's frames, uint8 [size, size, 3] each, streamed."""
+        return decode(self.video)
+
+
+def prepare_clip(
+    clip: Clip, corpus_root: Path, folder: Path, settings: PreparationSettings, tracker: FaceTracker
+) -> CropResult | QuarantineRow:
+    """Decode, track, align, judge and write one clip; whatever goes wrong with it ends in a row, not in a
+    stop."""
+    kept = _up_to_date(clip, folder, settings, tracker)
+    if kept is not None:
+        return kept
+    forget_crop(folder, clip.name)
+    try:
+        return _prepare(clip, corpus_root, folder, settings, tracker)
+    except PrivFedTalkError as error:
+        return QuarantineRow(clip.path, "crops", error.reason, error.remedy)
+    except MemoryError:
+        return QuarantineRow(clip.path, "crops", "not enough memory", "use fewer workers or a smaller clip")
+    except OSError as error:
+        if error.filename is not None and Path(str(error.filename)) == corpus_root / clip.path:
+            return QuarantineRow(clip.path, "crops", f"the file cannot be read: {error.strerror}", "check the file")
+        raise PrivFedTalkError(
+            f"{folder} cannot be written: {error.strerror or error}", remedy="free some space or choose another --out"
+        ) from error
+    except Exception as error:
+        # A clip may hold what no library foresaw; a night's work must not end with it.
+        return QuarantineRow(clip.path, "crops", f"{type(error).__name__}: {error}", "report the clip; it was left out")
+
+
+def _prepare(
+    clip: Clip, corpus_root: Path, folder: Path, settings: PreparationSettings, tracker: FaceTracker
+) -> CropResult | QuarantineRow:
+    # Sound first: it is cheap, and a clip without it needs no face.
+    source = corpus_root / clip.path
+    audio = decode_audio(source)
+    frames = _frames(clip, source)
+
+    # Follow the face, bridge short gaps, keep the longest stretch that has one.
+    track = tracker.track(frames(), clip, corpus_root)
+    filled, segments = bridge_gaps(track.landmarks, settings.faces.longest_bridged_gap)
+    kept = longest_segment(segments)
+    landmarks = smooth(filled[kept], settings.faces.smoothing if tracker.trembles else 0.0)
+    sound = fit_audio(audio, len(track.landmarks))[kept.start * 640 : kept.stop * 640]
+
+    # Judge before the expensive part, and again once the crop's sharpness is known.
+    measured = filters.Quality(
+        frames=len(landmarks),
+        face_rate=track.face_rate,
+        face_pixels=filters.face_pixels(landmarks),
+        roll_degrees=filters.median_roll(landmarks),
+        loudness=filters.loudness(sound),
+    )
+    verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
+    if verdict is not None:
+        return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
+    transforms = fit_transforms(landmarks, settings.crops)
+    sharpness: list[float] = []
+    video = folder / f"{clip.name}.mp4"
+    encode(
+        _crops(frames(), kept, transforms, settings.crops.size, sharpness),
+        sound if len(audio) else None,
+        video,
+        crf=settings.crops.crf,
+    )
+    measured = filters.Quality(**{**asdict(measured), "sharpness": float(np.median(sharpness))})
+    verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
+    if verdict is not None:
+        forget_crop(folder, clip.name)
+        return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
+
+    # The description comes last: without it the crop does not count.
+    tensors: dict[str, NDArray[Any]] = {
+        "landmarks": transform_points(landmarks, transforms),
+        "audio": sound,
+        "transforms": transforms.astype(np.float32),
+    }
+    if clip.truth is not None:
+        opening = read_truth(corpus_root / clip.truth).get("mouth_opening")
+        if opening is not None and len(opening) == len(track.landmarks):
+            tensors["mouth_opening"] = opening[kept]
+    _replace(
+        folder / f"{clip.name}.safetensors",
+        lambda path: save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path),
+    )
+    described = {
+        "clip_id": clip.clip_id,
+        "speaker": clip.speaker,
+        "corpus": clip.corpus,
+        "source": clip.path,
+        "source_sha256": clip.sha256,
+        "settings": settings.crop_fingerprint(),
+        "tracker": tracker.name,
+        "first_frame": kept.start,
+        "frames": len(landmarks),
+        "fps": FPS,
+        "size": settings.crops.size,
+        "most_faces": int(track.faces.max(initial=0)),
+        "quality": asdict(measured),
+    }
+    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
+    _replace(folder / f"{clip.name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return CropResult(clip.clip_id, len(landmarks), kept=False)
+
+
+def load_crop(folder: Path, name: str) -> Crop:
+    """Read a prepared crop; its frames are streamed by `Crop.frames`."""
+    try:
+        metadata = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / f"{name}.safetensors")
+        return Crop(
+            name=name,
+            video=folder / f"{name}.mp4",
+            landmarks=tensors["landmarks"],
+            audio=tensors["audio"],
+            transforms=tensors["transforms"],
+            mouth_opening=tensors.get("mouth_opening"),
+            metadata=metadata,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CorruptFileError(
+            f"the crop {name} in {folder} cannot be read: {error}",
+            remedy="delete its .json and run the crops step again",
+        ) from error
+
+
+def has_crop(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.json").exists()
+
+
+def forget_crop(folder: Path, name: str) -> None:
+    """Remove a crop, its voucher first."""
+    for suffix in (".json", ".safetensors", ".mp4"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def _up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker: FaceTracker) -> CropResult | None:
+    try:
+        stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
+        same = (
+            stored["source_sha256"] == clip.sha256
+            and stored["settings"] == settings.crop_fingerprint()
+            and stored["tracker"] == tracker.name
+        )
+        return CropResult(clip.clip_id, int(stored["frames"]), kept=True) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _frames(clip: Clip, source: Path) -> Callable[[], Iterable[Frame]]:
+    """A function that gives the clip's frames from the start, as often as it is called."""
+    size = clip.seconds * FPS * clip.width * clip.height * 3
+    if size > HELD_BYTES:
+        return lambda: decode(source)
+    held: list[Frame] = []
+
+    def once() -> Iterable[Frame]:
+        if not held:
+            held.extend(decode(source))
+        return held
+
+    return once
+
+
+def _crops(
+    frames: Iterable[Frame], kept: slice, transforms: Transforms, size: int, sharpness: list[float]
+) -> Iterator[Frame]:
+    for index, frame in enumerate(frames):
+        if index >= kept.stop:
+            return
+        if index >= kept.start:
+            crop = warp(frame, transforms[index - kept.start], size)
+            sharpness.append(filters.sharpness(crop))
+            yield crop
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""The registry of pretrained networks: what each file is called, where it comes from, and that it is the one
+meant.
+
+Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, then in the user's cache. Damaged copies
+circulate, so a file counts only when its sha256 is the registered one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+
+ENVIRONMENT_VARIABLE = "PRIVFEDTALK_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One pretrained file; `source` is repository@commit:path, `licence` that repository's."""
+
+    file: str
+    bytes: int
+    sha256: str
+    source: str
+    licence: str
+    what: str
+
+
+REGISTRY: dict[str, Weight] = {
+    "face_landmarker": Weight(
+        file="face_landmarker.task",
+        bytes=3758596,
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        source=(
+            "Zejun-Yang/AniPortrait@7f6593fd971c95b65f603c15ef8ce2c3fc7f5404:"
+            "src/utils/mp_models/face_landmarker_v2_with_blendshapes.task"
+        ),
+        licence="Apache-2.0",
+        what="MediaPipe Face Landmarker, float16, 478 points",
+    ),
+    "mobilefacenet": Weight(
+        file="mobilefacenet.pt",
+        bytes=4135271,
+        sha256="90a00ba1d8b0b688af3deb731ed53dca582e6106805d1bc3cfdef55f570493f4",
+        source="foamliu/MobileFaceNet@a6cc9032a659b615f477833e1a70b5e7931bcccc:weights/mobilefacenet.pt",
+        licence="Apache-2.0 (trained on refined MS-Celeb-1M)",
+        what="MobileFaceNet face embedder, 112x112 RGB to 128-d",
+    ),
+}
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for, in this order."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privfedtalk" / "weights"
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return [Path(named).expanduser(), cache] if named else [cache]
+
+
+def find(name: str) -> Path:
+    """The verified file of a registered network, or an error that says how to get it."""
+    if name not in REGISTRY:
+        raise PrivFedTalkError(
+            f"no pretrained network is called {name!r}", remedy=f"choose one of {', '.join(sorted(REGISTRY))}"
+        )
+    weight = REGISTRY[name]
+    for folder in folders():
+        path = folder / weight.file
+        if path.is_file():
+            found = _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
+            if found != weight.sha256:
+                raise CorruptFileError(
+                    f"{path} is not {weight.what}: its sha256 is {found}, not {weight.sha256}",
+                    remedy=f"replace it by the file from {weight.source}",
+                )
+            return path
+    looked = " and ".join(str(folder) for folder in folders())
+    raise MissingWeightError(
+        f"{weight.file} ({weight.what}) is not in {looked}",
+        remedy=(
+            f"fetch {weight.source} (sha256 {weight.sha256}) and either copy it to {folders()[-1]}/{weight.file} "
+            f"or `export {ENVIRONMENT_VARIABLE}=<the folder that holds {weight.file}>`"
+        ),
+    )
+
+
+def find_optional(name: str) -> Path | None:
+    """As `find`, but None where the file is absent; a damaged file is still an error, not an absence."""
+    try:
+        return find(name)
+    except MissingWeightError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _size: int, _modified_ns: int) -> str:
+    """Hashed once per process and file version."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
