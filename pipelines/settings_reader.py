@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,9 +51,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         held = merged.get(key)
-        merged[key] = (
-            merge(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[key] = merge(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -78,6 +77,15 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every value as (`a.b.c`, text), the text as `assign` reads it."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json.dumps(value)
 
 
 def nearest(key: str, known: list[str]) -> str | None:

@@ -68,9 +68,7 @@ def test_nothing_is_guessed_where_nothing_is_near() -> None:
 
 
 def test_a_bad_value_is_named() -> None:
-    with pytest.raises(
-        PrivFedTalkError, match=r"profile x: federation\.rounds=0: .*greater than or equal to 1"
-    ):
+    with pytest.raises(PrivFedTalkError, match=r"profile x: federation\.rounds=0: .*greater than or equal to 1"):
         build(Everything, {"federation": {"rounds": 0}}, "profile x")
 
 

@@ -1,0 +1,136 @@
+"""The clips of a run: rendered or found, listed, and shared out among clients."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.run import Run
+from assets.showing import table
+from assets.stages import Stage, digest
+from preparation.settings import CorpusKind
+
+GROUP = "corpus"
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "video"})
+def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Clips of talking people: rendered by the studio, or a folder or LRS3 copy that is already there."""
+    stage = _rendered(run) if run.corpus_kind is CorpusKind.STUDIO else _found(run)
+    files = [path for path in run.corpus_root.rglob("*") if path.is_file()]
+    return dg.MaterializeResult(
+        metadata={
+            "kind": run.corpus_kind.value,
+            "folder": dg.MetadataValue.path(run.corpus_root),
+            "files": len(files),
+            "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 2),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def _rendered(run: Run) -> Stage:
+    from preparation.corpora.studio.corpus import render_corpus
+
+    code, outputs = ["preparation/corpora/studio"], [run.corpus_root]
+    with run.stage("corpus", settings=[run.studio], after=[], code=code, outputs=outputs) as stage:
+        if stage.due:
+            render_corpus(run.studio, run.corpus_root, workers=run.workers)
+    return stage
+
+
+def _found(run: Run) -> Stage:
+    """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
+    listing = run.folder.root / "corpus_files.txt"
+    stats = {path: path.stat() for path in sorted(run.corpus_root.rglob("*")) if path.is_file()}
+    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
+    settings = [run.corpus_kind.value, digest(lines)]
+    with run.stage("corpus", settings=settings, after=[], code=[], outputs=[listing]) as stage:
+        if stage.due:
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            listing.write_text("\n".join(lines) + "\n")
+    return stage
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
+def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
+    from preparation.manifest import load_manifest, save_manifest, scan
+    from preparation.quarantine import load_quarantine, save_quarantine
+
+    folder = run.folder
+    with run.stage(
+        "manifest",
+        settings=[run.preparation.corpus],
+        after=["corpus"],
+        code=["preparation"],
+        outputs=[folder.manifest, folder.quarantine],
+    ) as stage:
+        if stage.due:
+            found = scan(run.corpus_kind, run.corpus_root, run.preparation.corpus)
+            save_manifest(found.clips, folder.manifest)
+            save_quarantine(found.quarantine, folder.quarantine)
+    clips, refused = load_manifest(folder.manifest), load_quarantine(folder.quarantine)
+    return dg.MaterializeResult(
+        metadata={
+            "clips": len(clips),
+            "speakers": len({clip.speaker for clip in clips}),
+            "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
+            "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
+            "quarantined": len(refused),
+            "first clips": table([vars(clip) for clip in clips[:20]]),
+            "quarantine": table([vars(row) for row in refused]),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
+def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
+    from preparation.clients import assign_clients, load_clients, save_clients
+    from preparation.manifest import load_manifest
+
+    folder = run.folder
+    with run.stage(
+        "clients",
+        settings=[run.preparation.clients],
+        after=["manifest"],
+        code=["preparation"],
+        outputs=[folder.clients_table],
+    ) as stage:
+        if stage.due:
+            assigned = assign_clients(load_manifest(folder.manifest), run.preparation.clients)
+            save_clients(assigned, folder.clients_table)
+    found = load_clients(folder.clients_table)
+    return dg.MaterializeResult(
+        metadata={
+            **{role: sum(client.role == role for client in found.values()) for role in ("public", "client", "unseen")},
+            "clips a split": table(
+                [
+                    {"client": name, "role": client.role, **{split: len(ids) for split, ids in client.splits.items()}}
+                    for name, client in found.items()
+                ]
+            ),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset_check(asset=clients, blocking=True)
+def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """No clip is in two splits or with two clients, and no public speaker is a client too."""
+    from preparation.clients import load_clients
+
+    found = load_clients(run.folder.clients_table)
+    owners: dict[str, list[str]] = {}
+    for name, client in found.items():
+        for split, clip_ids in client.splits.items():
+            for clip_id in clip_ids:
+                owners.setdefault(clip_id, []).append(f"{name}/{split}")
+    shared = {clip_id: places for clip_id, places in owners.items() if len(places) > 1}
+    public = {client.speaker for client in found.values() if client.role == "public"}
+    both = sorted(public & {client.speaker for client in found.values() if client.role != "public"})
+    return dg.AssetCheckResult(
+        passed=not shared and not both,
+        metadata={"clips in two places": str(shared), "public speakers that are clients": str(both)},
+    )

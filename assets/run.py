@@ -1,0 +1,65 @@
+"""What every asset body is given: the run's folder, the settings of all floors, and how to run a stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.stages import Stage, code_version, read_record, stage
+from evaluation.protocol import EvaluationSettings
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.folders import RunFolder
+from preparation.settings import CorpusKind, PreparationSettings
+from preparation.settings_base import Settings
+from training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as the assets see it. `corpus_root` is where the clips lie, rendered or found.
+
+    `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
+    on "Materialize" always does the work.
+    """
+
+    folder: RunFolder
+    seed: int
+    corpus_kind: CorpusKind
+    corpus_root: Path
+    studio: StudioSettings
+    preparation: PreparationSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    workers: int
+    keep: bool = False
+
+    def stage(
+        self,
+        name: str,
+        *,
+        settings: Sequence[Settings | str | int],
+        after: Sequence[str],
+        code: Sequence[str],
+        outputs: Sequence[Path],
+    ) -> AbstractContextManager[Stage]:
+        """A timed, remembered stage, due again when its settings, its code or a stage before it changed.
+
+        `after` names the stages whose results it reads; `code` the floors whose sources it runs.
+        """
+        own = [item.fingerprint() if isinstance(item, Settings) else str(item) for item in settings]
+        upstream = [self.version_of(before) for before in after]
+        inputs = [str(self.seed), *own, *upstream, code_version(*code)]
+        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep)
+
+    def version_of(self, name: str) -> str:
+        """The content version a finished stage left, or "absent"."""
+        record = read_record(self.folder, name)
+        return record.version if record else "absent"
+
+
+def available_cores() -> int:
+    """The cores this process may use: a container's share, not the whole machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,50 @@
+"""How assets show themselves: small tables and pictures in the metadata of a materialisation."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+
+LARGEST_TABLE = 200
+"""Rows; more would swell the event log, which holds every materialisation ever made."""
+
+
+def table(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table; values that Dagster's tables cannot hold are written as text."""
+    plain = [dg.TableRecord({key: _cell(value) for key, value in row.items()}) for row in rows[:LARGEST_TABLE]]
+    columns = list(rows[0]) if rows else []
+    return dg.MetadataValue.table(
+        plain, schema=dg.TableSchema([dg.TableColumn(name, _column_type(rows, name)) for name in columns])
+    )
+
+
+def pictures(frames: Sequence[npt.NDArray[np.uint8]], height: int = 96) -> dg.MarkdownMetadataValue:
+    """Frames uint8 [H, W, 3], side by side in one inline JPEG of a few kilobytes."""
+    import cv2
+
+    scaled = [cv2.resize(frame, (round(frame.shape[1] * height / frame.shape[0]), height)) for frame in frames]
+    if not scaled:
+        return dg.MetadataValue.md("no pictures")
+    strip = cv2.cvtColor(np.hstack(scaled), cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return dg.MetadataValue.md(f"![frames](data:image/jpeg;base64,{base64.b64encode(encoded).decode()})")
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float | np.floating):
+        return round(float(value), 4)
+    return int(value) if isinstance(value, np.integer) else str(value)
+
+
+def _column_type(rows: Sequence[dict[str, Any]], name: str) -> str:
+    kinds = {type(_cell(row.get(name))) for row in rows} - {type(None)}
+    if kinds <= {int, bool}:
+        return "int"
+    return "float" if kinds <= {int, float} else "string"

@@ -1,0 +1,88 @@
+"""`privfedtalk studio` and `privfedtalk prepare`: clips, and what training needs of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.shared import FreshOption, ProfileOption, SeedOption, SetOption, WorkersOption, choose, console
+from preparation.settings import CorpusKind
+
+
+def studio(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new corpus, in LRS3 layout.")],
+    speakers: Annotated[int, typer.Option(min=1, help="People: four fifths public, the rest clients and unseen.")] = 60,
+    clips: Annotated[int, typer.Option(min=1, help="Clips a person.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: WorkersOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Render talking heads: any number of people, the same bytes for the same seed.
+
+    [bold]Examples[/bold]
+
+        privfedtalk studio --speakers 60 --clips 4 --out corpora/sixty
+
+        privfedtalk studio --speakers 200 --clips 10 --seconds 4 --workers 16 --set studio.size=256 --out corpora/big
+    """
+    from assets.run import available_cores
+    from preparation.corpora.studio.corpus import render_corpus
+
+    clients, unseen = -(-speakers // 8), speakers // 16
+    chosen = choose(
+        "demo",
+        settings=settings,
+        seed=seed,
+        studio__public_speakers=speakers - clients - unseen,
+        studio__clients=clients,
+        studio__unseen=unseen,
+        studio__public_clips=clips,
+        studio__client_clips=clips,
+        studio__unseen_clips=clips,
+        studio__seconds=seconds,
+    ).configuration
+    render_corpus(chosen.studio, out, workers=workers or available_cores())
+    console.print(f"{speakers} people, {speakers * clips} clips in {out}")
+
+
+def prepare(
+    corpus: Annotated[CorpusKind, typer.Option(help="How the folder is laid out.")] = CorpusKind.STUDIO,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Where the clips lie; the studio renders its own without it.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="data/demo")] = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    settings: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Turn clips into crops, latents, speech features and shards; what cannot be used is listed with its reason.
+
+    [bold]Examples[/bold]
+
+        privfedtalk prepare --corpus folder --root ../shared/fixtures/clips --out data/real
+
+        privfedtalk prepare --corpus lrs3 --root /path/to/lrs3 --out data/lrs3 --profile paper --workers 32
+    """
+    from pipelines.cli.summary import show_preparation
+    from pipelines.jobs import PREPARE
+    from pipelines.runner import run_jobs
+
+    choice = choose(
+        profile,
+        None if out is None else str(out.expanduser().resolve()),
+        settings,
+        corpus__kind=corpus.value,
+        corpus__root=None if root is None else root.expanduser().resolve(),
+        # Real people: the noise must come from the operating system, whatever the profile says.
+        training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",
+        seed=seed,
+        workers=workers,
+    )
+    run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
+    show_preparation(choice.configuration.root)

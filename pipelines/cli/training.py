@@ -1,0 +1,30 @@
+"""`privfedtalk train`: backbone and federated adapters."""
+
+from __future__ import annotations
+
+from pipelines.cli.shared import FreshOption, ProfileOption, RunOption, SeedOption, SetOption, choose, console
+
+
+def train(
+    run: RunOption = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Pretrain the backbone on public speakers, then train one federated adapter a method.
+
+    Works on what `privfedtalk prepare` left in the run's folder.
+
+    [bold]Examples[/bold]
+
+        privfedtalk train --run mine
+
+        privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
+    """
+    from pipelines.jobs import TRAIN
+    from pipelines.runner import run_jobs
+
+    choice = choose(profile, run, settings, seed=seed)
+    run_jobs([TRAIN], choice.profile, choice.overrides, keep=not fresh)
+    console.print(f"Models and adapters are in {choice.configuration.root}")

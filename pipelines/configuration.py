@@ -1,0 +1,111 @@
+"""The whole configuration of a run: every floor's settings in one tree, read from a profile and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from evaluation.protocol import EvaluationSettings
+from pipelines.settings_reader import assign, build, merge, read_yaml
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.errors import PrivFedTalkError
+from preparation.settings import CorpusKind, PreparationSettings
+from preparation.settings_base import Settings
+from training.settings import TrainingSettings
+
+PROJECT = Path(__file__).resolve().parents[1]
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class CorpusChoice(Settings):
+    """Which clips a run is made of. The studio renders its own below the run's folder; others are read."""
+
+    kind: CorpusKind = CorpusKind.STUDIO
+    root: Path | None = Field(None, description="where the clips lie; the studio needs none")
+
+    @model_validator(mode="after")
+    def _root_where_needed(self) -> CorpusChoice:
+        if self.kind is not CorpusKind.STUDIO and self.root is None:
+            raise ValueError(f"a corpus of kind {self.kind} needs corpus.root, the folder of its clips")
+        return self
+
+
+class Configuration(Settings):
+    """One run. Values not named in the profile or an override are the defaults in each floor's code."""
+
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder name below `data`")
+    seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
+    data: Path = Path("data")
+    workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
+    corpus: CorpusChoice = CorpusChoice()
+    studio: StudioSettings = StudioSettings()
+    preparation: PreparationSettings = PreparationSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed(cls, values: Any) -> Any:
+        """The run's seed is every group's own, where a group does not name one."""
+        if not isinstance(values, Mapping) or "seed" not in values:
+            return values
+        seed = {"seed": values["seed"]}
+        below = {"studio": seed, "preparation": {"clients": seed}, "evaluation": seed}
+        return merge(below, values)
+
+    @model_validator(mode="after")
+    def _no_seeded_noise_on_people(self) -> Configuration:
+        if self.corpus.kind is not CorpusKind.STUDIO and self.training.privacy.seeded_noise is not None:
+            raise ValueError(
+                "training.privacy.seeded_noise is for rendered data only: whoever knows the seed can take the "
+                f"noise away again. Set it to null for a corpus of kind {self.corpus.kind}"
+            )
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The run's folder; a relative `data` is meant from the project's root, as `dagster dev` sees it."""
+        return PROJECT / self.data / self.run
+
+
+def load(profile: str | Path = "demo", overrides: Iterable[str] = ()) -> Configuration:
+    """The configuration of a profile (its name, or the path of a YAML file) with `a.b=value` on top."""
+    path = profile_path(profile)
+    values = read_yaml(path)
+    named = list(overrides)
+    for override in named:
+        values = assign(values, override)
+    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *named]))
+
+
+def profile_path(profile: str | Path) -> Path:
+    named = PROFILES / f"{profile}.yaml"
+    if named.exists():
+        return named
+    path = Path(profile)
+    if path.suffix in {".yaml", ".yml"} and path.exists():
+        return path
+    raise PrivFedTalkError(
+        f"there is no profile '{profile}'", f"name one of {', '.join(profiles())}, or the path of a YAML file"
+    )
+
+
+def remember(configuration: Configuration) -> None:
+    """Keep the configuration beside what it made, so that later commands on the run need not repeat it."""
+    values = configuration.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
+    path = remembered(configuration.root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# privfedtalk train --run {configuration.run}\n" + yaml.safe_dump(values, sort_keys=False))
+
+
+def remembered(root: Path) -> Path:
+    """Where a run's configuration is kept."""
+    return root / "configuration.yaml"
+
+
+def profiles() -> list[str]:
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))

@@ -1,0 +1,50 @@
+"""The one resource: a run, opened from a profile and overrides."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+
+from assets.run import Run, available_cores
+from pipelines.configuration import PROJECT, Configuration, load
+from pipelines.settings_reader import read_yaml
+from preparation.folders import RunFolder
+from preparation.settings import CorpusKind
+
+
+class RunResource(dg.ConfigurableResource[Run]):
+    """A profile with `a.b=value` overrides; `keep` leaves out stages whose inputs have not changed."""
+
+    profile: str = "demo"
+    overrides: list[str] = []  # noqa: RUF012  # a pydantic field: each instance gets its own list
+    keep: bool = False
+
+    def create_resource(self, context: dg.InitResourceContext) -> Run:
+        return open_run(load(self.profile, self.overrides), keep=self.keep)
+
+
+def open_run(configuration: Configuration, keep: bool) -> Run:
+    """The run of a configuration; a corpus root given as a relative path is meant from the project's root."""
+    folder = RunFolder(configuration.root)
+    corpus = configuration.corpus
+    rendered = corpus.kind is CorpusKind.STUDIO and corpus.root is None
+    return Run(
+        folder=folder,
+        seed=configuration.seed,
+        corpus_kind=corpus.kind,
+        corpus_root=folder.corpus if rendered or corpus.root is None else PROJECT / corpus.root,
+        studio=configuration.studio,
+        preparation=configuration.preparation,
+        training=configuration.training,
+        evaluation=configuration.evaluation,
+        workers=configuration.workers or available_cores(),
+        keep=keep,
+    )
+
+
+def default_run() -> RunResource:
+    """The run `dagster dev` and DVC work on: what `params.yaml` names."""
+    params = read_yaml(PROJECT / "params.yaml")
+    overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
+    return RunResource(profile=params.get("profile", "demo"), overrides=overrides)

@@ -1,0 +1,97 @@
+"""The command line: help with examples, readable errors, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.cli.shared import choose
+from pipelines.configuration import load, remember
+from pipelines.errors import FailedCheckError
+
+COMMANDS = ["demo", "studio", "prepare", "train", "evaluate", "report", "config", "weights list", "weights check"]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("COLUMNS", "110")
+    return CliRunner()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(cli: CliRunner, command: str) -> None:
+    result = cli.invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"privfedtalk {command}" in result.stdout
+    assert "Example" in result.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["torch", "dagster", "pandas", "cv2", "mediapipe"]
+    script = f"import sys, pipelines.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_key_names_the_nearest_and_exits_with_2(cli: CliRunner) -> None:
+    result = cli.invoke(app, ["config", "--set", "training.federation.round=3"])
+    assert result.exit_code == 2
+    assert "did you mean 'training.federation.rounds'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_config_lists_what_set_takes(cli: CliRunner) -> None:
+    result = cli.invoke(app, ["config", "federation.rounds", "--set", "training.federation.rounds=41"])
+    assert result.stdout == "training.federation.rounds=41\n"
+
+
+def test_ctrl_c_says_how_to_go_on(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.runner.run_jobs", interrupt)
+    monkeypatch.setattr(sys, "argv", ["privfedtalk", "demo", "--run", "mine", "--fresh"])
+    result = cli.invoke(app, ["demo", "--run", "mine", "--fresh"])
+    assert result.exit_code == 130
+    assert "privfedtalk demo --run mine\n" in result.stderr
+
+
+def test_a_missed_gate_exits_with_1(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def miss(*_: object, **__: object) -> None:
+        raise FailedCheckError("lips do not follow", "train longer")
+
+    monkeypatch.setattr("pipelines.runner.run_jobs", miss)
+    result = cli.invoke(app, ["train", "--run", "mine"])
+    assert result.exit_code == 1
+    assert "lips do not follow" in result.stderr
+
+
+def test_an_existing_run_keeps_its_configuration(tmp_path: Path) -> None:
+    remember(load("small", [f"data={tmp_path}", "run=mine", "training.adapter.rank=3"]))
+    choice = choose(None, str(tmp_path / "mine"), ["training.adapter.alpha=5"])
+    adapter = choice.configuration.training.adapter
+    assert (adapter.rank, adapter.alpha) == (3, 5.0)
+    assert choice.configuration.root == tmp_path / "mine"
+
+
+def test_weights_are_listed_where_they_are_absent(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PRIVFEDTALK_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "absent" in cli.invoke(app, ["weights", "list"]).stdout
+    assert cli.invoke(app, ["weights", "check"]).exit_code == 0
+    (tmp_path / "face_landmarker.task").write_bytes(b"not a network")
+    assert cli.invoke(app, ["weights", "check"]).exit_code == 2
+
+
+def test_real_weights_are_intact(cli: CliRunner, monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
+    monkeypatch.setenv("PRIVFEDTALK_WEIGHTS", str(weights_dir))
+    result = cli.invoke(app, ["weights", "check"])
+    assert result.exit_code == 0
+    assert "damaged" not in result.stdout

@@ -1,0 +1,65 @@
+"""Every profile loads; a run remembers its configuration; real faces never get seeded noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.configuration import PROFILES, PROJECT, Configuration, load, profiles, remember, remembered
+from pipelines.resources import default_run, open_run
+from pipelines.settings_reader import flatten, read_yaml
+from preparation.errors import PrivFedTalkError
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_a_profile_loads_holds_only_differences_and_opens_with_its_command(profile: str) -> None:
+    loaded = load(profile)
+    lines = (PROFILES / f"{profile}.yaml").read_text().splitlines()
+    assert lines[0].startswith("# privfedtalk ")
+    defaults = dict(flatten(Configuration().model_dump(mode="json")))
+    differences = dict(flatten(read_yaml(PROFILES / f"{profile}.yaml")))
+    values = dict(flatten(loaded.model_dump(mode="json")))
+    assert differences
+    assert all(key in values and values[key] != defaults[key] for key in differences)
+
+
+def test_every_listed_setting_can_be_set() -> None:
+    listed = [f"{key}={value}" for key, value in flatten(load("small").model_dump(mode="json"))]
+    assert load("small", listed) == load("small")
+
+
+def test_the_seed_reaches_every_group_that_does_not_name_its_own() -> None:
+    configuration = load("demo", ["seed=7", "preparation.clients.seed=3"])
+    assert configuration.studio.seed == configuration.evaluation.seed == 7
+    assert configuration.preparation.clients.seed == 3
+
+
+def test_seeded_noise_is_refused_for_people() -> None:
+    real = ["corpus.kind=folder", "corpus.root=clips"]
+    with pytest.raises(PrivFedTalkError, match="rendered data only"):
+        load("demo", real)
+    assert load("demo", [*real, "training.privacy.seeded_noise=null"]).training.privacy.seeded_noise is None
+
+
+def test_a_corpus_that_is_not_rendered_needs_a_root() -> None:
+    with pytest.raises(PrivFedTalkError, match=r"needs corpus\.root"):
+        load("demo", ["corpus.kind=lrs3", "training.privacy.seeded_noise=null"])
+
+
+def test_an_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(PrivFedTalkError, match="demo, paper, small"):
+        load("large")
+
+
+def test_a_run_remembers_its_configuration(tmp_path: Path) -> None:
+    made = load("small", [f"data={tmp_path}", "run=mine", "seed=5", "training.adapter.rank=3"])
+    remember(made)
+    assert load(remembered(tmp_path / "mine")) == made
+
+
+def test_params_name_a_profile_that_loads() -> None:
+    resource = default_run()
+    run = open_run(load(resource.profile, resource.overrides), keep=False)
+    assert run.folder.root == PROJECT / "data" / "demo"
+    assert run.corpus_root == run.folder.corpus
