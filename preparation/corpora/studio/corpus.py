@@ -1,0 +1,151 @@
+"""A whole corpus in LRS3 layout, rendered in parallel; a run that was cut off goes on where it stopped.
+
+`pretrain` holds the public speakers, `trainval` the clients, `test` people of the clients' population who never train.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+
+from preparation.corpora.studio.clip import film, invite
+from preparation.corpora.studio.motion import FPS
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.corpora.studio.writer import TRUTH_SUFFIX, encode_clip, sidecar_text, write_clip, write_whole
+from preparation.errors import PrivFedTalkError
+from preparation.progress import track
+
+SUBSETS = {"public": "pretrain", "client": "trainval", "unseen": "test"}
+SETTINGS_NAME = "studio.json"
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """What lies in a rendered corpus, and what this call added to it."""
+
+    speakers: int
+    clips: int
+    frames: int
+    seconds: float
+    bytes: int
+    rendered: int
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One speaker's clips: the unit of work, so that a speaker is sculpted once."""
+
+    kind: str
+    number: int
+    clips: int
+
+    @property
+    def speaker(self) -> str:
+        return f"{self.kind[0]}{self.number:04d}"
+
+    def folder(self, root: Path) -> Path:
+        return root / SUBSETS[self.kind] / self.speaker
+
+
+def corpus_tasks(settings: StudioSettings) -> list[Task]:
+    """All speakers, clients first: they have the most clips, so that no worker is left alone at the end."""
+    tasks = [Task("client", number, settings.client_clips) for number in range(settings.clients)]
+    tasks += [Task("unseen", number, settings.unseen_clips) for number in range(settings.unseen)]
+    return tasks + [Task("public", number, settings.public_clips) for number in range(settings.public_speakers)]
+
+
+def render_corpus(root: Path, settings: StudioSettings, workers: int) -> CorpusSummary:
+    """Render what is missing below `root` with `workers` processes; 1 renders in this process.
+
+    The corpus's settings lie beside it in `studio.json`: a folder made with others is refused, not mixed.
+    """
+    started = time.monotonic()
+    _claim(root, settings)
+    tasks = corpus_tasks(settings)
+    total = sum(task.clips for task in tasks)
+    rendered = sum(track(_work(root, settings, tasks, workers), "rendering", total=total, unit="clips"))
+    sizes = [_video(task, root, clip).stat().st_size for task in tasks for clip in range(task.clips)]
+    return CorpusSummary(
+        speakers=len(tasks),
+        clips=total,
+        frames=total * round(settings.seconds * FPS),
+        seconds=total * settings.seconds,
+        bytes=sum(sizes),
+        rendered=rendered,
+        wall_seconds=time.monotonic() - started,
+    )
+
+
+def _claim(root: Path, settings: StudioSettings) -> None:
+    """Note the look of this corpus; how many speakers and clips it has may grow later."""
+    look = settings.model_dump(mode="json", exclude={f"{kind}" for kind in _COUNTS})
+    content = json.dumps(look, indent=1, sort_keys=True)
+    path = root / SETTINGS_NAME
+    if path.exists() and path.read_text() != content:
+        raise PrivFedTalkError(
+            f"{root} holds a corpus rendered with other settings (see {path})",
+            remedy="choose another folder, or delete this one to render it anew",
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content.encode())
+
+
+_COUNTS = ("public_speakers", "public_clips", "clients", "client_clips", "unseen", "unseen_clips")
+
+
+def _work(root: Path, settings: StudioSettings, tasks: list[Task], workers: int) -> Iterator[int]:
+    """For every clip 1 where it was rendered now and 0 where it was there already."""
+    if workers <= 1:
+        for task in tasks:
+            yield from render_speaker(root, settings, task)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        futures = [pool.submit(_render_all, root, settings, task) for task in tasks]
+        for future in as_completed(futures):
+            yield from future.result()
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _render_all(root: Path, settings: StudioSettings, task: Task) -> list[int]:
+    return list(render_speaker(root, settings, task))
+
+
+def render_speaker(root: Path, settings: StudioSettings, task: Task) -> Iterable[int]:
+    """Render the missing clips of one speaker; yields 1 or 0 a clip as in `_work`."""
+    missing = [clip for clip in range(task.clips) if not _complete(_video(task, root, clip))]
+    yield from [0] * (task.clips - len(missing))
+    if not missing:
+        return
+    speaker = invite(task.kind, task.number, settings)
+    for number in missing:
+        clip = film(speaker, number, settings)
+        truth = clip.truth()
+        encoded = encode_clip(clip.frames(), clip.sound, settings.size, settings.crf)
+        sidecar = sidecar_text(task.speaker, clip.utterance, truth["landmarks"], settings.size)
+        write_clip(_video(task, root, number), encoded, sidecar, truth)
+        yield 1
+
+
+def _video(task: Task, root: Path, clip: int) -> Path:
+    return task.folder(root) / f"{clip + 1:05d}.mp4"
+
+
+def _complete(video: Path) -> bool:
+    return all(path.exists() for path in (video, video.with_suffix(".txt"), video.with_suffix(TRUTH_SUFFIX)))
+
+
+def describe(summary: CorpusSummary) -> dict[str, float | int]:
+    """The summary as plain numbers, for JSON."""
+    return asdict(summary)
