@@ -47,14 +47,14 @@ class ClientTrainer:
 
     def __init__(
         self,
-        shards_of: Callable[[str], Path],
+        folder_of: Callable[[str], Path],
         backbone: TinyBackbone,
         vae: SmallVae,
         identity: IdentityRuler,
         settings: TrainingSettings,
         seed: int,
     ) -> None:
-        self.shards_of = shards_of
+        self.folder_of = folder_of
         self.settings, self.seed = settings, seed
         self.adapter = Adapter(backbone, settings.adapter, seed)
         self.vae, self.identity = vae, identity
@@ -115,12 +115,12 @@ class ClientTrainer:
         return backbone
 
     def _read_clips(self, client: str, split: str) -> tuple[ClipTensors, ...]:
-        samples = read_shards(self.shards_of(client), split)
+        samples = read_shards(self.folder_of(client), split)
         return tuple(ClipTensors.from_sample(sample) for sample in samples)
 
     def _read_score_clip(self, client: str) -> tuple[npt.NDArray[np.uint8], Sample]:
         """A validation clip's sample, and its first frames as the autoencoder shows them."""
-        sample = next(iter(read_shards(self.shards_of(client), "validation")))
+        sample = next(iter(read_shards(self.folder_of(client), "validation")))
         frames = self.settings.federation.score_frames
         latents = torch.from_numpy(sample.latents[:frames].astype(np.float32))
         return self.vae.decode_latents(latents), sample

@@ -38,6 +38,7 @@ class ClipTensors:
     @classmethod
     def from_sample(cls, sample: Sample) -> ClipTensors:
         """Convert a shard's sample."""
+        assert sample.motion is not None, f"{sample.clip_id} was prepared without motion descriptors"
         cells, pixels = sample.latents.shape[-1], sample.reference.shape[0]
         eyes = [eye_boxes(points, pixels) for points in sample.landmarks]
         return cls(

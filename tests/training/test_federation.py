@@ -1,0 +1,153 @@
+"""Rounds on real shards with a real backbone: sums against their plain form, weights, resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preparation.folders import RunFolder
+from preparation.shards import Sample, write_shards
+from tests.training.conftest import make_clip
+from training.aggregation import Aggregator
+from training.backbone.tiny import TinyBackbone
+from training.client import ClientTrainer, LocalUpdate
+from training.federation import FederationResult, run_federation, sample_clients
+from training.methods import configure
+from training.privacy.settings import PrivacySettings
+from training.rulers import IdentityRuler
+from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
+from training.vae import SmallVae
+
+CLIENTS = ["c0", "c1", "c2"]
+FEDERATION = FederationSettings(rounds=3, local_steps=2, batch_size=2, score_frames=6, score_steps=2)
+
+
+def sample_for(client: str, number: int, split: str) -> Sample:
+    clip = make_clip(100 * CLIENTS.index(client) + number, frames=12)
+    landmarks = np.full((12, 68, 2), 32, np.float32) + np.random.default_rng(number).normal(0, 8, (12, 68, 2))
+    return Sample(
+        key=f"{client}_{number}",
+        client=client,
+        clip_id=f"{client}/{number}",
+        split=split,
+        latents=clip.latents.numpy().astype(np.float16),
+        speech=clip.speech.numpy().astype(np.float16),
+        reference_latent=clip.reference.numpy().astype(np.float16),
+        reference=np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8),
+        landmarks=landmarks.astype(np.float32),
+        motion=clip.motion.numpy(),
+    )
+
+
+@pytest.fixture
+def trainer_for(tmp_path: Path, backbone: TinyBackbone):  # type: ignore[no-untyped-def]
+    run = RunFolder(tmp_path / "run")
+    for number, client in enumerate(CLIENTS):
+        splits = ["train"] * (number + 1) + ["validation", "test"]
+        write_shards(run.client(client), [sample_for(client, i, split) for i, split in enumerate(splits)])
+    backbone.save(run.model("backbone"))
+    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1)).eval()
+    ruler = IdentityRuler(width=8, embedding=8).frozen()
+
+    def build(settings: TrainingSettings) -> ClientTrainer:
+        base = TinyBackbone.load(run.model("backbone"))
+        return ClientTrainer(run.client, base, vae, ruler, settings, seed=5)
+
+    return build
+
+
+def settings_with(method: str, **privacy: object) -> TrainingSettings:
+    values = {"clip_norm": 0.05, "noise_multiplier": 0.0, "n_max": 3, "seeded_noise": 1, **privacy}
+    whole = TrainingSettings(federation=FEDERATION, adapter=AdapterSettings(rank=2), privacy=PrivacySettings(**values))
+    return configure(method, whole)
+
+
+def federate(trainer_for, settings: TrainingSettings, folder: Path, rounds: int = 3) -> FederationResult:  # type: ignore[no-untyped-def]
+    federation = settings.federation.model_copy(update={"rounds": rounds})
+    trainer = trainer_for(settings)
+    return run_federation(
+        trainer, CLIENTS, lambda theta: 0.0, settings.model_copy(update={"federation": federation}), folder, seed=5
+    )
+
+
+def test_fedavg_round_is_the_clip_weighted_mean(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("fedavg")
+    result = federate(trainer_for, settings, tmp_path / "f", rounds=1)
+    trainer = trainer_for(settings)
+    theta = trainer.adapter.vector()
+    deltas = {client: trainer.train(client, theta, 1).delta for client in CLIENTS}
+    mean = sum((i + 1) * deltas[client] for i, client in enumerate(CLIENTS)) / 6
+    np.testing.assert_allclose(result.theta, theta + mean, atol=1e-6)
+    assert np.abs(mean).max() > 1e-4
+
+
+def test_masked_round_without_noise_is_the_clipped_weighted_sum(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("privfedtalk", mean_weight=0.5)
+    result = federate(trainer_for, settings, tmp_path / "f", rounds=1)
+    trainer = trainer_for(settings)
+    theta = trainer.adapter.vector()
+    total = np.zeros_like(theta, dtype=np.float64)
+    for number, client in enumerate(CLIENTS, 1):
+        update = trainer.train(client, theta, 1)
+        norm = np.linalg.norm(update.delta)
+        weight = number / 3 * np.exp(settings.privacy.gamma * (update.score - 1))
+        total += weight * update.delta * min(1.0, 0.05 / norm)
+    expected = theta + total / (len(CLIENTS) * 0.5)
+    np.testing.assert_allclose(result.theta, expected, atol=3 * 0.05 / 2**20)
+    assert result.records[0].bytes_up > 4 * len(theta) * len(CLIENTS)
+
+
+def test_isfa_weights_are_the_papers_up_to_a_common_factor() -> None:
+    settings = PrivacySettings(n_max=20, gamma=0.5, mode="none", secure_aggregation=False)
+    aggregator = Aggregator(settings, population=3, per_round=None, seed=0)
+    n, s = np.array([3, 12, 20]), np.array([0.2, 0.9, 0.6])
+    updates = [LocalUpdate(np.ones(4, np.float32), int(c), float(x), {}, 0.0) for c, x in zip(n, s, strict=True)]
+    weights = np.array([aggregator.contribute(str(i), update, 1).weight for i, update in enumerate(updates)])
+    paper = n * np.exp(0.5 * s) / np.sum(n * np.exp(0.5 * s))
+    np.testing.assert_allclose(weights / weights.sum(), paper, rtol=1e-12)
+
+
+def test_noise_has_the_promised_size(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    quiet = federate(trainer_for, settings_with("privfedtalk"), tmp_path / "quiet", rounds=1)
+    loud = federate(trainer_for, settings_with("privfedtalk", noise_multiplier=2.0), tmp_path / "loud", rounds=1)
+    settings = settings_with("privfedtalk", noise_multiplier=2.0).privacy
+    deviation = 2.0 * 0.05 / np.sqrt(1 - settings.scalar_budget) / (len(CLIENTS) * settings.mean_weight)
+    # All clients survive, so the noise exceeds the promise by sqrt(clients / floor).
+    surplus = np.sqrt(len(CLIENTS) / settings.minimum_survivors(len(CLIENTS)))
+    measured = (loud.theta.astype(np.float64) - quiet.theta).std()
+    assert measured == pytest.approx(deviation * surplus, rel=0.05)
+
+
+def test_interrupted_federation_continues_bit_for_bit(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("privfedtalk", noise_multiplier=0.5)
+    whole = federate(trainer_for, settings, tmp_path / "whole")
+    federate(trainer_for, settings, tmp_path / "cut", rounds=2)
+    resumed = federate(trainer_for, settings, tmp_path / "cut")
+    np.testing.assert_array_equal(whole.theta, resumed.theta)
+    assert [r.round for r in resumed.records] == [1, 2, 3]
+
+
+def test_other_settings_do_not_continue_an_old_checkpoint(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    federate(trainer_for, settings_with("privfedtalk"), tmp_path / "f", rounds=2)
+    fresh = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "f", rounds=1)
+    other = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "g", rounds=1)
+    np.testing.assert_array_equal(fresh.theta, other.theta)
+
+
+def test_methods_share_data_seeds_and_budget() -> None:
+    whole = settings_with("privfedtalk")
+    baseline = configure("fedavg", whole)
+    assert baseline.federation == whole.federation
+    assert baseline.adapter == whole.adapter
+    assert baseline.objective.tdc_weight == 0
+
+
+def test_fixed_size_cohorts() -> None:
+    clients = [f"c{i}" for i in range(20)]
+    cohorts = [sample_clients(clients, 5, seed=1, number=n) for n in range(200)]
+    assert all(len(set(cohort)) == 5 for cohort in cohorts)
+    counts = np.array([sum(c in cohort for cohort in cohorts) for c in clients])
+    assert counts.min() > 25
+    assert sample_clients(clients, 5, 1, 3) == cohorts[3]
