@@ -69,7 +69,7 @@ def prepare_clip(
 ) -> CropResult | QuarantineRow:
     """Decode, track, align, judge and write one clip; whatever goes wrong with it ends in a row, not in a
     stop."""
-    kept = _up_to_date(clip, folder, settings, tracker)
+    kept = up_to_date(clip, folder, settings, tracker.name)
     if kept is not None:
         return kept
     forget_crop(folder, clip.name)
@@ -196,13 +196,14 @@ def forget_crop(folder: Path, name: str) -> None:
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def _up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker: FaceTracker) -> CropResult | None:
+def up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str) -> CropResult | None:
+    """The crop of an earlier run, if its source, the settings it depends on and the tracker are the same."""
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
         same = (
             stored["source_sha256"] == clip.sha256
             and stored["settings"] == settings.crop_fingerprint()
-            and stored["tracker"] == tracker.name
+            and stored["tracker"] == tracker_name
         )
         return CropResult(clip.clip_id, int(stored["frames"]), kept=True) if same else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import pandas as pd
-
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate
 from preparation.errors import CorruptFileError, PrivFedTalkError
@@ -67,9 +65,7 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     settings = settings or CorpusSettings()
     kind = CorpusKind(kind)
     if not root.is_dir():
-        raise PrivFedTalkError(
-            f"the corpus folder {root} does not exist", remedy="check the path given as --root"
-        )
+        raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
     clips: list[Clip] = []
     quarantine: list[QuarantineRow] = []
     for candidate in track(list(READERS[kind](root, settings)), "manifest", unit="clips"):
@@ -86,20 +82,22 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror or error}"
             quarantine.append(
-                QuarantineRow(
-                    candidate.path, "manifest", reason, "check the link, the permissions and the disk"
-                )
+                QuarantineRow(candidate.path, "manifest", reason, "check the link, the permissions and the disk")
             )
     return Scan(clips, quarantine)
 
 
 def save_manifest(clips: Iterable[Clip], path: Path) -> None:
+    import pandas as pd  # a second to import, which worker processes need not pay
+
     table = pd.DataFrame([asdict(clip) for clip in clips], columns=[field.name for field in fields(Clip)])
     write_parquet(table, path)
 
 
 def load_manifest(path: Path) -> list[Clip]:
     """Read a manifest; a table of another shape is refused by name rather than half understood."""
+    import pandas as pd
+
     if not path.exists():
         raise PrivFedTalkError(
             f"there is no manifest at {path}", remedy="run the manifest step (`privfedtalk prepare`)"

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ["file", "step", "reason", "remedy"]
 
@@ -24,6 +26,8 @@ class QuarantineRow:
 
 def save_quarantine(rows: Iterable[QuarantineRow], path: Path) -> None:
     """Write the table as Parquet, sorted and without repetitions, so that equal runs write equal files."""
+    import pandas as pd  # a second to import, which worker processes need not pay
+
     unique = sorted(set(rows), key=lambda row: (row.file, row.step, row.reason))
     table = pd.DataFrame([asdict(row) for row in unique], columns=COLUMNS, dtype="str")
     write_parquet(table, path)
@@ -31,9 +35,18 @@ def save_quarantine(rows: Iterable[QuarantineRow], path: Path) -> None:
 
 def load_quarantine(path: Path) -> list[QuarantineRow]:
     """The rows of a table; an absent table is an empty one."""
+    import pandas as pd
+
     if not path.exists():
         return []
     return [QuarantineRow(*map(str, row)) for row in pd.read_parquet(path)[COLUMNS].itertuples(index=False)]
+
+
+def replace_rows(path: Path, steps: Iterable[str], rows: Iterable[QuarantineRow]) -> None:
+    """A step owns its rows: running it again replaces them and leaves those of the other steps."""
+    replaced = set(steps)
+    others = [row for row in load_quarantine(path) if row.step not in replaced]
+    save_quarantine([*others, *rows], path)
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

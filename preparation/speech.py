@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from librosa.filters import get_window, mel
 from numpy.typing import NDArray
 
 from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
@@ -53,9 +52,13 @@ def speech_features(audio: NDArray[np.int16], frames: int) -> NDArray[np.float32
 @lru_cache(maxsize=1)
 def _mel_filters() -> NDArray[np.float32]:
     """float32 [80, 201], Slaney's scale and area normalisation (librosa's default)."""
+    # librosa takes seconds to import, which only those who compute features should pay.
+    from librosa.filters import mel
+
     return mel(sr=AUDIO_RATE_HZ, n_fft=N_FFT, n_mels=DIM, fmin=0.0, fmax=FMAX_HZ)
 
 
 @lru_cache(maxsize=1)
 def _hann() -> NDArray[np.float32]:
-    return get_window("hann", N_FFT, fftbins=True).astype(np.float32)
+    """The periodic Hann window, as in librosa.stft."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)

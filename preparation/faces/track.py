@@ -48,6 +48,10 @@ class FaceTracker(Protocol):
 
     def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track: ...
 
+    def close(self) -> None:
+        """Give back what the tracker holds."""
+        ...
+
 
 def bridge_gaps(landmarks: Landmarks, longest: int) -> tuple[Landmarks, list[slice]]:
     """Fill gaps of up to `longest` frames linearly; longer ones stay NaN and part the clip into segments.

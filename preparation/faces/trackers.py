@@ -63,6 +63,9 @@ class MediaPipeTracker:
         stacked = np.stack(landmarks) if landmarks else np.zeros((0, 68, 2), dtype=np.float32)
         return Track(stacked, np.array(counts, dtype=np.int16))
 
+    def close(self) -> None:
+        self._landmarker.close()
+
     def _look(self, frame: Frame, index: int, follower: _Follower) -> tuple[Landmarks, int]:
         faces = self.detect(frame)
         chosen = follower.choose(faces, index, frame.shape[1], frame.shape[0])
@@ -101,6 +104,9 @@ class TruthTracker:
             )
         return Track(landmarks, np.ones(len(landmarks), dtype=np.int16))
 
+    def close(self) -> None:
+        pass
+
 
 def read_truth(path: Path) -> dict[str, np.ndarray]:
     """The studio's sidecar: landmarks [T, 68, 2], mouth_opening [T], pose [T, 3], blink [T], all float32."""
@@ -113,13 +119,16 @@ def read_truth(path: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
 
 
+def tracker_name(settings: FaceSettings) -> str:
+    """The tracker that the settings mean; `auto` is MediaPipe where its file is present."""
+    if settings.tracker == "auto":
+        return TruthTracker.name if weights.find_optional("face_landmarker") is None else MediaPipeTracker.name
+    return settings.tracker
+
+
 def make_tracker(settings: FaceSettings) -> FaceTracker:
-    """The tracker that the settings name; `auto` is MediaPipe where its file is present."""
-    if settings.tracker == "truth":
-        return TruthTracker()
-    if settings.tracker == "auto" and weights.find_optional("face_landmarker") is None:
-        return TruthTracker()
-    return MediaPipeTracker(settings)
+    """Load the tracker that the settings mean; close it when done."""
+    return TruthTracker() if tracker_name(settings) == TruthTracker.name else MediaPipeTracker(settings)
 
 
 class _Follower:

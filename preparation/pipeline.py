@@ -1,0 +1,183 @@
+"""The steps one after another: corpus, manifest, clients, crops, shards; each also callable alone."""
+
+from __future__ import annotations
+
+import atexit
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+
+from preparation.clients import ClientTable, assign_clients, load_clients, save_clients
+from preparation.crops import CropResult, prepare_clip, up_to_date
+from preparation.errors import PrivFedTalkError
+from preparation.faces.track import FaceTracker
+from preparation.faces.trackers import make_tracker, tracker_name
+from preparation.folders import RunFolder
+from preparation.manifest import Clip, load_manifest, save_manifest, scan
+from preparation.progress import track
+from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
+from preparation.samples import Encoder, build_shards
+from preparation.settings import CorpusKind, PreparationSettings
+
+CROP_STEPS = ("crops", "quality")
+
+
+@dataclass(frozen=True)
+class CropCounts:
+    """What the crops step did: clips made now, kept from before, refused; frames of all crops; the tracker's name."""
+
+    made: int
+    kept: int
+    quarantined: int
+    frames: int
+    tracker: str
+
+
+@dataclass(frozen=True)
+class ShardCounts:
+    """What the shards step did, over all clients."""
+
+    clients: int
+    samples: int
+    frames: int
+    bytes: int
+    kept_clients: int
+    splits: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """Counts for people and for metadata; every clip of the corpus is a sample or stands in `quarantine`."""
+
+    clips: int
+    crops: CropCounts
+    shards: ShardCounts
+    quarantine: list[QuarantineRow]
+
+
+def register_corpus(
+    kind: CorpusKind | str, root: Path, run: RunFolder, settings: PreparationSettings
+) -> tuple[list[Clip], ClientTable]:
+    """Scan a corpus and write the manifest and the client table of the run."""
+    found = scan(kind, root, settings.corpus)
+    if not found.clips:
+        reason = found.quarantine[0].reason if found.quarantine else "no file with a clip's extension"
+        raise PrivFedTalkError(f"{root} holds no readable clip ({reason})", remedy="check --root and --corpus")
+    table = assign_clients(found.clips, settings.clients)
+    save_manifest(found.clips, run.manifest)
+    save_clients(table, run.clients_table)
+    replace_rows(run.quarantine, ("manifest",), found.quarantine)
+    return found.clips, table
+
+
+def prepare_clients(
+    run: RunFolder, corpus_root: Path, settings: PreparationSettings | None = None, workers: int = 1
+) -> CropCounts:
+    """Make the crops of every clip in the manifest, in `workers` processes; crops that still hold are kept."""
+    settings = settings or PreparationSettings()
+    clips = load_manifest(run.manifest)
+    tracker = tracker_name(settings.faces)
+    kept = {clip.clip_id: up_to_date(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
+    due = [clip for clip in clips if kept[clip.clip_id] is None]
+    workers = min(workers, len(due))
+    results = (_parallel if workers > 1 else _serial)(due, run, corpus_root, settings, workers)
+    made: list[CropResult] = []
+    rows: list[QuarantineRow] = []
+    for result in track(results, "crops", total=len(due), unit="clips"):
+        if isinstance(result, CropResult):
+            made.append(result)
+        else:
+            rows.append(result)
+    replace_rows(run.quarantine, CROP_STEPS, rows)
+    held = [result for result in kept.values() if result is not None]
+    frames = sum(result.frames for result in (*made, *held))
+    return CropCounts(len(made), len(held), len(rows), frames, tracker)
+
+
+def build_all_shards(
+    run: RunFolder, encode: Encoder, settings: PreparationSettings | None = None, encoder_id: str = ""
+) -> ShardCounts:
+    """Write the shards of every client in the table."""
+    settings = settings or PreparationSettings()
+    table = load_clients(run.clients_table)
+    splits: Counter[str] = Counter()
+    rows: list[QuarantineRow] = []
+    clients = samples = frames = size = kept = 0
+    for client in track(sorted(table), "shards", unit="clients"):
+        built = build_shards(run, client, encode, settings, encoder_id, entry=table[client])
+        rows.extend(built.quarantine)
+        splits.update(built.index.splits)
+        clients += built.index.samples > 0
+        samples += built.index.samples
+        frames += built.index.frames
+        size += sum(shard.bytes for shard in built.index.shards)
+        kept += built.kept
+    replace_rows(run.quarantine, ("shards",), rows)
+    return ShardCounts(clients, samples, frames, size, kept, dict(splits))
+
+
+def prepare_folder(
+    corpus_kind: CorpusKind | str,
+    root: Path,
+    out_run: Path | RunFolder,
+    settings: PreparationSettings | None,
+    workers: int,
+    encode: Encoder,
+    encoder_id: str = "",
+) -> PreparationReport:
+    """From any corpus to shards: every clip ends as a sample or as a row of the quarantine table."""
+    run = out_run if isinstance(out_run, RunFolder) else RunFolder(out_run)
+    settings = settings or PreparationSettings()
+    clips, _ = register_corpus(corpus_kind, root, run, settings)
+    crops = prepare_clients(run, root, settings, workers)
+    shards = build_all_shards(run, encode, settings, encoder_id)
+    return PreparationReport(len(clips), crops, shards, load_quarantine(run.quarantine))
+
+
+def _serial(
+    clips: list[Clip], run: RunFolder, corpus_root: Path, settings: PreparationSettings, workers: int
+) -> Iterator[CropResult | QuarantineRow]:
+    if not clips:
+        return
+    with closing(make_tracker(settings.faces)) as tracker:
+        for clip in clips:
+            yield prepare_clip(clip, corpus_root, run.crops(clip.speaker), settings, tracker)
+
+
+def _parallel(
+    clips: list[Clip], run: RunFolder, corpus_root: Path, settings: PreparationSettings, workers: int
+) -> Iterator[CropResult | QuarantineRow]:
+    # Long clips first, so that no worker is left alone with one at the end. Spawned, because a forked MediaPipe hangs.
+    ordered = sorted(clips, key=lambda clip: (-clip.seconds * clip.width * clip.height, clip.clip_id))
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(run, corpus_root, settings)
+    ) as pool:
+        for future in as_completed([pool.submit(_work, clip) for clip in ordered]):
+            yield future.result()
+
+
+class _Worker:
+    """What a worker process builds once: the tracker takes longer to load than a clip to prepare."""
+
+    run: RunFolder
+    corpus_root: Path
+    settings: PreparationSettings
+    tracker: FaceTracker
+
+
+def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettings) -> None:
+    cv2.setNumThreads(1)
+    _Worker.run, _Worker.corpus_root, _Worker.settings = run, corpus_root, settings
+    _Worker.tracker = make_tracker(settings.faces)
+    atexit.register(_Worker.tracker.close)
+
+
+def _work(clip: Clip) -> CropResult | QuarantineRow:
+    worker = _Worker
+    return prepare_clip(clip, worker.corpus_root, worker.run.crops(clip.speaker), worker.settings, worker.tracker)

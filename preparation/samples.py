@@ -1,0 +1,161 @@
+"""From a client's crops to its shards: latents, speech features and a reference for each clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preparation.clients import Client, load_clients
+from preparation.corpora.candidate import safe_name
+from preparation.crops import Crop, has_crop, load_crop
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.faces.motion import motion_descriptor
+from preparation.folders import RunFolder
+from preparation.quarantine import QuarantineRow
+from preparation.references import Reference, choose_reference
+from preparation.settings import PreparationSettings
+from preparation.shards import Sample, ShardIndex, code_version, load_index, write_shards
+from preparation.speech import speech_features
+from preparation.video import SAMPLES_PER_FRAME, Frame
+
+Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""The VAE's encoder: uint8 [T, H, W, 3] frames to float32 [T, 4, h, w] latents of about unit scale."""
+
+
+@dataclass(frozen=True)
+class ClientShards:
+    """A client's shards, whether an earlier run's still held, and the clips that gave no sample."""
+
+    index: ShardIndex
+    kept: bool
+    quarantine: list[QuarantineRow]
+
+
+def build_shards(
+    run: RunFolder,
+    client: str,
+    encode: Encoder,
+    settings: PreparationSettings | None = None,
+    encoder_id: str = "",
+    entry: Client | None = None,
+) -> ClientShards:
+    """Write a client's shards from its crops; unchanged ones are kept.
+
+    `encoder_id` names the VAE's weights (a hash of them), so that a retrained VAE redoes the latents. `entry` saves
+    reading the client table again when many clients are built.
+    """
+    settings = settings or PreparationSettings()
+    entry = entry or load_clients(run.clients_table)[client]
+    folder = run.crops(client)
+    names = {clip: clip.rpartition("/")[2] for clip in sorted(entry.clips())}
+    crops: dict[str, Crop] = {}
+    quarantine: list[QuarantineRow] = []
+    for clip, name in names.items():
+        if has_crop(folder, name):
+            try:
+                crops[clip] = load_crop(folder, name)
+            except CorruptFileError as error:
+                quarantine.append(QuarantineRow(clip, "shards", error.reason, error.remedy))
+    landmarks = {clip: crop.landmarks for clip, crop in crops.items()}
+    chosen: dict[str, Reference] = {}
+    for clip, crop in crops.items():
+        reference = choose_reference(clip, entry, landmarks)
+        if reference is None:
+            reason = "the speaker's only clip is too short to lend a reference frame"
+            source = str(crop.metadata["source"])
+            quarantine.append(QuarantineRow(source, "shards", reason, "give a second clip or a longer one"))
+        else:
+            chosen[clip] = reference
+    fingerprint = _fingerprint(entry, {clip: crops[clip] for clip in chosen}, settings, encoder_id)
+    kept = _kept(run, client, fingerprint)
+    if kept is not None:
+        return ClientShards(kept, True, quarantine)
+    samples = _samples(client, entry, crops, chosen, encode, settings)
+    index = write_shards(run.client(client), samples, settings.shards.max_bytes, fingerprint)
+    return ClientShards(index, False, quarantine)
+
+
+def sample_key(clip_id: str) -> str:
+    """A tar member's name for a clip: no slash, and no dot, at which webdataset would cut it."""
+    return safe_name(clip_id.replace("/", "--"))
+
+
+def encode_frames(frames: Iterator[Frame], encode: Encoder, batch: int) -> NDArray[np.float32]:
+    """Latents float32 [T, 4, h, w] of a stream of frames, `batch` of them at a time."""
+    parts = []
+    while held := list(islice(frames, batch)):
+        parts.append(np.asarray(encode(np.stack(held)), dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _samples(
+    client: str,
+    entry: Client,
+    crops: dict[str, Crop],
+    chosen: dict[str, Reference],
+    encode: Encoder,
+    settings: PreparationSettings,
+) -> Iterator[Sample]:
+    for clip, reference in chosen.items():
+        crop = crops[clip]
+        frames = reference.usable_frames
+        picture = _frame(crops[reference.clip_id], reference.frame)
+        latents = encode_frames(islice(crop.frames(), frames), encode, settings.shards.encode_batch)
+        if len(latents) != frames:
+            raise CorruptFileError(
+                f"{crop.video} holds {len(latents)} frames, {frames} are described", remedy="run the crops step again"
+            )
+        yield Sample(
+            key=sample_key(clip),
+            client=client,
+            clip_id=clip,
+            split=entry.split_of(clip),
+            latents=latents.astype(np.float16),
+            speech=speech_features(crop.audio[: frames * SAMPLES_PER_FRAME], frames).astype(np.float16),
+            reference_latent=np.asarray(encode(picture[None]))[0].astype(np.float16),
+            reference=picture,
+            landmarks=crop.landmarks[:frames],
+            mouth_opening=None if crop.mouth_opening is None else crop.mouth_opening[:frames],
+            motion=motion_descriptor(crop.landmarks[:frames], crop.transforms[:frames]),
+            metadata={
+                "role": entry.role,
+                "reference_clip": reference.clip_id,
+                "reference_frame": reference.frame,
+                "frames": frames,
+                **{name: crop.metadata[name] for name in ("corpus", "source_sha256", "settings", "tracker", "size")},
+            },
+        )
+
+
+def _frame(crop: Crop, index: int) -> Frame:
+    frame = next(islice(crop.frames(), index, None), None)
+    if frame is None:
+        raise CorruptFileError(f"{crop.video} ends before frame {index}", remedy="run the crops step again")
+    return frame
+
+
+def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSettings, encoder_id: str) -> str:
+    depends = {
+        "splits": entry.splits,
+        "crops": {clip: crop.metadata for clip, crop in crops.items()},
+        "speech": settings.speech.fingerprint(),
+        "shards": settings.shards.fingerprint(),
+        "encoder": encoder_id,
+        "code": code_version(),
+    }
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(run: RunFolder, client: str, fingerprint: str) -> ShardIndex | None:
+    try:
+        index = load_index(run.client(client))
+    except PrivFedTalkError:
+        return None
+    whole = all((run.shards(client) / shard.file).exists() for shard in index.shards)
+    return index if whole and index.fingerprint == fingerprint else None

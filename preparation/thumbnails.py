@@ -1,0 +1,63 @@
+"""A sheet of prepared faces: the quickest way to see whether preparation went well."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import cv2
+import numpy as np
+
+from preparation.clients import load_clients
+from preparation.crops import has_crop, load_crop
+from preparation.folders import RunFolder
+from preparation.video import Frame
+
+
+def thumbnail_sheet(run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96) -> Frame:
+    """One client a row, frames spread over its clips: uint8 [rows * size, columns * size, 3], RGB.
+
+    The clients are spread evenly over the table; a client without crops leaves no row.
+    """
+    table = load_clients(run.clients_table)
+    with_crops = {
+        client: names
+        for client in sorted(table)
+        if (names := [n for n in _names(table[client].clips()) if has_crop(run.crops(client), n)])
+    }
+    clients = [list(with_crops)[i] for i in _spread(len(with_crops), min(rows, len(with_crops)))]
+    sheet = [
+        np.concatenate(
+            [
+                cell
+                for share, name in _shares(with_crops[client], columns)
+                for cell in _cells(run, client, name, share, size)
+            ],
+            axis=1,
+        )
+        for client in clients
+    ]
+    return np.concatenate(sheet) if sheet else np.zeros((size, columns * size, 3), dtype=np.uint8)
+
+
+def _names(clip_ids: list[str]) -> list[str]:
+    return [clip.rpartition("/")[2] for clip in clip_ids]
+
+
+def _shares(names: list[str], columns: int) -> list[tuple[int, str]]:
+    """How many cells each clip gets, so that they add up to `columns`."""
+    taken = names[:columns]
+    edges = np.linspace(0, columns, len(taken) + 1).round().astype(int)
+    return [(int(stop - start), name) for start, stop, name in zip(edges[:-1], edges[1:], taken, strict=True)]
+
+
+def _cells(run: RunFolder, client: str, name: str, count: int, size: int) -> list[Frame]:
+    crop = load_crop(run.crops(client), name)
+    wanted = _spread(int(crop.metadata["frames"]), count)
+    frames = dict.fromkeys(wanted)
+    held = {i: frame for i, frame in enumerate(islice(crop.frames(), wanted[-1] + 1)) if i in frames}
+    return [cv2.resize(held[i], (size, size), interpolation=cv2.INTER_AREA) for i in wanted]
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """`count` places spread evenly over `length`, repeated where there are fewer."""
+    return [int(place) for place in np.linspace(0, length - 1, count)]
