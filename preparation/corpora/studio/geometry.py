@@ -64,7 +64,9 @@ def build_head(person: Identity) -> Head:
     ratio = np.minimum(np.abs(canvas.X) / half_width[:, None], 1.0)
     height = profile[:, None] * (1.0 - ratio**2.3) ** 0.5
     height += _features(person, nose_y, mouth_y, chin_y)
-    inside = np.clip((half_width[:, None] - np.abs(canvas.X)) * canvas.PIXELS_PER_MM / 1.5 + 0.5, 0.0, 1.0)
+    # Rows above the crown and below the chin hold nothing.
+    reach = np.where(half_width > 0.5, half_width, -2.0)[:, None]
+    inside = np.clip((reach - np.abs(canvas.X)) * canvas.PIXELS_PER_MM / 1.5 + 0.5, 0.0, 1.0)
     height = canvas.blur(height.astype(np.float32), 1.0)
     return Head(height, inside.astype(np.float32), half_width, person.eye_distance / 2.0, mouth_y, chin_y, nose_y)
 

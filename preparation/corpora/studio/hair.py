@@ -52,7 +52,7 @@ def lay_hair(surface: Surface, person: Identity, head: Head, rng: np.random.Gene
         skull = np.where(canvas.Y[:, 0] > -20.0, widest, skull).astype(np.float32)
     crown = smoothstep(-125.0 - top, -112.0, canvas.Y)
     outer = skull[:, None] + thickness + (2.0 if style == "curly" else 0.8) * strands
-    edge = 1.0 if style != "buzz" else 3.0
+    edge = 1.8 if style != "buzz" else 3.0
     mask = smoothstep(-edge, edge, line[None, :] + ragged - canvas.Y)
     silhouette = smoothstep(-1.0, 1.0, outer - np.abs(canvas.X))
     mask = np.clip(mask * silhouette * np.maximum(crown, 0.0), 0.0, 1.0)
@@ -61,9 +61,9 @@ def lay_hair(surface: Surface, person: Identity, head: Head, rng: np.random.Gene
     depth = np.clip(1.0 - (np.abs(canvas.X) / np.maximum(outer, 1.0)) ** 2.4, 0.0, 1.0) ** 0.5
     profile = np.maximum(surface.height + 0.7 * thickness, 60.0 * depth * (1.0 if style in ("long", "bob") else 0.6))
     lifted = np.maximum(profile, surface.height + 1.0)
-    surface.height = surface.height + canvas.blur(mask, 0.8) * (lifted + 0.9 * strands - surface.height)
+    surface.height = surface.height + canvas.blur(mask, 0.8) * (lifted + 0.7 * strands - surface.height)
     root = smoothstep(0.0, 14.0, line[None, :] - canvas.Y)
-    tone = (0.72 + 0.24 * strands) * (0.75 + 0.35 * root)
+    tone = (0.72 + 0.21 * strands) * (0.75 + 0.35 * root)
     colour = person.hair * np.clip(tone, 0.15, 1.6)[..., None]
     colour = colour + (0.10 * sheen * np.clip(0.5 + strands, 0.0, 1.5))[..., None] * (person.hair + 0.03)
     cover_shadow = canvas.blur(mask, 4.0) * (1.0 - mask)
@@ -83,8 +83,9 @@ def _strands(style: str, x: Array, rng: np.random.Generator) -> tuple[Array, Arr
         return curl, 0.3 * np.ones_like(x)
     if style == "buzz":
         return canvas.noise(rng, 1.6, 1.6), np.zeros_like(x)
-    texture = rng.standard_normal((10, 150)).astype(np.float32)
-    texture = cv2.resize(texture, (600, 40), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(rng.standard_normal((14, 150), np.float32), (1200, 60), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(rng.standard_normal((9, 420), np.float32), (1200, 60), interpolation=cv2.INTER_CUBIC)
+    texture = 0.62 * coarse + 0.62 * fine
     # Strands leave a point above the brow: their angle around it is the fast direction, their length the slow one.
     origin = -20.0 if style in ("short", "receding") else 40.0
     angle = np.arctan2(x, origin - canvas.Y + 1e-3)
@@ -94,8 +95,8 @@ def _strands(style: str, x: Array, rng: np.random.Generator) -> tuple[Array, Arr
     if style == "side":
         angle = np.arctan2(x + 30.0, 60.0 - 0.6 * canvas.Y)
     length = np.sqrt(x * x + (canvas.Y - origin) ** 2)
-    columns = (angle / np.pi * 0.5 + 0.5) * 599.0
-    strands = cv2.remap(texture, columns.astype(np.float32), (length / 5.0 % 39.0).astype(np.float32), cv2.INTER_LINEAR)
+    columns = (angle / np.pi * 0.5 + 0.5) * 1199.0
+    strands = cv2.remap(texture, columns.astype(np.float32), (length / 5.0).astype(np.float32), cv2.INTER_LINEAR)
     sheen = np.exp(-(((length - length.min() - 62.0) / 14.0) ** 2)) if style not in ("receding",) else 0.0 * length
     return 0.75 * strands, sheen.astype(np.float32)
 

@@ -144,7 +144,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     if feminine < 0.45:
         beard = ("none", "stubble", "stubble", "full", "goatee", "moustache")[rng.integers(6)]
     iris_place = rng.random() * (0.35 if tone > 0.5 else 1.0)
-    lips = _lip_colour(rng, skin_srgb, population)
+    lips = _lip_colour(rng, skin_srgb, feminine, population)
     whiteness = population.teeth_brightness * rng.uniform(0.93, 1.05)
     warmth = float(np.clip(population.warmth + rng.uniform(-0.15, 0.15), 0.0, 1.0))
     gain = population.articulation_gain * (1.0 + population.articulation_variety * rng.uniform(-1.0, 1.0))
@@ -165,7 +165,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         chin=float(rng.uniform(0.6, 1.3)),
         ear_size=float(rng.uniform(0.88, 1.12)),
         asymmetry=float(normal(0.0, 0.6)),
-        eye_size=float(np.clip(normal(1.03 + 0.05 * feminine, 0.05), 0.93, 1.16)),
+        eye_size=float(np.clip(normal(1.06 + 0.06 * feminine, 0.05), 0.96, 1.2)),
         eye_opening=float(np.clip(normal(1.0 + 0.06 * feminine, 0.10), 0.78, 1.2)),
         eye_tilt=float(normal(0.05, 0.05)),
         lid_fold=float(rng.uniform(0.2, 1.0)),
@@ -209,7 +209,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         light_elevation=float(rng.uniform(18.0, 42.0)),
         light_strength=float(population.light * rng.uniform(0.9, 1.1)),
         light_colour=np.array([1.0 + 0.16 * warmth, 1.0, 1.0 - 0.22 * warmth], np.float32),
-        fill=float(rng.uniform(0.40, 0.60)),
+        fill=float(rng.uniform(0.34, 0.54)),
         articulation_gain=float(gain),
         smoothness_seconds=float(rng.uniform(0.030, 0.044)),
         tempo=float(rng.uniform(0.86, 1.14)),
@@ -223,12 +223,20 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     )
 
 
-def _lip_colour(rng: np.random.Generator, skin_srgb: NDArray[np.float32], population: PopulationSettings) -> Colour:
-    """Lips between the skin's own red and a lipstick, as vivid as the population and chance say."""
-    natural = skin_srgb * np.array([0.90, 0.66, 0.68], np.float32) + np.array([6.0, 2.0, 4.0], np.float32)
-    paint = LIP_PAINTS[rng.integers(len(LIP_PAINTS))] * (0.75 + 0.25 * skin_srgb.mean() / 180.0)
-    vivid = population.lip_vividness + population.lip_variety * float(rng.uniform(-1.0, 1.0))
-    return linear(np.clip(natural + float(np.clip(vivid, 0.0, 1.1)) * (paint - natural), 0, 255))
+def _lip_colour(
+    rng: np.random.Generator, skin_srgb: NDArray[np.float32], feminine: float, population: PopulationSettings
+) -> Colour:
+    """Lips between the skin's own red and a vivid one, as far as the population and chance say.
+
+    The vivid end is lipstick on feminine faces and well-supplied lips on the others.
+    """
+    natural = skin_srgb * np.array([0.88, 0.66, 0.68], np.float32) + np.array([6.0, 2.0, 4.0], np.float32)
+    lipstick = LIP_PAINTS[rng.integers(len(LIP_PAINTS))]
+    flushed = np.array([186.0, 78.0, 80.0], np.float32) * rng.uniform(0.92, 1.06, 3).astype(np.float32)
+    vivid_end = lipstick if feminine > 0.45 else flushed
+    vivid_end = vivid_end * (0.72 + 0.28 * skin_srgb.mean() / 180.0)
+    amount = population.lip_vividness + population.lip_variety * float(rng.uniform(-1.0, 1.0))
+    return linear(np.clip(natural + float(np.clip(amount, 0.0, 1.1)) * (vivid_end - natural), 0, 255))
 
 
 def _wheel(hue: float, saturation: float, value: float) -> NDArray[np.float32]:

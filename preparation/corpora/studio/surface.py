@@ -90,13 +90,13 @@ def _ears(surface: Surface, person: Identity, head: Head) -> None:
 def _nostrils(surface: Surface, person: Identity, head: Head) -> None:
     width = person.nose_width
     for side in (-1.0, 1.0):
-        dx, dy = side * canvas.X - 6.8 * width, canvas.Y - (head.nose_y + 6.3)
+        dx, dy = side * canvas.X - 6.6 * width, canvas.Y - (head.nose_y + 6.0)
         dy = dy + 0.20 * dx
-        hole = np.exp(-(((dx / (3.2 * width)) ** 2 + (dy / 1.7) ** 2) ** 1.3))
-        surface.blend(0.80 * hole, person.skin * np.array([0.16, 0.09, 0.08], np.float32))
+        hole = np.exp(-(((dx / (2.9 * width)) ** 2 + (dy / 1.6) ** 2) ** 1.2))
+        surface.blend(0.72 * hole, person.skin * np.array([0.16, 0.09, 0.08], np.float32))
         crease = np.exp(-(((side * canvas.X - 16.8 * width) / 1.8) ** 2) - ((canvas.Y - head.nose_y - 3.0) / 5.0) ** 2)
         surface.shade *= 1.0 - 0.28 * crease
-    surface.shade *= 1.0 - 0.24 * bump(0.0, head.nose_y + 10.5, 11.0, 3.2)
+    surface.shade *= 1.0 - 0.15 * bump(0.0, head.nose_y + 11.0, 12.0, 3.6)
 
 
 def _lid(surface: Surface, person: Identity, eye: Eye) -> None:
@@ -154,27 +154,43 @@ def brow_height(person: Identity, eye: Eye, along: Array) -> Array:
 def _beard(surface: Surface, person: Identity, head: Head, lips: Lips, rng: np.random.Generator) -> None:
     if person.beard == "none":
         return
-    x, y = canvas.X, canvas.Y
-    cheek_line = 30.0 + 42.0 * np.exp(-(((np.abs(x) - 10.0) / 26.0) ** 2) * 0.9)
-    jaw = smoothstep(-5.0, 7.0, y - cheek_line) * smoothstep(9.0, 14.0, np.abs(x) + 0.5 * (y - 50.0))
-    moustache = smoothstep(head.nose_y + 9.0, head.nose_y + 13.0, y) * smoothstep(lips.y + 8.0, lips.y - 2.0, y)
-    moustache *= smoothstep(lips.half + 6.0, lips.half - 3.0, np.abs(x)) * (0.5 + 0.5 * smoothstep(0.5, 3.5, np.abs(x)))
-    chin = smoothstep(lips.half + 3.0, lips.half - 6.0, np.abs(x)) * smoothstep(lips.y + 9.0, lips.y + 15.0, y)
-    around = smoothstep(lips.half + 9.0, lips.half + 3.0, np.abs(x)) * smoothstep(lips.half - 4.0, lips.half, np.abs(x))
-    around *= smoothstep(lips.y - 10.0, lips.y - 2.0, y)
+    hairs = canvas.noise(rng, 1.3, 2.6)
+    region = _beard_region(person, head, lips, 1.3 * hairs)
+    if person.beard == "stubble":
+        density = 0.34 * person.beard_strength * region * np.clip(1.0 + 0.30 * hairs, 0.0, 2.0)
+        colour = person.skin * np.float32(0.25) + person.hair * np.float32(0.3)
+    else:
+        density = np.clip(region * (0.93 + 0.10 * hairs), 0.0, 0.97)
+        colour = person.hair * np.clip(0.72 + 0.17 * hairs, 0.3, 1.2)[..., None]
+        surface.height = surface.height + canvas.blur(region, 2.0) * (2.0 + 0.22 * hairs)
+    surface.blend(density, colour.astype(np.float32))
+    surface.gloss = surface.gloss * (1.0 - 0.7 * region)
+
+
+def _beard_region(person: Identity, head: Head, lips: Lips, ragged: Array) -> Array:
+    """Where the beard grows, [H, W] in [0, 1]; `ragged` mm push its edges in and out."""
+    x, y = np.abs(canvas.X) + ragged, canvas.Y + ragged
+    corner = lips.half
+    cheek_line = np.minimum(34.0 + 40.0 * np.exp(-(((x - 10.0) / 27.0) ** 2)), lips.y + 12.0)
+    jaw = smoothstep(-6.0, 7.0, y - cheek_line) * smoothstep(7.0, 15.0, x + 0.6 * (y - 52.0))
+    # The moustache follows the upper lip and droops around its corners.
+    rim = lips.y - person.upper_lip * np.clip(1.0 - (x / corner) ** 2, 0.0, 1.0) + 3.5 * (x / corner) ** 4
+    top = head.nose_y + 10.0 + 9.5 * (x / corner) ** 2
+    moustache = (
+        smoothstep(-2.0, 2.5, y - top) * smoothstep(2.5, -0.5, y - rim) * smoothstep(corner + 5.0, corner - 3.0, x)
+    )
+    moustache *= 0.55 + 0.45 * smoothstep(0.3, 4.5, x)
+    chin_top = lips.y + person.lower_lip + 4.0 + 3.0 * np.cos(np.minimum(x / corner, 1.0) * np.pi)
+    chin = smoothstep(corner + 1.0, corner - 9.0, x) * smoothstep(-2.0, 4.0, y - chin_top)
+    around = smoothstep(corner + 8.0, corner + 3.0, x) * smoothstep(corner - 5.0, corner + 0.5, x)
+    around *= smoothstep(lips.y - 9.0, lips.y - 2.0, y) * smoothstep(head.chin_y + 4.0, lips.y + 22.0, y)
+    full = np.maximum(
+        jaw * np.maximum(smoothstep(corner - 2.0, corner + 6.0, x), smoothstep(-3.0, 4.0, y - chin_top)), moustache
+    )
     region = {
-        "stubble": np.maximum(jaw, moustache),
-        "full": np.maximum(jaw, moustache),
+        "stubble": full,
+        "full": full,
         "goatee": np.maximum(np.maximum(moustache, chin), around),
         "moustache": moustache,
     }[person.beard]
-    hairs = canvas.noise(rng, 1.3, 2.2)
-    if person.beard == "stubble":
-        density = 0.30 * person.beard_strength * region * np.clip(1.0 + 0.35 * hairs, 0.0, 2.0)
-        colour = person.skin * np.float32(0.25) + person.hair * np.float32(0.3)
-    else:
-        density = np.clip(region * (0.88 + 0.25 * hairs), 0.0, 0.96)
-        colour = person.hair * (0.75 + 0.16 * hairs)[..., None]
-        surface.height = surface.height + canvas.blur(region.astype(np.float32), 1.5) * (2.2 + 0.7 * hairs)
-    surface.blend(density.astype(np.float32), colour.astype(np.float32))
-    surface.gloss = surface.gloss * (1.0 - 0.7 * region)
+    return region.astype(np.float32)
