@@ -1,0 +1,227 @@
+"""What a federation's releases cost in (ε, δ), through opacus and Google's dp_accounting.
+
+Adjacency is zero-out: one client's data against the same client sending the zero vector, everything else alike,
+so that the number of clients in a round is public. One round is one sum with L2 sensitivity S and noise zS.
+
+Two readers of the same run:
+  ε_release  sees the released models only. Random cohorts hide who took part, which amplifies.
+  ε_server   also knows every round's cohort: nothing is amplified, but only the k rounds that a client took part
+             in cost it anything.
+Which theorem serves which sampling:
+  poisson    each client joins with rate q by itself. PLD (tight); PRV checks it.
+  fixed      m of N without replacement. *Not* Poisson, and far dearer: the cohort with a client and the cohort
+             without it differ in two members, hence twice the sensitivity. RDP of Wang, Balle, Kasiviswanathan
+             2019 (https://arxiv.org/abs/1808.00087) as in dp_accounting, at half the noise multiplier.
+  full       q = 1: the Gaussian mechanism composed, exactly.
+Distributed (Skellam) noise is accounted by RDP; see `training.privacy.skellam_rdp`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import dp_accounting
+from dp_accounting import NeighboringRelation, pld, rdp
+from opacus.accountants import PRVAccountant
+from scipy import stats
+
+from preparation.errors import PrivFedTalkError
+from training.privacy.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
+
+Sampling = Literal["poisson", "fixed", "full"]
+
+# RDP orders. Whole numbers are enough for subsampled Skellam noise; low ones matter where ε is large.
+INTEGER_ORDERS = (*range(2, 129), *range(144, 513, 16), 1024)
+# Each order of sampling without replacement costs α² steps up to 256, hence the gaps.
+_FIXED_SIZE_ORDERS = (*range(2, 25), 28, 32, 40, 48, 64, 96, 128, 320, 512, 1024)
+# PLD keeps a grid of privacy losses; this many points reach ten times the ε of one tight guess in about a second.
+_FINEST_INTERVAL = 1e-4
+_GRID_POINTS = 50_000
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Who takes part when: N clients, m a round on average (poisson) or exactly (fixed), T rounds."""
+
+    clients: int
+    per_round: int
+    rounds: int
+    sampling: Sampling = "poisson"
+    max_participation: int | None = None  # a client sits out (sends zeros) once it has taken part this often
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per_round <= self.clients or self.rounds < 0:
+            raise PrivFedTalkError(
+                f"a schedule of {self.per_round} of {self.clients} clients over {self.rounds} rounds",
+                remedy="take at least one and at most all clients into a round",
+            )
+        if self.sampling == "full" and self.per_round != self.clients:
+            raise PrivFedTalkError(
+                f"sampling 'full' with {self.per_round} of {self.clients} clients a round",
+                remedy="use sampling 'poisson' or 'fixed', or take all clients into every round",
+            )
+
+    @property
+    def rate(self) -> float:
+        """q."""
+        return self.per_round / self.clients
+
+    @property
+    def participation(self) -> int:
+        """The most rounds one client can have taken part in, as far as the schedule alone says."""
+        return min(self.rounds, self.max_participation or self.rounds)
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """A bound and the theorem that gave it."""
+
+    value: float
+    accountant: str
+
+
+def epsilon_release(
+    schedule: Schedule, noise_multiplier: float, delta: float, skellam: SkellamNoise | None = None
+) -> Epsilon:
+    """ε of who sees the released models only.
+
+    skellam: the integer mechanism where the noise is distributed; None for Gaussian noise of a trusted aggregator.
+    A participation cap helps in either of two ways, and the better bound is taken: k = cap rounds unamplified; or,
+    where the cap all but never binds, full amplification at δ/2, the other half paying e^ε·P[it binds] (the capped
+    run equals the uncapped one unless it binds, and whether it binds depends on coins, not on data).
+    """
+    unamplified = epsilon_server(schedule, noise_multiplier, delta, skellam=skellam)
+    if schedule.sampling == "full" or schedule.rate == 1.0 or not 0 < unamplified.value < math.inf:
+        return unamplified
+    if schedule.max_participation is None or schedule.max_participation >= schedule.rounds:
+        amplified = _amplified(schedule, noise_multiplier, delta, skellam)
+    else:
+        amplified = _amplified(schedule, noise_multiplier, delta / 2, skellam)
+        binds = float(stats.binom.sf(schedule.max_participation, schedule.rounds, schedule.rate))
+        if binds > 0 and amplified.value + math.log(binds) > math.log(delta / 2):
+            return unamplified
+    return min(amplified, unamplified, key=lambda epsilon: epsilon.value)
+
+
+def epsilon_server(
+    schedule: Schedule,
+    noise_multiplier: float,
+    delta: float,
+    participation: int | None = None,
+    skellam: SkellamNoise | None = None,
+) -> Epsilon:
+    """ε of who knows each round's cohort: the composition over the k rounds a client took part in.
+
+    participation: k, the count of the most frequent client where it is known; else the schedule's worst case.
+    """
+    k = schedule.participation if participation is None else participation
+    if k == 0:
+        return Epsilon(0.0, "nothing was released")
+    if noise_multiplier == 0:
+        return Epsilon(math.inf, "no noise")
+    if skellam is not None:
+        return Epsilon(composed_epsilon(skellam, k, delta), "RDP (Skellam), composed")
+    # k Gaussian sums are one with noise z/√k; its ε is known exactly (Balle and Wang 2018).
+    value = dp_accounting.get_epsilon_gaussian(noise_multiplier / math.sqrt(k), delta)
+    return Epsilon(float(value), "exact Gaussian composition")
+
+
+def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skellam: SkellamNoise | None) -> Epsilon:
+    q, T = schedule.rate, schedule.rounds
+    if schedule.sampling == "fixed":
+        if skellam is not None:
+            # The theorem's sharp form needs the Gaussian's exact moments; none is claimed for Skellam noise.
+            return Epsilon(math.inf, "no amplification is claimed for fixed-size cohorts under Skellam noise")
+        return Epsilon(without_replacement_rdp(schedule, noise_multiplier, delta), "RDP (sampling without replacement)")
+    if skellam is not None:
+        # Sound at whole orders by `dominating_noise_multiplier`: the subsampled moments are sums of plain ones.
+        z = dominating_noise_multiplier(skellam)
+        return Epsilon(poisson_rdp(q, z, T, delta), "RDP (Poisson-sampled Skellam)")
+    return poisson_pld(q, noise_multiplier, T, delta)
+
+
+def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) -> Epsilon:
+    """Poisson-sampled Gaussian sums by privacy loss distributions (pessimistic discretisation: an upper bound).
+
+    The grid is as fine as a first RDP bound says ε can bear: 1e-4 for ordinary ε, coarser where ε is in the
+    hundreds, so that time and memory stay bounded. Beyond what the grid can hold, the RDP bound stands.
+    """
+    bound = poisson_rdp(q, noise_multiplier, rounds, delta)
+    # The grid must reach the loss of one round and of the composition, whichever is larger.
+    reach = max(min(bound, 1e300), 1 / noise_multiplier**2)
+    if reach > 1e7:
+        return Epsilon(bound, "RDP (Poisson)")
+    interval = max(_FINEST_INTERVAL, reach / _GRID_POINTS)
+    accountant = pld.PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE, interval)
+    accountant.compose(_rounds(dp_accounting.PoissonSampledDpEvent(q, _gaussian(noise_multiplier)), rounds))
+    value = float(accountant.get_epsilon(delta))
+    return Epsilon(value, "PLD (Poisson)") if value <= bound else Epsilon(bound, "RDP (Poisson)")
+
+
+def poisson_prv(q: float, noise_multiplier: float, rounds: int, delta: float, eps_error: float = 0.01) -> float:
+    """The same by opacus' PRV accountant; at most 2·`eps_error` above the truth. For moderate ε: a second opinion."""
+    accountant = PRVAccountant()
+    accountant.history = [(noise_multiplier, q, rounds)]
+    return float(accountant.get_epsilon(delta, eps_error=eps_error))
+
+
+def poisson_rdp(q: float, noise_multiplier: float, rounds: int, delta: float) -> float:
+    """The same by RDP at whole orders: looser, but quick and never at a loss."""
+    accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
+    accountant.compose(_rounds(dp_accounting.PoissonSampledDpEvent(q, _gaussian(noise_multiplier)), rounds))
+    return float(accountant.get_epsilon(delta))
+
+
+def without_replacement_rdp(schedule: Schedule, noise_multiplier: float, delta: float) -> float:
+    """Fixed-size cohorts. dp_accounting's formula takes the noise over the *replace-one* sensitivity, which for a
+    sum of vectors of norm S is 2S: hence z/2. The bound covers zero-out too, where a cohort that a client did not
+    enter still holds another client in its place."""
+    accountant = rdp.RdpAccountant(_FIXED_SIZE_ORDERS, NeighboringRelation.REPLACE_ONE)
+    event = dp_accounting.SampledWithoutReplacementDpEvent(
+        schedule.clients, schedule.per_round, _gaussian(noise_multiplier / 2)
+    )
+    accountant.compose(_rounds(event, schedule.rounds))
+    return float(accountant.get_epsilon(delta))
+
+
+def noise_for_epsilon(
+    schedule: Schedule,
+    target_epsilon: float,
+    delta: float,
+    epsilon_of: Callable[[Schedule, float, float], Epsilon] = epsilon_release,
+    precision: float = 1e-3,
+) -> float:
+    """The smallest noise multiplier (to `precision`, rounded up) whose ε is at most `target_epsilon`.
+
+    epsilon_of: `epsilon_release`, `epsilon_server`, or either with its Skellam noise made from z.
+    """
+    if target_epsilon <= 0:
+        raise PrivFedTalkError(f"target ε = {target_epsilon}", remedy="ask for a positive ε")
+    if schedule.rounds == 0:
+        return 0.0
+    low, high = 0.0, 1.0
+    while epsilon_of(schedule, high, delta).value > target_epsilon:
+        low, high = high, 2 * high
+        if high > 1e6:
+            raise PrivFedTalkError(
+                f"no noise multiplier below 1e6 reaches ε = {target_epsilon} over {schedule.rounds} rounds",
+                remedy="ask for a larger ε or δ, or train fewer rounds",
+            )
+    while high - low > precision * high:
+        middle = (low + high) / 2
+        if epsilon_of(schedule, middle, delta).value > target_epsilon:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _rounds(event: dp_accounting.DpEvent, rounds: int) -> dp_accounting.DpEvent:
+    return dp_accounting.SelfComposedDpEvent(event, rounds)
+
+
+def _gaussian(noise_multiplier: float) -> dp_accounting.DpEvent:
+    return dp_accounting.GaussianDpEvent(noise_multiplier)

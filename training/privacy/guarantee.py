@@ -1,0 +1,94 @@
+"""The guarantee that settings and a schedule give, and the population that would make it meaningful."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from training.privacy.accounting import Epsilon, Schedule, epsilon_release, epsilon_server, poisson_rdp
+from training.privacy.settings import PrivacySettings
+from training.privacy.skellam_rdp import SkellamNoise
+
+# Beyond it nobody calls a guarantee one; the question "how many people would it take" aims a little lower.
+LARGEST_MEANINGFUL_EPSILON = 10.0
+TARGET_EPSILON = 8.0
+_LARGEST_POPULATION = 2**40
+
+
+@dataclass(frozen=True)
+class Population:
+    """A population in which the same training, its average update just as precise, has a meaningful ε_release."""
+
+    clients: int
+    per_round: int
+    noise_multiplier: float
+    delta: float
+    epsilon_release: float
+
+
+def epsilons(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    dimension: int,
+    delta: float,
+    participation: int | None = None,
+    noise_multiplier: float | None = None,
+) -> tuple[Epsilon, Epsilon]:
+    """(ε_release, ε_server) of the mechanism the settings describe, by the accountant that fits its noise."""
+    z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
+    if settings.mode == "none":
+        z = 0.0
+    skellam = skellam_mechanism(settings, dimension, z)
+    return (
+        epsilon_release(schedule, z, delta, skellam),
+        epsilon_server(schedule, z, delta, participation, skellam),
+    )
+
+
+def skellam_mechanism(settings: PrivacySettings, dimension: int, noise_multiplier: float) -> SkellamNoise | None:
+    """The integer mechanism of one round in distributed mode; None where Gaussian accounting applies."""
+    if settings.mode != "distributed":
+        return None
+    norm_over_clip = 1 / math.sqrt(1 - settings.scalar_budget)
+    return SkellamNoise.of(noise_multiplier, dimension + settings.scalars, norm_over_clip)
+
+
+def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Population | None:
+    """How many clients the same rounds would need for ε_release ≤ 8, rounded up to two digits.
+
+    The rate of sampling stays; z grows with the cohort, so that noise over the number of clients in a round, what
+    blurs the average update, stays as it is. None where the run has no noise to scale, or no population suffices.
+    """
+    z = settings.noise_multiplier
+    if settings.mode == "none" or z == 0 or schedule.rounds == 0:
+        return None
+
+    def population_of(clients: int, tight: bool) -> Population:
+        per_round = max(1, round(schedule.rate * clients))
+        scaled = Schedule(clients, per_round, schedule.rounds, schedule.sampling, schedule.max_participation)
+        noise, delta = z * per_round / schedule.per_round, settings.target_delta(clients)
+        if not tight and settings.mode == "central" and schedule.sampling == "poisson":
+            value = poisson_rdp(scaled.rate, noise, schedule.rounds, delta)  # quick, for the search only
+        else:
+            value = epsilons(settings, scaled, dimension, delta, noise_multiplier=noise)[0].value
+        return Population(clients, per_round, noise, delta, value)
+
+    low, high = 0, schedule.clients
+    while population_of(high, tight=False).epsilon_release > TARGET_EPSILON:
+        low, high = high, 2 * high
+        if high > _LARGEST_POPULATION:
+            return None
+    while high - low > 0.005 * high and high - low > 1:
+        middle = (low + high) // 2
+        if population_of(middle, tight=False).epsilon_release > TARGET_EPSILON:
+            low = middle
+        else:
+            high = middle
+    if high <= schedule.clients:
+        return None  # this run's ε is meaningful already
+    return population_of(_two_digits_up(high), tight=True)
+
+
+def _two_digits_up(value: int) -> int:
+    unit = 10 ** max(0, len(str(value)) - 2)
+    return -(-value // unit) * unit

@@ -1,0 +1,160 @@
+"""The privacy report of a run: the guarantee with everything it rests on, what was seen, what is not protected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, epsilons, meaningful_population
+from training.privacy.report_text import assumptions, not_protected, plain_note, what_server_saw
+from training.privacy.settings import PrivacySettings
+
+
+@dataclass(frozen=True)
+class PrivacyReport:
+    """All that a reviewer needs to recompute ε, and all that a reader must know not to over-trust it.
+
+    An ε of None means that no finite ε holds. `guarantee_holds` is False where anything broke the guarantee, whatever
+    the accountant says of the mechanism: noise from a known seed, no noise, any other entry of `violations`.
+    `private` asks besides that ε_release be small enough to mean something (at most 10).
+    """
+
+    private: bool
+    guarantee_holds: bool
+    epsilon_release: float | None
+    epsilon_server: float | None
+    delta: float
+    noise_multiplier: float
+    clip_norm: float
+    clients: int
+    rounds: int
+    note: str
+    mode: str
+    clients_per_round: int
+    sampling: str
+    participation: int
+    max_participation: int | None
+    dimension: int
+    adjacency: str
+    accountant_release: str
+    accountant_server: str
+    secure_aggregation: bool
+    seeded_noise: bool
+    violations: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    server_saw: tuple[str, ...]
+    not_protected: tuple[str, ...]
+    meaningful_population: Population | None
+
+    @property
+    def verdict(self) -> str:
+        """The headline: what may be claimed."""
+        if self.private:
+            return "Private"
+        return "A guarantee holds, too weak to mean anything" if self.guarantee_holds else "NOT PRIVATE"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for results.json: no NaN or infinity, None instead."""
+        return {**asdict(self), "verdict": self.verdict}
+
+    def to_markdown(self) -> str:
+        """Two screens: the verdict, the figures, then what they rest on."""
+        rows = [
+            ("ε of the released model", _figure(self.epsilon_release), self.accountant_release),
+            ("ε towards the server", _figure(self.epsilon_server), self.accountant_server),
+            ("δ", _figure(self.delta), "chance that the bound on ε does not hold"),
+            (
+                "noise multiplier z",
+                f"{self.noise_multiplier:g}",
+                "noise over sensitivity, updates and scalars together",
+            ),
+            ("clipping norm C", f"{self.clip_norm:g}", "no client's update counts for more"),
+            ("clients, a round", f"{self.clients}, {self.clients_per_round}", f"sampling: {self.sampling}"),
+            ("rounds", f"{self.rounds}", f"one client took part in at most {self.participation}"),
+            ("mode", self.mode, f"secure aggregation {'on' if self.secure_aggregation else 'off'}"),
+        ]
+        lines = ["# Privacy report", "", f"**{self.verdict}.** {self.note}", ""]
+        lines += ["| | value | |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), ""]
+        lines += [f"Adjacency: {self.adjacency}.", ""]
+        for title, points in (
+            ("Why this run is not private", self.violations),
+            ("What the server saw", self.server_saw),
+            ("What the figures rest on", self.assumptions),
+            ("What is not protected", self.not_protected),
+        ):
+            if points:
+                lines += [f"## {title}", "", *(f"- {point}" for point in points), ""]
+        return "\n".join(lines)
+
+
+def privacy_report(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    dimension: int,
+    participation: int | None = None,
+    violations: tuple[str, ...] = (),
+) -> PrivacyReport:
+    """The report of a run.
+
+    dimension: d, parameters of the update (its scalars are added here). participation: rounds of the client that
+    took part most often, where known. violations: what else broke the guarantee, such as selection of a checkpoint
+    on private data; each a sentence.
+    """
+    delta = settings.target_delta(schedule.clients)
+    release, server = epsilons(settings, schedule, dimension, delta, participation)
+    violations = (*_violations_of(settings), *violations)
+    population = meaningful_population(settings, schedule, dimension)
+    return PrivacyReport(
+        private=not violations and release.value <= LARGEST_MEANINGFUL_EPSILON,
+        guarantee_holds=not violations,
+        epsilon_release=_finite(release.value),
+        epsilon_server=_finite(server.value),
+        delta=delta,
+        noise_multiplier=0.0 if settings.mode == "none" else settings.noise_multiplier,
+        clip_norm=settings.clip_norm,
+        clients=schedule.clients,
+        rounds=schedule.rounds,
+        note=plain_note(settings, schedule, release.value, delta, bool(violations), population),
+        mode=settings.mode,
+        clients_per_round=schedule.per_round,
+        sampling=schedule.sampling,
+        participation=schedule.participation if participation is None else participation,
+        max_participation=schedule.max_participation,
+        dimension=dimension,
+        adjacency="zero-out, one client: all its clips against a vector of zeros in their place",
+        accountant_release=release.accountant,
+        accountant_server=server.accountant,
+        secure_aggregation=settings.secure_aggregation,
+        seeded_noise=settings.seeded_noise is not None,
+        violations=violations,
+        assumptions=assumptions(settings, schedule, delta),
+        server_saw=what_server_saw(settings),
+        not_protected=not_protected(settings),
+        meaningful_population=population,
+    )
+
+
+def _violations_of(settings: PrivacySettings) -> tuple[str, ...]:
+    found = []
+    if settings.mode == "none":
+        found.append("No noise was added (mode none): the figures describe no guarantee.")
+    elif settings.noise_multiplier == 0:
+        found.append("The noise multiplier is 0: no noise was added.")
+    elif settings.seeded_noise is not None:
+        found.append(
+            "The noise came from a known seed, so that runs repeat exactly: whoever knows the seed can subtract it. "
+            "Sound on rendered or public data only; epsilon is what the same run would have with secret noise."
+        )
+    return tuple(found)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "none holds"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

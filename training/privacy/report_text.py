@@ -1,0 +1,130 @@
+"""The sentences of the privacy report, chosen by what was done; written for readers who are not engineers."""
+
+from __future__ import annotations
+
+import math
+
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population
+from training.privacy.settings import PrivacySettings
+
+
+def plain_note(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    epsilon: float,
+    delta: float,
+    violated: bool,
+    population: Population | None,
+) -> str:
+    """A few true sentences: what is promised to a person, and what it would take to promise more."""
+    sentences = []
+    if math.isinf(epsilon):
+        sentences.append("This model comes with no mathematical guarantee about any person.")
+    elif violated:
+        sentences.append(
+            f"The rules that would give epsilon = {_short(epsilon)} were not all kept, so nothing is promised."
+        )
+    else:
+        sentences.append(
+            f"Whether or not one person took part changes the odds of any conclusion from this model by at most a "
+            f"factor of e^{_short(epsilon)}, except with probability {delta:.2g}."
+        )
+    if math.isfinite(epsilon):
+        sentences.append(_judgement(epsilon, schedule))
+    if population is not None:
+        sentences.append(
+            f"The same training with about {population.clients:,} clients"
+            + (f", {population.per_round:,} a round," if population.per_round < population.clients else "")
+            + f" would reach epsilon = {_short(population.epsilon_release)} at delta = {population.delta:.1g} without "
+            "a less precise average, because the same blur then hides one among many."
+        )
+    if settings.seeded_noise is not None and settings.mode != "none":
+        sentences.append("Its noise can be repeated by anyone who knows the seed: fit for rendered faces only.")
+    return " ".join(sentences)
+
+
+def _judgement(epsilon: float, schedule: Schedule) -> str:
+    if epsilon <= 1:
+        return "That is a strong promise."
+    if epsilon <= LARGEST_MEANINGFUL_EPSILON:
+        return "That is a promise of the kind commonly made in practice; smaller would be stronger."
+    return (
+        f"An epsilon that large promises practically nothing: {schedule.clients:,} clients over {schedule.rounds:,} "
+        "rounds are too few, for this little noise, to hide one."
+    )
+
+
+def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> tuple[str, ...]:
+    """What must be true for the figures to hold."""
+    points = ["Every client runs the published software: clipping and noise are its own word."]
+    if settings.mode == "distributed":
+        points += [
+            f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort, and at most "
+            f"{settings.tolerated_colluders} of these tell the server their noise share.",
+            "Fewer clients than the threshold of the shares work together with the server.",
+            "Noise is Skellam on a grid of C/2^20; rounding to it is part of the sensitivity. It is drawn in double "
+            "precision by a statistical generator that is seeded by the operating system.",
+        ]
+    if settings.mode == "central":
+        points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")
+    points.append(
+        {
+            "poisson": f"Each client joins each round by itself with probability {schedule.rate:.3g}.",
+            "fixed": f"Each round takes exactly {schedule.per_round} clients at random, and is accounted as such.",
+            "full": "Every client takes part in every round; nothing is gained by sampling.",
+        }[schedule.sampling]
+    )
+    points.append(
+        f"delta = {delta:.2g}"
+        + (f" is large because {schedule.clients} clients are few" if delta > 1e-2 else "")
+        + ("; it is N^-1.1." if settings.delta is None else "; it was set by hand.")
+    )
+    points.append(
+        f"{settings.scalar_budget:.0%} of the budget pays for {settings.scalars} noisy scalars a round "
+        f"(weight, clipping indicator, {', '.join(settings.metrics) or 'no metrics'}); none travels in clear."
+    )
+    points.append("The backbone was trained on public speakers, and checkpoints are chosen on public speakers, only.")
+    return tuple(points)
+
+
+def what_server_saw(settings: PrivacySettings) -> tuple[str, ...]:
+    """Who learns what, beside the released model."""
+    if settings.secure_aggregation:
+        points = [
+            "Who took part in each round, who dropped out, and the size of their messages.",
+            "Masked vectors, each by itself indistinguishable from random numbers.",
+        ]
+        if settings.mode == "distributed":
+            points.append("Per round, the sum of all updates and scalars with its noise already inside.")
+        else:
+            points.append("Per round, the exact sum of all updates and scalars, but no single one.")
+    else:
+        points = ["Who took part in each round.", "Every client's clipped and weighted update, in clear."]
+    if settings.mode == "central":
+        points.append("It added the noise itself before releasing anything.")
+    return tuple(points)
+
+
+def not_protected(settings: PrivacySettings) -> tuple[str, ...]:
+    """What a reader might expect and does not get."""
+    points = [
+        "That somebody takes part, and when.",
+        "What is common to many clients: a model is meant to learn that.",
+        "A voice or face that a person publishes elsewhere, or that somebody feeds to the finished model.",
+    ]
+    if settings.secure_aggregation:
+        points.append(
+            "The model against malicious clients: single updates cannot be inspected. Clipping bounds what one can do, "
+            "it does not remove it."
+        )
+    if not settings.secure_aggregation:
+        points.append("A client against the server itself: it sees single updates, from which faces may be rebuilt.")
+    points.append(
+        "Anything against the operator of a machine that runs server and clients together, as a simulation does."
+    )
+    return tuple(points)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
