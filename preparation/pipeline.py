@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import cv2
@@ -175,7 +175,8 @@ def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettin
     cv2.setNumThreads(1)
     _Worker.run, _Worker.corpus_root, _Worker.settings = run, corpus_root, settings
     _Worker.tracker = make_tracker(settings.faces)
-    atexit.register(_Worker.tracker.close)
+    # Before the interpreter winds down its threads, which MediaPipe needs to close; `atexit` would be too late.
+    Finalize(None, _Worker.tracker.close, exitpriority=1)
 
 
 def _work(clip: Clip) -> CropResult | QuarantineRow:
