@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preparation.corpora.studio.articulation import Utterance, compose_utterance
 from preparation.corpora.studio.identity import Identity, draw_identity, speaker_seed
-from preparation.corpora.studio.landmarks import face_landmarks, mouth_opening
+from preparation.corpora.studio.landmarks import measure
 from preparation.corpora.studio.motion import Performance, perform
 from preparation.corpora.studio.renderer import Sculpture, render, sculpt
 from preparation.corpora.studio.settings import PopulationSettings, StudioSettings
@@ -47,9 +47,10 @@ class StudioClip:
         """landmarks [T, 68, 2] px; mouth_opening [T] (of the eye distance); pose [T, 3] yaw, pitch, roll in
         degrees; blink [T] in [0, 1]."""
         sculpture, poses = self.speaker.sculpture, self.performance.poses
+        landmarks, openings = zip(*(measure(sculpture, pose) for pose in poses), strict=True)
         return {
-            "landmarks": np.stack([face_landmarks(sculpture, pose) for pose in poses]),
-            "mouth_opening": np.array([mouth_opening(sculpture, pose) for pose in poses], np.float32),
+            "landmarks": np.stack(landmarks),
+            "mouth_opening": np.array(openings, np.float32),
             "pose": np.array([(p.head.yaw, p.head.pitch, p.head.roll) for p in poses], np.float32),
             "blink": np.array([p.eyes.blink for p in poses], np.float32),
         }

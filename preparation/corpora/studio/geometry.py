@@ -84,10 +84,11 @@ def _features(person: Identity, nose_y: float, mouth_y: float, chin_y: float) ->
     width = person.nose_width
     along = (canvas.Y + 6.0) / (nose_y + 6.0)
     ridge = np.clip(along, 0.0, 1.0) ** 1.25 * 17.0 * person.nose_height + 2.5 * smoothstep(-0.4, 0.2, along)
-    ridge *= smoothstep(nose_y + 9.5, nose_y + 1.0, canvas.Y)
+    ridge *= smoothstep(nose_y + 9.0, nose_y - 5.0, canvas.Y)
     spread = (6.0 + 3.6 * np.clip(along, 0.0, 1.2)) * width
     z += ridge * np.exp(-0.5 * (canvas.X / spread) ** 2)
-    z += 6.0 * person.nose_height * bump(0.0, nose_y, 6.5 * width, 5.5)
+    z += 12.5 * person.nose_height * bump(0.0, nose_y, 6.8 * width, 5.2)
+    z += 5.0 * bump(0.0, nose_y + 7.0, 3.0, 3.0)
     z += 8.5 * pair(11.5 * width, nose_y + 3.0, 4.6, 4.8)
     z -= 1.6 * pair(18.0 * width, nose_y + 3.0, 2.6, 6.0)
     # mouth: a barrel, two lips, the groove between, philtrum, the hollow above the chin

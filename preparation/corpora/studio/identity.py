@@ -16,7 +16,7 @@ KINDS = {"public": 0, "client": 1, "unseen": 2}
 
 # sRGB; from very light to very dark, with the hues between them that interpolation gives.
 SKIN_TONES = np.array(
-    [(246, 217, 198), (233, 193, 163), (212, 163, 126), (178, 124, 88), (132, 87, 60), (88, 56, 40)], np.float32
+    [(238, 203, 182), (228, 185, 154), (208, 158, 122), (178, 124, 88), (134, 88, 61), (92, 59, 43)], np.float32
 )
 HAIR_COLOURS = np.array(
     [(26, 21, 20), (48, 33, 25), (82, 54, 34), (124, 86, 52), (186, 148, 96), (142, 66, 30), (150, 148, 146)],
@@ -25,7 +25,7 @@ HAIR_COLOURS = np.array(
 IRIS_COLOURS = np.array(
     [(70, 42, 24), (96, 62, 34), (120, 98, 54), (92, 116, 84), (88, 124, 150), (112, 132, 146)], np.float32
 )
-LIP_PAINTS = np.array([(196, 44, 66), (176, 36, 60), (214, 78, 96), (160, 40, 84), (206, 70, 62)], np.float32)
+LIP_PAINTS = np.array([(178, 36, 62), (158, 30, 56), (202, 74, 98), (146, 38, 82), (188, 56, 60)], np.float32)
 HAIR_STYLES = ("short", "short", "side", "buzz", "curly", "long", "long", "bob", "bald", "receding")
 
 
@@ -134,7 +134,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     feminine = float(rng.random())
     hair_place = rng.random() * (0.34 if tone > 0.55 else 1.0)
     hair_srgb = HAIR_COLOURS[min(int(hair_place * len(HAIR_COLOURS)), len(HAIR_COLOURS) - 1)]
-    hair_srgb = hair_srgb * rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    hair_srgb = hair_srgb * rng.uniform(0.85, 1.15) * rng.uniform(0.97, 1.03, 3).astype(np.float32)
     style = HAIR_STYLES[rng.integers(len(HAIR_STYLES))]
     if feminine > 0.55 and style in ("bald", "receding", "buzz"):
         style = "long"
@@ -150,7 +150,8 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     gain = population.articulation_gain * (1.0 + population.articulation_variety * rng.uniform(-1.0, 1.0))
     f0 = float(np.exp(rng.normal(np.log(118.0 + 82.0 * feminine), 0.10)))
     tract = float(np.clip(1.10 - 0.19 * feminine + normal(0.0, 0.025), 0.84, 1.16))
-    hue = rng.random()
+    # Warm and bluish walls are commoner than green and violet ones.
+    hue = float(rng.choice([0.08, 0.58]) + rng.normal(0.0, 0.09)) if rng.random() < 0.6 else float(rng.random())
     return Identity(
         name=name,
         eye_distance=62.0 + float(np.clip(normal(0.0, 1.6), -3.0, 3.0)),
@@ -175,7 +176,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         brow_thickness=float(np.clip(normal(1.15 - 0.4 * feminine, 0.15), 0.55, 1.5)),
         brow_height=float(normal(0.0, 1.2)),
         brow_arch=float(rng.uniform(0.3, 1.0) * (0.6 + 0.7 * feminine)),
-        brow_strength=float(rng.uniform(0.55, 0.95)),
+        brow_strength=float(rng.uniform(0.7, 1.0)),
         mouth_width=25.0 * float(np.clip(normal(1.0, 0.06), 0.88, 1.14)),
         upper_lip=float(np.clip(normal(5.6 + 1.8 * tone + 0.8 * feminine, 0.8), 4.0, 9.0)),
         lower_lip=float(np.clip(normal(7.8 + 1.8 * tone + 0.8 * feminine, 0.8), 6.0, 11.5)),
@@ -201,8 +202,8 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         background=("gradient", "wall", "window", "shelf", "bokeh")[rng.integers(5)],
         background_colours=np.stack(
             [
-                linear(_wheel(hue, rng.uniform(0.08, 0.38), rng.uniform(70, 190))),
-                linear(_wheel(hue + rng.uniform(-0.15, 0.15), rng.uniform(0.08, 0.38), rng.uniform(50, 200))),
+                linear(_wheel(hue, rng.uniform(0.05, 0.32), rng.uniform(80, 195))),
+                linear(_wheel(hue + rng.uniform(-0.15, 0.15), rng.uniform(0.05, 0.32), rng.uniform(55, 205))),
             ]
         ),
         light_azimuth=float(rng.choice([-1.0, 1.0]) * rng.uniform(12.0, 48.0)),
@@ -232,7 +233,7 @@ def _lip_colour(
     """
     natural = skin_srgb * np.array([0.88, 0.66, 0.68], np.float32) + np.array([6.0, 2.0, 4.0], np.float32)
     lipstick = LIP_PAINTS[rng.integers(len(LIP_PAINTS))]
-    flushed = np.array([186.0, 78.0, 80.0], np.float32) * rng.uniform(0.92, 1.06, 3).astype(np.float32)
+    flushed = np.array([178.0, 76.0, 82.0], np.float32) * rng.uniform(0.92, 1.06, 3).astype(np.float32)
     vivid_end = lipstick if feminine > 0.45 else flushed
     vivid_end = vivid_end * (0.72 + 0.28 * skin_srgb.mean() / 180.0)
     amount = population.lip_vividness + population.lip_variety * float(rng.uniform(-1.0, 1.0))

@@ -13,21 +13,18 @@ from preparation.corpora.studio.mouth import Lips, MouthPose
 from preparation.corpora.studio.renderer import Sculpture
 from preparation.corpora.studio.surface import brow_height
 
-INVERSE_STEPS = 14
+INVERSE_STEPS = 8
+BISECTIONS = 18
 
 
-def face_landmarks(sculpture: Sculpture, pose: FacePose) -> Array:
-    """Landmarks float32 [68, 2] in frame pixels (x, y), iBUG order, left of the picture first."""
+def measure(sculpture: Sculpture, pose: FacePose) -> tuple[Array, float]:
+    """Landmarks float32 [68, 2] in frame pixels (x, y), iBUG order, left of the picture first; and the inner-lip
+    gap at the mouth's middle over the distance of the eye centres, both in the head's own plane."""
     moving, rest = _points(sculpture, pose)
     depth = canvas.sample(sculpture.height, rest[:, :1].copy(), rest[:, 1:].copy())
-    return sculpture.camera.project(np.concatenate([moving, depth], axis=1), pose.head)
-
-
-def mouth_opening(sculpture: Sculpture, pose: FacePose) -> float:
-    """Inner-lip gap at the mouth's middle over the distance of the eye centres, both in the head's own plane."""
-    moving, _ = _points(sculpture, pose)
-    eyes = moving[36:42].mean(axis=0), moving[42:48].mean(axis=0)
-    return float((moving[66, 1] - moving[62, 1]) / np.linalg.norm(eyes[1] - eyes[0]))
+    landmarks = sculpture.camera.project(np.concatenate([moving, depth], axis=1), pose.head)
+    eyes = moving[42:48].mean(axis=0) - moving[36:42].mean(axis=0)
+    return landmarks, float((moving[66, 1] - moving[62, 1]) / np.linalg.norm(eyes))
 
 
 def _points(sculpture: Sculpture, pose: FacePose) -> tuple[Array, Array]:
@@ -99,7 +96,7 @@ def _move(lips: Lips, rest: Array, pose: MouthPose) -> Array:
     At fixed u1 the height at rest grows with the moving height, so bisection cannot fail.
     """
     low, high = rest[:, 1] - 12.0, rest[:, 1] + 40.0
-    for _ in range(26):
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         value = lips.unfold(rest[:, 0], middle, pose)
         below = value < rest[:, 1]

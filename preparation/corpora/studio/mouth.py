@@ -73,9 +73,10 @@ class Lips:
     def unsmile(self, u: Array, v: Array, pose: MouthPose) -> tuple[Array, Array]:
         """Undo the spreading or rounding of the lips and the lift of their corners."""
         below = (v - self.y) / 20.0
-        near = np.exp(-(below * below)) * np.exp(-((u / 44.0) ** 4))
+        aside = np.square(u / 44.0)
+        near = np.exp(-(below * below + aside * aside))
         u1 = u * (1.0 + (1.0 / self.width_factor(pose) - 1.0) * near)
-        corner = np.exp(-(((np.abs(u1) - self.half) / 10.0) ** 2)) * np.exp(-(((v - self.y) / 12.0) ** 2))
+        corner = np.exp(-np.square((np.abs(u1) - self.half) / 10.0) - np.square((v - self.y) / 12.0))
         return u1, v + pose.smile * corner
 
     def unfold(self, u1: Array, v1: Array, pose: MouthPose) -> Array:
@@ -85,7 +86,8 @@ class Lips:
         away = v1 - line
         above = np.maximum(-up - away, 0.0)
         below = np.maximum(away - down, 0.0)
-        chin = 0.92 * (1.0 - self.person.lip_lift) * pose.gap * np.exp(-((np.abs(u1) / 62.0) ** 3))
+        far = np.abs(u1) / 62.0
+        chin = 0.92 * (1.0 - self.person.lip_lift) * pose.gap * np.exp(-(far * far * far))
         fall = down + (chin - down) * smoothstep(0.0, CHIN_RAMP_MM, below)
         rest = np.where(away < 0.0, v1 + np.minimum(up, -away) * np.exp(-above / 10.0), v1 - fall)
         rest = np.where((away > -up) & (away < down), line, rest)
@@ -119,15 +121,15 @@ class Lips:
     def _inside_colour(self, u: Array, v: Array, top: Array, bottom: Array, pose: MouthPose, edge: float) -> Array:
         across = np.clip(1.0 - (u / 27.0) ** 2, 0.0, 1.0)
         depth = np.clip((v - top) / np.maximum(bottom - top, 1e-3), 0.0, 1.0)
-        dark = (0.020 + 0.035 * depth * across)[..., None]
+        dark = (0.025 + 0.045 * depth * across)[..., None]
         colour = dark * np.array([1.0, 0.28, 0.26], np.float32)
         # tongue: rests on the floor of the mouth, its tip rises for t, d, n, l, th
-        rise = 0.30 + 0.38 * pose.tongue
+        rise = 0.42 + 0.33 * pose.tongue
         surface = bottom - rise * (bottom - top) * np.clip(1.0 - (u / 17.0) ** 2, 0.0, 1.0) ** 0.5
         flesh = smoothstep(-1.4, 1.4, v - surface) * smoothstep(18.0, 13.0, np.abs(u))
         groove = 1.0 - 0.25 * np.exp(-((u / 1.8) ** 2))
-        light = (0.35 + 0.65 * smoothstep(0.0, 6.0, v - surface)) * groove
-        tongue = light[..., None] * np.array([0.42, 0.125, 0.125], np.float32)
+        light = (0.45 + 0.55 * smoothstep(-0.5, 4.5, v - surface)) * groove
+        tongue = light[..., None] * np.array([0.50, 0.16, 0.16], np.float32)
         colour = colour + flesh[..., None] * (tongue - colour)
         # teeth: the upper row belongs to the skull, the lower one to the jaw
         down = pose.gap * (1.0 - self.person.lip_lift)

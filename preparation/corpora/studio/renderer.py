@@ -36,7 +36,7 @@ class Sculpture:
     """A person ready to be drawn: maps on the canvas and layers in the picture (see the module's docstring).
 
     `paint` float32 [H, W, 4]: linear albedo and opacity. `relief` float32 [H, W, 4]: normal x, normal y, occlusion,
-    gloss. `height` float32 [H, W] mm.
+    gloss. `height` float32 [H, W] mm, softened for the relief steps.
     """
 
     person: Identity
@@ -62,9 +62,10 @@ def sculpt(person: Identity, size: int, rng: np.random.Generator) -> Sculpture:
     lips = Lips(person, head.mouth_y)
     surface = paint_surface(person, head, eyes, lips, rng)
     lay_hair(surface, person, head, rng)
-    height = canvas.blur(surface.height, 0.7)
-    normal = normals(canvas.blur(height, 0.5))
-    shade = occlusion(height) * surface.shade
+    normal = normals(canvas.blur(surface.height, 0.9))
+    shade = occlusion(surface.height) * surface.shade
+    # Where the surface is steeper than the view's tangent, the fixed point would jump: a softer copy is turned.
+    height = canvas.blur(surface.height, 2.5)
     paint = np.dstack([surface.colour, surface.cover]).astype(np.float32)
     relief = np.dstack([normal[..., 0], normal[..., 1], shade, surface.gloss]).astype(np.float32)
     camera = camera_of(size, person.eye_distance, 1.0 + 0.03 * float(rng.uniform(-1.0, 1.0)))
@@ -174,7 +175,7 @@ def _light(person: Identity, pose: HeadPose, paint: Array, relief: Array) -> Arr
     nz = np.sqrt(np.maximum(1.0 - nx * nx - ny * ny, 0.0))
     shade, gloss = relief[..., 2], relief[..., 3]
     facing = nx * key_head[0] + ny * key_head[1] + nz * key_head[2]
-    sky = person.fill * (0.80 - 0.20 * ny) * shade
+    sky = person.fill * (0.80 - 0.12 * ny) * shade
     strength = 0.92 * person.light_strength
     shine = np.maximum(nx * half_head[0] + ny * half_head[1] + nz * half_head[2], 0.0)
     for _ in range(4):

@@ -31,7 +31,7 @@ class PopulationSettings(Settings):
         """
         mixed = {}
         for name, field in type(self).model_fields.items():
-            value = getattr(self, name) + shift * (getattr(other, name) - getattr(self, name))
+            value = (1.0 - shift) * getattr(self, name) + shift * getattr(other, name)
             for bound in field.metadata:
                 value = max(value, getattr(bound, "ge", getattr(bound, "gt", value)))
                 value = min(value, getattr(bound, "le", getattr(bound, "lt", value)))

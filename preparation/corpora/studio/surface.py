@@ -121,7 +121,9 @@ def _lips(surface: Surface, person: Identity, lips: Lips, rng: np.random.Generat
     within = smoothstep(lips.half + 0.8, lips.half - 1.0, np.abs(x))
     mask = smoothstep(-soft, soft, away + upper) * smoothstep(-soft, soft, lower - away) * within
     wrinkles = 1.0 + 0.055 * canvas.noise(rng, 1.3, 9.0)
-    tone = np.where(away < 0.0, 0.86, 1.04) * wrinkles
+    tone = np.where(away < 0.0, 0.84, 1.04) * wrinkles
+    tone += 0.30 * person.lip_gloss * bump(0.0, lips.y + 0.50 * person.lower_lip, 0.30 * lips.half, 1.3) * wrinkles
+    tone *= 1.0 - 0.25 * smoothstep(0.6, 1.0, np.abs(x) / lips.half)
     surface.blend(0.93 * mask, person.lips * tone[..., None])
     surface.gloss = surface.gloss * (1.0 - mask) + mask * (0.5 + 1.6 * person.lip_gloss)
     # where the lips meet, and the shadow under the lower one
@@ -193,4 +195,4 @@ def _beard_region(person: Identity, head: Head, lips: Lips, ragged: Array) -> Ar
         "goatee": np.maximum(np.maximum(moustache, chin), around),
         "moustache": moustache,
     }[person.beard]
-    return region.astype(np.float32)
+    return (region * smoothstep(0.0, 6.0, head.half_width[:, None] - np.abs(canvas.X))).astype(np.float32)

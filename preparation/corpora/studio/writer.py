@@ -6,7 +6,6 @@ Everything is written under a temporary name and renamed; the video comes last, 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -64,7 +63,7 @@ def sidecar_text(speaker: str, utterance: Utterance, landmarks: NDArray[np.float
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it either exists complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(content)
     temporary.replace(path)
 
