@@ -6,6 +6,7 @@ flip the sign of whole clients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -84,3 +85,59 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, p * (len(known) - rank)))
         adjusted[name] = highest
     return adjusted
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much `method` differs from `baseline` in one metric, client by client, on the same clips."""
+
+    metric: str
+    method: str
+    baseline: str
+    difference: float
+    standard_error: float
+    clients: int
+    clients_higher: int
+    p: float
+    p_holm: float
+
+
+def compare(
+    table: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], seed: int = 0
+) -> list[Comparison]:
+    """Compare each (method, baseline) in every metric; Holm corrects over the pairs within a metric.
+
+    table has the columns method, client, clip_id, metric, value. Only clips that both have count. A metric or
+    method that is absent gives no row.
+    """
+    found: list[Comparison] = []
+    for metric in metrics:
+        rows = table[table["metric"] == metric]
+        wide = rows.pivot_table(index=["client", "clip_id"], columns="method", values="value", dropna=False)
+        differences = {
+            (method, baseline): _client_differences(wide, method, baseline)
+            for method, baseline in pairs
+            if method in wide and baseline in wide
+        }
+        p = {f"{a}|{b}": paired_permutation(values, seed) for (a, b), values in differences.items()}
+        adjusted = holm(p)
+        found += [
+            Comparison(
+                metric,
+                method,
+                baseline,
+                difference=float(values.mean()) if len(values) else float("nan"),
+                standard_error=standard_error(values),
+                clients=len(values),
+                clients_higher=int((values > 0).sum()),
+                p=p[f"{method}|{baseline}"],
+                p_holm=adjusted[f"{method}|{baseline}"],
+            )
+            for (method, baseline), values in differences.items()
+        ]
+    return found
+
+
+def _client_differences(wide: pd.DataFrame, method: str, baseline: str) -> Values:
+    difference = wide[method] - wide[baseline]
+    return client_means(difference, difference.index.to_frame()["client"]).to_numpy(np.float64)

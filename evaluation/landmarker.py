@@ -1,0 +1,42 @@
+"""Whether a face tracker still finds one face in generated frames, and where its landmarks lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from evaluation.arrays import Frame, Frames
+from evaluation.protocol import Track
+from preparation import weights
+from preparation.faces.landmarks import Landmarks
+from preparation.faces.trackers import MediaPipeTracker
+from preparation.settings import FaceSettings
+
+Detect = Callable[[Frame], list[Landmarks]]
+"""All faces of one frame [H, W, 3], landmarks [68, 2] each."""
+
+
+def make_track(settings: FaceSettings | None = None) -> tuple[Track | None, str]:
+    """A `Track` for the protocol, or None and the reason: the metric is then missing, never replaced."""
+    if weights.find_optional("face_landmarker") is None:
+        return None, (
+            "the file of MediaPipe's face landmarker is absent (`privfedtalk weights list` says where it goes)"
+        )
+    detect = MediaPipeTracker(settings or FaceSettings()).detect
+    return (lambda frames: track_each(detect, frames)), ""
+
+
+def track_each(detect: Detect, frames: Frames) -> tuple[Landmarks, list[bool]]:
+    """Look at every frame [T, H, W, 3] by itself; a frame counts where exactly one face is found.
+
+    No smoothing and no bridging: these would hide what a generator did. Landmarks [T, 68, 2], NaN without a face.
+    """
+    landmarks = np.full((len(frames), 68, 2), np.nan, np.float32)
+    found = []
+    for index, frame in enumerate(frames):
+        faces = detect(frame)
+        found.append(len(faces) == 1)
+        if found[-1]:
+            landmarks[index] = faces[0]
+    return landmarks, found

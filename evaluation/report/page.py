@@ -1,0 +1,152 @@
+"""Write the page: one file, no request to anywhere, readable on a phone, in light and dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from evaluation.arrays import Frames
+from evaluation.figures import colour_of, svg
+from evaluation.report import words
+from evaluation.tables import HEADLINE, headline_rows
+
+PAGE_BYTES = 8_000_000
+UNSEEN_COLUMNS = tuple(
+    column
+    for column in HEADLINE
+    if column.metric in {"lip_correlation", "opening_error", "mouth_psnr", "mouth_ssim", "identity"}
+)
+
+
+@dataclass(frozen=True)
+class VideoCard:
+    """A clip to play, best a `figures.labelled_grid` of truth and methods, with its sound."""
+
+    title: str
+    caption: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet, from `figures.contact_sheet`."""
+
+    title: str
+    caption: str
+    picture: Frames  # [H, W, 3]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, from `figures.curves` or `figures.client_gains`."""
+
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows. Paths and tables of the run stay with the caller."""
+
+    results: Mapping[str, Any]  # results.json
+    videos: Sequence[VideoCard] = ()
+    sheets: Sequence[Sheet] = ()
+    charts: Sequence[Chart] = ()
+    clients: Sequence[Mapping[str, Any]] = ()  # client, role, train, validation, test, seconds …
+    quarantine: Sequence[Mapping[str, str]] = ()  # file, step, reason, remedy
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    title: str = "PrivFedTalk"
+    seeded_noise: bool = False
+
+
+def write_report(folder: Path, data: ReportData) -> Path:
+    """Write `folder/index.html`, everything inlined, and return its path."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"size": words.size, "duration": words.duration, "name": words.name_of}
+    template = environment.from_string(_resource("template.html"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "index.html"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(template.render(_context(data)), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    results = data.results
+    sheets = [(sheet, _jpeg(sheet.picture)) for sheet in data.sheets]
+    videos, left_out = _that_fit(data.videos, PAGE_BYTES - 1_000_000 - sum(len(uri) for _, uri in sheets))
+    bars = results.get("bars", [])
+    return {
+        "title": data.title,
+        "style": Markup(_resource("style.css")),
+        "results": results,
+        "columns": HEADLINE,
+        "rows": headline_rows(results["methods"], results.get("comparisons", ())),
+        "unseen_columns": UNSEEN_COLUMNS,
+        "unseen_rows": headline_rows(results.get("methods_unseen", {}), (), UNSEEN_COLUMNS),
+        "findings": words.findings(results.get("comparisons", ())),
+        "meanings": words.MEANINGS,
+        "colour_of": colour_of,
+        "privacy_sentences": words.privacy_sentences(results["privacy"]),
+        "seeded_noise": data.seeded_noise,
+        "videos": videos,
+        "videos_left_out": left_out,
+        "sheets": sheets,
+        "charts": [(chart, Markup(svg(chart.figure))) for chart in data.charts],
+        "clients": data.clients,
+        "roles": _count_roles(data.clients),
+        "quarantine": data.quarantine,
+        "configuration": yaml.safe_dump(dict(data.configuration), sort_keys=False, allow_unicode=True),
+        "bars": bars,
+        "bars_met": sum(bar["pass"] is True for bar in bars),
+        "bars_judged": sum(bar["pass"] is not None for bar in bars),
+        "seconds": {stage: value for stage, value in results["seconds"].items() if stage != "total"},
+        "total_seconds": results["seconds"].get("total", sum(results["seconds"].values())),
+    }
+
+
+def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, str]], int]:
+    """Videos as data addresses, in order, while the page stays small enough to send."""
+    kept: list[tuple[VideoCard, str]] = []
+    for video in videos:
+        uri = _data_uri(video.path.read_bytes(), "video/mp4")
+        budget -= len(uri)
+        if budget < 0:
+            break
+        kept.append((video, uri))
+    return kept, len(videos) - len(kept)
+
+
+def _count_roles(clients: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    counts = {"public": 0, "client": 0, "unseen": 0}
+    for client in clients:
+        counts[client["role"]] = counts.get(client["role"], 0) + 1
+    return counts
+
+
+def _jpeg(picture: Frames) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=86)
+    return _data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _resource(name: str) -> str:
+    return files("evaluation.report").joinpath(name).read_text(encoding="utf-8")

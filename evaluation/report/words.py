@@ -1,0 +1,107 @@
+"""Figures in plain sentences. Every sentence is derived from results.json; none is typed by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.bars import BACKBONE
+from evaluation.tables import HEADLINE, SIGNIFICANT
+
+NAMES = {
+    "privfedtalk": "PrivFedTalk",
+    "fedavg": "FedAvg",
+    "fedprox": "FedProx",
+    "scaffold": "SCAFFOLD",
+    "centralized": "Centralized",
+    "backbone": "Frozen backbone",
+    "copy_reference": "Still picture",
+    "vae_ceiling": "Real video, coded",
+    "noise": "Noise",
+}
+MEANINGS = {
+    "privfedtalk": "federated adapters, weighted by reliability, clipped, noised, summed under masks",
+    "fedavg": "federated adapters, weighted by clip counts",
+    "backbone": "trained on public speakers only, never on a client",
+    "copy_reference": "the reference frame repeated: what a method must beat on the lips",
+    "vae_ceiling": "the true clip through the autoencoder: what no method can beat",
+    "noise": "what an untrained model gives",
+}
+LOUD_EPSILON = 10.0
+LOWER_IS_BETTER = {column.metric for column in HEADLINE if column.better == "lower"}
+LABELS = {column.metric: column.label.lower().replace("psnr", "PSNR").replace("ssim", "SSIM") for column in HEADLINE}
+
+
+def name_of(method: str) -> str:
+    return NAMES.get(method, method.replace("_", " "))
+
+
+def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each pair of methods: what differs significantly, and that the rest does not."""
+    pairs = dict.fromkeys((one["method"], one["baseline"]) for one in comparisons)
+    sentences = []
+    for method, baseline in pairs:
+        of_pair = [one for one in comparisons if (one["method"], one["baseline"]) == (method, baseline)]
+        known = [one for one in of_pair if one["p_holm"] is not None]
+        differing = [one for one in known if one["p_holm"] < SIGNIFICANT]
+        other = "the frozen backbone" if baseline == BACKBONE else name_of(baseline)
+        against = f"{name_of(method)} against {other}"
+        if not differing:
+            sentences.append(f"{against}: no significant difference in any of {len(known)} metrics.")
+            continue
+        parts = [_difference(one) for one in differing]
+        rest = len(known) - len(differing)
+        others = "other metric" if rest == 1 else f"other {rest} metrics"
+        tail = f" No significant difference in the {others}." if rest else ""
+        sentences.append(f"{against}: {'; '.join(parts)}.{tail}")
+    return sentences
+
+
+def privacy_sentences(privacy: Mapping[str, Any]) -> list[str]:
+    """What ε means for one client, and whether it is worth anything here."""
+    release, delta = privacy.get("epsilon_release"), privacy.get("delta")
+    sentences = []
+    if release is None:
+        sentences.append("No finite ε: the released adapter carries no differential-privacy guarantee.")
+    else:
+        shown = f"ε = {release:.3g} at δ = {delta:.0e}" if delta is not None else f"ε = {release:.3g}"
+        factor = math.exp(min(release, 700))
+        odds = f"{factor:.1f}" if factor < 1000 else f"10^{math.floor(release / math.log(10))}"
+        sentences.append(
+            f"The released adapter satisfies client-level differential privacy with {shown}: whether one client "
+            f"took part can change the odds of any observation by at most a factor of {odds}."
+        )
+        if release > LOUD_EPSILON:
+            sentences.append(
+                f"With {privacy.get('clients', 'so few')} clients this is a correct statement and a weak one: noise "
+                "that hid a single person among so few would drown what they teach. The same mechanism becomes "
+                "meaningful with a large population of which a small part is sampled in each round."
+            )
+    return sentences
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit returns")
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _difference(one: Mapping[str, Any]) -> str:
+    metric = one["metric"]
+    lower = metric in LOWER_IS_BETTER
+    good = (one["difference"] < 0) == lower
+    helped = one["clients"] - one["clients_higher"] if lower else one["clients_higher"]
+    error = "" if one["standard_error"] is None else f" ± {one['standard_error']:.1g}"
+    return (
+        f"{LABELS.get(metric, metric)} {'better' if good else 'worse'} by "
+        f"{abs(one['difference']):.2g}{error} (better on {helped} of {one['clients']} clients)"
+    )

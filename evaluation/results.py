@@ -1,0 +1,166 @@
+"""`results.json`: everything a run found, in one file that a script can read and a test can judge.
+
+Nothing here is typed by hand: figures come from the metric rows, the rest from what the stages measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.bars import BACKBONE, FEDERATED, judge
+from evaluation.protocol import COLUMNS, summarise
+from evaluation.significance import Comparison, Estimate, compare
+from preparation.errors import PrivFedTalkError
+
+METRICS = (
+    "psnr",
+    "ssim",
+    "mouth_psnr",
+    "mouth_ssim",
+    "lip_correlation",
+    "opening_error",
+    "identity",
+    "identity_drift",
+    "validation_loss",
+    "mean_frame_delta",
+    "mean_frame_delta_truth",
+    "flicker_ratio",
+    "flicker_ratio_truth",
+    "swapped_new",
+    "swapped_old",
+    "landmarker_rate",
+    "lip_landmark_distance",
+    "landmark_jitter_ratio",
+    "psnr_centre_frame",
+    "ssim_centre_frame",
+)
+COMPARED = ("validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the stages of a run hand in besides metric rows; plain values, ready for JSON."""
+
+    seconds: Mapping[str, float]
+    peak_memory_gb: float
+    corpus: Mapping[str, Any]  # speakers, clips, face_rate and what else describes it
+    validation_losses: Mapping[str, Mapping[str, float]]  # method -> client -> paired held-out loss
+    privacy: Mapping[str, Any]
+    communication: Mapping[str, Any]
+    report: str  # path relative to results.json
+    versions: Mapping[str, str]
+    face_tracker: str
+    seed: int
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # further facts of a method
+
+
+def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
+    """The content of results.json from metric rows (columns as `protocol.COLUMNS`) of all methods.
+
+    `methods` holds the clients' held-out clips, `methods_unseen` people who never trained.
+    """
+    _check_finite(table)
+    table = pd.concat([table, _loss_rows(facts.validation_losses)], ignore_index=True)
+    of_clients = table[table["role"] == "client"]
+    comparisons = compare_methods(of_clients, facts.seed)
+    results: dict[str, Any] = {
+        "seconds": {stage: round(value, 1) for stage, value in facts.seconds.items()},
+        "peak_memory_gb": round(facts.peak_memory_gb, 2),
+        "corpus": dict(facts.corpus),
+        "face_tracker": facts.face_tracker,
+        "seed": facts.seed,
+        "methods": _methods(of_clients, facts, comparisons),
+        "methods_unseen": _methods(table[table["role"] == "unseen"], facts, []),
+        "comparisons": [_numbers(vars(comparison)) for comparison in comparisons],
+        "privacy": dict(facts.privacy),
+        "communication": dict(facts.communication),
+        "report": facts.report,
+        "versions": dict(facts.versions),
+    }
+    results["bars"] = judge(results)
+    return results
+
+
+def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]:
+    """Each federated method against the frozen backbone, and the federated methods among themselves."""
+    present = [method for method in FEDERATED if method in set(of_clients["method"])]
+    pairs = [(method, BACKBONE) for method in present]
+    pairs += [(a, b) for index, a in enumerate(present) for b in present[index + 1 :]]
+    return compare(of_clients, pairs, COMPARED, seed)
+
+
+def write_results(results: Mapping[str, Any], path: Path) -> None:
+    """Through a temporary file; a NaN that slipped in is an error, not invalid JSON."""
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise PrivFedTalkError(f"no results at {path}", remedy="run the evaluation first (`make demo`)")
+    return json.loads(path.read_text())
+
+
+def _check_finite(table: pd.DataFrame) -> None:
+    """NaN means undefined; infinity is somebody's mistake, and is named before it spoils a mean."""
+    infinite = table[table["value"].abs() == math.inf]
+    for row in infinite.itertuples():
+        raise PrivFedTalkError(
+            f"{row.metric} of {row.method} is infinite on {row.clip_id}",
+            remedy="the generated frames equal the truth: see what the method returned",
+        )
+
+
+def _loss_rows(losses: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """The validation loss as metric rows: one value for each client, over all its held-out clips."""
+    rows = [
+        (method, "client", client, "", "validation_loss", loss)
+        for method, by_client in losses.items()
+        for client, loss in by_client.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _methods(table: pd.DataFrame, facts: RunFacts, comparisons: list[Comparison]) -> dict[str, dict[str, Any]]:
+    return {
+        method: _method(method, found, comparisons) | dict(facts.methods.get(method, {}))
+        for method, found in summarise(table, facts.seed).items()
+    }
+
+
+def _method(method: str, found: dict[str, Estimate], comparisons: list[Comparison]) -> dict[str, Any]:
+    """Mean, standard error over clients and interval of every metric; null where it was not measured."""
+    row: dict[str, Any] = {}
+    for metric in METRICS:
+        known = found.get(metric)
+        row[metric] = known and _number(known.mean)
+        row[f"{metric}_se"] = known and _number(known.standard_error)
+        row[f"{metric}_ci"] = known and [_number(bound) for bound in (known.low, known.high)]
+    counted = found.get("psnr") or found.get("validation_loss")
+    row["n"] = counted.n if counted else 0
+    row["clients"] = counted.clients if counted else 0
+    for comparison in comparisons:
+        of_loss = comparison.metric == "validation_loss" and comparison.baseline == BACKBONE
+        if of_loss and comparison.method == method:
+            row["clients_better_than_backbone"] = comparison.clients - comparison.clients_higher
+    return row
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: what is undefined becomes null."""
+    return None if math.isnan(value) else value

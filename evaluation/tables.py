@@ -1,0 +1,178 @@
+"""Tables from results: one list of columns, and Markdown, CSV, LaTeX or HTML from the same rows."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from evaluation.bars import BACKBONE, GATES
+
+SIGNIFICANT = 0.05
+MARK = "*"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a table shows it."""
+
+    metric: str
+    label: str
+    digits: int
+    better: Literal["higher", "lower", "neither"]
+    explanation: str
+
+    @property
+    def heading(self) -> str:
+        return self.label + {"higher": " ↑", "lower": " ↓", "neither": ""}[self.better]
+
+
+HEADLINE = (
+    Column("lip_correlation", "Lip correlation", 3, "higher",
+           "Pearson correlation of the measured mouth opening with the true one"),
+    Column("opening_error", "Opening error", 3, "lower",
+           "mean distance of measured from true mouth opening, in inter-ocular distances"),
+    Column("mouth_psnr", "Mouth PSNR", 2, "higher", "dB, on the box around the true mouth"),
+    Column("mouth_ssim", "Mouth SSIM", 3, "higher", "structural similarity on the same box"),
+    Column("psnr", "PSNR", 2, "higher", "dB, whole frame: mostly says how well the head pose was guessed"),
+    Column("ssim", "SSIM", 3, "higher", "structural similarity, whole frame"),
+    Column("identity", "Identity", 3, "higher",
+           "cosine to a frame of another clip, by the identity ruler (trained on public split)"),
+    Column("validation_loss", "Validation loss", 4, "lower",
+           "denoising loss on held-out clips, same noise and timesteps for every method"),
+    Column("mean_frame_delta", "Frame delta", 4, "neither",
+           "mean change between frames; read beside the true clips' value, a still has none"),
+    Column("swapped_new", "Swap: new", 3, "higher", "driven by another clip's speech: lips with that clip"),
+    Column("swapped_old", "Swap: old", 3, "neither", "the same: lips with the clip not spoken; should be 0"),
+    Column("landmarker_rate", "Face found", 3, "higher", "share of generated frames with a tracked face"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: text with its standard error apart, and whether it differs from the backbone."""
+
+    value: str
+    error: str
+    mark: str
+    best: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.value}{self.mark} ± {self.error}" if self.error else f"{self.value}{self.mark}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's figures; gates are set apart and never compete for the best."""
+
+    method: str
+    gate: bool
+    n: int
+    cells: tuple[Cell, ...]
+
+
+MISSING = "–"
+
+
+def headline_rows(
+    methods: Mapping[str, Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    columns: Sequence[Column] = HEADLINE,
+) -> list[Row]:
+    """Rows of `results["methods"]`, methods first and gates last; `*` marks p (Holm) < 0.05 to the backbone."""
+    significant = {
+        (one["method"], one["metric"])
+        for one in comparisons
+        if one["baseline"] == BACKBONE and one["p_holm"] is not None and one["p_holm"] < SIGNIFICANT
+    }
+    names = [name for name in methods if name not in GATES] + [name for name in GATES if name in methods]
+    best = {column.metric: _best(methods, column) for column in columns}
+    return [
+        Row(
+            method=name,
+            gate=name in GATES,
+            n=int(methods[name].get("n", 0)),
+            cells=tuple(
+                _cell(methods[name], column, (name, column.metric) in significant, best[column.metric] == name)
+                for column in columns
+            ),
+        )
+        for name in names
+    ]
+
+
+def as_frame(rows: Sequence[Row], columns: Sequence[Column] = HEADLINE) -> pd.DataFrame:
+    """The same as text cells, for the writers below."""
+    return pd.DataFrame(
+        [[row.method, row.n, *(cell.text for cell in row.cells)] for row in rows],
+        columns=["Method", "n", *(column.heading for column in columns)],
+    )
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    buffer = io.StringIO()
+    table.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue()
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A booktabs tabular; the first column left, figures right."""
+    header, *body = (
+        " & ".join(_latex(str(cell)) for cell in line) + r" \\"
+        for line in [list(table.columns), *table.values.tolist()]
+    )
+    columns = "l" + "r" * (len(table.columns) - 1)
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule",
+         r"\end{tabular}", ""]
+    )  # fmt: skip
+
+
+def to_html(table: pd.DataFrame) -> str:
+    def line(cells: Sequence[object], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(cells, "td") for cells in table.values.tolist())
+    return f"<table><thead>{line(list(table.columns), 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bool) -> Cell:
+    value, error = method.get(column.metric), method.get(f"{column.metric}_se")
+    if value is None:
+        return Cell(MISSING, "", "", best=False)
+    return Cell(
+        f"{value:.{column.digits}f}",
+        "" if error is None else f"{error:.{column.digits}f}",
+        MARK if significant else "",
+        best,
+    )
+
+
+def _best(methods: Mapping[str, Mapping[str, Any]], column: Column) -> str | None:
+    known = {
+        name: method[column.metric]
+        for name, method in methods.items()
+        if name not in GATES and method.get(column.metric) is not None
+    }
+    if column.better == "neither" or len(known) < 2:
+        return None
+    extreme = (max if column.better == "higher" else min)(known.values())
+    winners = [name for name, value in known.items() if value == extreme]
+    return winners[0] if len(winners) == 1 else None
+
+
+def _latex(text: str) -> str:
+    escaped = "".join(rf"\{letter}" if letter in "&%$#_{}" else letter for letter in text)
+    for sign, command in (("±", r"$\pm$"), ("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("–", "--")):
+        escaped = escaped.replace(sign, command)
+    return escaped

@@ -1,0 +1,150 @@
+"""The page holds what the run found, asks nobody for anything, and stays small."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from evaluation.figures import contact_sheet, curves
+from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
+from evaluation.results import assemble
+from preparation.video import encode
+
+VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
+
+
+def _results_test() -> ModuleType:
+    """The made-up run of the test beside this one."""
+    spec = importlib.util.spec_from_file_location("made_up_run", Path(__file__).with_name("test_results.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    made_up = _results_test()
+    return assemble(made_up.make_table(), made_up.make_facts())
+
+
+@pytest.fixture(scope="module")
+def data(results: dict, tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    frames = np.random.default_rng(0).integers(0, 255, (10, 32, 32, 3), dtype=np.uint8)
+    clip = tmp_path_factory.mktemp("videos") / "one.mp4"
+    encode(frames, np.zeros(6400, np.int16), clip)
+    return ReportData(
+        results=results,
+        videos=[VideoCard("Client c0000", "truth and <methods>", clip)],
+        sheets=[Sheet("Client c0000", "a caption", contact_sheet([("truth", frames)], tile=32))],
+        charts=[Chart("Validation loss", "by round", curves({"fedavg": [(0, 1), (1, 0.5)]}, "round", "loss"))],
+        clients=[
+            {"client": "p0000", "role": "public", "train": 3},
+            {"client": "c0000", "role": "client", "train": 4},
+        ],
+        quarantine=[{"file": "a b.mp4", "step": "faces", "reason": "no face", "remedy": "show it"}],
+        configuration={"seed": 3},
+        title="A made-up run",
+        seeded_noise=True,
+    )
+
+
+class Reader(HTMLParser):
+    """Collects addresses, visible text and whether tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "poster", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_is_whole_and_asks_nobody(data: ReportData, tmp_path: Path) -> None:
+    path = write_report(tmp_path / "report", data)
+    reader = read(path)
+    assert path.name == "index.html" and path.stat().st_size < page.PAGE_BYTES
+    assert all(address.startswith(("data:", "#")) for address in reader.addresses)
+    assert {address[:14] for address in reader.addresses} >= {"data:video/mp4", "data:image/jpe"}
+    text = path.read_text(encoding="utf-8")
+    assert "<script" not in text and not re.search(r"@import|url\(\s*['\"]?http", text)
+    anchors = {address[1:] for address in reader.addresses if address.startswith("#")}
+    assert all(f'id="{anchor}"' in text for anchor in anchors)
+
+
+def test_the_page_says_what_the_run_found(data: ReportData, tmp_path: Path) -> None:
+    text = " ".join(" ".join(read(write_report(tmp_path, data)).text).split())
+    for expected in (
+        "A made-up run",
+        "Frozen backbone",
+        "24.96",  # mouth PSNR of PrivFedTalk
+        "The noise of this run was seeded",
+        "ε = 30",
+        "no face",
+        "truth and <methods>",
+        "Face tracker: truth",
+        "not listed",
+    ):
+        assert expected in text, expected
+
+
+def test_an_empty_run_still_makes_a_page(results: dict, tmp_path: Path) -> None:
+    text = " ".join(read(write_report(tmp_path, ReportData(results))).text)
+    assert "Empty: every clip" in text and "The noise of this run was seeded" not in text
+
+
+def test_videos_beyond_the_budget_are_counted(
+    data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "PAGE_BYTES", 1_000_000)
+    text = " ".join(read(write_report(tmp_path, data)).text)
+    assert "1 more would have made this page too large" in text
+
+
+def test_sentences_follow_from_the_tests(results: dict) -> None:
+    first, *_, last = words.findings(results["comparisons"])
+    assert first.startswith("PrivFedTalk against the frozen backbone: validation loss better by 0.004")
+    assert "(better on 8 of 8 clients)" in first and "lip correlation worse by 0.01" in first
+    assert last.startswith("PrivFedTalk against FedAvg")
+    undecided = [one | {"p_holm": 0.5} for one in results["comparisons"]]
+    assert words.findings(undecided)[0].endswith("no significant difference in any of 6 metrics.")
+
+
+def test_epsilon_in_words() -> None:
+    loud = " ".join(words.privacy_sentences({"epsilon_release": 30.0, "delta": 1e-3, "clients": 8}))
+    assert "10^13" in loud and "With 8 clients" in loud
+    quiet = " ".join(words.privacy_sentences({"epsilon_release": 1.0, "delta": 1e-5, "clients": 9000}))
+    assert "factor of 2.7" in quiet and "weak" not in quiet
+    assert "no differential-privacy guarantee" in words.privacy_sentences({"epsilon_release": None})[0]
+
+
+def test_sizes_and_times() -> None:
+    assert [words.size(count) for count in (12, 197_000, 3_800_000)] == ["12 B", "197 kB", "3.8 MB"]
+    assert [words.duration(seconds) for seconds in (8.4, 61)] == ["8 s", "1 min 01 s"]

@@ -1,0 +1,159 @@
+"""results.json from made-up metric rows whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from evaluation.bars import BARS, judge
+from evaluation.protocol import COLUMNS
+from evaluation.results import METRICS, RunFacts, assemble, read_results, write_results
+from evaluation.significance import compare
+from preparation.errors import PrivFedTalkError
+
+CLIENTS = [f"c{index:04d}" for index in range(8)]
+LEVELS = {  # mouth PSNR, lip correlation, opening error, validation loss
+    "backbone": (24.0, 0.95, 0.08, 0.120),
+    "privfedtalk": (24.6, 0.94, 0.06, 0.116),
+    "fedavg": (24.7, 0.94, 0.06, 0.115),
+    "copy_reference": (23.5, 0.0, 0.14, None),
+    "vae_ceiling": (28.0, 0.99, 0.02, None),
+    "noise": (8.0, 0.0, 0.30, None),
+}
+
+
+def make_table(clients: list[str] = CLIENTS, role: str = "client") -> pd.DataFrame:
+    rows = []
+    for method, (mouth, lips, error, _) in LEVELS.items():
+        for index, client in enumerate(clients):
+            for clip in range(2):
+                place = (method, role, client, f"{client}/{clip:05d}")
+                shift = 0.1 * index + 0.01 * clip
+                values = {
+                    "psnr": mouth + shift,
+                    "ssim": mouth / 40,
+                    "mouth_psnr": mouth + shift,
+                    "lip_correlation": lips,
+                    "opening_error": error,
+                    "identity": 0.2 if method == "noise" else 0.94,
+                    "mean_frame_delta": 0.01,
+                    "mean_frame_delta_truth": 0.007,
+                    "landmarker_rate": 1.0,
+                }
+                if method in ("backbone", "privfedtalk", "fedavg"):
+                    values |= {"swapped_new": 0.9, "swapped_old": 0.05}
+                if method == "copy_reference":
+                    values["flicker_ratio"] = float("nan")
+                rows += [(*place, metric, value) for metric, value in values.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def make_facts(losses: dict[str, dict[str, float]] | None = None) -> RunFacts:
+    if losses is None:
+        losses = {
+            method: {client: level[3] + 0.01 * index for index, client in enumerate(CLIENTS)}
+            for method, level in LEVELS.items()
+            if level[3] is not None
+        }
+    return RunFacts(
+        seconds={"corpus": 88.16, "total": 420.0},
+        peak_memory_gb=3.4159,
+        corpus={"speakers": 60, "clips": 220, "face_rate": 0.99},
+        validation_losses=losses,
+        privacy={"epsilon_release": 30.0, "epsilon_server": 31.0, "delta": 1e-3, "clients": 8},
+        communication={"trainable_parameters": 100, "bytes_up": 400, "bytes_down": 400},
+        report="report/index.html",
+        versions={"torch": "2.13.0"},
+        face_tracker="truth",
+        seed=3,
+    )
+
+
+def test_every_method_has_every_metric() -> None:
+    results = assemble(make_table(), make_facts())
+    assert set(results["methods"]) == set(LEVELS)
+    for row in results["methods"].values():
+        assert set(METRICS) <= set(row) and {f"{metric}_se" for metric in METRICS} <= set(row)
+        assert (row["n"], row["clients"]) == (16, 8)
+    fedavg = results["methods"]["fedavg"]
+    assert fedavg["mouth_psnr"] == pytest.approx(24.7 + 0.1 * 3.5 + 0.005)
+    assert fedavg["mouth_psnr_se"] == pytest.approx(0.1 * 6**0.5 / 8**0.5)
+    assert fedavg["mouth_psnr_ci"][0] < fedavg["mouth_psnr"] < fedavg["mouth_psnr_ci"][1]
+    assert fedavg["validation_loss"] == pytest.approx(0.15)
+    assert fedavg["clients_better_than_backbone"] == 8
+    assert results["methods"]["noise"]["validation_loss"] is None
+    assert results["methods"]["copy_reference"]["flicker_ratio"] is None
+    assert results["methods_unseen"] == {}
+    assert results["seconds"]["corpus"] == 88.2
+
+
+def test_pairs_are_compared_client_by_client() -> None:
+    comparisons = assemble(make_table(), make_facts())["comparisons"]
+    found = {(one["method"], one["baseline"], one["metric"]): one for one in comparisons}
+    mouth = found["privfedtalk", "backbone", "mouth_psnr"]
+    # The clients differ by far more than the methods: only pairing shows it.
+    assert mouth["difference"] == pytest.approx(0.6) and mouth["standard_error"] == pytest.approx(0, abs=1e-9)
+    assert (mouth["clients_higher"], mouth["clients"]) == (8, 8)
+    assert mouth["p"] == pytest.approx(2 / 256) and mouth["p_holm"] == pytest.approx(3 * 2 / 256)
+    assert found["privfedtalk", "fedavg", "identity"]["p"] == 1
+    assert found["privfedtalk", "backbone", "validation_loss"]["clients_higher"] == 0
+
+
+def test_only_clips_that_both_methods_have_count() -> None:
+    table = make_table()
+    table = table[~((table["method"] == "fedavg") & (table["client"] == "c0007"))]
+    one = compare(table, [("fedavg", "backbone")], ["mouth_psnr", "absent"])
+    assert [comparison.clients for comparison in one] == [7]
+
+
+def test_bars_are_judged_on_the_worst_method() -> None:
+    results = assemble(make_table(), make_facts())
+    bars = {bar["name"]: bar for bar in results["bars"]}
+    assert bars["mouth_over_still"]["value"] == pytest.approx(1.1)
+    assert bars["mouth_over_backbone"]["value"] == pytest.approx(0.6)
+    assert bars["lips_lost"]["value"] == pytest.approx(0.01)
+    assert bars["clients_better"]["value"] == 1
+    assert all(bar["pass"] for bar in bars.values())
+    results["methods"]["fedavg"]["lip_correlation"] = 0.5
+    results["corpus"]["face_rate"] = None
+    again = {bar["name"]: bar for bar in judge(results)}
+    assert again["lip_correlation"]["pass"] is False and again["lip_correlation"]["value"] == 0.5
+    assert again["face_rate"]["pass"] is None  # not measured is neither met nor missed
+
+
+def test_a_bar_that_noise_reaches_is_missed() -> None:
+    table = make_table()
+    table.loc[(table["method"] == "noise") & (table["metric"] == "identity"), "value"] = 0.97
+    bars = {bar["name"]: bar for bar in assemble(table, make_facts())["bars"]}
+    assert bars["lost_to_noise"]["value"] == 1 and bars["lost_to_noise"]["pass"] is False
+
+
+def test_bars_without_methods_are_not_measured() -> None:
+    judged = judge({"methods": {}, "corpus": {}})
+    assert len(judged) == len(BARS) and all(bar["pass"] is None for bar in judged)
+
+
+def test_strangers_are_kept_apart() -> None:
+    unseen = make_table(["u0000", "u0001"], role="unseen")
+    results = assemble(pd.concat([make_table(), unseen], ignore_index=True), make_facts())
+    assert results["methods"]["fedavg"]["n"] == 16
+    assert results["methods_unseen"]["fedavg"]["n"] == 4
+
+
+def test_the_file_is_json_and_the_same_twice(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_results(assemble(make_table(), make_facts()), tmp_path / f"{name}.json")
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    assert read_results(tmp_path / "one.json") == json.loads((tmp_path / "two.json").read_text())
+    with pytest.raises(PrivFedTalkError, match="no results"):
+        read_results(tmp_path / "absent.json")
+
+
+def test_infinity_is_named() -> None:
+    table = make_table()
+    table.loc[(table["method"] == "fedavg") & (table["metric"] == "psnr"), "value"] = float("inf")
+    with pytest.raises(PrivFedTalkError, match="psnr of fedavg is infinite on c0000/00000"):
+        assemble(table, make_facts())
