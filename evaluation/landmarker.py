@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,14 +18,17 @@ Detect = Callable[[Frame], list[Landmarks]]
 """All faces of one frame [H, W, 3], landmarks [68, 2] each."""
 
 
-def make_track(settings: FaceSettings | None = None) -> tuple[Track | None, str]:
+@contextmanager
+def open_track(settings: FaceSettings | None = None) -> Iterator[tuple[Track | None, str]]:
     """A `Track` for the protocol, or None and the reason: the metric is then missing, never replaced."""
     if weights.find_optional("face_landmarker") is None:
-        return None, (
-            "the file of MediaPipe's face landmarker is absent (`privfedtalk weights list` says where it goes)"
-        )
-    detect = MediaPipeTracker(settings or FaceSettings()).detect
-    return (lambda frames: track_each(detect, frames)), ""
+        yield None, "MediaPipe's model file is absent (`privfedtalk weights list` says where it goes)"
+        return
+    tracker = MediaPipeTracker(settings or FaceSettings())
+    try:
+        yield (lambda frames: track_each(tracker.detect, frames)), ""
+    finally:
+        tracker.close()
 
 
 def track_each(detect: Detect, frames: Frames) -> tuple[Landmarks, list[bool]]:

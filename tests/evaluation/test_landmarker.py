@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evaluation.landmarker import make_track, track_each
+from evaluation.landmarker import open_track, track_each
 from preparation import weights
 from preparation.video import decode
 
@@ -24,20 +23,18 @@ def test_a_frame_counts_with_exactly_one_face() -> None:
 
 def test_without_the_model_there_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(weights, "find_optional", lambda name: None)
-    track, reason = make_track()
-    assert track is None and "absent" in reason
+    with open_track() as (track, reason):
+        assert track is None and "absent" in reason
 
 
 def test_real_frames_have_a_face_and_noise_has_none(
     weights_dir: Path, clips_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
-    track, _ = make_track()
-    assert track is not None
     clip = next(iter(sorted(clips_dir.glob("grid/*.mpg"))))
     real = np.stack(list(islice(decode(clip), 4)))
     noise = np.random.default_rng(0).integers(0, 255, real.shape, dtype=np.uint8)
-    assert track(real)[1] == [True] * 4
-    assert not any(track(noise)[1])
-    del track
-    gc.collect()  # MediaPipe complains when it is closed while the interpreter goes down
+    with open_track() as (track, _):
+        assert track is not None
+        assert track(real)[1] == [True] * 4
+        assert not any(track(noise)[1])
