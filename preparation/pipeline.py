@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from preparation.progress import track
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from preparation.samples import Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
+from preparation.workers import map_processes
 
 CROP_STEPS = ("crops", "quality")
 
@@ -153,13 +152,14 @@ def _serial(
 def _parallel(
     clips: list[Clip], run: RunFolder, corpus_root: Path, settings: PreparationSettings, workers: int
 ) -> Iterator[CropResult | QuarantineRow]:
-    # Long clips first, so that no worker is left alone with one at the end. Spawned, because a forked MediaPipe hangs.
+    # Long clips first, so that no worker is left alone with one at the end.
     ordered = sorted(clips, key=lambda clip: (-clip.seconds * clip.width * clip.height, clip.clip_id))
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(run, corpus_root, settings)
-    ) as pool:
-        for future in as_completed([pool.submit(_work, clip) for clip in ordered]):
-            yield future.result()
+    for done in map_processes(_work, ordered, workers, _start_worker, (run, corpus_root, settings)):
+        if done.result is not None:
+            yield done.result
+        else:
+            reason = "the process that prepared it died (killed for memory, or a decoder crashed)"
+            yield QuarantineRow(done.item.path, "crops", reason, "use fewer workers, or re-encode the clip")
 
 
 class _Worker:

@@ -102,10 +102,14 @@ def _samples(
     encode: Encoder,
     settings: PreparationSettings,
 ) -> Iterator[Sample]:
+    pictures: dict[tuple[str, int], Frame] = {}
     for clip, reference in chosen.items():
         crop = crops[clip]
         frames = reference.usable_frames
-        picture = _frame(crops[reference.clip_id], reference.frame)
+        place = (reference.clip_id, reference.frame)
+        if place not in pictures:  # one person's clips mostly share their reference
+            pictures[place] = _frame(crops[reference.clip_id], reference.frame)
+        picture = pictures[place]
         latents = encode_frames(islice(crop.frames(), frames), encode, settings.shards.encode_batch)
         if len(latents) != frames:
             raise CorruptFileError(

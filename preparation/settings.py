@@ -52,7 +52,7 @@ class FaceSettings(Settings):
     minimum_confidence: float = Field(default=0.4, ge=0, le=1)
     longest_bridged_gap: int = Field(default=10, ge=0)
     """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
-    smoothing: float = Field(default=0.7, ge=0)
+    smoothing: float = Field(default=0.5, ge=0)
     """Gaussian sigma, in frames, against a tracker's tremble; lips move at up to 8 Hz, so more would blunt
     them."""
 
@@ -63,7 +63,7 @@ class CropSettings(Settings):
     """Height of the eye centres as a fraction of the crop."""
     eye_distance: float = Field(default=0.32, gt=0, lt=1)
     """Distance between the eye centres as a fraction of the crop."""
-    smoothing_position: float = Field(default=1.5, ge=0)
+    smoothing_position: float = Field(default=2.0, ge=0)
     """Gaussian sigma, in frames, of the crop's position and roll in time."""
     smoothing_scale: float = Field(default=6.0, ge=0)
     """The same for its scale, which hardly changes within a clip while its estimate trembles."""

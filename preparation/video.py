@@ -154,6 +154,9 @@ def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path,
                 container.mux(sound.encode(block))
                 container.mux(sound.encode(None))
         partial.replace(path)
+    except FFmpegError as error:
+        # What was read is checked where it is read; here it is the disk that refuses.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
