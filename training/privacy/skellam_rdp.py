@@ -8,13 +8,15 @@ https://arxiv.org/abs/2110.04995):
 
 Between whole orders, needed where ε is large and the best order lies between 1 and 2, we use
 
-    D_α ≤ αcΔ₂²/2 + dc/(8(α−1)),   c = −log(1 − 1/μ).
+    D_α ≤ αcΔ₂²/2 + dc/(8(α−1)),   c = 2·log((½ + √(μ² + 9/4))/μ) ≈ 1/μ.
 
-Proof. Let V = −log p on ℤ, p Skellam's mass function. Its second difference is log(I_k²/(I_{k−1}I_{k+1}))(μ) ≤ c,
-since 1 − I_{k−1}I_{k+1}/I_k² ≤ 1/μ (put Simpson and Spector's 1984 bound I_{k+1}/I_k ≥ μ/(a + √(μ² + a(a+1))),
-a = k+½, into the recurrence I_{k−1} − I_{k+1} = (2k/μ)I_k). So W(k) = V(k) − ck²/2 is concave; extend W linearly
-between integers and let V̄(x) = W(x) + cx²/2. With s = α−1 the point y is the mean of y − sΔ and y + Δ with
-weights 1/(1+s) and s/(1+s), so concavity of W gives
+Proof. Let V = −log p on ℤ, p Skellam's mass function: p(k) ∝ I_|k|(μ). Its second difference is at most c. By
+Neumann's formula (DLMF 10.32.15) 1 − I_{k−1}I_{k+1}/I_k² is the mean of 2sin²θ on [0, π/2] under a density
+∝ I_{2k}(2μ cos θ). As I_{2k+2}/I_{2k} increases in its argument, that density moves towards θ = 0 as k grows, so k = 0
+is the worst: V's second difference is at most −2·log(I_1/I_0), and Amos (1974) has I_1/I_0 ≥ μ/(½ + √(μ² + 9/4)).
+
+So W(k) = V(k) − ck²/2 is concave; extend W linearly between integers and let V̄(x) = W(x) + cx²/2. With s = α−1 the
+point y is the mean of y − sΔ and y + Δ with weights 1/(1+s) and s/(1+s), so concavity of W gives
 
     (1+s)V(y) − sV(y+Δ) ≥ V̄(y − sΔ) − cs(1+s)Δ²/2.
 
@@ -64,8 +66,13 @@ def renyi_divergence(noise: SkellamNoise, order: float) -> float:
     if float(order).is_integer():
         excess = min(((2 * order - 1) * l2_squared + 6 * noise.l1) / (4 * mu**2), 3 * noise.l1 / (2 * mu))
         return order * l2_squared / (2 * mu) + excess
-    c = -math.log1p(-1 / mu)
+    c = curvature(mu)
     return order * c * l2_squared / 2 + noise.dimension * c / (8 * (order - 1))
+
+
+def curvature(mu: float) -> float:
+    """c above, to full precision where it is tiny: √(μ² + 9/4) − μ = (9/4)/(√(μ² + 9/4) + μ)."""
+    return 2 * math.log1p((0.5 + 2.25 / (math.sqrt(mu**2 + 2.25) + mu)) / mu)
 
 
 def composed_epsilon(noise: SkellamNoise, rounds: int, delta: float) -> float:

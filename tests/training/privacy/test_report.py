@@ -1,0 +1,108 @@
+"""The report says what is true: the figures, and that a broken guarantee is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from training.privacy.accounting import Schedule, epsilon_release
+from training.privacy.guarantee import epsilons, meaningful_population
+from training.privacy.report import privacy_report
+from training.privacy.settings import PrivacySettings
+
+DEMO = Schedule(8, 8, 6, "full")
+
+
+def test_the_demo_is_reported_as_what_it_is():
+    report = privacy_report(PrivacySettings(seeded_noise=0), DEMO, 200_000)
+    assert not report.private and not report.guarantee_holds
+    assert report.epsilon_release > 1000
+    assert report.epsilon_release == report.epsilon_server
+    assert "seed" in report.violations[0] and "seed" in report.note
+    assert report.meaningful_population.clients > 100
+    assert f"{report.meaningful_population.clients:,}" in report.note
+
+
+def test_results_json_has_every_key_and_no_infinity():
+    for settings in (PrivacySettings(), PrivacySettings(mode="none"), PrivacySettings(mode="central")):
+        values = privacy_report(settings, DEMO, 1000).to_json()
+        read = json.loads(json.dumps(values, allow_nan=False))
+        wanted = {
+            "epsilon_release",
+            "epsilon_server",
+            "delta",
+            "noise_multiplier",
+            "clip_norm",
+            "clients",
+            "rounds",
+            "note",
+        }
+        assert wanted <= read.keys()
+        assert read["delta"] == pytest.approx(8**-1.1)
+
+
+def test_without_noise_nothing_is_claimed():
+    for settings in (PrivacySettings(mode="none"), PrivacySettings(noise_multiplier=0.0)):
+        report = privacy_report(settings, DEMO, 1000)
+        assert report.epsilon_release is None and not report.private
+        assert report.verdict == "NOT PRIVATE"
+        assert "no mathematical guarantee" in report.note
+        assert report.meaningful_population is None
+
+
+def test_a_sound_run_is_private_unless_something_broke_it():
+    settings = PrivacySettings(mode="central", noise_multiplier=1.0)
+    schedule = Schedule(1000, 10, 1000)
+    report = privacy_report(settings, schedule, 200_000)
+    assert report.private and report.verdict == "Private"
+    assert f"{report.epsilon_release:.2f}" == "1.27"
+    broken = privacy_report(settings, schedule, 200_000, violations=("A checkpoint was chosen on private clips.",))
+    assert not broken.private and "private clips" in broken.to_markdown()
+
+
+def test_a_guarantee_too_weak_is_not_called_private():
+    report = privacy_report(PrivacySettings(), DEMO, 1000)
+    assert report.guarantee_holds and not report.private
+    assert "too weak" in report.verdict and "practically nothing" in report.note
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central"])
+def test_the_suggested_population_reaches_what_it_says(mode):
+    settings = PrivacySettings(mode=mode, noise_multiplier=0.05)
+    schedule = Schedule(20, 10, 20)
+    found = meaningful_population(settings, schedule, 5000)
+    assert found.epsilon_release <= 8
+    assert found.noise_multiplier / found.per_round == pytest.approx(0.05 / 10)
+    scaled = Schedule(found.clients, found.per_round, 20)
+    again = epsilons(settings, scaled, 5000, found.delta, noise_multiplier=found.noise_multiplier)[0]
+    assert again.value == found.epsilon_release
+    smaller = Schedule(int(0.8 * found.clients), int(0.8 * found.per_round), 20)
+    z = 0.05 / 10 * smaller.per_round
+    assert epsilons(settings, smaller, 5000, settings.target_delta(smaller.clients), noise_multiplier=z)[0].value > 8
+
+
+def test_the_known_participation_counts_towards_the_server():
+    settings = PrivacySettings(mode="central", noise_multiplier=1.0)
+    report = privacy_report(settings, Schedule(1000, 10, 1000), 1000, participation=10)
+    assert f"{report.epsilon_server:.1f}" == "14.7" and report.participation == 10
+
+
+def test_what_the_server_saw_follows_the_mode():
+    hidden = privacy_report(PrivacySettings(), DEMO, 1000).server_saw
+    clear = privacy_report(PrivacySettings(mode="central", secure_aggregation=False), DEMO, 1000)
+    assert any("random numbers" in point for point in hidden)
+    assert any("in clear" in point for point in clear.server_saw)
+    assert any("server itself" in point for point in clear.not_protected)
+
+
+def test_markdown_names_delta_and_both_epsilons():
+    text = privacy_report(PrivacySettings(noise_multiplier=0.5), DEMO, 1000).to_markdown()
+    for part in ("ε of the released model", "ε towards the server", "zero-out", "What is not protected"):
+        assert part in text
+
+
+def test_epsilon_release_is_the_accountants():
+    settings = PrivacySettings(mode="central", noise_multiplier=0.7, delta=1e-3)
+    report = privacy_report(settings, Schedule(50, 5, 30), 100)
+    assert report.epsilon_release == epsilon_release(Schedule(50, 5, 30), 0.7, 1e-3).value
