@@ -16,6 +16,7 @@ from preparation.corpora.candidate import safe_name
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
+from preparation.faces.motion import motion_descriptor
 from preparation.folders import RunFolder
 from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
@@ -126,6 +127,7 @@ def _samples(
             reference=picture,
             landmarks=crop.landmarks[:frames],
             mouth_opening=None if crop.mouth_opening is None else crop.mouth_opening[:frames],
+            motion=_motion(crop)[:frames] - _motion(crops[reference.clip_id])[reference.frame],
             motion=motion_descriptor(crop.landmarks[:frames], crop.transforms[:frames]),
             metadata={
                 "role": entry.role,
@@ -135,6 +137,10 @@ def _samples(
                 **{name: crop.metadata[name] for name in ("corpus", "source_sha256", "settings", "tracker", "size")},
             },
         )
+
+
+def _motion(crop: Crop) -> NDArray[np.float32]:
+    return motion_descriptor(crop.landmarks, crop.transforms)
 
 
 def _frame(crop: Crop, index: int) -> Frame:

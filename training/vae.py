@@ -106,7 +106,7 @@ class SmallVae(nn.Module):
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "model.safetensors")
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(self.settings.model_dump_json(indent=2) + "\n")
 
     @classmethod
