@@ -16,7 +16,6 @@ from preparation.corpora.candidate import safe_name
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
-from preparation.faces.motion import motion_descriptor
 from preparation.folders import RunFolder
 from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
@@ -128,7 +127,6 @@ def _samples(
             landmarks=crop.landmarks[:frames],
             mouth_opening=None if crop.mouth_opening is None else crop.mouth_opening[:frames],
             motion=_motion(crop)[:frames] - _motion(crops[reference.clip_id])[reference.frame],
-            motion=motion_descriptor(crop.landmarks[:frames], crop.transforms[:frames]),
             metadata={
                 "role": entry.role,
                 "reference_clip": reference.clip_id,
