@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from preparation.corpora.studio.lexicon import LEXICON, random_word
+from preparation.corpora.studio.lexicon import LEXICON, next_word
 from preparation.corpora.studio.phonemes import DIPHTHONGS, PHONEMES, SILENCE, Phoneme
 
 Array = NDArray[np.floating]
@@ -63,13 +63,13 @@ def compose_utterance(rng: np.random.Generator, seconds: float, tempo: float) ->
     stop = seconds - float(rng.uniform(0.12, 0.24))
     words: list[tuple[str, float, float]] = []
     segments = [Segment(SILENCE, 0.0, start, 1.0)]
-    time, word = start, None
+    time = start
     while True:
         if words and rng.random() < 0.12:
             pause = float(rng.uniform(0.06, 0.14))
             segments.append(Segment(SILENCE, time, time + pause, 1.0))
             time += pause
-        word = random_word(rng, word)
+        word = next_word(rng, tuple(said for said, _, _ in words))
         spoken = _pronounce(rng, word, time, tempo)
         if spoken[-1].end > stop:
             break

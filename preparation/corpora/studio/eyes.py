@@ -10,7 +10,7 @@ from preparation.corpora.studio.canvas import Array, smoothstep
 from preparation.corpora.studio.identity import Identity
 
 HALF_WIDTH_MM = 15.0
-UPPER_MM, LOWER_MM = 5.6, 4.3
+UPPER_MM, LOWER_MM = 5.5, 4.4
 IRIS_MM = 5.9
 
 

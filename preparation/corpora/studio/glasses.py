@@ -32,7 +32,10 @@ def frame_lines(person: Identity, head: Head) -> list[Array]:
         lines.append(np.stack([x, y, depth - bend], axis=1))
         ear = float(head.width_at(np.array([0.0]))[0]) + 1.0
         hinge = side * (head.eye_x + 1.5 + half_x)
-        lines.append(np.array([[hinge, -3.0, depth - 0.006 * hinge**2], [side * ear, -1.0, 20.0]]))
+        temple = np.array([[hinge, -3.0, depth - 0.006 * hinge**2], [side * ear, -1.0, 20.0]])
+        if person.hair_style in ("long", "bob", "curly"):  # the hair falls over it
+            temple[1] = temple[0] + 0.3 * (temple[1] - temple[0])
+        lines.append(temple)
     inner = head.eye_x + 1.5 - half_x
     across = np.linspace(-inner, inner, 9)
     lines.append(np.stack([across, -2.0 - 3.0 * (1.0 - (across / inner) ** 2), np.full(9, depth)], axis=1))

@@ -103,9 +103,9 @@ def _strands(style: str, x: Array, rng: np.random.Generator) -> tuple[Array, Arr
 
 def back_hair(person: Identity, head: Head, rng: np.random.Generator) -> tuple[Array, Array] | None:
     """The hair behind neck and head as (colour [H, W, 3], cover [H, W]) on the canvas, or None for short hair."""
-    if person.hair_style not in ("long", "bob", "curly"):
+    if person.hair_style not in ("long", "bob"):
         return None
-    end = {"long": 160.0, "bob": 88.0, "curly": 52.0}[person.hair_style]
+    end = {"long": 160.0, "bob": 88.0}[person.hair_style]
     wide = float(head.width_at(np.array([-20.0]))[0]) + VOLUMES[person.hair_style][1] * person.hair_volume
     strands = canvas.noise(rng, 2.0, 60.0)
     outer = wide + 1.5 * strands - 6.0 * smoothstep(40.0, end + 30.0, canvas.Y)

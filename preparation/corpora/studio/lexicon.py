@@ -50,11 +50,15 @@ LEXICON: dict[str, str] = {
 }
 
 _WORDS = tuple(LEXICON)
+_WIDE_VOWELS = {"AA", "AE", "AO", "AY", "AW"}
+_WIDE_WORDS = tuple(word for word in _WORDS if _WIDE_VOWELS & set(LEXICON[word].split()))
 
 
-def random_word(rng: np.random.Generator, previous: str | None) -> str:
-    """A word of the lexicon, never the same twice in a row."""
-    word = _WORDS[rng.integers(len(_WORDS))]
-    while word == previous:
-        word = _WORDS[rng.integers(len(_WORDS))]
-    return word
+def next_word(rng: np.random.Generator, said: tuple[str, ...]) -> str:
+    """A word that was not among the last three; the second one always opens the mouth wide, so that no sentence
+    goes by behind nearly closed lips."""
+    choice = _WIDE_WORDS if len(said) == 1 else _WORDS
+    while True:
+        word = choice[rng.integers(len(choice))]
+        if word not in said[-3:]:
+            return word

@@ -35,7 +35,11 @@ def paint_background(person: Identity, size: int, rng: np.random.Generator) -> A
             place = -0.02
             while place < 1.0:
                 width, height = rng.uniform(0.025, 0.07), rng.uniform(0.10, 0.18)
-                tint = (first if rng.random() < 0.5 else second) * rng.uniform(0.4, 1.5, 3).astype(np.float32)
+                tint = (
+                    (first if rng.random() < 0.5 else second)
+                    * float(rng.uniform(0.4, 1.5))
+                    * rng.uniform(0.85, 1.15, 3).astype(np.float32)
+                )
                 corner = _pixel(place + width, board, size)
                 cv2.rectangle(room, _pixel(place, board - height, size), corner, [float(c) for c in tint], -1)
                 place += width + rng.uniform(0.0, 0.02)

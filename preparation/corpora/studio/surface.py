@@ -77,13 +77,14 @@ def _ears(surface: Surface, person: Identity, head: Head) -> None:
         dy = canvas.Y - middle
         dx = dx - 0.14 * -dy  # the ear leans outwards at its top
         lobe = (dx / (9.5 * size)) ** 2 + (dy / (31.0 * size)) ** 2 + 0.25 * (dy / 31.0) * (dx / 9.5)
-        mask = smoothstep(1.06, 0.94, lobe) * (1.0 - head.inside)
+        shape = smoothstep(1.06, 0.94, lobe)
+        mask = shape * (1.0 - head.inside)
         rim = smoothstep(0.45, 0.85, lobe)
         shell = np.exp(-(((dx + 2.0) / 4.0) ** 2) - ((dy - 2.0) / 12.0) ** 2)
         surface.blend(mask, person.skin * np.array([1.0, 0.84, 0.82], np.float32) * (0.72 + 0.34 * rim)[..., None])
         surface.shade *= 1.0 - mask * 0.5 * shell
         surface.height = np.where(mask > 0.0, np.maximum(surface.height, mask * (4.0 + 5.0 * rim)), surface.height)
-        surface.cover = np.maximum(surface.cover, mask)
+        surface.cover = np.maximum(surface.cover, shape)
         surface.gloss *= 1.0 - 0.6 * mask
 
 
