@@ -193,8 +193,6 @@ def open_envelope(data: bytes, kind: Kind, terms: RoundTerms, largest_payload: i
     """(sender, payload) of a client's message, or ProtocolError: wrong size, round, kind, sender or signature."""
     if len(data) < ENVELOPE_OVERHEAD:
         raise ProtocolError("?", f"a message of {len(data)} bytes is shorter than any message")
-    if len(data) > ENVELOPE_OVERHEAD + largest_payload:
-        raise ProtocolError(_claimed_sender(data, terms), f"message of {len(data)} bytes is longer than allowed")
     magic, found_kind, place, context, payload_bytes = _HEADER.unpack_from(data)
     sender = _claimed_sender(data, terms)
     if magic != _MAGIC:
@@ -205,6 +203,8 @@ def open_envelope(data: bytes, kind: Kind, terms: RoundTerms, largest_payload: i
         raise ProtocolError(sender, "message belongs to another round or to other terms")
     if found_kind != kind:
         raise ProtocolError(sender, f"message of kind {found_kind} where {kind.name} was due")
+    if len(data) > ENVELOPE_OVERHEAD + largest_payload:
+        raise ProtocolError(sender, f"message of {len(data)} bytes is longer than allowed")
     if payload_bytes != len(data) - ENVELOPE_OVERHEAD:
         raise ProtocolError(sender, "message is truncated or padded")
     header, payload = data[: _HEADER.size], data[_HEADER.size : -SIGNATURE_BYTES]
