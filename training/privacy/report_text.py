@@ -57,7 +57,10 @@ def _judgement(epsilon: float, schedule: Schedule) -> str:
 
 def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> tuple[str, ...]:
     """What must be true for the figures to hold."""
-    points = ["Every client runs the published software: clipping and noise are its own word."]
+    points = [
+        "Every client runs the published software: clipping and noise are its own word.",
+        "They are of this one model: releasing several trained on the same clients adds their epsilons and deltas.",
+    ]
     if settings.mode == "distributed":
         points += [
             f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort, and at most "

@@ -83,11 +83,6 @@ class PrivacySettings(Settings):
         return self
 
     @property
-    def private(self) -> bool:
-        """Whether the mechanism, as set, gives any guarantee at all."""
-        return self.mode != "none" and self.noise_multiplier > 0 and self.seeded_noise is None
-
-    @property
     def scalars(self) -> int:
         """How many scalars travel with an update: the weight, the clip indicator, the metrics."""
         return 2 + len(self.metrics)
