@@ -72,8 +72,8 @@ def prepare_clip(
     kept = up_to_date(clip, folder, settings, tracker.name)
     if kept is not None:
         return kept
-    forget_crop(folder, clip.name)
     try:
+        forget_crop(folder, clip.name)
         return _prepare(clip, corpus_root, folder, settings, tracker)
     except PrivFedTalkError as error:
         return QuarantineRow(clip.path, "crops", error.reason, error.remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,9 +63,14 @@ def write_clip() -> WriteClip:
 
 
 @pytest.fixture
-def studio_corpus(tmp_path: Path, write_clip: WriteClip) -> Path:
+def studio_corpus(tmp_path: Path, studio_template: Path) -> Path:
     """Six speakers in the studio's layout, with true landmarks: two public, three clients, one unseen."""
-    root = tmp_path / "corpus"
+    return Path(shutil.copytree(studio_template, tmp_path / "corpus"))
+
+
+@pytest.fixture(scope="session")
+def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("studio")
     rng = np.random.default_rng(0)
     people = {"pretrain": ("p0000", "p0001"), "trainval": ("c0000", "c0001", "c0002"), "test": ("u0000",)}
     for subset, speakers in people.items():
@@ -72,7 +78,7 @@ def studio_corpus(tmp_path: Path, write_clip: WriteClip) -> Path:
             for number in range(1, 5 if subset == "trainval" else 3):
                 path = root / subset / speaker / f"{number:05d}.mp4"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_clip(path)
+                encode(noise(30, seed=len(speaker) + number), tone(1.2), path)
                 opening = rng.uniform(0, 0.4, 30).astype(np.float32)
                 truth = {"landmarks": face(30), "mouth_opening": opening}
                 save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from preparation import crops as module
+from preparation.crops import CropResult, has_crop, load_crop, prepare_clip
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.faces.alignment import template
+from preparation.faces.landmarks import STABLE
+from preparation.faces.track import Track
+from preparation.faces.trackers import TruthTracker
+from preparation.manifest import Clip, scan
+from preparation.quarantine import QuarantineRow
+from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from preparation.video import decode_audio, encode
+
+SETTINGS = PreparationSettings(
+    faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
+)
+
+
+@pytest.fixture
+def clip(studio_corpus: Path) -> Clip:
+    return scan("studio", studio_corpus).clips[0]
+
+
+def prepare(
+    clip: Clip, root: Path, folder: Path, settings: PreparationSettings = SETTINGS
+) -> CropResult | QuarantineRow:
+    return prepare_clip(clip, root, folder, settings, TruthTracker())
+
+
+def test_a_clip_becomes_an_aligned_crop(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    assert prepare(clip, studio_corpus, tmp_path) == CropResult(clip.clip_id, 30, kept=False)
+    crop = load_crop(tmp_path, clip.name)
+    frames = list(crop.frames())
+    assert len(frames) == 30 and frames[0].shape == (128, 128, 3)
+    assert crop.landmarks.shape == (30, 68, 2) and crop.landmarks.dtype == np.float32
+    assert crop.transforms.shape == (30, 2, 3)
+    assert crop.audio.shape == (30 * 640,) and crop.audio.dtype == np.int16
+    np.testing.assert_array_equal(crop.audio, decode_audio(studio_corpus / clip.path)[: 30 * 640])
+    assert crop.mouth_opening is not None and crop.mouth_opening.shape == (30,)
+    np.testing.assert_allclose(
+        crop.landmarks[:, STABLE], np.broadcast_to(template(CropSettings()), (30, 9, 2)), atol=1.0
+    )
+    assert (crop.metadata["tracker"], crop.metadata["source_sha256"]) == ("truth", clip.sha256)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(clip.name)} == {
+        f"{clip.name}.{suffix}" for suffix in ("mp4", "safetensors", "json")
+    }
+
+
+def test_unchanged_crops_are_kept_and_changed_ones_redone(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    prepare(clip, studio_corpus, tmp_path)
+    before = (tmp_path / f"{clip.name}.mp4").stat().st_mtime_ns
+    assert prepare(clip, studio_corpus, tmp_path) == CropResult(clip.clip_id, 30, kept=True)
+    assert (tmp_path / f"{clip.name}.mp4").stat().st_mtime_ns == before
+    other_shards = SETTINGS.model_copy(update={"shards": SETTINGS.shards.model_copy(update={"max_bytes": 5000})})
+    assert prepare(clip, studio_corpus, tmp_path, other_shards) == CropResult(clip.clip_id, 30, kept=True)
+    smaller = SETTINGS.model_copy(update={"crops": CropSettings(size=64)})
+    assert prepare(clip, studio_corpus, tmp_path, smaller) == CropResult(clip.clip_id, 30, kept=False)
+    assert next(load_crop(tmp_path, clip.name).frames()).shape == (64, 64, 3)
+
+
+def test_a_crop_without_its_description_does_not_count(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    """Killed before the last step: the crop is made again."""
+    prepare(clip, studio_corpus, tmp_path)
+    (tmp_path / f"{clip.name}.json").unlink()
+    assert not has_crop(tmp_path, clip.name)
+    assert prepare(clip, studio_corpus, tmp_path) == CropResult(clip.clip_id, 30, kept=False)
+
+
+def test_half_a_description_is_no_description(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    prepare(clip, studio_corpus, tmp_path)
+    path = tmp_path / f"{clip.name}.json"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(CorruptFileError, match="crops step"):
+        load_crop(tmp_path, clip.name)
+    assert prepare(clip, studio_corpus, tmp_path) == CropResult(clip.clip_id, 30, kept=False)
+
+
+def test_long_clips_are_decoded_twice_with_the_same_result(
+    clip: Clip, studio_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(clip, studio_corpus, tmp_path / "held")
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
+    prepare(clip, studio_corpus, tmp_path / "streamed")
+    held, streamed = (load_crop(tmp_path / name, clip.name) for name in ("held", "streamed"))
+    assert held.video.read_bytes() == streamed.video.read_bytes()
+    np.testing.assert_array_equal(held.landmarks, streamed.landmarks)
+
+
+class Blinking:
+    """The truth, with the face out of sight for some frames."""
+
+    name, trembles = "blinking", False
+
+    def __init__(self, missing: slice) -> None:
+        self.missing = missing
+
+    def track(self, frames, clip: Clip, corpus_root: Path) -> Track:
+        track = TruthTracker().track(frames, clip, corpus_root)
+        track.landmarks[self.missing] = np.nan
+        track.faces[self.missing] = 0
+        return track
+
+    def close(self) -> None:
+        pass
+
+
+def test_gaps_are_bridged_or_cut(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"quality": SETTINGS.quality.model_copy(update={"minimum_frames": 10})})
+    bridged = prepare_clip(clip, studio_corpus, tmp_path / "a", settings, Blinking(slice(5, 12)))
+    assert isinstance(bridged, CropResult) and bridged.frames == 30
+    cut = prepare_clip(clip, studio_corpus, tmp_path / "b", settings, Blinking(slice(3, 15)))
+    assert isinstance(cut, CropResult) and cut.frames == 15
+    crop, whole = load_crop(tmp_path / "b", clip.name), load_crop(tmp_path / "a", clip.name)
+    assert crop.metadata["first_frame"] == 15
+    np.testing.assert_array_equal(crop.audio, whole.audio[15 * 640 :])
+    np.testing.assert_array_equal(crop.mouth_opening, whole.mouth_opening[15:])
+
+
+def test_each_bad_clip_is_a_row_with_its_reason(tmp_path: Path, make_face, write_clip) -> None:
+    root = tmp_path / "corpus"
+    folder = root / "test" / "u0000"
+    folder.mkdir(parents=True)
+    write_clip(folder / "mute.mp4", sound=False)
+    write_clip(folder / "short.mp4", frames=3)
+    write_clip(folder / "faceless.mp4")
+    encode(np.full((30, 64, 80, 3), 90, dtype=np.uint8), np.zeros(30 * 640, dtype=np.int16), folder / "silent.mp4")
+    tilted = make_face(30)[..., ::-1].copy()
+    write_clip(folder / "tilted.mp4")
+    write_clip(folder / "tiny.mp4")
+    truths = {"short": make_face(3), "silent": make_face(30), "tilted": tilted, "tiny": make_face(30, unit=3.0)}
+    truths["mute"] = make_face(30)
+    for name, landmarks in truths.items():
+        save_file({"landmarks": np.ascontiguousarray(landmarks)}, folder / f"{name}.truth.safetensors")
+    rows = {}
+    for clip in scan("studio", root).clips:
+        row = prepare(clip, root, tmp_path / "out")
+        assert isinstance(row, QuarantineRow), clip
+        rows[clip.name] = row.reason
+        assert not has_crop(tmp_path / "out", clip.name)
+    assert rows["mute"] == "no sound"
+    assert rows["short"].startswith("only 3 frames")
+    assert "no truth beside it" in rows["faceless"]
+    assert rows["silent"].startswith("the sound is silent")
+    assert "tilted by 90 degrees" in rows["tilted"]
+    assert "pixels high" in rows["tiny"]
+
+
+def test_a_clip_that_changed_on_disk_is_a_row(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    path = studio_corpus / clip.path
+    path.write_bytes(path.read_bytes()[:1500])
+    row = prepare(clip, studio_corpus, tmp_path)
+    assert isinstance(row, QuarantineRow) and clip.path in row.file and row.remedy
+    path.unlink()
+    assert isinstance(prepare(clip, studio_corpus, tmp_path), QuarantineRow)
+
+
+class Surprised:
+    """A tracker that meets what no one foresaw."""
+
+    name, trembles = "surprised", False
+
+    def track(self, frames, clip: Clip, corpus_root: Path) -> Track:
+        raise ZeroDivisionError("division by zero")
+
+    def close(self) -> None:
+        pass
+
+
+def test_surprises_are_rows_too(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    row = prepare_clip(clip, studio_corpus, tmp_path, SETTINGS, Surprised())
+    assert isinstance(row, QuarantineRow) and "ZeroDivisionError" in row.reason
+
+
+def test_an_output_that_cannot_be_written_stops_with_a_remedy(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be")
+    with pytest.raises(PrivFedTalkError, match="cannot be written"):
+        prepare(clip, studio_corpus, tmp_path / "out")
+
+
+def test_metadata_is_json_people_can_read(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    prepare(clip, studio_corpus, tmp_path)
+    stored = json.loads((tmp_path / f"{clip.name}.json").read_text())
+    assert stored["quality"]["frames"] == 30 and stored["fps"] == 25 and stored["size"] == 128

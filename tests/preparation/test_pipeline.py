@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preparation import weights
+from preparation.clients import load_clients
+from preparation.crops import load_crop
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.pipeline import build_all_shards, prepare_clients, prepare_folder, register_corpus
+from preparation.quarantine import load_quarantine
+from preparation.samples import build_shards, sample_key
+from preparation.settings import (
+    ClientSettings,
+    CorpusSettings,
+    FaceSettings,
+    PreparationSettings,
+    QualitySettings,
+    SpeakerRule,
+)
+from preparation.shards import read_shards
+from preparation.speech import speech_features
+from preparation.thumbnails import thumbnail_sheet
+
+SETTINGS = PreparationSettings(
+    faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
+)
+
+
+def encode(frames: np.ndarray) -> np.ndarray:
+    """Means of 8x8 blocks and a constant channel: an f8 code that is easy to check, float32 [T, 4, h, w]."""
+    count, height, width, _ = frames.shape
+    blocks = frames.reshape(count, height // 8, 8, width // 8, 8, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2)
+    return np.concatenate([blocks / 127.5 - 1, np.ones_like(blocks[:, :1])], axis=1).astype(np.float32)
+
+
+def prepare(root: Path, run: RunFolder, workers: int = 1, settings: PreparationSettings = SETTINGS):
+    return prepare_folder("studio", root, run, settings, workers, encode, encoder_id="blocks")
+
+
+def test_from_corpus_to_samples(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    report = prepare(studio_corpus, run)
+    assert (report.clips, report.crops.made, report.shards.samples, report.quarantine) == (18, 18, 18, [])
+    assert report.shards.clients == 6 and report.shards.frames == 18 * 30
+    table = load_clients(run.clients_table)
+    for client, entry in table.items():
+        samples = {sample.clip_id: sample for sample in read_shards(run.client(client))}
+        assert set(samples) == set(entry.clips())
+        for clip_id, sample in samples.items():
+            crop = load_crop(run.crops(client), clip_id.split("/")[1])
+            assert sample.key == sample_key(clip_id) and sample.split == entry.split_of(clip_id)
+            frames = np.stack(list(crop.frames()))
+            np.testing.assert_array_equal(sample.latents, encode(frames).astype(np.float16))
+            np.testing.assert_array_equal(sample.speech, speech_features(crop.audio, 30).astype(np.float16))
+            np.testing.assert_array_equal(sample.landmarks, crop.landmarks)
+            np.testing.assert_array_equal(sample.mouth_opening, crop.mouth_opening)
+            assert sample.motion is not None and sample.motion.shape == (30, 12)
+            other = sample.metadata["reference_clip"]
+            assert other != clip_id and other.split("/")[0] == client
+            assert other in entry.splits["train" if entry.splits["train"] else sample.split]
+            source = load_crop(run.crops(client), other.split("/")[1])
+            picture = list(source.frames())[sample.metadata["reference_frame"]]
+            np.testing.assert_array_equal(sample.reference, picture)
+            np.testing.assert_array_equal(sample.reference_latent, encode(picture[None])[0].astype(np.float16))
+
+
+def test_a_second_run_keeps_everything_and_five_new_clips_make_five(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    prepare(studio_corpus, run)
+    index = (run.shards("c0000") / "index.json").read_bytes()
+    again = prepare(studio_corpus, run)
+    assert (again.crops.made, again.crops.kept, again.shards.kept_clients) == (0, 18, 6)
+    shutil.copytree(studio_corpus / "pretrain" / "p0000", studio_corpus / "pretrain" / "p0002")
+    grown = prepare(studio_corpus, run)
+    assert (grown.crops.made, grown.crops.kept) == (2, 18)
+    assert (run.shards("c0000") / "index.json").read_bytes() == index
+
+
+def test_what_depends_on_a_change_is_redone_and_nothing_else(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    assert not build_shards(run, "c0000", encode, SETTINGS, "one").kept
+    assert build_shards(run, "c0000", encode, SETTINGS, "one").kept
+    assert not build_shards(run, "c0000", encode, SETTINGS, "another autoencoder").kept
+    other_split = SETTINGS.model_copy(update={"clients": ClientSettings(seed=7)})
+    register_corpus("studio", studio_corpus, run, other_split)
+    assert prepare_clients(run, studio_corpus, other_split).made == 0
+
+
+def test_two_workers_make_what_one_makes(studio_corpus: Path, tmp_path: Path) -> None:
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    prepare(studio_corpus, one)
+    prepare(studio_corpus, two, workers=2)
+    for path in sorted(one.root.rglob("*.tar")):
+        assert path.read_bytes() == (two.root / path.relative_to(one.root)).read_bytes()
+
+
+def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip) -> None:
+    run = RunFolder(tmp_path / "run")
+    folder = studio_corpus / "trainval" / "c0000"
+    (folder / "00005.mp4").touch()
+    write_clip(folder / "00006.mp4")
+    (studio_corpus / "trainval/c0001/00001.truth.safetensors").write_bytes(b"rotten")
+    report = prepare(studio_corpus, run)
+    rows = {row.file: row for row in report.quarantine}
+    assert set(rows) == {"trainval/c0000/00005.mp4", "trainval/c0000/00006.mp4", "trainval/c0001/00001.mp4"}
+    assert {rows[file].step for file in rows} == {"manifest", "crops"}
+    assert report.shards.samples == 17
+    # Mended, the rows go.
+    (folder / "00005.mp4").unlink()
+    (folder / "00006.mp4").unlink()
+    shutil.copy(folder / "00001.truth.safetensors", studio_corpus / "trainval/c0001/00001.truth.safetensors")
+    assert prepare(studio_corpus, run).quarantine == [] == load_quarantine(run.quarantine)
+
+
+def test_a_damaged_crop_is_a_row_of_the_shards_step(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    (run.crops("c0000") / "00002.safetensors").write_bytes(b"rotten")
+    counts = build_all_shards(run, encode, SETTINGS)
+    (row,) = load_quarantine(run.quarantine)
+    assert row.step == "shards" and "c0000/00002" in row.file
+    assert counts.samples == 17
+
+
+def test_thumbnails_show_every_client(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    prepare(studio_corpus, run)
+    sheet = thumbnail_sheet(run, rows=8, columns=5, size=32)
+    assert sheet.shape == (6 * 32, 5 * 32, 3) and sheet.dtype == np.uint8
+    assert thumbnail_sheet(run, rows=2, columns=5, size=32).shape == (64, 160, 3)
+    assert sheet.std() > 10
+
+
+def test_empty_and_absent_corpora_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PrivFedTalkError, match="does not exist"):
+        prepare_folder("folder", tmp_path / "nowhere", tmp_path / "run", None, 1, encode)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PrivFedTalkError, match="no readable clip"):
+        prepare_folder("folder", tmp_path / "empty", tmp_path / "run", None, 1, encode)
+
+
+def test_real_clips_of_two_kinds(
+    clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MPEG-1 and LRS3 clips, a flat folder with awkward names: all become samples with MediaPipe's landmarks."""
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
+    root = tmp_path / "my clips"
+    (root / "s2").mkdir(parents=True)
+    shutil.copy(clips_dir / "grid/pwij3p.mpg", root / "s2" / "one.mpg")
+    shutil.copy(clips_dir / "grid/id2_vcd_swwp2s.mpg", root / "s2" / "two ü.mpg")
+    shutil.copy(clips_dir / "grid/sbia1a.mpg", root / "alone.avi")
+    settings = PreparationSettings(faces=FaceSettings(every=4))
+    run = RunFolder(tmp_path / "run")
+    report = prepare_folder("folder", root, run, settings, 1, encode)
+    assert report.quarantine == [] and report.crops.tracker == "mediapipe"
+    assert report.shards.samples == 3
+    (lone,) = read_shards(run.client("alone"))
+    assert len(lone.latents) == 50 and lone.metadata["reference_frame"] >= 60
+    assert all(sample.mouth_opening is None for sample in read_shards(run.client("s2")))
+
+
+@pytest.mark.slow
+def test_all_real_clips(clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
+    settings = PreparationSettings(corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM))
+    report = prepare_folder("folder", clips_dir, tmp_path / "run", settings, 2, encode)
+    assert report.clips == 21
+    assert report.shards.samples + len(report.quarantine) == 21
+    assert report.shards.samples >= 19
