@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 
 from evaluation.arrays import Frame, Frames
@@ -16,6 +17,9 @@ from preparation.settings import FaceSettings
 
 Detect = Callable[[Frame], list[Landmarks]]
 """All faces of one frame [H, W, 3], landmarks [68, 2] each."""
+
+BORDER = 0.25
+"""Replicated border on each side, as a fraction of the crop."""
 
 
 @contextmanager
@@ -34,13 +38,15 @@ def open_track(settings: FaceSettings | None = None) -> Iterator[tuple[Track | N
 def track_each(detect: Detect, frames: Frames) -> tuple[Landmarks, list[bool]]:
     """Look at every frame [T, H, W, 3] by itself; a frame counts where exactly one face is found.
 
-    No smoothing and no bridging: these would hide what a generator did. Landmarks [T, 68, 2], NaN without a face.
+    No smoothing and no bridging: these would hide what a generator did. A tight crop gets a border first:
+    without one the detector saw two faces in 1.5 % of true crops. Landmarks [T, 68, 2], NaN without a face.
     """
+    margin = round(BORDER * frames.shape[1])
     landmarks = np.full((len(frames), 68, 2), np.nan, np.float32)
     found = []
     for index, frame in enumerate(frames):
-        faces = detect(frame)
+        faces = detect(cv2.copyMakeBorder(frame, margin, margin, margin, margin, cv2.BORDER_REPLICATE))
         found.append(len(faces) == 1)
         if found[-1]:
-            landmarks[index] = faces[0]
+            landmarks[index] = faces[0] - margin
     return landmarks, found

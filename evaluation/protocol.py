@@ -27,6 +27,7 @@ from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.progress import track
 from preparation.quarantine import write_parquet
 from preparation.settings_base import Settings
+from preparation.shards import Sample
 from preparation.video import encode
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
@@ -43,6 +44,7 @@ class EvaluationSettings(Settings):
 
     clips_per_client: int = Field(2, ge=1)
     tracked_clips_per_client: int = Field(1, ge=0, description="clips the face tracker looks at, for its cost")
+    tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
     videos_per_client: int = Field(1, ge=0)
     video_crf: int = Field(20, ge=0, le=51)
     seed: int = 0
@@ -77,6 +79,7 @@ class EvaluationClip:
     speech: Floats  # [T, tokens, dim]
     reference: Frame  # [H, W, 3], from another clip of the same person
     swapped: Swapped | None = None
+    sample: Sample | None = None  # what the clip is to a trained model: latents, reference latent, motion
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def evaluate_method(
     for clip in track(clips, f"evaluating {method}", unit="clips"):
         count = seen[clip.client] = seen.get(clip.client, 0) + 1
         frames = _checked(method, clip, generate(clip, clip.speech))
-        values = measure_clip(clip, frames, judges, tracked=count <= settings.tracked_clips_per_client)
+        tracked_frames = settings.tracked_frames if count <= settings.tracked_clips_per_client else 0
+        values = measure_clip(clip, frames, judges, tracked_frames)
         if speaks and clip.swapped is not None:
             swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
             values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
@@ -129,7 +133,7 @@ def evaluate_method(
     return table
 
 
-def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked: bool = True) -> dict[str, float]:
+def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_frames: int = 0) -> dict[str, float]:
     """All metrics of one generated clip [T, H, W, 3] against its truth."""
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
@@ -154,15 +158,15 @@ def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked: 
         opening = judges.opening.opening(frames)
         values["lip_correlation"] = lip_correlation(opening, clip.opening)
         values["opening_error"] = opening_error(opening, clip.opening)
-    if tracked and judges.track is not None:
-        values |= _tracked(clip, frames, judges.track)
+    if tracked_frames and judges.track is not None:
+        values |= _tracked(frames[:tracked_frames], clip.frames[:tracked_frames], judges.track)
     return values
 
 
-def _tracked(clip: EvaluationClip, frames: Frames, track_faces: Track) -> dict[str, float]:
+def _tracked(frames: Frames, truth: Frames, track_faces: Track) -> dict[str, float]:
     """What a face tracker says of the generated frames, and of the true ones by the same tracker."""
     landmarks, found = track_faces(frames)
-    true_landmarks, true_found = track_faces(clip.frames)
+    true_landmarks, true_found = track_faces(truth)
     both = np.asarray(found, bool) & np.asarray(true_found, bool)
     values = {"landmarker_rate": float(np.mean(found)), "landmarker_rate_truth": float(np.mean(true_found))}
     if both.any():

@@ -44,10 +44,10 @@ MEASURE_BATCH = 256
 class OpeningRulerSettings(Settings):
     """How the mouth-opening ruler is trained."""
 
-    steps: int = Field(400, ge=1)
-    batch: int = Field(96, ge=2)
+    steps: int = Field(360, ge=1)
+    batch: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
-    stretch: float = Field(1.8, ge=1, description="mouths are stretched up to this factor, their label with them")
+    stretch: float = Field(2.2, ge=1, description="mouths are stretched up to this factor, their label with them")
     shift: float = Field(0.04, ge=0, description="random shift of the region, fraction of the crop")
     photometric: float = Field(0.35, ge=0)
 
@@ -55,8 +55,8 @@ class OpeningRulerSettings(Settings):
 class IdentityRulerSettings(Settings):
     """How the identity ruler is trained: a classifier over public speakers with a margin on the angle."""
 
-    steps: int = Field(600, ge=1)
-    batch: int = Field(96, ge=2)
+    steps: int = Field(360, ge=1)
+    batch: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     embedding: int = Field(96, ge=2)
     scale: float = Field(20.0, gt=0, description="s of ArcFace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,15 @@ def draw_people(people: range, each: int, seed: int) -> tuple[Frames, Floats, li
     labels = [f"p{person:04d}" for person in people for _ in range(each)]
     frames = [draw_face(int(label[1:]), value, rng) for label, value in zip(labels, openings, strict=True)]
     return np.stack(frames), openings, labels
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These pictures are too small to share: on a busy machine two threads mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

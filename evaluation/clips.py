@@ -1,0 +1,80 @@
+"""The clips that every method is measured on, read from a run's crops and shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from evaluation.protocol import EvaluationClip, EvaluationSettings, Swapped
+from preparation.clients import Role, load_clients, of_role
+from preparation.crops import load_crop
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import Sample, read_shards
+from preparation.video import SAMPLES_PER_FRAME
+
+
+def read_evaluation_clips(
+    run: RunFolder, settings: EvaluationSettings | None = None, roles: Sequence[Role] = ("client", "unseen")
+) -> list[EvaluationClip]:
+    """Held-out clips of clients, and clips of people who never trained; the same list for every method."""
+    settings = settings or EvaluationSettings()
+    table = load_clients(run.clients_table)
+    clips = [
+        _read(run, sample, role)
+        for role in roles
+        for client in of_role(table, role)
+        if (run.shards(client) / "index.json").exists()
+        for sample in islice(read_shards(run.client(client), "test"), settings.clips_per_client)
+    ]
+    if not clips:
+        raise PrivFedTalkError(
+            f"{run.root} holds no test clip of {' or '.join(roles)} people",
+            remedy="prepare a corpus with at least two clips for each client",
+        )
+    return swap_speech(clips)
+
+
+def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
+    """Give each clip the speech of the next clip, by another person and long enough, cut to its length.
+
+    Where there is no such clip the swap is left out.
+    """
+    swapped = []
+    for index, clip in enumerate(clips):
+        after = [*clips[index + 1 :], *clips[:index]]
+        donor = next((other for other in after if _may_speak_for(other, clip)), None)
+        swapped.append(clip if donor is None else replace(clip, swapped=_speech_of(donor, len(clip.frames))))
+    return swapped
+
+
+def _may_speak_for(donor: EvaluationClip, clip: EvaluationClip) -> bool:
+    return donor.client != clip.client and len(donor.frames) >= len(clip.frames)
+
+
+def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
+    return Swapped(
+        speech=donor.speech[:frames],
+        opening=None if donor.opening is None else donor.opening[:frames],
+        audio=donor.audio[: frames * SAMPLES_PER_FRAME],
+    )
+
+
+def _read(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
+    crop = load_crop(run.crops(sample.client), sample.clip_id.rpartition("/")[2])
+    assert role != "public", "methods are judged on people whom the backbone never saw"
+    return EvaluationClip(
+        clip_id=sample.clip_id,
+        client=sample.client,
+        role=role,
+        frames=np.stack(list(crop.frames())),
+        landmarks=sample.landmarks,
+        opening=sample.mouth_opening,
+        audio=crop.audio,
+        speech=sample.speech.astype(np.float32),
+        reference=sample.reference,
+        sample=sample,
+    )
