@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from preparation.corpora.studio.canvas import Array
 
 PIVOT = np.array([0.0, 70.0, 10.0], np.float32)  # mm; where the head turns on the neck
-EYE_LINE = 0.42  # height of the eyes in the frame
+EYE_LINE = 0.41  # height of the eyes in the frame
 EYE_DISTANCE = 40.0 / 144.0  # between eye centres, of the frame's width, before an identity's own zoom
 
 

@@ -10,7 +10,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from preparation.progress import track
 
 SUBSETS = {"public": "pretrain", "client": "trainval", "unseen": "test"}
 SETTINGS_NAME = "studio.json"
+_COUNTS = ("public_speakers", "public_clips", "clients", "client_clips", "unseen", "unseen_clips")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def render_corpus(root: Path, settings: StudioSettings, workers: int) -> CorpusS
 
 def _claim(root: Path, settings: StudioSettings) -> None:
     """Note the look of this corpus; how many speakers and clips it has may grow later."""
-    look = settings.model_dump(mode="json", exclude={f"{kind}" for kind in _COUNTS})
+    look = settings.model_dump(mode="json", exclude=set(_COUNTS))
     content = json.dumps(look, indent=1, sort_keys=True)
     path = root / SETTINGS_NAME
     if path.exists() and path.read_text() != content:
@@ -96,9 +97,6 @@ def _claim(root: Path, settings: StudioSettings) -> None:
         )
     root.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.encode())
-
-
-_COUNTS = ("public_speakers", "public_clips", "clients", "client_clips", "unseen", "unseen_clips")
 
 
 def _work(root: Path, settings: StudioSettings, tasks: list[Task], workers: int) -> Iterator[int]:
@@ -144,8 +142,3 @@ def _video(task: Task, root: Path, clip: int) -> Path:
 
 def _complete(video: Path) -> bool:
     return all(path.exists() for path in (video, video.with_suffix(".txt"), video.with_suffix(TRUTH_SUFFIX)))
-
-
-def describe(summary: CorpusSummary) -> dict[str, float | int]:
-    """The summary as plain numbers, for JSON."""
-    return asdict(summary)

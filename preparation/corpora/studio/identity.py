@@ -157,7 +157,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         eye_distance=62.0 + float(np.clip(normal(0.0, 1.6), -3.0, 3.0)),
         face_width=float(np.clip(normal(0.99, 0.05), 0.89, 1.09)),
         jaw_width=float(np.clip(normal(1.03 - 0.09 * feminine, 0.055), 0.87, 1.14)),
-        face_length=float(np.clip(normal(1.01, 0.04), 0.93, 1.09)),
+        face_length=float(np.clip(normal(1.0, 0.035), 0.93, 1.06)),
         nose_length=float(np.clip(normal(1.0, 0.05), 0.9, 1.12)),
         nose_width=float(np.clip(normal(0.95 + 0.22 * tone, 0.08), 0.82, 1.28)),
         nose_height=float(np.clip(normal(1.05 - 0.2 * tone, 0.12), 0.7, 1.3)),

@@ -13,7 +13,7 @@ import numpy as np
 from preparation.corpora.studio.canvas import Array, smoothstep
 from preparation.corpora.studio.identity import Identity
 
-OPEN_VOWEL_MM = 8.8  # inner-lip gap of the open vowel for the mean public speaker
+OPEN_VOWEL_MM = 9.6  # inner-lip gap of the open vowel for the mean public speaker
 MAX_GAP_MM = 24.0
 LENS_POWER = 0.62
 CHIN_RAMP_MM = 30.0

@@ -47,11 +47,12 @@ def encode_clip(frames: Iterable[NDArray[np.uint8]], sound: NDArray[np.int16], s
 def sidecar_text(speaker: str, utterance: Utterance, landmarks: NDArray[np.float32], size: int) -> str:
     """LRS3's annotation: text, confidence, reference, one face box a frame (fractions), one row a word.
 
-    The box is that of a face detector: from the brows to the chin, as wide as the jaw.
+    The box is that of a face detector: from the brows to the chin, as wide as the jaw, cut at the frame's edge.
     """
     text = " ".join(word.upper() for word, _, _ in utterance.words)
     lines = [f"Text:  {text}", "Conf:  5", f"Ref:  {speaker}", "", "FRAME \tX \tY \tW \tH"]
-    low, high = landmarks.min(axis=1) / size, landmarks.max(axis=1) / size
+    low = np.clip(landmarks.min(axis=1) / size, 0.0, 1.0)
+    high = np.clip(landmarks.max(axis=1) / size, 0.0, 1.0)
     for frame, (corner, extent) in enumerate(zip(low, high - low, strict=True)):
         row = [f"{value:.3f}" for value in (*corner.tolist(), *extent.tolist())]
         lines.append(" \t".join([f"{frame:06d}", *row]))
