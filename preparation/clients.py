@@ -109,9 +109,7 @@ def load_clients(path: Path) -> ClientTable:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {name: Client(**entry) for name, entry in entries.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptFileError(
-            f"{path} is not a client table: {error}", remedy="delete it and assign again"
-        ) from error
+        raise CorruptFileError(f"{path} is not a client table: {error}", remedy="delete it and assign again") from error
 
 
 def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, Role]:

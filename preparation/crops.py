@@ -27,9 +27,21 @@ from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import FaceTracker, bridge_gaps, longest_segment, smooth
 from preparation.faces.trackers import read_truth
 from preparation.manifest import Clip
+from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.settings import PreparationSettings
 from preparation.video import FPS, Frame, decode, decode_audio, encode, fit_audio
+
+CODE = (
+    "preparation.crops",
+    "preparation.quality",
+    "preparation.video",
+    "preparation.faces.alignment",
+    "preparation.faces.landmarks",
+    "preparation.faces.track",
+    "preparation.faces.trackers",
+)
+"""The modules whose change makes crops be made again."""
 
 HELD_BYTES = 256 * 1024 * 1024
 """Clips whose frames fit are decoded once and held; longer ones are decoded twice, so that memory stays
@@ -152,6 +164,7 @@ def _prepare(
         "source": clip.path,
         "source_sha256": clip.sha256,
         "settings": settings.crop_fingerprint(),
+        "code": code_version(*CODE),
         "tracker": tracker.name,
         "first_frame": kept.start,
         "frames": len(landmarks),
@@ -197,12 +210,13 @@ def forget_crop(folder: Path, name: str) -> None:
 
 
 def up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str) -> CropResult | None:
-    """The crop of an earlier run, if its source, the settings it depends on and the tracker are the same."""
+    """The crop of an earlier run, if its source, the code, the settings it depends on and the tracker are the same."""
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
         same = (
             stored["source_sha256"] == clip.sha256
             and stored["settings"] == settings.crop_fingerprint()
+            and stored["code"] == code_version(*CODE)
             and stored["tracker"] == tracker_name
         )
         return CropResult(clip.clip_id, int(stored["frames"]), kept=True) if same else None

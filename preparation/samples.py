@@ -17,12 +17,23 @@ from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
 from preparation.folders import RunFolder
+from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
 from preparation.settings import PreparationSettings
-from preparation.shards import Sample, ShardIndex, code_version, load_index, write_shards
+from preparation.shards import Sample, ShardIndex, load_index, write_shards
 from preparation.speech import speech_features
 from preparation.video import SAMPLES_PER_FRAME, Frame
+
+CODE = (
+    "preparation.samples",
+    "preparation.references",
+    "preparation.speech",
+    "preparation.shards",
+    "preparation.faces.landmarks",
+    "preparation.faces.motion",
+)
+"""The modules whose change makes shards be written again."""
 
 Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The VAE's encoder: uint8 [T, H, W, 3] frames to float32 [T, 4, h, w] latents of about unit scale."""
@@ -155,7 +166,7 @@ def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSet
         "speech": settings.speech.fingerprint(),
         "shards": settings.shards.fingerprint(),
         "encoder": encoder_id,
-        "code": code_version(),
+        "code": code_version(*CODE),
     }
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 

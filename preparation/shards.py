@@ -14,7 +14,6 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.provenance import code_version
 from preparation.seeding import generator
 
 INDEX = "index.json"
@@ -106,9 +106,7 @@ def write_shards(
 def load_index(client_folder: Path) -> ShardIndex:
     path = client_folder / "shards" / INDEX
     if not path.exists():
-        raise PrivFedTalkError(
-            f"{client_folder} holds no finished shards", remedy="run the shards step first"
-        )
+        raise PrivFedTalkError(f"{client_folder} holds no finished shards", remedy="run the shards step first")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return ShardIndex(**{**stored, "shards": [ShardEntry(**entry) for entry in stored["shards"]]})
@@ -136,9 +134,7 @@ def read_shards(
         yield from _read_one(path, split, shuffle_seed)
 
 
-def _write_all(
-    folder: Path, client: str, samples: Iterable[Sample], max_bytes: int, fingerprint: str
-) -> ShardIndex:
+def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: int, fingerprint: str) -> ShardIndex:
     entries: list[ShardEntry] = []
     splits: dict[str, int] = {}
     frames = 0
@@ -164,7 +160,7 @@ def _write_all(
                 sample = next(waiting, None)
         entries.append(ShardEntry(path.name, inside, path.stat().st_size, _sha256(path)))
     count = sum(entry.samples for entry in entries)
-    return ShardIndex(client, entries, count, frames, splits, code_version(), fingerprint)
+    return ShardIndex(client, entries, count, frames, splits, code_version(__name__), fingerprint)
 
 
 def _members(sample: Sample) -> list[tuple[str, bytes]]:
@@ -266,10 +262,3 @@ def _verify(path: Path, entry: ShardEntry) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_version() -> str:
-    try:
-        return version("privfedtalk")
-    except PackageNotFoundError:
-        return "unpackaged"

@@ -82,9 +82,7 @@ def read_sidecar(path: Path) -> Sidecar:
     frames: list[tuple[int, float, float, float, float]] = []
     words: list[Word] = []
     block = ""
-    for number, raw in enumerate(
-        path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1
-    ):
+    for number, raw in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         line = raw.strip()
         columns = line.split()
         if not columns:

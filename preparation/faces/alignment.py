@@ -55,9 +55,7 @@ def fit_transforms(landmarks: Landmarks, settings: CropSettings) -> Transforms:
     centre = (middle - (raw[:, 0, 2] + 1j * raw[:, 1, 2])) / factor
     log_scale = _smooth(np.log(np.abs(factor)), settings.smoothing_scale)
     roll = _smooth(np.unwrap(np.angle(factor)), settings.smoothing_position)
-    place = _smooth(centre.real, settings.smoothing_position) + 1j * _smooth(
-        centre.imag, settings.smoothing_position
-    )
+    place = _smooth(centre.real, settings.smoothing_position) + 1j * _smooth(centre.imag, settings.smoothing_position)
     smooth = np.exp(log_scale + 1j * roll)
     return _matrices(smooth, middle - smooth * place)
 
@@ -75,9 +73,7 @@ def warp(frame: Frame, transform: NDArray[np.float64], size: int) -> Frame:
     enlarged *= factor
     enlarged[:, 2] += (factor - 1) / 2
     kernel = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
-    big = cv2.warpAffine(
-        frame, enlarged, (factor * size, factor * size), flags=kernel, borderMode=cv2.BORDER_REPLICATE
-    )
+    big = cv2.warpAffine(frame, enlarged, (factor * size, factor * size), flags=kernel, borderMode=cv2.BORDER_REPLICATE)
     return big if factor == 1 else cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
 
 
@@ -87,9 +83,7 @@ def transform_points(landmarks: Landmarks, transforms: NDArray[np.float64]) -> L
     return (moved + transforms[:, None, :, 2]).astype(np.float32)
 
 
-def align(
-    frame: Frame, landmarks: Landmarks, settings: CropSettings | None = None
-) -> tuple[Frame, Landmarks]:
+def align(frame: Frame, landmarks: Landmarks, settings: CropSettings | None = None) -> tuple[Frame, Landmarks]:
     """Align a single frame with landmarks [68, 2]: the crop and its landmarks in crop pixels."""
     crop = settings or CropSettings()
     transforms = fit_transforms(landmarks[None], crop)

@@ -1,9 +1,10 @@
-"""The quarantine table and the seeds: small, and everything leans on them."""
+"""The quarantine table, the seeds and the code version: small, and everything leans on them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows, save_quarantine
 from preparation.seeding import generator
 
@@ -32,3 +33,9 @@ def test_generators_depend_on_seed_and_labels_only() -> None:
     assert draw == generator(3, "split", "anna").random(4).tolist()
     others = [generator(4, "split", "anna"), generator(3, "split", "bob"), generator(3, "splita", "nna")]
     assert all(draw != other.random(4).tolist() for other in others)
+
+
+def test_code_version_follows_the_named_sources() -> None:
+    versions = {code_version("preparation.video"), code_version("preparation.video", "preparation.speech")}
+    assert len(versions) == 2 and code_version("preparation.video") in versions
+    assert all(version.split("+")[0] and len(version.split("+")[1]) == 8 for version in versions)
