@@ -32,9 +32,7 @@ def motion_descriptor(
     cheeks = [landmarks[:, 0:3, 0].mean(1) - centre[:, 0], landmarks[:, 14:17, 0].mean(1) - centre[:, 0]]
     brows = [landmarks[:, 17:22, 1].mean(1) - left[:, 1], landmarks[:, 22:27, 1].mean(1) - right[:, 1]]
     lids = [
-        np.mean(
-            [np.linalg.norm(landmarks[:, low] - landmarks[:, high], axis=1) for high, low in pairs], axis=0
-        )
+        np.mean([np.linalg.norm(landmarks[:, low] - landmarks[:, high], axis=1) for high, low in pairs], axis=0)
         for pairs in EYE_LIDS
     ]
     pose = np.stack([nose[:, 0], nose[:, 1], *cheeks, *brows, *lids], axis=1) / unit
