@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import dagster as dg
 
 from assets.run import Run
 from assets.showing import table
 from assets.stages import Stage, digest
-from preparation.settings import CorpusKind
 
 GROUP = "corpus"
 
@@ -15,7 +16,7 @@ GROUP = "corpus"
 @dg.asset(group_name=GROUP, kinds={"python", "video"})
 def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Clips of talking people: rendered by the studio, or a folder or LRS3 copy that is already there."""
-    stage = _rendered(run) if run.corpus_kind is CorpusKind.STUDIO else _found(run)
+    stage = _rendered(run) if run.renders else _found(run)
     files = [path for path in run.corpus_root.rglob("*") if path.is_file()]
     return dg.MaterializeResult(
         metadata={
@@ -31,11 +32,26 @@ def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 def _rendered(run: Run) -> Stage:
     from preparation.corpora.studio.corpus import render_corpus
 
-    code, outputs = ["preparation/corpora/studio"], [run.corpus_root]
-    with run.stage("corpus", settings=[run.studio], after=[], code=code, outputs=outputs) as stage:
+    with run.stage(
+        "corpus",
+        settings=[run.studio],
+        after=[],
+        code=["preparation/corpora/studio"],
+        outputs=lambda: [run.corpus_root],
+    ) as stage:
         if stage.due:
-            render_corpus(run.studio, run.corpus_root, workers=run.workers)
+            _clear_unless_begun(run, stage)
+            render_corpus(run.corpus_root, run.studio, run.workers)
     return stage
+
+
+def _clear_unless_begun(run: Run, stage: Stage) -> None:
+    """Clips of an interrupted rendering stay; clips that other settings or other code drew must not mix in."""
+    begun = run.folder.root / "corpus_begun.txt"
+    if not (run.keep and begun.exists() and begun.read_text() == stage.inputs):
+        shutil.rmtree(run.corpus_root, ignore_errors=True)
+        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.write_text(stage.inputs)
 
 
 def _found(run: Run) -> Stage:
@@ -44,7 +60,7 @@ def _found(run: Run) -> Stage:
     stats = {path: path.stat() for path in sorted(run.corpus_root.rglob("*")) if path.is_file()}
     lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
     settings = [run.corpus_kind.value, digest(lines)]
-    with run.stage("corpus", settings=settings, after=[], code=[], outputs=[listing]) as stage:
+    with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
         if stage.due:
             listing.parent.mkdir(parents=True, exist_ok=True)
             listing.write_text("\n".join(lines) + "\n")
@@ -55,7 +71,7 @@ def _found(run: Run) -> Stage:
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
     from preparation.manifest import load_manifest, save_manifest, scan
-    from preparation.quarantine import load_quarantine, save_quarantine
+    from preparation.quarantine import load_quarantine, replace_rows
 
     folder = run.folder
     with run.stage(
@@ -63,12 +79,12 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[run.preparation.corpus],
         after=["corpus"],
         code=["preparation"],
-        outputs=[folder.manifest, folder.quarantine],
+        outputs=lambda: [folder.manifest],
     ) as stage:
         if stage.due:
             found = scan(run.corpus_kind, run.corpus_root, run.preparation.corpus)
             save_manifest(found.clips, folder.manifest)
-            save_quarantine(found.quarantine, folder.quarantine)
+            replace_rows(folder.quarantine, ("manifest",), found.quarantine)
     clips, refused = load_manifest(folder.manifest), load_quarantine(folder.quarantine)
     return dg.MaterializeResult(
         metadata={
@@ -96,7 +112,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[run.preparation.clients],
         after=["manifest"],
         code=["preparation"],
-        outputs=[folder.clients_table],
+        outputs=lambda: [folder.clients_table],
     ) as stage:
         if stage.due:
             assigned = assign_clients(load_manifest(folder.manifest), run.preparation.clients)

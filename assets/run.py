@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,11 @@ class Run:
     workers: int
     keep: bool = False
 
+    @property
+    def renders(self) -> bool:
+        """Whether the corpus is the run's own, made and unmade with it; any other is only read."""
+        return self.corpus_root == self.folder.corpus
+
     def stage(
         self,
         name: str,
@@ -43,7 +48,7 @@ class Run:
         settings: Sequence[Settings | str | int],
         after: Sequence[str],
         code: Sequence[str],
-        outputs: Sequence[Path],
+        outputs: Callable[[], Iterable[Path]],
     ) -> AbstractContextManager[Stage]:
         """A timed, remembered stage, due again when its settings, its code or a stage before it changed.
 

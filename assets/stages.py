@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,10 +38,14 @@ class StageRecord:
 
 @dataclass
 class Stage:
-    """Handed to the body: `due` says whether there is work; the rest is filled in when the stage ends."""
+    """Handed to the body: `due` says whether there is work, `inputs` is the digest of all it depends on.
+
+    `version` and `seconds` are filled in when the stage ends.
+    """
 
     name: str
     due: bool
+    inputs: str
     version: str = ""
     seconds: float = 0.0
 
@@ -51,30 +56,30 @@ def stage(
     name: str,
     *,
     inputs: Sequence[str],
-    outputs: Sequence[Path],
+    outputs: Callable[[], Iterable[Path]],
     keep: bool,
 ) -> Iterator[Stage]:
     """Time the body, then remember it under `name`.
 
-    `inputs` are fingerprints of all that decides the result; `outputs` are the files and folders that are the
-    result, whose content is its version. With `keep`, a stage whose inputs are those of last time and whose
-    outputs are all there is not due: the body is expected to look at `Stage.due`. A body that raises leaves
-    no record, so it is due again.
+    `inputs` are fingerprints of all that decides the result; `outputs` finds the files and folders that are
+    the result, whose content is its version. With `keep`, a stage whose inputs and outputs are those of last
+    time is not due: the body is expected to look at `Stage.due`. A body that raises leaves no record, so it
+    is due again.
     """
     wanted = digest(inputs)
     before = read_record(folder, name)
-    if keep and before and before.inputs == wanted and all(path.exists() for path in outputs):
+    if keep and before and (before.inputs, before.version) == (wanted, content_version(folder.root, outputs())):
         sys.stderr.write(f"{name}: unchanged, kept ({before.seconds:.0f} s saved)\n")
-        yield Stage(name, due=False, version=before.version, seconds=before.seconds)
+        yield Stage(name, due=False, inputs=wanted, version=before.version, seconds=before.seconds)
         return
     _path(folder, name).unlink(missing_ok=True)
     sys.stderr.write(f"{name}: started\n")
-    current = Stage(name, due=True)
+    current = Stage(name, due=True, inputs=wanted)
     with _PeakMemory() as memory:
         started = time.monotonic()
         yield current
         current.seconds = time.monotonic() - started
-    current.version = content_version(outputs)
+    current.version = content_version(folder.root, outputs())
     record = StageRecord(name, wanted, current.version, round(current.seconds, 2), round(memory.peak_gb, 3))
     _write(_path(folder, name), record)
     sys.stderr.write(f"{name}: done in {current.seconds:.1f} s, at most {memory.peak_gb:.2f} GB\n")
@@ -97,23 +102,22 @@ def digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-def content_version(paths: Iterable[Path]) -> str:
-    """Sixteen hex digits of the names and bytes of all files at or below `paths`."""
+def content_version(root: Path, paths: Iterable[Path]) -> str:
+    """Sixteen hex digits of the names, relative to `root`, and the bytes of all files at or below `paths`."""
     total = hashlib.sha256()
-    for path in paths:
-        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-        for file in files:
-            total.update(str(file.relative_to(path.parent)).encode())
-            with file.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
+    for path in sorted(paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as stream:
+                    content = hashlib.file_digest(stream, "sha256").hexdigest()
+                total.update(f"{os.path.relpath(file, root)} {content}\n".encode())
     return total.hexdigest()[:16]
 
 
 def code_version(*packages: str) -> str:
     """Sixteen hex digits of the Python sources of the named floors: new code makes old results due again."""
     root = Path(__file__).resolve().parents[1]
-    sources = [path for package in packages for path in sorted((root / package).rglob("*.py"))]
-    return content_version(sources)
+    return content_version(root, (path for package in packages for path in (root / package).rglob("*.py")))
 
 
 class _PeakMemory:

@@ -10,7 +10,6 @@ from assets.run import Run, available_cores
 from pipelines.configuration import PROJECT, Configuration, load
 from pipelines.settings_reader import read_yaml
 from preparation.folders import RunFolder
-from preparation.settings import CorpusKind
 
 
 class RunResource(dg.ConfigurableResource[Run]):
@@ -28,12 +27,11 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
     """The run of a configuration; a corpus root given as a relative path is meant from the project's root."""
     folder = RunFolder(configuration.root)
     corpus = configuration.corpus
-    rendered = corpus.kind is CorpusKind.STUDIO and corpus.root is None
     return Run(
         folder=folder,
         seed=configuration.seed,
         corpus_kind=corpus.kind,
-        corpus_root=folder.corpus if rendered or corpus.root is None else PROJECT / corpus.root,
+        corpus_root=folder.corpus if corpus.root is None else PROJECT / corpus.root,
         studio=configuration.studio,
         preparation=configuration.preparation,
         training=configuration.training,

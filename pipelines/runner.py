@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.configuration import PROJECT
+from pipelines.configuration import PROJECT, load, remember
 from pipelines.errors import FailedCheckError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def run_jobs(names: Sequence[str], profile: str, overrides: Sequence[str], keep:
         warnings.filterwarnings("ignore", "Parameter `backfill_policy`", category=dg.BetaWarning)
         from pipelines.definitions import defs
 
+    remember(load(profile, overrides))
     settings = {"profile": profile, "overrides": list(overrides), "keep": keep}
     run_config = {
         "resources": {"run": {"config": settings}},

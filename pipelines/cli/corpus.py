@@ -44,7 +44,7 @@ def studio(
         studio__unseen_clips=clips,
         studio__seconds=seconds,
     ).configuration
-    render_corpus(chosen.studio, out, workers=workers or available_cores())
+    render_corpus(out, chosen.studio, workers or available_cores())
     console.print(f"{speakers} people, {speakers * clips} clips in {out}")
 
 

@@ -15,7 +15,7 @@ from pipelines.cli.shared import (
 
 
 def demo(
-    profile: ProfileOption = "demo",
+    profile: ProfileOption = None,
     run: RunOption = None,
     seed: SeedOption = None,
     workers: WorkersOption = None,
@@ -41,7 +41,7 @@ def demo(
 
     choice = choose(profile, run, settings, seed=seed, workers=workers)
     root = choice.configuration.root
-    console.print(f"[bold]PrivFedTalk[/bold]: profile {profile}, seed {choice.configuration.seed}, into {root}")
+    console.print(f"[bold]PrivFedTalk[/bold]: profile {choice.profile}, seed {choice.configuration.seed}, into {root}")
     try:
         run_jobs(WHOLE_RUN, choice.profile, choice.overrides, keep=not fresh)
     except FailedCheckError:

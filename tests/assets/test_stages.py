@@ -13,7 +13,7 @@ from preparation.folders import RunFolder
 def run_once(folder: RunFolder, inputs: list[str], keep: bool = True, text: str = "made") -> bool:
     """Whether the stage was due; when it was, it writes its output."""
     output = folder.root / "out.txt"
-    with stage(folder, "models/vae", inputs=inputs, outputs=[output], keep=keep) as current:
+    with stage(folder, "models/vae", inputs=inputs, outputs=lambda: [output], keep=keep) as current:
         if current.due:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text)
@@ -28,6 +28,9 @@ def test_a_stage_is_kept_until_an_input_or_output_changes(tmp_path: Path) -> Non
     assert run_once(folder, ["b"], keep=False)
     (tmp_path / "out.txt").unlink()
     assert run_once(folder, ["b"])
+    (tmp_path / "out.txt").write_text("somebody else's")
+    assert run_once(folder, ["b"])
+    assert not run_once(folder, ["b"])
 
 
 def test_a_stage_that_fails_is_due_again(tmp_path: Path) -> None:
@@ -35,7 +38,7 @@ def test_a_stage_that_fails_is_due_again(tmp_path: Path) -> None:
     run_once(folder, ["a"])
     with (
         pytest.raises(RuntimeError, match="interrupted"),
-        stage(folder, "models/vae", inputs=["b"], outputs=[tmp_path / "out.txt"], keep=True),
+        stage(folder, "models/vae", inputs=["b"], outputs=list, keep=True),
     ):
         raise RuntimeError("interrupted")
     assert read_record(folder, "models/vae") is None
@@ -48,15 +51,15 @@ def test_the_record_tells_seconds_memory_and_version(tmp_path: Path) -> None:
     record = read_records(folder)["models/vae"]
     assert record.seconds >= 0
     assert 0.01 < record.peak_memory_gb < 64
-    assert record.version == content_version([tmp_path / "out.txt"])
+    assert record.version == content_version(tmp_path, [tmp_path / "out.txt"])
 
 
 def test_versions_follow_names_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
-    first = content_version([tmp_path])
+    first = content_version(tmp_path, [tmp_path])
     (tmp_path / "a").rename(tmp_path / "b")
-    second = content_version([tmp_path])
+    second = content_version(tmp_path, [tmp_path])
     (tmp_path / "b").write_text("2")
-    assert len({first, second, content_version([tmp_path])}) == 3
+    assert len({first, second, content_version(tmp_path, [tmp_path])}) == 3
     assert digest(["ab", "c"]) != digest(["a", "bc"])
     assert code_version("preparation") != code_version("training")

@@ -1,0 +1,69 @@
+"""One federated adapter a method: the only thing that clients train and the only thing that leaves them."""
+
+# No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
+
+import dagster as dg
+
+from assets.backbone import ACCELERATOR, backbone, rulers, vae
+from assets.partitions import federated_methods, in_one_run
+from assets.run import Run
+from assets.shards import shards
+from assets.showing import table
+
+GROUP = "federation"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "peft"},
+    partitions_def=federated_methods,
+    backfill_policy=in_one_run,
+    deps=[shards, vae, rulers, backbone],
+    pool=ACCELERATOR,
+)
+def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
+    """Algorithm 1 under one method's settings: LoRA weights, one JSON line a round, the privacy it cost."""
+    versions = [_federate(context, run, method) for method in context.partition_keys]
+    context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+
+
+def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
+    from training.methods import configure
+    from training.trial import federate
+
+    folder = run.folder
+    with run.stage(
+        f"federation/{method}",
+        settings=[configure(method, run.training)],
+        after=["clients", "shards", "vae", "rulers", "backbone"],
+        code=["training"],
+        outputs=lambda: [folder.adapter(method), folder.rounds(method)],
+    ) as stage:
+        if stage.due:
+            federate(folder, method, run.training, run.seed, resume=run.keep)
+    rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
+    columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")
+    context.add_asset_metadata(
+        {
+            "rounds": len(rounds),
+            "public validation loss": rounds[-1]["public_validation_loss"],
+            "history": table([{column: line[column] for column in columns} for line in rounds]),
+        },
+        partition_key=method,
+    )
+    return stage.version
+
+
+@dg.asset_check(asset=adapter, blocking=True)
+def adapters_finite(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every weight of every adapter that is there is a finite number."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    broken = [
+        str(path.relative_to(run.folder.root))
+        for path in sorted(run.folder.root.glob("federation/*/adapter/adapter_model.safetensors"))
+        if not all(np.isfinite(tensor).all() for tensor in load_file(path).values())
+    ]
+    return dg.AssetCheckResult(passed=not broken, description=f"not finite: {broken}" if broken else "all finite")

@@ -1,0 +1,78 @@
+"""From clips to what training reads: aligned face crops, then latents and speech in shards."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.corpus import clients
+from assets.facts import crop_facts
+from assets.run import Run
+from assets.showing import pictures, table
+
+GROUP = "preparation"
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "video"}, deps=[clients])
+def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
+    from preparation.pipeline import prepare_clients
+    from preparation.thumbnails import thumbnail_sheet
+
+    folder, settings = run.folder, run.preparation
+    with run.stage(
+        "crops",
+        settings=[settings.crop_fingerprint()],
+        after=["manifest", "clients"],
+        code=["preparation"],
+        outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
+    ) as stage:
+        if stage.due:
+            prepare_clients(folder, run.corpus_root, settings, run.workers)
+    facts = crop_facts(folder)
+    return dg.MaterializeResult(
+        metadata={
+            "crops": facts.crops,
+            "refused": facts.refused,
+            "seconds of video": round(facts.frames / 25, 1),
+            "face rate": round(facts.face_rate, 4),
+            "face tracker": facts.tracker,
+            "faces": pictures([thumbnail_sheet(folder, rows=4, columns=8)], height=384),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"webdataset"}, deps=[crops, "vae"])
+def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """One set of shards a client: latents, speech features, a reference frame, landmarks, head motion."""
+    from preparation.clients import load_clients
+    from preparation.pipeline import build_all_shards
+    from preparation.shards import load_index
+    from training.vae import SmallVae
+
+    folder, settings = run.folder, run.preparation
+    with run.stage(
+        "shards",
+        settings=[settings.speech, settings.shards],
+        after=["clients", "crops", "vae"],
+        code=["preparation"],
+        outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
+    ) as stage:
+        if stage.due:
+            autoencoder = SmallVae.load(folder.model("vae"))
+            build_all_shards(folder, autoencoder.encode_frames, settings, encoder_id=run.version_of("vae"))
+    rows = []
+    for name, client in load_clients(folder.clients_table).items():
+        index = load_index(folder.client(name))
+        size = sum(shard.bytes for shard in index.shards)
+        rows.append(
+            {"client": name, "role": client.role, "samples": index.samples, "frames": index.frames, "bytes": size}
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "samples": sum(row["samples"] for row in rows),
+            "megabytes": round(sum(row["bytes"] for row in rows) / 1e6, 2),
+            "samples a client": table(rows),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )

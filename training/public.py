@@ -1,0 +1,95 @@
+"""The public split as training sees it: frames for the autoencoder and the rulers, clips for the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from preparation.clients import ClientTable, load_clients, of_role
+from preparation.crops import has_crop, load_crop
+from preparation.errors import PrivFedTalkError
+from preparation.faces.landmarks import eye_boxes, mouth_box, mouth_opening
+from preparation.folders import RunFolder
+from preparation.progress import track
+from preparation.shards import read_shards
+from training.data import ClipTensors, coverage
+from training.vae import SmallVae
+
+HELD_FRAMES = 8192
+"""Frames held in memory at once: 400 MB at 128 pixels. A larger public split is thinned out evenly."""
+
+
+@dataclass(frozen=True)
+class PublicFrames:
+    """Frames of public speakers' crops, thinned evenly over clips and time.
+
+    frames uint8 [N, H, W, 3]; landmarks float32 [N, 68, 2] in crop pixels; openings float32 [N], the true mouth
+    opening where the corpus knows it, else the landmarks'; speakers, N names.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    landmarks: npt.NDArray[np.float32]
+    openings: npt.NDArray[np.float32]
+    speakers: list[str]
+
+    def features(self) -> npt.NDArray[np.bool_]:
+        """Where mouth and eyes lie, on the autoencoder's grid: bool [N, H/8, W/8]."""
+        pixels = self.frames.shape[1]
+        cells = pixels // SmallVae.downscale
+        boxes = [[mouth_box(points, pixels), *eye_boxes(points, pixels)] for points in self.landmarks]
+        return np.maximum.reduce([coverage(column, cells) for column in zip(*boxes, strict=True)]) > 0
+
+
+def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames:
+    """Frames of the public speakers who train; those held out for validation are not among them."""
+    table = load_clients(run.clients_table)
+    crops = [
+        (speaker, load_crop(run.crops(speaker), name))
+        for speaker in of_role(table, "public")
+        for name in (clip_id.rpartition("/")[2] for clip_id in table[speaker].splits["train"])
+        if has_crop(run.crops(speaker), name)
+    ]
+    if not crops:
+        raise PrivFedTalkError(
+            f"no public speaker in {run.root} has a usable clip to train on",
+            remedy="raise preparation.clients.public_speaker_fraction, or give more clips",
+        )
+    every = max(1, -(-sum(len(crop.landmarks) for _, crop in crops) // limit))
+    kept: list[tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
+    for speaker, crop in track(crops, "public frames", unit="clips"):
+        opening = mouth_opening(crop.landmarks) if crop.mouth_opening is None else crop.mouth_opening
+        frames = np.stack(list(islice(crop.frames(), 0, len(crop.landmarks), every)))
+        kept.append((speaker, frames, crop.landmarks[::every], opening[::every]))
+    return PublicFrames(
+        frames=np.concatenate([frames for _, frames, _, _ in kept]),
+        landmarks=np.concatenate([landmarks for _, _, landmarks, _ in kept]),
+        openings=np.concatenate([opening for _, _, _, opening in kept]).astype(np.float32),
+        speakers=[speaker for speaker, frames, _, _ in kept for _ in frames],
+    )
+
+
+def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:
+    """Clips of public speakers from their shards, one at a time."""
+    table = load_clients(run.clients_table)
+    for speaker in _with(table, split):
+        for sample in read_shards(run.client(speaker), split):
+            yield ClipTensors.from_sample(sample)
+
+
+def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
+    """Clips of the public speakers who are held out whole; checkpoints may be chosen on them at no cost."""
+    clips = list(islice(stream_public(run, "validation"), most_clips))
+    if not clips:
+        raise PrivFedTalkError(
+            f"no public speaker in {run.root} is held out for validation",
+            remedy="give at least three public speakers, or raise preparation.clients.public_validation_fraction",
+        )
+    return clips
+
+
+def _with(table: ClientTable, split: str) -> Sequence[str]:
+    return [speaker for speaker in of_role(table, "public") if table[speaker].splits[split]]

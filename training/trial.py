@@ -1,0 +1,101 @@
+"""A federation over the shards of a run's folder: what `run_federation` needs, gathered from files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from preparation.clients import load_clients, of_role
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import load_index
+from training.backbone.tiny import TinyBackbone
+from training.client import ClientTrainer
+from training.federation import FederationResult, RoundRecord, Theta, run_federation
+from training.methods import configure
+from training.privacy.accounting import Schedule
+from training.privacy.report import PrivacyReport, privacy_report
+from training.public import read_public_validation
+from training.rulers import IdentityRuler
+from training.settings import TrainingSettings
+from training.vae import SmallVae
+from training.validation import validation_loss
+
+
+def federate(run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool) -> FederationResult:
+    """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
+
+    `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
+    """
+    settings = configure(method, settings)
+    folder = run.federation(method)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    clients = trainable_clients(run)
+    trainer = open_trainer(run, settings, seed)
+    public = read_public_validation(run)
+
+    backbone = trainer.adapter.backbone
+    assert isinstance(backbone, TinyBackbone)
+
+    def public_loss(theta: Theta) -> float:
+        trainer.adapter.load_vector(theta)
+        return validation_loss(backbone, public, settings.objective, seed)
+
+    result = run_federation(trainer, clients, public_loss, settings, folder, seed, on_round=show_round)
+    trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
+    report = account(settings, len(clients), result.records, len(trainer.adapter))
+    (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
+    (folder / "privacy.md").write_text(report.to_markdown())
+    return result
+
+
+def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
+    """The one that does any client's work, on the models of `run`."""
+    return ClientTrainer(
+        run.client,
+        TinyBackbone.load(run.model("backbone")),
+        SmallVae.load(run.model("vae")),
+        IdentityRuler.load(run.model("rulers") / "identity"),
+        settings,
+        seed,
+    )
+
+
+def trainable_clients(run: RunFolder) -> list[str]:
+    """Clients with samples to train on and samples to be scored on, sorted."""
+    splits = {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
+    able = [name for name, count in splits.items() if count.get("train") and count.get("validation")]
+    if not able:
+        raise PrivFedTalkError(
+            f"no client in {run.root} has samples both to train on and to validate with",
+            remedy="give clients at least three usable clips each",
+        )
+    return able
+
+
+def account(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int) -> PrivacyReport:
+    """What the rounds that were run cost in privacy, under the sampling that was really used."""
+    per_round = settings.federation.clients_per_round
+    everybody = per_round is None or per_round >= clients
+    schedule = Schedule(
+        clients=clients,
+        per_round=clients if everybody or per_round is None else per_round,
+        rounds=len(records),
+        sampling="full" if everybody else "fixed",
+        max_participation=settings.privacy.max_participation,
+    )
+    taken_part = Counter(client for record in records for client in record.clients)
+    return privacy_report(settings.privacy, schedule, dimension, participation=max(taken_part.values(), default=0))
+
+
+def show_round(record: RoundRecord) -> None:
+    """One line on standard error: a round takes seconds, and nobody should wait in silence."""
+    sys.stderr.write(
+        f"round {record.round}: {len(record.clients)} clients, public validation loss "
+        f"{record.public_validation_loss:.4f}, {sum(record.seconds.values()):.1f} s\n"
+    )
+    sys.stderr.flush()
