@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.arrays import Frames
+from evaluation.names import name_of
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
 COLOURS = {
@@ -51,10 +52,10 @@ def curves(
     figure, axes = _empty(x_label, y_label)
     for index, (name, points) in enumerate(series.items()):
         x, y = np.array(points, float).reshape(-1, 2).T
-        axes.plot(x, y, color=colour_of(name, index), linewidth=2, marker="o", markersize=3.5, label=name)
+        axes.plot(x, y, color=colour_of(name, index), linewidth=2, marker="o", markersize=3.5, label=name_of(name))
     if baseline is not None:
         name, level = baseline
-        axes.axhline(level, color=colour_of(name), linewidth=1.6, linestyle=(0, (4, 3)), label=name)
+        axes.axhline(level, color=colour_of(name), linewidth=1.6, linestyle=(0, (4, 3)), label=name_of(name))
     if log:
         axes.set_yscale("log")
     if len(series) + (baseline is not None) > 1:
@@ -70,7 +71,7 @@ def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str) -> Figu
     for index, (method, by_client) in enumerate(gains.items()):
         x = np.arange(len(clients)) + (index - (len(gains) - 1) / 2) * width
         heights = [by_client.get(client, float("nan")) for client in clients]
-        axes.bar(x, heights, width * 0.92, color=colour_of(method, index), label=method)
+        axes.bar(x, heights, width * 0.92, color=colour_of(method, index), label=name_of(method))
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xticks(range(len(clients)), clients)
     if len(gains) > 1:
@@ -100,14 +101,14 @@ def save(figure: Figure, path: Path) -> None:
 
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:
     """Rows of (label, frames [T, H, W, 3]) at `columns` moments spread over the clip: one picture [H, W, 3]."""
-    label_width, gap = 150, 3
+    label_width, gap = 176, 3
     width = label_width + columns * (tile + gap)
     sheet = Image.new("RGB", (width, len(rows) * (tile + gap) - gap), (24, 26, 30))
     draw = ImageDraw.Draw(sheet)
-    font = _font(19)
+    font = _font(18)
     for index, (label, frames) in enumerate(rows):
         top = index * (tile + gap)
-        draw.text((8, top + tile / 2), label.replace("_", " "), fill=(226, 228, 232), font=font, anchor="lm")
+        draw.text((8, top + tile / 2), name_of(label), fill=(226, 228, 232), font=font, anchor="lm")
         for column, moment in enumerate(np.linspace(0, len(frames) - 1, columns).round().astype(int)):
             picture = Image.fromarray(frames[moment]).resize((tile, tile), Image.Resampling.LANCZOS)
             sheet.paste(picture, (label_width + column * (tile + gap), top))
@@ -131,7 +132,7 @@ def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: 
         ((index % columns) * (tile + gap), (index // columns) * (tile + header + gap)) for index in range(len(panels))
     ]
     for (left, top), (label, _) in zip(corners, panels, strict=True):
-        draw.text((left + 6, top + header / 2), label.replace("_", " "), fill=(226, 228, 232), font=font, anchor="lm")
+        draw.text((left + 6, top + header / 2), name_of(label), fill=(226, 228, 232), font=font, anchor="lm")
     base = np.asarray(canvas)
     grid = np.repeat(base[None], len(panels[0][1]), axis=0)
     for (left, top), (_, frames) in zip(corners, panels, strict=True):

@@ -9,9 +9,9 @@ import numpy as np
 
 from evaluation.arrays import Frames
 from evaluation.figures import contact_sheet, labelled_grid
+from evaluation.names import name_of
 from evaluation.protocol import EvaluationClip, video_path
 from evaluation.report.page import Sheet, VideoCard
-from evaluation.report.words import name_of
 from preparation.video import decode_all, encode
 
 VIDEO_CRF = 25

@@ -19,6 +19,7 @@ from PIL import Image
 
 from evaluation.arrays import Frames
 from evaluation.figures import colour_of, svg
+from evaluation.names import MEANINGS, name_of
 from evaluation.report import words
 from evaluation.tables import HEADLINE, headline_rows
 
@@ -75,7 +76,7 @@ class ReportData:
 def write_report(folder: Path, data: ReportData) -> Path:
     """Write `folder/index.html`, everything inlined, and return its path."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"size": words.size, "duration": words.duration, "name": words.name_of}
+    environment.filters |= {"size": words.size, "duration": words.duration, "name": name_of}
     template = environment.from_string(_resource("template.html"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
@@ -99,7 +100,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "unseen_columns": UNSEEN_COLUMNS,
         "unseen_rows": headline_rows(results.get("methods_unseen", {}), (), UNSEEN_COLUMNS),
         "findings": words.findings(results.get("comparisons", ())),
-        "meanings": words.MEANINGS,
+        "meanings": MEANINGS,
         "colour_of": colour_of,
         "privacy_sentences": words.privacy_sentences(results["privacy"]),
         "seeded_noise": data.seeded_noise,

@@ -7,34 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.bars import BACKBONE
+from evaluation.names import name_of
 from evaluation.tables import HEADLINE, SIGNIFICANT
 
-NAMES = {
-    "privfedtalk": "PrivFedTalk",
-    "fedavg": "FedAvg",
-    "fedprox": "FedProx",
-    "scaffold": "SCAFFOLD",
-    "centralized": "Centralized",
-    "backbone": "Frozen backbone",
-    "copy_reference": "Still picture",
-    "vae_ceiling": "Real video, coded",
-    "noise": "Noise",
-}
-MEANINGS = {
-    "privfedtalk": "federated adapters, weighted by reliability, clipped, noised, summed under masks",
-    "fedavg": "federated adapters, weighted by clip counts",
-    "backbone": "trained on public speakers only, never on a client",
-    "copy_reference": "the reference frame repeated: what a method must beat on the lips",
-    "vae_ceiling": "the true clip through the autoencoder: what no method can beat",
-    "noise": "what an untrained model gives",
-}
 LOUD_EPSILON = 10.0
 LOWER_IS_BETTER = {column.metric for column in HEADLINE if column.better == "lower"}
 LABELS = {column.metric: column.label.lower().replace("psnr", "PSNR").replace("ssim", "SSIM") for column in HEADLINE}
-
-
-def name_of(method: str) -> str:
-    return NAMES.get(method, method.replace("_", " "))
 
 
 def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
