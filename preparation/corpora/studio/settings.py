@@ -17,9 +17,9 @@ class PopulationSettings(Settings):
     """
 
     articulation_gain: float = Field(1.0, gt=0.0, le=3.0)
-    articulation_variety: float = Field(0.29, ge=0.0, lt=1.0)
+    articulation_variety: float = Field(0.29, ge=0.03, le=0.9)
     lip_vividness: float = Field(0.35, ge=0.0, le=1.5)
-    lip_variety: float = Field(0.40, ge=0.0, le=1.0)
+    lip_variety: float = Field(0.40, ge=0.05, le=1.0)
     teeth_brightness: float = Field(0.86, gt=0.0, le=1.5)
     light: float = Field(1.0, gt=0.3, le=2.0)
     warmth: float = Field(0.15, ge=0.0, le=1.0)
