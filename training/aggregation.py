@@ -6,7 +6,7 @@ the server sees that sum and applies it (`step`). Modes are explained in `traini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,28 +40,37 @@ class Aggregate:
     bytes_up: int
 
 
-class Aggregator:
-    """Both ends of a round's protocol under one set of privacy settings, for a population of `population`."""
+@dataclass(frozen=True)
+class RoundOutcome:
+    """The noisy scalars of a finished round, from which the next round's public C and D may follow."""
 
-    def __init__(self, settings: PrivacySettings, population: int, per_round: int | None, seed: int) -> None:
+    clients: int
+    weight: float
+    within_clip: float
+
+
+class Aggregator:
+    """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D."""
+
+    def __init__(self, settings: PrivacySettings, cohort: int, seed: int, clip_norm: float, denominator: float) -> None:
         self.settings, self.seed = settings, seed
-        self.cohort = min(per_round or population, population)
-        self.denominator = release.fixed_denominator(self.cohort / population, population, settings.mean_weight)
-        self.deviation = release.noise_deviation(settings)
-        self.grid = settings.clip_norm / skellam.STEPS_PER_CLIP
-        self.survivors = settings.minimum_survivors(self.cohort)
+        self.clip_norm, self.denominator = clip_norm, denominator
+        self.deviation = release.noise_deviation(settings, clip_norm)
+        self.grid = clip_norm / skellam.STEPS_PER_CLIP
+        self.survivors = settings.minimum_survivors(cohort)
         self.ring = skellam.choose_ring(
-            release.vector_norm_bound(settings),
+            release.vector_norm_bound(settings, clip_norm),
             self.grid,
             self.deviation if settings.mode == "distributed" else 0.0,
-            self.cohort,
+            cohort,
             self.survivors - settings.tolerated_colluders,
         )
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise."""
         settings = self.settings
-        vector = release.client_vector(update.delta, update.clips, update.score, {"score": update.score}, settings)
+        metrics = {"score": update.score}
+        vector = release.client_vector(update.delta, update.clips, update.score, metrics, settings, self.clip_norm)
         weight = release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
             return Contribution(vector, weight)
@@ -91,10 +100,30 @@ class Aggregator:
         if settings.mode == "central":
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, "server", round_number)
             total = total + skellam.gaussian_noise(self.deviation, len(total), generator)
-        return Aggregate(release.read_sum(total, clients, settings), bytes_up)
+        return Aggregate(release.read_sum(total, clients, settings, self.clip_norm), bytes_up)
 
     def step(self, theta: Theta, aggregate: Aggregate, server_rate: float) -> Theta:
         """theta + eta * sum / D. Without a guarantee to keep, D is the round's own weight sum, as in FedAvg."""
         total = aggregate.total
         denominator = total.weight if self.settings.mode == "none" else self.denominator
         return release.server_step(theta, total.update, server_rate, denominator).astype(np.float32)
+
+
+def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:
+    """C of the round after `past`: as set, or moved by each past round's noisy share of unclipped updates."""
+    C = settings.clip_norm
+    if settings.adaptive_clipping:
+        for outcome in past:
+            C = release.adapted_clip_norm(C, outcome.within_clip, outcome.clients, settings)
+    return C
+
+
+def next_denominator(settings: PrivacySettings, cohort: int, population: int, past: Sequence[RoundOutcome]) -> float:
+    """D of the round after `past`: q N a-bar, or (`lagged`) never less than half of it and following past sums."""
+    fixed = release.fixed_denominator(cohort / population, population, settings.mean_weight)
+    if settings.denominator == "fixed":
+        return fixed
+    lagged = release.LaggedDenominator(value=fixed, floor=fixed / 2)
+    for outcome in past:
+        lagged = lagged.after(outcome.weight)
+    return lagged.value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution
+from training.aggregation import Aggregator, Contribution, RoundOutcome, next_clip_norm, next_denominator
 from training.client import ClientTrainer, LocalUpdate
 from training.settings import TrainingSettings
 
@@ -39,6 +40,7 @@ class RoundRecord:
     score_mean: float
     update_norm: float
     clip_norm: float
+    denominator: float
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float]
@@ -70,14 +72,15 @@ def run_federation(
     rounds = settings.federation.rounds
     fingerprint = _fingerprint(trainer, clients, settings, seed)
     theta, records = _resume(folder, fingerprint) or (trainer.adapter.vector(), [])
-    aggregator = Aggregator(settings.privacy, len(clients), settings.federation.clients_per_round, seed)
     for record in records:
         on_round(record)
     for number in range(len(records) + 1, rounds + 1):
         started = time.perf_counter()
 
         # Step 1: the server samples clients and announces theta.
-        chosen = sample_clients(clients, settings.federation.clients_per_round, seed, number)
+        eligible = may_take_part(clients, settings.privacy.max_participation, records)
+        chosen = sample_clients(eligible, settings.federation.clients_per_round, seed, number)
+        aggregator = open_round(settings, len(chosen), len(clients), records, seed)
 
         # Step 2: each client trains, scores itself, clips, weighs, adds its noise share.
         updates = {client: trainer.train(client, theta, number) for client in chosen}
@@ -102,7 +105,8 @@ def run_federation(
             within_clip=aggregate.total.within_clip / aggregate.total.clients,
             score_mean=aggregate.total.metrics["score"] / aggregate.total.clients,
             update_norm=float(np.linalg.norm(new_theta - theta)),
-            clip_norm=settings.privacy.clip_norm,
+            clip_norm=aggregator.clip_norm,
+            denominator=aggregator.denominator,
             bytes_up=aggregate.bytes_up,
             bytes_down=theta.nbytes * len(chosen),
             seconds={
@@ -119,6 +123,28 @@ def run_federation(
         _save(folder, fingerprint, theta, records)
         on_round(record)
     return FederationResult(theta, records)
+
+
+def open_round(
+    settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
+) -> Aggregator:
+    """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
+    past = [RoundOutcome(r.survivors, r.weight_sum, r.within_clip * r.survivors) for r in records]
+    clip_norm = next_clip_norm(settings.privacy, past)
+    denominator = next_denominator(settings.privacy, cohort, population, past)
+    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator)
+
+
+def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord]) -> list[str]:
+    """Clients that have taken part in fewer than `cap` rounds; none left is an error."""
+    counts = Counter(client for record in records for client in record.clients)
+    eligible = [client for client in clients if cap is None or counts[client] < cap]
+    if not eligible:
+        raise PrivFedTalkError(
+            f"after {len(records)} rounds every client has taken part {cap} times, which is the cap",
+            "lower federation.rounds or federation.clients_per_round, or raise privacy.max_participation",
+        )
+    return eligible
 
 
 def sample_clients(clients: Sequence[str], per_round: int | None, seed: int, number: int) -> list[str]:

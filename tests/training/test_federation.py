@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import Sample, write_shards
 from tests.training.conftest import make_clip
@@ -101,7 +102,7 @@ def test_masked_round_without_noise_is_the_clipped_weighted_sum(trainer_for, tmp
 
 def test_isfa_weights_are_the_papers_up_to_a_common_factor() -> None:
     settings = PrivacySettings(n_max=20, gamma=0.5, mode="none", secure_aggregation=False)
-    aggregator = Aggregator(settings, population=3, per_round=None, seed=0)
+    aggregator = Aggregator(settings, cohort=3, seed=0, clip_norm=settings.clip_norm, denominator=1.0)
     n, s = np.array([3, 12, 20]), np.array([0.2, 0.9, 0.6])
     updates = [LocalUpdate(np.ones(4, np.float32), int(c), float(x), {}, 0.0) for c, x in zip(n, s, strict=True)]
     weights = np.array([aggregator.contribute(str(i), update, 1).weight for i, update in enumerate(updates)])
@@ -134,6 +135,23 @@ def test_other_settings_do_not_continue_an_old_checkpoint(trainer_for, tmp_path:
     fresh = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "f", rounds=1)
     other = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "g", rounds=1)
     np.testing.assert_array_equal(fresh.theta, other.theta)
+
+
+def test_adaptive_clipping_and_lagged_denominator_follow_past_rounds(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("privfedtalk", adaptive_clipping=True, denominator="lagged", clip_norm=1e-3)
+    records = federate(trainer_for, settings, tmp_path / "f").records
+    # Every update exceeds so small a norm, so C grows by exp(0.2 * quantile) a round.
+    growth = np.exp(settings.privacy.clip_learning_rate * settings.privacy.clip_quantile)
+    np.testing.assert_allclose([r.clip_norm for r in records], 1e-3 * growth ** np.arange(3), rtol=1e-3)
+    first, second = records[0], records[1]
+    assert first.denominator == pytest.approx(3 * settings.privacy.mean_weight)
+    assert second.denominator == pytest.approx(0.7 * first.denominator + 0.3 * first.weight_sum)
+
+
+def test_participation_cap_ends_the_federation(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(PrivFedTalkError, match="taken part 2 times"):
+        federate(trainer_for, settings_with("privfedtalk", max_participation=2), tmp_path / "f")
+    assert len((tmp_path / "f" / "rounds.jsonl").read_text().splitlines()) == 2
 
 
 def test_methods_share_data_seeds_and_budget() -> None:
