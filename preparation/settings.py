@@ -46,8 +46,8 @@ class FaceSettings(Settings):
     """`auto` takes MediaPipe when its model file is present, else the landmarks the corpus brings along."""
     every: int = Field(default=2, ge=1)
     """Look for the face in every n-th frame and interpolate between. On the rendered corpus MediaPipe's lip aperture
-    correlates with the true opening by 0.945, 0.925 and 0.86 for n = 1, 2 and 3, and the time falls with n. Choose 1 when
-    landmarks are what you measure with, 2 when they mainly align crops (which all three do equally well)."""
+    correlates with the true opening by 0.945, 0.925 and 0.86 for n = 1, 2 and 3, and the time falls with n. Choose 1
+    when landmarks are what you measure with, 2 when they mainly align crops (which all three do equally well)."""
     max_faces: int = Field(default=3, ge=1)
     """How many faces a frame may hold; the one that continues the track best is kept."""
     minimum_confidence: float = Field(default=0.4, ge=0, le=1)
