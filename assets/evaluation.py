@@ -1,1 +1,65 @@
-"""placeholder"""
+"""Every method and every reference on the same held-out clips, judged by the same frozen networks."""
+
+# No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
+
+import dagster as dg
+
+from assets.backbone import ACCELERATOR, backbone, rulers, vae
+from assets.federation import adapter
+from assets.partitions import METHODS, evaluated_methods, in_one_run, own_adapter
+from assets.run import Run
+from assets.shards import shards
+from assets.showing import pictures
+
+GROUP = "evaluation"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "parquet"},
+    partitions_def=evaluated_methods,
+    backfill_policy=in_one_run,
+    deps=[shards, vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
+    pool=ACCELERATOR,
+)
+def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
+    """Generated clips and their metrics: one row a clip and metric, a video a client, the paired held-out loss."""
+    versions = [_evaluate(context, run, method) for method in context.partition_keys]
+    context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+
+
+def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
+    from evaluation.panel import measure
+
+    folder = run.folder.evaluation(method)
+    adapters = [f"federation/{method}"] if method in METHODS else []
+    with run.stage(
+        f"evaluation/{method}",
+        settings=[run.evaluation, run.training.generation, run.training.objective],
+        after=["clients", "shards", "vae", "rulers", "backbone", *adapters],
+        code=["evaluation", "training"],
+        outputs=lambda: [folder / "metrics.parquet", folder / "validation_loss.json"],
+    ) as stage:
+        if stage.due:
+            measure(run.folder, method, run.evaluation, run.training, run.seed)
+    _show(context, run, method)
+    return stage.version
+
+
+def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
+    """Means over the clients' clips, and frames of the first generated video."""
+    from evaluation.protocol import read_metrics, summarise
+    from preparation.video import decode_all
+
+    folder = run.folder.evaluation(method)
+    rows = read_metrics(folder / "metrics.parquet")
+    means = summarise(rows[rows["role"] == "client"]).get(method, {})
+    losses = json.loads((folder / "validation_loss.json").read_text())
+    metadata: dict = {name: round(value.mean, 4) for name, value in means.items() if value.mean == value.mean}
+    if losses:
+        metadata["validation_loss"] = round(sum(losses.values()) / len(losses), 5)
+    videos = sorted((folder / "videos").glob("*.mp4"))
+    if videos:
+        metadata["frames"] = pictures(list(decode_all(videos[0])[::6][:8]))
+    context.add_asset_metadata(metadata, partition_key=method)

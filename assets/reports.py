@@ -1,1 +1,100 @@
-"""placeholder"""
+"""What people read: results.json and the page; then the gates that say whether it is good enough."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.evaluation import evaluation
+from assets.facts import crop_facts
+from assets.partitions import METHODS, REFERENCES
+from assets.run import Run
+from assets.showing import table
+from assets.stages import read_records
+
+GROUP = "reports"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json"},
+    deps=[dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
+)
+def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""
+    from evaluation.gather import gather_results
+    from evaluation.results import write_results
+
+    folder = run.folder
+    records = read_records(folder)
+    made = {name: record for name, record in records.items() if name != "report"}
+    facts = crop_facts(folder)
+    found = gather_results(
+        folder,
+        METHODS,
+        REFERENCES,
+        seconds={name: record.seconds for name, record in made.items()},
+        peak_memory_gb=max(record.peak_memory_gb for record in made.values()),
+        corpus={
+            "kind": run.corpus_kind.value,
+            "rendered": run.renders,
+            "speakers": facts.speakers,
+            "clips": facts.clips,
+            "refused": facts.refused,
+            "face_rate": round(facts.face_rate, 5),
+        },
+        face_tracker=facts.tracker,
+        seed=run.seed,
+    )
+    write_results(found, folder.results)
+    rows = [{"method": name, **_headline(values)} for name, values in found["methods"].items()]
+    return dg.MaterializeResult(metadata={"methods": table(rows), "bars": table(found["bars"])})
+
+
+@dg.asset(group_name=GROUP, kinds={"html"}, deps=[results])
+def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
+    from evaluation.gather import gather_report
+    from evaluation.report.page import write_report
+    from evaluation.results import read_results
+
+    folder = run.folder
+    configuration = {
+        "seed": run.seed,
+        **{
+            name: getattr(run, name).model_dump(mode="json", exclude_defaults=True)
+            for name in ("studio", "preparation", "training", "evaluation")
+        },
+    }
+    with run.stage(
+        "report", settings=[], after=[], code=["evaluation"], outputs=lambda: [folder.report / "index.html"]
+    ) as stage:
+        if stage.due:
+            found = read_results(folder.results)
+            page = gather_report(folder, found, run.evaluation, configuration, run.corpus_root)
+            write_report(folder.report, page)
+    path = folder.report / "index.html"
+    return dg.MaterializeResult(
+        metadata={"page": dg.MetadataValue.url(path.as_uri()), "megabytes": round(path.stat().st_size / 1e6, 2)},
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset_check(asset=report, blocking=True)
+def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every bar that could be measured is met. The page is written all the same: it shows which are not."""
+    from evaluation.results import read_results
+
+    bars = read_results(run.folder.results)["bars"]
+    missed = [bar for bar in bars if bar["pass"] is False]
+    lines = [f"{bar['name']} is {bar['value']:.3g}, wanted {bar['direction']} {bar['bar']:g}" for bar in missed]
+    return dg.AssetCheckResult(
+        passed=not missed,
+        severity=dg.AssetCheckSeverity.ERROR if run.gates else dg.AssetCheckSeverity.WARN,
+        description="; ".join(lines) if lines else "every measured bar is met",
+        metadata={"bars": table(bars)},
+    )
+
+
+def _headline(values: dict) -> dict:
+    names = ("lip_correlation", "opening_error", "mouth_psnr", "psnr", "identity", "validation_loss", "n")
+    return {name: values.get(name) for name in names}

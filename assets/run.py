@@ -22,7 +22,7 @@ class Run:
     """One run, as the assets see it. `corpus_root` is where the clips lie, rendered or found.
 
     `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
-    on "Materialize" always does the work.
+    on "Materialize" always does the work. `gates` says whether figures below a bar fail the run.
     """
 
     folder: RunFolder
@@ -34,6 +34,7 @@ class Run:
     training: TrainingSettings
     evaluation: EvaluationSettings
     workers: int
+    gates: bool = True
     keep: bool = False
 
     @property

@@ -41,6 +41,7 @@ class Configuration(Settings):
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
     data: Path = Path("data")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
+    gates: bool = Field(True, description="whether a run whose figures miss a bar has failed; see evaluation/bars.py")
     corpus: CorpusChoice = CorpusChoice()
     studio: StudioSettings = StudioSettings()
     preparation: PreparationSettings = PreparationSettings()

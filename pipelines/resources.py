@@ -37,6 +37,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         training=configuration.training,
         evaluation=configuration.evaluation,
         workers=configuration.workers or available_cores(),
+        gates=configuration.gates,
         keep=keep,
     )
 

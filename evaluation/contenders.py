@@ -1,0 +1,112 @@
+"""What is compared: for each method and gate, how it makes frames and which denoiser its loss is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from evaluation.arrays import Floats, Frames
+from evaluation.protocol import EvaluationClip, Generate, copy_reference
+from preparation import seeding
+from preparation.clients import load_clients, of_role
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import read_shards
+from training.adapter import load_adapted
+from training.backbone.tiny import TinyBackbone
+from training.data import ClipTensors
+from training.device import deterministic
+from training.generation import Generator
+from training.settings import ObjectiveSettings, TrainingSettings
+from training.vae import SmallVae
+from training.validation import validation_loss
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`speaks` is False where frames do not depend on speech; `denoiser` is None where there is none to score."""
+
+    generate: Generate
+    speaks: bool = True
+    denoiser: TinyBackbone | None = None
+
+
+def open_contender(run: RunFolder, method: str, settings: TrainingSettings, seed: int) -> Contender:
+    """A reference by its name, or the method whose adapter lies in the run's folder."""
+    return REFERENCES.get(method, _adapted(method))(run, settings, seed)
+
+
+def client_losses(
+    run: RunFolder, denoiser: TinyBackbone, settings: ObjectiveSettings, seed: int, split: str = "test"
+) -> dict[str, float]:
+    """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser."""
+    losses = {}
+    for client in of_role(load_clients(run.clients_table), "client"):
+        clips = [ClipTensors.from_sample(sample) for sample in read_shards(run.client(client), split)]
+        if any(len(clip.latents) >= denoiser.settings.window for clip in clips):
+            losses[client] = validation_loss(denoiser, clips, settings, seed)
+    return losses
+
+
+def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    return _generating(TinyBackbone.load(run.model("backbone")), run, settings, seed)
+
+
+def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
+    def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+        if not (run.adapter(method) / "adapter_model.safetensors").exists():
+            known = ", ".join(REFERENCES)
+            raise PrivFedTalkError(
+                f"{run.root} holds no adapter of a method {method!r}",
+                remedy=f"train it first, or choose one of {known}",
+            )
+        backbone = load_adapted(TinyBackbone.load(run.model("backbone")), run.adapter(method))
+        assert isinstance(backbone, TinyBackbone)
+        return _generating(backbone, run, settings, seed)
+
+    return opened
+
+
+def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    trained = TinyBackbone.load(run.model("backbone"))
+    with deterministic(seed):
+        backbone = TinyBackbone(trained.settings, trained.shape).eval().requires_grad_(False)
+    # The unit of the residual belongs to the data, not to what was learnt; without it losses do not compare.
+    backbone.residual_std.copy_(trained.residual_std)
+    return _generating(backbone, run, settings, seed)
+
+
+def _still(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    return Contender(copy_reference, speaks=False)
+
+
+def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    vae = SmallVae.load(run.model("vae"))
+
+    def coded(clip: EvaluationClip, speech: Floats) -> Frames:
+        return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
+
+    return Contender(coded, speaks=False)
+
+
+def _generating(backbone: TinyBackbone, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    """Generation from one picture and speech; every method draws the same noise for the same clip."""
+    vae = SmallVae.load(run.model("vae"))
+    generator = Generator(backbone, vae, settings.generation, settings.objective.shared_noise)
+
+    def generate(clip: EvaluationClip, speech: Floats) -> Frames:
+        reference = torch.from_numpy(vae.encode_frames(clip.reference[None])[0])
+        draw = int(seeding.generator(seed, "generation", clip.clip_id).integers(2**62))
+        return generator.frames(reference, torch.from_numpy(speech), draw)
+
+    return Contender(generate, denoiser=backbone)
+
+
+REFERENCES: Mapping[str, Callable[[RunFolder, TrainingSettings, int], Contender]] = {
+    "backbone": _frozen_backbone,
+    "copy_reference": _still,
+    "vae_ceiling": _vae_ceiling,
+    "noise": _untrained,
+}

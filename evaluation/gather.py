@@ -1,0 +1,191 @@
+"""Everything a run found, gathered from its folder: what `results.json` and the page are made of."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.bars import BACKBONE
+from evaluation.clips import read_evaluation_clips
+from evaluation.figures import client_gains, curves
+from evaluation.protocol import EvaluationSettings, read_metrics
+from evaluation.report.page import Chart, ReportData
+from evaluation.results import RunFacts, assemble
+from evaluation.showcase import showcase
+from preparation.clients import SPLITS, load_clients
+from preparation.corpora.lrs3 import read_sidecar
+from preparation.folders import RunFolder
+from preparation.manifest import load_manifest
+from preparation.quarantine import load_quarantine
+from preparation.shards import load_index
+from preparation.video import FPS
+
+NOT_SHOWN = ("copy_reference", "noise")
+"""Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""
+
+
+def gather_results(
+    run: RunFolder,
+    methods: Sequence[str],
+    references: Sequence[str],
+    seconds: Mapping[str, float],
+    peak_memory_gb: float,
+    corpus: Mapping[str, Any],
+    face_tracker: str,
+    seed: int,
+) -> dict[str, Any]:
+    """The content of results.json; methods and references that were not evaluated are left out."""
+    trained = [method for method in methods if run.adapter(method).exists()]
+    measured = [name for name in [*methods, *references] if _metrics(run, name).exists()]
+    losses = {name: json.loads((run.evaluation(name) / "validation_loss.json").read_text()) for name in measured}
+    traffic = {method: _communication(run, method) for method in trained}
+    facts = RunFacts(
+        seconds={**seconds, "total": sum(seconds.values())},
+        peak_memory_gb=peak_memory_gb,
+        corpus=corpus,
+        validation_losses={name: by_client for name, by_client in losses.items() if by_client},
+        privacy=_privacy(run, trained[0]) if trained else {},
+        communication={**traffic[trained[0]], "methods": traffic} if trained else {},
+        report=(run.report / "index.html").relative_to(run.root).as_posix(),
+        versions=versions(),
+        face_tracker=face_tracker,
+        seed=seed,
+        methods={
+            method: {"epsilon_release": _privacy(run, method)["epsilon_release"]}
+            for method in trained
+            if method in measured
+        },
+    )
+    return assemble(pd.concat([read_metrics(_metrics(run, name)) for name in measured]), facts)
+
+
+def gather_report(
+    run: RunFolder,
+    results: Mapping[str, Any],
+    settings: EvaluationSettings,
+    configuration: Mapping[str, Any],
+    corpus_root: Path,
+) -> ReportData:
+    """The page's content: videos and sheets of held-out clips, curves, clients, what was left out and why."""
+    shown = {name: run.evaluation(name) for name in results["methods"] if name not in NOT_SHOWN}
+    clips = read_evaluation_clips(run, settings)
+    videos, sheets = showcase(clips, shown, run.report / "videos", said=_said(run, corpus_root))
+    return ReportData(
+        results=results,
+        videos=videos,
+        sheets=sheets,
+        charts=_charts(run, results),
+        clients=_clients(run),
+        quarantine=[vars(row) for row in load_quarantine(run.quarantine)],
+        configuration=configuration,
+        seeded_noise=bool(results["privacy"].get("seeded_noise")),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What ran, and on what."""
+    packages = {name: version(name) for name in ("privfedtalk", "torch", "diffusers", "peft", "numpy")}
+    return {"python": platform.python_version(), **packages, "processor": _processor()}
+
+
+def _privacy(run: RunFolder, method: str) -> dict[str, Any]:
+    return json.loads((run.federation(method) / "privacy.json").read_text())
+
+
+def _communication(run: RunFolder, method: str) -> dict[str, Any]:
+    """What travelled: sums over all rounds and clients, and what one client sends in one round."""
+    rounds = _rounds(run, method)
+    adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
+    up = sum(line["bytes_up"] for line in rounds)
+    parts = sum(len(line["clients"]) for line in rounds)
+    return {
+        "trainable_parameters": int(adapter["parameters"]),
+        "bytes_up": up,
+        "bytes_down": sum(line["bytes_down"] for line in rounds),
+        "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
+    }
+
+
+def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
+    charts = []
+    pretraining = json.loads((run.model("backbone") / "curve.json").read_text())
+    losses = {
+        "training": [(row["step"], row["training_loss"]) for row in pretraining],
+        "validation": [(row["step"], row["validation_loss"]) for row in pretraining],
+    }
+    charts.append(
+        Chart(
+            "Pretraining of the backbone",
+            "Denoising loss on public speakers; validation on people held out whole.",
+            curves(losses, "step", "loss"),
+        )
+    )
+    federated = [method for method in results["methods"] if run.rounds(method).exists()]
+    public = {
+        method: [(line["round"], line["public_validation_loss"]) for line in _rounds(run, method)]
+        for method in federated
+    }
+    if public:
+        charts.append(
+            Chart(
+                "Federation, seen from outside",
+                "Loss on public speakers by round: the only validation that costs no privacy.",
+                curves(public, "round", "loss"),
+            )
+        )
+    gains = {method: _gains(run, method) for method in federated if _loss_file(run, method).exists()}
+    if gains and _loss_file(run, BACKBONE).exists():
+        charts.append(
+            Chart(
+                "What each client gained",
+                "Fall of the loss on the client's own held-out clips against the frozen backbone, in percent.",
+                client_gains(gains, "percent"),
+            )
+        )
+    return charts
+
+
+def _gains(run: RunFolder, method: str) -> dict[str, float]:
+    before, after = (json.loads(_loss_file(run, name).read_text()) for name in (BACKBONE, method))
+    return {client: 100 * (1 - loss / before[client]) for client, loss in after.items() if client in before}
+
+
+def _clients(run: RunFolder) -> list[dict[str, Any]]:
+    rows = []
+    for name, client in sorted(load_clients(run.clients_table).items()):
+        index = load_index(run.client(name))
+        splits = {split: index.splits.get(split, 0) for split in SPLITS}
+        rows.append({"client": name, "role": client.role, **splits, "seconds": round(index.frames / FPS, 1)})
+    return rows
+
+
+def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
+    """The words of every clip whose corpus brings them along."""
+    sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
+    return {clip_id: read_sidecar(path).text for clip_id, path in sidecars.items() if path.exists()}
+
+
+def _rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+
+
+def _metrics(run: RunFolder, name: str) -> Path:
+    return run.evaluation(name) / "metrics.parquet"
+
+
+def _loss_file(run: RunFolder, name: str) -> Path:
+    return run.evaluation(name) / "validation_loss.json"
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({len(names)} cores)" if names else platform.processor()
