@@ -6,6 +6,7 @@ import json
 
 import dagster as dg
 
+from assets.facts import parameter_count
 from assets.run import Run
 from assets.shards import crops, shards
 from assets.showing import table
@@ -18,9 +19,6 @@ ACCELERATOR = "gpu"
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[crops], pool=ACCELERATOR)
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The small f8 autoencoder: 128 x 128 frames to 16 x 16 latents and back."""
-    from training.public import read_public_frames
-    from training.vae import SmallVae, train_vae
-
     folder = run.folder
     with run.stage(
         "vae",
@@ -30,11 +28,13 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [folder.model("vae")],
     ) as stage:
         if stage.due:
+            from training.public import read_public_frames
+            from training.vae import train_vae
+
             public = read_public_frames(folder)
             train_vae(public.frames, public.features(), run.training.vae, run.seed).save(folder.model("vae"))
-    model = SmallVae.load(folder.model("vae"))
     return dg.MaterializeResult(
-        metadata={"parameters": sum(parameter.numel() for parameter in model.parameters())},
+        metadata={"parameters": parameter_count(folder.model("vae") / "model.safetensors")},
         data_version=dg.DataVersion(stage.version),
     )
 
@@ -42,14 +42,14 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[crops], pool=ACCELERATOR)
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
-    from training.public import read_public_frames
-    from training.rulers import train_identity_ruler, train_opening_ruler
-
     home = run.folder.model("rulers")
     with run.stage(
         "rulers", settings=[], after=["clients", "crops"], code=["training"], outputs=lambda: [home]
     ) as stage:
         if stage.due:
+            from training.public import read_public_frames
+            from training.rulers import train_identity_ruler, train_opening_ruler
+
             public = read_public_frames(run.folder)
             train_opening_ruler(public.frames, public.openings, seed=run.seed).save(home / "opening")
             train_identity_ruler(public.frames, public.speakers, seed=run.seed).save(home / "identity")
@@ -65,9 +65,6 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[shards], pool=ACCELERATOR)
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
-    from training.pretraining import curve, pretrain
-    from training.public import read_public_validation, stream_public
-
     folder, settings = run.folder, run.training
     home = folder.model("backbone")
     with run.stage(
@@ -78,6 +75,9 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [home],
     ) as stage:
         if stage.due:
+            from training.pretraining import curve, pretrain
+            from training.public import read_public_validation, stream_public
+
             model, history = pretrain(
                 lambda: stream_public(folder),
                 read_public_validation(folder),
@@ -90,6 +90,10 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n")
     rows = json.loads((home / "curve.json").read_text())
     return dg.MaterializeResult(
-        metadata={"validation loss": rows[-1]["validation_loss"], "curve": table(rows)},
+        metadata={
+            "validation loss": rows[-1]["validation_loss"],
+            "parameters": parameter_count(home / "model.safetensors"),
+            "curve": table(rows),
+        },
         data_version=dg.DataVersion(stage.version),
     )

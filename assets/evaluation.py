@@ -30,8 +30,6 @@ def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) ->
 
 
 def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
-    from evaluation.panel import measure
-
     folder = run.folder.evaluation(method)
     adapters = [f"federation/{method}"] if method in METHODS else []
     with run.stage(
@@ -42,6 +40,8 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         outputs=lambda: [folder / "metrics.parquet", folder / "validation_loss.json"],
     ) as stage:
         if stage.due:
+            from evaluation.panel import measure
+
             measure(run.folder, method, run.evaluation, run.training, run.seed)
     _show(context, run, method)
     return stage.version

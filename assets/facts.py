@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from preparation.folders import RunFolder
@@ -46,3 +48,11 @@ def crop_facts(folder: RunFolder) -> CropFacts:
 def crop_records(folder: RunFolder) -> list[dict[str, Any]]:
     """The JSON beside every crop."""
     return [json.loads(path.read_text()) for path in sorted(folder.root.glob("clients/*/crops/*.json"))]
+
+
+def parameter_count(path: Path) -> int:
+    """How many numbers a safetensors file holds, from its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118

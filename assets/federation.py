@@ -30,7 +30,6 @@ def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> No
 
 def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
     from training.methods import configure
-    from training.trial import federate
 
     folder = run.folder
     with run.stage(
@@ -41,6 +40,8 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         outputs=lambda: [folder.adapter(method), folder.rounds(method)],
     ) as stage:
         if stage.due:
+            from training.trial import federate
+
             federate(folder, method, run.training, run.seed, resume=run.keep)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
     columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")

@@ -5,7 +5,12 @@ A method is a partition, so that one can be trained again, or compared tomorrow,
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
+
+# Beta for years, and the documented way to run many partitions as one; saying so at every start helps nobody.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", category=dg.BetaWarning)
 
 METHODS = ("privfedtalk", "fedavg")
 REFERENCES = ("backbone", "copy_reference", "vae_ceiling", "noise")

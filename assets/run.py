@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.stages import Stage, code_version, read_record, stage
-from evaluation.protocol import EvaluationSettings
+from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.folders import RunFolder
 from preparation.settings import CorpusKind, PreparationSettings

@@ -48,7 +48,6 @@ def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.clients import load_clients
     from preparation.pipeline import build_all_shards
     from preparation.shards import load_index
-    from training.vae import SmallVae
 
     folder, settings = run.folder, run.preparation
     with run.stage(
@@ -59,6 +58,8 @@ def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
     ) as stage:
         if stage.due:
+            from training.vae import SmallVae
+
             autoencoder = SmallVae.load(folder.model("vae"))
             build_all_shards(folder, autoencoder.encode_frames, settings, encoder_id=run.version_of("vae"))
     rows = []

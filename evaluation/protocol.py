@@ -14,19 +14,18 @@ from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from evaluation.arrays import Audio, Floats, Frame, Frames
 from evaluation.fidelity import cut, psnr, ssim
 from evaluation.identity import Embedder, identity_drift, identity_similarity
 from evaluation.lipsync import lip_correlation, lip_landmark_distance, opening_error
 from evaluation.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
+from evaluation.settings import EvaluationSettings
 from evaluation.significance import Estimate, estimate
 from preparation.errors import PrivFedTalkError
 from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.progress import track
 from preparation.quarantine import write_parquet
-from preparation.settings_base import Settings
 from preparation.shards import Sample
 from preparation.video import encode
 
@@ -37,17 +36,6 @@ Generate = Callable[["EvaluationClip", Floats], Frames]
 
 Track = Callable[[Frames], tuple[Landmarks, Sequence[bool]]]
 """A face tracker: frames [T, H, W, 3] -> landmarks [T, 68, 2] and whether a face was found in each frame."""
-
-
-class EvaluationSettings(Settings):
-    """What is measured on, and how much of it."""
-
-    clips_per_client: int = Field(2, ge=1)
-    tracked_clips_per_client: int = Field(1, ge=0, description="clips the face tracker looks at, for its cost")
-    tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
-    videos_per_client: int = Field(1, ge=0)
-    video_crf: int = Field(20, ge=0, le=51)
-    seed: int = 0
 
 
 class OpeningMeter(Protocol):

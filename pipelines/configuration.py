@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from evaluation.protocol import EvaluationSettings
+from evaluation.settings import EvaluationSettings
 from pipelines.settings_reader import assign, build, merge, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.errors import PrivFedTalkError

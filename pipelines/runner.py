@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,7 @@ def run_jobs(names: Sequence[str], profile: str, overrides: Sequence[str], keep:
     """Run the named jobs one after the other over all their partitions, each as one Dagster run."""
     import dagster as dg
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Parameter `backfill_policy`", category=dg.BetaWarning)
-        from pipelines.definitions import defs
+    from pipelines.definitions import defs
 
     remember(load(profile, overrides))
     settings = {"profile": profile, "overrides": list(overrides), "keep": keep}

@@ -37,7 +37,7 @@ def show_results(root: Path) -> None:
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
         console.print(f"ε of the released model {_figure(privacy['epsilon_release'], 2)} at δ = {privacy.get('delta')}")
-    minutes = sum(results["seconds"].values()) / 60
+    minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")
     console.print(f"Open [bold]{folder.root / results['report']}[/bold]")
 
