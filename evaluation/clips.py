@@ -8,7 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from evaluation.protocol import EvaluationClip, EvaluationSettings, Swapped
+from evaluation.protocol import EvaluationClip, Swapped
+from evaluation.settings import EvaluationSettings
 from preparation.clients import Role, load_clients, of_role
 from preparation.crops import load_crop
 from preparation.errors import PrivFedTalkError

@@ -14,9 +14,10 @@ import pandas as pd
 from evaluation.bars import BACKBONE
 from evaluation.clips import read_evaluation_clips
 from evaluation.figures import client_gains, curves
-from evaluation.protocol import EvaluationSettings, read_metrics
+from evaluation.protocol import read_metrics
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
+from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.clients import SPLITS, load_clients
 from preparation.corpora.lrs3 import read_sidecar

@@ -7,7 +7,8 @@ import json
 from evaluation.clips import read_evaluation_clips
 from evaluation.contenders import client_losses, open_contender
 from evaluation.landmarker import open_track
-from evaluation.protocol import EvaluationSettings, Judges, evaluate_method
+from evaluation.protocol import Judges, evaluate_method
+from evaluation.settings import EvaluationSettings
 from preparation.folders import RunFolder
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings

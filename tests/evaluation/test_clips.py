@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from evaluation.clips import read_evaluation_clips, swap_speech
-from evaluation.protocol import EvaluationSettings, video_path
+from evaluation.protocol import video_path
+from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.clients import Client, save_clients
 from preparation.errors import PrivFedTalkError
