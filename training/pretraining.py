@@ -50,9 +50,15 @@ def pretrain(
     with deterministic(seed):
         backbone = TinyBackbone(backbone_settings, shape).to(device)
     backbone.residual_std.copy_(_residual_std(sample))
+    backbone.motion_std.copy_(torch.cat([clip.motion for clip in sample]).square().mean(0).sqrt() + 1e-4)
     pretrain_speech(backbone.speech_encoder, sample, settings, seed)
+    backbone.speech_encoder.requires_grad_(not settings.freeze_speech)
     optimizer = torch.optim.AdamW(
-        backbone.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        [p for p in backbone.parameters() if p.requires_grad],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, settings.steps))
     average = {name: value.detach().clone() for name, value in backbone.state_dict().items()}

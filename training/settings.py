@@ -13,7 +13,7 @@ from training.privacy.settings import PrivacySettings
 class VaeSettings(Settings):
     """The small f8 autoencoder of the demo. A pretrained one replaces it at full size."""
 
-    latent_channels: int = Field(4, ge=1)
+    latent_channels: int = Field(8, ge=1)
     widths: tuple[int, int] = (48, 96)
     blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
     steps: int = Field(900, ge=1)
@@ -44,6 +44,7 @@ class PretrainingSettings(Settings):
     learning_rate: float = Field(3e-3, gt=0)
     ema: float = Field(0.995, ge=0, lt=1)
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
+    freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
     validate_every: int = Field(200, ge=1)
 
 

@@ -135,6 +135,8 @@ class TinyBackbone(nn.Module):
         nn.init.zeros_(self.patch_out.bias)
         self.residual_std: Tensor
         self.register_buffer("residual_std", torch.ones(1, 1, shape.latent_channels, 1, 1))
+        self.motion_std: Tensor
+        self.register_buffer("motion_std", torch.ones(shape.motion_dim))
 
     def forward(self, z_t: Tensor, t: Tensor, speech: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
         """z_t [B, F, C, h, w] noisy residual in units of `residual_std`; t [B]; speech [B, F, S, D];
@@ -148,7 +150,8 @@ class TinyBackbone(nn.Module):
         heard = self.speech_projection(F.silu(self.speech_encoder(speech)))
         heard, speech_tokens = heard[..., : x.shape[-1]], heard[..., x.shape[-1] :]
         identity = self.identity_projection(still.mean(2))
-        condition = self.time_mlp(timestep_embedding(t))[:, None] + heard + self.motion_projection(motion) + identity
+        moved = self.motion_projection((motion / self.motion_std).clamp(-4, 4))
+        condition = self.time_mlp(timestep_embedding(t))[:, None] + heard + moved + identity
         tokens = torch.cat([speech_tokens.view(b, f, -1, x.shape[-1]), identity[:, :, None].expand(-1, f, -1, -1)], 2)
         for block in self.blocks:
             x = block(x, tokens, condition)
