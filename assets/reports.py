@@ -66,7 +66,11 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
     }
     with run.stage(
-        "report", settings=[], after=[], code=["evaluation"], outputs=lambda: [folder.report / "index.html"]
+        "report",
+        settings=[folder.results.read_text()],
+        after=["manifest", "clients"],
+        code=["evaluation"],
+        outputs=lambda: [folder.report / "index.html"],
     ) as stage:
         if stage.due:
             found = read_results(folder.results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-PREPARE, TRAIN, EVALUATE, REPORT = "prepare", "train", "evaluate", "report"
+PREPARE, TRAIN, EVALUATE, REPORT = "prepare", "train", "evaluate", "reports"
 
 WHOLE_RUN = (PREPARE, TRAIN, EVALUATE, REPORT)
 """One after the other they are the demo. Four runs, because client buckets and methods are other partitions."""

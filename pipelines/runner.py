@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     import dagster as dg
 
 
-def run_jobs(names: Sequence[str], profile: str, overrides: Sequence[str], keep: bool = True) -> None:
-    """Run the named jobs one after the other over all their partitions, each as one Dagster run."""
+def run_jobs(
+    names: Sequence[str],
+    profile: str,
+    overrides: Sequence[str],
+    keep: bool = True,
+    instance: dg.DagsterInstance | None = None,
+) -> None:
+    """Run the named jobs one after the other over all their partitions, each as one Dagster run.
+
+    Without an `instance`, the one of the project's `dagster.yaml` remembers the runs.
+    """
     import dagster as dg
 
     from pipelines.definitions import defs
@@ -29,7 +38,7 @@ def run_jobs(names: Sequence[str], profile: str, overrides: Sequence[str], keep:
     }
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
-    with contextlib.chdir(PROJECT), dg.DagsterInstance.get() as instance:
+    with contextlib.chdir(PROJECT), instance or dg.DagsterInstance.get() as instance:
         for name in names:
             job = defs.resolve_job_def(name)
             run_id = str(uuid.uuid4())

@@ -1,0 +1,98 @@
+"""The first assets, really materialised: a small corpus is rendered, listed and shared out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.corpus import clients, corpus, manifest, splits_disjoint
+from pipelines.configuration import load
+from pipelines.resources import RunResource, open_run
+from preparation.folders import RunFolder
+
+TINY = [
+    "run=tiny",
+    "studio.public_speakers=2",
+    "studio.public_clips=1",
+    "studio.clients=1",
+    "studio.client_clips=3",
+    "studio.unseen=0",
+    "studio.seconds=0.8",
+    "studio.size=64",
+    "workers=1",
+]
+
+
+def materialise(data: Path, *more: str, keep: bool = True) -> dg.ExecuteInProcessResult:
+    overrides = [f"data={data}", *TINY, *more]
+    run = RunResource(profile="small", overrides=overrides, keep=keep)
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(
+            [corpus, manifest, clients, splits_disjoint],
+            instance=instance,
+            resources={"run": run},
+            raise_on_error=False,
+        )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict:
+    (materialisation,) = result.asset_materializations_for_node(asset)
+    return {key: value.value for key, value in materialisation.metadata.items()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("data")
+    assert materialise(data).success
+    return data
+
+
+def test_metadata_counts_what_is_there(made: Path) -> None:
+    result = materialise(made)
+    assert metadata_of(result, "manifest")["clips"] == 5
+    assert metadata_of(result, "clients")["public"] == 2
+    assert metadata_of(result, "clients")["client"] == 1
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
+
+
+def test_an_unchanged_run_renders_nothing(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    materialise(made)
+    printed = capfd.readouterr().err
+    assert printed.count("unchanged, kept") == 3
+    assert "rendering" not in printed
+
+
+def test_another_seed_is_another_corpus_and_versions_follow(made: Path, tmp_path: Path) -> None:
+    first = json.loads((made / "tiny" / "stages" / "corpus.json").read_text())
+    assert materialise(tmp_path).success
+    assert json.loads((tmp_path / "tiny" / "stages" / "corpus.json").read_text())["version"] == first["version"]
+    assert materialise(tmp_path, "seed=1").success
+    assert json.loads((tmp_path / "tiny" / "stages" / "corpus.json").read_text())["version"] != first["version"]
+
+
+def test_a_corpus_that_was_there_is_only_read(made: Path, tmp_path: Path) -> None:
+    root = RunFolder(made / "tiny").corpus
+    before = sorted(path for path in root.rglob("*"))
+    result = materialise(tmp_path, f"corpus.root={root}")
+    assert result.success
+    assert metadata_of(result, "manifest")["clips"] == 5
+    assert sorted(path for path in root.rglob("*")) == before
+    assert not RunFolder(tmp_path / "tiny").corpus.exists()
+
+
+def test_a_clip_with_two_clients_fails_the_blocking_check(made: Path) -> None:
+    path = RunFolder(made / "tiny").clients_table
+    good = path.read_text()
+    table = json.loads(good)
+    table["p0000"]["splits"]["train"].append(table["c0000"]["splits"]["test"][0])
+    try:
+        path.write_text(json.dumps(table))
+        check = splits_disjoint(run=open_run(load("small", [f"data={made}", *TINY]), keep=True))
+        assert not check.passed
+        assert table["c0000"]["splits"]["test"][0] in str(check.metadata)
+    finally:
+        path.write_text(good)

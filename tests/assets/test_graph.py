@@ -1,0 +1,71 @@
+"""The graph as Dagster sees it: loadable, grouped, described, in the order of the pipeline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.partitions import METHODS, REFERENCES
+from evaluation import contenders
+from pipelines.definitions import defs
+from pipelines.jobs import WHOLE_RUN
+from training.methods import METHODS as TRAINED
+
+GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports"]
+
+
+def test_definitions_load() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_asset_is_grouped_described_and_has_its_kind() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        assert spec.group_name in GROUPS, spec.key
+        assert spec.description and spec.kinds, spec.key
+    assert {spec.group_name for spec in defs.resolve_all_asset_specs()} == set(GROUPS)
+
+
+def test_data_flow_from_corpus_to_reports() -> None:
+    group = {spec.key: spec.group_name for spec in defs.resolve_all_asset_specs()}
+    for spec in defs.resolve_all_asset_specs():
+        for dependency in spec.deps:
+            backwards = GROUPS.index(group[dependency.asset_key]) > GROUPS.index(group[spec.key])
+            # The autoencoder is trained on crops and makes the latents inside the shards: the one step back.
+            assert not backwards or (dependency.asset_key.path, spec.key.path) == (["vae"], ["shards"])
+
+
+def test_the_jobs_of_a_whole_run_cover_every_asset_once() -> None:
+    covered = [key for name in WHOLE_RUN for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys]
+    assert sorted(covered) == sorted(spec.key for spec in defs.resolve_all_asset_specs())
+
+
+def test_the_blocking_checks_are_there() -> None:
+    checks = {
+        key.name: checked.get_spec_for_check_key(key).blocking
+        for checked in defs.asset_checks or []
+        for key in checked.check_keys
+    }
+    assert checks == {"splits_disjoint": True, "adapters_finite": True, "quality_gates": True}
+
+
+def test_partitions_name_the_methods_and_references_that_exist() -> None:
+    assert set(METHODS) == set(TRAINED)
+    assert set(REFERENCES) == set(contenders.REFERENCES)
+
+
+def test_the_nightly_schedule_asks_for_every_method() -> None:
+    schedule = defs.resolve_schedule_def("nightly_evaluation")
+    night = datetime(2026, 1, 2, 2, tzinfo=UTC)
+    repository = defs.get_repository_def()
+    with dg.build_schedule_context(scheduled_execution_time=night, repository_def=repository) as context:
+        requests = schedule.evaluate_tick(context).run_requests
+    assert [request.partition_key for request in requests] == [*METHODS, *REFERENCES]
+
+
+def test_definitions_load_without_torch() -> None:
+    script = "import sys, pipelines.definitions; print([n for n in ('torch', 'pandas', 'cv2') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

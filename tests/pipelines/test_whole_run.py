@@ -1,0 +1,69 @@
+"""The whole pipeline at its smallest, through Dagster: every stage runs, repeats exactly, and is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.partitions import METHODS, REFERENCES
+from pipelines.jobs import WHOLE_RUN
+from pipelines.runner import run_jobs
+from preparation.folders import RunFolder
+
+SMALLER = [
+    "studio.public_speakers=4",
+    "studio.clients=2",
+    "studio.unseen=1",
+    "studio.public_clips=1",
+    "studio.client_clips=3",
+    "preparation.faces.tracker=truth",
+    "training.vae.steps=5",
+    "training.pretraining.steps=4",
+    "training.federation.rounds=1",
+    "workers=1",
+]
+HEADLINE = ["psnr", "ssim", "mouth_psnr", "lip_correlation", "identity", "validation_loss", "mean_frame_delta", "n"]
+
+
+def run(data: Path) -> dict:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_jobs(WHOLE_RUN, "small", [f"data={data}", *SMALLER], instance=instance)
+    return json.loads(RunFolder(data / "small").results.read_text())
+
+
+def without_machine(results: dict) -> dict:
+    """Results without what the clock and the memory of one run decide."""
+    return {key: value for key, value in results.items() if key not in {"seconds", "peak_memory_gb"}}
+
+
+@pytest.mark.slow
+def test_the_smallest_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    results = run(tmp_path / "first")
+    folder = RunFolder(tmp_path / "first" / "small")
+
+    # Every method and reference has its figures; every stage its seconds.
+    assert set(results["methods"]) == {*METHODS, *REFERENCES}
+    assert all(name in row for row in results["methods"].values() for name in HEADLINE)
+    assert {"corpus", "crops", "vae", "shards", "backbone", "federation/privfedtalk", "total"} <= set(
+        results["seconds"]
+    )
+    assert 0 < results["peak_memory_gb"] < 6
+    assert results["privacy"]["epsilon_release"] > 0
+    assert results["communication"]["trainable_parameters"] > 0
+    page = (folder.root / results["report"]).read_text()
+    assert "<video" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+    # Nothing changed: everything is kept, and the results are the same.
+    capfd.readouterr()
+    assert run(tmp_path / "first") == results
+    printed = capfd.readouterr().err
+    assert "started" not in printed
+    stages = results["seconds"].keys() - {"total"} | {"report"}
+    assert printed.count("unchanged, kept") == len(stages)
+
+    # Same seed, same machine, another folder: the same results.
+    assert without_machine(run(tmp_path / "second")) == without_machine(results)
