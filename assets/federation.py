@@ -42,7 +42,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         if stage.due:
             from training.trial import federate
 
-            federate(folder, method, run.training, run.seed, resume=run.keep)
+            federate(folder, method, run.training, run.seed, resume=run.keep, workers=run.workers)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
     columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")
     context.add_asset_metadata(

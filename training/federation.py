@@ -21,7 +21,8 @@ from safetensors.numpy import load_file, save_file
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
 from training.aggregation import Aggregator, Contribution, RoundOutcome, next_clip_norm, next_denominator
-from training.client import ClientTrainer, LocalUpdate
+from training.client import LocalUpdate
+from training.execution import Engine
 from training.settings import TrainingSettings
 
 Theta = npt.NDArray[np.float32]
@@ -48,6 +49,14 @@ class RoundRecord:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a federation begins: the untrained adapter, and the hash of the backbone that it belongs to."""
+
+    theta: Theta
+    base_sha256: str
+
+
+@dataclass(frozen=True)
 class FederationResult:
     """The final adapter vector and the history of its rounds."""
 
@@ -56,7 +65,8 @@ class FederationResult:
 
 
 def run_federation(
-    trainer: ClientTrainer,
+    engine: Engine,
+    start: Start,
     clients: Sequence[str],
     public_loss: Callable[[Theta], float],
     settings: TrainingSettings,
@@ -66,12 +76,12 @@ def run_federation(
 ) -> FederationResult:
     """Run all rounds, or those that an interrupted run in `folder` has left.
 
-    `trainer` does a client's work; `public_loss` validates theta on public speakers; `folder` receives
+    `engine` trains the clients from `start`; `public_loss` validates theta on public speakers; `folder` receives
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
     """
     rounds = settings.federation.rounds
-    fingerprint = _fingerprint(trainer, clients, settings, seed)
-    theta, records = _resume(folder, fingerprint) or (trainer.adapter.vector(), [])
+    fingerprint = _fingerprint(start, clients, settings, seed)
+    theta, records = _resume(folder, fingerprint) or (start.theta, [])
     for record in records:
         on_round(record)
     for number in range(len(records) + 1, rounds + 1):
@@ -83,7 +93,7 @@ def run_federation(
         aggregator = open_round(settings, len(chosen), len(clients), records, seed)
 
         # Step 2: each client trains, scores itself, clips, weighs, adds its noise share.
-        updates = {client: trainer.train(client, theta, number) for client in chosen}
+        updates = engine.train(chosen, theta, number)
         trained = time.perf_counter()
         contributions = {client: aggregator.contribute(client, update, number) for client, update in updates.items()}
 
@@ -166,10 +176,10 @@ def _known_to_simulation(update: LocalUpdate, contribution: Contribution) -> dic
     }
 
 
-def _fingerprint(trainer: ClientTrainer, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
+def _fingerprint(start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
     """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
     federation = settings.federation.model_copy(update={"rounds": 1})
-    parts = [settings.model_copy(update={"federation": federation}).fingerprint(), trainer.adapter.base_sha256]
+    parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256]
     return "-".join([*parts, str(seed), *clients])
 
 

@@ -13,19 +13,19 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index
 from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer
-from training.federation import FederationResult, RoundRecord, Theta, run_federation
+from training.execution import LocalEngine, open_trainer
+from training.federation import FederationResult, RoundRecord, Start, Theta, run_federation
 from training.methods import configure
 from training.privacy.accounting import Schedule
 from training.privacy.report import PrivacyReport, privacy_report
 from training.public import read_public_validation
-from training.rulers import IdentityRuler
 from training.settings import TrainingSettings
-from training.vae import SmallVae
 from training.validation import validation_loss
 
 
-def federate(run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool) -> FederationResult:
+def federate(
+    run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, workers: int = 1
+) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
     `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
@@ -45,24 +45,14 @@ def federate(run: RunFolder, method: str, settings: TrainingSettings, seed: int,
         trainer.adapter.load_vector(theta)
         return validation_loss(backbone, public, settings.objective, seed)
 
-    result = run_federation(trainer, clients, public_loss, settings, folder, seed, on_round=show_round)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+    with LocalEngine(run, settings, seed, workers) as engine:
+        result = run_federation(engine, start, clients, public_loss, settings, folder, seed, on_round=show_round)
     trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
     report = account(settings, len(clients), result.records, len(trainer.adapter))
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result
-
-
-def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
-    """The one that does any client's work, on the models of `run`."""
-    return ClientTrainer(
-        run.client,
-        TinyBackbone.load(run.model("backbone")),
-        SmallVae.load(run.model("vae")),
-        IdentityRuler.load(run.model("rulers") / "identity"),
-        settings,
-        seed,
-    )
 
 
 def trainable_clients(run: RunFolder) -> list[str]:

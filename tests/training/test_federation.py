@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -14,7 +16,8 @@ from tests.training.conftest import make_clip
 from training.aggregation import Aggregator
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer, LocalUpdate
-from training.federation import FederationResult, run_federation, sample_clients
+from training.execution import LocalEngine, Theta
+from training.federation import FederationResult, Start, run_federation, sample_clients
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
 from training.rulers import IdentityRuler
@@ -49,14 +52,26 @@ def trainer_for(tmp_path: Path, backbone: TinyBackbone):  # type: ignore[no-unty
         splits = ["train"] * (number + 1) + ["validation", "test"]
         write_shards(run.client(client), [sample_for(client, i, split) for i, split in enumerate(splits)])
     backbone.save(run.model("backbone"))
-    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1)).eval()
+    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).eval()
+    vae.save(run.model("vae"))
     ruler = IdentityRuler(width=8, embedding=8).frozen()
+    ruler.save(run.model("rulers") / "identity")
 
     def build(settings: TrainingSettings) -> ClientTrainer:
         base = TinyBackbone.load(run.model("backbone"))
         return ClientTrainer(run.client, base, vae, ruler, settings, seed=5)
 
     return build
+
+
+class InProcess:
+    """The engine without processes."""
+
+    def __init__(self, trainer: ClientTrainer) -> None:
+        self.trainer = trainer
+
+    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
+        return {client: self.trainer.train(client, theta, round_number) for client in clients}
 
 
 def settings_with(method: str, **privacy: object) -> TrainingSettings:
@@ -68,8 +83,15 @@ def settings_with(method: str, **privacy: object) -> TrainingSettings:
 def federate(trainer_for, settings: TrainingSettings, folder: Path, rounds: int = 3) -> FederationResult:  # type: ignore[no-untyped-def]
     federation = settings.federation.model_copy(update={"rounds": rounds})
     trainer = trainer_for(settings)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
     return run_federation(
-        trainer, CLIENTS, lambda theta: 0.0, settings.model_copy(update={"federation": federation}), folder, seed=5
+        InProcess(trainer),
+        start,
+        CLIENTS,
+        lambda theta: 0.0,
+        settings.model_copy(update={"federation": federation}),
+        folder,
+        seed=5,
     )
 
 
@@ -160,6 +182,22 @@ def test_methods_share_data_seeds_and_budget() -> None:
     assert baseline.federation == whole.federation
     assert baseline.adapter == whole.adapter
     assert baseline.objective.tdc_weight == 0
+
+
+def test_worker_processes_give_the_same_updates_bit_for_bit(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("privfedtalk")
+    trainer = trainer_for(settings)
+    theta = trainer.adapter.vector()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = InProcess(trainer).train(CLIENTS, theta, 1)
+    torch.set_num_threads(before)
+    with LocalEngine(RunFolder(tmp_path / "run"), settings, 5, workers=2) as engine:
+        updates = engine.train(CLIENTS, theta, 1)
+    assert list(updates) == CLIENTS
+    for client in CLIENTS:
+        np.testing.assert_array_equal(updates[client].delta, expected[client].delta)
+        assert updates[client].score == expected[client].score
 
 
 def test_fixed_size_cohorts() -> None:

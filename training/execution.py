@@ -1,0 +1,99 @@
+"""Where clients train: one persistent worker process for each device or core, models built once.
+
+A worker takes the next client as soon as it is free, so a slow client holds nobody up inside a round. Each CPU
+worker computes on one thread: two workers on two cores do not fight for them, and a client's update is the same
+bit for bit whichever worker it lands on and however many there are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from training.backbone.tiny import TinyBackbone
+from training.client import ClientTrainer, LocalUpdate
+from training.rulers import IdentityRuler
+from training.settings import TrainingSettings
+from training.vae import SmallVae
+
+Theta = npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Trains the clients of a round."""
+
+    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
+        """Each client's update from the same theta, in the order of `clients`."""
+        ...
+
+
+def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
+    """The one that does any client's work, on the frozen models of `run`."""
+    return ClientTrainer(
+        run.client,
+        TinyBackbone.load(run.model("backbone")),
+        SmallVae.load(run.model("vae")),
+        IdentityRuler.load(run.model("rulers") / "identity"),
+        settings,
+        seed,
+    )
+
+
+class LocalEngine:
+    """Worker processes on this machine; a context manager that ends them."""
+
+    def __init__(self, run: RunFolder, settings: TrainingSettings, seed: int, workers: int) -> None:
+        self._pool = ProcessPoolExecutor(
+            max_workers=workers,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(run, settings, seed),
+        )
+
+    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
+        """See `Engine.train`; a worker that dies ends the round with an error, and the checkpoint stays."""
+        futures: dict[str, Future[LocalUpdate]] = {
+            client: self._pool.submit(_train, client, theta, round_number) for client in clients
+        }
+        try:
+            return {client: future.result() for client, future in futures.items()}
+        except BrokenProcessPool as error:
+            raise PrivFedTalkError(
+                f"round {round_number} lost a worker process ({error})",
+                "free memory or use fewer workers, then run the same command: it goes on with this round",
+            ) from error
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process builds once."""
+
+    trainer: ClientTrainer
+
+
+def _start_worker(run: RunFolder, settings: TrainingSettings, seed: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    _Worker.trainer = open_trainer(run, settings, seed)
+
+
+def _train(client: str, theta: Theta, round_number: int) -> LocalUpdate:
+    return _Worker.trainer.train(client, theta, round_number)
