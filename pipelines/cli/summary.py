@@ -64,9 +64,8 @@ def _show_bars(bars: list[dict[str, Any]]) -> None:
     for bar in bars:
         if bar["pass"] is not True:
             wanted = f"{bar['direction']} {bar['bar']}"
-            console.print(
-                f"  [yellow]{bar['name']}[/yellow]: {_figure(bar['value'], 3)}, wanted {wanted} ({bar['what']})"
-            )
+            value = "not measured" if bar["value"] is None else _figure(bar["value"], 3)
+            console.print(f"  [yellow]{bar['name']}[/yellow]: {value}, wanted {wanted} ({bar['what']})")
 
 
 def _figure(value: float | None, digits: int) -> str:
