@@ -22,7 +22,7 @@ endif
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo test test-all lint format lock clean
+.PHONY: help setup demo results test test-all lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index.html
 	$(BIN)/privfedtalk demo $(ARGS)
 
+results: setup  ## write docs/results.md from the demo's figures
+	$(BIN)/python benchmarks/results_page.py
+
 test: lint  ## set up, lint, type-check and test
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -62,6 +65,6 @@ lock: setup  ## resolve pyproject.toml anew into requirements.lock (versions and
 	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --quiet -o requirements.lock
 
-clean:  ## undo: environment, runs, Dagster's storage, caches
-	rm -rf .venv data .dagster privfedtalk.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## undo setup and demo: environment, the demo run, Dagster's storage, caches (other runs stay)
+	rm -rf .venv data/demo .dagster privfedtalk.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

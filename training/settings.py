@@ -16,7 +16,7 @@ class VaeSettings(Settings):
     latent_channels: int = Field(8, ge=1)
     widths: tuple[int, int] = (48, 96)
     blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
-    steps: int = Field(900, ge=1)
+    steps: int = Field(1500, ge=1)
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     latent_noise: float = Field(0.05, ge=0, description="noise added to unit-std latents while training")
@@ -39,13 +39,13 @@ class BackboneSettings(Settings):
 class PretrainingSettings(Settings):
     """Training of the backbone on the public split."""
 
-    steps: int = Field(1200, ge=1)
+    steps: int = Field(1800, ge=1)
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     ema: float = Field(0.995, ge=0, lt=1)
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
     freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
-    validate_every: int = Field(200, ge=1)
+    validate_every: int = Field(300, ge=1)
 
 
 class ObjectiveSettings(Settings):
@@ -87,7 +87,7 @@ class FederationSettings(Settings):
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
-    steps: int = Field(6, ge=1)
+    steps: int = Field(5, ge=1)
     overlap: int = Field(4, ge=0, description="frames that neighbouring windows share")
 
 

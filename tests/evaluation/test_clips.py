@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,14 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
     assert cards[0].caption == "“the red boat”"
     assert decode_all(cards[0].path).shape[0] == 6
     assert len(decode_audio(cards[0].path)) >= 6 * 640
+
+
+def test_the_donor_is_the_stranger_whose_lips_are_least_alike(run: RunFolder) -> None:
+    clip = read_evaluation_clips(run)[0]
+    t = np.linspace(0, 2 * np.pi, len(clip.frames), dtype=np.float32)
+    mine = replace(clip, opening=np.sin(t))
+    alike = replace(clip, client="other", clip_id="other/alike", opening=np.sin(t) + 0.1 * np.cos(t))
+    unlike = replace(clip, client="other", clip_id="other/unlike", opening=np.sin(2 * t))
+    swapped = swap_speech([mine, alike, unlike])[0].swapped
+    assert swapped is not None and swapped.opening is not None
+    np.testing.assert_array_equal(swapped.opening, np.sin(2 * t))

@@ -26,10 +26,10 @@ class PrivacySettings(Settings):
     # The bound on one client's part.
     clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
     noise_multiplier: float = Field(
-        default=0.01,
+        default=1.0,
         ge=0,
-        description="z: noise deviation over sensitivity, updates and scalars together. The default suits the demo's "
-        "handful of rendered clients and promises nearly nothing; real populations want about 1",
+        description="z: noise over sensitivity, updates and scalars together. About 1 suits real populations; "
+        "for a handful of clients it drowns the update; much less promises nearly nothing",
     )
     scalar_budget: float = Field(
         default=0.05, gt=0, lt=1, description="share of 1/z² spent on the scalars, the rest on the update"

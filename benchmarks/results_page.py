@@ -1,0 +1,139 @@
+"""Writes docs/results.md from what the demo measured of itself.
+
+    .venv/bin/python benchmarks/results_page.py            (or: make results)
+
+Nothing on the page is typed by hand: figures, bars, seconds and versions come from data/demo/results.json, the
+processor from this machine. The picture docs/images/demo.jpg is made from the same run's clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from evaluation.clips import read_evaluation_clips
+from evaluation.gather import NOT_SHOWN
+from evaluation.showcase import showcase
+from preparation.folders import RunFolder
+
+METRICS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "mouth_psnr": "mouth PSNR, dB",
+    "opening_error": "opening error",
+    "lip_correlation": "lip correlation",
+    "swapped_new": "swapped: new",
+    "swapped_old": "swapped: old",
+    "identity": "identity",
+    "validation_loss": "validation loss",
+    "mean_frame_delta": "mean frame delta",
+    "landmarker_rate": "landmarker",
+    "n": "n",
+}
+PRIVACY = ("epsilon_release", "epsilon_server", "delta", "noise_multiplier", "clip_norm", "clients", "rounds")
+
+
+def page(results: dict[str, Any]) -> str:
+    """The whole page in Markdown."""
+    parts = [
+        "# What the demo measured",
+        "Written by `make results` from `data/demo/results.json` after `make demo`; nothing here is typed by hand.",
+        f"Machine: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
+        f"Seed {results.get('seed', 0)}. Face tracker: {results.get('face_tracker', 'unknown')}. "
+        f"Whole run {results['seconds']['total']:.0f} s, at most {results['peak_memory_gb']:.1f} GB.",
+        "## Bars",
+        table(
+            ["bar", "value", "bound", "met"],
+            [bar_row(bar) for bar in results["bars"]],
+        ),
+        "Bars on generated quality are judged on the worst federated method.",
+        "## Held-out clips of clients",
+        methods_table(results["methods"]),
+        "± is one standard error over clients. Identity, opening and lip figures are read by two small rulers, "
+        "networks that the run trained itself on its public speakers. `copy_reference` is a still, `vae_ceiling` the "
+        "true video through the autoencoder, `noise` an untrained denoiser.",
+        "## People who never trained",
+        methods_table(results["methods_unseen"]) if results.get("methods_unseen") else "None in this run.",
+        "## Privacy",
+        table(["", ""], [[name, number(results["privacy"].get(name))] for name in PRIVACY]),
+        str(results["privacy"].get("note", "")),
+        "## Communication",
+        table(["", ""], [[k, number(v)] for k, v in results["communication"].items() if not isinstance(v, dict)]),
+        "## Seconds",
+        table(["stage", "seconds"], [[name, f"{value:.0f}"] for name, value in results["seconds"].items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def bar_row(bar: dict[str, Any]) -> list[str]:
+    return [bar["what"], number(bar["value"]), f"{bar['direction']} {number(bar['bar'])}", mark(bar["pass"])]
+
+
+def methods_table(methods: dict[str, dict[str, Any]]) -> str:
+    """One row a metric, one column a method."""
+    rows = [
+        [title, *(with_error(values.get(key), values.get(f"{key}_se")) for values in methods.values())]
+        for key, title in METRICS.items()
+        if any(values.get(key) is not None for values in methods.values())
+    ]
+    return table(["", *methods], rows)
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    return number(value) + (f" ± {error:.2g}" if value is not None and error else "")
+
+
+def number(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def mark(passed: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: "not measured"}[passed]
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def picture(run: RunFolder, methods: list[str], people: int = 3) -> Image.Image:
+    """Contact sheets of a few people, one below the other: reference, truth, and each method's frames."""
+    clips = read_evaluation_clips(run)
+    firsts = list({clip.client: clip for clip in reversed(clips)}.values())[::-1]
+    shown = {name: run.evaluation(name) for name in methods if name not in NOT_SHOWN}
+    with tempfile.TemporaryDirectory() as folder:
+        _, sheets = showcase(firsts[:: max(1, len(firsts) // people)][:people], shown, Path(folder))
+    return Image.fromarray(np.concatenate([sheet.picture for sheet in sheets]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("data/demo"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    measured = json.loads((arguments.run / "results.json").read_text())
+    (arguments.out / "results.md").write_text(page(measured))
+    (arguments.out / "images").mkdir(exist_ok=True)
+    picture(RunFolder(arguments.run), list(measured["methods"])).save(arguments.out / "images" / "demo.jpg", quality=88)
+    print(f"wrote {arguments.out / 'results.md'} and {arguments.out / 'images' / 'demo.jpg'}")

@@ -1,0 +1,53 @@
+"""Pretraining on clips whose latents follow their speech: it learns, it repeats, speech is learnt first."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from tests.training.conftest import make_clip
+from training.pretraining import pretrain
+from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
+
+BACKBONE = BackboneSettings(width=32, depth=2, heads=2, window=6)
+OBJECTIVE = ObjectiveSettings()
+
+
+def run(steps: int, seed: int = 0):  # type: ignore[no-untyped-def]
+    clips = [make_clip(number) for number in range(12)]
+    settings = PretrainingSettings(steps=steps, batch_size=4, speech_steps=60, validate_every=20)
+    validation = [make_clip(100 + number) for number in range(4)]
+    return pretrain(lambda: iter(clips), validation, BACKBONE, OBJECTIVE, settings, seed)
+
+
+def test_validation_loss_falls_on_speakers_never_seen() -> None:
+    _, history = run(120)
+    losses = [row.validation_loss for row in history]
+    assert [row.step for row in history] == [20, 40, 60, 80, 100, 120]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_same_seed_same_backbone() -> None:
+    first, again, other = (run(6, seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_statistics_of_the_public_split_travel_with_the_weights() -> None:
+    backbone, _ = run(2)
+    clips = [make_clip(number) for number in range(12)]
+    motion = torch.cat([clip.motion for clip in clips])
+    torch.testing.assert_close(backbone.motion_std, motion.square().mean(0).sqrt() + 1e-4)
+    residual = torch.cat([clip.latents - clip.reference for clip in clips])
+    torch.testing.assert_close(backbone.residual_std.flatten(), residual.square().mean((0, 2, 3)).sqrt())
+
+
+def test_speech_encoder_knows_the_lips_before_the_first_picture() -> None:
+    backbone, _ = run(1)
+    clips = [make_clip(200 + number) for number in range(6)]
+    features = F.silu(backbone.speech_encoder(torch.cat([clip.speech for clip in clips])))
+    lips = torch.cat([clip.lips for clip in clips])[:, :1]
+    design = torch.cat([features, torch.ones(len(features), 1)], 1)
+    fitted = design @ torch.linalg.lstsq(design, lips).solution
+    explained = 1 - (fitted - lips).square().sum() / (lips - lips.mean()).square().sum()
+    assert explained > 0.8
