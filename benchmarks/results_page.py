@@ -48,7 +48,7 @@ def page(results: dict[str, Any]) -> str:
         "Written by `make results` from `data/demo/results.json` after `make demo`; nothing here is typed by hand.",
         f"Machine: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
         f"Seed {results.get('seed', 0)}. Face tracker: {results.get('face_tracker', 'unknown')}. "
-        f"Whole run {results['seconds']['total']:.0f} s, at most {results['peak_memory_gb']:.1f} GB.",
+        f"Whole run {results['seconds']['total']:.0f} s, at most {results['peak_memory_gb']} GB.",
         "## Bars",
         table(
             ["bar", "value", "bound", "met"],

@@ -73,7 +73,7 @@ class Aggregator:
         vector = release.client_vector(update.delta, update.clips, update.score, metrics, settings, self.clip_norm)
         weight = release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
-            return Contribution(vector, weight)
+            return Contribution(vector.astype(np.float32), weight)
         integers = skellam.quantise(vector, self.grid)
         if settings.mode == "distributed":
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, client, round_number)

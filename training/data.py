@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -106,17 +106,32 @@ def collate(windows: list[tuple[Tensor, ...]]) -> Batch:
     return Batch(*(torch.stack(column) for column in zip(*windows, strict=True)))
 
 
+def own_reference(clip: ClipTensors, start: int, frames: int, rng: np.random.Generator) -> ClipTensors:
+    """The clip with one of its own frames outside the window as its reference, if there is one.
+
+    There the room and the head's place are the same, so the network learns to leave alone what does not move;
+    between clips everything moves a little, and eyes and background would be drawn anew at every step.
+    """
+    outside = [*range(start), *range(start + frames, len(clip.latents))]
+    if not outside:
+        return clip
+    moment = outside[rng.integers(len(outside))]
+    return replace(clip, reference=clip.latents[moment], motion=clip.motion - clip.motion[moment])
+
+
 def stream_batches(
     clips: Iterator[ClipTensors],
     batch_size: int,
     frames: int,
     rng: np.random.Generator,
     buffer_clips: int = 256,
+    own_references: float = 0.0,
 ) -> Iterator[Batch]:
     """Endless random windows over a stream of clips of which at most `buffer_clips` are held at once.
 
     While the stream lasts, each batch lets one new clip replace a random old one; when it ends, the clips that
     are held stay. Memory is bounded by the buffer, not by the corpus. Clips shorter than `frames` are passed over.
+    The share `own_references` of windows is shown with a reference from the same clip (see `own_reference`).
     """
     held: list[ClipTensors] = []
     fresh = (clip for clip in clips if len(clip.latents) >= frames)
@@ -129,8 +144,17 @@ def stream_batches(
             break
         if not held:
             return
-        chosen = [held[i] for i in rng.integers(0, len(held), batch_size)]
-        yield collate([window(c, int(rng.integers(0, len(c.latents) - frames + 1)), frames) for c in chosen])
+        yield collate([_random_window(held, frames, rng, own_references) for _ in range(batch_size)])
+
+
+def _random_window(
+    clips: list[ClipTensors], frames: int, rng: np.random.Generator, own_references: float
+) -> tuple[Tensor, ...]:
+    clip = clips[rng.integers(len(clips))]
+    start = int(rng.integers(0, len(clip.latents) - frames + 1))
+    if rng.random() < own_references:
+        clip = own_reference(clip, start, frames, rng)
+    return window(clip, start, frames)
 
 
 def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[tuple[Tensor, ...]]:

@@ -64,7 +64,11 @@ def pretrain(
     average = {name: value.detach().clone() for name, value in backbone.state_dict().items()}
     generator = torch.Generator().manual_seed(seed)
     batches = stream_batches(
-        open_training(), settings.batch_size, backbone_settings.window, np.random.default_rng([seed, 2])
+        open_training(),
+        settings.batch_size,
+        backbone_settings.window,
+        np.random.default_rng([seed, 2]),
+        own_references=settings.own_references,
     )
     history: list[PretrainingRow] = []
     recent = 0.0

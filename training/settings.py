@@ -46,6 +46,7 @@ class PretrainingSettings(Settings):
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
     freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
     validate_every: int = Field(300, ge=1)
+    own_references: float = Field(0.5, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
 
 class ObjectiveSettings(Settings):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tests.training.conftest import make_clip
-from training.data import coverage, fixed_windows, lip_shape, stream_batches
+from training.data import coverage, fixed_windows, lip_shape, own_reference, stream_batches
 
 
 def test_coverage_is_the_share_of_each_cell() -> None:
@@ -48,6 +48,18 @@ def test_a_stream_holds_no_more_than_its_buffer_and_still_sees_every_clip() -> N
 def test_short_clips_are_passed_over_and_an_empty_stream_ends() -> None:
     clips = [make_clip(0, frames=3)]
     assert list(stream_batches(iter(clips), 4, 6, np.random.default_rng(0))) == []
+
+
+def test_own_references_are_frames_outside_the_window_with_motion_counted_from_them() -> None:
+    clip = make_clip(0, frames=10)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        changed = own_reference(clip, 2, 6, rng)
+        places = [i for i in range(10) if torch.equal(clip.latents[i], changed.reference)]
+        assert places[0] in {0, 1, 8, 9}
+        torch.testing.assert_close(changed.motion[places[0]], torch.zeros(changed.motion.shape[1]))
+        torch.testing.assert_close(changed.motion.diff(dim=0), clip.motion.diff(dim=0))
+    assert own_reference(clip, 0, 10, rng) is clip
 
 
 def test_fixed_windows_do_not_overlap() -> None:
