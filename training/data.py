@@ -110,12 +110,14 @@ def own_reference(clip: ClipTensors, start: int, frames: int, rng: np.random.Gen
     """The clip with one of its own frames outside the window as its reference, if there is one.
 
     There the room and the head's place are the same, so the network learns to leave alone what does not move;
-    between clips everything moves a little, and eyes and background would be drawn anew at every step.
+    between clips everything moves a little, and eyes and background would be drawn anew at every step. The frame is
+    one of the quarter with the mouth most shut, as references are: an open one would make the lips' start a riddle.
     """
-    outside = [*range(start), *range(start + frames, len(clip.latents))]
-    if not outside:
+    outside = torch.tensor([*range(start), *range(start + frames, len(clip.latents))])
+    if not len(outside):
         return clip
-    moment = outside[rng.integers(len(outside))]
+    most_shut = outside[clip.lips[outside, 0].argsort(stable=True)][: max(1, len(outside) // 4)]
+    moment = int(most_shut[int(rng.integers(len(most_shut)))])
     return replace(clip, reference=clip.latents[moment], motion=clip.motion - clip.motion[moment])
 
 

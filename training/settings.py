@@ -46,7 +46,7 @@ class PretrainingSettings(Settings):
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
     freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
     validate_every: int = Field(300, ge=1)
-    own_references: float = Field(0.5, ge=0, le=1, description="share of windows whose reference is of the same clip")
+    own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
 
 class ObjectiveSettings(Settings):
@@ -57,7 +57,7 @@ class ObjectiveSettings(Settings):
     """
 
     tdc_weight: float = Field(0.05, ge=0)
-    mouth_weight: float = Field(8.0, ge=1)
+    mouth_weight: float = Field(10.0, ge=1)
     eye_weight: float = Field(2.0, ge=1)
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")

@@ -43,11 +43,16 @@ def privacy_sentences(privacy: Mapping[str, Any]) -> list[str]:
     if release is None:
         sentences.append("No finite ε: the released adapter carries no differential-privacy guarantee.")
     else:
-        shown = f"ε = {release:.3g} at δ = {delta:.0e}" if delta is not None else f"ε = {release:.3g}"
+        amount = f"{release:,.0f}" if release >= 100 else f"{release:.3g}"
+        shown = f"ε = {amount} at δ = {delta:.1g}" if delta is not None else f"ε = {amount}"
         factor = math.exp(min(release, 700))
         odds = f"{factor:.1f}" if factor < 1000 else f"10^{math.floor(release / math.log(10))}"
+        broken = privacy.get("guarantee_holds") is False
+        holds = "would satisfy" if broken else "satisfies"
+        if broken:
+            sentences.append("Not private: this run broke a rule on which the guarantee rests, named below.")
         sentences.append(
-            f"The released adapter satisfies client-level differential privacy with {shown}: whether one client "
+            f"The released adapter {holds} client-level differential privacy with {shown}: whether one client "
             f"took part can change the odds of any observation by at most a factor of {odds}."
         )
         if release > LOUD_EPSILON:

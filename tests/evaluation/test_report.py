@@ -142,6 +142,8 @@ def test_epsilon_in_words() -> None:
     assert "10^13" in loud and "With 8 clients" in loud
     quiet = " ".join(words.privacy_sentences({"epsilon_release": 1.0, "delta": 1e-5, "clients": 9000}))
     assert "factor of 2.7" in quiet and "weak" not in quiet
+    broken = words.privacy_sentences({"epsilon_release": 7761.6, "delta": 0.1, "clients": 8, "guarantee_holds": False})
+    assert broken[0].startswith("Not private") and "would satisfy" in broken[1] and "7,762" in broken[1]
     assert "no differential-privacy guarantee" in words.privacy_sentences({"epsilon_release": None})[0]
 
 

@@ -56,7 +56,7 @@ def test_own_references_are_frames_outside_the_window_with_motion_counted_from_t
     for _ in range(20):
         changed = own_reference(clip, 2, 6, rng)
         places = [i for i in range(10) if torch.equal(clip.latents[i], changed.reference)]
-        assert places[0] in {0, 1, 8, 9}
+        assert places[0] == min((0, 1, 8, 9), key=lambda moment: clip.lips[moment, 0])
         torch.testing.assert_close(changed.motion[places[0]], torch.zeros(changed.motion.shape[1]))
         torch.testing.assert_close(changed.motion.diff(dim=0), clip.motion.diff(dim=0))
     assert own_reference(clip, 0, 10, rng) is clip
