@@ -73,8 +73,9 @@ def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contend
     trained = TinyBackbone.load(run.model("backbone"))
     with deterministic(seed):
         backbone = TinyBackbone(trained.settings, trained.shape).eval().requires_grad_(False)
-    # The unit of the residual belongs to the data, not to what was learnt; without it losses do not compare.
+    # The units of residual and motion belong to the data, not to what was learnt; without them losses do not compare.
     backbone.residual_std.copy_(trained.residual_std)
+    backbone.motion_std.copy_(trained.motion_std)
     return _generating(backbone, run, settings, seed)
 
 
