@@ -24,7 +24,7 @@ def test_windows_cover_every_frame_and_weights_sum_to_one(frames: int, overlap: 
 
 @pytest.fixture
 def generator(backbone: TinyBackbone) -> Generator:
-    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1)).eval()
+    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).eval()
     return Generator(backbone, vae, GenerationSettings(steps=3, overlap=3), shared_noise=0.5)
 
 

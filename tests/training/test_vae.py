@@ -10,16 +10,16 @@ import torch
 from training.settings import VaeSettings
 from training.vae import SmallVae, reconstruction_loss, to_pixels, to_uint8, train_vae
 
-SMALL = VaeSettings(widths=(16, 32), blocks=1, steps=60, batch_size=4)
+SMALL = VaeSettings(widths=(16, 32), blocks=1, steps=400, batch_size=4)
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth coloured blobs, uint8 [count, 64, 64, 3]."""
+    """A soft blob of one colour on another, uint8 [count, 64, 64, 3]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:64, :64] / 64
-    centres, colours = rng.random((count, 2)), rng.random((count, 3))
-    blobs = np.exp(-((x - centres[:, :1, None]) ** 2 + (y - centres[:, 1:, None]) ** 2) / 0.05)
-    return (255 * (0.3 + 0.6 * blobs[..., None] * colours[:, None, None])).astype(np.uint8)
+    centres, colour, ground = rng.random((count, 2)), rng.random((count, 1, 1, 3)), rng.random((count, 1, 1, 3))
+    blob = np.exp(-((x - centres[:, :1, None]) ** 2 + (y - centres[:, 1:, None]) ** 2) / 0.05)[..., None]
+    return (255 * (blob * colour + (1 - blob) * ground)).astype(np.uint8)
 
 
 def test_frames_survive_the_change_of_layout() -> None:
