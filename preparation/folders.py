@@ -28,6 +28,10 @@ class RunFolder:
     def clients_table(self) -> Path:
         return self.root / "clients.json"
 
+    @property
+    def identities(self) -> Path:
+        return self.root / "identities.json"
+
     def client(self, client: str) -> Path:
         return self.root / "clients" / client
 

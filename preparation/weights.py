@@ -50,6 +50,14 @@ REGISTRY: dict[str, Weight] = {
         licence="Apache-2.0 (trained on refined MS-Celeb-1M)",
         what="MobileFaceNet face embedder, 112x112 RGB to 128-d",
     ),
+    "mobilefacenet_onnx": Weight(
+        file="MobileFaceNet.onnx",
+        bytes=3985710,
+        sha256="8cba0c9041fefd5a8bcc74b5756856a4fdc7fd4a4b3b330a1adb436ca39c7c8e",
+        source="luisabreu99/Facegate@b62011e375ae84bd1987d3fba7b98c87a93a8fd6:models/MobileFaceNet.onnx",
+        licence="MIT (the weights are those of mobilefacenet.pt)",
+        what="MobileFaceNet face embedder for onnxruntime, 112x112 RGB to 128-d",
+    ),
 }
 
 
