@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import Clip
+from preparation.quarantine import QuarantineRow
 from preparation.seeding import generator
-from preparation.settings import ClientSettings
+from preparation.settings import ClientSettings, SizeRule
+from preparation.sources import by_source
 
 Role = Literal["public", "client", "unseen"]
 SPLITS = ("train", "validation", "test")
@@ -24,17 +27,27 @@ _STRICTEST_FIRST = ("unseen", "client", "public")
 
 @dataclass(frozen=True)
 class Client:
-    """One speaker's entry: `splits` maps each of train, validation and test to clip ids."""
+    """One speaker's entry: `splits` maps each of train, validation and test to clip ids.
+
+    `one_video` owns up that all clips are cut from a single video, so that neighbours do stand on several sides.
+    `people` says whose each clip is where a client unites several people (see `preparation.partition`), else it is
+    empty. Both are written to the table only where they say something.
+    """
 
     role: Role
     speaker: str
     splits: dict[str, list[str]]
+    one_video: bool = False
+    people: dict[str, str] = field(default_factory=dict)
 
     def clips(self) -> list[str]:
         return [clip for split in SPLITS for clip in self.splits[split]]
 
     def split_of(self, clip_id: str) -> str:
         return next(split for split in SPLITS if clip_id in self.splits[split])
+
+    def person_of(self, clip_id: str) -> str:
+        return self.people.get(clip_id, self.speaker)
 
 
 ClientTable = dict[str, Client]
@@ -46,7 +59,8 @@ def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None
     LRS3 and the studio say who is who by subset: pretrain is public, trainval are clients, test is unseen. A
     speaker found in two subsets takes the stricter role for all clips, so that no client's face trains the
     public backbone. In other corpora a seeded share of the speakers becomes public. Public speakers are held
-    out whole for validation, clients split their own clips, unseen people only test.
+    out whole for validation, clients split their own clips by the videos they were cut from, unseen people only
+    test. With skewed sizes some clips are in no split: see `left_out`.
     """
     settings = settings or ClientSettings()
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
@@ -55,18 +69,69 @@ def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None
     roles = _roles(by_speaker, settings)
     public = [speaker for speaker, role in roles.items() if role == "public"]
     held_out = _held_out_public(public, settings)
+    kept = skew_sizes({speaker: by_speaker[speaker] for speaker in roles if roles[speaker] == "client"}, settings)
     table: ClientTable = {}
     for speaker, role in roles.items():
-        ids = [clip.clip_id for clip in by_speaker[speaker]]
+        own = kept.get(speaker, by_speaker[speaker])
+        ids = [clip.clip_id for clip in own]
+        one_video = False
         splits: dict[str, list[str]] = {split: [] for split in SPLITS}
         if role == "unseen":
             splits["test"] = ids
         elif role == "public":
             splits["validation" if speaker in held_out else "train"] = ids
         else:
-            splits = split_clips(speaker, ids, settings)
-        table[speaker] = Client(role, speaker, splits)
+            splits, one_video = split_sources(speaker, own, settings)
+        table[speaker] = Client(role, speaker, splits, one_video)
     return table
+
+
+def split_sources(client: str, clips: list[Clip], settings: ClientSettings) -> tuple[dict[str, list[str]], bool]:
+    """Split one client's clips so that those cut from one video stay together.
+
+    The fractions count videos. With a single video there is nothing to keep apart: its clips are split one by one,
+    and the second value is True.
+    """
+    videos = by_source(clips, settings.sources)
+    if len(videos) == 1:
+        return split_clips(client, [clip.clip_id for clip in clips], settings), len(clips) > 1
+    splits = split_clips(client, list(videos), settings)
+    return {split: sorted(clip for video in splits[split] for clip in videos[video]) for split in SPLITS}, False
+
+
+def skew_sizes(clips: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, list[Clip]]:
+    """The clips that each client keeps, a seeded choice; whole videos go first, so that neighbours stay together."""
+    if settings.sizes is SizeRule.NATURAL:
+        return clips
+    shares = size_shares(sorted(clips), settings.sizes, settings.size_skew, settings.seed)
+    kept: dict[str, list[Clip]] = {}
+    for client, own in clips.items():
+        wanted = max(1, round(len(own) * shares[client]))
+        videos = by_source(own, settings.sources)
+        order = [clip for video in _shuffled(videos, settings.seed, f"size of {client}") for clip in videos[video]]
+        chosen = set(order[:wanted])
+        kept[client] = [clip for clip in own if clip.clip_id in chosen]
+    return kept
+
+
+def size_shares(clients: list[str], rule: SizeRule, skew: float, seed: int) -> dict[str, float]:
+    """Relative sizes of the clients, the largest being 1."""
+    if rule is SizeRule.NATURAL:
+        return dict.fromkeys(clients, 1.0)
+    if rule is SizeRule.ZIPF:
+        order = _shuffled(clients, seed, "sizes")
+        return {client: (place + 1.0) ** -skew for place, client in enumerate(order)}
+    draws = {client: math.exp(skew * generator(seed, "sizes", client).standard_normal()) for client in clients}
+    largest = max(draws.values(), default=1.0)
+    return {client: draw / largest for client, draw in draws.items()}
+
+
+def left_out(clips: Iterable[Clip], table: ClientTable) -> list[QuarantineRow]:
+    """A row for each clip that skewed sizes left without a place, so that none vanishes silently."""
+    placed = {clip for client in table.values() for clip in client.clips()}
+    reason = "left out to make the clients' sizes unequal"
+    remedy = "set preparation.clients.sizes=natural to use every clip"
+    return [QuarantineRow(clip.path, "clients", reason, remedy) for clip in clips if clip.clip_id not in placed]
 
 
 def split_clips(client: str, clip_ids: list[str], settings: ClientSettings) -> dict[str, list[str]]:
@@ -97,7 +162,7 @@ def of_role(table: ClientTable, role: Role) -> list[str]:
 def save_clients(table: ClientTable, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    entries = {name: asdict(table[name]) for name in sorted(table)}
+    entries = {name: _entry(table[name]) for name in sorted(table)}
     partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
 
@@ -112,6 +177,10 @@ def load_clients(path: Path) -> ClientTable:
         raise CorruptFileError(f"{path} is not a client table: {error}", remedy="delete it and assign again") from error
 
 
+def _entry(client: Client) -> dict[str, Any]:
+    return {name: value for name, value in asdict(client).items() if name not in ("one_video", "people") or value}
+
+
 def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, Role]:
     roles: dict[str, Role] = {}
     undecided: list[str] = []
@@ -124,6 +193,10 @@ def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[
     count = round(len(undecided) * settings.public_speaker_fraction)
     for place, speaker in enumerate(_shuffled(undecided, settings.seed, "roles")):
         roles[speaker] = "public" if place < count else "client"
+    named_clients = [speaker for speaker, role in roles.items() if role == "client"]
+    count = min(round(len(named_clients) * settings.unseen_client_fraction), max(0, len(named_clients) - 1))
+    for speaker in _shuffled(named_clients, settings.seed, "unseen")[:count]:
+        roles[speaker] = "unseen"
     return {speaker: roles[speaker] for speaker in by_speaker}
 
 

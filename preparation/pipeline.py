@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 
-from preparation.clients import ClientTable, assign_clients, load_clients, save_clients
+from preparation.clients import ClientTable, assign_clients, left_out, load_clients, save_clients
 from preparation.crops import CropResult, prepare_clip, up_to_date
 from preparation.errors import PrivFedTalkError
 from preparation.faces.track import FaceTracker
@@ -71,16 +71,23 @@ def register_corpus(
     table = assign_clients(found.clips, settings.clients)
     save_manifest(found.clips, run.manifest)
     save_clients(table, run.clients_table)
-    replace_rows(run.quarantine, ("manifest",), found.quarantine)
+    replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *left_out(found.clips, table)])
     return found.clips, table
 
 
 def prepare_clients(
-    run: RunFolder, corpus_root: Path, settings: PreparationSettings | None = None, workers: int = 1
+    run: RunFolder,
+    corpus_root: Path,
+    settings: PreparationSettings | None = None,
+    workers: int = 1,
+    only: Collection[str] | None = None,
 ) -> CropCounts:
-    """Make the crops of every clip in the manifest, in `workers` processes; crops that still hold are kept."""
+    """Make the crops of every clip that has a place, in `workers` processes; crops that still hold are kept.
+
+    `only` names the clients to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
+    """
     settings = settings or PreparationSettings()
-    clips = load_manifest(run.manifest)
+    clips, files = _clips(run, only)
     tracker = tracker_name(settings.faces)
     kept = {clip.clip_id: up_to_date(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
     due = [clip for clip in clips if kept[clip.clip_id] is None]
@@ -93,18 +100,22 @@ def prepare_clients(
             made.append(result)
         else:
             rows.append(result)
-    replace_rows(run.quarantine, CROP_STEPS, rows)
+    replace_rows(run.quarantine, CROP_STEPS, rows, files)
     held = [result for result in kept.values() if result is not None]
     frames = sum(result.frames for result in (*made, *held))
     return CropCounts(len(made), len(held), len(rows), frames, tracker)
 
 
 def build_all_shards(
-    run: RunFolder, encode: Encoder, settings: PreparationSettings | None = None, encoder_id: str = ""
+    run: RunFolder,
+    encode: Encoder,
+    settings: PreparationSettings | None = None,
+    encoder_id: str = "",
+    only: Collection[str] | None = None,
 ) -> ShardCounts:
-    """Write the shards of every client in the table."""
+    """Write the shards of every client in the table, or of those that `only` names; see `prepare_clients`."""
     settings = settings or PreparationSettings()
-    table = load_clients(run.clients_table)
+    table = _chosen(run, only)
     splits: Counter[str] = Counter()
     rows: list[QuarantineRow] = []
     clients = samples = frames = size = kept = 0
@@ -117,7 +128,7 @@ def build_all_shards(
         frames += built.index.frames
         size += sum(shard.bytes for shard in built.index.shards)
         kept += built.kept
-    replace_rows(run.quarantine, ("shards",), rows)
+    replace_rows(run.quarantine, ("shards",), rows, None if only is None else _clips(run, only)[1])
     return ShardCounts(clients, samples, frames, size, kept, dict(splits))
 
 
@@ -137,6 +148,26 @@ def prepare_folder(
     crops = prepare_clients(run, root, settings, workers)
     shards = build_all_shards(run, encode, settings, encoder_id)
     return PreparationReport(len(clips), crops, shards, load_quarantine(run.quarantine))
+
+
+def _chosen(run: RunFolder, only: Collection[str] | None) -> ClientTable:
+    table = load_clients(run.clients_table)
+    unknown = sorted(set(only or ()) - set(table))
+    if unknown:
+        raise PrivFedTalkError(
+            f"{run.clients_table} knows no client {', '.join(unknown[:5])}",
+            remedy="name clients of the table, or run the clients step again",
+        )
+    return table if only is None else {client: table[client] for client in table if client in only}
+
+
+def _clips(run: RunFolder, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:
+    """The clips that have a place, of all clients or some, and in the second case what rows call them by."""
+    placed = {clip for client in _chosen(run, only).values() for clip in client.clips()}
+    clips = [clip for clip in load_manifest(run.manifest) if clip.clip_id in placed]
+    if only is None:
+        return clips, None
+    return clips, {name for clip in clips for name in (clip.path, clip.clip_id)}
 
 
 def _serial(

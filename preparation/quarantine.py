@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,11 +43,24 @@ def load_quarantine(path: Path) -> list[QuarantineRow]:
     return [QuarantineRow(*map(str, row)) for row in pd.read_parquet(path)[COLUMNS].itertuples(index=False)]
 
 
-def replace_rows(path: Path, steps: Iterable[str], rows: Iterable[QuarantineRow]) -> None:
-    """A step owns its rows: running it again replaces them and leaves those of the other steps."""
+def replace_rows(
+    path: Path, steps: Iterable[str], rows: Iterable[QuarantineRow], files: Collection[str] | None = None
+) -> None:
+    """A step owns its rows: running it again replaces them and leaves those of the other steps.
+
+    A step that ran over some clients only names their `files`, and the rows of all others stay. Several processes
+    may do so at once, each with its own clients: the table is locked from reading to writing.
+    """
     replaced = set(steps)
-    others = [row for row in load_quarantine(path) if row.step not in replaced]
-    save_quarantine([*others, *rows], path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        others = [
+            row
+            for row in load_quarantine(path)
+            if row.step not in replaced or (files is not None and row.file not in files)
+        ]
+        save_quarantine([*others, *rows], path)
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

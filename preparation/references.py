@@ -34,8 +34,11 @@ def choose_reference(target: str, client: Client, landmarks: Mapping[str, Landma
     From the client's other training clips, so that training never sees a held-out frame; where the split has no
     training clips (held-out public speakers, unseen people), from the other clips of the same split. A person with a
     single clip lends its last fifth, far from the frames that are kept; None when the clip is too short for that.
+    Where a client unites several people, only clips of the target's own person count.
     """
     length = len(landmarks[target])
+    person = client.person_of(target)
+    landmarks = {clip: points for clip, points in landmarks.items() if client.person_of(clip) == person}
     split = client.split_of(target)
     for pool in (client.splits["train"], client.splits[split]):
         others = sorted(clip for clip in pool if clip != target and clip in landmarks)

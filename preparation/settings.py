@@ -34,6 +34,31 @@ class SpeakerRule(StrEnum):
     STEM = "stem"
 
 
+class SourceRule(StrEnum):
+    """How the video that a clip was cut from is known; clips of one video never stand on two sides of a split.
+
+    `AUTO` goes by the corpus, see `preparation.sources`. For a plain folder choose `NUMBERED` when names end in the
+    cut's number (`talk_000`, `talk_001`: ready HDTF clips), `SPEAKER` when a speaker's clips are from one recording.
+    """
+
+    AUTO = "auto"
+    CLIP = "clip"
+    NUMBERED = "numbered"
+    SPEAKER = "speaker"
+
+
+class SizeRule(StrEnum):
+    """How many clips the clients hold.
+
+    `NATURAL` leaves the sizes alone. `LOGNORMAL` draws them independently (a few large clients, most near the
+    median); `ZIPF` makes the r-th largest 1 / r^skew of the largest (the long tail of real applications).
+    """
+
+    NATURAL = "natural"
+    LOGNORMAL = "lognormal"
+    ZIPF = "zipf"
+
+
 class CorpusSettings(Settings):
     subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
     """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
@@ -115,6 +140,13 @@ class ClientSettings(Settings):
     """Share of public speakers held out whole, so that a backbone is chosen on people it never saw."""
     validation_fraction: float = Field(default=0.25, ge=0, lt=1)
     test_fraction: float = Field(default=0.25, ge=0, lt=1)
+    sources: SourceRule = SourceRule.AUTO
+    unseen_client_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of clients that are held out whole, beside those that the corpus names: people the federation never saw."""
+    sizes: SizeRule = SizeRule.NATURAL
+    """Anything but natural leaves clips out: the client drawn largest keeps all its clips, the others fewer."""
+    size_skew: float = Field(default=1.0, gt=0)
+    """Sigma of the lognormal, exponent of the Zipf law; at 0.5 sizes differ mildly, at 1.5 a few clients hold most."""
     seed: int = 0
 
 
@@ -136,4 +168,6 @@ class PreparationSettings(Settings):
     def crop_fingerprint(self) -> str:
         """Changes with what a crop depends on, and with nothing else: other changes keep the crops."""
         parts = self.faces.fingerprint() + self.crops.fingerprint() + self.quality.fingerprint()
+        if self.scenes.detect:
+            parts += self.scenes.fingerprint()
         return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 from hypothesis import given, settings
@@ -9,14 +13,17 @@ from hypothesis import strategies as st
 from preparation.clients import (
     SPLITS,
     assign_clients,
+    left_out,
     load_clients,
     of_role,
     save_clients,
+    size_shares,
     split_clips,
 )
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import Clip
-from preparation.settings import ClientSettings
+from preparation.settings import ClientSettings, SizeRule, SourceRule
+from preparation.sources import source_of
 
 
 def clip(speaker: str, number: int, subset: str = "") -> Clip:
@@ -104,3 +111,72 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "clients.json").write_text('{"a": {"role": "client"}}')
     with pytest.raises(CorruptFileError, match=r"clients\.json"):
         load_clients(tmp_path / "clients.json")
+
+
+def cut(speaker: str, name: str, corpus: str = "hdtf") -> Clip:
+    return replace(clip(speaker, 0), clip_id=f"{speaker}/{name}", path=f"{speaker}/{name}.mp4", corpus=corpus)
+
+
+def test_the_video_a_clip_was_cut_from_is_known_by_its_name() -> None:
+    assert source_of(cut("Amy", "WDA_Amy1_003")) == source_of(cut("Amy", "WDA_Amy1_000")) == "Amy/WDA_Amy1"
+    assert source_of(cut("Amy", "WDA_Amy0_000")) != source_of(cut("Amy", "WDA_Amy1_000"))
+    assert source_of(cut("C8zY0oAdQrs", "00018", "lrs3")) == source_of(cut("C8zY0oAdQrs", "00002", "lrs3"))
+    for corpus in ("studio", "folder"):
+        assert source_of(cut("a", "x_1", corpus)) != source_of(cut("a", "x_2", corpus))
+    assert source_of(cut("a", "x_1", "folder"), SourceRule.NUMBERED) == "a/x"
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=8), st.integers(0, 5), st.sampled_from(list(SizeRule)))
+@settings(max_examples=60, deadline=None)
+def test_no_neighbours_stand_on_two_sides(cuts: list[int], seed: int, sizes: SizeRule) -> None:
+    clips = [cut("amy", f"v{video}_{number}") for video, count in enumerate(cuts) for number in range(count)]
+    options = ClientSettings(seed=seed, public_speaker_fraction=0, sizes=sizes)
+    entry = assign_clients(clips, options)["amy"]
+    sides: dict[str, set[str]] = {}
+    for clip_id in entry.clips():
+        sides.setdefault(clip_id.rpartition("_")[0], set()).add(entry.split_of(clip_id))
+    if entry.one_video:
+        assert len(sides) == 1
+    else:
+        assert all(len(found) == 1 for found in sides.values())
+    if sizes is SizeRule.NATURAL:
+        assert len(entry.clips()) == len(clips) and not entry.one_video
+
+
+def test_a_client_of_one_video_is_split_by_clip_and_the_table_says_so(tmp_path: Path) -> None:
+    talk = [replace(clip("talk", number, "trainval"), corpus="lrs3") for number in range(8)]
+    table = assign_clients([*talk, *(clip("anna", number, "trainval") for number in range(8))])
+    assert table["talk"].one_video and not table["anna"].one_video
+    assert table["talk"].splits == split_clips("talk", [clip.clip_id for clip in talk], ClientSettings())
+    save_clients(table, tmp_path / "clients.json")
+    written = json.loads((tmp_path / "clients.json").read_text())
+    assert written["talk"]["one_video"] is True and set(written["anna"]) == {"role", "speaker", "splits"}
+    assert load_clients(tmp_path / "clients.json") == table
+
+
+def test_held_out_clients_are_unseen_and_only_tested() -> None:
+    clips = [clip(f"c{who}", number, "trainval") for who in range(10) for number in range(4)]
+    table = assign_clients(clips, ClientSettings(unseen_client_fraction=0.3))
+    assert len(of_role(table, "unseen")) == 3 and len(of_role(table, "client")) == 7
+    assert all(len(table[name].splits["test"]) == 4 for name in of_role(table, "unseen"))
+    assert of_role(assign_clients(clips[:4], ClientSettings(unseen_client_fraction=0.9)), "client") == ["c0"]
+
+
+@pytest.mark.parametrize("rule", [SizeRule.LOGNORMAL, SizeRule.ZIPF])
+def test_skewed_sizes_leave_rows_behind(rule: SizeRule) -> None:
+    clips = [clip(f"c{who}", number, "trainval") for who in range(12) for number in range(20)]
+    clips += [clip("p0", number, "pretrain") for number in range(20)]
+    table = assign_clients(clips, ClientSettings(sizes=rule))
+    rows = left_out(clips, table)
+    placed = sorted(clip_id for entry in table.values() for clip_id in entry.clips())
+    assert len(placed) == len(set(placed)) and len(placed) + len(rows) == len(clips)
+    counts = sorted((len(table[name].clips()) for name in of_role(table, "client")), reverse=True)
+    assert counts[0] == 20 and min(counts) >= 1 and len(table["p0"].clips()) == 20
+    if rule is SizeRule.ZIPF:
+        assert counts == [max(1, round(20 / rank)) for rank in range(1, 13)]
+
+
+def test_lognormal_sizes_have_the_sigma_asked_for() -> None:
+    shares = size_shares([f"c{number}" for number in range(4000)], SizeRule.LOGNORMAL, 0.8, seed=1)
+    logarithms = [math.log(share) for share in shares.values()]
+    assert max(shares.values()) == 1 and stdev(logarithms) == pytest.approx(0.8, rel=0.04)

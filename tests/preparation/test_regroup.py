@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preparation.client_features import measure_clips
+from preparation.clients import assign_clients, load_clients, of_role
+from preparation.crops import load_crop
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.manifest import Clip, load_manifest
+from preparation.partition import PartitionSettings, Unit
+from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
+from preparation.quarantine import load_quarantine
+from preparation.regroup import regroup_clips, regroup_run
+from preparation.settings import ClientSettings, FaceSettings, PreparationSettings, QualitySettings, SizeRule
+from preparation.shards import read_shards
+
+SETTINGS = PreparationSettings(
+    faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
+)
+PEOPLE, CUTS = 12, 4
+
+
+def encode(frames: np.ndarray) -> np.ndarray:
+    count, height, width, _ = frames.shape
+    blocks = frames.reshape(count, height // 8, 8, width // 8, 8, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2)
+    return np.concatenate([blocks / 127.5 - 1, np.ones_like(blocks[:, :1])], axis=1).astype(np.float32)
+
+
+def talkers(corpus: str) -> list[Clip]:
+    """Twelve clients of two videos with two cuts each, a public and an unseen person."""
+    people = [*((f"c{who}", "trainval") for who in range(PEOPLE)), ("p0", "pretrain"), ("u0", "test")]
+    names = [f"talk{video}_{number}" for video in range(2) for number in range(2)]
+    return [
+        Clip(
+            clip_id=f"{who}/{name}", speaker=who, path=f"{subset}/{who}/{name}.mp4", corpus=corpus, subset=subset,
+            frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256="0" * 64,
+            sidecar=None, truth=None,
+        )
+        for who, subset in people
+        for name in names
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", list(Unit))
+@pytest.mark.parametrize("corpus", ["hdtf", "lrs3", "studio"])
+def test_dealt_clips_are_all_there_once_and_videos_stay_whole(corpus: str, unit: Unit) -> None:
+    clips = talkers(corpus)
+    table = assign_clients(clips)
+    rng = np.random.default_rng(0)
+    features = {clip.clip_id: rng.normal(size=6) for clip in clips if clip.subset == "trainval"}
+    settings = PartitionSettings(clients=4, clusters=3, unit=unit)
+    dealt, new = regroup_clips(clips, table, features, settings)
+    assert (dealt, new) == regroup_clips(list(reversed(clips)), table, features, settings)
+    assert sorted(clip.path for clip in dealt) == sorted(clip.path for clip in clips)
+    assert sorted(clip for entry in new.values() for clip in entry.clips()) == [clip.clip_id for clip in dealt]
+    assert of_role(new, "client") == ["d0000", "d0001", "d0002", "d0003"]
+    assert new["p0"] == table["p0"] and new["u0"] == table["u0"]
+    homes: dict[str, set[str]] = {}
+    sides: dict[tuple[str, str], set[str]] = {}
+    for name in of_role(new, "client"):
+        assert not new[name].one_video
+        for clip_id in new[name].clips():
+            person, _, own = clip_id.split("/")[1].partition("--")
+            assert new[name].person_of(clip_id) == person
+            homes.setdefault(person, set()).add(name)
+            video = {"hdtf": own.rpartition("_")[0], "lrs3": "", "studio": own}[corpus]
+            sides.setdefault((person, video), set()).add(new[name].split_of(clip_id))
+    assert all(len(found) == 1 for found in sides.values()) or (corpus, unit) == ("lrs3", Unit.VIDEO)
+    assert unit is Unit.VIDEO or all(len(found) == 1 for found in homes.values())
+
+
+def test_too_few_people_are_refused() -> None:
+    clips = talkers("studio")
+    features = {clip.clip_id: np.zeros(6) for clip in clips if clip.subset == "trainval"}
+    with pytest.raises(PrivFedTalkError, match="12 persons with crops cannot fill 13 clients"):
+        regroup_clips(clips, assign_clients(clips), features, PartitionSettings(clients=13))
+
+
+def test_a_regrouped_run_is_a_run(studio_corpus: Path, tmp_path: Path) -> None:
+    run, into = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "dealt")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    table = regroup_run(run, into, PartitionSettings(clients=2, clusters=2))
+    assert load_clients(into.clients_table) == table
+    # The crops hold for what they were made of: none is made again, and all become samples.
+    counts = prepare_clients(into, studio_corpus, SETTINGS)
+    assert (counts.made, counts.kept) == (0, 18)
+    assert build_all_shards(into, encode, SETTINGS).samples == 18
+    seen = []
+    for client in of_role(table, "client"):
+        for sample in read_shards(into.client(client)):
+            person = table[client].person_of(sample.clip_id)
+            assert table[client].person_of(sample.metadata["reference_clip"]) == person
+            train = [clip for clip in table[client].splits["train"] if table[client].person_of(clip) == person]
+            assert sample.metadata["reference_clip"] != sample.clip_id or train == [sample.clip_id]
+            crop = load_crop(into.crops(client), sample.clip_id.split("/")[1])
+            assert crop.metadata["clip_id"] == sample.clip_id and crop.metadata["speaker"] == client
+            assert crop.metadata["source"].split("/")[1] == person
+            seen.append(sample.clip_id)
+    assert len(seen) == len(set(seen)) == 12
+    with pytest.raises(PrivFedTalkError, match="already a run"):
+        regroup_run(run, into, PartitionSettings(clients=2))
+
+
+def test_features_tell_bright_from_dark_and_turned_from_frontal(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    table = load_clients(run.clients_table)
+    found = measure_clips(run, [("c0000", table["c0000"])])
+    assert sorted(found) == sorted(table["c0000"].clips())
+    for clip_id, features in found.items():
+        crop = load_crop(run.crops("c0000"), clip_id.split("/")[1])
+        frames = np.stack(list(crop.frames()))[:200:25]
+        np.testing.assert_allclose(features.appearance[:3], frames.mean(axis=(0, 1, 2)) / 255, atol=1e-6)
+        assert features.pose.shape == (30, 2) and abs(features.pose[:, 0]).max() < 0.05
+        assert features.vector().shape == (6,)
+
+
+def test_some_clients_alone_leave_the_others_and_their_rows(studio_corpus: Path, tmp_path: Path) -> None:
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    for name in ("c0000", "c0001"):
+        (studio_corpus / f"trainval/{name}/00001.truth.safetensors").write_bytes(b"rotten")
+    for run in (whole, parts):
+        register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(whole, studio_corpus, SETTINGS)
+    everything = build_all_shards(whole, encode, SETTINGS)
+    clients = sorted(load_clients(parts.clients_table))
+    counts = [prepare_clients(parts, studio_corpus, SETTINGS, only=[name]) for name in clients]
+    shards = [build_all_shards(parts, encode, SETTINGS, only=[name]) for name in clients]
+    assert sum(count.made for count in counts) == 16 and sum(count.quarantined for count in counts) == 2
+    assert sum(count.samples for count in shards) == everything.samples == 16
+    assert load_quarantine(parts.quarantine) == load_quarantine(whole.quarantine) != []
+    for path in whole.root.rglob("index.json"):
+        assert json.loads(path.read_text()) == json.loads((parts.root / path.relative_to(whole.root)).read_text())
+    # Mended and made again alone, one client's row goes and the other's stays.
+    good = studio_corpus / "trainval/c0002/00001.truth.safetensors"
+    (studio_corpus / "trainval/c0000/00001.truth.safetensors").write_bytes(good.read_bytes())
+    prepare_clients(parts, studio_corpus, SETTINGS, only=["c0000"])
+    assert [row.file for row in load_quarantine(parts.quarantine)] == ["trainval/c0001/00001.mp4"]
+    with pytest.raises(PrivFedTalkError, match="no client nobody"):
+        prepare_clients(parts, studio_corpus, SETTINGS, only=["nobody"])
+
+
+def test_a_clip_without_a_place_is_a_row_and_no_crop(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    settings = SETTINGS.model_copy(update={"clients": ClientSettings(sizes=SizeRule.ZIPF, size_skew=2.0)})
+    clips, table = register_corpus("studio", studio_corpus, run, settings)
+    rows = load_quarantine(run.quarantine)
+    placed = {clip for entry in table.values() for clip in entry.clips()}
+    assert rows and {row.step for row in rows} == {"clients"}
+    assert len(rows) + len(placed) == len(clips) == len(load_manifest(run.manifest))
+    assert prepare_clients(run, studio_corpus, settings).made == len(placed)
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    assert load_quarantine(run.quarantine) == []
