@@ -103,8 +103,9 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
-    from preparation.clients import assign_clients, load_clients, save_clients
+    from preparation.clients import assign_clients, left_out, load_clients, save_clients
     from preparation.manifest import load_manifest
+    from preparation.quarantine import replace_rows
 
     folder = run.folder
     with run.stage(
@@ -115,8 +116,10 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [folder.clients_table],
     ) as stage:
         if stage.due:
-            assigned = assign_clients(load_manifest(folder.manifest), run.preparation.clients)
+            clips = load_manifest(folder.manifest)
+            assigned = assign_clients(clips, run.preparation.clients)
             save_clients(assigned, folder.clients_table)
+            replace_rows(folder.quarantine, ("clients",), left_out(clips, assigned))
     found = load_clients(folder.clients_table)
     return dg.MaterializeResult(
         metadata={
