@@ -31,6 +31,7 @@ def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     facts = crop_facts(folder)
     return dg.MaterializeResult(
         metadata={
+            **identity_facts(run, anew=stage.due),
             "crops": facts.crops,
             "refused": facts.refused,
             "seconds of video": round(facts.frames / 25, 1),
@@ -40,6 +41,21 @@ def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def identity_facts(run: Run, anew: bool) -> dict[str, str]:
+    """Whether the faces bear out the folders' claims, where the settings ask; details are in `identities.json`.
+
+    An earlier report is kept unless the crops are new or it says that the embedder was missing.
+    """
+    path, settings = run.folder.identities, run.preparation.identity
+    if not settings.check:
+        return {}
+    from preparation.identity import check_identities, load_report
+
+    if not anew and path.exists() and load_report(path).skipped is None:
+        return {"identities": load_report(path).summary()}
+    return {"identities": check_identities(run.folder, settings).summary()}
 
 
 @dg.asset(group_name=GROUP, kinds={"webdataset"}, deps=[crops, "vae"])

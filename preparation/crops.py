@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,19 @@ from preparation import quality as filters
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.alignment import Transforms, fit_transforms, transform_points, warp
 from preparation.faces.landmarks import Landmarks
-from preparation.faces.track import FaceTracker, bridge_gaps, longest_segment, smooth
+from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.trackers import read_truth
 from preparation.manifest import Clip
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
+from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
 from preparation.video import FPS, Frame, decode, decode_audio, encode, fit_audio
 
 CODE = (
     "preparation.crops",
     "preparation.quality",
+    "preparation.scenes",
     "preparation.video",
     "preparation.faces.alignment",
     "preparation.faces.landmarks",
@@ -110,12 +113,12 @@ def _prepare(
     audio = decode_audio(source)
     frames = _frames(clip, source)
 
-    # Follow the face, bridge short gaps, keep the longest stretch that has one.
-    track = tracker.track(frames(), clip, corpus_root)
-    filled, segments = bridge_gaps(track.landmarks, settings.faces.longest_bridged_gap)
-    kept = longest_segment(segments)
-    landmarks = smooth(filled[kept], settings.faces.smoothing if tracker.trembles else 0.0)
-    sound = fit_audio(audio, len(track.landmarks))[kept.start * 640 : kept.stop * 640]
+    # Follow the face within each scene, bridge short gaps, keep the longest stretch that has one.
+    scenes = find_scenes(frames(), settings.scenes) if settings.scenes.detect and clip.truth is None else None
+    shot = _longest_shot(clip, corpus_root, frames(), scenes, settings, tracker)
+    kept, track = shot.kept, shot.track
+    landmarks = smooth(shot.landmarks, settings.faces.smoothing if tracker.trembles else 0.0)
+    sound = fit_audio(audio, kept.stop)[kept.start * 640 :]
 
     # Judge before the expensive part, and again once the crop's sharpness is known.
     measured = filters.Quality(
@@ -127,7 +130,8 @@ def _prepare(
     )
     verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
     if verdict is not None:
-        return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
+        best = f" in the best of its {len(scenes)} scenes" if scenes and len(scenes) > 1 else ""
+        return QuarantineRow(clip.path, "quality", verdict.reason + best, verdict.remedy)
     transforms = fit_transforms(landmarks, settings.crops)
     sharpness: list[float] = []
     video = folder / f"{clip.name}.mp4"
@@ -173,9 +177,44 @@ def _prepare(
         "most_faces": int(track.faces.max(initial=0)),
         "quality": asdict(measured),
     }
+    if scenes is not None:
+        described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}
     text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
     _replace(folder / f"{clip.name}.json", lambda path: path.write_text(text, encoding="utf-8"))
     return CropResult(clip.clip_id, len(landmarks), kept=False)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """The longest stretch with a face of one scene: `kept` counts the clip's frames, landmarks [T, 68, 2] are its
+    own, `track` is the whole scene's."""
+
+    scene: int
+    kept: slice
+    landmarks: Landmarks
+    track: Track
+
+
+def _longest_shot(
+    clip: Clip,
+    corpus_root: Path,
+    frames: Iterable[Frame],
+    scenes: list[slice] | None,
+    settings: PreparationSettings,
+    tracker: FaceTracker,
+) -> _Shot:
+    """Follow the face in every scene by itself, for after a cut it is elsewhere or another's; without scenes in the
+    whole clip. The first of equally long stretches is kept."""
+    stream = iter(frames)
+    shots: list[_Shot] = []
+    for number, scene in enumerate(scenes or [slice(0, None)]):
+        length = None if scene.stop is None else scene.stop - scene.start
+        track = tracker.track(islice(stream, length), clip, corpus_root)
+        filled, segments = bridge_gaps(track.landmarks, settings.faces.longest_bridged_gap)
+        longest = longest_segment(segments)
+        kept = slice(scene.start + longest.start, scene.start + longest.stop)
+        shots.append(_Shot(number, kept, filled[longest], track))
+    return max(shots, key=lambda shot: len(shot.landmarks))
 
 
 def load_crop(folder: Path, name: str) -> Crop:

@@ -156,6 +156,17 @@ def save_report(report: IdentityReport, path: Path) -> None:
     partial.replace(path)
 
 
+def load_report(path: Path) -> IdentityReport:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored["mismatches"] = tuple(Mismatch(**entry) for entry in stored["mismatches"])
+        pairs = [entry | {"roles": tuple(entry["roles"])} for entry in stored["same_person"]]
+        stored["same_person"] = tuple(SamePerson(**entry) for entry in pairs)
+        return IdentityReport(**stored)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorruptFileError(f"{path} is not an identity report: {error}", remedy="delete it") from error
+
+
 def _same_people(
     names: list[str], faces: Embedding, roles: dict[str, str], threshold: float
 ) -> tuple[list[SamePerson], float | None]:

@@ -13,7 +13,7 @@ from preparation import weights
 from preparation.crops import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.folders import RunFolder
-from preparation.identity import BLOCK, SamePerson, check_identities, compare, embed_crop, own_face
+from preparation.identity import BLOCK, SamePerson, check_identities, compare, embed_crop, load_report, own_face
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.settings import CorpusSettings, IdentitySettings, PreparationSettings, QualitySettings, SpeakerRule
 
@@ -61,7 +61,8 @@ def test_both_pairs_of_one_person_are_found_and_no_other(prepared: RunFolder) ->
 
 
 def test_the_report_holds_names_and_cosines_and_no_embedding(prepared: RunFolder) -> None:
-    check_identities(prepared)
+    report = check_identities(prepared)
+    assert load_report(prepared.identities) == report
     stored = json.loads(prepared.identities.read_text(encoding="utf-8"))
     assert set(stored["same_person"][0]) == {"first", "second", "roles", "cosine"}
     assert prepared.identities.stat().st_size < 2000
