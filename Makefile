@@ -14,11 +14,6 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
 
-# Pretrained networks (face landmarker, identity) are optional; a folder beside the project is used when it is there.
-WEIGHTS_BESIDE := $(abspath $(wildcard ../shared/fixtures/weights))
-ifneq ($(WEIGHTS_BESIDE),)
-export PRIVFEDTALK_WEIGHTS ?= $(WEIGHTS_BESIDE)
-endif
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 

@@ -15,19 +15,20 @@ GROUP = "preparation"
 @dg.asset(group_name=GROUP, kinds={"python", "video"}, deps=[clients])
 def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
-    from preparation.pipeline import prepare_clients
+    from preparation.faces.trackers import tracker_name
+    from preparation.pipeline import nothing_usable, prepare_clients
     from preparation.thumbnails import thumbnail_sheet
 
     folder, settings = run.folder, run.preparation
     with run.stage(
         "crops",
-        settings=[settings.crop_fingerprint()],
+        settings=[settings.crop_fingerprint(), tracker_name(settings.faces)],
         after=["manifest", "clients"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
     ) as stage:
-        if stage.due:
-            prepare_clients(folder, run.corpus_root, settings, run.workers)
+        if stage.due and not prepare_clients(folder, run.corpus_root, settings, run.workers).usable:
+            raise nothing_usable(folder)
     facts = crop_facts(folder)
     return dg.MaterializeResult(
         metadata={

@@ -37,6 +37,11 @@ class CropCounts:
     frames: int
     tracker: str
 
+    @property
+    def usable(self) -> int:
+        """Clips that have a crop now."""
+        return self.made + self.kept
+
 
 @dataclass(frozen=True)
 class ShardCounts:
@@ -104,6 +109,13 @@ def prepare_clients(
     held = [result for result in kept.values() if result is not None]
     frames = sum(result.frames for result in (*made, *held))
     return CropCounts(len(made), len(held), len(rows), frames, tracker)
+
+
+def nothing_usable(run: RunFolder) -> PrivFedTalkError:
+    """The error for a corpus of which every clip was refused: the reason that most rows give, and its remedy."""
+    rows = [row for row in load_quarantine(run.quarantine) if row.step in CROP_STEPS]
+    (reason, remedy), count = Counter((row.reason, row.remedy) for row in rows).most_common(1)[0]
+    return PrivFedTalkError(f"no clip is usable: {count} of {len(rows)} were refused because {reason}", remedy)
 
 
 def build_all_shards(

@@ -1,8 +1,9 @@
 """The registry of pretrained networks: what each file is called, where it comes from, and that it is the one
 meant.
 
-Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, then in the user's cache. Damaged copies
-circulate, so a file counts only when its sha256 is the registered one.
+Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, or without that name in a shared folder beside the
+project, then in the user's cache. Damaged copies circulate, so a file counts only when its sha256 is the registered
+one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 
 ENVIRONMENT_VARIABLE = "PRIVFEDTALK_WEIGHTS"
+BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "fixtures" / "weights"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def folders() -> list[Path]:
     """Where weights are looked for, in this order."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privfedtalk" / "weights"
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return [Path(named).expanduser(), cache] if named else [cache]
+    if named:
+        return [Path(named).expanduser(), cache]
+    return [BESIDE_THE_PROJECT, cache] if BESIDE_THE_PROJECT.is_dir() else [cache]
 
 
 def find(name: str) -> Path:

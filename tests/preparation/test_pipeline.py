@@ -11,7 +11,7 @@ from preparation.clients import load_clients
 from preparation.crops import load_crop
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.pipeline import build_all_shards, prepare_clients, prepare_folder, register_corpus
+from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.samples import build_shards, sample_key
 from preparation.settings import (
@@ -175,3 +175,13 @@ def test_all_real_clips(clips_dir: Path, weights_dir: Path, tmp_path: Path, monk
     assert report.clips == 21
     assert report.shards.samples + len(report.quarantine) == 21
     assert report.shards.samples >= 19
+
+
+def test_a_corpus_of_which_nothing_is_usable_says_why(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    strict = SETTINGS.model_copy(update={"quality": QualitySettings(minimum_frames=500)})
+    register_corpus("studio", studio_corpus, run, strict)
+    counts = prepare_clients(run, studio_corpus, strict)
+    assert counts.usable == 0 and counts.quarantined == 18
+    error = nothing_usable(run)
+    assert "18 of 18" in str(error) and error.remedy

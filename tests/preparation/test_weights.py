@@ -37,3 +37,15 @@ def test_damaged_copy_is_an_error_not_an_absence(tmp_path: Path, monkeypatch: py
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(PrivFedTalkError, match="face_landmarker"):
         weights.find("face_landmraker")
+
+
+def test_a_named_folder_wins_over_the_one_beside_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    beside = tmp_path / "beside"
+    monkeypatch.setattr(weights, "BESIDE_THE_PROJECT", beside)
+    monkeypatch.delenv(weights.ENVIRONMENT_VARIABLE, raising=False)
+    assert beside not in weights.folders()
+    beside.mkdir()
+    assert weights.folders()[0] == beside
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "named"))
+    assert weights.folders()[0] == tmp_path / "named"
+    assert beside not in weights.folders()
