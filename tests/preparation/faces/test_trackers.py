@@ -34,6 +34,7 @@ def with_weights(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(weights.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(weights, "BESIDE_THE_PROJECT", tmp_path / "nowhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
