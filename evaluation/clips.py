@@ -83,7 +83,7 @@ def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
 
 
 def _read(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
-    crop = load_crop(run.crops(sample.client), sample.clip_id.rpartition("/")[2])
+    crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
     assert role != "public", "methods are judged on people whom the backbone never saw"
     return EvaluationClip(
         clip_id=sample.clip_id,

@@ -46,10 +46,9 @@ def clip_features(crop: Crop) -> ClipFeatures:
 def measure_clips(run: RunFolder, clients: Iterable[tuple[str, Client]]) -> dict[str, ClipFeatures]:
     """Features of every clip of these clients that has a crop, by clip id; damaged crops are passed over."""
     found: dict[str, ClipFeatures] = {}
-    for name, entry in track(list(clients), "client features", unit="clients"):
-        folder = run.crops(name)
+    for _, entry in track(list(clients), "client features", unit="clients"):
         for clip in sorted(entry.clips()):
-            stem = clip.rpartition("/")[2]
+            folder, stem = run.crops_of(clip), clip.rpartition("/")[2]
             if has_crop(folder, stem):
                 try:
                     found[clip] = clip_features(load_crop(folder, stem))

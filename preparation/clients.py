@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.folders import RunFolder
 from preparation.manifest import Clip
 from preparation.quarantine import QuarantineRow
 from preparation.seeding import generator
@@ -30,7 +31,7 @@ class Client:
     """One speaker's entry: `splits` maps each of train, validation and test to clip ids.
 
     `one_video` owns up that all clips are cut from a single video, so that neighbours do stand on several sides.
-    `people` says whose each clip is where a client unites several people (see `preparation.partition`), else it is
+    `people` says whose each clip is where a client unites several people (see `preparation.dealing`), else it is
     empty. Both are written to the table only where they say something.
     """
 
@@ -175,6 +176,11 @@ def load_clients(path: Path) -> ClientTable:
         return {name: Client(**entry) for name, entry in entries.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path} is not a client table: {error}", remedy="delete it and assign again") from error
+
+
+def load_people(run: RunFolder) -> ClientTable:
+    """Who is who by the corpus's folders, however their clips were dealt; a run that was never dealt has one table."""
+    return load_clients(run.people_table if run.people_table.exists() else run.clients_table)
 
 
 def _entry(client: Client) -> dict[str, Any]:

@@ -25,6 +25,10 @@ class RunFolder:
         return self.root / "quarantine.parquet"
 
     @property
+    def people_table(self) -> Path:
+        return self.root / "people.json"
+
+    @property
     def clients_table(self) -> Path:
         return self.root / "clients.json"
 
@@ -37,6 +41,10 @@ class RunFolder:
 
     def crops(self, client: str) -> Path:
         return self.client(client) / "crops"
+
+    def crops_of(self, clip_id: str) -> Path:
+        """Where a clip's crop lies: with the person whose folder it came from, whoever it was dealt to."""
+        return self.crops(clip_id.rpartition("/")[0])
 
     def shards(self, client: str) -> Path:
         return self.client(client) / "shards"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from preparation.clients import load_clients
+from preparation.clients import load_people
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, MissingWeightError
 from preparation.faces.embedder import WEIGHT, Embedding, FaceEmbedder, align_five_points, frontal_frames, unit
@@ -85,7 +85,7 @@ def check_identities(run: RunFolder, settings: IdentitySettings | None = None) -
         report = IdentityReport(None, f"{error.reason}; {error.remedy}", 0, 0, (), (), None)
         save_report(report, run.identities)
         return report
-    table = load_clients(run.clients_table)
+    table = load_people(run)
     embeddings: dict[str, dict[str, Embedding]] = {}
     for client in track(sorted(table), "identities", unit="clients"):
         folder = run.crops(client)

@@ -12,38 +12,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from preparation.clients import size_shares
 from preparation.seeding import generator
-from preparation.settings import SizeRule
-from preparation.settings_base import Settings
-
-
-class Unit(StrEnum):
-    """What is dealt whole. `PERSON` keeps each person with one client, so that protecting a client protects a person;
-    `VIDEO` divides people between clients (few people, many clips) and gives that up."""
-
-    PERSON = "person"
-    VIDEO = "video"
-
-
-class PartitionSettings(Settings):
-    clients: int = Field(default=10, ge=1)
-    alpha: float = Field(default=0.5, gt=0)
-    """Concentration: at 0.1 a client holds about one cluster, at 100 all are alike."""
-    clusters: int = Field(default=8, ge=1)
-    unit: Unit = Unit.PERSON
-    sizes: SizeRule = SizeRule.NATURAL
-    """Natural: all simulated clients are equally large. With lognormal or Zipf quantity and content are both skewed;
-    a large alpha skews quantity alone."""
-    size_skew: float = Field(default=1.0, gt=0)
-    seed: int = 0
-
+from preparation.settings import PartitionSettings
 
 WANTED = 1e-3
 """A smaller share of a mixture is no wish: nobody has that many clips."""

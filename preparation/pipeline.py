@@ -1,4 +1,4 @@
-"""The steps one after another: corpus, manifest, clients, crops, shards; each also callable alone."""
+"""The steps one after another: corpus, manifest, people, crops, clients, shards; each also callable alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import cv2
 
-from preparation.clients import ClientTable, assign_clients, left_out, load_clients, save_clients
+from preparation.clients import ClientTable, assign_clients, left_out, load_clients, load_people, save_clients
 from preparation.crops import CropResult, prepare_clip, up_to_date
+from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.faces.track import FaceTracker
 from preparation.faces.trackers import make_tracker, tracker_name
@@ -68,13 +69,14 @@ class PreparationReport:
 def register_corpus(
     kind: CorpusKind | str, root: Path, run: RunFolder, settings: PreparationSettings
 ) -> tuple[list[Clip], ClientTable]:
-    """Scan a corpus and write the manifest and the client table of the run."""
+    """Scan a corpus and write the manifest and the table of people; until clips are dealt, they are the clients."""
     found = scan(kind, root, settings.corpus)
     if not found.clips:
         reason = found.quarantine[0].reason if found.quarantine else "no file with a clip's extension"
         raise PrivFedTalkError(f"{root} holds no readable clip ({reason})", remedy="check --root and --corpus")
     table = assign_clients(found.clips, settings.clients)
     save_manifest(found.clips, run.manifest)
+    save_clients(table, run.people_table)
     save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *left_out(found.clips, table)])
     return found.clips, table
@@ -89,10 +91,10 @@ def prepare_clients(
 ) -> CropCounts:
     """Make the crops of every clip that has a place, in `workers` processes; crops that still hold are kept.
 
-    `only` names the clients to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
+    `only` names the people to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
     """
     settings = settings or PreparationSettings()
-    clips, files = _clips(run, only)
+    clips, files = _clips(run, _chosen(load_people(run), only), only)
     tracker = tracker_name(settings.faces)
     kept = {clip.clip_id: up_to_date(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
     due = [clip for clip in clips if kept[clip.clip_id] is None]
@@ -127,7 +129,7 @@ def build_all_shards(
 ) -> ShardCounts:
     """Write the shards of every client in the table, or of those that `only` names; see `prepare_clients`."""
     settings = settings or PreparationSettings()
-    table = _chosen(run, only)
+    table = _chosen(load_clients(run.clients_table), only)
     splits: Counter[str] = Counter()
     rows: list[QuarantineRow] = []
     clients = samples = frames = size = kept = 0
@@ -140,7 +142,7 @@ def build_all_shards(
         frames += built.index.frames
         size += sum(shard.bytes for shard in built.index.shards)
         kept += built.kept
-    replace_rows(run.quarantine, ("shards",), rows, None if only is None else _clips(run, only)[1])
+    replace_rows(run.quarantine, ("shards",), rows, _clips(run, table, only)[1])
     return ShardCounts(clients, samples, frames, size, kept, dict(splits))
 
 
@@ -158,24 +160,24 @@ def prepare_folder(
     settings = settings or PreparationSettings()
     clips, _ = register_corpus(corpus_kind, root, run, settings)
     crops = prepare_clients(run, root, settings, workers)
+    deal_run(run, settings)
     shards = build_all_shards(run, encode, settings, encoder_id)
     return PreparationReport(len(clips), crops, shards, load_quarantine(run.quarantine))
 
 
-def _chosen(run: RunFolder, only: Collection[str] | None) -> ClientTable:
-    table = load_clients(run.clients_table)
+def _chosen(table: ClientTable, only: Collection[str] | None) -> ClientTable:
     unknown = sorted(set(only or ()) - set(table))
     if unknown:
         raise PrivFedTalkError(
-            f"{run.clients_table} knows no client {', '.join(unknown[:5])}",
-            remedy="name clients of the table, or run the clients step again",
+            f"the run knows no client {', '.join(unknown[:5])}",
+            remedy="name clients of its table (`privfedtalk clients`), or run the clients step again",
         )
     return table if only is None else {client: table[client] for client in table if client in only}
 
 
-def _clips(run: RunFolder, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:
-    """The clips that have a place, of all clients or some, and in the second case what rows call them by."""
-    placed = {clip for client in _chosen(run, only).values() for clip in client.clips()}
+def _clips(run: RunFolder, table: ClientTable, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:
+    """The clips that have a place in the table and, where it is not everybody's, what rows call them by."""
+    placed = {clip for client in table.values() for clip in client.clips()}
     clips = [clip for clip in load_manifest(run.manifest) if clip.clip_id in placed]
     if only is None:
         return clips, None

@@ -63,11 +63,11 @@ def build_shards(
     """
     settings = settings or PreparationSettings()
     entry = entry or load_clients(run.clients_table)[client]
-    folder = run.crops(client)
     names = {clip: clip.rpartition("/")[2] for clip in sorted(entry.clips())}
     crops: dict[str, Crop] = {}
     quarantine: list[QuarantineRow] = []
     for clip, name in names.items():
+        folder = run.crops_of(clip)
         if has_crop(folder, name):
             try:
                 crops[clip] = load_crop(folder, name)
@@ -168,6 +168,8 @@ def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSet
         "encoder": encoder_id,
         "code": code_version(*CODE),
     }
+    if entry.people:
+        depends["people"] = entry.people
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 

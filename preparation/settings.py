@@ -59,6 +59,25 @@ class SizeRule(StrEnum):
     ZIPF = "zipf"
 
 
+class PartitionRule(StrEnum):
+    """Who the clients are.
+
+    `IDENTITY`: each person is one, as the corpus says; choose it for results. `DIRICHLET` deals the clips of those
+    people to simulated clients, as unequal as is asked for: choose it to learn how much inequality a method bears.
+    """
+
+    IDENTITY = "identity"
+    DIRICHLET = "dirichlet"
+
+
+class Unit(StrEnum):
+    """What is dealt whole. `PERSON` keeps each person with one client, so that protecting a client protects a person;
+    `VIDEO` divides people between clients (few people, many clips) and gives that up."""
+
+    PERSON = "person"
+    VIDEO = "video"
+
+
 class CorpusSettings(Settings):
     subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
     """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
@@ -165,6 +184,22 @@ class ClientSettings(Settings):
     seed: int = 0
 
 
+class PartitionSettings(Settings):
+    """How clips are dealt to simulated clients, see `preparation.partition`; unread where `by` is identity."""
+
+    by: PartitionRule = PartitionRule.IDENTITY
+    clients: int = Field(default=10, ge=1)
+    alpha: float = Field(default=0.5, gt=0)
+    """Concentration: at 0.1 a client holds about one cluster, at 100 all are alike."""
+    clusters: int = Field(default=8, ge=1)
+    unit: Unit = Unit.PERSON
+    sizes: SizeRule = SizeRule.NATURAL
+    """Natural: all simulated clients are equally large. With lognormal or Zipf quantity and content are both skewed;
+    a large alpha skews quantity alone."""
+    size_skew: float = Field(default=1.0, gt=0)
+    seed: int = 0
+
+
 class ShardSettings(Settings):
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     encode_batch: int = Field(default=64, ge=1)
@@ -179,6 +214,7 @@ class PreparationSettings(Settings):
     identity: IdentitySettings = IdentitySettings()
     speech: SpeechSettings = SpeechSettings()
     clients: ClientSettings = ClientSettings()
+    partition: PartitionSettings = PartitionSettings()
     shards: ShardSettings = ShardSettings()
 
     def crop_fingerprint(self) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import islice
 
 import cv2
 import numpy as np
 
-from preparation.clients import load_clients
+from preparation.clients import load_people
 from preparation.crops import has_crop, load_crop
 from preparation.folders import RunFolder
 from preparation.video import Frame
 
 
-def thumbnail_sheet(run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96) -> Frame:
-    """One client a row, frames spread over its clips: uint8 [rows * size, columns * size, 3], RGB.
+def thumbnail_sheet(
+    run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96, only: Collection[str] | None = None
+) -> Frame:
+    """One person a row, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
 
-    The clients are spread evenly over the table; a client without crops leaves no row.
+    People are spread evenly over the table, or over those that `only` names; one without crops leaves no row.
     """
-    table = load_clients(run.clients_table)
+    table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}
     with_crops = {
         client: names
         for client in sorted(table)

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from preparation.clients import ClientTable, load_clients, of_role
+from preparation.clients import ClientTable, load_people, of_role
 from preparation.crops import has_crop, load_crop
 from preparation.errors import PrivFedTalkError
 from preparation.faces.landmarks import eye_boxes, mouth_box, mouth_opening
@@ -46,7 +46,7 @@ class PublicFrames:
 
 def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames:
     """Frames of the public speakers who train; those held out for validation are not among them."""
-    table = load_clients(run.clients_table)
+    table = load_people(run)
     crops = [
         (speaker, load_crop(run.crops(speaker), name))
         for speaker in of_role(table, "public")
@@ -74,7 +74,7 @@ def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames
 
 def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:
     """Clips of public speakers from their shards, one at a time."""
-    table = load_clients(run.clients_table)
+    table = load_people(run)
     for speaker in _with(table, split):
         for sample in read_shards(run.client(speaker), split):
             yield ClipTensors.from_sample(sample)

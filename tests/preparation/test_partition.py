@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preparation.clients import size_shares
-from preparation.partition import PartitionSettings, cluster, deal, mixture
-from preparation.settings import SizeRule
+from preparation.partition import cluster, deal, mixture
+from preparation.settings import PartitionSettings, SizeRule
 
 CLUSTERS = 6
 

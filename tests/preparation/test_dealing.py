@@ -1,22 +1,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from preparation.client_features import measure_clips
-from preparation.clients import assign_clients, load_clients, of_role
+from preparation.clients import assign_clients, load_clients, load_people, of_role
 from preparation.crops import load_crop
+from preparation.dealing import deal_clips, deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
-from preparation.partition import PartitionSettings, Unit
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.regroup import regroup_clips, regroup_run
-from preparation.settings import ClientSettings, FaceSettings, PreparationSettings, QualitySettings, SizeRule
+from preparation.settings import (
+    ClientSettings,
+    FaceSettings,
+    PartitionRule,
+    PartitionSettings,
+    PreparationSettings,
+    QualitySettings,
+    SizeRule,
+    Unit,
+)
 from preparation.shards import read_shards
 
 SETTINGS = PreparationSettings(
@@ -54,10 +63,9 @@ def test_dealt_clips_are_all_there_once_and_videos_stay_whole(corpus: str, unit:
     rng = np.random.default_rng(0)
     features = {clip.clip_id: rng.normal(size=6) for clip in clips if clip.subset == "trainval"}
     settings = PartitionSettings(clients=4, clusters=3, unit=unit)
-    dealt, new = regroup_clips(clips, table, features, settings)
-    assert (dealt, new) == regroup_clips(list(reversed(clips)), table, features, settings)
-    assert sorted(clip.path for clip in dealt) == sorted(clip.path for clip in clips)
-    assert sorted(clip for entry in new.values() for clip in entry.clips()) == [clip.clip_id for clip in dealt]
+    new = deal_clips(clips, table, features, settings)
+    assert new == deal_clips(list(reversed(clips)), table, features, settings)
+    assert sorted(clip for entry in new.values() for clip in entry.clips()) == sorted(clip.clip_id for clip in clips)
     assert of_role(new, "client") == ["d0000", "d0001", "d0002", "d0003"]
     assert new["p0"] == table["p0"] and new["u0"] == table["u0"]
     homes: dict[str, set[str]] = {}
@@ -65,7 +73,7 @@ def test_dealt_clips_are_all_there_once_and_videos_stay_whole(corpus: str, unit:
     for name in of_role(new, "client"):
         assert not new[name].one_video
         for clip_id in new[name].clips():
-            person, _, own = clip_id.split("/")[1].partition("--")
+            person, _, own = clip_id.partition("/")
             assert new[name].person_of(clip_id) == person
             homes.setdefault(person, set()).add(name)
             video = {"hdtf": own.rpartition("_")[0], "lrs3": "", "studio": own}[corpus]
@@ -78,33 +86,79 @@ def test_too_few_people_are_refused() -> None:
     clips = talkers("studio")
     features = {clip.clip_id: np.zeros(6) for clip in clips if clip.subset == "trainval"}
     with pytest.raises(PrivFedTalkError, match="12 persons with crops cannot fill 13 clients"):
-        regroup_clips(clips, assign_clients(clips), features, PartitionSettings(clients=13))
+        deal_clips(clips, assign_clients(clips), features, PartitionSettings(clients=13))
 
 
-def test_a_regrouped_run_is_a_run(studio_corpus: Path, tmp_path: Path) -> None:
-    run, into = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "dealt")
+def test_new_clients_take_no_name_that_the_corpus_has() -> None:
+    clips = [replace(clip, clip_id=clip.clip_id.replace("p0", "d0001"), speaker=clip.speaker.replace("p0", "d0001"))
+             for clip in talkers("studio")]  # fmt: skip
+    features = {clip.clip_id: np.zeros(6) for clip in clips if clip.subset == "trainval"}
+    table = deal_clips(clips, assign_clients(clips), features, PartitionSettings(clients=2))
+    assert of_role(table, "client") == ["dd0000", "dd0001"] and table["d0001"].role == "public"
+
+
+def dealt(clients: int, alpha: float = 0.5) -> PreparationSettings:
+    partition = PartitionSettings(by=PartitionRule.DIRICHLET, clients=clients, clusters=2, alpha=alpha)
+    return SETTINGS.model_copy(update={"partition": partition})
+
+
+def stamps(run: RunFolder, pattern: str) -> dict[str, int]:
+    return {str(path.relative_to(run.root)): path.stat().st_mtime_ns for path in run.root.glob(pattern)}
+
+
+def test_dealing_makes_shards_of_mixed_clients_and_no_crop(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
     register_corpus("studio", studio_corpus, run, SETTINGS)
     prepare_clients(run, studio_corpus, SETTINGS)
-    table = regroup_run(run, into, PartitionSettings(clients=2, clusters=2))
-    assert load_clients(into.clients_table) == table
-    # The crops hold for what they were made of: none is made again, and all become samples.
-    counts = prepare_clients(into, studio_corpus, SETTINGS)
-    assert (counts.made, counts.kept) == (0, 18)
-    assert build_all_shards(into, encode, SETTINGS).samples == 18
+    deal_run(run, SETTINGS)
+    assert load_clients(run.clients_table) == load_people(run)
+    build_all_shards(run, encode, SETTINGS)
+    crops, public = stamps(run, "clients/*/crops/*"), stamps(run, "clients/[pu]*/shards/*")
+
+    table = deal_run(run, dealt(2))
+    assert load_clients(run.clients_table) == table and of_role(load_people(run), "client") == [
+        "c0000",
+        "c0001",
+        "c0002",
+    ]
+    assert build_all_shards(run, encode, dealt(2)).samples == 18
+    assert {path.parts[-3] for path in run.root.glob("clients/*/shards/*.tar")} == set(table)
     seen = []
     for client in of_role(table, "client"):
-        for sample in read_shards(into.client(client)):
+        for sample in read_shards(run.client(client)):
             person = table[client].person_of(sample.clip_id)
+            assert (sample.client, person) == (client, sample.clip_id.split("/")[0])
             assert table[client].person_of(sample.metadata["reference_clip"]) == person
             train = [clip for clip in table[client].splits["train"] if table[client].person_of(clip) == person]
             assert sample.metadata["reference_clip"] != sample.clip_id or train == [sample.clip_id]
-            crop = load_crop(into.crops(client), sample.clip_id.split("/")[1])
-            assert crop.metadata["clip_id"] == sample.clip_id and crop.metadata["speaker"] == client
-            assert crop.metadata["source"].split("/")[1] == person
             seen.append(sample.clip_id)
     assert len(seen) == len(set(seen)) == 12
-    with pytest.raises(PrivFedTalkError, match="already a run"):
-        regroup_run(run, into, PartitionSettings(clients=2))
+    assert load_quarantine(run.quarantine) == []
+
+    # Again: the same table, and no shard is written anew.
+    before = stamps(run, "clients/*/shards/*")
+    assert deal_run(run, dealt(2)) == table
+    assert build_all_shards(run, encode, dealt(2)).kept_clients == len(table)
+    assert stamps(run, "clients/*/shards/*") == before
+    # Back to people: the dealt clients are gone; nothing above touched a crop or another's shards.
+    deal_run(run, SETTINGS)
+    assert not list(run.root.glob("clients/d*"))
+    build_all_shards(run, encode, SETTINGS)
+    assert stamps(run, "clients/*/crops/*") == crops and stamps(run, "clients/[pu]*/shards/*") == public
+
+
+def test_a_damaged_crop_is_dealt_to_nobody_and_stands_in_the_table(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    (run.crops("c0001") / "00002.safetensors").write_bytes(b"rotten")
+    table = deal_run(run, dealt(3))
+    assert sum(len(table[name].clips()) for name in of_role(table, "client")) == 11
+    (row,) = load_quarantine(run.quarantine)
+    assert (row.file, row.step) == ("trainval/c0001/00002.mp4", "dealing")
+    with pytest.raises(PrivFedTalkError, match="3 persons with crops cannot fill 4 clients"):
+        deal_run(run, dealt(4))
+    assert load_clients(run.clients_table) == table
 
 
 def test_features_tell_bright_from_dark_and_turned_from_frontal(studio_corpus: Path, tmp_path: Path) -> None:

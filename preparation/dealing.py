@@ -1,0 +1,122 @@
+"""From people to clients: each person a client, or their clips dealt anew once it is known which are usable.
+
+people.json     who is who, by the corpus's folders (see `preparation.clients`)
+clients.json    who trains, with which clips: the same table, or one of simulated clients
+
+A dealt clip keeps its name and its crop stays in its person's folder; only the table says whose it is now. So another
+dealing costs the shards, and no crop is made or copied.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preparation.client_features import measure_clips
+from preparation.clients import Client, ClientTable, load_people, save_clients, split_sources
+from preparation.crops import has_crop
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.manifest import Clip, load_manifest
+from preparation.partition import cluster, deal
+from preparation.quarantine import QuarantineRow, replace_rows
+from preparation.settings import ClientSettings, PartitionRule, PartitionSettings, PreparationSettings, Unit
+from preparation.sources import source_of
+
+
+def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
+    """Write the client table of a run whose crops are made; shards of clients who are no more go first."""
+    settings = settings or PreparationSettings()
+    people = load_people(run)
+    table = people
+    rows: list[QuarantineRow] = []
+    if settings.partition.by is PartitionRule.DIRICHLET:
+        clips = load_manifest(run.manifest)
+        members = [(name, entry) for name, entry in people.items() if entry.role == "client"]
+        features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
+        table = deal_clips(clips, people, features, settings.partition, settings.clients)
+        rows = _damaged(run, clips, members, features)
+    forget_others(run, table)
+    save_clients(table, run.clients_table)
+    replace_rows(run.quarantine, ("dealing",), rows)
+    return table
+
+
+def deal_clips(
+    clips: Iterable[Clip],
+    people: ClientTable,
+    features: Mapping[str, NDArray[np.float64]],
+    settings: PartitionSettings,
+    splitting: ClientSettings | None = None,
+) -> ClientTable:
+    """The table of dealt clients; public and unseen people stay as they are.
+
+    `features` holds a vector for each clip id that is to be dealt (see `preparation.client_features`); clips without
+    one, which have no crop, are in no split. Splits keep videos whole; where a person is one video (LRS3), that keeps
+    people whole too.
+    """
+    splitting = splitting or ClientSettings()
+    by_id = {clip.clip_id: clip for clip in clips}
+    units: dict[str, list[Clip]] = {}
+    for clip_id in sorted(features):
+        clip = by_id[clip_id]
+        whole = clip.speaker if settings.unit is Unit.PERSON else source_of(clip, splitting.sources)
+        units.setdefault(whole, []).append(clip)
+    if len(units) < settings.clients:
+        raise PrivFedTalkError(
+            f"{len(units)} {settings.unit.value}s with crops cannot fill {settings.clients} clients",
+            remedy="set preparation.partition.clients lower, or preparation.partition.unit=video",
+        )
+    means = np.stack([np.mean([features[clip.clip_id] for clip in own], axis=0) for own in units.values()])
+    labels = dict(zip(units, map(int, cluster(means, settings.clusters, settings.seed)), strict=True))
+    names = _new_names(settings.clients, people)
+    given = deal(labels, {unit: len(own) for unit, own in units.items()}, settings, names)
+    dealt: dict[str, list[Clip]] = {name: [] for name in names}
+    for unit, own in units.items():
+        dealt[given[unit]].extend(own)
+
+    table: ClientTable = {name: entry for name, entry in people.items() if entry.role != "client"}
+    for name, own in dealt.items():
+        splits, one_video = split_sources(name, sorted(own, key=lambda clip: clip.clip_id), splitting)
+        owners = {clip.clip_id: people[clip.speaker].person_of(clip.clip_id) for clip in own}
+        table[name] = Client("client", name, splits, one_video, dict(sorted(owners.items())))
+    return table
+
+
+def forget_others(run: RunFolder, table: ClientTable) -> None:
+    """Remove the shards of everybody who is not in the table, so that nobody takes them for a client's."""
+    for shards in sorted(run.root.glob("clients/*/shards")):
+        home = shards.parent
+        if home.name not in table:
+            shutil.rmtree(shards)
+            _remove_if_empty(home)
+
+
+def _new_names(count: int, people: ClientTable) -> list[str]:
+    """d0000, d0001, ...; with more letters d where the corpus knows such people already."""
+    prefix = "d"
+    while any(f"{prefix}{number:04d}" in people for number in range(count)):
+        prefix += "d"
+    return [f"{prefix}{number:04d}" for number in range(count)]
+
+
+def _damaged(
+    run: RunFolder, clips: Iterable[Clip], members: Iterable[tuple[str, Client]], features: Mapping[str, object]
+) -> list[QuarantineRow]:
+    """Rows for clips whose crop is there and cannot be read: they are dealt to nobody, so no later step sees them."""
+    placed = {clip for _, entry in members for clip in entry.clips()}
+    reason, remedy = "its crop cannot be read", "delete the crop's .json and run the crops step again"
+    return [
+        QuarantineRow(clip.path, "dealing", reason, remedy)
+        for clip in clips
+        if clip.clip_id in placed and clip.clip_id not in features and has_crop(run.crops(clip.speaker), clip.name)
+    ]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
