@@ -6,7 +6,6 @@ Only counts and distances are written: no colour, no landmark, nothing from whic
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from preparation.client_features import ClipFeatures, measure_clips
 from preparation.clients import Client, ClientTable, load_clients
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
 from preparation.partition import cluster
@@ -126,10 +126,8 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 
 def save_client_report(report: ClientReport, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load_client_report(path: Path) -> ClientReport:

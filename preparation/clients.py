@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.manifest import Clip
 from preparation.quarantine import QuarantineRow
@@ -161,11 +161,9 @@ def of_role(table: ClientTable, role: Role) -> list[str]:
 
 
 def save_clients(table: ClientTable, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    entries = {name: _entry(table[name]) for name in sorted(table)}
-    partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        entries = {name: _entry(table[name]) for name in sorted(table)}
+        partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load_clients(path: Path) -> ClientTable:

@@ -9,7 +9,6 @@ rest
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -19,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from preparation import quality as filters
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.errors import CorruptFileError, PrivFedTalkError, UnwritableError
 from preparation.faces.alignment import Transforms, fit_transforms, transform_points, warp
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.trackers import read_truth
+from preparation.files import replacing, unwritable
 from preparation.manifest import Clip
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
@@ -90,6 +90,8 @@ def prepare_clip(
     try:
         forget_crop(folder, clip.name)
         return _prepare(clip, corpus_root, folder, settings, tracker)
+    except UnwritableError:
+        raise
     except PrivFedTalkError as error:
         return QuarantineRow(clip.path, "crops", error.reason, error.remedy)
     except MemoryError:
@@ -97,9 +99,7 @@ def prepare_clip(
     except OSError as error:
         if error.filename is not None and Path(str(error.filename)) == corpus_root / clip.path:
             return QuarantineRow(clip.path, "crops", f"the file cannot be read: {error.strerror}", "check the file")
-        raise PrivFedTalkError(
-            f"{folder} cannot be written: {error.strerror or error}", remedy="free some space or choose another --out"
-        ) from error
+        raise unwritable(folder, error) from error
     except Exception as error:
         # A clip may hold what no library foresaw; a night's work must not end with it.
         return QuarantineRow(clip.path, "crops", f"{type(error).__name__}: {error}", "report the clip; it was left out")
@@ -157,10 +157,10 @@ def _prepare(
         opening = read_truth(corpus_root / clip.truth).get("mouth_opening")
         if opening is not None and len(opening) == len(track.landmarks):
             tensors["mouth_opening"] = opening[kept]
-    _replace(
-        folder / f"{clip.name}.safetensors",
-        lambda path: save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path),
-    )
+    # Bytes first: the library's own writing would hide a full disk behind an error of its own.
+    packed = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    with replacing(folder / f"{clip.name}.safetensors") as path:
+        path.write_bytes(packed)
     described = {
         "clip_id": clip.clip_id,
         "speaker": clip.speaker,
@@ -180,7 +180,8 @@ def _prepare(
     if scenes is not None:
         described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}
     text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
-    _replace(folder / f"{clip.name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    with replacing(folder / f"{clip.name}.json") as path:
+        path.write_text(text, encoding="utf-8")
     return CropResult(clip.clip_id, len(landmarks), kept=False)
 
 
@@ -288,12 +289,3 @@ def _crops(
             crop = warp(frame, transforms[index - kept.start], size)
             sharpness.append(filters.sharpness(crop))
             yield crop
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,6 +11,10 @@ class PrivFedTalkError(Exception):
         self.reason = message
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[PrivFedTalkError], tuple[str, str]]:
+        # An exception is pickled with its one printed text; a worker's error would come home as another one.
+        return type(self), (self.reason, self.remedy)
+
 
 class MissingWeightError(PrivFedTalkError):
     """A pretrained network is needed and its file is not there."""
@@ -18,3 +22,7 @@ class MissingWeightError(PrivFedTalkError):
 
 class CorruptFileError(PrivFedTalkError):
     """A file exists but its content does not hold what its name or index promises."""
+
+
+class UnwritableError(PrivFedTalkError):
+    """A result cannot be written (a full disk, a folder of someone else's): no clip's fault, so the work stops."""

@@ -7,7 +7,6 @@ for the length of the check; the report holds names and cosines, which say no mo
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from preparation.clients import load_people
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, MissingWeightError
 from preparation.faces.embedder import WEIGHT, Embedding, FaceEmbedder, align_five_points, frontal_frames, unit
+from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.progress import track
 from preparation.settings import IdentitySettings
@@ -150,10 +150,8 @@ def embed_crop(embedder: FaceEmbedder, crop: Crop, frames: int) -> Embedding:
 
 
 def save_report(report: IdentityReport, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load_report(path: Path) -> IdentityReport:

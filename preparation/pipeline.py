@@ -17,6 +17,7 @@ from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.faces.track import FaceTracker
 from preparation.faces.trackers import make_tracker, tracker_name
+from preparation.files import sweep
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest, save_manifest, scan
 from preparation.progress import track
@@ -95,6 +96,8 @@ def prepare_clients(
     """
     settings = settings or PreparationSettings()
     clips, files = _clips(run, _chosen(load_people(run), only), only)
+    for speaker in {clip.speaker for clip in clips}:
+        sweep(run.crops(speaker))
     tracker = tracker_name(settings.faces)
     kept = {clip.clip_id: up_to_date(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
     due = [clip for clip in clips if kept[clip.clip_id] is None]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from preparation.files import replacing, sweep, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +53,12 @@ def replace_rows(
     may do so at once, each with its own clients: the table is locked from reading to writing.
     """
     replaced = set(steps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(path.parent)
         others = [
             row
             for row in load_quarantine(path)
@@ -65,7 +69,5 @@ def replace_rows(
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write through a temporary file, so that a killed run leaves the old table or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    table.to_parquet(partial, index=False)
-    partial.replace(path)
+    with replacing(path) as partial:
+        table.to_parquet(partial, index=False)

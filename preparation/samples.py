@@ -16,6 +16,7 @@ from preparation.corpora.candidate import safe_name
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
+from preparation.files import sweep
 from preparation.folders import RunFolder
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
@@ -62,6 +63,7 @@ def build_shards(
     reading the client table again when many clients are built.
     """
     settings = settings or PreparationSettings()
+    sweep(run.client(client))
     entry = entry or load_clients(run.clients_table)[client]
     names = {clip: clip.rpartition("/")[2] for clip in sorted(entry.clips())}
     crops: dict[str, Crop] = {}

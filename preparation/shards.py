@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.files import partial_of, writing
 from preparation.provenance import code_version
 from preparation.seeding import generator
 
@@ -83,21 +83,24 @@ def write_shards(
 
     Everything is written into a neighbouring folder that takes the old one's place at the end, so a killed
     run leaves the old shards or none, never half of the new. One sample at a time is held in memory.
+    Raises UnwritableError where the disk refuses.
     """
     target = client_folder / "shards"
-    partial = client_folder / f".shards.{os.getpid()}.partial"
+    partial = partial_of(target)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        index = _write_all(partial, client_folder.name, samples, max_bytes, fingerprint)
-        (partial / INDEX).write_text(json.dumps(asdict(index), indent=1), encoding="utf-8")
-        if target.exists():
-            old = client_folder / f".shards.{os.getpid()}.old"
-            target.replace(old)
-            partial.replace(target)
-            shutil.rmtree(old)
-        else:
-            partial.replace(target)
+        with writing(client_folder):
+            partial.mkdir(parents=True)
+            index = _write_all(partial, client_folder.name, samples, max_bytes, fingerprint)
+            (partial / INDEX).write_text(json.dumps(asdict(index), indent=1), encoding="utf-8")
+            if target.exists():
+                old = partial_of(target, "old")
+                shutil.rmtree(old, ignore_errors=True)
+                target.replace(old)
+                partial.replace(target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return index

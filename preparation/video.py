@@ -5,7 +5,6 @@ Time zero is the first video frame. Frames are streamed, so memory does not grow
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError
+from preparation.files import replacing
 
 FPS = 25
 AUDIO_RATE_HZ = 16_000
@@ -134,31 +134,27 @@ def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path,
     iterator = iter(frames)
     first = next(iterator, None)
     assert first is not None, "a clip has at least one frame"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
-            video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
-            video.height, video.width = first.shape[:2]
-            video.pix_fmt = "yuv420p"
-            video.thread_count = 1
-            sound = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
-            for index, picture in enumerate(chain([first], iterator)):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                frame.pts, frame.time_base = index, Fraction(1, fps)
-                container.mux(video.encode(frame))
-            container.mux(video.encode(None))
-            if sound is not None and audio is not None:
-                block = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio)[None], format="s16", layout="mono")
-                block.sample_rate, block.pts = AUDIO_RATE_HZ, 0
-                container.mux(sound.encode(block))
-                container.mux(sound.encode(None))
-        partial.replace(path)
-    except FFmpegError as error:
-        # What was read is checked where it is read; here it is the disk that refuses.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+                video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
+                video.height, video.width = first.shape[:2]
+                video.pix_fmt = "yuv420p"
+                video.thread_count = 1
+                sound = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
+                for index, picture in enumerate(chain([first], iterator)):
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                    frame.pts, frame.time_base = index, Fraction(1, fps)
+                    container.mux(video.encode(frame))
+                container.mux(video.encode(None))
+                if sound is not None and audio is not None:
+                    block = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio)[None], format="s16", layout="mono")
+                    block.sample_rate, block.pts = AUDIO_RATE_HZ, 0
+                    container.mux(sound.encode(block))
+                    container.mux(sound.encode(None))
+        except FFmpegError as error:
+            # What was read is checked where it is read; here it is the disk that refuses.
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -31,11 +33,12 @@ def map_processes(
 ) -> Iterator[Done[Item, Result]]:
     """Run `work` on every item in spawned processes, in the order in which they finish.
 
-    Spawned, because a forked MediaPipe or CUDA hangs. When a process dies, the pool with all its pending work is
-    gone; the items that are left then go one by one, so that the deadly one is known by name and the others live.
+    Spawned, because a forked MediaPipe or CUDA hangs; they end with this process, however it ends. When one dies, the
+    pool with all its pending work is gone; the items that are left then go one by one, so that the deadly one is known
+    by name and the others live.
     """
     left = dict(enumerate(items))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer, initargs)
+    pool = _pool(workers, initializer, initargs)
     try:
         futures = {pool.submit(work, item): place for place, item in left.items()}
         for future in as_completed(futures):
@@ -55,14 +58,32 @@ def _one_by_one(
     initializer: Callable[..., None] | None,
     initargs: tuple[Any, ...],
 ) -> Iterator[Done[Item, Result]]:
-    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer, initargs)
+    pool = _pool(1, initializer, initargs)
     try:
         for item in items:
             try:
                 yield Done(item, pool.submit(work, item).result())
             except BrokenProcessPool:
                 pool.shutdown()
-                pool = ProcessPoolExecutor(1, get_context("spawn"), initializer, initargs)
+                pool = _pool(1, initializer, initargs)
                 yield Done(item, None, died=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, initargs))
+
+
+def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    # Workers hold both ends of the queue they wait on, so nothing tells them that the one who fills it was killed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a worker is somebody's child"
+    connection.wait([parent.sentinel])
+    os._exit(1)

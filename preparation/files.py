@@ -1,0 +1,103 @@
+"""Files written whole or not at all; what a killed process left half written is swept away.
+
+A temporary neighbour is named `.<name>.<process>-<machine>.partial`, so that several processes, and several machines on
+one network folder, may write at once, and so that the one who sweeps knows whose it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from preparation.errors import UnwritableError
+
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+FORGOTTEN_SECONDS = 24 * 3600.0
+"""Another machine's leavings are swept after a day: whether its process lives cannot be asked from here."""
+
+_CONTINUES = "and give the same command again: it goes on where it stopped"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the file to write, which takes the place of `path` at the end; a body that raises leaves nothing.
+
+    Raises UnwritableError where the disk refuses.
+    """
+    partial = partial_of(path)
+    try:
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Whatever the system says against writing below `folder` becomes an UnwritableError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UnwritableError:
+    """The error for people: which folder, why, and that nothing done so far is lost."""
+    if error.errno in _FULL:
+        return UnwritableError(f"the disk that holds {folder} is full", remedy=f"free some space {_CONTINUES}")
+    if error.errno == errno.EFBIG:
+        return UnwritableError(
+            f"{folder} cannot be written: a file grew past the limit for one file",
+            remedy=f"raise the limit (`ulimit -f`) {_CONTINUES}",
+        )
+    return UnwritableError(
+        f"{folder} cannot be written: {error.strerror or error}",
+        remedy=f"mend that or choose another --out {_CONTINUES}",
+    )
+
+
+def partial_of(path: Path, kind: str = "partial") -> Path:
+    """The temporary neighbour of `path` that belongs to this process."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{MACHINE}.{kind}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are no more left half written in `folder`; others' work in progress stays."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") and entry.suffix in (".partial", ".old") and _abandoned(entry):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _abandoned(entry: Path) -> bool:
+    process, _, machine = entry.stem.rpartition(".")[2].partition("-")
+    if machine == MACHINE and process.isdecimal():
+        return not _lives(int(process))
+    try:
+        return time.time() - entry.stat().st_mtime > FORGOTTEN_SECONDS
+    except OSError:
+        return False  # its writer was quicker
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
