@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import dagster as dg
 
-from assets.run import Run
+from assets.run import HdtfSources, Run
 from assets.showing import table
 from assets.stages import Stage, digest
 
@@ -15,8 +16,8 @@ GROUP = "corpus"
 
 @dg.asset(group_name=GROUP, kinds={"python", "video"})
 def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Clips of talking people: rendered by the studio, or a folder or LRS3 copy that is already there."""
-    stage = _rendered(run) if run.renders else _found(run)
+    """Clips of talking people: rendered by the studio, cut from HDTF's videos, or a folder that is already there."""
+    stage = _rendered(run) if run.renders else _cut(run, run.cut_from) if run.cut_from else _found(run)
     files = [path for path in run.corpus_root.rglob("*") if path.is_file()]
     return dg.MaterializeResult(
         metadata={
@@ -54,11 +55,39 @@ def _clear_unless_begun(run: Run, stage: Stage) -> None:
         begun.write_text(stage.inputs)
 
 
+def _cut(run: Run, sources: HdtfSources) -> Stage:
+    """Clips cut by an earlier or interrupted run stay where their videos, tables and settings are the same."""
+    from preparation.corpora.hdtf.cut import cut_corpus, nothing_cut
+    from preparation.quarantine import replace_rows
+
+    inputs = [digest(_listing(sources.videos)), digest(_listing(sources.tables))]
+    with run.stage(
+        "corpus",
+        settings=[run.corpus_kind.value, run.preparation.corpus, *inputs],
+        after=[],
+        code=["preparation/corpora/hdtf"],
+        outputs=lambda: run.corpus_root.glob("*.mp4"),
+    ) as stage:
+        if stage.due:
+            if not (run.keep and (run.corpus_root / ".cuts").is_dir()):
+                shutil.rmtree(run.corpus_root, ignore_errors=True)  # or else what the studio drew here stays
+            done = cut_corpus(sources.tables, sources.videos, run.corpus_root, run.preparation.corpus, run.workers)
+            replace_rows(run.folder.quarantine, ("cuts",), done.rows)
+            if done.made + done.kept == 0:
+                raise nothing_cut(done, sources.videos)
+    return stage
+
+
+def _listing(folder: Path) -> list[str]:
+    """Names, sizes and times of all files at or below a folder."""
+    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
+
+
 def _found(run: Run) -> Stage:
     """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
     listing = run.folder.root / "corpus_files.txt"
-    stats = {path: path.stat() for path in sorted(run.corpus_root.rglob("*")) if path.is_file()}
-    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
+    lines = _listing(run.corpus_root)
     settings = [run.corpus_kind.value, digest(lines)]
     with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
         if stage.due:

@@ -18,8 +18,16 @@ from training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
+class HdtfSources:
+    """What HDTF's clips are cut from: a folder of source videos and one of tables."""
+
+    videos: Path
+    tables: Path
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run, as the assets see it. `corpus_root` is where the clips lie, rendered or found.
+    """One run, as the assets see it. `corpus_root` is where the clips lie, rendered, cut or found.
 
     `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
     on "Materialize" always does the work. `gates` says whether figures below a bar fail the run.
@@ -36,11 +44,12 @@ class Run:
     workers: int
     gates: bool = True
     keep: bool = False
+    cut_from: HdtfSources | None = None
 
     @property
     def renders(self) -> bool:
-        """Whether the corpus is the run's own, made and unmade with it; any other is only read."""
-        return self.corpus_root == self.folder.corpus
+        """Whether the studio draws the corpus for this run, so that it is made and unmade with it."""
+        return self.corpus_kind is CorpusKind.STUDIO and self.corpus_root == self.folder.corpus
 
     def stage(
         self,

@@ -22,15 +22,19 @@ PROFILES = Path(__file__).parent / "profiles"
 
 
 class CorpusChoice(Settings):
-    """Which clips a run is made of. The studio renders its own below the run's folder; others are read."""
+    """Which clips a run is made of. The studio renders its own below the run's folder, HDTF's tables cut theirs
+    there; others are read where they lie."""
 
     kind: CorpusKind = CorpusKind.STUDIO
-    root: Path | None = Field(None, description="where the clips lie; the studio needs none")
+    root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
+    tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> CorpusChoice:
         if self.kind is not CorpusKind.STUDIO and self.root is None:
             raise ValueError(f"a corpus of kind {self.kind} needs corpus.root, the folder of its clips")
+        if self.tables is not None and self.kind is not CorpusKind.HDTF:
+            raise ValueError(f"corpus.tables are HDTF's: a corpus of kind {self.kind} has none")
         return self
 
 

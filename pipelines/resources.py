@@ -6,7 +6,7 @@ import json
 
 import dagster as dg
 
-from assets.run import Run, available_cores
+from assets.run import HdtfSources, Run, available_cores
 from pipelines.configuration import PROJECT, Configuration, load
 from pipelines.settings_reader import read_yaml
 from preparation.folders import RunFolder
@@ -31,7 +31,8 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         folder=folder,
         seed=configuration.seed,
         corpus_kind=corpus.kind,
-        corpus_root=folder.corpus if corpus.root is None else PROJECT / corpus.root,
+        corpus_root=folder.corpus if corpus.root is None or corpus.tables else PROJECT / corpus.root,
+        cut_from=HdtfSources(PROJECT / corpus.root, PROJECT / corpus.tables) if corpus.root and corpus.tables else None,
         studio=configuration.studio,
         preparation=configuration.preparation,
         training=configuration.training,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate
+from preparation.corpora.hdtf import ready
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
@@ -18,6 +19,7 @@ from preparation.video import Probe, probe
 READERS: dict[CorpusKind, Callable[[Path, CorpusSettings], Iterator[Candidate]]] = {
     CorpusKind.STUDIO: lrs3.find,
     CorpusKind.LRS3: lrs3.find,
+    CorpusKind.HDTF: ready.find,
     CorpusKind.FOLDER: folder.find,
 }
 

@@ -16,6 +16,7 @@ class CorpusKind(StrEnum):
 
     STUDIO = "studio"
     LRS3 = "lrs3"
+    HDTF = "hdtf"
     FOLDER = "folder"
 
 
@@ -32,6 +33,17 @@ class SpeakerRule(StrEnum):
     PARENT = "parent"
     TOP = "top"
     STEM = "stem"
+
+
+class HdtfSpeaker(StrEnum):
+    """Who speaks in a clip of HDTF.
+
+    `PERSON` joins the numbered videos of one politician (`WRA_AdamKinzinger0` to `2`), so that nobody is public and a
+    client at once. `VIDEO` takes each video for a speaker, as most papers on HDTF do.
+    """
+
+    PERSON = "person"
+    VIDEO = "video"
 
 
 class SourceRule(StrEnum):
@@ -78,11 +90,24 @@ class Unit(StrEnum):
     VIDEO = "video"
 
 
+class CutSettings(Settings):
+    """How clips are cut from HDTF's source videos."""
+
+    size: int = Field(default=512, ge=64, le=2048, multiple_of=2)
+    """Width and height of a clip; 512 as the data set's authors publish theirs."""
+    crf: int = Field(default=14, ge=0, le=51)
+    """H.264 quality; the crops made later are encoded once more, so this one loses little."""
+    shortfall_seconds: float = Field(default=1.0, ge=0)
+    """How much earlier than annotated a video may end; more, and it is another video or a broken download."""
+
+
 class CorpusSettings(Settings):
     subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
     """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
     extensions: tuple[str, ...] = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
+    hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
+    cuts: CutSettings = CutSettings()
 
 
 class FaceSettings(Settings):

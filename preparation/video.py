@@ -77,9 +77,8 @@ def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.thread_count = threads
-        step = 1.0 / float(stream.average_rate or stream.guessed_rate or FPS)
         emitted = 0
-        for frame, until in _held_frames(container.decode(stream), step, path):
+        for frame, until in _held_frames(container.decode(stream), _step(stream), path):
             if emitted / fps >= until:
                 continue
             picture = _upright(frame)
@@ -88,12 +87,67 @@ def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
                 emitted += 1
 
 
+def decode_span(
+    path: Path, start_seconds: float, end_seconds: float, fps: float = FPS, deinterlace: bool = True
+) -> Iterator[Frame]:
+    """The frames of a part of a long video, as `decode` yields them; what lies before is sought past, not decoded.
+
+    Frame f of it is the source frame nearest to start_seconds + f / fps. Interlaced pictures are made progressive.
+    A video that ends earlier yields fewer frames.
+    """
+    zero = _first_picture_seconds(path)
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        step, frames = _step(stream), container.decode(stream)
+        if start_seconds > 0:
+            frames = _sought(container, stream, zero + start_seconds)
+        if deinterlace:
+            frames = _progressive(frames, stream)
+        total, emitted = round((end_seconds - start_seconds) * fps), 0
+        for frame, until in _held_frames(frames, step, path, zero):
+            while emitted < total and start_seconds + emitted / fps < until:
+                yield _upright(frame)
+                emitted += 1
+            if emitted == total:
+                return
+
+
 def decode_all(path: Path, fps: float = FPS) -> NDArray[np.uint8]:
     """All frames of a short clip at once: uint8 [T, H, W, 3]."""
     frames = list(decode(path, fps))
     if not frames:
         raise CorruptFileError(f"{path.name} holds no picture", remedy=_BROKEN)
     return np.stack(frames)
+
+
+def decode_audio_span(
+    path: Path, start_seconds: float, end_seconds: float, rate_hz: int = AUDIO_RATE_HZ
+) -> NDArray[np.int16]:
+    """The sound of a part of a long video: int16 [(end - start) * rate], mono; empty where there is none at all.
+
+    Where the track is silent by absence (it starts later, ends earlier), zeros keep sound and pictures together.
+    """
+    start = _first_picture_seconds(path) + start_seconds
+    samples = round((end_seconds - start_seconds) * rate_hz)
+    with _opened(path) as container:
+        if not container.streams.audio:
+            return np.zeros(0, dtype=np.int16)
+        stream = container.streams.audio[0]
+        # A little earlier, because a lossy codec needs the packet before to restore the first one rightly.
+        frames = _sought(container, stream, max(0.0, start - 0.5)) if start_seconds > 0 else container.decode(stream)
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+        first: float | None = None
+        parts: list[NDArray[np.int16]] = []
+        for frame in frames:
+            first = float(frame.time or 0.0) if first is None else first
+            parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
+            if frame.time is not None and float(frame.time) > start + samples / rate_hz:
+                break
+        parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
+    sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
+    offset = round((start - (start if first is None else first)) * rate_hz)
+    sound = sound[offset:] if offset >= 0 else np.concatenate([np.zeros(-offset, dtype=np.int16), sound])
+    return np.pad(sound[:samples], (0, max(0, samples - len(sound))))
 
 
 def decode_audio(path: Path, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
@@ -175,15 +229,67 @@ def _video_stream(container: Any, path: Path) -> Any:
     return streams[0]
 
 
-def _held_frames(frames: Iterable[Any], step: float, path: Path) -> Iterator[tuple[Any, float]]:
-    """Each frame with the time (seconds from the first) up to which it is the nearest one."""
-    previous, previous_time, zero = None, 0.0, None
+def _step(stream: Any) -> float:
+    """Seconds from one source frame to the next, as the container says."""
+    return 1.0 / float(stream.average_rate or stream.guessed_rate or FPS)
+
+
+def _sought(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
+    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index misleads."""
+    container.seek(int(seconds / stream.time_base), stream=stream)
+    frames = container.decode(stream)
+    first = next(frames, None)
+    if first is None or first.time is None or first.time > seconds:
+        container.seek(0)
+        yield from container.decode(stream)
+        return
+    yield first
+    yield from frames
+
+
+def _progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """Deinterlace the frames whose stream says that they are interlaced; others pass unchanged."""
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        return
+    if not first.interlaced_frame:
+        yield first
+        yield from iterator
+        return
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add("yadif", "deint=interlaced"),
+        graph.add("buffersink"),
+    ).configure()
+    for frame in chain([first], iterator):
+        graph.vpush(frame)
+        yield from _pulled(graph)
+    graph.vpush(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: Any) -> Iterator[Any]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (BlockingIOError, EOFError):
+            return
+
+
+def _held_frames(
+    frames: Iterable[Any], step: float, path: Path, zero: float | None = None
+) -> Iterator[tuple[Any, float]]:
+    """Each frame with the time (seconds from `zero`, by default the first frame) up to which it is the nearest one."""
+    previous, previous_time = None, 0.0
     for frame in frames:
         time = float(frame.time) if frame.time is not None else None
-        if zero is None:
-            zero = time or 0.0
-            previous, previous_time = frame, 0.0
+        if previous is None:
+            zero = (time or 0.0) if zero is None else zero
+            previous, previous_time = frame, 0.0 if time is None else time - zero
             continue
+        assert zero is not None
         # Missing or backward timestamps happen in MPEG program streams: such a frame follows one step later.
         now = time - zero if time is not None and time - zero > previous_time else previous_time + step
         if now - previous_time > LONGEST_HOLE_SECONDS:

@@ -52,7 +52,13 @@ def prepare(
     corpus: Annotated[CorpusKind, typer.Option(help="How the folder is laid out.")] = CorpusKind.STUDIO,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where the clips lie; the studio renders its own without it.", show_default=False),
+        typer.Option(
+            help="Where the clips lie (with --tables the source videos); the studio renders its own without it.",
+            show_default=False,
+        ),
+    ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="HDTF's tables: cut its clips from the videos in --root.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="data/demo")] = None,
     profile: ProfileOption = None,
@@ -68,6 +74,8 @@ def prepare(
         privfedtalk prepare --corpus folder --root ../shared/fixtures/clips --out data/real
 
         privfedtalk prepare --corpus lrs3 --root /path/to/lrs3 --out data/lrs3 --profile paper --workers 32
+
+        privfedtalk prepare --corpus hdtf --root /path/to/videos --tables /path/to/HDTF_dataset --out data/hdtf
     """
     from pipelines.cli.summary import show_preparation
     from pipelines.jobs import PREPARE
@@ -79,6 +87,7 @@ def prepare(
         settings,
         corpus__kind=corpus.value,
         corpus__root=None if root is None else root.expanduser().resolve(),
+        corpus__tables=None if tables is None else tables.expanduser().resolve(),
         # Real people: the noise must come from the operating system, whatever the profile says.
         training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",
         seed=seed,
