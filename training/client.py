@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from training.backbone.tiny import TinyBackbone
 from training.data import ClipTensors, stream_batches
 from training.generation import Generator
 from training.objective import Draw, local_objective
+from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
 from training.score import identity_similarity, reliability, temporal_stability
 from training.settings import TrainingSettings
@@ -53,12 +55,16 @@ class ClientTrainer:
         identity: IdentityRuler,
         settings: TrainingSettings,
         seed: int,
+        pixel_terms: PixelTerms | None = None,
     ) -> None:
         self.folder_of = folder_of
         self.settings, self.seed = settings, seed
         self.adapter = Adapter(backbone, settings.adapter, seed)
         self.vae, self.identity = vae, identity
         self.device = next(backbone.parameters()).device
+        self.pixel_terms = pixel_terms
+        if pixel_terms:
+            pixel_terms.to(self.device)
         # Clients that come back soon are not read again; a few dozen small clients is all that is held.
         self._clips = lru_cache(maxsize=64)(self._read_clips)
         self._score_clip = lru_cache(maxsize=64)(self._read_score_clip)
@@ -74,20 +80,20 @@ class ClientTrainer:
         backbone = self._backbone()
         optimizer = torch.optim.AdamW(self.adapter.parameters, lr=settings.learning_rate, weight_decay=0.0, fused=True)
         batches = stream_batches(iter(clips), settings.batch_size, backbone.settings.window, rng)
-        sums = {"total": 0.0, "denoising": 0.0, "tdc": 0.0}
+        sums: defaultdict[str, float] = defaultdict(float)
         for batch in itertools.islice(batches, settings.local_steps):
             batch = batch.to(self.device)
             draw = Draw.sample(batch.latents, self.settings.objective, generator)
-            losses = local_objective(backbone, batch, draw, self.settings.objective)
+            losses = local_objective(backbone, batch, draw, self.settings.objective, self.pixel_terms)
             optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
             nn.utils.clip_grad_norm_(self.adapter.parameters, 1.0)
             optimizer.step()
-            for name in sums:
-                sums[name] += getattr(losses, name).item() / settings.local_steps
+            for name, loss in losses.by_name().items():
+                sums[name] += loss.item() / settings.local_steps
         delta = self.adapter.vector() - theta
         score = self.score(client, round_number)
-        return LocalUpdate(delta, len(clips), score, sums, time.perf_counter() - started)
+        return LocalUpdate(delta, len(clips), score, dict(sums), time.perf_counter() - started)
 
     def score(self, client: str, round_number: int) -> float:
         """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""

@@ -39,3 +39,8 @@ def deterministic(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(state)
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """What autocast made bfloat16, as float32; float64, in which gradients are checked, stays."""
+    return x if x.dtype == torch.float64 else x.float()

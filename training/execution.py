@@ -23,6 +23,7 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer, LocalUpdate
+from training.frozen.loading import open_pixel_terms
 from training.rulers import IdentityRuler
 from training.settings import TrainingSettings
 from training.vae import SmallVae
@@ -40,13 +41,15 @@ class Engine(Protocol):
 
 def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
     """The one that does any client's work, on the frozen models of `run`."""
+    vae = SmallVae.load(run.model("vae"))
     return ClientTrainer(
         run.client,
         TinyBackbone.load(run.model("backbone")),
-        SmallVae.load(run.model("vae")),
+        vae,
         IdentityRuler.load(run.model("rulers") / "identity"),
         settings,
         seed,
+        open_pixel_terms(run, settings.objective, vae.decode),
     )
 
 

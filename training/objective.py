@@ -1,4 +1,4 @@
-"""The local objective, eq. 12: denoising, temporal-denoising consistency, and where they look.
+"""The local objective, eq. 12: denoising, temporal-denoising consistency, and the terms on decoded frames.
 
 All terms are means over the batch. The diffused quantity is the residual of a frame's latent to the reference
 latent, in units of the backbone's `residual_std`: what the reference already shows need not be drawn again.
@@ -6,15 +6,17 @@ latent, in units of the backbone's `residual_std`: what the reference already sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from training.backbone.tiny import TinyBackbone
 from training.data import Batch
-from training.device import autocast
+from training.device import at_least_float32, autocast
 from training.diffusion import add_noise, coefficients, sample_noise, sample_timesteps, velocity
+from training.pixel_terms import PixelTerms
 from training.settings import ObjectiveSettings
 
 
@@ -57,11 +59,16 @@ def feature_weight(batch: Batch, settings: ObjectiveSettings) -> Tensor:
 
 @dataclass(frozen=True)
 class Losses:
-    """The objective and its parts, each a scalar tensor."""
+    """The objective and its parts, each a scalar tensor without its weight; `pixel` holds the decoded terms in use."""
 
     total: Tensor
     denoising: Tensor
     tdc: Tensor
+    pixel: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Total and every part."""
+        return {"total": self.total, "denoising": self.denoising, "tdc": self.tdc, **self.pixel}
 
 
 def residual(backbone: TinyBackbone, latents: Tensor, reference: Tensor) -> Tensor:
@@ -69,15 +76,26 @@ def residual(backbone: TinyBackbone, latents: Tensor, reference: Tensor) -> Tens
     return (latents - reference[:, None]) / backbone.residual_std
 
 
-def local_objective(backbone: TinyBackbone, batch: Batch, draw: Draw, settings: ObjectiveSettings) -> Losses:
-    """L_k for one batch and one draw of noise and timesteps."""
+def local_objective(
+    backbone: TinyBackbone,
+    batch: Batch,
+    draw: Draw,
+    settings: ObjectiveSettings,
+    pixel_terms: PixelTerms | None = None,
+) -> Losses:
+    """L_k for one batch and one draw of noise and timesteps; without `pixel_terms` only its latent terms."""
     z0 = residual(backbone, batch.latents, batch.reference)
-    v = velocity(z0, draw.eps, draw.t)
+    z_t, v = add_noise(z0, draw.eps, draw.t), velocity(z0, draw.eps, draw.t)
     with autocast(z0.device):
-        v_hat = backbone(add_noise(z0, draw.eps, draw.t), draw.t, batch.speech, batch.reference, batch.motion)
-    v_hat = v_hat.float()
+        v_hat = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion)
+    v_hat = at_least_float32(v_hat)
     denoising = denoising_loss(v_hat, v, feature_weight(batch, settings))
     # eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
     signal, _ = coefficients(draw.t, v)
     tdc = temporal_denoising_consistency(signal * v_hat, signal * v)
-    return Losses(denoising + settings.tdc_weight * tdc, denoising, tdc)
+    total = settings.denoising_weight * denoising + settings.tdc_weight * tdc
+    pixel = pixel_terms(backbone, batch, z_t, v_hat, draw.t) if pixel_terms else {}
+    weights = settings.pixel_weights()
+    for name, loss in pixel.items():
+        total = total + weights[name] * loss
+    return Losses(total, denoising, tdc, pixel)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.progress import track
 from preparation.settings_base import Settings
-from training.device import autocast, deterministic
+from training.device import at_least_float32, autocast, deterministic
 from training.ruler_augmentation import photometric, sample_region, soften
 
 OPENING_RULER = "opening ruler (trained on public split)"
@@ -131,7 +131,7 @@ class OpeningRuler(_Ruler):
     def from_region(self, region: Tensor) -> Tensor:
         """Lower faces float [B, 3, 64, 64] in [0, 1] -> opening float [B]."""
         hidden = self.features(standardise(region)).flatten(1)
-        return self.head(hidden).squeeze(1).float() * self.scale
+        return at_least_float32(self.head(hidden).squeeze(1)) * self.scale
 
     def opening(self, frames: Frames) -> Floats:
         """Frames uint8 [T, H, W, 3] -> opening float32 [T]."""
@@ -163,7 +163,7 @@ class IdentityRuler(_Ruler):
 
     def from_region(self, region: Tensor) -> Tensor:
         """Faces float [B, 3, 64, 64] in [0, 1] -> unit embeddings float [B, D] before centring."""
-        return F.normalize(self.head(self.features(standardise(region)).flatten(1)).float(), dim=1)
+        return F.normalize(at_least_float32(self.head(self.features(standardise(region)).flatten(1))), dim=1)
 
     def embed(self, frames: Frames) -> Floats:
         """Frames uint8 [T, H, W, 3] -> unit embeddings float32 [T, D]."""

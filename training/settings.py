@@ -49,18 +49,62 @@ class PretrainingSettings(Settings):
     own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
 
+class DecodedSettings(Settings):
+    """Where the terms on decoded frames look (ours; the paper does not say). Together they bound the terms' cost."""
+
+    least_alpha_bar: float = Field(0.5, ge=0, lt=1, description="samples with less signal than this are not decoded")
+    frames: int = Field(2, ge=1, description="frames decoded of each sample, spread evenly over its window")
+
+
+class IdentityTermSettings(Settings):
+    """L_id, eq. 9. `ruler` is trained by the pipeline on the public split; choose `mobilefacenet` for real faces."""
+
+    network: Literal["none", "ruler", "mobilefacenet"] = "none"
+    weight: float = Field(0.10, ge=0)
+
+
+class PerceptualTermSettings(Settings):
+    """L_perc, eq. 10. `ruler` compares features of the pipeline's own rulers; choose an `lpips` for real faces."""
+
+    network: Literal["none", "ruler", "lpips_alex", "lpips_squeeze", "lpips_vgg"] = "none"
+    weight: float = Field(0.10, ge=0)
+
+
+class SyncTermSettings(Settings):
+    """L_sync, eq. 11. `ruler` compares mouth openings measured by the pipeline's own ruler."""
+
+    network: Literal["none", "ruler"] = "none"
+    weight: float = Field(0.05, ge=0)
+
+
 class ObjectiveSettings(Settings):
     """The local objective, eq. 12, and how its expectation is taken.
 
-    `tdc_weight` is the paper's lambda_tdc. Mouth weighting and the timestep bias are ours: the mouth is 3 % of
-    the picture and all that speech decides, and few-step sampling spends its steps at high noise.
+    The weights are the paper's lambdas; a term is off when its network is `none` or its weight zero. Identity,
+    perceptual and sync terms decode frames in the clients' local steps only, never in pretraining. Mouth weighting
+    and the timestep bias are ours: the mouth is 3 % of the picture and all that speech decides, and few-step
+    sampling spends its steps at high noise.
     """
 
+    denoising_weight: float = Field(1.0, ge=0)
     tdc_weight: float = Field(0.05, ge=0)
+    identity: IdentityTermSettings = IdentityTermSettings()
+    perceptual: PerceptualTermSettings = PerceptualTermSettings()
+    sync: SyncTermSettings = SyncTermSettings()
+    decoded: DecodedSettings = DecodedSettings()
     mouth_weight: float = Field(10.0, ge=1)
     eye_weight: float = Field(2.0, ge=1)
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
+
+    def pixel_weights(self) -> dict[str, float]:
+        """Weight of each term on decoded frames that is switched on."""
+        terms: dict[str, IdentityTermSettings | PerceptualTermSettings | SyncTermSettings] = {
+            "identity": self.identity,
+            "perceptual": self.perceptual,
+            "sync": self.sync,
+        }
+        return {name: term.weight for name, term in terms.items() if term.network != "none" and term.weight > 0}
 
 
 class AdapterSettings(Settings):

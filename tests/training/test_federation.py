@@ -16,12 +16,12 @@ from tests.training.conftest import make_clip
 from training.aggregation import Aggregator
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer, LocalUpdate
-from training.execution import LocalEngine, Theta
+from training.execution import LocalEngine, Theta, open_trainer
 from training.federation import FederationResult, Start, run_federation, sample_clients
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
-from training.rulers import IdentityRuler
-from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
+from training.rulers import IdentityRuler, OpeningRuler
+from training.settings import AdapterSettings, FederationSettings, ObjectiveSettings, TrainingSettings, VaeSettings
 from training.vae import SmallVae
 
 CLIENTS = ["c0", "c1", "c2"]
@@ -198,6 +198,31 @@ def test_worker_processes_give_the_same_updates_bit_for_bit(trainer_for, tmp_pat
     for client in CLIENTS:
         np.testing.assert_array_equal(updates[client].delta, expected[client].delta)
         assert updates[client].score == expected[client].score
+
+
+def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = settings_with("fedavg")
+    run = RunFolder(tmp_path / "run")
+    plain = trainer_for(settings)
+    IdentityRuler(width=8, embedding=8).frozen().save(run.model("rulers") / "identity")
+    OpeningRuler(width=8).frozen().save(run.model("rulers") / "opening")
+    on = {"network": "ruler", "weight": 1.0}
+    terms = {"identity": on, "perceptual": on, "sync": on, "decoded": {"least_alpha_bar": 0.0, "frames": 2}}
+    objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **terms})
+    theta = plain.adapter.vector()
+    off = plain.train("c2", theta, 1)
+    whole = settings.model_copy(update={"objective": objective})
+    update = open_trainer(run, whole, 5).train("c2", theta, 1)
+    assert set(update.losses) == {"total", "denoising", "tdc", "identity", "perceptual", "sync"}
+    assert set(off.losses) == {"total", "denoising", "tdc"}
+    assert update.losses["identity"] > 0
+    assert np.abs(update.delta - off.delta).max() > 1e-5
+
+    # Switched off by their weights, they leave the update as it was, bit for bit.
+    zero = {name: {**on, "weight": 0.0} for name in ("identity", "perceptual", "sync")}
+    objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **zero})
+    silent = open_trainer(run, settings.model_copy(update={"objective": objective}), 5).train("c2", theta, 1)
+    np.testing.assert_array_equal(silent.delta, off.delta)
 
 
 def test_fixed_size_cohorts() -> None:

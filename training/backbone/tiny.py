@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from preparation.settings_base import Settings
+from training.device import at_least_float32
 from training.settings import BackboneSettings
 
 
@@ -151,12 +152,12 @@ class TinyBackbone(nn.Module):
         heard, speech_tokens = heard[..., : x.shape[-1]], heard[..., x.shape[-1] :]
         identity = self.identity_projection(still.mean(2))
         moved = self.motion_projection((motion / self.motion_std).clamp(-4, 4))
-        condition = self.time_mlp(timestep_embedding(t))[:, None] + heard + moved + identity
+        condition = self.time_mlp(timestep_embedding(t).to(self.place.dtype))[:, None] + heard + moved + identity
         tokens = torch.cat([speech_tokens.view(b, f, -1, x.shape[-1]), identity[:, :, None].expand(-1, f, -1, -1)], 2)
         for block in self.blocks:
             x = block(x, tokens, condition)
         shift, scale = self.modulation_out(F.silu(condition))[:, :, None].chunk(2, -1)
-        return self._unpatch(self.patch_out(self.norm_out(x) * (1 + scale) + shift)).float()
+        return at_least_float32(self._unpatch(self.patch_out(self.norm_out(x) * (1 + scale) + shift)))
 
     def _patches(self, z: Tensor) -> Tensor:
         """[B, F, C, h, w] -> [B, F, P, C * patch**2]."""

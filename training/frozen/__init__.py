@@ -1,0 +1,1 @@
+"""Frozen networks that judge decoded frames inside the local objective."""

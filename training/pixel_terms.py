@@ -1,0 +1,69 @@
+"""Eq. 12's terms on decoded frames: which samples they look at, and how much each counts.
+
+x̂0 means something only at low noise: from nearly pure noise the best guess is a blurred mean face, and pulling its
+identity or its lips into place teaches nothing about either. So a sample counts by abar_t, and not at all below a
+limit, where nothing is decoded either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.backbone.tiny import TinyBackbone
+from training.data import Batch
+from training.diffusion import alphas_bar, to_z0
+from training.frozen.terms import Decode, Decoded
+from training.settings import DecodedSettings
+
+
+@dataclass(frozen=True)
+class PixelTerms:
+    """The terms that are switched on, by name; a term maps a `Decoded` of n clips to losses [n]."""
+
+    decode: Decode
+    terms: Mapping[str, nn.Module]
+    settings: DecodedSettings
+
+    def __call__(
+        self, backbone: TinyBackbone, batch: Batch, z_t: Tensor, v_hat: Tensor, t: Tensor
+    ) -> dict[str, Tensor]:
+        """Each term's mean over the batch: sum over clips of gate(t) * loss, divided by the number of clips.
+
+        z_t, v_hat [B, F, C, h, w] in units of residual_std, t [B]. Clips outside the gate add zero; with none inside
+        nothing is decoded.
+        """
+        gate = noise_gate(t, self.settings.least_alpha_bar).to(v_hat)
+        inside = gate.nonzero().flatten()
+        if not len(inside):
+            return {name: v_hat.new_zeros(()) for name in self.terms}
+        frames = spread_frames(v_hat.shape[1], self.settings.frames, v_hat.device)
+        z0_hat = to_z0(z_t[inside], v_hat[inside], t[inside])[:, frames]
+        reference = batch.reference[inside]
+        decoded = Decoded(
+            self.decode,
+            generated=reference[:, None] + z0_hat * backbone.residual_std,
+            true=batch.latents[inside][:, frames],
+            reference=reference,
+        )
+        return {name: (gate[inside] * term(decoded)).sum() / len(t) for name, term in self.terms.items()}
+
+    def to(self, device: torch.device) -> None:
+        """Move the frozen networks to where the backbone is."""
+        for term in self.terms.values():
+            term.to(device)
+
+
+def noise_gate(t: Tensor, least_alpha_bar: float) -> Tensor:
+    """Weight of a sample by its noise level, t [B] -> [B]: abar_t where it reaches the limit, else 0."""
+    alpha_bar = alphas_bar().to(t.device)[t]
+    return torch.where(alpha_bar >= least_alpha_bar, alpha_bar, 0.0)
+
+
+def spread_frames(window: int, count: int, device: torch.device | None = None) -> Tensor:
+    """`count` places evenly spread over a window; windows start anywhere, so every frame of a clip has its turn."""
+    count = min(count, window)
+    return ((torch.arange(count, device=device) + 0.5) * window / count).long()
