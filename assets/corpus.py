@@ -99,13 +99,13 @@ def _found(run: Run) -> Stage:
 @dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
-    from preparation.manifest import load_manifest, save_manifest, scan
+    from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
     from preparation.quarantine import load_quarantine, replace_rows
 
     folder = run.folder
     with run.stage(
         "manifest",
-        settings=[run.preparation.corpus],
+        settings=[run.preparation.corpus, *map(sha256_of, run.preparation.corpus.lists)],
         after=["corpus"],
         code=["preparation"],
         outputs=lambda: [folder.manifest],

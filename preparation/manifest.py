@@ -23,6 +23,12 @@ READERS: dict[CorpusKind, Callable[[Path, CorpusSettings], Iterator[Candidate]]]
     CorpusKind.FOLDER: folder.find,
 }
 
+LACKING: dict[CorpusKind, Callable[[list[Candidate], CorpusSettings], list[QuarantineRow]]] = {
+    CorpusKind.STUDIO: lrs3.not_found,
+    CorpusKind.LRS3: lrs3.not_found,
+}
+"""What lists name and the corpus lacks, of the kinds that can be selected by lists."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -70,7 +76,9 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
     clips: list[Clip] = []
     quarantine: list[QuarantineRow] = []
-    for candidate in track(list(READERS[kind](root, settings)), "manifest", unit="clips"):
+    candidates = list(READERS[kind](root, settings))
+    quarantine.extend(LACKING.get(kind, _none_may_be_listed)(candidates, settings))
+    for candidate in track(candidates, "manifest", unit="clips"):
         try:
             candidate.path.encode()
             clips.append(_row(candidate, kind, root))
@@ -119,6 +127,15 @@ def load_manifest(path: Path) -> list[Clip]:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _none_may_be_listed(candidates: list[Candidate], settings: CorpusSettings) -> list[QuarantineRow]:
+    if settings.lists:
+        raise PrivFedTalkError(
+            f"{settings.lists[0]} selects LRS3 clips, and this corpus is none",
+            remedy="use --list with --corpus lrs3 only",
+        )
+    return []
 
 
 def _row(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -104,6 +105,8 @@ class CutSettings(Settings):
 class CorpusSettings(Settings):
     subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
     """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
+    lists: tuple[Path, ...] = ()
+    """Files that name LRS3 clips (see `preparation.corpora.lists`): only these are read; none: all are."""
     extensions: tuple[str, ...] = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON

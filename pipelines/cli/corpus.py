@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,10 @@ def prepare(
     tables: Annotated[
         Path | None, typer.Option(help="HDTF's tables: cut its clips from the videos in --root.", show_default=False)
     ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option("--list", help="Only LRS3 clips that this file names; repeatable.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="data/demo")] = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
@@ -88,6 +93,7 @@ def prepare(
         corpus__kind=corpus.value,
         corpus__root=None if root is None else root.expanduser().resolve(),
         corpus__tables=None if tables is None else tables.expanduser().resolve(),
+        preparation__corpus__lists=json.dumps([str(path.expanduser().resolve()) for path in lists]) if lists else None,
         # Real people: the noise must come from the operating system, whatever the profile says.
         training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",
         seed=seed,

@@ -7,7 +7,7 @@ Beside a clip of the studio lies `<00001>.truth.safetensors` with the true landm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from preparation.corpora.candidate import Candidate, safe_name
 from preparation.corpora.folder import walk
+from preparation.corpora.lists import read_lists
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings
 
 
 def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
-    """Every clip of the chosen subsets, sorted by subset, speaker and clip."""
+    """Every clip of the chosen subsets, or those of them that lists name, sorted by subset, speaker and clip."""
+    selected = read_lists(settings.lists) if settings.lists else None
     present = [subset for subset in settings.subsets if (root / subset).is_dir()]
     if not present:
         raise PrivFedTalkError(
@@ -35,7 +38,7 @@ def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
                 continue
             truth = path.with_name(f"{path.stem}.truth.safetensors")
             sidecar = path.with_suffix(".txt")
-            yield Candidate(
+            candidate = Candidate(
                 path=path.relative_to(root).as_posix(),
                 speaker=safe_name(parts[0]),
                 name=safe_name(path.stem),
@@ -43,6 +46,16 @@ def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
                 sidecar=sidecar.relative_to(root).as_posix() if sidecar.exists() else None,
                 truth=truth.relative_to(root).as_posix() if truth.exists() else None,
             )
+            if selected is None or selected.holds(candidate):
+                yield candidate
+
+
+def not_found(found: Iterable[Candidate], settings: CorpusSettings) -> list[QuarantineRow]:
+    """Rows for what the lists name and `find` did not yield, and for their lines that name nothing."""
+    if not settings.lists:
+        return []
+    selected = read_lists(settings.lists)
+    return [*selected.rows, *selected.absent(found)]
 
 
 @dataclass(frozen=True)

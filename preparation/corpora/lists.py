@@ -1,0 +1,122 @@
+"""Lists of LRS3 clips, as papers publish their selections: one clip or pair of clips a line, or a table with a path.
+
+    pretrain/-FOCpMAww28/00002
+    path,offset_sec,vstart_sec            a CSV whose header has a column `path`
+    uL5XUwfkxZw/00007 DOgsYATbVSs/00003   sound of one clip, pictures of another: both are named
+
+The subset may be missing, folders may stand before it, and an extension after the clip.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from preparation.corpora.candidate import Candidate
+from preparation.errors import PrivFedTalkError
+from preparation.quarantine import QuarantineRow
+
+SUBSETS = ("pretrain", "trainval", "test")
+_CLIP = re.compile(rf"^(?:\S*?/)??(?:({'|'.join(SUBSETS)})/)?([\w-]+)/([\w-]+)(?:\.(?:mp4|txt|wav|npz))?$")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A clip that a list names; an empty subset means whichever holds it."""
+
+    subset: str
+    video: str
+    clip: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.subset, self.video, self.clip) if part)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All that the lists name: each clip with the first list that does so, and a row for each line not understood."""
+
+    clips: dict[Listed, str]
+    rows: list[QuarantineRow]
+
+    def holds(self, candidate: Candidate) -> bool:
+        return any(listed in self.clips for listed in _ways_to_name(candidate))
+
+    def absent(self, found: Iterable[Candidate]) -> list[QuarantineRow]:
+        """A row for each clip that is listed and not among those found."""
+        present = {listed for candidate in found for listed in _ways_to_name(candidate)}
+        remedy = "copy it into the corpus, read its subset too (preparation.corpus.subsets), or take it off the list"
+        return [
+            QuarantineRow(str(listed), "manifest", f"listed in {name}, but not in the corpus", remedy)
+            for listed, name in self.clips.items()
+            if listed not in present
+        ]
+
+
+def read_lists(paths: Collection[Path]) -> Selection:
+    """Read every list; one of which no line names a clip is an error, a single such line is a row."""
+    clips: dict[Listed, str] = {}
+    rows: list[QuarantineRow] = []
+    for path in paths:
+        named, unread = 0, []
+        for number, text, ids in _lines(path):
+            for listed in ids:
+                clips.setdefault(listed, path.name)
+            named += len(ids)
+            if not ids:
+                unread.append((number, text))
+        if not named:
+            shown = f": line {unread[0][0]} is {unread[0][1][:60]!r}" if unread else ": it is empty"
+            raise PrivFedTalkError(
+                f"{path} names no clip{shown}",
+                remedy="give one clip a line, as pretrain/<video>/<clip>, or a CSV with a column `path`",
+            )
+        for number, text in unread:
+            reason = f"line {number} names no clip: {text[:60]!r}"
+            rows.append(QuarantineRow(path.name, "manifest", reason, "write it as pretrain/<video>/<clip>"))
+    return Selection(clips, rows)
+
+
+def parse(text: str) -> list[Listed]:
+    """The clips that a line names: the first column must be one, and further columns count where they are."""
+    ids = [_CLIP.match(column) for column in text.split()]
+    if not ids or ids[0] is None:
+        return []
+    return [Listed(found[1] or "", found[2], found[3]) for found in ids if found is not None]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str, list[Listed]]]:
+    """Number, text and clips of each line that is not empty, the header of a CSV left out."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise PrivFedTalkError(
+            f"the list {path} cannot be read: {error.strerror}", remedy="check the path given as --list"
+        ) from error
+    lines = text.splitlines()
+    column = _path_column(lines[0] if lines else "")
+    read: Callable[[str], list[Listed]] = parse
+    if column is not None:
+        place = column
+
+        def read(line: str) -> list[Listed]:
+            cells = next(csv.reader([line]))
+            return parse(cells[place]) if place < len(cells) else []
+
+    for number, line in enumerate(lines, start=1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#") and not (column is not None and number == 1):
+            yield number, stripped, read(stripped)
+
+
+def _path_column(header: str) -> int | None:
+    cells = [cell.strip().lower() for cell in header.split(",")]
+    return cells.index("path") if "path" in cells else None
+
+
+def _ways_to_name(candidate: Candidate) -> tuple[Listed, Listed]:
+    subset, video, file = Path(candidate.path).parts[-3:]
+    return Listed(subset, video, Path(file).stem), Listed("", video, Path(file).stem)
