@@ -47,15 +47,17 @@ def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 def identity_facts(run: Run, anew: bool) -> dict[str, str]:
     """Whether the faces bear out the folders' claims, where the settings ask; details are in `identities.json`.
 
-    An earlier report is kept unless the crops are new or it says that the embedder was missing.
+    An earlier report is kept unless the crops or the settings are new or it says that the embedder was missing.
     """
     path, settings = run.folder.identities, run.preparation.identity
     if not settings.check:
         return {}
     from preparation.identity import check_identities, load_report
 
-    if not anew and path.exists() and load_report(path).skipped is None:
-        return {"identities": load_report(path).summary()}
+    if not anew and path.exists():
+        report = load_report(path)
+        if report.skipped is None and report.settings == settings.fingerprint():
+            return {"identities": report.summary()}
     return {"identities": check_identities(run.folder, settings).summary()}
 
 

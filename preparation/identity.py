@@ -62,6 +62,8 @@ class IdentityReport:
     mismatches: tuple[Mismatch, ...]
     same_person: tuple[SamePerson, ...]
     nearest_others: float | None
+    settings: str = ""
+    """Fingerprint of the settings it was made with: other thresholds make another report."""
 
     def summary(self) -> str:
         """One line for people."""
@@ -119,6 +121,7 @@ def compare(
         ),
         same_person=tuple(pairs),
         nearest_others=nearest,
+        settings=settings.fingerprint(),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
 from preparation.settings import CorpusKind, CorpusSettings
 from preparation.video import Probe, probe
+
+READING_THREADS = 4
+"""Files read at once: reading and hashing wait for the disk or the network and leave the interpreter free."""
 
 READERS: dict[CorpusKind, Callable[[Path, CorpusSettings], Iterator[Candidate]]] = {
     CorpusKind.STUDIO: lrs3.find,
@@ -74,27 +79,16 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     kind = CorpusKind(kind)
     if not root.is_dir():
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
-    clips: list[Clip] = []
-    quarantine: list[QuarantineRow] = []
     candidates = list(READERS[kind](root, settings))
-    quarantine.extend(LACKING.get(kind, _none_may_be_listed)(candidates, settings))
-    for candidate in track(candidates, "manifest", unit="clips"):
-        try:
-            candidate.path.encode()
-            clips.append(_row(candidate, kind, root))
-        except UnicodeEncodeError:
-            printable = candidate.path.encode("utf-8", "backslashreplace").decode()
-            quarantine.append(
-                QuarantineRow(printable, "manifest", "the file's name is not valid UTF-8", "rename the file")
-            )
-        except PrivFedTalkError as error:
-            quarantine.append(QuarantineRow(candidate.path, "manifest", error.reason, error.remedy))
-        except OSError as error:
-            reason = f"the file cannot be read: {error.strerror or error}"
-            quarantine.append(
-                QuarantineRow(candidate.path, "manifest", reason, "check the link, the permissions and the disk")
-            )
-    return Scan(clips, quarantine)
+    lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
+    pool = ThreadPoolExecutor(READING_THREADS)
+    try:
+        found = pool.map(lambda candidate: _listed(candidate, kind, root), candidates)
+        rows = list(track(found, "manifest", total=len(candidates), unit="clips"))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    clips = [row for row in rows if isinstance(row, Clip)]
+    return Scan(clips, [*lacking, *(row for row in rows if isinstance(row, QuarantineRow))])
 
 
 def save_manifest(clips: Iterable[Clip], path: Path) -> None:
@@ -138,9 +132,32 @@ def _none_may_be_listed(candidates: list[Candidate], settings: CorpusSettings) -
     return []
 
 
+def _listed(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip | QuarantineRow:
+    try:
+        candidate.path.encode()
+        return _row(candidate, kind, root)
+    except UnicodeEncodeError:
+        printable = candidate.path.encode("utf-8", "backslashreplace").decode()
+        return QuarantineRow(printable, "manifest", "the file's name is not valid UTF-8", "rename the file")
+    except PrivFedTalkError as error:
+        return QuarantineRow(candidate.path, "manifest", error.reason, error.remedy)
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror or error}"
+        return QuarantineRow(candidate.path, "manifest", reason, "check the link, the permissions and the disk")
+
+
 def _row(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip:
     path = root / candidate.path
-    size = path.stat().st_size
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        # Readers yield no folder but one that they could not look into.
+        raise PrivFedTalkError(f"the folder {candidate.path} cannot be listed", remedy="check its permissions")
+    if not stat.S_ISREG(status.st_mode):
+        raise PrivFedTalkError(
+            f"{candidate.path} is no ordinary file but a pipe, socket or device", remedy="remove it from the corpus"
+        )
+    path.open("rb").close()  # may it be read? FFmpeg would call it broken
+    size = status.st_size
     if size == 0:
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
     found: Probe = probe(path)

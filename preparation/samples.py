@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from preparation.clients import Client, load_clients
 from preparation.corpora.candidate import safe_name
-from preparation.crops import Crop, has_crop, load_crop
+from preparation.crops import Crop, forget_crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
 from preparation.files import sweep
@@ -90,7 +91,14 @@ def build_shards(
     if kept is not None:
         return ClientShards(kept, True, quarantine)
     samples = _samples(client, entry, crops, chosen, encode, settings)
-    index = write_shards(run.client(client), samples, settings.shards.max_bytes, fingerprint)
+    try:
+        index = write_shards(run.client(client), samples, settings.shards.max_bytes, fingerprint)
+    except _DamagedCropError as damaged:
+        # Forgotten, so that the crops step makes it again; the client's other clips go on without it.
+        forget_crop(run.crops_of(damaged.clip), names[damaged.clip])
+        row = QuarantineRow(damaged.clip, "shards", damaged.reason, "run the crops and shards steps again")
+        rest = build_shards(run, client, encode, settings, encoder_id, entry)
+        return ClientShards(rest.index, rest.kept, [row, *rest.quarantine])
     return ClientShards(index, False, quarantine)
 
 
@@ -99,12 +107,20 @@ def sample_key(clip_id: str) -> str:
     return safe_name(clip_id.replace("/", "--"))
 
 
-def encode_frames(frames: Iterator[Frame], encode: Encoder, batch: int) -> NDArray[np.float32]:
-    """Latents float32 [T, 4, h, w] of a stream of frames, `batch` of them at a time."""
-    parts = []
-    while held := list(islice(frames, batch)):
-        parts.append(np.asarray(encode(np.stack(held)), dtype=np.float32))
-    return np.concatenate(parts)
+def encode_frames(frames: Iterator[Frame], encode: Encoder, count: int, batch: int) -> NDArray[np.float16]:
+    """Latents float16 [T, 4, h, w] of a stream of `count` frames or fewer, `batch` of them at a time.
+
+    Half precision at once and in place: ten minutes at 512 pixels are 0.5 GB, and would be five times that on the way.
+    """
+    latents: NDArray[np.float16] | None = None
+    done = 0
+    while held := list(islice(frames, min(batch, count - done))):
+        part = np.asarray(encode(np.stack(held)), dtype=np.float32)
+        if latents is None:
+            latents = np.empty((count, *part.shape[1:]), dtype=np.float16)
+        latents[done : done + len(part)] = part
+        done += len(part)
+    return np.zeros((0, 0, 0, 0), dtype=np.float16) if latents is None else latents[:done]
 
 
 def _samples(
@@ -121,20 +137,25 @@ def _samples(
         frames = reference.usable_frames
         place = (reference.clip_id, reference.frame)
         if place not in pictures:  # one person's clips mostly share their reference
-            pictures[place] = _frame(crops[reference.clip_id], reference.frame)
+            with _damage_of(reference.clip_id):
+                pictures[place] = _frame(crops[reference.clip_id], reference.frame)
         picture = pictures[place]
-        latents = encode_frames(islice(crop.frames(), frames), encode, settings.shards.encode_batch)
-        if len(latents) != frames:
-            raise CorruptFileError(
-                f"{crop.video} holds {len(latents)} frames, {frames} are described", remedy="run the crops step again"
-            )
+        # Before the latents are held, for its intermediate results are as large as they.
+        speech = speech_features(crop.audio[: frames * SAMPLES_PER_FRAME], frames).astype(np.float16)
+        with _damage_of(clip):
+            latents = encode_frames(crop.frames(), encode, frames, settings.shards.encode_batch)
+            if len(latents) != frames:
+                raise CorruptFileError(
+                    f"{crop.video} holds {len(latents)} frames, {frames} are described",
+                    remedy="run the crops step again",
+                )
         yield Sample(
             key=sample_key(clip),
             client=client,
             clip_id=clip,
             split=entry.split_of(clip),
-            latents=latents.astype(np.float16),
-            speech=speech_features(crop.audio[: frames * SAMPLES_PER_FRAME], frames).astype(np.float16),
+            latents=latents,
+            speech=speech,
             reference_latent=np.asarray(encode(picture[None]))[0].astype(np.float16),
             reference=picture,
             landmarks=crop.landmarks[:frames],
@@ -148,6 +169,22 @@ def _samples(
                 **{name: crop.metadata[name] for name in ("corpus", "source_sha256", "settings", "tracker", "size")},
             },
         )
+
+
+class _DamagedCropError(CorruptFileError):
+    """A crop whose description promises more than its video holds; `clip` is its clip id."""
+
+    clip: str
+
+
+@contextmanager
+def _damage_of(clip: str) -> Iterator[None]:
+    try:
+        yield
+    except CorruptFileError as error:
+        damaged = _DamagedCropError(error.reason, error.remedy)
+        damaged.clip = clip
+        raise damaged from error
 
 
 def _motion(crop: Crop) -> NDArray[np.float32]:

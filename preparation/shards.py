@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import partial_of, writing
@@ -149,14 +149,14 @@ def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: 
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
             while sample is not None:
                 members = _members(sample)
-                size = sum(len(content) + 1024 for _, content in members)
+                size = sum(content.size + 1024 for _, content in members)
                 if inside and archive.offset + size > max_bytes:
                     break
                 for name, content in members:
                     # TarInfo's fixed time and owner stay: the same samples give the same bytes.
                     info = tarfile.TarInfo(f"{sample.key}.{name}")
-                    info.size = len(content)
-                    archive.addfile(info, io.BytesIO(content))
+                    info.size = content.size
+                    archive.addfile(info, content)
                 inside += 1
                 frames += len(sample.latents)
                 splits[sample.split] = splits.get(sample.split, 0) + 1
@@ -166,7 +166,26 @@ def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: 
     return ShardIndex(client, entries, count, frames, splits, code_version(__name__), fingerprint)
 
 
-def _members(sample: Sample) -> list[tuple[str, bytes]]:
+class _Content(io.RawIOBase):
+    """Buffers one after the other as a file to read, so that a member is not copied to be written."""
+
+    def __init__(self, *buffers: bytes | memoryview) -> None:
+        self._views = [memoryview(buffer).cast("B") for buffer in buffers if memoryview(buffer).nbytes]
+        self.size = sum(view.nbytes for view in self._views)
+
+    def read(self, size: int = -1) -> bytes:
+        parts: list[bytes] = []
+        left = self.size if size < 0 else size
+        while self._views and left:
+            head = self._views.pop(0)
+            parts.append(bytes(head[:left]))
+            if head.nbytes > left:
+                self._views.insert(0, head[left:])
+            left -= len(parts[-1])
+        return b"".join(parts)
+
+
+def _members(sample: Sample) -> list[tuple[str, _Content]]:
     assert "." not in sample.key and "/" not in sample.key, "webdataset cuts a key at its first dot"
     picture = cv2.imencode(".png", cv2.cvtColor(sample.reference, cv2.COLOR_RGB2BGR))[1].tobytes()
     described = {
@@ -176,17 +195,17 @@ def _members(sample: Sample) -> list[tuple[str, bytes]]:
         "split": sample.split,
     }
     members = [
-        ("latents.npy", _npy(sample.latents.astype(np.float16))),
-        ("speech.npy", _npy(sample.speech.astype(np.float16))),
-        ("reference_latent.npy", _npy(sample.reference_latent.astype(np.float16))),
-        ("reference.png", picture),
-        ("landmarks.npy", _npy(sample.landmarks.astype(np.float32))),
+        ("latents.npy", _npy(sample.latents, np.float16)),
+        ("speech.npy", _npy(sample.speech, np.float16)),
+        ("reference_latent.npy", _npy(sample.reference_latent, np.float16)),
+        ("reference.png", _Content(picture)),
+        ("landmarks.npy", _npy(sample.landmarks, np.float32)),
     ]
     if sample.mouth_opening is not None:
-        members.append(("opening.npy", _npy(sample.mouth_opening.astype(np.float32))))
+        members.append(("opening.npy", _npy(sample.mouth_opening, np.float32)))
     if sample.motion is not None:
-        members.append(("motion.npy", _npy(sample.motion.astype(np.float32))))
-    return [*members, ("json", json.dumps(described, sort_keys=True).encode())]
+        members.append(("motion.npy", _npy(sample.motion, np.float32)))
+    return [*members, ("json", _Content(json.dumps(described, sort_keys=True).encode()))]
 
 
 def _read_one(path: Path, split: str | None, shuffle_seed: int | None) -> Iterator[Sample]:
@@ -246,10 +265,12 @@ def _bytes(file: BinaryIO, place: tuple[int, int]) -> bytes:
     return content
 
 
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
+def _npy(array: NDArray[Any], dtype: DTypeLike) -> _Content:
+    """The bytes of `np.save`, the array's own not copied."""
+    whole = np.ascontiguousarray(array, dtype=dtype)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(whole))
+    return _Content(header.getvalue(), whole.reshape(-1).data)
 
 
 def _verify(path: Path, entry: ShardEntry) -> None:

@@ -49,6 +49,8 @@ def probe(path: Path) -> Probe:
     """Read headers and packet index (not the pictures) and check that the file holds what it promises."""
     with _opened(path) as container:
         video = _video_stream(container, path)
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise CorruptFileError(f"{path.name} is a picture, not a clip", remedy="remove it, or give the clip itself")
         declared = int(video.frames)
         packets = sum(1 for packet in container.demux(video) if packet.size)
         if packets == 0:

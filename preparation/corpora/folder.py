@@ -38,7 +38,7 @@ def walk(root: Path, extensions: tuple[str, ...]) -> Iterator[Path]:
     """Files with one of the extensions, sorted; links to folders are followed, but no folder twice.
 
     A broken link or one that points at itself is still yielded: opening it fails with a reason, and so it
-    gets its row in the quarantine table instead of vanishing.
+    gets its row in the quarantine table instead of vanishing. So does a folder that cannot be listed.
     """
     wanted = {extension.lower() for extension in extensions}
     seen: set[Path] = set()
@@ -52,6 +52,7 @@ def walk(root: Path, extensions: tuple[str, ...]) -> Iterator[Path]:
         try:
             entries = sorted(folder.iterdir())
         except OSError:
+            yield folder
             continue
         folders = []
         for entry in entries:

@@ -34,7 +34,8 @@ def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
     for subset in present:
         for path in walk(root / subset, (".mp4",)):
             parts = path.relative_to(root / subset).parts
-            if len(parts) != 2:
+            unlisted = bool(parts) and path.is_dir()
+            if len(parts) != 2 and not unlisted:
                 continue
             truth = path.with_name(f"{path.stem}.truth.safetensors")
             sidecar = path.with_suffix(".txt")

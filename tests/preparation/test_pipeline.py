@@ -130,6 +130,20 @@ def test_a_damaged_crop_is_a_row_of_the_shards_step(studio_corpus: Path, tmp_pat
     assert counts.samples == 17
 
 
+def test_a_crop_whose_video_was_damaged_is_a_row_and_is_made_again(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    video = run.crops("c0000") / "00002.mp4"
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    counts = build_all_shards(run, encode, SETTINGS)
+    (row,) = load_quarantine(run.quarantine)
+    assert row.step == "shards" and row.file == "c0000/00002" and "crops" in row.remedy
+    assert counts.samples == 17
+    again = prepare(studio_corpus, run)
+    assert (again.crops.made, again.shards.samples, again.quarantine) == (1, 18, [])
+
+
 def test_thumbnails_show_every_client(studio_corpus: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     prepare(studio_corpus, run)

@@ -159,6 +159,18 @@ def test_pickled_arrays_are_never_loaded(client: Path) -> None:
         list(read_shards(client, verify=False))
 
 
+def test_members_are_what_numpy_would_save(client: Path) -> None:
+    """Arrays are written without a copy of their own; the bytes are those of `np.save`."""
+    with tarfile.open(client / "shards" / "shard-000000.tar") as archive:
+        for kind in ("latents", "landmarks", "opening"):
+            member = archive.extractfile(f"{sample(0).key}.{kind}.npy")
+            assert member is not None
+            content = member.read()
+            buffer = io.BytesIO()
+            np.save(buffer, np.load(io.BytesIO(content)))
+            assert content == buffer.getvalue()
+
+
 def test_broken_index_is_refused(client: Path) -> None:
     path = client / "shards" / "index.json"
     path.write_text(json.dumps({"client": "c0000"}))
