@@ -69,7 +69,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     home = folder.model("backbone")
     with run.stage(
         "backbone",
-        settings=[settings.backbone, settings.objective, settings.pretraining],
+        settings=[settings.backbone, settings.objective.in_pretraining(), settings.pretraining],
         after=["clients", "shards"],
         code=["training"],
         outputs=lambda: [home],

@@ -97,6 +97,13 @@ class ObjectiveSettings(Settings):
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
 
+    def in_pretraining(self) -> ObjectiveSettings:
+        """What of these settings the backbone depends on: those who compare decoded terms compare on one backbone."""
+        off = {
+            name: ObjectiveSettings.model_fields[name].default for name in ("identity", "perceptual", "sync", "decoded")
+        }
+        return self.model_copy(update=off)
+
     def pixel_weights(self) -> dict[str, float]:
         """Weight of each term on decoded frames that is switched on."""
         terms: dict[str, IdentityTermSettings | PerceptualTermSettings | SyncTermSettings] = {

@@ -228,6 +228,7 @@ def test_weights_and_switches(backbone: TinyBackbone, batch: Batch, pixel_terms:
     expected = expected + 0.7 * pixel["identity"] + 0.2 * pixel["perceptual"] + 0.4 * pixel["sync"]
     torch.testing.assert_close(losses.total, expected)
     assert ObjectiveSettings().pixel_weights() == {}
+    assert settings.in_pretraining() == ObjectiveSettings(denoising_weight=0.5, tdc_weight=0.3)
     half = ObjectiveSettings(
         identity=IdentityTermSettings(network="ruler", weight=0), sync=SyncTermSettings(network="ruler")
     )
