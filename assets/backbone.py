@@ -18,23 +18,23 @@ ACCELERATOR = "gpu"
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[crops], pool=ACCELERATOR)
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """The small f8 autoencoder: 128 x 128 frames to 16 x 16 latents and back."""
-    folder = run.folder
+    """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
+    from training.autoencoders.sources import source_version
+
+    folder, source = run.folder, run.training.vae.source
     with run.stage(
         "vae",
-        settings=[run.training.vae],
+        settings=[run.training.vae, source_version(source)],
         after=["clients", "crops"],
         code=["training"],
         outputs=lambda: [folder.model("vae")],
     ) as stage:
         if stage.due:
-            from training.public import read_public_frames
-            from training.vae import train_vae
+            from training.public import make_vae
 
-            public = read_public_frames(folder)
-            train_vae(public.frames, public.features(), run.training.vae, run.seed).save(folder.model("vae"))
+            make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
     return dg.MaterializeResult(
-        metadata={"parameters": parameter_count(folder.model("vae") / "model.safetensors")},
+        metadata={"source": source, "parameters": parameter_count(folder.model("vae") / "model.safetensors")},
         data_version=dg.DataVersion(stage.version),
     )
 

@@ -77,9 +77,10 @@ def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
     ) as stage:
         if stage.due:
-            from training.vae import SmallVae
+            from training.autoencoders.sources import load_autoencoder
+            from training.device import choose_device
 
-            autoencoder = SmallVae.load(folder.model("vae"))
+            autoencoder = load_autoencoder(folder.model("vae")).to(choose_device())
             build_all_shards(folder, autoencoder.encode_frames, settings, encoder_id=run.version_of("vae"))
     rows = []
     for name, client in load_clients(folder.clients_table).items():

@@ -15,12 +15,12 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import read_shards
 from training.adapter import load_adapted
+from training.autoencoders.sources import load_autoencoder
 from training.backbone.tiny import TinyBackbone
 from training.data import ClipTensors
 from training.device import deterministic
 from training.generation import Generator
 from training.settings import ObjectiveSettings, TrainingSettings
-from training.vae import SmallVae
 from training.validation import validation_loss
 
 
@@ -84,7 +84,7 @@ def _still(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
 
 
 def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    vae = SmallVae.load(run.model("vae"))
+    vae = load_autoencoder(run.model("vae"))
 
     def coded(clip: EvaluationClip, speech: Floats) -> Frames:
         return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
@@ -94,7 +94,7 @@ def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Conte
 
 def _generating(backbone: TinyBackbone, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
     """Generation from one picture and speech; every method draws the same noise for the same clip."""
-    vae = SmallVae.load(run.model("vae"))
+    vae = load_autoencoder(run.model("vae"))
     generator = Generator(backbone, vae, settings.generation, settings.objective.shared_noise)
 
     def generate(clip: EvaluationClip, speech: Floats) -> Frames:

@@ -60,6 +60,22 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT (the weights are those of mobilefacenet.pt)",
         what="MobileFaceNet face embedder for onnxruntime, 112x112 RGB to 128-d",
     ),
+    "taef2_encoder": Weight(
+        file="taef2_encoder.pth",
+        bytes=2704692,
+        sha256="10a4e1021e89d7551eaf161352da8dbd0b1aa83872ae28b150c1df1ce2f147b6",
+        source="madebyollin/taesd@5cccb12dc72074a4be35680c3b108548a7c69978:taef2_encoder.pth",
+        licence="MIT",
+        what="tiny encoder into FLUX.2's latent space, 8x down, 32 channels",
+    ),
+    "taef2_decoder": Weight(
+        file="taef2_decoder.pth",
+        bytes=2704756,
+        sha256="0a44a31e1ae59eb9dbf9359d24942fd3ef5928162c1800d97a28c61d51be0ab5",
+        source="madebyollin/taesd@5cccb12dc72074a4be35680c3b108548a7c69978:taef2_decoder.pth",
+        licence="MIT",
+        what="tiny decoder from FLUX.2's latent space",
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from preparation import seeding
 from preparation.shards import Sample, read_shards
 from training.adapter import Adapter
+from training.autoencoders.base import Autoencoder
 from training.backbone.tiny import TinyBackbone
 from training.data import ClipTensors, stream_batches
 from training.generation import Generator
@@ -29,7 +30,6 @@ from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
 from training.score import identity_similarity, reliability, temporal_stability
 from training.settings import TrainingSettings
-from training.vae import SmallVae
 from training.validation import validation_loss
 
 
@@ -51,7 +51,7 @@ class ClientTrainer:
         self,
         folder_of: Callable[[str], Path],
         backbone: TinyBackbone,
-        vae: SmallVae,
+        vae: Autoencoder,
         identity: IdentityRuler,
         settings: TrainingSettings,
         seed: int,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from preparation.faces.landmarks import eye_boxes, interocular, mouth_box, mouth_opening
 from preparation.shards import Sample
-from training.vae import SmallVae
 
 Boxes = npt.NDArray[np.int64]
 
@@ -40,6 +39,7 @@ class ClipTensors:
         """Convert a shard's sample."""
         assert sample.motion is not None, f"{sample.clip_id} was prepared without motion descriptors"
         cells, pixels = sample.latents.shape[-1], sample.reference.shape[0]
+        cell = pixels // cells
         eyes = [eye_boxes(points, pixels) for points in sample.landmarks]
         return cls(
             clip_id=sample.clip_id,
@@ -48,8 +48,8 @@ class ClipTensors:
             reference=torch.from_numpy(sample.reference_latent.astype(np.float32)),
             motion=torch.from_numpy(sample.motion.astype(np.float32)),
             lips=torch.from_numpy(lip_shape(sample.landmarks)),
-            mouth=torch.from_numpy(coverage([mouth_box(points, pixels) for points in sample.landmarks], cells)),
-            eyes=torch.from_numpy(np.maximum(*(coverage(side, cells) for side in zip(*eyes, strict=True)))),
+            mouth=torch.from_numpy(coverage([mouth_box(points, pixels) for points in sample.landmarks], cells, cell)),
+            eyes=torch.from_numpy(np.maximum(*(coverage(side, cells, cell) for side in zip(*eyes, strict=True)))),
         )
 
 
@@ -76,9 +76,11 @@ def lip_shape(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.stack([mouth_opening(landmarks), width], 1).astype(np.float32)
 
 
-def coverage(boxes: Iterable[tuple[int, int, int, int]], size: int) -> npt.NDArray[np.float32]:
-    """Boxes (x0, y0, x1, y1) in pixels, one a frame -> the covered share of each latent cell [T, size, size]."""
-    cell = SmallVae.downscale
+def coverage(boxes: Iterable[tuple[int, int, int, int]], size: int, cell: int) -> npt.NDArray[np.float32]:
+    """Boxes (x0, y0, x1, y1) in pixels, one a frame -> the covered share of each latent cell [T, size, size].
+
+    `cell` is a latent cell's side in pixels, the autoencoder's downscale.
+    """
     edges = np.arange(size) * cell
 
     def overlap(low: float, high: float) -> npt.NDArray[np.float32]:

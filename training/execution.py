@@ -21,12 +21,12 @@ import torch
 
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from training.autoencoders.sources import load_autoencoder
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer, LocalUpdate
 from training.frozen.loading import open_pixel_terms
 from training.rulers import IdentityRuler
 from training.settings import TrainingSettings
-from training.vae import SmallVae
 
 Theta = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
     """The one that does any client's work, on the frozen models of `run`."""
-    vae = SmallVae.load(run.model("vae"))
+    vae = load_autoencoder(run.model("vae"))
     return ClientTrainer(
         run.client,
         TinyBackbone.load(run.model("backbone")),

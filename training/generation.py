@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from training.autoencoders.base import Autoencoder
 from training.backbone.tiny import TinyBackbone
 from training.device import autocast
 from training.diffusion import make_scheduler, sample_noise
 from training.settings import GenerationSettings
-from training.vae import SmallVae
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Generator:
     """A backbone (with or without an adapter inside it) and the autoencoder that turns latents into frames."""
 
     backbone: TinyBackbone
-    vae: SmallVae
+    vae: Autoencoder
     settings: GenerationSettings
     shared_noise: float
 

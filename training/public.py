@@ -16,11 +16,18 @@ from preparation.faces.landmarks import eye_boxes, mouth_box, mouth_opening
 from preparation.folders import RunFolder
 from preparation.progress import track
 from preparation.shards import read_shards
+from training.autoencoders.base import Autoencoder
+from training.autoencoders.sources import SMALL, open_pretrained
 from training.data import ClipTensors, coverage
-from training.vae import SmallVae
+from training.device import choose_device
+from training.settings import VaeSettings
+from training.vae import SmallVae, train_vae
 
 HELD_FRAMES = 8192
 """Frames held in memory at once: 400 MB at 128 pixels. A larger public split is thinned out evenly."""
+
+MEASURED_FRAMES = 512
+"""How many show a pretrained autoencoder's scale: a mean of 512 x 256 cells is known to a thousandth."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,12 @@ class PublicFrames:
     speakers: list[str]
 
     def features(self) -> npt.NDArray[np.bool_]:
-        """Where mouth and eyes lie, on the autoencoder's grid: bool [N, H/8, W/8]."""
+        """Where mouth and eyes lie, on the small autoencoder's grid: bool [N, H/8, W/8]."""
         pixels = self.frames.shape[1]
         cells = pixels // SmallVae.downscale
         boxes = [[mouth_box(points, pixels), *eye_boxes(points, pixels)] for points in self.landmarks]
-        return np.maximum.reduce([coverage(column, cells) for column in zip(*boxes, strict=True)]) > 0
+        covered = [coverage(column, cells, SmallVae.downscale) for column in zip(*boxes, strict=True)]
+        return np.maximum.reduce(covered) > 0
 
 
 def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames:
@@ -70,6 +78,17 @@ def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames
         openings=np.concatenate([opening for _, _, _, opening in kept]).astype(np.float32),
         speakers=[speaker for speaker, frames, _, _ in kept for _ in frames],
     )
+
+
+def make_vae(run: RunFolder, settings: VaeSettings, seed: int) -> Autoencoder:
+    """The run's autoencoder: trained on public frames, or pretrained and its latents' scale measured on them."""
+    if settings.source == SMALL:
+        public = read_public_frames(run)
+        return train_vae(public.frames, public.features(), settings, seed)
+    model = open_pretrained(settings.source)
+    model.to(choose_device())
+    model.standardise(read_public_frames(run, MEASURED_FRAMES).frames)
+    return model.cpu()
 
 
 def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:

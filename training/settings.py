@@ -11,8 +11,14 @@ from training.privacy.settings import PrivacySettings
 
 
 class VaeSettings(Settings):
-    """The small f8 autoencoder of the demo. A pretrained one replaces it at full size."""
+    """The autoencoder: which one, and how the small f8 one of the demo is built and trained.
 
+    `source` is `small` (trained on the public split), `taef2` (a registered pretrained network, nothing is trained), a
+    folder that diffusers' `save_pretrained` wrote (`AutoencoderKL` or `AutoencoderTiny`), or a hub id `owner/name`.
+    Choose `small` for rendered faces, `taef2` for real ones; all other values here are the small one's.
+    """
+
+    source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
     latent_channels: int = Field(8, ge=1)
     widths: tuple[int, int] = (48, 96)
     blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")

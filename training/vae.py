@@ -1,24 +1,24 @@
 """The small autoencoder of the demo: 128 x 128 frames to 16 x 16 latents, trained from nothing in a minute.
 
-A pretrained VAE replaces it where weights are at hand; both answer the same four calls (`encode`, `decode`,
-`save`, `load`). Pixel-unshuffling by four at the input keeps all convolutions at or below a quarter of the
-resolution, which is what makes it quick on a CPU.
+A pretrained one replaces it where weights are at hand (`training.autoencoders`, `training.vae.source`).
+Pixel-unshuffling by four at the input keeps all convolutions at or below a quarter of the resolution, which is what
+makes it quick on a CPU.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from preparation.progress import track
+from training.autoencoders.base import Autoencoder, to_pixels
 from training.device import autocast, deterministic
 from training.settings import VaeSettings
 
@@ -42,10 +42,11 @@ class ResidualBlock(nn.Module):
         return x + self.layers(x)
 
 
-class SmallVae(nn.Module):
+class SmallVae(Autoencoder):
     """Frames [N, 3, H, W] in [0, 1] to latents [N, C, H/8, W/8] of about zero mean and unit deviation."""
 
     downscale = 8
+    pixels_a_batch = 64 * 128 * 128
 
     def __init__(self, settings: VaeSettings) -> None:
         super().__init__()
@@ -69,64 +70,18 @@ class SmallVae(nn.Module):
             nn.Conv2d(quarter, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )
-        self.latent_mean: Tensor
-        self.latent_std: Tensor
-        self.register_buffer("latent_mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("latent_std", torch.ones(1, channels, 1, 1))
+        self.register_statistics(channels)
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """[N, 3, H, W] in [0, 1] -> latents [N, C, H/8, W/8], standardised per channel."""
-        return (self.encoder(frames * 2 - 1).float() - self.latent_mean) / self.latent_std
+    def encode_raw(self, pixels: Tensor) -> Tensor:
+        return self.encoder(pixels)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents [N, C, h, w] -> frames [N, 3, 8h, 8w]; not clamped, so that losses keep their gradients."""
-        return self.decoder(latents * self.latent_std + self.latent_mean).float() * 0.5 + 0.5
-
-    @torch.inference_mode()
-    def encode_frames(self, frames: npt.NDArray[np.uint8], batch: int = 48) -> npt.NDArray[np.float32]:
-        """uint8 [T, H, W, 3] -> float32 latents [T, C, H/8, W/8]."""
-        device = self.latent_mean.device
-        parts = []
-        for start in range(0, len(frames), batch):
-            with autocast(device):
-                pixels = to_pixels(frames[start : start + batch]).to(device)
-                parts.append(self.encode(pixels).float().cpu().numpy())
-        return np.concatenate(parts)
-
-    @torch.inference_mode()
-    def decode_latents(self, latents: Tensor, batch: int = 48) -> npt.NDArray[np.uint8]:
-        """Latents [T, C, h, w] -> uint8 [T, 8h, 8w, 3]."""
-        device = self.latent_mean.device
-        parts = []
-        for start in range(0, len(latents), batch):
-            with autocast(device):
-                parts.append(to_uint8(self.decode(latents[start : start + batch].to(device))))
-        return np.concatenate(parts)
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        return self.decoder(latents)
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(self.settings.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> SmallVae:
-        """Read what `save` wrote, ready for inference."""
-        settings = VaeSettings(**json.loads((folder / "config.json").read_text()))
-        model = cls(settings)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        return model.eval().requires_grad_(False)
-
-
-def to_pixels(frames: npt.NDArray[np.uint8]) -> Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1], channels last in memory."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255.0
-
-
-def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
-    """float [N, 3, H, W] -> uint8 [N, H, W, 3]."""
-    rounded = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-    return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def reconstruction_loss(predicted: Tensor, target: Tensor, weight: Tensor, edge_weight: float) -> Tensor:
@@ -183,7 +138,7 @@ def train_vae(
             for name, value in model.state_dict().items():
                 average[name].lerp_(value, 1 - decay)
         model.load_state_dict(average)
-        _standardise(model, frames[:: max(1, len(frames) // 512)], device)
+        model.standardise(frames)
     return model.eval().requires_grad_(False)
 
 
@@ -200,15 +155,3 @@ def _batches(count: int, settings: VaeSettings, seed: int) -> Iterator[npt.NDArr
     rng = np.random.default_rng([seed, 1])
     for _ in range(settings.steps):
         yield rng.integers(0, count, settings.batch_size)
-
-
-@torch.inference_mode()
-def _standardise(model: SmallVae, frames: npt.NDArray[np.uint8], device: torch.device) -> None:
-    """Measure the latents' mean and deviation so that diffusion sees unit variance."""
-    parts = []
-    for start in range(0, len(frames), 64):
-        with autocast(device):
-            parts.append(model.encoder(to_pixels(frames[start : start + 64]).to(device) * 2 - 1).float())
-    latents = torch.cat(parts)
-    model.latent_mean.copy_(latents.mean(dim=(0, 2, 3), keepdim=True))
-    model.latent_std.copy_(latents.std(dim=(0, 2, 3), keepdim=True))

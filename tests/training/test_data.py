@@ -12,7 +12,7 @@ from training.data import coverage, fixed_windows, lip_shape, own_reference, str
 
 
 def test_coverage_is_the_share_of_each_cell() -> None:
-    share = coverage([(4, 8, 20, 16)], 4)[0]
+    share = coverage([(4, 8, 20, 16)], 4, 8)[0]
     expected = np.zeros((4, 4), np.float32)
     expected[1] = [0.5, 1.0, 0.5, 0.0]
     np.testing.assert_allclose(share, expected)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training.autoencoders.base import to_pixels, to_uint8
+from training.autoencoders.sources import load_autoencoder
 from training.settings import VaeSettings
-from training.vae import SmallVae, reconstruction_loss, to_pixels, to_uint8, train_vae
+from training.vae import reconstruction_loss, train_vae
 
 SMALL = VaeSettings(widths=(16, 32), blocks=1, steps=400, batch_size=4)
 
@@ -48,7 +50,7 @@ def test_training_reconstructs_and_standardises(tmp_path: Path) -> None:
     error = np.square(model.decode_latents(torch.from_numpy(latents)).astype(float) - frames).mean()
     assert error < 0.1 * np.square(frames - frames.mean()).mean()
     model.save(tmp_path)
-    np.testing.assert_array_equal(SmallVae.load(tmp_path).encode_frames(frames[:4]), model.encode_frames(frames[:4]))
+    np.testing.assert_array_equal(load_autoencoder(tmp_path).encode_frames(frames[:4]), model.encode_frames(frames[:4]))
 
 
 def test_same_seed_same_weights() -> None:

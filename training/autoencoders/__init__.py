@@ -1,0 +1,1 @@
+"""Frames to latents and back: what every autoencoder answers, the pretrained ones, and where they come from."""

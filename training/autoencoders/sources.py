@@ -1,0 +1,143 @@
+"""Where an autoencoder comes from: a run's own folder, the registry of weights, a diffusers folder, or the hub.
+
+A pretrained network's weights are copied into the run's model folder, with the sha256 of what was read. The run then
+needs neither the folder nor the network again, its workers may sit on other machines, and what a hub id means cannot
+change under it; 335 MB for the largest in use are little beside a corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from preparation import weights
+from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from training.autoencoders.base import Autoencoder
+from training.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
+from training.autoencoders.taesd import Taesd, read_taesd
+from training.settings import VaeSettings
+from training.vae import SmallVae
+
+SMALL = "small"
+REGISTERED = {"taef2": ("taef2_encoder", "taef2_decoder")}
+"""Sources that are names of registered files: encoder, decoder."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)?")
+"""owner/name, with the folder inside the repository as a third part where there is one (owner/name/vae)."""
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """Read what any autoencoder's `save` wrote, ready for inference."""
+    if not (folder / "config.json").exists():
+        raise PrivFedTalkError(f"{folder} holds no autoencoder", remedy="run the vae stage first")
+    config = json.loads((folder / "config.json").read_text())
+    kind = config.pop("kind", SMALL)
+    model: Autoencoder
+    if kind == SMALL:
+        model = SmallVae(VaeSettings(**config))
+    elif kind == "taesd":
+        model = Taesd(config.pop("encoder"), config.pop("decoder"), config)
+    elif kind == "diffusers":
+        model = DiffusersAutoencoder(config.pop("diffusers"), config)
+    else:
+        raise CorruptFileError(f"{folder}/config.json names the kind {kind!r}", remedy="run the vae stage again")
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval().requires_grad_(False)
+
+
+def open_pretrained(source: str) -> Autoencoder:
+    """The network that `training.vae.source` names, its latents not yet standardised.
+
+    Raises `MissingWeightError` where a file is absent or the hub cannot be reached, `CorruptFileError` where a folder
+    holds something else.
+    """
+    check_source(source)
+    if source in REGISTERED:
+        paths = [weights.find(name) for name in REGISTERED[source]]
+        facts = {"source": source, "sha256": [weights.REGISTRY[name].sha256 for name in REGISTERED[source]]}
+        model: Autoencoder = read_taesd(paths[0], paths[1], facts)
+    elif Path(source).is_dir():
+        model = _from_diffusers(source, source, None)
+    else:
+        owner, name, *inner = source.split("/")
+        model = _from_diffusers(source, f"{owner}/{name}", inner[0] if inner else None)
+    return model.eval().requires_grad_(False)
+
+
+def check_source(source: str) -> None:
+    """Refuse at once, before hours of other work, a source that cannot serve; a hub id is not looked up."""
+    if source in REGISTERED:
+        for name in REGISTERED[source]:
+            weights.find(name)
+    elif Path(source).is_dir():
+        _diffusers_config(Path(source))
+    elif source != SMALL and not HUB_ID.fullmatch(source):
+        raise MissingWeightError(
+            f"there is no folder {source} for training.vae.source",
+            remedy=f"name {SMALL}, {', '.join(REGISTERED)}, a folder of diffusers' `save_pretrained`, or a hub id",
+        )
+
+
+def source_version(source: str) -> str:
+    """Changes with the weights that a source stands for; a hub id is pinned by the copy a run made of it."""
+    if source in REGISTERED:
+        return " ".join(weights.REGISTRY[name].sha256 for name in REGISTERED[source])
+    return _sha256(_files(Path(source))) if Path(source).is_dir() else source
+
+
+def _from_diffusers(source: str, place: str, inner: str | None) -> DiffusersAutoencoder:
+    import diffusers
+
+    options: dict[str, Any] = {"subfolder": inner} if inner else {}
+    try:
+        config = dict(diffusers.AutoencoderKL.load_config(place, **options))
+        kind = config.get("_class_name")
+        if kind not in CLASSES:
+            raise CorruptFileError(f"{source} holds a {kind}", remedy=f"choose an {' or an '.join(CLASSES)}")
+        network = getattr(diffusers, kind).from_pretrained(place, use_safetensors=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MissingWeightError(
+            f"the autoencoder {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
+            "can be reached; `--vae small` needs neither",
+        ) from error
+    facts: dict[str, Any] = {"source": source}
+    if Path(place).is_dir():
+        facts["sha256"] = _sha256(_files(Path(place)))
+    else:
+        facts["commit"] = config.get("_commit_hash")
+    plain = {key: value for key, value in config.items() if key in dict(network.config) or key == "_class_name"}
+    model = DiffusersAutoencoder(plain, facts)
+    model.network.load_state_dict(network.float().state_dict())
+    return model
+
+
+def _diffusers_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        if config["_class_name"] in CLASSES:
+            return config
+        reason = f"holds a {config['_class_name']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        reason = "holds no config.json of diffusers"
+    raise CorruptFileError(
+        f"{folder} {reason}", remedy=f"name the folder that `save_pretrained` of an {' or an '.join(CLASSES)} wrote"
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for pattern in ("config.json", "*.safetensors") for path in folder.glob(pattern))
+
+
+def _sha256(paths: Iterable[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
