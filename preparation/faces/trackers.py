@@ -15,6 +15,7 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.landmarks import MEDIAPIPE_TO_IBUG, Landmarks
 from preparation.faces.track import NOT_LOOKED, FaceTracker, Track
 from preparation.manifest import Clip
+from preparation.native_output import without_chatter
 from preparation.settings import FaceSettings
 from preparation.video import Frame
 
@@ -43,7 +44,10 @@ class MediaPipeTracker:
             min_face_detection_confidence=settings.minimum_confidence,
             min_face_presence_confidence=settings.minimum_confidence,
         )
-        self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+        with without_chatter():
+            self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+            # The first look loads the rest, and says so; a blank picture brings that forward.
+            self.detect(np.zeros((64, 64, 3), dtype=np.uint8))
 
     def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track:
         """Look at every n-th frame and at the last one; the frames between are left to `bridge_gaps`."""

@@ -1,0 +1,48 @@
+"""What native libraries write to the terminal by themselves: chatter is dropped, everything else is passed on.
+
+MediaPipe writes its start-up lines before it looks at any log level, so environment variables do not silence them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CHATTER = re.compile(
+    rb"^(?:[IW]\d{4} [\d:.]+ |INFO: |WARNING: (?:Logging|All log messages) before )[^\n]*(?:\n|$)", re.MULTILINE
+)
+"""Information and warnings of glog and TensorFlow Lite; their errors begin with E or F, or with `ERROR:`."""
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Hold back what reaches standard error inside the block, and pass on all but `CHATTER` when it ends.
+
+    For short blocks: it holds for the whole process, so other threads' lines come late, none is lost. A block that
+    raises passes everything on, for the chatter may explain the error.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        passed = CHATTER
+        try:
+            yield
+        except BaseException:
+            passed = re.compile(rb"(?!)")
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            _write(passed.sub(b"", held.read()))
+
+
+def _write(content: bytes) -> None:
+    while content:
+        content = content[os.write(2, content) :]
