@@ -81,7 +81,8 @@ def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             from training.device import choose_device
 
             autoencoder = load_autoencoder(folder.model("vae")).to(choose_device())
-            build_all_shards(folder, autoencoder.encode_frames, settings, encoder_id=run.version_of("vae"))
+            identifier = run.version_of("vae")
+            build_all_shards(folder, autoencoder.encode_frames, settings, identifier, workers=run.workers)
     rows = []
     for name, client in load_clients(folder.clients_table).items():
         index = load_index(folder.client(name))

@@ -22,9 +22,9 @@ from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest, save_manifest, scan
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
-from preparation.samples import Encoder, build_shards
+from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
-from preparation.workers import map_processes
+from preparation.workers import map_processes, map_threads
 
 CROP_STEPS = ("crops", "quality")
 
@@ -129,15 +129,23 @@ def build_all_shards(
     settings: PreparationSettings | None = None,
     encoder_id: str = "",
     only: Collection[str] | None = None,
+    workers: int = 1,
 ) -> ShardCounts:
-    """Write the shards of every client in the table, or of those that `only` names; see `prepare_clients`."""
+    """Write the shards of every client in the table, or of those that `only` names; see `prepare_clients`.
+
+    `workers` threads take a client each and share the encoder, which must bear being called by several at once (a
+    network in inference does); the bytes written do not depend on their number.
+    """
     settings = settings or PreparationSettings()
     table = _chosen(load_clients(run.clients_table), only)
     splits: Counter[str] = Counter()
     rows: list[QuarantineRow] = []
     clients = samples = frames = size = kept = 0
-    for client in track(sorted(table), "shards", unit="clients"):
-        built = build_shards(run, client, encode, settings, encoder_id, entry=table[client])
+
+    def build(client: str) -> ClientShards:
+        return build_shards(run, client, encode, settings, encoder_id, entry=table[client])
+
+    for built in track(map_threads(build, sorted(table), workers), "shards", total=len(table), unit="clients"):
         rows.extend(built.quarantine)
         splits.update(built.index.splits)
         clients += built.index.samples > 0
@@ -164,7 +172,7 @@ def prepare_folder(
     clips, _ = register_corpus(corpus_kind, root, run, settings)
     crops = prepare_clients(run, root, settings, workers)
     deal_run(run, settings)
-    shards = build_all_shards(run, encode, settings, encoder_id)
+    shards = build_all_shards(run, encode, settings, encoder_id, workers=workers)
     return PreparationReport(len(clips), crops, shards, load_quarantine(run.quarantine))
 
 

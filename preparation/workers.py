@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, TypeVar
@@ -50,6 +52,42 @@ def map_processes(
     finally:
         pool.shutdown(cancel_futures=True)
     yield from _one_by_one(work, list(left.values()), initializer, initargs)
+
+
+def map_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Results of `work` on every item, in the order of the items, by `workers` threads of one core each.
+
+    For work that torch, FFmpeg and numpy do outside the interpreter's lock: threads share one network, where every
+    process would load libraries and weights of its own. The first error ends it; what has not begun is given up.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    with _one_core_each(), ThreadPoolExecutor(workers, initializer=_one_core) as pool:
+        try:
+            yield from pool.map(work, items)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_core_each() -> Iterator[None]:
+    """Torch's number of threads is put back at the end: a pool's threads change it for all that start later."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 0
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
+def _one_core() -> None:
+    # Only where torch is loaded already: without an encoder that uses it, nobody should wait for its import.
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def _one_by_one(

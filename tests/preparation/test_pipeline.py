@@ -97,8 +97,43 @@ def test_two_workers_make_what_one_makes(studio_corpus: Path, tmp_path: Path) ->
     one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
     prepare(studio_corpus, one)
     prepare(studio_corpus, two, workers=2)
-    for path in sorted(one.root.rglob("*.tar")):
-        assert path.read_bytes() == (two.root / path.relative_to(one.root)).read_bytes()
+    made = sorted(path.relative_to(one.root) for path in one.root.rglob("*.tar"))
+    assert len(made) == 6
+    for path in [*made, *(path.with_name("index.json") for path in made)]:
+        assert (one.root / path).read_bytes() == (two.root / path).read_bytes()
+
+
+def test_two_workers_write_the_shards_that_one_writes_with_a_real_network(studio_corpus: Path, tmp_path: Path) -> None:
+    import torch
+
+    from training.settings import VaeSettings
+    from training.vae import SmallVae
+
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    autoencoder = SmallVae(VaeSettings(widths=(16, 32), blocks=1)).eval().requires_grad_(False)
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    written = []
+    for workers in (1, 2, 3):
+        counts = build_all_shards(run, autoencoder.encode_frames, SETTINGS, f"{workers} workers", workers=workers)
+        assert (counts.samples, counts.kept_clients) == (18, 0)
+        written.append([path.read_bytes() for path in sorted(run.root.rglob("*.tar"))])
+    assert written[0] == written[1] == written[2]
+    assert torch.get_num_threads() == threads
+
+
+def test_an_encoder_that_fails_in_a_thread_ends_the_step(studio_corpus: Path, tmp_path: Path) -> None:
+    def broken(frames: np.ndarray) -> np.ndarray:
+        raise RuntimeError("out of memory")
+
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        build_all_shards(run, broken, SETTINGS, workers=2)
+    assert not list(run.root.rglob("*.tar"))
 
 
 def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip) -> None:

@@ -1,0 +1,261 @@
+"""How long preparation takes, beside the floor that no preparation can beat; ratios within one run:
+
+    python benchmarks/preparation.py --clips FOLDER          # real clips of any kind
+    python benchmarks/preparation.py --studio FOLDER         # a rendered corpus, rendered first where it is absent
+
+The floor is the slower of two things that preparation cannot do without, each alone: decoding every clip (PyAV, no
+conversion of pixels) and looking for the face (MediaPipe on frames that are already decoded). Both are spread over as
+many processes as the preparation has, one thread each. They are given the best case, time summed over clips and shared
+out evenly, while preparation is measured as it ends, its last and loneliest clip included.
+
+Everything is loaded before the clock starts, for the floor and for preparation alike: workers, face tracker,
+autoencoder, libraries. What that costs stands below the table. Variants take turns, `--repeat` times; medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+# This file is called like the package that it measures, and must not hide it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Set before the libraries are loaded, here and in the workers: one thread a process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import av
+import cv2
+import numpy as np
+import torch
+
+from preparation.corpora.studio.corpus import render_corpus
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.crops import CropResult, load_crop, prepare_clip
+from preparation.faces.alignment import warp
+from preparation.faces.trackers import MediaPipeTracker
+from preparation.folders import RunFolder
+from preparation.manifest import Clip, load_manifest
+from preparation.pipeline import build_all_shards, prepare_folder, register_corpus
+from preparation.quality import sharpness
+from preparation.quarantine import QuarantineRow
+from preparation.samples import encode_frames
+from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
+from preparation.shards import read_shards, write_shards
+from preparation.speech import speech_features
+from preparation.video import decode, decode_audio, encode
+from training.settings import VaeSettings
+from training.vae import SmallVae
+
+SETTINGS = PreparationSettings(faces=FaceSettings(tracker="mediapipe"))
+RENDERED = StudioSettings(public_speakers=4, public_clips=3, clients=3, client_clips=4, unseen=0, seconds=2.0)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    kind: CorpusKind
+    root: Path
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Seconds of inference on every frame of a clip, and on those frames that the settings look at."""
+
+    every_frame: float
+    as_set: float
+
+
+class Worker:
+    """A worker process holds what preparation's own workers hold."""
+
+    tracker: MediaPipeTracker
+
+
+def start() -> None:
+    cv2.setNumThreads(1)
+    Worker.tracker = MediaPipeTracker(SETTINGS.faces)
+    Worker.tracker.detect(np.zeros((128, 128, 3), dtype=np.uint8))
+    Finalize(None, Worker.tracker.close, exitpriority=1)
+
+
+def ready(_: int) -> None:
+    time.sleep(0.5)  # so that every worker takes one of these
+
+
+def only_decode(path: Path) -> float:
+    began = time.perf_counter()
+    with av.open(str(path), metadata_errors="replace") as container:
+        stream = container.streams.video[0]
+        stream.thread_count = 1
+        for _ in container.decode(stream):
+            pass
+    return time.perf_counter() - began
+
+
+def only_look(path: Path) -> Looked:
+    seconds = []
+    for frame in decode(path):
+        began = time.perf_counter()
+        Worker.tracker.detect(frame)
+        seconds.append(time.perf_counter() - began)
+    last_too = [] if (len(seconds) - 1) % SETTINGS.faces.every == 0 else seconds[-1:]
+    return Looked(sum(seconds), sum(seconds[:: SETTINGS.faces.every]) + sum(last_too))
+
+
+def make_crop(clip: Clip, root: Path, run: RunFolder) -> CropResult | QuarantineRow:
+    return prepare_clip(clip, root, run.crops(clip.speaker), SETTINGS, Worker.tracker)
+
+
+def whole(corpus: Corpus, run: RunFolder, pool: ProcessPoolExecutor, workers: int, vae: SmallVae) -> float:
+    """Wall seconds of register, crops and shards by `workers`."""
+    began = time.perf_counter()
+    clips, _ = register_corpus(corpus.kind, corpus.root, run, SETTINGS)
+    clips = sorted(clips, key=lambda clip: (-clip.seconds * clip.width * clip.height, clip.clip_id))
+    for made in [pool.submit(make_crop, clip, corpus.root, run) for clip in clips]:
+        made.result()
+    build_all_shards(run, vae.encode_frames, SETTINGS, "benchmark", workers=workers)
+    return time.perf_counter() - began
+
+
+def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> dict[str, tuple[float, float]]:
+    """CPU and wall seconds of each step alone, in this process, over all clips whose crops lie in `run`."""
+    spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    start()
+
+    def timed(name: str, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = work(*arguments, **named)
+        spent[name][0] += time.process_time() - cpu
+        spent[name][1] += time.perf_counter() - wall
+        return result
+
+    scratch = run.root / "steps.mp4"
+    for clip in clips:
+        source = corpus.root / clip.path
+        timed("decode (no pixels converted)", only_decode, source)
+        timed("sound: decode and resample", decode_audio, source)
+        crop = load_crop(run.crops(clip.speaker), clip.name)
+        drawn = []
+        for index, frame in enumerate(decode(source)):
+            if index % SETTINGS.faces.every == 0:
+                timed("face landmarks", Worker.tracker.detect, frame)
+            if index < len(crop.transforms):
+                transform = crop.transforms[index].astype(np.float64)
+                drawn.append(timed("warp", warp, frame, transform, SETTINGS.crops.size))
+                timed("sharpness", sharpness, drawn[-1])
+        timed("crop encode (x264, AAC)", encode, drawn, crop.audio, scratch, crf=SETTINGS.crops.crf)
+        frames = timed("crop decode", list, crop.frames())
+        timed("autoencoder", encode_frames, iter(frames), vae.encode_frames, SETTINGS.shards.encode_batch)
+        timed("speech features", speech_features, crop.audio, len(crop.landmarks))
+    for client in sorted({clip.speaker for clip in clips}):
+        samples = list(read_shards(run.client(client)))
+        folder = run.root / "steps" / client
+        timed("shard writing", write_shards, folder, samples)
+    return {name: (cpu, wall) for name, (cpu, wall) in spent.items()}
+
+
+def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
+    vae = SmallVae(VaeSettings()).eval().requires_grad_(False)
+    vae.encode_frames(np.zeros((2, 128, 128, 3), dtype=np.uint8))
+    speech_features(np.zeros(16000, dtype=np.int16), 25)
+    spawn = get_context("spawn")
+    seconds: dict[str, list[float]] = defaultdict(list)
+    began = time.perf_counter()
+    with ProcessPoolExecutor(1, spawn, start) as one, ProcessPoolExecutor(workers, spawn, start) as many:
+        list(one.map(ready, range(1)))
+        list(many.map(ready, range(workers)))
+        start_up = time.perf_counter() - began - 1.0
+        run = RunFolder(scratch / "first")
+        clips, _ = register_corpus(corpus.kind, corpus.root, run, SETTINGS)
+        paths = [corpus.root / clip.path for clip in clips]
+        for turn in range(repeat):
+            seconds["decode"].append(sum(many.map(only_decode, paths)) / workers)
+            looked = list(many.map(only_look, paths))
+            seconds["every"].append(sum(look.every_frame for look in looked) / workers)
+            seconds["look"].append(sum(look.as_set for look in looked) / workers)
+            seconds["many"].append(whole(corpus, RunFolder(scratch / f"many{turn}"), many, workers, vae))
+            seconds["one"].append(whole(corpus, RunFolder(scratch / f"one{turn}"), one, 1, vae))
+    run = RunFolder(scratch / "one0")
+    crops = {clip.clip_id: clip for clip in load_manifest(run.manifest) if _made(run, clip)}
+    began = time.perf_counter()
+    prepare_folder(corpus.kind, corpus.root, scratch / "cold", SETTINGS, workers, vae.encode_frames, "benchmark")
+    cold = time.perf_counter() - began
+    spent = steps(corpus, run, list(crops.values()), vae)
+
+    frames = sum(round(clip.seconds * 25) for clip in clips)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    floor = max(middle["decode"], middle["look"])
+    high = max(middle["decode"], middle["every"])
+    every = SETTINGS.faces.every
+    print(f"\n{len(clips)} clips, {frames} frames at 25 fps ({frames / 25:.0f} s), {len(crops)} prepared.\n")
+    print("| what | processes | s | ms a clip | frames/s | × real time | ÷ floor | ÷ floor, every frame |")
+    print("|---|---|---|---|---|---|---|---|")
+    named = {
+        "decode": ("decode alone", workers),
+        "look": (f"landmarks alone, every={every}", workers),
+        "every": ("landmarks alone, every=1", workers),
+        "many": (f"**preparation**, every={every}", workers),
+        "one": (f"preparation, every={every}", 1),
+    }
+    for name, (what, processes) in named.items():
+        wall = middle[name]
+        against = [f"{wall / floor:.2f}", f"{wall / high:.2f}"] if name != "one" else ["", ""]
+        shown = [what, str(processes), f"{wall:.1f}", f"{1e3 * wall / len(clips):.0f}", f"{frames / wall:.0f}"]
+        print("| " + " | ".join([*shown, f"{frames / 25 / wall:.1f}", *against]) + " |")
+    speedup = statistics.median(one / many for one, many in zip(seconds["one"], seconds["many"], strict=True))
+    print(f"\n{workers} workers are {speedup:.2f} × one. Preparation over the floor, each turn: ", end="")
+    floors = [max(decoded, look) for decoded, look in zip(seconds["decode"], seconds["look"], strict=True)]
+    print(", ".join(f"{many / low:.2f}" for many, low in zip(seconds["many"], floors, strict=True)) + ".")
+    print(
+        f"Loading two pools of {1 + workers} workers took {start_up:.1f} s; a preparation that starts its own", end=" "
+    )
+    print(f"{workers} took {cold:.1f} s in all.")
+    whole_cpu = sum(cpu for cpu, _ in spent.values())
+    print("\n| step alone, one process | CPU s | wall s | CPU ms a frame | share |\n|---|---|---|---|---|")
+    for name, (cpu, wall) in spent.items():
+        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {1e3 * cpu / frames:.2f} | {cpu / whole_cpu:.0%} |")
+    print(
+        f"| together | {whole_cpu:.2f} | {sum(w for _, w in spent.values()):.2f} | {1e3 * whole_cpu / frames:.2f} | |"
+    )
+
+
+def _made(run: RunFolder, clip: Clip) -> bool:
+    return (run.crops(clip.speaker) / f"{clip.name}.json").exists()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, help="a folder of clips")
+    parser.add_argument("--studio", type=Path, help="a rendered corpus; made there (24 clips of 2 s) if there is none")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    corpora = []
+    if arguments.studio is not None:
+        if not arguments.studio.exists():
+            render_corpus(arguments.studio, RENDERED, arguments.workers)
+        corpora.append(Corpus(CorpusKind.STUDIO, arguments.studio))
+    if arguments.clips is not None:
+        corpora.append(Corpus(CorpusKind.FOLDER, arguments.clips))
+    if not corpora:
+        parser.error("name --clips or --studio")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    for corpus in corpora:
+        with tempfile.TemporaryDirectory() as scratch:
+            measure(corpus, arguments.workers, arguments.repeat, Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
