@@ -44,7 +44,6 @@ tracker = MediaPipeTracker(FaceSettings())
 print([len(tracker.detect(frame)) for frame in islice(decode(Path(sys.argv[1])), 2)])
 tracker.close()
 """
-    root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-c", script, str(clips_dir / "grid/bbaf2n.mpg")],
         env={
