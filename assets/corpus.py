@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import dagster as dg
 
-from assets.run import HdtfSources, Run
+from assets.gathering import cut, lines_of, listing_of, mixed
+from assets.run import Run
 from assets.showing import table
 from assets.stages import Stage, digest
+from preparation.settings import CorpusKind
 
 GROUP = "corpus"
 
 
 @dg.asset(group_name=GROUP, kinds={"python", "video"})
 def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Clips of talking people: rendered by the studio, cut from HDTF's videos, or a folder that is already there."""
-    stage = _rendered(run) if run.renders else _cut(run, run.cut_from) if run.cut_from else _found(run)
-    files = [path for path in run.corpus_root.rglob("*") if path.is_file()]
+    """Clips of talking people: rendered by the studio, cut from HDTF's videos, found in a folder, or a mix of these."""
+    if run.corpus_kind is CorpusKind.MIX:
+        stage = mixed(run)
+    else:
+        stage = _rendered(run) if run.renders else cut(run, run.cut_from) if run.cut_from else _found(run)
+    files = listing_of(run.corpus_root)
     return dg.MaterializeResult(
         metadata={
             "kind": run.corpus_kind.value,
             "folder": dg.MetadataValue.path(run.corpus_root),
             "files": len(files),
-            "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 2),
+            "megabytes": round(sum(stat.st_size for stat in files.values()) / 1e6, 2),
         },
         data_version=dg.DataVersion(stage.version),
     )
@@ -55,39 +59,10 @@ def _clear_unless_begun(run: Run, stage: Stage) -> None:
         begun.write_text(stage.inputs)
 
 
-def _cut(run: Run, sources: HdtfSources) -> Stage:
-    """Clips cut by an earlier or interrupted run stay where their videos, tables and settings are the same."""
-    from preparation.corpora.hdtf.cut import cut_corpus, nothing_cut
-    from preparation.quarantine import replace_rows
-
-    inputs = [digest(_listing(sources.videos)), digest(_listing(sources.tables))]
-    with run.stage(
-        "corpus",
-        settings=[run.corpus_kind.value, run.preparation.corpus, *inputs],
-        after=[],
-        code=["preparation/corpora/hdtf"],
-        outputs=lambda: run.corpus_root.glob("*.mp4"),
-    ) as stage:
-        if stage.due:
-            if not (run.keep and (run.corpus_root / ".cuts").is_dir()):
-                shutil.rmtree(run.corpus_root, ignore_errors=True)  # or else what the studio drew here stays
-            done = cut_corpus(sources.tables, sources.videos, run.corpus_root, run.preparation.corpus, run.workers)
-            replace_rows(run.folder.quarantine, ("cuts",), done.rows)
-            if done.made + done.kept == 0:
-                raise nothing_cut(done, sources.videos)
-    return stage
-
-
-def _listing(folder: Path) -> list[str]:
-    """Names, sizes and times of all files at or below a folder."""
-    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
-    return [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
-
-
 def _found(run: Run) -> Stage:
     """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
     listing = run.folder.root / "corpus_files.txt"
-    lines = _listing(run.corpus_root)
+    lines = lines_of(run.corpus_root)
     settings = [run.corpus_kind.value, digest(lines)]
     with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
         if stage.due:
@@ -132,23 +107,24 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
-    from preparation.clients import assign_clients, left_out, load_clients, save_clients
+    from preparation.clients import load_clients, save_clients
     from preparation.manifest import load_manifest
+    from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
 
     folder = run.folder
     with run.stage(
         "clients",
-        settings=[run.preparation.clients],
+        settings=[run.preparation.clients, run.preparation.mix],
         after=["manifest"],
         code=["preparation"],
         outputs=lambda: [folder.clients_table],
     ) as stage:
         if stage.due:
             clips = load_manifest(folder.manifest)
-            assigned = assign_clients(clips, run.preparation.clients)
+            assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
             save_clients(assigned, folder.clients_table)
-            replace_rows(folder.quarantine, ("clients",), left_out(clips, assigned))
+            replace_rows(folder.quarantine, ("clients",), unplaced)
     found = load_clients(folder.clients_table)
     return dg.MaterializeResult(
         metadata={

@@ -12,7 +12,7 @@ from assets.stages import Stage, code_version, read_record, stage
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.folders import RunFolder
-from preparation.settings import CorpusKind, PreparationSettings
+from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from preparation.settings_base import Settings
 from training.settings import TrainingSettings
 
@@ -45,6 +45,7 @@ class Run:
     gates: bool = True
     keep: bool = False
     cut_from: HdtfSources | None = None
+    corpus_parts: tuple[CorpusPart, ...] = ()
 
     @property
     def renders(self) -> bool:

@@ -13,7 +13,7 @@ from evaluation.settings import EvaluationSettings
 from pipelines.settings_reader import assign, build, merge, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.errors import PrivFedTalkError
-from preparation.settings import CorpusKind, PreparationSettings
+from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from preparation.settings_base import Settings
 from training.settings import TrainingSettings
 
@@ -28,10 +28,16 @@ class CorpusChoice(Settings):
     kind: CorpusKind = CorpusKind.STUDIO
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
     tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
+    parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> CorpusChoice:
-        if self.kind is not CorpusKind.STUDIO and self.root is None:
+        if self.kind is CorpusKind.MIX:
+            if self.root is not None or len(self.parts) < 2:
+                raise ValueError("a mix needs two or more corpus.parts, each with its own root, and no corpus.root")
+        elif self.parts:
+            raise ValueError(f"corpus.parts are a mix's: a corpus of kind {self.kind} has none")
+        elif self.kind is not CorpusKind.STUDIO and self.root is None:
             raise ValueError(f"a corpus of kind {self.kind} needs corpus.root, the folder of its clips")
         if self.tables is not None and self.kind is not CorpusKind.HDTF:
             raise ValueError(f"corpus.tables are HDTF's: a corpus of kind {self.kind} has none")

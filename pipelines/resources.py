@@ -10,6 +10,7 @@ from assets.run import HdtfSources, Run, available_cores
 from pipelines.configuration import PROJECT, Configuration, load
 from pipelines.settings_reader import read_yaml
 from preparation.folders import RunFolder
+from preparation.settings import CorpusPart
 
 
 class RunResource(dg.ConfigurableResource[Run]):
@@ -33,6 +34,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         corpus_kind=corpus.kind,
         corpus_root=folder.corpus if corpus.root is None or corpus.tables else PROJECT / corpus.root,
         cut_from=HdtfSources(PROJECT / corpus.root, PROJECT / corpus.tables) if corpus.root and corpus.tables else None,
+        corpus_parts=tuple(_from_project(part) for part in corpus.parts),
         studio=configuration.studio,
         preparation=configuration.preparation,
         training=configuration.training,
@@ -41,6 +43,11 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         gates=configuration.gates,
         keep=keep,
     )
+
+
+def _from_project(part: CorpusPart) -> CorpusPart:
+    tables = part.tables and PROJECT / part.tables
+    return part.model_copy(update={"root": PROJECT / part.root, "tables": tables})
 
 
 def default_run() -> RunResource:

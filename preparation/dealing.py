@@ -73,6 +73,7 @@ def deal_clips(
         )
     means = np.stack([np.mean([features[clip.clip_id] for clip in own], axis=0) for own in units.values()])
     labels = dict(zip(units, map(int, cluster(means, settings.clusters, settings.seed)), strict=True))
+    owner = {clip_id: entry.person_of(clip_id) for entry in people.values() for clip_id in entry.clips()}
     names = _new_names(settings.clients, people)
     given = deal(labels, {unit: len(own) for unit, own in units.items()}, settings, names)
     dealt: dict[str, list[Clip]] = {name: [] for name in names}
@@ -82,7 +83,7 @@ def deal_clips(
     table: ClientTable = {name: entry for name, entry in people.items() if entry.role != "client"}
     for name, own in dealt.items():
         splits, one_video = split_sources(name, sorted(own, key=lambda clip: clip.clip_id), splitting)
-        owners = {clip.clip_id: people[clip.speaker].person_of(clip.clip_id) for clip in own}
+        owners = {clip.clip_id: owner[clip.clip_id] for clip in own}
         table[name] = Client("client", name, splits, one_video, dict(sorted(owners.items())))
     return table
 

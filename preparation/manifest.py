@@ -6,12 +6,13 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate
 from preparation.corpora.hdtf import ready
+from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
@@ -79,6 +80,8 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     kind = CorpusKind(kind)
     if not root.is_dir():
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
+    if kind is CorpusKind.MIX:
+        return _scan_parts(root, settings)
     candidates = list(READERS[kind](root, settings))
     lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
     pool = ThreadPoolExecutor(READING_THREADS)
@@ -89,6 +92,30 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
         pool.shutdown(cancel_futures=True)
     clips = [row for row in rows if isinstance(row, Clip)]
     return Scan(clips, [*lacking, *(row for row in rows if isinstance(row, QuarantineRow))])
+
+
+def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
+    """Each part by its own reader; paths begin with the part, and of two people of one name the later gets it too."""
+    whole = Scan([], [])
+    taken: set[str] = set()
+    for part, kind in read_parts(root).items():
+        own = settings if kind in LACKING else settings.model_copy(update={"lists": ()})
+        found = scan(kind, root / part, own)
+        for clip in found.clips:
+            speaker = f"{part}-{clip.speaker}" if clip.speaker in taken else clip.speaker
+            whole.clips.append(
+                replace(
+                    clip,
+                    clip_id=f"{speaker}/{clip.name}",
+                    speaker=speaker,
+                    path=f"{part}/{clip.path}",
+                    sidecar=clip.sidecar and f"{part}/{clip.sidecar}",
+                    truth=clip.truth and f"{part}/{clip.truth}",
+                )
+            )
+        taken |= {clip.speaker for clip in whole.clips}
+        whole.quarantine.extend(replace(row, file=f"{part}/{row.file}") for row in found.quarantine)
+    return whole
 
 
 def save_manifest(clips: Iterable[Clip], path: Path) -> None:

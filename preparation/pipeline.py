@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 
-from preparation.clients import ClientTable, assign_clients, left_out, load_clients, load_people, save_clients
+from preparation.clients import ClientTable, load_clients, load_people, save_clients
 from preparation.crops import CropResult, prepare_clip, up_to_date
 from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
@@ -20,6 +20,7 @@ from preparation.faces.trackers import make_tracker, tracker_name
 from preparation.files import sweep
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest, save_manifest, scan
+from preparation.mix import assign_people
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from preparation.samples import ClientShards, Encoder, build_shards
@@ -75,11 +76,11 @@ def register_corpus(
     if not found.clips:
         reason = found.quarantine[0].reason if found.quarantine else "no file with a clip's extension"
         raise PrivFedTalkError(f"{root} holds no readable clip ({reason})", remedy="check --root and --corpus")
-    table = assign_clients(found.clips, settings.clients)
+    table, unplaced = assign_people(kind, root, found.clips, settings)
     save_manifest(found.clips, run.manifest)
     save_clients(table, run.people_table)
     save_clients(table, run.clients_table)
-    replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *left_out(found.clips, table)])
+    replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *unplaced])
     return found.clips, table
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from preparation.settings_base import Settings
 
@@ -18,6 +18,7 @@ class CorpusKind(StrEnum):
     STUDIO = "studio"
     LRS3 = "lrs3"
     HDTF = "hdtf"
+    MIX = "mix"
     FOLDER = "folder"
 
 
@@ -100,6 +101,22 @@ class CutSettings(Settings):
     """H.264 quality; the crops made later are encoded once more, so this one loses little."""
     shortfall_seconds: float = Field(default=1.0, ge=0)
     """How much earlier than annotated a video may end; more, and it is another video or a broken download."""
+
+
+class CorpusPart(Settings):
+    """One of the corpora that a mix is made of."""
+
+    kind: CorpusKind
+    root: Path = Field(description="where its clips lie, or its source videos")
+    tables: Path | None = Field(None, description="HDTF's tables, where the clips are to be cut from source videos")
+
+    @model_validator(mode="after")
+    def _readable(self) -> CorpusPart:
+        if self.kind is CorpusKind.MIX:
+            raise ValueError("a mix cannot be part of a mix: name its parts instead")
+        if self.tables is not None and self.kind is not CorpusKind.HDTF:
+            raise ValueError(f"tables are HDTF's: a corpus of kind {self.kind} has none")
+        return self
 
 
 class CorpusSettings(Settings):
@@ -228,6 +245,18 @@ class PartitionSettings(Settings):
     seed: int = 0
 
 
+class MixSettings(Settings):
+    """How the people of a mix's further parts, the guests, join the training clients of its first part."""
+
+    guest_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the guests who take part; less than 1 for a small subset, as in the paper. The others are left out."""
+    client_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the clients whom guests may join; the others train as without a mix."""
+    unit: Unit = Unit.PERSON
+    """What is dealt whole to one client; a person's videos are never parted by `PERSON`, nor a video's cuts by either.
+    """
+
+
 class ShardSettings(Settings):
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     encode_batch: int = Field(default=64, ge=1)
@@ -242,6 +271,7 @@ class PreparationSettings(Settings):
     identity: IdentitySettings = IdentitySettings()
     speech: SpeechSettings = SpeechSettings()
     clients: ClientSettings = ClientSettings()
+    mix: MixSettings = MixSettings()
     partition: PartitionSettings = PartitionSettings()
     shards: ShardSettings = ShardSettings()
 

@@ -61,6 +61,15 @@ def prepare(
     tables: Annotated[
         Path | None, typer.Option(help="HDTF's tables: cut its clips from the videos in --root.", show_default=False)
     ] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            metavar="KIND=FOLDER",
+            help="A part of a mix; guests of later parts join clients of the first.",
+            show_default=False,
+        ),
+    ] = None,
     lists: Annotated[
         list[Path] | None,
         typer.Option("--list", help="Only LRS3 clips that this file names; repeatable.", show_default=False),
@@ -91,6 +100,8 @@ def prepare(
         privfedtalk prepare --corpus lrs3 --root /path/to/lrs3 --out data/lrs3 --profile paper --workers 32
 
         privfedtalk prepare --corpus hdtf --root /path/to/videos --tables /path/to/HDTF_dataset --out data/hdtf
+
+        privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
     """
     from pipelines.cli.summary import show_preparation
     from pipelines.jobs import PREPARE
@@ -103,7 +114,8 @@ def prepare(
         settings,
         corpus__kind=corpus.value,
         corpus__root=None if root is None else root.expanduser().resolve(),
-        corpus__tables=None if tables is None else tables.expanduser().resolve(),
+        corpus__tables=None if tables is None or parts else tables.expanduser().resolve(),
+        corpus__parts=json.dumps([_part(part, tables) for part in parts]) if parts else None,
         preparation__corpus__lists=json.dumps([str(path.expanduser().resolve()) for path in lists]) if lists else None,
         # Real people: the noise must come from the operating system, whatever the profile says.
         training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",
@@ -121,3 +133,14 @@ def _absolute(vae: str | None) -> str | None:
     """A folder by its full path, so that a run taken up from elsewhere finds it; any other name as it is."""
     folder = Path(vae).expanduser() if vae else None
     return str(folder.resolve()) if folder and folder.is_dir() else vae
+
+
+def _part(text: str, tables: Path | None) -> dict[str, str]:
+    """One --part as the configuration has it; the tables are those of the HDTF part."""
+    kind, equals, folder = text.partition("=")
+    if not equals or not folder:
+        raise typer.BadParameter(f"'{text}' is not KIND=FOLDER, e.g. lrs3=/path/to/lrs3", param_hint="--part")
+    part = {"kind": kind, "root": str(Path(folder).expanduser().resolve())}
+    if tables is not None and kind == CorpusKind.HDTF:
+        part["tables"] = str(tables.expanduser().resolve())
+    return part

@@ -95,3 +95,18 @@ def test_real_weights_are_intact(cli: CliRunner, monkeypatch: pytest.MonkeyPatch
     result = cli.invoke(app, ["weights", "check"])
     assert result.exit_code == 0
     assert "damaged" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--part", "lrs3"], "KIND=FOLDER"),
+        (["--part", "lrs3=/nowhere"], "two or more corpus.parts"),
+        (["--part", "lrs3=/nowhere", "--part", "mix=/nowhere"], "cannot be part of a mix"),
+        (["--part", "lrs3=/nowhere", "--part", "hdtf=/nowhere", "--root", "/nowhere"], "no corpus.root"),
+    ],
+)
+def test_parts_of_a_mix_are_checked(cli: CliRunner, tmp_path: Path, options: list[str], said: str) -> None:
+    result = cli.invoke(app, ["prepare", "--corpus", "mix", *options, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
