@@ -49,6 +49,13 @@ class RunFolder:
     def shards(self, client: str) -> Path:
         return self.client(client) / "shards"
 
+    def client_method(self, client: str, method: str) -> Path:
+        """What a client keeps of a method for itself: its state between rounds, its own adapter."""
+        return self.client(client) / "methods" / method
+
+    def client_adapter(self, client: str, method: str) -> Path:
+        return self.client_method(client, method) / "adapter"
+
     def model(self, name: str) -> Path:
         return self.root / "models" / name
 

@@ -1,35 +1,37 @@
 """The protected way from clients' updates to the server's next theta: the only thing that crosses between them.
 
 A client turns its update into one vector (`contribute`), the sum is formed under secure aggregation (`combine`),
-the server sees that sum and applies it (`step`). Modes are explained in `training.privacy.settings`.
+the server sees that sum and what follows from it (`released`); how it becomes theta is the
+method's server rule. Modes are explained in `training.privacy.settings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from training.client import LocalUpdate
+from training.methods.base import Released, State
 from training.privacy import release, skellam
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
 from training.privacy.settings import PrivacySettings
-
-Theta = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Contribution:
     """What a client hands to the protocol: ring elements with its noise share, or plain floats without privacy.
 
-    `weight` is a_k; it stays with the client (a simulation's log may show it, the server never sees it).
+    `weight` is a_k; it stays with the client (a simulation's log may show it, the server never sees it). `extra`
+    travels in clear beside the vector, times the weight, for methods that have no privacy to lose.
     """
 
     vector: npt.NDArray[Any]
     weight: float
+    extra: State = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Aggregate:
 
     total: release.RoundSum
     bytes_up: int
+    extra: State = field(default_factory=dict)  # weighted means
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Aggregator:
         vector = release.client_vector(update.delta, update.clips, update.score, metrics, settings, self.clip_norm)
         weight = release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
-            return Contribution(vector.astype(np.float32), weight)
+            extra = {name: value * np.float32(weight) for name, value in update.extra.items()}
+            return Contribution(vector.astype(np.float32), weight, extra)
+        assert not update.extra, "what a method sends beside its update has no place in the protected vector"
         integers = skellam.quantise(vector, self.grid)
         if settings.mode == "distributed":
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, client, round_number)
@@ -100,13 +105,24 @@ class Aggregator:
         if settings.mode == "central":
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, "server", round_number)
             total = total + skellam.gaussian_noise(self.deviation, len(total), generator)
-        return Aggregate(release.read_sum(total, clients, settings, self.clip_norm), bytes_up)
+        summed = release.read_sum(total, clients, settings, self.clip_norm)
+        extra = _weighted_means([contribution.extra for contribution in contributions.values()], summed.weight)
+        bytes_up += sum(value.nbytes for item in contributions.values() for value in item.extra.values())
+        return Aggregate(summed, bytes_up, extra)
 
-    def step(self, theta: Theta, aggregate: Aggregate, server_rate: float) -> Theta:
-        """theta + eta * sum / D. Without a guarantee to keep, D is the round's own weight sum, as in FedAvg."""
+    def released(self, aggregate: Aggregate, share: float) -> Released:
+        """What the server's step may use. Without a guarantee to keep, D is the round's own weight sum, as in
+        FedAvg."""
         total = aggregate.total
         denominator = total.weight if self.settings.mode == "none" else self.denominator
-        return release.server_step(theta, total.update, server_rate, denominator).astype(np.float32)
+        return Released(total.update, denominator, aggregate.extra, share)
+
+
+def _weighted_means(weighted: Sequence[State], weight: float) -> State:
+    """Sums of already weighted vectors over the sum of weights, by name."""
+    names = weighted[0] if weighted else {}
+    sums = {name: np.sum([extra[name] for extra in weighted], axis=0, dtype=np.float64) for name in names}
+    return {name: (total / weight).astype(np.float32) for name, total in sums.items()}
 
 
 def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:

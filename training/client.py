@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,15 @@ import torch
 from torch import nn
 
 from preparation import seeding
-from preparation.shards import Sample, read_shards
+from preparation.shards import Sample, load_index, read_shards
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
 from training.backbone.tiny import TinyBackbone
 from training.data import ClipTensors, stream_batches
 from training.generation import Generator
+from training.homes import POOLED, Homes
+from training.methods import named
+from training.methods.base import LocalRule, State
 from training.objective import Draw, local_objective
 from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
@@ -34,22 +37,41 @@ from training.validation import validation_loss
 
 
 @dataclass(frozen=True)
+class Announcement:
+    """What the server tells the clients of a round; `shared` is what the method sends down beside theta.
+
+    `counted` has, for each of the round's clients, the last round in which its update entered the sum (absent:
+    none yet). A client goes on from the state that it kept after that round: what it kept after a round that was
+    lost, to it or to the server, never happened.
+    """
+
+    round: int
+    theta: npt.NDArray[np.float32]
+    shared: State = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LocalUpdate:
-    """What a client knows after local training; private until `training.privacy` has made it safe."""
+    """What a client knows after local training; private until `training.privacy` has made it safe.
+
+    `extra` is what the method's clients send beside delta, for methods that have no privacy to lose.
+    """
 
     delta: npt.NDArray[np.float32]
     clips: int
     score: float
     losses: dict[str, float]
     seconds: float
+    extra: State = field(default_factory=dict)
 
 
 class ClientTrainer:
-    """Trains any client with one backbone, one adapter and one optimiser, built once for all of them."""
+    """Trains any client with one backbone and one adapter, built once for all of them."""
 
     def __init__(
         self,
-        folder_of: Callable[[str], Path],
+        homes: Homes,
         backbone: TinyBackbone,
         vae: Autoencoder,
         identity: IdentityRuler,
@@ -57,7 +79,7 @@ class ClientTrainer:
         seed: int,
         pixel_terms: PixelTerms | None = None,
     ) -> None:
-        self.folder_of = folder_of
+        self.homes, self.method = homes, named(homes.method)
         self.settings, self.seed = settings, seed
         self.adapter = Adapter(backbone, settings.adapter, seed)
         self.vae, self.identity = vae, identity
@@ -69,31 +91,43 @@ class ClientTrainer:
         self._clips = lru_cache(maxsize=64)(self._read_clips)
         self._score_clip = lru_cache(maxsize=64)(self._read_score_clip)
 
-    def train(self, client: str, theta: npt.NDArray[np.float32], round_number: int) -> LocalUpdate:
+    def train(self, client: str, announced: Announcement) -> LocalUpdate:
         """Algorithm 1, step 2, up to the score: load theta, train, evaluate (s_k, n_k)."""
         started = time.perf_counter()
+        number, before = announced.round, announced.counted.get(client, 0)
+        rng = seeding.generator(self.seed, "local", client, str(number))
+        rule = self.method.local_rule(self.settings, announced.shared, self.homes.load_state(client, before))
+        self.adapter.load_vector(rule.start(announced.theta))
+        losses = self._descend(client, rule, self.settings.federation.local_steps, rng)
+        self.homes.save_state(client, number, before, rule.state)
+        delta = self.adapter.vector() - announced.theta
+        score = self.score(client, number)
+        return LocalUpdate(delta, self._count(client), score, losses, time.perf_counter() - started, rule.extra)
+
+    def _descend(self, client: str, rule: LocalRule, steps: int, rng: np.random.Generator) -> dict[str, float]:
+        """`steps` of the rule's optimiser on the client's clips, from the adapter as it stands; the mean losses."""
         settings = self.settings.federation
-        clips = self._clips(client, "train")
-        rng = seeding.generator(self.seed, "local", client, str(round_number))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        self.adapter.load_vector(theta)
         backbone = self._backbone()
-        optimizer = torch.optim.AdamW(self.adapter.parameters, lr=settings.learning_rate, weight_decay=0.0, fused=True)
-        batches = stream_batches(iter(clips), settings.batch_size, backbone.settings.window, rng)
+        parameters = self.adapter.parameters
+        optimizer = rule.begin(parameters)
+        clips = self._training_clips(client, rng)
+        batches = stream_batches(clips, settings.batch_size, backbone.settings.window, rng)
         sums: defaultdict[str, float] = defaultdict(float)
-        for batch in itertools.islice(batches, settings.local_steps):
+        for batch in itertools.islice(batches, steps):
             batch = batch.to(self.device)
             draw = Draw.sample(batch.latents, self.settings.objective, generator)
             losses = local_objective(backbone, batch, draw, self.settings.objective, self.pixel_terms)
             optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
-            nn.utils.clip_grad_norm_(self.adapter.parameters, 1.0)
+            rule.correct(parameters)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
+            rule.after_step(parameters, optimizer)
             for name, loss in losses.by_name().items():
-                sums[name] += loss.item() / settings.local_steps
-        delta = self.adapter.vector() - theta
-        score = self.score(client, round_number)
-        return LocalUpdate(delta, len(clips), score, dict(sums), time.perf_counter() - started)
+                sums[name] += loss.item() / steps
+        rule.end(parameters, optimizer)
+        return dict(sums)
 
     def score(self, client: str, round_number: int) -> float:
         """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""
@@ -120,13 +154,25 @@ class ClientTrainer:
         assert isinstance(backbone, TinyBackbone)
         return backbone
 
+    def _training_clips(self, client: str, rng: np.random.Generator) -> Iterator[ClipTensors]:
+        """One client's clips are held in memory; a pool's pass by, its members in an order drawn anew."""
+        if client != POOLED:
+            return iter(self._clips(client, "train"))
+        folders = self.homes.shards(client)
+        order = [folders[i] for i in rng.permutation(len(folders))]
+        return (ClipTensors.from_sample(sample) for folder in order for sample in read_shards(folder, "train"))
+
+    def _count(self, client: str) -> int:
+        """n_k, the number of clips to train on."""
+        return sum(load_index(folder).splits.get("train", 0) for folder in self.homes.shards(client))
+
     def _read_clips(self, client: str, split: str) -> tuple[ClipTensors, ...]:
-        samples = read_shards(self.folder_of(client), split)
+        samples = chain.from_iterable(read_shards(folder, split) for folder in self.homes.shards(client))
         return tuple(ClipTensors.from_sample(sample) for sample in samples)
 
     def _read_score_clip(self, client: str) -> tuple[npt.NDArray[np.uint8], Sample]:
         """A validation clip's sample, and its first frames as the autoencoder shows them."""
-        sample = next(iter(read_shards(self.folder_of(client), "validation")))
+        sample = next(chain.from_iterable(read_shards(folder, "validation") for folder in self.homes.shards(client)))
         frames = self.settings.federation.score_frames
         latents = torch.from_numpy(sample.latents[:frames].astype(np.float32))
         return self.vae.decode_latents(latents), sample

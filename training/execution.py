@@ -15,35 +15,32 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer, LocalUpdate
+from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.frozen.loading import open_pixel_terms
+from training.homes import Homes
 from training.rulers import IdentityRuler
 from training.settings import TrainingSettings
-
-Theta = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
     """Trains the clients of a round."""
 
-    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
-        """Each client's update from the same theta, in the order of `clients`."""
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
+        """Each client's update from the same announcement, in the order of `clients`."""
         ...
 
 
-def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> ClientTrainer:
-    """The one that does any client's work, on the frozen models of `run`."""
+def open_trainer(homes: Homes, settings: TrainingSettings, seed: int) -> ClientTrainer:
+    """The one that does any client's work, on the frozen models of the run."""
+    run = homes.run
     vae = load_autoencoder(run.model("vae"))
     return ClientTrainer(
-        run.client,
+        homes,
         TinyBackbone.load(run.model("backbone")),
         vae,
         IdentityRuler.load(run.model("rulers") / "identity"),
@@ -56,24 +53,24 @@ def open_trainer(run: RunFolder, settings: TrainingSettings, seed: int) -> Clien
 class LocalEngine:
     """Worker processes on this machine; a context manager that ends them."""
 
-    def __init__(self, run: RunFolder, settings: TrainingSettings, seed: int, workers: int) -> None:
+    def __init__(self, homes: Homes, settings: TrainingSettings, seed: int, workers: int) -> None:
         self._pool = ProcessPoolExecutor(
             max_workers=workers,
             mp_context=get_context("spawn"),
             initializer=_start_worker,
-            initargs=(run, settings, seed),
+            initargs=(homes, settings, seed),
         )
 
-    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
         """See `Engine.train`; a worker that dies ends the round with an error, and the checkpoint stays."""
         futures: dict[str, Future[LocalUpdate]] = {
-            client: self._pool.submit(_train, client, theta, round_number) for client in clients
+            client: self._pool.submit(_train, client, announced) for client in clients
         }
         try:
             return {client: future.result() for client, future in futures.items()}
         except BrokenProcessPool as error:
             raise PrivFedTalkError(
-                f"round {round_number} lost a worker process ({error})",
+                f"round {announced.round} lost a worker process ({error})",
                 "free memory or use fewer workers, then run the same command: it goes on with this round",
             ) from error
 
@@ -92,11 +89,11 @@ class _Worker:
     trainer: ClientTrainer
 
 
-def _start_worker(run: RunFolder, settings: TrainingSettings, seed: int) -> None:
+def _start_worker(homes: Homes, settings: TrainingSettings, seed: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    _Worker.trainer = open_trainer(run, settings, seed)
+    _Worker.trainer = open_trainer(homes, settings, seed)
 
 
-def _train(client: str, theta: Theta, round_number: int) -> LocalUpdate:
-    return _Worker.trainer.train(client, theta, round_number)
+def _train(client: str, announced: Announcement) -> LocalUpdate:
+    return _Worker.trainer.train(client, announced)

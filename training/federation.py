@@ -6,46 +6,23 @@ interrupted goes on exactly as it would have gone.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
 
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
 from training.aggregation import Aggregator, Contribution, RoundOutcome, next_clip_norm, next_denominator
-from training.client import LocalUpdate
+from training.checkpoint import RoundRecord, load_checkpoint, save_checkpoint
+from training.client import Announcement, LocalUpdate
 from training.execution import Engine
+from training.methods import named
+from training.methods.base import Theta
 from training.settings import TrainingSettings
-
-Theta = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class RoundRecord:
-    """One line of `rounds.jsonl`. `simulation` holds what only a simulation can know; no server ever sees it."""
-
-    round: int
-    clients: list[str]
-    survivors: int
-    public_validation_loss: float
-    weight_sum: float
-    within_clip: float
-    score_mean: float
-    update_norm: float
-    clip_norm: float
-    denominator: float
-    bytes_up: int
-    bytes_down: int
-    seconds: dict[str, float]
-    simulation: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +43,7 @@ class FederationResult:
 
 def run_federation(
     engine: Engine,
+    method: str,
     start: Start,
     clients: Sequence[str],
     public_loss: Callable[[Theta], float],
@@ -76,12 +54,15 @@ def run_federation(
 ) -> FederationResult:
     """Run all rounds, or those that an interrupted run in `folder` has left.
 
-    `engine` trains the clients from `start`; `public_loss` validates theta on public speakers; `folder` receives
+    `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
+    `training.methods.configure`); `public_loss` validates theta on public speakers; `folder` receives
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
     """
+    sends, server = named(method).sends, named(method).server_rule(settings)
     rounds = settings.federation.rounds
-    fingerprint = _fingerprint(start, clients, settings, seed)
-    theta, records = _resume(folder, fingerprint) or (start.theta, [])
+    fingerprint = _fingerprint(method, start, clients, settings, seed)
+    begun = load_checkpoint(folder, fingerprint)
+    theta, state, records = begun or (start.theta, server.initial(start.theta), [])
     for record in records:
         on_round(record)
     for number in range(len(records) + 1, rounds + 1):
@@ -91,15 +72,17 @@ def run_federation(
         eligible = may_take_part(clients, settings.privacy.max_participation, records)
         chosen = sample_clients(eligible, settings.federation.clients_per_round, seed, number)
         aggregator = open_round(settings, len(chosen), len(clients), records, seed)
+        announced = Announcement(number, theta, server.announce(state), last_counted(chosen, records))
 
         # Step 2: each client trains, scores itself, clips, weighs, adds its noise share.
-        updates = engine.train(chosen, theta, number)
+        updates = engine.train(chosen, announced)
         trained = time.perf_counter()
         contributions = {client: aggregator.contribute(client, update, number) for client, update in updates.items()}
 
         # Step 3: the server unmasks only the sum and applies it.
         aggregate = aggregator.combine(contributions, number)
-        new_theta = aggregator.step(theta, aggregate, settings.federation.server_rate)
+        released = aggregator.released(aggregate, share=len(chosen) / len(clients))
+        new_theta, state = server.step(theta, released, state)
         if not np.isfinite(new_theta).all():
             raise PrivFedTalkError(
                 f"round {number} produced an adapter that is not finite, although every contribution was checked",
@@ -117,8 +100,8 @@ def run_federation(
             update_norm=float(np.linalg.norm(new_theta - theta)),
             clip_norm=aggregator.clip_norm,
             denominator=aggregator.denominator,
-            bytes_up=aggregate.bytes_up,
-            bytes_down=theta.nbytes * len(chosen),
+            bytes_up=aggregate.bytes_up if sends else 0,
+            bytes_down=_bytes(announced) * len(chosen) if sends else 0,
             seconds={
                 "local": trained - started,
                 "aggregation": aggregated - trained,
@@ -130,7 +113,7 @@ def run_federation(
         )
         theta = new_theta
         records.append(record)
-        _save(folder, fingerprint, theta, records)
+        save_checkpoint(folder, fingerprint, theta, state, records)
         on_round(record)
     return FederationResult(theta, records)
 
@@ -157,12 +140,22 @@ def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[Rou
     return eligible
 
 
+def last_counted(clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, int]:
+    """For each client, the last round in which its update entered the sum; clients without one are left out."""
+    last = {client: record.round for record in records for client in record.clients}
+    return {client: last[client] for client in clients if client in last}
+
+
 def sample_clients(clients: Sequence[str], per_round: int | None, seed: int, number: int) -> list[str]:
     """The cohort of a round: everybody, or `per_round` of them without replacement."""
     if per_round is None or per_round >= len(clients):
         return list(clients)
     chosen = seeding.generator(seed, "cohort", str(number)).choice(len(clients), per_round, replace=False)
     return [clients[i] for i in sorted(chosen)]
+
+
+def _bytes(announced: Announcement) -> int:
+    return announced.theta.nbytes + sum(value.nbytes for value in announced.shared.values())
 
 
 def _known_to_simulation(update: LocalUpdate, contribution: Contribution) -> dict[str, float]:
@@ -176,42 +169,8 @@ def _known_to_simulation(update: LocalUpdate, contribution: Contribution) -> dic
     }
 
 
-def _fingerprint(start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
+def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
     """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
     federation = settings.federation.model_copy(update={"rounds": 1})
     parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256]
-    return "-".join([*parts, str(seed), *clients])
-
-
-def _save(folder: Path, fingerprint: str, theta: Theta, records: Sequence[RoundRecord]) -> None:
-    """Write the checkpoint; the state file is replaced last, so that a killed run finds the round before."""
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    number = records[-1].round
-    save_file({"theta": theta}, checkpoint / f"theta-{number:05d}.safetensors")
-    rows = [asdict(record) for record in records]
-    _replace(folder / "rounds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number}))
-    for old in checkpoint.glob("theta-*.safetensors"):
-        if old.name != f"theta-{number:05d}.safetensors":
-            old.unlink()
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
-
-
-def _resume(folder: Path, fingerprint: str) -> tuple[Theta, list[RoundRecord]] | None:
-    """Theta and records of a run with the same fingerprint, or None to begin anew."""
-    state_file = folder / "checkpoint" / "state.json"
-    if not state_file.exists():
-        return None
-    state = json.loads(state_file.read_text())
-    if state["fingerprint"] != fingerprint:
-        return None
-    number = state["round"]
-    theta = load_file(folder / "checkpoint" / f"theta-{number:05d}.safetensors")["theta"]
-    lines = (folder / "rounds.jsonl").read_text().splitlines()[:number]
-    return theta, [RoundRecord(**json.loads(line)) for line in lines]
+    return "-".join([method, *parts, str(seed), *clients])

@@ -9,6 +9,24 @@ from pydantic import Field
 from preparation.settings_base import Settings
 from training.privacy.settings import PrivacySettings
 
+MethodName = Literal[
+    "privfedtalk",
+    "fedavg",
+    "fedprox",
+    "scaffold",
+    "fedadam",
+    "centralized",
+    "local",
+    "adapters_only",
+    "dp_only",
+    "tdc_only",
+    "isfa_only",
+]
+"""What `training.methods` implements, each in its file."""
+
+Component = Literal["isfa", "tdc", "dp", "secure_aggregation"]
+"""Parts of the full method; `training.methods.components` explains them."""
+
 
 class VaeSettings(Settings):
     """The autoencoder: which one, and how the small f8 one of the demo is built and trained.
@@ -142,6 +160,28 @@ class FederationSettings(Settings):
     score_steps: int = Field(3, ge=1)
 
 
+class FedProxSettings(Settings):
+    """`training.methods.fedprox`."""
+
+    mu: float = Field(0.01, ge=0, description="weight of the proximal term; 0 is FedAvg")
+
+
+class ScaffoldSettings(Settings):
+    """`training.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
+
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the local steps; the other methods use adamw")
+    sgd_learning_rate: float = Field(0.1, gt=0, description="of `sgd`; adamw takes federation.learning_rate")
+
+
+class FedAdamSettings(Settings):
+    """`training.methods.fedadam`; the betas and tau are those of the paper's experiments."""
+
+    learning_rate: float = Field(5e-3, gt=0, description="eta of the server; federation.server_rate is not used")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    tau: float = Field(1e-3, gt=0, description="adaptivity: smaller moves every coordinate alike")
+
+
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
@@ -150,8 +190,11 @@ class GenerationSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """All of the training floor."""
+    """All of the training floor. `methods` are trained and evaluated; `components` gives a method other parts of
+    the full method than its own, e.g. `fedavg: [dp, secure_aggregation]`."""
 
+    methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
+    components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretraining: PretrainingSettings = PretrainingSettings()
@@ -160,3 +203,6 @@ class TrainingSettings(Settings):
     federation: FederationSettings = FederationSettings()
     privacy: PrivacySettings = PrivacySettings()
     generation: GenerationSettings = GenerationSettings()
+    fedprox: FedProxSettings = FedProxSettings()
+    scaffold: ScaffoldSettings = ScaffoldSettings()
+    fedadam: FedAdamSettings = FedAdamSettings()

@@ -13,9 +13,13 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index
 from training.backbone.tiny import TinyBackbone
+from training.checkpoint import RoundRecord
+from training.client import ClientTrainer
 from training.execution import LocalEngine, open_trainer
-from training.federation import FederationResult, RoundRecord, Start, Theta, run_federation
-from training.methods import configure
+from training.federation import FederationResult, Start, last_counted, run_federation
+from training.homes import POOLED, Homes
+from training.methods import configure, named
+from training.methods.base import Theta
 from training.privacy.accounting import Schedule
 from training.privacy.report import PrivacyReport, privacy_report
 from training.public import read_public_validation
@@ -29,13 +33,21 @@ def federate(
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
     `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
+    A method that sends nothing leaves the untrained adapter as the shared one, and each client its own.
     """
     settings = configure(method, settings)
     folder = run.federation(method)
+    clients = trainable_clients(run)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    clients = trainable_clients(run)
-    trainer = open_trainer(run, settings, seed)
+        for client in clients:
+            shutil.rmtree(run.client_method(client, method), ignore_errors=True)
+    population = len(clients)
+    homes = Homes(run, method)
+    if named(method).pooled:
+        homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, population)
+        clients, workers = [POOLED], 1
+    trainer = open_trainer(homes, settings, seed)
     public = read_public_validation(run)
 
     backbone = trainer.adapter.backbone
@@ -46,13 +58,35 @@ def federate(
         return validation_loss(backbone, public, settings.objective, seed)
 
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
-    with LocalEngine(run, settings, seed, workers) as engine:
-        result = run_federation(engine, start, clients, public_loss, settings, folder, seed, on_round=show_round)
-    trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
-    report = account(settings, len(clients), result.records, len(trainer.adapter))
+    with LocalEngine(homes, settings, seed, workers) as engine:
+        result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show_round)
+    own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
+    trainer.adapter.save(run.adapter(method), result.theta, {"method": method, **own})
+    report = account(settings, population, result.records, len(trainer.adapter))
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result
+
+
+def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
+    """The settings of one trainer who takes, in each round, the steps of all of a federated round's clients.
+
+    So it sees as many batches, hence as many windows of clips, as the federated methods see all together.
+    """
+    federation = settings.federation
+    cohort = min(federation.clients_per_round or clients, clients)
+    update = {"local_steps": federation.local_steps * cohort, "clients_per_round": None}
+    privacy = settings.privacy.model_copy(update={"max_participation": None})
+    return settings.model_copy(update={"federation": federation.model_copy(update=update), "privacy": privacy})
+
+
+def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: FederationResult) -> dict[str, str]:
+    """Write each client's own adapter to its own folder, where it trained at all; facts for the shared adapter."""
+    counted = last_counted(clients, result.records)
+    for client, number in counted.items():
+        theta = trainer.homes.load_state(client, number)["theta"]
+        trainer.adapter.save(trainer.homes.adapter(client), theta, {"method": trainer.homes.method, "client": client})
+    return {"own_adapters": "one in each client's folder"}
 
 
 def trainable_clients(run: RunFolder) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,110 +9,36 @@ import pytest
 import torch
 
 from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.shards import Sample, write_shards
-from tests.training.conftest import make_clip
+from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
 from training.aggregation import Aggregator
-from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer, LocalUpdate
-from training.execution import LocalEngine, Theta, open_trainer
-from training.federation import FederationResult, Start, run_federation, sample_clients
+from training.client import Announcement, LocalUpdate
+from training.execution import LocalEngine, open_trainer
+from training.federation import sample_clients
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
 from training.rulers import IdentityRuler, OpeningRuler
-from training.settings import AdapterSettings, FederationSettings, ObjectiveSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
-
-CLIENTS = ["c0", "c1", "c2"]
-FEDERATION = FederationSettings(rounds=3, local_steps=2, batch_size=2, score_frames=6, score_steps=2)
+from training.settings import ObjectiveSettings
 
 
-def sample_for(client: str, number: int, split: str) -> Sample:
-    clip = make_clip(100 * CLIENTS.index(client) + number, frames=12)
-    landmarks = np.full((12, 68, 2), 32, np.float32) + np.random.default_rng(number).normal(0, 8, (12, 68, 2))
-    return Sample(
-        key=f"{client}_{number}",
-        client=client,
-        clip_id=f"{client}/{number}",
-        split=split,
-        latents=clip.latents.numpy().astype(np.float16),
-        speech=clip.speech.numpy().astype(np.float16),
-        reference_latent=clip.reference.numpy().astype(np.float16),
-        reference=np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8),
-        landmarks=landmarks.astype(np.float32),
-        motion=clip.motion.numpy(),
-    )
-
-
-@pytest.fixture
-def trainer_for(tmp_path: Path, backbone: TinyBackbone):  # type: ignore[no-untyped-def]
-    run = RunFolder(tmp_path / "run")
-    for number, client in enumerate(CLIENTS):
-        splits = ["train"] * (number + 1) + ["validation", "test"]
-        write_shards(run.client(client), [sample_for(client, i, split) for i, split in enumerate(splits)])
-    backbone.save(run.model("backbone"))
-    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).eval()
-    vae.save(run.model("vae"))
-    ruler = IdentityRuler(width=8, embedding=8).frozen()
-    ruler.save(run.model("rulers") / "identity")
-
-    def build(settings: TrainingSettings) -> ClientTrainer:
-        base = TinyBackbone.load(run.model("backbone"))
-        return ClientTrainer(run.client, base, vae, ruler, settings, seed=5)
-
-    return build
-
-
-class InProcess:
-    """The engine without processes."""
-
-    def __init__(self, trainer: ClientTrainer) -> None:
-        self.trainer = trainer
-
-    def train(self, clients: Sequence[str], theta: Theta, round_number: int) -> dict[str, LocalUpdate]:
-        return {client: self.trainer.train(client, theta, round_number) for client in clients}
-
-
-def settings_with(method: str, **privacy: object) -> TrainingSettings:
-    values = {"clip_norm": 0.05, "noise_multiplier": 0.0, "n_max": 3, "seeded_noise": 1, **privacy}
-    whole = TrainingSettings(federation=FEDERATION, adapter=AdapterSettings(rank=2), privacy=PrivacySettings(**values))
-    return configure(method, whole)
-
-
-def federate(trainer_for, settings: TrainingSettings, folder: Path, rounds: int = 3) -> FederationResult:  # type: ignore[no-untyped-def]
-    federation = settings.federation.model_copy(update={"rounds": rounds})
-    trainer = trainer_for(settings)
-    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
-    return run_federation(
-        InProcess(trainer),
-        start,
-        CLIENTS,
-        lambda theta: 0.0,
-        settings.model_copy(update={"federation": federation}),
-        folder,
-        seed=5,
-    )
-
-
-def test_fedavg_round_is_the_clip_weighted_mean(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_fedavg_round_is_the_clip_weighted_mean(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("fedavg")
-    result = federate(trainer_for, settings, tmp_path / "f", rounds=1)
-    trainer = trainer_for(settings)
+    result = federate(trainer_for, "fedavg", settings, tmp_path / "f", rounds=1)
+    trainer = trainer_for(settings, "fedavg")
     theta = trainer.adapter.vector()
-    deltas = {client: trainer.train(client, theta, 1).delta for client in CLIENTS}
+    deltas = {client: trainer.train(client, Announcement(1, theta)).delta for client in CLIENTS}
     mean = sum((i + 1) * deltas[client] for i, client in enumerate(CLIENTS)) / 6
     np.testing.assert_allclose(result.theta, theta + mean, atol=1e-6)
     assert np.abs(mean).max() > 1e-4
 
 
-def test_masked_round_without_noise_is_the_clipped_weighted_sum(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_masked_round_without_noise_is_the_clipped_weighted_sum(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("privfedtalk", mean_weight=0.5)
-    result = federate(trainer_for, settings, tmp_path / "f", rounds=1)
-    trainer = trainer_for(settings)
+    result = federate(trainer_for, "privfedtalk", settings, tmp_path / "f", rounds=1)
+    trainer = trainer_for(settings, "privfedtalk")
     theta = trainer.adapter.vector()
     total = np.zeros_like(theta, dtype=np.float64)
     for number, client in enumerate(CLIENTS, 1):
-        update = trainer.train(client, theta, 1)
+        update = trainer.train(client, Announcement(1, theta))
         norm = np.linalg.norm(update.delta)
         weight = number / 3 * np.exp(settings.privacy.gamma * (update.score - 1))
         total += weight * update.delta * min(1.0, 0.05 / norm)
@@ -132,9 +57,11 @@ def test_isfa_weights_are_the_papers_up_to_a_common_factor() -> None:
     np.testing.assert_allclose(weights / weights.sum(), paper, rtol=1e-12)
 
 
-def test_noise_has_the_promised_size(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    quiet = federate(trainer_for, settings_with("privfedtalk"), tmp_path / "quiet", rounds=1)
-    loud = federate(trainer_for, settings_with("privfedtalk", noise_multiplier=2.0), tmp_path / "loud", rounds=1)
+def test_noise_has_the_promised_size(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    quiet = federate(trainer_for, "privfedtalk", settings_with("privfedtalk"), tmp_path / "quiet", rounds=1)
+    loud = federate(
+        trainer_for, "privfedtalk", settings_with("privfedtalk", noise_multiplier=2.0), tmp_path / "loud", rounds=1
+    )
     settings = settings_with("privfedtalk", noise_multiplier=2.0).privacy
     deviation = 2.0 * 0.05 / np.sqrt(1 - settings.scalar_budget) / (len(CLIENTS) * settings.mean_weight)
     # All clients survive, so the noise exceeds the promise by sqrt(clients / floor).
@@ -143,25 +70,25 @@ def test_noise_has_the_promised_size(trainer_for, tmp_path: Path) -> None:  # ty
     assert measured == pytest.approx(deviation * surplus, rel=0.05)
 
 
-def test_interrupted_federation_continues_bit_for_bit(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_interrupted_federation_continues_bit_for_bit(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("privfedtalk", noise_multiplier=0.5)
-    whole = federate(trainer_for, settings, tmp_path / "whole")
-    federate(trainer_for, settings, tmp_path / "cut", rounds=2)
-    resumed = federate(trainer_for, settings, tmp_path / "cut")
+    whole = federate(trainer_for, "privfedtalk", settings, tmp_path / "whole")
+    federate(trainer_for, "privfedtalk", settings, tmp_path / "cut", rounds=2)
+    resumed = federate(trainer_for, "privfedtalk", settings, tmp_path / "cut")
     np.testing.assert_array_equal(whole.theta, resumed.theta)
     assert [r.round for r in resumed.records] == [1, 2, 3]
 
 
-def test_other_settings_do_not_continue_an_old_checkpoint(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    federate(trainer_for, settings_with("privfedtalk"), tmp_path / "f", rounds=2)
-    fresh = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "f", rounds=1)
-    other = federate(trainer_for, settings_with("privfedtalk", gamma=2.0), tmp_path / "g", rounds=1)
+def test_other_settings_do_not_continue_an_old_checkpoint(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    federate(trainer_for, "privfedtalk", settings_with("privfedtalk"), tmp_path / "f", rounds=2)
+    fresh = federate(trainer_for, "privfedtalk", settings_with("privfedtalk", gamma=2.0), tmp_path / "f", rounds=1)
+    other = federate(trainer_for, "privfedtalk", settings_with("privfedtalk", gamma=2.0), tmp_path / "g", rounds=1)
     np.testing.assert_array_equal(fresh.theta, other.theta)
 
 
-def test_adaptive_clipping_and_lagged_denominator_follow_past_rounds(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_adaptive_clipping_and_lagged_denominator_follow_past_rounds(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("privfedtalk", adaptive_clipping=True, denominator="lagged", clip_norm=1e-3)
-    records = federate(trainer_for, settings, tmp_path / "f").records
+    records = federate(trainer_for, "privfedtalk", settings, tmp_path / "f").records
     # Every update exceeds so small a norm, so C grows by exp(0.2 * quantile) a round.
     growth = np.exp(settings.privacy.clip_learning_rate * settings.privacy.clip_quantile)
     np.testing.assert_allclose([r.clip_norm for r in records], 1e-3 * growth ** np.arange(3), rtol=1e-3)
@@ -170,9 +97,9 @@ def test_adaptive_clipping_and_lagged_denominator_follow_past_rounds(trainer_for
     assert second.denominator == pytest.approx(0.7 * first.denominator + 0.3 * first.weight_sum)
 
 
-def test_participation_cap_ends_the_federation(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_participation_cap_ends_the_federation(trainer_for: TrainerFor, tmp_path: Path) -> None:
     with pytest.raises(PrivFedTalkError, match="taken part 2 times"):
-        federate(trainer_for, settings_with("privfedtalk", max_participation=2), tmp_path / "f")
+        federate(trainer_for, "privfedtalk", settings_with("privfedtalk", max_participation=2), tmp_path / "f")
     assert len((tmp_path / "f" / "rounds.jsonl").read_text().splitlines()) == 2
 
 
@@ -184,35 +111,35 @@ def test_methods_share_data_seeds_and_budget() -> None:
     assert baseline.objective.tdc_weight == 0
 
 
-def test_worker_processes_give_the_same_updates_bit_for_bit(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_worker_processes_give_the_same_updates_bit_for_bit(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("privfedtalk")
-    trainer = trainer_for(settings)
+    trainer = trainer_for(settings, "privfedtalk")
     theta = trainer.adapter.vector()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    expected = InProcess(trainer).train(CLIENTS, theta, 1)
+    expected = InProcess(trainer).train(CLIENTS, Announcement(1, theta))
     torch.set_num_threads(before)
-    with LocalEngine(RunFolder(tmp_path / "run"), settings, 5, workers=2) as engine:
-        updates = engine.train(CLIENTS, theta, 1)
+    with LocalEngine(trainer.homes, settings, 5, workers=2) as engine:
+        updates = engine.train(CLIENTS, Announcement(1, theta))
     assert list(updates) == CLIENTS
     for client in CLIENTS:
         np.testing.assert_array_equal(updates[client].delta, expected[client].delta)
         assert updates[client].score == expected[client].score
 
 
-def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("fedavg")
-    run = RunFolder(tmp_path / "run")
-    plain = trainer_for(settings)
+    plain = trainer_for(settings, "fedavg")
+    run, homes = plain.homes.run, plain.homes
     IdentityRuler(width=8, embedding=8).frozen().save(run.model("rulers") / "identity")
     OpeningRuler(width=8).frozen().save(run.model("rulers") / "opening")
     on = {"network": "ruler", "weight": 1.0}
     terms = {"identity": on, "perceptual": on, "sync": on, "decoded": {"least_alpha_bar": 0.0, "frames": 2}}
     objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **terms})
     theta = plain.adapter.vector()
-    off = plain.train("c2", theta, 1)
+    off = plain.train("c2", Announcement(1, theta))
     whole = settings.model_copy(update={"objective": objective})
-    update = open_trainer(run, whole, 5).train("c2", theta, 1)
+    update = open_trainer(homes, whole, 5).train("c2", Announcement(1, theta))
     assert set(update.losses) == {"total", "denoising", "tdc", "identity", "perceptual", "sync"}
     assert set(off.losses) == {"total", "denoising", "tdc"}
     assert update.losses["identity"] > 0
@@ -221,7 +148,7 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for,
     # Switched off by their weights, they leave the update as it was, bit for bit.
     zero = {name: {**on, "weight": 0.0} for name in ("identity", "perceptual", "sync")}
     objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **zero})
-    silent = open_trainer(run, settings.model_copy(update={"objective": objective}), 5).train("c2", theta, 1)
+    silent = open_trainer(homes, settings.model_copy(update={"objective": objective}), 5).train("c2", Announcement(1, theta))
     np.testing.assert_array_equal(silent.delta, off.delta)
 
 

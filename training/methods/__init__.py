@@ -1,25 +1,46 @@
-"""The methods that can be compared, each a small file that says how it differs from the full method.
+"""The methods that can be compared, each a small class that says how it differs from FedAvg on adapters.
 
-All share data, seeds, sampling, adapter and step budget; a method only changes settings, so that a comparison
-compares what it names and nothing else.
+All share data, seeds, sampling, adapter and step budget, so that a comparison compares what it names and nothing
+else. `training.methods` of the configuration lists those that a run trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from preparation.errors import PrivFedTalkError
-from training.methods import fedavg, privfedtalk
+from training.methods.ablations import AdaptersOnly, DpOnly, IsfaOnly, TdcOnly
+from training.methods.base import Method, resolve
+from training.methods.fedadam import FedAdam
+from training.methods.fedavg import FedAvg
+from training.methods.fedprox import FedProx
+from training.methods.privfedtalk import PrivFedTalk
+from training.methods.scaffold import Scaffold
+from training.methods.unfederated import Centralized, Local
 from training.settings import TrainingSettings
 
-METHODS: dict[str, Callable[[TrainingSettings], TrainingSettings]] = {
-    "privfedtalk": privfedtalk.configure,
-    "fedavg": fedavg.configure,
+METHODS: Mapping[str, Method] = {
+    "privfedtalk": PrivFedTalk(),
+    "fedavg": FedAvg(),
+    "fedprox": FedProx(),
+    "scaffold": Scaffold(),
+    "fedadam": FedAdam(),
+    "centralized": Centralized(),
+    "local": Local(),
+    "adapters_only": AdaptersOnly(),
+    "dp_only": DpOnly(),
+    "tdc_only": TdcOnly(),
+    "isfa_only": IsfaOnly(),
 }
+
+
+def named(method: str) -> Method:
+    """The method of that name."""
+    if method not in METHODS:
+        raise PrivFedTalkError(f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}")
+    return METHODS[method]
 
 
 def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
     """The settings under which `method` runs."""
-    if method not in METHODS:
-        raise PrivFedTalkError(f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}")
-    return METHODS[method](settings)
+    return resolve(named(method), method, settings)

@@ -5,9 +5,11 @@ Use it wherever updates come from people; its settings are those of the configur
 
 from __future__ import annotations
 
-from training.settings import TrainingSettings
+from training.methods.base import Method
+from training.methods.components import EVERY
 
 
-def configure(settings: TrainingSettings) -> TrainingSettings:
+class PrivFedTalk(Method):
     """The configuration itself."""
-    return settings
+
+    components = EVERY

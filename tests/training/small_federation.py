@@ -1,0 +1,68 @@
+"""A federation of three small clients on real shards: what the tests of rounds and methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from preparation.shards import Sample
+from tests.training.conftest import make_clip
+from training.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation import FederationResult, Start, run_federation
+from training.methods import configure
+from training.privacy.settings import PrivacySettings
+from training.settings import AdapterSettings, FederationSettings, TrainingSettings
+
+CLIENTS = ["c0", "c1", "c2"]
+FEDERATION = FederationSettings(rounds=3, local_steps=2, batch_size=2, score_frames=6, score_steps=2)
+
+TrainerFor = Callable[..., ClientTrainer]
+
+
+def sample_for(client: str, number: int, split: str) -> Sample:
+    clip = make_clip(100 * CLIENTS.index(client) + number, frames=12)
+    landmarks = np.full((12, 68, 2), 32, np.float32) + np.random.default_rng(number).normal(0, 8, (12, 68, 2))
+    return Sample(
+        key=f"{client}_{number}",
+        client=client,
+        clip_id=f"{client}/{number}",
+        split=split,
+        latents=clip.latents.numpy().astype(np.float16),
+        speech=clip.speech.numpy().astype(np.float16),
+        reference_latent=clip.reference.numpy().astype(np.float16),
+        reference=np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8),
+        landmarks=landmarks.astype(np.float32),
+        motion=clip.motion.numpy(),
+    )
+
+
+class InProcess:
+    """The engine without processes."""
+
+    def __init__(self, trainer: ClientTrainer) -> None:
+        self.trainer = trainer
+
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
+        return {client: self.trainer.train(client, announced) for client in clients}
+
+
+def whole_settings(**privacy: object) -> TrainingSettings:
+    values = {"clip_norm": 0.05, "noise_multiplier": 0.0, "n_max": 3, "seeded_noise": 1, **privacy}
+    return TrainingSettings(federation=FEDERATION, adapter=AdapterSettings(rank=2), privacy=PrivacySettings(**values))
+
+
+def settings_with(method: str, **privacy: object) -> TrainingSettings:
+    return configure(method, whole_settings(**privacy))
+
+
+def federate(
+    trainer_for: TrainerFor, method: str, settings: TrainingSettings, folder: Path, rounds: int = 3
+) -> FederationResult:
+    """All rounds in this process, or those that are left in `folder`."""
+    federation = settings.federation.model_copy(update={"rounds": rounds})
+    settings = settings.model_copy(update={"federation": federation})
+    trainer = trainer_for(settings, method)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+    return run_federation(InProcess(trainer), method, start, CLIENTS, lambda theta: 0.0, settings, folder, seed=5)

@@ -1,0 +1,72 @@
+"""Where clients' shards lie, and where each keeps what is its own and never leaves it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from training.methods.base import State
+
+POOLED = "pooled"
+"""The one trainer that has everybody's clips, where a method pools them."""
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Folders by client, for one method. With a `pool`, the client `POOLED` has the shards of all its members."""
+
+    run: RunFolder
+    method: str
+    pool: tuple[str, ...] = ()
+
+    def shards(self, client: str) -> Sequence[Path]:
+        """Folders to read a client's samples from."""
+        return [self.run.client(member) for member in (self.pool if client == POOLED else (client,))]
+
+    def adapter(self, client: str) -> Path:
+        """Where the client's own adapter is saved, in PEFT's format."""
+        return self.run.client_adapter(client, self.method)
+
+    def load_state(self, client: str, number: int) -> State:
+        """What the client kept after round `number`; nothing where that is 0, no round of its own yet."""
+        path = self._state(client, number)
+        if not number:
+            return {}
+        if path.exists():
+            return load_file(path)
+        # A method that keeps nothing leaves no file; one that does cannot go on without it.
+        if not (self._own(client) / "keeps").exists():
+            return {}
+        raise PrivFedTalkError(
+            f"{path} is missing: what client {client} kept after round {number} of {self.method}",
+            "train the method anew (--fresh): it cannot go on without the client's state",
+        )
+
+    def save_state(self, client: str, number: int, before: int, state: State) -> None:
+        """Keep the state after round `number`; that after its round `before` stays, in case this one is repeated."""
+        if not state:
+            return
+        own = self._own(client)
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "keeps").touch()
+        path = self._state(client, number)
+        partial = path.with_suffix(".part")
+        save_file(state, partial)
+        os.replace(partial, path)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
+        for old in own.glob("state-*.safetensors"):
+            if old.name not in {path.name, self._state(client, before).name}:
+                old.unlink()
+
+    def _own(self, client: str) -> Path:
+        if client == POOLED:
+            return self.run.federation(self.method) / POOLED
+        return self.run.client_method(client, self.method)
+
+    def _state(self, client: str, number: int) -> Path:
+        return self._own(client) / f"state-{number:05d}.safetensors"
