@@ -121,7 +121,7 @@ class Aggregator:
 def _weighted_means(weighted: Sequence[State], weight: float) -> State:
     """Sums of already weighted vectors over the sum of weights, by name."""
     names = weighted[0] if weighted else {}
-    sums = {name: np.sum([extra[name] for extra in weighted], axis=0, dtype=np.float64) for name in names}
+    sums = {name: np.stack([extra[name] for extra in weighted]).sum(axis=0, dtype=np.float64) for name in names}
     return {name: (total / weight).astype(np.float32) for name, total in sums.items()}
 
 

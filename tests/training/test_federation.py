@@ -148,7 +148,9 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
     # Switched off by their weights, they leave the update as it was, bit for bit.
     zero = {name: {**on, "weight": 0.0} for name in ("identity", "perceptual", "sync")}
     objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **zero})
-    silent = open_trainer(homes, settings.model_copy(update={"objective": objective}), 5).train("c2", Announcement(1, theta))
+    silent = open_trainer(homes, settings.model_copy(update={"objective": objective}), 5).train(
+        "c2", Announcement(1, theta)
+    )
     np.testing.assert_array_equal(silent.delta, off.delta)
 
 
