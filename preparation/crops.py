@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save
 
 from preparation import quality as filters
 from preparation.errors import CorruptFileError, PrivFedTalkError, UnwritableError
-from preparation.faces.alignment import Transforms, fit_transforms, transform_points, warp
+from preparation.faces.alignment import Transforms, fit_transforms, source_boxes, transform_points, warp
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.trackers import read_truth
@@ -32,7 +32,7 @@ from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
-from preparation.video import FPS, Frame, decode, decode_audio, encode, fit_audio
+from preparation.video import FPS, Frame, decode, decode_audio, decode_parts, encode, fit_audio
 
 CODE = (
     "preparation.crops",
@@ -133,10 +133,18 @@ def _prepare(
         best = f" in the best of its {len(scenes)} scenes" if scenes and len(scenes) > 1 else ""
         return QuarantineRow(clip.path, "quality", verdict.reason + best, verdict.remedy)
     transforms = fit_transforms(landmarks, settings.crops)
+
+    def again() -> Iterable[Frame]:
+        """The frames once more; where they are decoded anew, only what the crops are cut from has its pixels."""
+        if _fits(clip):
+            return frames()
+        boxes = source_boxes(transforms, settings.crops.size)
+        return decode_parts(source, [*[None] * kept.start, *boxes])
+
     sharpness: list[float] = []
     video = folder / f"{clip.name}.mp4"
     encode(
-        _crops(frames(), kept, transforms, settings.crops.size, sharpness),
+        _crops(again(), kept, transforms, settings.crops.size, sharpness),
         sound if len(audio) else None,
         video,
         crf=settings.crops.crf,
@@ -264,10 +272,13 @@ def up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker_
         return None
 
 
+def _fits(clip: Clip) -> bool:
+    return clip.seconds * FPS * clip.width * clip.height * 3 <= HELD_BYTES
+
+
 def _frames(clip: Clip, source: Path) -> Callable[[], Iterable[Frame]]:
     """A function that gives the clip's frames from the start, as often as it is called."""
-    size = clip.seconds * FPS * clip.width * clip.height * 3
-    if size > HELD_BYTES:
+    if not _fits(clip):
         return lambda: decode(source)
     held: list[Frame] = []
 

@@ -5,7 +5,7 @@ Time zero is the first video frame. Frames are streamed, so memory does not grow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +29,9 @@ LONGEST_HOLE_SECONDS = 30.0
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels, the last two outside."""
 
 _BROKEN = "play it to see whether it is whole; if it is not, copy or download it again"
 
@@ -86,6 +89,28 @@ def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
             picture = _upright(frame)
             while emitted / fps < until:
                 yield picture
+                emitted += 1
+
+
+def decode_parts(path: Path, parts: Sequence[Box | None], fps: float = FPS) -> Iterator[Frame]:
+    """The first len(parts) frames as `decode` yields them, but true only inside parts[f], as far as that lies in
+    the picture; None is nowhere.
+
+    For large pictures of which little is needed: their conversion to RGB costs as much as their decoding. All frames
+    are one array, written over; look at each before the next.
+    """
+    canvas: Frame | None = None
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        stream.thread_count = 1
+        emitted = 0
+        for frame, until in _held_frames(container.decode(stream), _step(stream), path):
+            while emitted / fps < until:
+                if emitted == len(parts):
+                    return
+                canvas = np.zeros((frame.height, frame.width, 3), np.uint8) if canvas is None else canvas
+                canvas = _draw_part(frame, parts[emitted], canvas)
+                yield canvas
                 emitted += 1
 
 
@@ -302,6 +327,31 @@ def _held_frames(
         previous, previous_time = frame, now
     if previous is not None:
         yield previous, previous_time + step / 2
+
+
+def _draw_part(frame: Any, box: Box | None, canvas: Frame) -> Frame:
+    """Write a part of a frame's pixels into the canvas, the very values that the whole frame would have there."""
+    if box is None:
+        return canvas
+    plain = frame.format.name == "yuv420p" and round(frame.rotation / 90) % 4 == 0
+    even = frame.width % 2 == 0 and frame.height % 2 == 0
+    if not (plain and even) or canvas.shape[:2] != (frame.height, frame.width):
+        return _upright(frame)
+    # Whole pairs of pixels, for two share their colour; beside the picture there is only its border.
+    left, right = (int(np.clip(x, 0, frame.width)) // 2 * 2 for x in (min(box[0], frame.width - 2), max(box[2], 0) + 3))
+    top, bottom = (
+        int(np.clip(y, 0, frame.height)) // 2 * 2 for y in (min(box[1], frame.height - 2), max(box[3], 0) + 3)
+    )
+    part = av.VideoFrame(right - left, bottom - top, "yuv420p")
+    part.colorspace, part.color_range = frame.colorspace, frame.color_range
+    for plane, source, half in zip(part.planes, frame.planes, (1, 2, 2), strict=True):
+        there = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)
+        here = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows, columns = (bottom - top) // half, (right - left) // half
+        y, x = top // half, left // half
+        here[:rows, :columns] = there[y : y + rows, x : x + columns]
+    canvas[top:bottom, left:right] = part.to_ndarray(format="rgb24")
+    return canvas
 
 
 def _upright(frame: Any) -> Frame:

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from preparation.faces.landmarks import STABLE, STABLE_MEAN, STABLE_WEIGHTS, Landmarks
 from preparation.settings import CropSettings
-from preparation.video import Frame
+from preparation.video import Box, Frame
 
 Transforms = NDArray[np.float64]
 """float64 [T, 2, 3], from source to crop pixels: a uniform scale, a rotation and a shift."""
@@ -75,6 +75,16 @@ def warp(frame: Frame, transform: NDArray[np.float64], size: int) -> Frame:
     kernel = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
     big = cv2.warpAffine(frame, enlarged, (factor * size, factor * size), flags=kernel, borderMode=cv2.BORDER_REPLICATE)
     return big if factor == 1 else cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def source_boxes(transforms: Transforms, size: int) -> list[Box]:
+    """What `warp` looks at with transforms [T, 2, 3]; a box may reach over the picture's border or lie beside it."""
+    corners = np.array([(x, y) for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
+    back = np.linalg.inv(transforms[:, :, :2])
+    quads = np.einsum("tij,tkj->tki", back, corners - transforms[:, None, :, 2])
+    # Three pixels more for the kernels.
+    low, high = np.floor(quads.min(1)).astype(int) - 3, np.ceil(quads.max(1)).astype(int) + 4
+    return [(int(x), int(y), int(right), int(bottom)) for (x, y), (right, bottom) in zip(low, high, strict=True)]
 
 
 def transform_points(landmarks: Landmarks, transforms: NDArray[np.float64]) -> Landmarks:

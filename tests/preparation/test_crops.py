@@ -10,14 +10,14 @@ from safetensors.numpy import save_file
 from preparation import crops as module
 from preparation.crops import CropResult, has_crop, load_crop, prepare_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.faces.alignment import template
+from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import STABLE
 from preparation.faces.track import Track
 from preparation.faces.trackers import TruthTracker
 from preparation.manifest import Clip, scan
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
-from preparation.video import decode_audio, encode
+from preparation.video import decode, decode_audio, decode_parts, encode
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -110,6 +110,26 @@ class Blinking:
 
     def close(self) -> None:
         pass
+
+
+def test_parts_of_frames_are_what_whole_frames_have_there(write_clip, tmp_path: Path) -> None:
+    """Crops cut from parts are those cut from whole frames, at any scale and place, over the border and beside it."""
+    path = write_clip(tmp_path / "clip.mp4", frames=40, height=150, width=202)
+    rng = np.random.default_rng(0)
+    z = np.exp(rng.uniform(-2, 1.2, 40) + 1j * rng.uniform(-0.6, 0.6, 40))
+    middle = rng.uniform(-60, 260, 40) + 1j * rng.uniform(-60, 210, 40)
+    shift = 16 + 16j - z * middle
+    rows = [z.real, -z.imag, shift.real, z.imag, z.real, shift.imag]
+    transforms = np.stack(rows, axis=-1).reshape(-1, 2, 3)
+    boxes = [None, *source_boxes(transforms, 32)[1:]]
+    wholes, unlike = list(decode(path)), 0
+    parts = decode_parts(path, boxes)
+    next(parts)
+    for index, part in enumerate(parts, 1):
+        unlike += int((part != wholes[index]).any())
+        expected = warp(wholes[index], transforms[index], 32)
+        np.testing.assert_array_equal(warp(part, transforms[index], 32), expected)
+    assert index == 39 and unlike > 20
 
 
 def test_gaps_are_bridged_or_cut(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
