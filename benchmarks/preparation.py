@@ -156,7 +156,8 @@ def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> d
                 timed("sharpness", sharpness, drawn[-1])
         timed("crop encode (x264, AAC)", encode, drawn, crop.audio, scratch, crf=SETTINGS.crops.crf)
         frames = timed("crop decode", list, crop.frames())
-        timed("autoencoder", encode_frames, iter(frames), vae.encode_frames, SETTINGS.shards.encode_batch)
+        batch = SETTINGS.shards.encode_batch
+        timed("autoencoder", encode_frames, iter(frames), vae.encode_frames, len(frames), batch)
         timed("speech features", speech_features, crop.audio, len(crop.landmarks))
     for client in sorted({clip.speaker for clip in clips}):
         samples = list(read_shards(run.client(client)))
@@ -191,8 +192,6 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
     began = time.perf_counter()
     prepare_folder(corpus.kind, corpus.root, scratch / "cold", SETTINGS, workers, vae.encode_frames, "benchmark")
     cold = time.perf_counter() - began
-    spent = steps(corpus, run, list(crops.values()), vae)
-
     frames = sum(round(clip.seconds * 25) for clip in clips)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     floor = max(middle["decode"], middle["look"])
@@ -221,6 +220,8 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
         f"Loading two pools of {1 + workers} workers took {start_up:.1f} s; a preparation that starts its own", end=" "
     )
     print(f"{workers} took {cold:.1f} s in all.")
+    sys.stdout.flush()
+    spent = steps(corpus, run, list(crops.values()), vae)
     whole_cpu = sum(cpu for cpu, _ in spent.values())
     print("\n| step alone, one process | CPU s | wall s | CPU ms a frame | share |\n|---|---|---|---|---|")
     for name, (cpu, wall) in spent.items():

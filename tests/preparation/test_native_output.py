@@ -49,7 +49,7 @@ tracker.close()
         env={
             **os.environ,
             "PRIVFEDTALK_WEIGHTS": str(weights_dir),
-            "PYTHONPATH": root,
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         },
         capture_output=True,
         text=True,
