@@ -7,6 +7,7 @@ import json
 import dagster as dg
 
 from assets.facts import parameter_count
+from assets.partitions import all_buckets
 from assets.run import Run
 from assets.shards import crops, shards
 from assets.showing import table
@@ -16,7 +17,7 @@ ACCELERATOR = "gpu"
 """The pool of everything that fills an accelerator: one at a time, across all processes of the instance."""
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[crops], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
     from training.autoencoders.sources import source_version
@@ -39,7 +40,7 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[crops], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
     home = run.folder.model("rulers")
@@ -62,7 +63,7 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[shards], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
     folder, settings = run.folder, run.training

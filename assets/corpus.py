@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,6 +12,9 @@ from assets.run import Run
 from assets.showing import table
 from assets.stages import Stage, digest
 from preparation.settings import CorpusKind
+
+if TYPE_CHECKING:
+    from preparation.clients import ClientTable
 
 GROUP = "corpus"
 
@@ -107,7 +111,7 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
-    from preparation.clients import load_clients, save_clients
+    from preparation.clients import load_people, save_clients
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
@@ -118,14 +122,14 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[run.preparation.clients, run.preparation.mix],
         after=["manifest"],
         code=["preparation"],
-        outputs=lambda: [folder.clients_table],
+        outputs=lambda: [folder.people_table],
     ) as stage:
         if stage.due:
             clips = load_manifest(folder.manifest)
             assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
-            save_clients(assigned, folder.clients_table)
+            save_clients(assigned, folder.people_table)
             replace_rows(folder.quarantine, ("clients",), unplaced)
-    found = load_clients(folder.clients_table)
+    found = load_people(folder)
     return dg.MaterializeResult(
         metadata={
             **{role: sum(client.role == role for client in found.values()) for role in ("public", "client", "unseen")},
@@ -143,9 +147,12 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset_check(asset=clients, blocking=True)
 def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     """No clip is in two splits or with two clients, and no public speaker is a client too."""
-    from preparation.clients import load_clients
+    from preparation.clients import load_people
 
-    found = load_clients(run.folder.clients_table)
+    return disjoint(load_people(run.folder))
+
+
+def disjoint(found: ClientTable) -> dg.AssetCheckResult:
     owners: dict[str, list[str]] = {}
     for name, client in found.items():
         for split, clip_ids in client.splits.items():

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.federation import adapter
-from assets.partitions import METHODS, evaluated_methods, in_one_run, own_adapter
+from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_run, own_adapter
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import pictures
@@ -20,7 +20,7 @@ GROUP = "evaluation"
     kinds={"pytorch", "parquet"},
     partitions_def=evaluated_methods,
     backfill_policy=in_one_run,
-    deps=[shards, vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
+    deps=[all_buckets(shards), vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
     pool=ACCELERATOR,
 )
 def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from preparation.folders import RunFolder
+
+if TYPE_CHECKING:
+    from preparation.manifest import Clip
 
 
 @dataclass(frozen=True)
@@ -25,29 +29,49 @@ class CropFacts:
 
 
 def crop_facts(folder: RunFolder) -> CropFacts:
+    """The facts about everybody's clips."""
+    from preparation.manifest import load_manifest
+
+    return crop_facts_of(folder, {"": {clip.speaker for clip in load_manifest(folder.manifest)}})[""]
+
+
+def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dict[str, CropFacts]:
+    """The facts about the clips of each group of people; tables are read once, descriptions one at a time."""
     from preparation.manifest import load_manifest
     from preparation.quarantine import load_quarantine
 
-    clips = load_manifest(folder.manifest)
-    crops = crop_records(folder)
-    frames = sum(crop["frames"] for crop in crops)
-    with_face = sum(crop["frames"] * crop["quality"]["face_rate"] for crop in crops)
     refused = {row.file for row in load_quarantine(folder.quarantine) if row.step in {"crops", "quality"}}
-    faceless = sum(clip.frames for clip in clips if clip.path in refused)
+    clips: dict[str, list[Clip]] = {}
+    for clip in load_manifest(folder.manifest):
+        clips.setdefault(clip.speaker, []).append(clip)
+    return {
+        name: _facts(folder, {person: clips.get(person, []) for person in sorted(people)}, refused)
+        for name, people in groups.items()
+    }
+
+
+def _facts(folder: RunFolder, people: Mapping[str, list[Clip]], refused: set[str]) -> CropFacts:
+    crops = frames = 0
+    with_face = 0.0
+    trackers: set[str] = set()
+    for person in people:
+        for path in sorted(folder.crops(person).glob("*.json")):
+            crop = json.loads(path.read_text(encoding="utf-8"))
+            crops += 1
+            frames += crop["frames"]
+            with_face += crop["frames"] * crop["quality"]["face_rate"]
+            trackers.add(crop["tracker"])
+    clips = [clip for own in people.values() for clip in own]
+    faceless = [clip.frames for clip in clips if clip.path in refused]
     return CropFacts(
         clips=len(clips),
-        speakers=len({clip.speaker for clip in clips}),
-        crops=len(crops),
+        speakers=sum(bool(own) for own in people.values()),
+        crops=crops,
         frames=frames,
-        refused=len(refused),
-        face_rate=with_face / max(1, frames + faceless),
-        tracker=", ".join(sorted({crop["tracker"] for crop in crops})),
+        refused=len(faceless),
+        face_rate=with_face / max(1, frames + sum(faceless)),
+        tracker=", ".join(sorted(trackers)),
     )
-
-
-def crop_records(folder: RunFolder) -> list[dict[str, Any]]:
-    """The JSON beside every crop."""
-    return [json.loads(path.read_text()) for path in sorted(folder.root.glob("clients/*/crops/*.json"))]
 
 
 def parameter_count(path: Path) -> int:

@@ -6,7 +6,7 @@ import json
 import dagster as dg
 
 from assets.backbone import ACCELERATOR, backbone, rulers, vae
-from assets.partitions import federated_methods, in_one_run
+from assets.partitions import all_buckets, federated_methods, in_one_run
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import table
@@ -19,7 +19,7 @@ GROUP = "federation"
     kinds={"pytorch", "peft"},
     partitions_def=federated_methods,
     backfill_policy=in_one_run,
-    deps=[shards, vae, rulers, backbone],
+    deps=[all_buckets(shards), vae, rulers, backbone],
     pool=ACCELERATOR,
 )
 def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:

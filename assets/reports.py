@@ -68,7 +68,7 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     with run.stage(
         "report",
         settings=[folder.results.read_text()],
-        after=["manifest", "clients"],
+        after=["manifest", "dealing"],
         code=["evaluation"],
         outputs=lambda: [folder.report / "index.html"],
     ) as stage:

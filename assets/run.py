@@ -60,15 +60,17 @@ class Run:
         after: Sequence[str],
         code: Sequence[str],
         outputs: Callable[[], Iterable[Path]],
+        whole: bool = True,
     ) -> AbstractContextManager[Stage]:
         """A timed, remembered stage, due again when its settings, its code or a stage before it changed.
 
-        `after` names the stages whose results it reads; `code` the floors whose sources it runs.
+        `after` names the stages whose results it reads; `code` the floors whose sources it runs;
+        `whole` says that the body works on all of it, not on some buckets.
         """
         own = [item.fingerprint() if isinstance(item, Settings) else str(item) for item in settings]
         upstream = [self.version_of(before) for before in after]
         inputs = [str(self.seed), *own, *upstream, code_version(*code)]
-        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep)
+        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, whole=whole)
 
     def version_of(self, name: str) -> str:
         """The content version a finished stage left, or "absent"."""

@@ -1,47 +1,98 @@
-"""From clips to what training reads: aligned face crops, then latents and speech in shards."""
+"""From clips to what training reads: aligned face crops, clients, then latents and speech in shards."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at the type of `context` itself.
 import dagster as dg
 
-from assets.corpus import clients
-from assets.facts import crop_facts
+from assets.corpus import clients, disjoint
+from assets.facts import crop_facts_of
+from assets.partitions import all_buckets, chosen, client_buckets, in_one_run, members
 from assets.run import Run
 from assets.showing import pictures, table
 
 GROUP = "preparation"
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "video"}, deps=[clients])
-def crops(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "video"},
+    partitions_def=client_buckets,
+    backfill_policy=in_one_run,
+    deps=[clients],
+)
+def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
+    from preparation.clients import load_people
     from preparation.faces.trackers import tracker_name
     from preparation.pipeline import nothing_usable, prepare_clients
     from preparation.thumbnails import thumbnail_sheet
 
     folder, settings = run.folder, run.preparation
+    buckets = members(load_people(folder), context.partition_keys)
+    only = chosen(buckets)
     with run.stage(
         "crops",
         settings=[settings.crop_fingerprint(), tracker_name(settings.faces)],
         after=["manifest", "clients"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
+        whole=only is None,
     ) as stage:
-        if stage.due and not prepare_clients(folder, run.corpus_root, settings, run.workers).usable:
-            raise nothing_usable(folder)
-    facts = crop_facts(folder)
+        if stage.due:
+            counts = prepare_clients(folder, run.corpus_root, settings, run.workers, only)
+            if only is None and not counts.usable:
+                raise nothing_usable(folder)
+    for bucket, facts in crop_facts_of(folder, buckets).items():
+        context.add_asset_metadata(
+            {
+                "people": facts.speakers,
+                "crops": facts.crops,
+                "refused": facts.refused,
+                "seconds of video": round(facts.frames / 25, 1),
+                "face rate": round(facts.face_rate, 4),
+                "face tracker": facts.tracker,
+                "faces": pictures([thumbnail_sheet(folder, 3, 3, only=buckets[bucket])], height=288),
+            },
+            partition_key=bucket,
+        )
+    context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
+
+
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops)])
+def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Who trains with which clips: every person is a client, or the usable clips are dealt to simulated clients."""
+    from preparation.clients import load_clients
+    from preparation.dealing import deal_run
+
+    folder, settings = run.folder, run.preparation
+    with run.stage(
+        "dealing",
+        settings=[settings.partition, settings.clients],
+        after=["manifest", "clients", "crops"],
+        code=["preparation"],
+        outputs=lambda: [folder.clients_table],
+    ) as stage:
+        if stage.due:
+            deal_run(folder, settings)
+    found = load_clients(folder.clients_table)
+    sizes = [len(client.clips()) for client in found.values() if client.role == "client"]
     return dg.MaterializeResult(
         metadata={
             **identity_facts(run, anew=stage.due),
-            "crops": facts.crops,
-            "refused": facts.refused,
-            "seconds of video": round(facts.frames / 25, 1),
-            "face rate": round(facts.face_rate, 4),
-            "face tracker": facts.tracker,
-            "faces": pictures([thumbnail_sheet(folder, rows=4, columns=8)], height=384),
+            "dealt by": settings.partition.by.value,
+            "clients": len(sizes),
+            "clips of the smallest client": min(sizes, default=0),
+            "clips of the largest client": max(sizes, default=0),
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+@dg.asset_check(asset=dealing, blocking=True)
+def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """No clip is in two splits or with two clients, and no public speaker is a client too."""
+    from preparation.clients import load_clients
+
+    return disjoint(load_clients(run.folder.clients_table))
 
 
 def identity_facts(run: Run, anew: bool) -> dict[str, str]:
@@ -61,20 +112,30 @@ def identity_facts(run: Run, anew: bool) -> dict[str, str]:
     return {"identities": check_identities(run.folder, settings).summary()}
 
 
-@dg.asset(group_name=GROUP, kinds={"webdataset"}, deps=[crops, "vae"])
-def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP,
+    kinds={"webdataset"},
+    partitions_def=client_buckets,
+    backfill_policy=in_one_run,
+    deps=[all_buckets(crops), dealing, "vae"],
+)
+def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """One set of shards a client: latents, speech features, a reference frame, landmarks, head motion."""
     from preparation.clients import load_clients
     from preparation.pipeline import build_all_shards
     from preparation.shards import load_index
 
     folder, settings = run.folder, run.preparation
+    found = load_clients(folder.clients_table)
+    buckets = members(found, context.partition_keys)
+    only = chosen(buckets)
     with run.stage(
         "shards",
         settings=[settings.speech, settings.shards],
-        after=["clients", "crops", "vae"],
+        after=["dealing", "crops", "vae"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
+        whole=only is None,
     ) as stage:
         if stage.due:
             from training.autoencoders.sources import load_autoencoder
@@ -82,19 +143,59 @@ def shards(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
             autoencoder = load_autoencoder(folder.model("vae")).to(choose_device())
             identifier = run.version_of("vae")
-            build_all_shards(folder, autoencoder.encode_frames, settings, identifier, workers=run.workers)
-    rows = []
-    for name, client in load_clients(folder.clients_table).items():
-        index = load_index(folder.client(name))
-        size = sum(shard.bytes for shard in index.shards)
-        rows.append(
-            {"client": name, "role": client.role, "samples": index.samples, "frames": index.frames, "bytes": size}
+            build_all_shards(folder, autoencoder.encode_frames, settings, identifier, only, run.workers)
+    for bucket, names in buckets.items():
+        indices = [load_index(folder.client(name)) for name in names]
+        rows = [
+            {
+                "client": index.client,
+                "role": found[index.client].role,
+                "samples": index.samples,
+                "frames": index.frames,
+                "bytes": sum(shard.bytes for shard in index.shards),
+            }
+            for index in indices
+        ]
+        context.add_asset_metadata(
+            {
+                "clients": len(rows),
+                "samples": sum(index.samples for index in indices),
+                "megabytes": round(sum(row["bytes"] for row in rows) / 1e6, 2),
+                "samples a client": table(rows),
+            },
+            partition_key=bucket,
         )
-    return dg.MaterializeResult(
-        metadata={
-            "samples": sum(row["samples"] for row in rows),
-            "megabytes": round(sum(row["bytes"] for row in rows) / 1e6, 2),
-            "samples a client": table(rows),
-        },
-        data_version=dg.DataVersion(stage.version),
+    context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
+
+
+@dg.asset_check(asset=shards, blocking=True)
+def shards_whole(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every index that is there describes the files beside it, and holds a client's clips in the table's splits.
+
+    Sizes are compared here; hashes are when shards are read. Buckets that were not made yet are no failure.
+    """
+    from preparation.clients import load_clients
+    from preparation.errors import PrivFedTalkError
+    from preparation.shards import check_files, load_index
+
+    folder = run.folder
+    broken: list[str] = []
+    missing = 0
+    for name, client in sorted(load_clients(folder.clients_table).items()):
+        if not (folder.shards(name) / "index.json").exists():
+            missing += 1
+            continue
+        try:
+            index = load_index(folder.client(name))
+            check_files(folder.client(name), index)
+        except PrivFedTalkError as error:
+            broken.append(f"{name}: {error.reason}")
+            continue
+        too_many = [split for split, count in index.splits.items() if count > len(client.splits[split])]
+        if too_many:
+            broken.append(f"{name}: more samples than clips in {', '.join(too_many)}")
+    return dg.AssetCheckResult(
+        passed=not broken,
+        description="; ".join(broken[:5]) if broken else "whole",
+        metadata={"broken clients": len(broken), "clients without shards yet": missing},
     )

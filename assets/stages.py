@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -58,17 +58,29 @@ def stage(
     inputs: Sequence[str],
     outputs: Callable[[], Iterable[Path]],
     keep: bool,
+    whole: bool = True,
 ) -> Iterator[Stage]:
     """Time the body, then remember it under `name`.
 
     `inputs` are fingerprints of all that decides the result; `outputs` finds the files and folders that are
     the result, whose content is its version. With `keep`, a stage whose inputs and outputs are those of last
     time is not due: the body is expected to look at `Stage.due`. A body that raises leaves no record, so it
-    is due again.
+    is due again. A body that works on a part only (`whole` false) is always due; if all was as remembered before, the
+    record then tells of what the outputs are now, and else stays behind, so that the whole is due again.
     """
     wanted = digest(inputs)
     before = read_record(folder, name)
-    if keep and before and (before.inputs, before.version) == (wanted, content_version(folder.root, outputs())):
+    unchanged = (keep or not whole) and before and before.inputs == wanted
+    unchanged = unchanged and before.version == content_version(folder.root, outputs())
+    if not whole:
+        sys.stderr.write(f"{name}: a part of it started\n")
+        part = Stage(name, due=True, inputs=wanted)
+        yield part
+        part.version = content_version(folder.root, outputs())
+        if before and unchanged:
+            _write(_path(folder, name), replace(before, version=part.version))
+        return
+    if before and unchanged:
         sys.stderr.write(f"{name}: unchanged, kept ({before.seconds:.0f} s saved)\n")
         yield Stage(name, due=False, inputs=wanted, version=before.version, seconds=before.seconds)
         return

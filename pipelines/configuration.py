@@ -65,7 +65,7 @@ class Configuration(Settings):
         if not isinstance(values, Mapping) or "seed" not in values:
             return values
         seed = {"seed": values["seed"]}
-        below = {"studio": seed, "preparation": {"clients": seed}, "evaluation": seed}
+        below = {"studio": seed, "preparation": {"clients": seed, "partition": seed}, "evaluation": seed}
         return merge(below, values)
 
     @model_validator(mode="after")

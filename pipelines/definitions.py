@@ -10,7 +10,7 @@ from pipelines.resources import default_run
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([corpus, shards, backbone, federation, evaluation, reports]),
-    asset_checks=dg.load_asset_checks_from_modules([corpus, federation, reports]),
+    asset_checks=dg.load_asset_checks_from_modules([corpus, shards, federation, reports]),
     jobs=jobs.ALL,
     schedules=schedules.ALL,
     resources={"run": default_run()},

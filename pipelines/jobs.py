@@ -12,7 +12,7 @@ WHOLE_RUN = (PREPARE, TRAIN, EVALUATE, REPORT)
 prepare = dg.define_asset_job(
     PREPARE,
     selection=dg.AssetSelection.groups("corpus", "preparation") | dg.AssetSelection.assets("vae"),
-    description="Clips to shards: corpus, manifest, clients, crops, autoencoder, latents and speech features.",
+    description="Clips to shards: corpus, manifest, people, crops, clients, autoencoder, latents and speech features.",
 )
 train = dg.define_asset_job(
     TRAIN,

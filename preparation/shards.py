@@ -117,6 +117,12 @@ def load_index(client_folder: Path) -> ShardIndex:
         raise CorruptFileError(f"{path} is not a shard index: {error}", remedy=_REMEDY) from error
 
 
+def check_files(client_folder: Path, index: ShardIndex) -> None:
+    """Refuse an index whose files are not there in the promised sizes; quick, for nothing is read."""
+    for entry in index.shards:
+        _verify_size(client_folder / "shards" / entry.file, entry)
+
+
 def read_shards(
     client_folder: Path, split: str | None = None, verify: bool = True, shuffle_seed: int | None = None
 ) -> Iterator[Sample]:
@@ -274,13 +280,17 @@ def _npy(array: NDArray[Any], dtype: DTypeLike) -> _Content:
 
 
 def _verify(path: Path, entry: ShardEntry) -> None:
+    _verify_size(path, entry)
+    if _sha256(path) != entry.sha256:
+        raise CorruptFileError(f"{path} was altered: its sha256 is not the index's", remedy=_REMEDY)
+
+
+def _verify_size(path: Path, entry: ShardEntry) -> None:
     if not path.exists():
         raise CorruptFileError(f"the index names {path}, which is not there", remedy=_REMEDY)
     found = path.stat().st_size
     if found != entry.bytes:
         raise CorruptFileError(f"{path} has {found} bytes, its index says {entry.bytes}", remedy=_REMEDY)
-    if _sha256(path) != entry.sha256:
-        raise CorruptFileError(f"{path} was altered: its sha256 is not the index's", remedy=_REMEDY)
 
 
 def _sha256(path: Path) -> str:

@@ -85,7 +85,7 @@ def test_a_corpus_that_was_there_is_only_read(made: Path, tmp_path: Path) -> Non
 
 
 def test_a_clip_with_two_clients_fails_the_blocking_check(made: Path) -> None:
-    path = RunFolder(made / "tiny").clients_table
+    path = RunFolder(made / "tiny").people_table
     good = path.read_text()
     table = json.loads(good)
     table["p0000"]["splits"]["train"].append(table["c0000"]["splits"]["test"][0])

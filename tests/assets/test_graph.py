@@ -48,7 +48,9 @@ def test_the_blocking_checks_are_there() -> None:
         for checked in defs.asset_checks or []
         for key in checked.check_keys
     }
-    assert checks == {"splits_disjoint": True, "adapters_finite": True, "quality_gates": True}
+    assert checks == dict.fromkeys(
+        ("splits_disjoint", "dealt_once", "shards_whole", "adapters_finite", "quality_gates"), True
+    )
 
 
 def test_partitions_name_the_methods_and_references_that_exist() -> None:
