@@ -49,7 +49,7 @@ def test_tables_become_clients(sources: tuple[Path, Path], tmp_path: Path, capfd
     named = (f"corpus.root={videos}", f"corpus.tables={tables}", "preparation.clients.public_speaker_fraction=0")
     assert materialise(tmp_path, *named).success
     folder = RunFolder(tmp_path / "hdtf")
-    (anna,) = load_clients(folder.clients_table).values()
+    (anna,) = load_clients(folder.people_table).values()
     assert sorted(anna.clips()) == ["WDA_Anna/WDA_Anna0_0", "WDA_Anna/WDA_Anna1_0"]
     assert not anna.one_video
     rows = {row.file: row.step for row in load_quarantine(folder.quarantine)}
