@@ -124,6 +124,7 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
     from preparation.clients import load_clients
     from preparation.pipeline import build_all_shards
     from preparation.shards import load_index
+    from preparation.speech_networks import model_version
 
     folder, settings = run.folder, run.preparation
     found = load_clients(folder.clients_table)
@@ -131,7 +132,7 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
     only = chosen(buckets)
     with run.stage(
         "shards",
-        settings=[settings.speech, settings.shards],
+        settings=[settings.speech, model_version(settings.speech), settings.shards],
         after=["dealing", "crops", "vae"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),

@@ -24,13 +24,15 @@ from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
 from preparation.settings import PreparationSettings
 from preparation.shards import Sample, ShardIndex, load_index, write_shards
-from preparation.speech import speech_features
+from preparation.speech import open_speech
+from preparation.speech_networks import model_version
 from preparation.video import SAMPLES_PER_FRAME, Frame
 
 CODE = (
     "preparation.samples",
     "preparation.references",
     "preparation.speech",
+    "preparation.speech_networks",
     "preparation.shards",
     "preparation.faces.landmarks",
     "preparation.faces.motion",
@@ -132,6 +134,7 @@ def _samples(
     settings: PreparationSettings,
 ) -> Iterator[Sample]:
     pictures: dict[tuple[str, int], Frame] = {}
+    speech_features = open_speech(settings.speech)
     for clip, reference in chosen.items():
         crop = crops[clip]
         frames = reference.usable_frames
@@ -202,7 +205,7 @@ def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSet
     depends = {
         "splits": entry.splits,
         "crops": {clip: crop.metadata for clip, crop in crops.items()},
-        "speech": settings.speech.fingerprint(),
+        "speech": [settings.speech.fingerprint(), model_version(settings.speech)],
         "shards": settings.shards.fingerprint(),
         "encoder": encoder_id,
         "code": code_version(*CODE),

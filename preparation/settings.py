@@ -209,7 +209,17 @@ class IdentitySettings(Settings):
 
 
 class SpeechSettings(Settings):
-    features: Literal["logmel"] = "logmel"
+    """How sound is described. Choose `logmel` for small models: it needs no download and no language. A pretrained
+    network knows phonemes: choose `whisper` for any language and noisy sound, `wav2vec2` for clear English."""
+
+    features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
+    model: str | None = None
+    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`); logmel has none."""
+    tokens: int = Field(default=10, ge=1, le=50)
+    """Tokens of 20 ms a frame for networks: 10 see +-100 ms, the reach of a phoneme and its neighbours. More let a
+    backbone hear further, at the cost of shards that much larger."""
+    layers: Literal["last", "mean"] = "mean"
+    """The mean of all layers keeps what the last one, made for text, has thrown away; choose `last` to compare."""
 
 
 class ClientSettings(Settings):

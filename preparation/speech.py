@@ -1,17 +1,18 @@
 """What is said, frame by frame: log-mel windows centred on each video frame.
 
-Choose `logmel` for small models and speakers of any language; it needs no download. Learned features
-(wav2vec2, whisper) have the same shape contract [T, tokens, dim] and would be further members of
-`SpeechSettings.features`.
+Choose `logmel` for small models and speakers of any language; it needs no download. Learned features (wav2vec2,
+whisper) are in `speech_networks` and have the same contract [T, tokens, dim]; `open_speech` gives what is configured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preparation.settings import SpeechSettings
 from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
 TOKENS = 20
@@ -26,6 +27,18 @@ MEAN = -9.0
 SCALE = 3.5
 """ln(mel + FLOOR) of speech lies around MEAN +- SCALE. The constants are fixed, so that features of two
 clients can be compared and none has to share statistics of its voice."""
+
+SpeechFeatures = Callable[[NDArray[np.int16], int], NDArray[np.float32]]
+"""Sound int16 [S] and a count of frames T to features float32 [T, tokens, dim], frame f's centred on f/25 s."""
+
+
+def open_speech(settings: SpeechSettings) -> SpeechFeatures:
+    """The configured features; a network is loaded once a process."""
+    if settings.features == "logmel":
+        return speech_features
+    from preparation.speech_networks import open_network
+
+    return open_network(settings)
 
 
 def speech_features(audio: NDArray[np.int16], frames: int) -> NDArray[np.float32]:

@@ -106,6 +106,7 @@ def prepare(
     from pipelines.cli.summary import show_preparation
     from pipelines.jobs import PREPARE
     from pipelines.runner import run_jobs
+    from preparation.speech_networks import check_model
     from training.autoencoders.sources import check_source
 
     choice = choose(
@@ -125,6 +126,7 @@ def prepare(
     )
     # Before hours of crops, not after them.
     check_source(choice.configuration.training.vae.source)
+    check_model(choice.configuration.preparation.speech)
     run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
     show_preparation(choice.configuration.root)
 
