@@ -20,6 +20,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,7 @@ EDGE_TOKENS = 50
 """A chunk's first and last second, where it lacks context, is not used where another chunk knows better."""
 FADE_TOKENS = 50
 """The next second fades from one chunk to the other."""
+_LOADING, _COMPUTING = Lock(), Lock()
 WHISPER_FLOOR = 1e-10
 WHISPER_RANGE = 8.0
 """Decades below the clip's loudest that whisper was shown, as in its authors' `log_mel_spectrogram`."""
@@ -163,13 +165,18 @@ def in_chunks(part: Callable[[int, int], Floats], count: int, longest: int) -> F
     return total
 
 
-@lru_cache(maxsize=1)
 def open_network(settings: SpeechSettings) -> NetworkSpeech:
-    """The configured network, loaded once a process.
+    """The configured network, loaded once a process, whichever thread asks first.
 
     Raises `MissingWeightError` where its folder is absent or the hub cannot be reached, `CorruptFileError` where the
     folder holds another kind of network.
     """
+    with _LOADING:
+        return _open(settings)
+
+
+@lru_cache(maxsize=1)
+def _open(settings: SpeechSettings) -> NetworkSpeech:
     check_model(settings)
     network = _load(settings)
     if SAMPLES_PER_FRAME % network.stride:
@@ -247,7 +254,8 @@ def _hidden(model: Any, shown: Floats, layers: str) -> Floats:
     import torch
     from torch.nn.functional import layer_norm
 
-    with torch.inference_mode():
+    # One thread at a time: transformers gathers the layers' outputs by hooks on the model that all threads share.
+    with _COMPUTING, torch.inference_mode():
         out = model(torch.from_numpy(shown).to(model.device), output_hidden_states=layers == "mean")
         states = out.hidden_states if layers == "mean" else [out.last_hidden_state]
         width = states[-1].shape[-1:]
