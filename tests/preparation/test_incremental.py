@@ -1,0 +1,74 @@
+"""A change redoes what depends on it and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from preparation.folders import RunFolder
+from preparation.pipeline import PreparationReport, prepare_folder
+from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
+
+SETTINGS = PreparationSettings(
+    faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
+)
+
+
+def encode(frames: np.ndarray) -> np.ndarray:
+    return np.repeat(frames[:, None, ::8, ::8, 0] / 255, 4, axis=1).astype(np.float32)
+
+
+def prepare(root: Path, run: RunFolder, **changes: dict[str, object]) -> PreparationReport:
+    groups = {name: getattr(SETTINGS, name).model_copy(update=values) for name, values in changes.items()}
+    return prepare_folder("studio", root, run, SETTINGS.model_copy(update=groups), 1, encode, "blocks")
+
+
+def written(run: RunFolder, pattern: str) -> dict[str, int]:
+    return {str(path.relative_to(run.root)): path.stat().st_mtime_ns for path in run.root.glob(pattern)}
+
+
+def test_five_more_clips_cost_five_crops_and_the_shards_of_their_clients(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    prepare(studio_corpus, run)
+    crops, shards = written(run, "clients/*/crops/*"), written(run, "clients/*/shards/*")
+    for client, count in (("c0000", 3), ("c0002", 2)):
+        folder = studio_corpus / "trainval" / client
+        for number in range(count):
+            for suffix in (".mp4", ".truth.safetensors"):
+                shutil.copy(folder / f"00001{suffix}", folder / f"{50 + number:05d}{suffix}")
+    report = prepare(studio_corpus, run)
+    assert (report.crops.made, report.crops.kept, report.shards.samples) == (5, 18, 23)
+    assert report.shards.kept_clients == 4
+    after = written(run, "clients/*/crops/*")
+    assert {name: after[name] for name in crops} == crops
+    again = written(run, "clients/*/shards/*")
+    touched = {name.split("/")[1] for name, time in again.items() if shards.get(name) != time}
+    assert touched == {"c0000", "c0002"}
+
+
+def test_each_setting_redoes_what_depends_on_it(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    prepare(studio_corpus, run)
+    manifest, clients = run.manifest.read_bytes(), run.clients_table.read_bytes()
+    size = prepare(studio_corpus, run, crops={"size": 64})
+    assert (size.crops.made, size.shards.kept_clients) == (18, 0)
+    threshold = prepare(studio_corpus, run, crops={"size": 64}, quality={"minimum_frames": 10})
+    assert (threshold.crops.made, threshold.shards.kept_clients) == (18, 0)
+    crops = written(run, "clients/*/crops/*")
+    bytes_a_shard = prepare(
+        studio_corpus, run, crops={"size": 64}, quality={"minimum_frames": 10}, shards={"max_bytes": 50_000}
+    )
+    assert (bytes_a_shard.crops.made, bytes_a_shard.shards.kept_clients) == (0, 0)
+    assert written(run, "clients/*/crops/*") == crops
+    identity = prepare(
+        studio_corpus,
+        run,
+        crops={"size": 64},
+        quality={"minimum_frames": 10},
+        shards={"max_bytes": 50_000},
+        identity={"same_client": 0.6},
+    )
+    assert (identity.crops.made, identity.shards.kept_clients) == (0, 6)
+    assert (run.manifest.read_bytes(), run.clients_table.read_bytes()) == (manifest, clients)
