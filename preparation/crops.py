@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,19 @@ from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
+from preparation.sync import Watch
+from preparation.sync import judge as judge_sync
 from preparation.video import FPS, Frame, decode, decode_audio, decode_parts, encode, fit_audio
 
+if TYPE_CHECKING:
+    from preparation.active_speaker import ActiveSpeaker
+
 CODE = (
+    "preparation.active_speaker",
     "preparation.crops",
     "preparation.quality",
     "preparation.scenes",
+    "preparation.sync",
     "preparation.video",
     "preparation.faces.alignment",
     "preparation.faces.landmarks",
@@ -80,16 +87,23 @@ class Crop:
 
 
 def prepare_clip(
-    clip: Clip, corpus_root: Path, folder: Path, settings: PreparationSettings, tracker: FaceTracker
+    clip: Clip,
+    corpus_root: Path,
+    folder: Path,
+    settings: PreparationSettings,
+    tracker: FaceTracker,
+    speaker: ActiveSpeaker | None = None,
 ) -> CropResult | QuarantineRow:
     """Decode, track, align, judge and write one clip; whatever goes wrong with it ends in a row, not in a
-    stop."""
+    stop. `speaker` is the network that `settings.sync.check` asks for."""
+    if settings.sync.check and speaker is None:
+        raise ValueError("sync.check needs the active-speaker network")
     kept = up_to_date(clip, folder, settings, tracker.name)
     if kept is not None:
         return kept
     try:
         forget_crop(folder, clip.name)
-        return _prepare(clip, corpus_root, folder, settings, tracker)
+        return _prepare(clip, corpus_root, folder, settings, tracker, speaker if settings.sync.check else None)
     except UnwritableError:
         raise
     except PrivFedTalkError as error:
@@ -106,7 +120,12 @@ def prepare_clip(
 
 
 def _prepare(
-    clip: Clip, corpus_root: Path, folder: Path, settings: PreparationSettings, tracker: FaceTracker
+    clip: Clip,
+    corpus_root: Path,
+    folder: Path,
+    settings: PreparationSettings,
+    tracker: FaceTracker,
+    speaker: ActiveSpeaker | None,
 ) -> CropResult | QuarantineRow:
     # Sound first: it is cheap, and a clip without it needs no face.
     source = corpus_root / clip.path
@@ -143,14 +162,19 @@ def _prepare(
 
     sharpness: list[float] = []
     video = folder / f"{clip.name}.mp4"
+    watch = Watch(speaker, settings.sync, len(landmarks)) if speaker is not None and len(audio) else None
+    crops = _crops(again(), kept, transforms, settings.crops.size, sharpness)
     encode(
-        _crops(again(), kept, transforms, settings.crops.size, sharpness),
+        crops if watch is None else watch.through(crops),
         sound if len(audio) else None,
         video,
         crf=settings.crops.crf,
     )
     measured = filters.Quality(**{**asdict(measured), "sharpness": float(np.median(sharpness))})
     verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
+    in_sync = watch.measure(sound) if verdict is None and watch is not None else None
+    if in_sync is not None:
+        verdict = judge_sync(in_sync, settings.sync)
     if verdict is not None:
         forget_crop(folder, clip.name)
         return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
@@ -187,6 +211,8 @@ def _prepare(
     }
     if scenes is not None:
         described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}
+    if in_sync is not None:
+        described["sync"] = asdict(in_sync)
     text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
     with replacing(folder / f"{clip.name}.json") as path:
         path.write_text(text, encoding="utf-8")

@@ -8,9 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
+from preparation import weights
 from preparation.clients import ClientTable, load_clients, load_people, save_clients
 from preparation.crops import CropResult, prepare_clip, up_to_date
 from preparation.dealing import deal_run
@@ -26,6 +28,9 @@ from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
 from preparation.workers import map_processes, map_threads
+
+if TYPE_CHECKING:
+    from preparation.active_speaker import ActiveSpeaker
 
 CROP_STEPS = ("crops", "quality")
 
@@ -96,6 +101,8 @@ def prepare_clients(
     `only` names the people to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
     """
     settings = settings or PreparationSettings()
+    if settings.sync.check:
+        weights.find("light_asd")  # absent, it stops the step before a clip is touched
     clips, files = _clips(run, _chosen(load_people(run), only), only)
     for speaker in {clip.speaker for clip in clips}:
         sweep(run.crops(speaker))
@@ -202,8 +209,9 @@ def _serial(
     if not clips:
         return
     with closing(make_tracker(settings.faces)) as tracker:
+        speaker = _active_speaker(settings)
         for clip in clips:
-            yield prepare_clip(clip, corpus_root, run.crops(clip.speaker), settings, tracker)
+            yield prepare_clip(clip, corpus_root, run.crops(clip.speaker), settings, tracker, speaker)
 
 
 def _parallel(
@@ -226,16 +234,32 @@ class _Worker:
     corpus_root: Path
     settings: PreparationSettings
     tracker: FaceTracker
+    speaker: ActiveSpeaker | None
 
 
 def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettings) -> None:
     cv2.setNumThreads(1)
     _Worker.run, _Worker.corpus_root, _Worker.settings = run, corpus_root, settings
     _Worker.tracker = make_tracker(settings.faces)
+    _Worker.speaker = _active_speaker(settings, threads=1)
     # Before the interpreter winds down its threads, which MediaPipe needs to close; `atexit` would be too late.
     Finalize(None, _Worker.tracker.close, exitpriority=1)
 
 
 def _work(clip: Clip) -> CropResult | QuarantineRow:
     worker = _Worker
-    return prepare_clip(clip, worker.corpus_root, worker.run.crops(clip.speaker), worker.settings, worker.tracker)
+    folder = worker.run.crops(clip.speaker)
+    return prepare_clip(clip, worker.corpus_root, folder, worker.settings, worker.tracker, worker.speaker)
+
+
+def _active_speaker(settings: PreparationSettings, threads: int | None = None) -> ActiveSpeaker | None:
+    """The network of the sync filter where it is on; torch is imported only then."""
+    if not settings.sync.check:
+        return None
+    import torch
+
+    from preparation.active_speaker import ActiveSpeaker
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return ActiveSpeaker.load()

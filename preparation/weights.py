@@ -76,6 +76,14 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT",
         what="tiny decoder from FLUX.2's latent space",
     ),
+    "light_asd": Weight(
+        file="lightasd_pretrain_AVA_CVPR.model",
+        bytes=4175289,
+        sha256="d44bc3ea7baa8e0946fa3921311714a630ed8b90a1928fab0dbe30d918909317",
+        source="Junhua-Liao/Light-ASD@ed38c232de5efe0261dbd68627c0ade7cdfe14eb:weight/pretrain_AVA_CVPR.model",
+        licence="MIT (trained on AVA-ActiveSpeaker)",
+        what="Light-ASD active-speaker network, 112x112 grey faces and MFCC to a speaking logit per frame",
+    ),
 }
 
 
