@@ -19,7 +19,7 @@ from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule, SyncSettings
 from preparation.sync import Sync, judge
-from preparation.video import decode_all, decode_audio, encode
+from preparation.video import decode, decode_all, decode_audio, encode
 
 SETTINGS = PreparationSettings(
     corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
@@ -143,6 +143,19 @@ def test_reasons_hold_the_score(sync: Sync, reason: str | None) -> None:
         assert reason in verdict.reason and f"{sync.score:.2f}" in verdict.reason
 
 
+def test_a_frozen_face_is_left_out(clips_dir: Path, with_weights: None, tmp_path: Path) -> None:
+    corpus, run = tmp_path / "corpus", RunFolder(tmp_path / "run")
+    corpus.mkdir()
+    source = clips_dir / "grid" / "lwbsza.mpg"
+    first = next(iter(decode(source)))
+    encode(np.repeat(first[None], 30, 0), decode_audio(source)[: 30 * 640], corpus / "frozen.mp4")
+    register_corpus("folder", corpus, run, SETTINGS)
+    assert prepare_clients(run, corpus, SETTINGS).made == 0
+    (row,) = load_quarantine(run.quarantine)
+    assert row.step == "quality" and "nobody seems to speak" in row.reason
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_foreign_sound_and_a_frozen_face_are_left_out(
     clips_dir: Path, with_weights: None, tmp_path: Path, workers: int
