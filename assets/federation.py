@@ -37,7 +37,11 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         settings=[configure(method, run.training)],
         after=["clients", "shards", "vae", "rulers", "backbone"],
         code=["training"],
-        outputs=lambda: [folder.adapter(method), folder.rounds(method)],
+        outputs=lambda: [
+            folder.adapter(method),
+            folder.rounds(method),
+            *folder.root.glob(f"clients/*/methods/{method}/adapter"),
+        ],
     ) as stage:
         if stage.due:
             from training.trial import federate

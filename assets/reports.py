@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.evaluation import evaluation
 from assets.facts import crop_facts
-from assets.partitions import METHODS, REFERENCES
+from assets.partitions import REFERENCES
 from assets.run import Run
 from assets.showing import table
 from assets.stages import read_records
@@ -30,7 +30,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     facts = crop_facts(folder)
     found = gather_results(
         folder,
-        METHODS,
+        run.training.methods,
         REFERENCES,
         seconds={name: record.seconds for name, record in made.items()},
         peak_memory_gb=max(record.peak_memory_gb for record in made.values()),

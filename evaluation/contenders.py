@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -23,14 +25,17 @@ from training.generation import Generator
 from training.settings import ObjectiveSettings, TrainingSettings
 from training.validation import validation_loss
 
+DenoiserOf = Callable[[str], TinyBackbone]
+
 
 @dataclass(frozen=True)
 class Contender:
-    """`speaks` is False where frames do not depend on speech; `denoiser` is None where there is none to score."""
+    """`speaks` is False where frames do not depend on speech; `denoiser` gives the one that serves a client, and is
+    None where there is none to score."""
 
     generate: Generate
     speaks: bool = True
-    denoiser: TinyBackbone | None = None
+    denoiser: DenoiserOf | None = None
 
 
 def open_contender(run: RunFolder, method: str, settings: TrainingSettings, seed: int) -> Contender:
@@ -39,22 +44,26 @@ def open_contender(run: RunFolder, method: str, settings: TrainingSettings, seed
 
 
 def client_losses(
-    run: RunFolder, denoiser: TinyBackbone, settings: ObjectiveSettings, seed: int, split: str = "test"
+    run: RunFolder, denoiser_of: DenoiserOf, settings: ObjectiveSettings, seed: int, split: str = "test"
 ) -> dict[str, float]:
     """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser."""
     losses = {}
     for client in of_role(load_clients(run.clients_table), "client"):
         clips = [ClipTensors.from_sample(sample) for sample in read_shards(run.client(client), split)]
+        denoiser = denoiser_of(client)
         if any(len(clip.latents) >= denoiser.settings.window for clip in clips):
             losses[client] = validation_loss(denoiser, clips, settings, seed)
     return losses
 
 
 def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    return _generating(TinyBackbone.load(run.model("backbone")), run, settings, seed)
+    backbone = TinyBackbone.load(run.model("backbone"))
+    return _generating(lambda client: backbone, run, settings, seed)
 
 
 def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
+    """A method's shared adapter; where it left a client one of its own, that client is served by it."""
+
     def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
         if not (run.adapter(method) / "adapter_model.safetensors").exists():
             known = ", ".join(REFERENCES)
@@ -62,9 +71,18 @@ def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Conten
                 f"{run.root} holds no adapter of a method {method!r}",
                 remedy=f"train it first, or choose one of {known}",
             )
-        backbone = load_adapted(TinyBackbone.load(run.model("backbone")), run.adapter(method))
-        assert isinstance(backbone, TinyBackbone)
-        return _generating(backbone, run, settings, seed)
+
+        @lru_cache(maxsize=2)  # clips come client by client
+        def with_adapter(folder: Path) -> TinyBackbone:
+            backbone = load_adapted(TinyBackbone.load(run.model("backbone")), folder)
+            assert isinstance(backbone, TinyBackbone)
+            return backbone
+
+        def denoiser_of(client: str) -> TinyBackbone:
+            own = run.client_adapter(client, method)
+            return with_adapter(own if (own / "adapter_model.safetensors").exists() else run.adapter(method))
+
+        return _generating(denoiser_of, run, settings, seed)
 
     return opened
 
@@ -76,7 +94,7 @@ def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contend
     # The units of residual and motion belong to the data, not to what was learnt; without them losses do not compare.
     backbone.residual_std.copy_(trained.residual_std)
     backbone.motion_std.copy_(trained.motion_std)
-    return _generating(backbone, run, settings, seed)
+    return _generating(lambda client: backbone, run, settings, seed)
 
 
 def _still(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
@@ -92,17 +110,18 @@ def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Conte
     return Contender(coded, speaks=False)
 
 
-def _generating(backbone: TinyBackbone, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+def _generating(denoiser_of: DenoiserOf, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
     """Generation from one picture and speech; every method draws the same noise for the same clip."""
     vae = load_autoencoder(run.model("vae"))
-    generator = Generator(backbone, vae, settings.generation, settings.objective.shared_noise)
 
     def generate(clip: EvaluationClip, speech: Floats) -> Frames:
+        denoiser = denoiser_of(clip.client)
+        generator = Generator(denoiser, vae, settings.generation, settings.objective.shared_noise)
         reference = torch.from_numpy(vae.encode_frames(clip.reference[None])[0])
         draw = int(seeding.generator(seed, "generation", clip.clip_id).integers(2**62))
         return generator.frames(reference, torch.from_numpy(speech), draw)
 
-    return Contender(generate, denoiser=backbone)
+    return Contender(generate, denoiser=denoiser_of)
 
 
 REFERENCES: Mapping[str, Callable[[RunFolder, TrainingSettings, int], Contender]] = {

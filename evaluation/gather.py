@@ -31,6 +31,10 @@ NOT_SHOWN = ("copy_reference", "noise")
 """Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""
 
 
+UNSHARED = ("local",)
+"""Methods without a shared adapter whose loss outsiders could follow."""
+
+
 def gather_results(
     run: RunFolder,
     methods: Sequence[str],
@@ -131,6 +135,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
     public = {
         method: [(line["round"], line["public_validation_loss"]) for line in _rounds(run, method)]
         for method in federated
+        if method not in UNSHARED
     }
     if public:
         charts.append(

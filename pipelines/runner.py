@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipelines.configuration import PROJECT, load, remember
 from pipelines.errors import FailedCheckError
@@ -22,15 +22,17 @@ def run_jobs(
     keep: bool = True,
     instance: dg.DagsterInstance | None = None,
 ) -> None:
-    """Run the named jobs one after the other over all their partitions, each as one Dagster run.
+    """Run the named jobs one after the other over the partitions that the configuration names.
 
-    Without an `instance`, the one of the project's `dagster.yaml` remembers the runs.
+    A job is one Dagster run, or one for each stretch of partitions that follow one another. Without an `instance`,
+    the one of the project's `dagster.yaml` remembers the runs.
     """
     import dagster as dg
 
     from pipelines.definitions import defs
 
-    remember(load(profile, overrides))
+    configuration = load(profile, overrides)
+    remember(configuration)
     settings = {"profile": profile, "overrides": list(overrides), "keep": keep}
     run_config = {
         "resources": {"run": {"config": settings}},
@@ -41,28 +43,53 @@ def run_jobs(
     with contextlib.chdir(PROJECT), instance or dg.DagsterInstance.get() as instance:
         for name in names:
             job = defs.resolve_job_def(name)
-            run_id = str(uuid.uuid4())
-            try:
-                job.execute_in_process(
-                    run_config=run_config, instance=instance, run_id=run_id, tags=_all_partitions(job)
-                )
-            except dg.DagsterExecutionInterruptedError as error:
-                raise KeyboardInterrupt from error
-            except dg.DagsterError as error:
-                failed = _failed_checks(instance, run_id)
-                if not failed:
-                    raise
-                raise FailedCheckError(
-                    f"job {name}: " + "; ".join(failed), "open the asset's checks in `dagster dev`"
-                ) from error
+            for number, (first, last) in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
+                tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+                # What has no partitions was made with the first stretch.
+                only = _partitioned(job) if number else None
+                _run(job, run_config, instance, tags if first else {}, only)
 
 
-def _all_partitions(job: dg.JobDefinition) -> dict[str, str]:
-    """Tags that make one run cover every partition of the job's partitioned assets."""
-    if job.partitions_def is None:
-        return {}
-    keys = job.partitions_def.get_partition_keys()
-    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+def _run(
+    job: dg.JobDefinition,
+    run_config: dict[str, Any],
+    instance: dg.DagsterInstance,
+    tags: dict[str, str],
+    only: list[dg.AssetKey] | None,
+) -> None:
+    import dagster as dg
+
+    run_id = str(uuid.uuid4())
+    try:
+        job.execute_in_process(run_config=run_config, instance=instance, run_id=run_id, tags=tags, asset_selection=only)
+    except dg.DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
+    except dg.DagsterError as error:
+        failed = _failed_checks(instance, run_id)
+        if not failed:
+            raise
+        raise FailedCheckError(
+            f"job {job.name}: " + "; ".join(failed), "open the asset's checks in `dagster dev`"
+        ) from error
+
+
+def _stretches(job: dg.JobDefinition, methods: Collection[str]) -> list[tuple[str, str]]:
+    """First and last of each stretch of the job's partitions, leaving out the methods that are not among `methods`."""
+    from assets.partitions import METHODS
+
+    stretches: list[tuple[str, str]] = []
+    before = False
+    for key in job.partitions_def.get_partition_keys() if job.partitions_def else []:
+        wanted = key in methods or key not in METHODS
+        if wanted:
+            stretches[-1:] = [(stretches[-1][0], key)] if before else [*stretches[-1:], (key, key)]
+        before = wanted
+    return stretches
+
+
+def _partitioned(job: dg.JobDefinition) -> list[dg.AssetKey]:
+    layer = job.asset_layer
+    return [key for key in layer.executable_asset_keys if layer.get(key).partitions_def is not None]
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:

@@ -32,7 +32,7 @@ class Adapter:
     """A backbone wrapped by PEFT, whose LoRA weights read and write as one float32 vector theta.
 
     theta concatenates all A and B in the sorted order of their names, so the same configuration always yields
-    the same layout.
+    the same layout. With `averaging: ffa` it has B alone: A is drawn from the seed, the same for everybody.
     """
 
     def __init__(self, backbone: nn.Module, settings: AdapterSettings, seed: int) -> None:
@@ -50,6 +50,9 @@ class Adapter:
         torch.manual_seed(seed)
         self.model: PeftModel = get_peft_model(backbone, config)
         torch.set_rng_state(state)
+        if settings.averaging == "ffa":
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_("lora_B" in name)
         self.names = sorted(name for name, p in self.model.named_parameters() if p.requires_grad)
         named = dict(self.model.named_parameters())
         self.parameters: list[nn.Parameter] = [named[name] for name in self.names]

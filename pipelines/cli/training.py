@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated
+
+import typer
+
 from pipelines.cli.shared import FreshOption, ProfileOption, RunOption, SeedOption, SetOption, choose, console
+
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", help="A method to train; give it again for more.", show_default="training.methods"),
+]
 
 
 def train(
+    method: MethodOption = None,
     run: RunOption = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
@@ -20,11 +31,14 @@ def train(
 
         privfedtalk train --run mine
 
+        privfedtalk train --method scaffold --method local
+
         privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
     """
     from pipelines.jobs import TRAIN
     from pipelines.runner import run_jobs
 
-    choice = choose(profile, run, settings, seed=seed)
+    methods = json.dumps(method) if method else None
+    choice = choose(profile, run, settings, seed=seed, training__methods=methods)
     run_jobs([TRAIN], choice.profile, choice.overrides, keep=not fresh)
     console.print(f"Models and adapters are in {choice.configuration.root}")

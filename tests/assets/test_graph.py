@@ -12,7 +12,9 @@ from assets.partitions import METHODS, REFERENCES
 from evaluation import contenders
 from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
+from pipelines.runner import _partitioned, _stretches
 from training.methods import METHODS as TRAINED
+from training.settings import TrainingSettings
 
 GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports"]
 
@@ -58,13 +60,23 @@ def test_partitions_name_the_methods_and_references_that_exist() -> None:
     assert set(REFERENCES) == set(contenders.REFERENCES)
 
 
-def test_the_nightly_schedule_asks_for_every_method() -> None:
+def test_a_job_runs_over_the_methods_that_are_chosen() -> None:
+    train, evaluate = (defs.resolve_job_def(name) for name in ("train", "evaluate"))
+    assert _stretches(train, ("privfedtalk", "fedavg")) == [("privfedtalk", "fedavg")]
+    assert _stretches(train, ("local", "fedavg")) == [("fedavg", "fedavg"), ("local", "local")]
+    assert _stretches(evaluate, ("privfedtalk", "fedavg")) == [("backbone", "fedavg")]
+    assert _stretches(evaluate, ("fedprox",)) == [("backbone", "noise"), ("fedprox", "fedprox")]
+    assert [key.path for key in _partitioned(train)] == [["adapter"]]
+    assert _stretches(defs.resolve_job_def("reports"), ()) == []
+
+
+def test_the_nightly_schedule_asks_for_every_method_of_the_run() -> None:
     schedule = defs.resolve_schedule_def("nightly_evaluation")
     night = datetime(2026, 1, 2, 2, tzinfo=UTC)
     repository = defs.get_repository_def()
     with dg.build_schedule_context(scheduled_execution_time=night, repository_def=repository) as context:
         requests = schedule.evaluate_tick(context).run_requests
-    assert [request.partition_key for request in requests] == [*METHODS, *REFERENCES]
+    assert [request.partition_key for request in requests] == [*REFERENCES, *TrainingSettings().methods]
 
 
 def test_definitions_load_without_torch() -> None:

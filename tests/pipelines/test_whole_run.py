@@ -8,10 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.partitions import METHODS, REFERENCES
+from assets.partitions import REFERENCES
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import run_jobs
 from preparation.folders import RunFolder
+from training.settings import TrainingSettings
 
 SMALLER = [
     "studio.public_speakers=4",
@@ -45,7 +46,7 @@ def test_the_smallest_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     folder = RunFolder(tmp_path / "first" / "small")
 
     # Every method and reference has its figures; every stage its seconds.
-    assert set(results["methods"]) == {*METHODS, *REFERENCES}
+    assert set(results["methods"]) == {*TrainingSettings().methods, *REFERENCES}
     assert all(name in row for row in results["methods"].values() for name in HEADLINE)
     assert {"corpus", "crops", "vae", "shards", "backbone", "federation/privfedtalk", "total"} <= set(
         results["seconds"]

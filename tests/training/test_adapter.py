@@ -80,3 +80,35 @@ def test_another_backbone_is_refused(backbone: TinyBackbone, tmp_path: Path) -> 
 def test_hash_follows_the_weights(backbone: TinyBackbone, tmp_path: Path) -> None:
     base = tmp_path / "base"
     assert weights_sha256(fresh(backbone, base)) == weights_sha256(fresh(backbone, base))
+
+
+def effective_weight(adapter: Adapter) -> torch.Tensor:
+    layer = adapter.backbone.blocks[0].space.to_q
+    return (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).detach().clone()
+
+
+@pytest.mark.parametrize("averaging", ["plain", "ffa"])
+def test_only_with_a_frozen_is_the_mean_of_products_the_product_of_means(
+    backbone: TinyBackbone, averaging: str
+) -> None:
+    adapter = Adapter(backbone, AdapterSettings(rank=2, averaging=averaging), seed=1)
+    rng = np.random.default_rng(0)
+    thetas = [adapter.vector() + rng.normal(0, 0.3, len(adapter)).astype(np.float32) for _ in range(3)]
+    products = []
+    for theta in thetas:
+        adapter.load_vector(theta)
+        products.append(effective_weight(adapter))
+    adapter.load_vector(np.mean(thetas, axis=0, dtype=np.float32))
+    gap = (effective_weight(adapter) - torch.stack(products).mean(0)).abs().max()
+    assert gap < 1e-6 if averaging == "ffa" else gap > 1e-2
+
+
+def test_with_a_frozen_b_alone_travels_and_both_are_saved(backbone: TinyBackbone, batch: Batch, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    whole = Adapter(fresh(backbone, base), AdapterSettings(rank=2), seed=1)
+    half = Adapter(TinyBackbone.load(base), AdapterSettings(rank=2, averaging="ffa"), seed=1)
+    assert all("lora_B" in name for name in half.names)
+    assert len(half) == sum(p.numel() for n, p in zip(whole.names, whole.parameters, strict=True) if "lora_B" in n)
+    half.save(tmp_path / "adapter", half.vector() + 0.05, {})
+    by_peft = PeftModel.from_pretrained(TinyBackbone.load(base), str(tmp_path / "adapter")).get_base_model()
+    torch.testing.assert_close(velocity_of(by_peft, batch), velocity_of(half.backbone, batch))
