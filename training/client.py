@@ -5,7 +5,9 @@ Everything here runs on the client; what leaves it is made by `training.privacy`
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -103,6 +105,24 @@ class ClientTrainer:
         delta = self.adapter.vector() - announced.theta
         score = self.score(client, number)
         return LocalUpdate(delta, self._count(client), score, losses, time.perf_counter() - started, rule.extra)
+
+    def personalise(self, client: str, theta: npt.NDArray[np.float32], steps: int) -> None:
+        """Fit the federation's theta to the client's own clips, by plain AdamW, and save it in the client's folder.
+
+        An adapter that is there already, from the same theta under the same settings, is kept.
+        """
+        folder = self.homes.adapter(client)
+        facts = folder / "privfedtalk.json"
+        parts = [theta.tobytes(), self.settings.fingerprint().encode(), f"{self.seed} {steps}".encode()]
+        made_from = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+        if facts.exists() and json.loads(facts.read_text()).get("made_from") == made_from:
+            return
+        facts.unlink(missing_ok=True)  # written last, so its absence marks a folder that is not whole
+        self.adapter.load_vector(theta)
+        rng = seeding.generator(self.seed, "personal", client)
+        self._descend(client, LocalRule(self.settings, {}, {}), steps, rng)
+        about = {"method": self.homes.method, "client": client, "made_from": made_from}
+        self.adapter.save(folder, self.adapter.vector(), about)
 
     def _descend(self, client: str, rule: LocalRule, steps: int, rng: np.random.Generator) -> dict[str, float]:
         """`steps` of the rule's optimiser on the client's clips, from the adapter as it stands; the mean losses."""

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -23,8 +23,11 @@ from training.backbone.tiny import TinyBackbone
 from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.frozen.loading import open_pixel_terms
 from training.homes import Homes
+from training.methods.base import Theta
 from training.rulers import IdentityRuler
 from training.settings import TrainingSettings
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -66,12 +69,22 @@ class LocalEngine:
         futures: dict[str, Future[LocalUpdate]] = {
             client: self._pool.submit(_train, client, announced) for client in clients
         }
+        return self._gather(futures, f"round {announced.round}")
+
+    def personalise(self, clients: Sequence[str], theta: Theta, steps: int) -> None:
+        """Each client's own adapter, made by `steps` from theta and saved where only the client keeps it."""
+        self._gather(
+            {client: self._pool.submit(_personalise, client, theta, steps) for client in clients}, "personalisation"
+        )
+
+    @staticmethod
+    def _gather(futures: dict[str, Future[T]], what: str) -> dict[str, T]:
         try:
             return {client: future.result() for client, future in futures.items()}
         except BrokenProcessPool as error:
             raise PrivFedTalkError(
-                f"round {announced.round} lost a worker process ({error})",
-                "free memory or use fewer workers, then run the same command: it goes on with this round",
+                f"{what} lost a worker process ({error})",
+                "free memory or use fewer workers, then run the same command: it goes on where it stopped",
             ) from error
 
     def __enter__(self) -> LocalEngine:
@@ -93,6 +106,10 @@ def _start_worker(homes: Homes, settings: TrainingSettings, seed: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     _Worker.trainer = open_trainer(homes, settings, seed)
+
+
+def _personalise(client: str, theta: Theta, steps: int) -> None:
+    _Worker.trainer.personalise(client, theta, steps)
 
 
 def _train(client: str, announced: Announcement) -> LocalUpdate:

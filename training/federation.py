@@ -171,6 +171,6 @@ def _known_to_simulation(update: LocalUpdate, contribution: Contribution) -> dic
 
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
     """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
-    federation = settings.federation.model_copy(update={"rounds": 1})
+    federation = settings.federation.model_copy(update={"rounds": 1, "personalisation_steps": 0})
     parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256]
     return "-".join([method, *parts, str(seed), *clients])

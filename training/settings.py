@@ -162,6 +162,12 @@ class FederationSettings(Settings):
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
+    personalisation_steps: int = Field(
+        0,
+        ge=0,
+        description="steps in which each client, when the federation is over, fits the shared adapter to its own "
+        "clips; the result stays with the client. `local` has no shared adapter to fit and takes no such steps",
+    )
     score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
     score_frames: int = Field(16, ge=2, description="frames generated for the score, on a validation clip")
     score_steps: int = Field(3, ge=1)

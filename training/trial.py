@@ -42,10 +42,10 @@ def federate(
         shutil.rmtree(folder, ignore_errors=True)
         for client in clients:
             shutil.rmtree(run.client_method(client, method), ignore_errors=True)
-    population = len(clients)
+    people, steps = clients, settings.federation.personalisation_steps
     homes = Homes(run, method)
     if named(method).pooled:
-        homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, population)
+        homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, len(people))
         clients, workers = [POOLED], 1
     trainer = open_trainer(homes, settings, seed)
     public = read_public_validation(run)
@@ -60,9 +60,14 @@ def federate(
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
     with LocalEngine(homes, settings, seed, workers) as engine:
         result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show_round)
+        if named(method).sends and steps:
+            engine.personalise(people, result.theta, steps)
+    if named(method).sends and not steps:
+        for client in people:  # of an earlier run that did personalise
+            shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     trainer.adapter.save(run.adapter(method), result.theta, {"method": method, **own})
-    report = account(settings, population, result.records, len(trainer.adapter))
+    report = account(settings, len(people), result.records, len(trainer.adapter))
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result

@@ -357,3 +357,24 @@ def test_one_methods_settings_do_not_touch_another() -> None:
         assert configure(method, other).fingerprint() == settings_with(method).fingerprint()
     assert configure("fedprox", other).fedprox.mu == 9
     assert configure("scaffold", other).objective.tdc_weight > 0
+
+
+def test_personalisation_starts_at_theta_stays_with_the_client_and_resumes(trainer_for: TrainerFor) -> None:
+    trainer = trainer_for(settings_with("fedprox"), "fedprox")
+    theta = trainer.adapter.vector() + 0.01
+    trainer.personalise("c1", theta, steps=2)
+    folder = trainer.homes.adapter("c1")
+    assert folder.is_relative_to(trainer.homes.run.client("c1"))
+    own = load_file(folder / "adapter_model.safetensors")
+    made = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    trainer.personalise("c1", theta, steps=2)
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == made
+    trainer.personalise("c1", theta + 0.01, steps=2)
+    other = load_file(folder / "adapter_model.safetensors")
+    assert any(np.abs(own[name] - other[name]).max() > 1e-4 for name in own)
+    # Two AdamW steps of 2e-3: near theta, and not theta.
+    trainer.adapter.load_vector(theta + 0.01)
+    trainer.adapter.save(trainer.homes.run.adapter("plain"), theta + 0.01, {})
+    start = load_file(trainer.homes.run.adapter("plain") / "adapter_model.safetensors")
+    moved = max(np.abs(other[name] - start[name]).max() for name in start)
+    assert 1e-4 < moved < 5e-3
