@@ -1,0 +1,38 @@
+"""Which adapter serves whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from evaluation.contenders import open_contender
+from preparation.folders import RunFolder
+from training.adapter import Adapter
+from training.backbone.tiny import BackboneShape, TinyBackbone
+from training.settings import AdapterSettings, BackboneSettings, TrainingSettings, VaeSettings
+from training.vae import SmallVae
+
+SHAPE = BackboneShape(latent_channels=4, latent_size=8, speech_steps=6, speech_dim=10, motion_dim=12)
+
+
+def b_of(denoiser: TinyBackbone) -> torch.Tensor:
+    return denoiser.blocks[0].space.to_q.lora_B["default"].weight
+
+
+def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_the_shared_one(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    TinyBackbone(BackboneSettings(width=16, depth=1, heads=2, window=4), SHAPE).save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    adapter = Adapter(TinyBackbone.load(run.model("backbone")), AdapterSettings(rank=2), seed=0)
+    for value, folder in ((0.1, run.adapter("local")), (0.2, run.client_adapter("c0", "local"))):
+        adapter.save(folder, 0 * adapter.vector() + value, {})
+    denoiser_of = open_contender(run, "local", TrainingSettings(), seed=0).denoiser
+    assert denoiser_of is not None
+    for client, value in (("c0", 0.2), ("stranger", 0.1), ("c0", 0.2)):
+        torch.testing.assert_close(b_of(denoiser_of(client)), torch.full((16, 2), value))
+    # What one method leaves to a client is not another's.
+    adapter.save(run.adapter("fedavg"), 0 * adapter.vector() + 0.3, {})
+    fedavg = open_contender(run, "fedavg", TrainingSettings(), seed=0).denoiser
+    assert fedavg is not None
+    torch.testing.assert_close(b_of(fedavg("c0")), torch.full((16, 2), 0.3))
