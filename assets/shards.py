@@ -192,9 +192,10 @@ def shards_whole(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
         except PrivFedTalkError as error:
             broken.append(f"{name}: {error.reason}")
             continue
-        too_many = [split for split, count in index.splits.items() if count > len(client.splits[split])]
+        counts = index.clips or index.splits
+        too_many = [split for split, count in counts.items() if count > len(client.splits[split])]
         if too_many:
-            broken.append(f"{name}: more samples than clips in {', '.join(too_many)}")
+            broken.append(f"{name}: samples of more clips than the table has in {', '.join(too_many)}")
     return dg.AssetCheckResult(
         passed=not broken,
         description="; ".join(broken[:5]) if broken else "whole",

@@ -84,15 +84,17 @@ def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
 
 def _read(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
     crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
+    start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     assert role != "public", "methods are judged on people whom the backbone never saw"
     return EvaluationClip(
-        clip_id=sample.clip_id,
+        # A part of a long clip is named by where it begins: results and videos are filed by this name.
+        clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
         client=sample.client,
         role=role,
-        frames=np.stack(list(crop.frames())),
+        frames=np.stack(list(islice(crop.frames(), start, stop))),
         landmarks=sample.landmarks,
         opening=sample.mouth_opening,
-        audio=crop.audio,
+        audio=crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME],
         speech=sample.speech.astype(np.float32),
         reference=sample.reference,
         sample=sample,

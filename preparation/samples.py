@@ -1,4 +1,8 @@
-"""From a client's crops to its shards: latents, speech features and a reference for each clip."""
+"""From a client's crops to its shards: latents, speech features and a reference for each clip.
+
+A clip longer than `preparation.shards.longest_seconds` becomes several samples, so that neither who writes them nor who
+reads them holds more than one such part, however long the clip.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +28,9 @@ from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
 from preparation.settings import PreparationSettings
 from preparation.shards import Sample, ShardIndex, load_index, write_shards
-from preparation.speech import open_speech
+from preparation.speech import SpeechFeatures, open_speech
 from preparation.speech_networks import model_version
-from preparation.video import SAMPLES_PER_FRAME, Frame
+from preparation.video import FPS, SAMPLES_PER_FRAME, Frame
 
 CODE = (
     "preparation.samples",
@@ -38,6 +42,10 @@ CODE = (
     "preparation.faces.motion",
 )
 """The modules whose change makes shards be written again."""
+
+MARGIN = 50
+"""Frames of sound on either side of a part that its speech features are computed with, so that they are the whole
+clip's: log-mel windows reach 3 frames; networks hear further, ever more faintly."""
 
 Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The VAE's encoder: uint8 [T, H, W, 3] frames to float32 [T, 4, h, w] latents of about unit scale."""
@@ -104,9 +112,17 @@ def build_shards(
     return ClientShards(index, False, quarantine)
 
 
-def sample_key(clip_id: str) -> str:
-    """A tar member's name for a clip: no slash, and no dot, at which webdataset would cut it."""
-    return safe_name(clip_id.replace("/", "--"))
+def sample_key(clip_id: str, part: int | None = None) -> str:
+    """A tar member's name for a clip or its part: no slash, and no dot, at which webdataset would cut it."""
+    # No clip's name holds a colon, so a part's key, in which a hash stands for it, is no other clip's.
+    return safe_name(clip_id.replace("/", "--") + ("" if part is None else f":{part:03d}"))
+
+
+def parts_of(frames: int, longest: int) -> list[slice]:
+    """Cut `frames` frames into as few stretches of at most `longest` as will do, of nearly equal length."""
+    count = max(1, -(-frames // longest))
+    edges = [frames * number // count for number in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def encode_frames(frames: Iterator[Frame], encode: Encoder, count: int, batch: int) -> NDArray[np.float16]:
@@ -143,35 +159,51 @@ def _samples(
             with _damage_of(reference.clip_id):
                 pictures[place] = _frame(crops[reference.clip_id], reference.frame)
         picture = pictures[place]
-        # Before the latents are held, for its intermediate results are as large as they.
-        speech = speech_features(crop.audio[: frames * SAMPLES_PER_FRAME], frames).astype(np.float16)
-        with _damage_of(clip):
-            latents = encode_frames(crop.frames(), encode, frames, settings.shards.encode_batch)
-            if len(latents) != frames:
-                raise CorruptFileError(
-                    f"{crop.video} holds {len(latents)} frames, {frames} are described",
-                    remedy="run the crops step again",
-                )
-        yield Sample(
-            key=sample_key(clip),
-            client=client,
-            clip_id=clip,
-            split=entry.split_of(clip),
-            latents=latents,
-            speech=speech,
-            reference_latent=np.asarray(encode(picture[None]))[0].astype(np.float16),
-            reference=picture,
-            landmarks=crop.landmarks[:frames],
-            mouth_opening=None if crop.mouth_opening is None else crop.mouth_opening[:frames],
-            motion=_motion(crop)[:frames] - _motion(crops[reference.clip_id])[reference.frame],
-            metadata={
+        reference_latent = np.asarray(encode(picture[None]))[0].astype(np.float16)
+        motion = _motion(crop)[:frames] - _motion(crops[reference.clip_id])[reference.frame]
+        pictured = crop.frames()
+        parts = parts_of(frames, round(settings.shards.longest_seconds * FPS))
+        for number, part in enumerate(parts):
+            # Before the latents are held, for its intermediate results are as large as they.
+            speech = _speech(crop, part, frames, speech_features)
+            count = part.stop - part.start
+            with _damage_of(clip):
+                latents = encode_frames(pictured, encode, count, settings.shards.encode_batch)
+                if len(latents) != count:
+                    raise CorruptFileError(
+                        f"{crop.video} holds {part.start + len(latents)} frames, {frames} are described",
+                        remedy="run the crops step again",
+                    )
+            metadata = {
                 "role": entry.role,
                 "reference_clip": reference.clip_id,
                 "reference_frame": reference.frame,
-                "frames": frames,
+                "frames": count,
                 **{name: crop.metadata[name] for name in ("corpus", "source_sha256", "settings", "tracker", "size")},
-            },
-        )
+            }
+            if len(parts) > 1:
+                metadata |= {"first_frame": part.start, "part": number, "parts": len(parts)}
+            yield Sample(
+                key=sample_key(clip, number if len(parts) > 1 else None),
+                client=client,
+                clip_id=clip,
+                split=entry.split_of(clip),
+                latents=latents,
+                speech=speech,
+                reference_latent=reference_latent,
+                reference=picture,
+                landmarks=crop.landmarks[part],
+                mouth_opening=None if crop.mouth_opening is None else crop.mouth_opening[part],
+                motion=motion[part],
+                metadata=metadata,
+            )
+
+
+def _speech(crop: Crop, part: slice, frames: int, features: SpeechFeatures) -> NDArray[np.float16]:
+    """Speech features of a part of the crop's first `frames` frames, as they are of the whole."""
+    start, stop = max(0, part.start - MARGIN), min(frames, part.stop + MARGIN)
+    sound = crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
+    return features(sound, stop - start)[part.start - start : part.stop - start].astype(np.float16)
 
 
 class _DamagedCropError(CorruptFileError):

@@ -297,6 +297,10 @@ class MixSettings(Settings):
 class ShardSettings(Settings):
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     encode_batch: int = Field(default=64, ge=1)
+    longest_seconds: float = Field(default=60.0, ge=1)
+    """A longer clip becomes several samples of nearly equal length, all on its side of the split, for whoever reads a
+    sample holds it whole: 60 s at 512 pixels are 49 MB of latents, ten minutes half a gigabyte. Choose 10 for corpora
+    of whole talks, as most papers cut them; less than a training window makes samples useless."""
 
 
 class PreparationSettings(Settings):

@@ -32,7 +32,7 @@ _REMEDY = "delete the client's shards folder and run the shards step again"
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip, ready for training. T frames at 25 fps; latents of an f8 VAE, so h = H / 8.
+    """One clip, or a part of a long one, ready for training. T frames at 25 fps; latents of an f8 VAE, so h = H / 8.
 
     latents [T, 4, h, w], speech [T, tokens, dim] and reference_latent [4, h, w] are float16 (stored and
     read); reference is uint8 [H, W, 3] RGB, a frame that is never among the sample's own; landmarks float32
@@ -54,6 +54,11 @@ class Sample:
     motion: NDArray[np.float32] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def first_frame(self) -> int:
+        """Where in its clip's crop the sample begins: 0 but for the later parts of a long clip."""
+        return int(self.metadata.get("first_frame", 0))
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -65,7 +70,10 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What a shards folder promises; `fingerprint` changes with everything the samples depend on."""
+    """What a shards folder promises; `fingerprint` changes with everything the samples depend on.
+
+    `splits` counts samples, `clips` the clips they are from; a long clip gives several.
+    """
 
     client: str
     shards: list[ShardEntry]
@@ -74,6 +82,7 @@ class ShardIndex:
     splits: dict[str, int]
     code_version: str
     fingerprint: str
+    clips: dict[str, int] = field(default_factory=dict)
 
 
 def write_shards(
@@ -146,6 +155,7 @@ def read_shards(
 def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: int, fingerprint: str) -> ShardIndex:
     entries: list[ShardEntry] = []
     splits: dict[str, int] = {}
+    clips: dict[str, set[str]] = {}
     frames = 0
     waiting = iter(samples)
     sample = next(waiting, None)
@@ -166,10 +176,12 @@ def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: 
                 inside += 1
                 frames += len(sample.latents)
                 splits[sample.split] = splits.get(sample.split, 0) + 1
+                clips.setdefault(sample.split, set()).add(sample.clip_id)
                 sample = next(waiting, None)
         entries.append(ShardEntry(path.name, inside, path.stat().st_size, _sha256(path)))
     count = sum(entry.samples for entry in entries)
-    return ShardIndex(client, entries, count, frames, splits, code_version(__name__), fingerprint)
+    counted = {split: len(ids) for split, ids in clips.items()}
+    return ShardIndex(client, entries, count, frames, splits, code_version(__name__), fingerprint, counted)
 
 
 class _Content(io.RawIOBase):

@@ -3,9 +3,15 @@ own."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import av
+import pytest
+
+from preparation import weights
 
 LATENTS = """
 import resource, sys
@@ -43,3 +49,79 @@ def test_latents_of_a_long_clip_are_held_once(tmp_path: Path) -> None:
         check=True,
     )
     assert 0.9 < float(done.stdout) < 1.3
+
+
+WHOLE = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from preparation.folders import RunFolder
+from preparation.pipeline import prepare_folder
+from preparation.settings import PreparationSettings
+from training.settings import VaeSettings
+from training.vae import SmallVae
+
+def peak(who):
+    return resource.getrusage(who).ru_maxrss * 1024
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    root, out, size = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    widths = (48, 96) if size == 128 else (8, 8)
+    autoencoder = SmallVae(VaeSettings(widths=widths, blocks=1)).eval().requires_grad_(False)
+    settings = PreparationSettings.model_validate({
+        "faces": {"tracker": "mediapipe", "every": 50, "longest_bridged_gap": 50},
+        "crops": {"size": size},
+        "shards": {"encode_batch": 64 if size == 128 else 16},
+    })
+    report = prepare_folder("folder", root, RunFolder(out), settings, 1, autoencoder.encode_frames, "small")
+    said = {"frames": report.shards.frames, "samples": report.shards.samples, "crops": report.crops.frames}
+    said |= {"peak": peak(resource.RUSAGE_SELF), "children": peak(resource.RUSAGE_CHILDREN)}
+    print(json.dumps(said))
+"""
+
+
+def looped(source: Path, path: Path, seconds: float) -> Path:
+    """A clip's packets over and over, nothing encoded anew: a long clip in a second."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        streams = [given.streams.video[0], given.streams.audio[0]]
+        copies = {stream.index: made.add_stream_from_template(stream) for stream in streams}
+        length = float(given.streams.video[0].duration * given.streams.video[0].time_base)
+        for turn in range(round(seconds / length)):
+            given.seek(0)
+            for packet in given.demux(streams):
+                if packet.dts is None or float(packet.dts * packet.time_base) >= length:
+                    continue
+                shift = round(turn * length / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = copies[packet.stream.index]
+                made.mux(packet)
+    return path
+
+
+def prepared(source: Path, folder: Path, seconds: float, size: int) -> dict[str, int]:
+    """What a process of its own says that prepared a clip of 512 pixels."""
+    root = folder / "corpus"
+    root.mkdir(parents=True)
+    looped(source, root / "long.mp4", seconds)
+    done = subprocess.run(
+        [sys.executable, "-c", WHOLE, str(root), str(folder / "run"), str(size)],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [128, 512])
+def test_ten_minutes_at_512_pixels_stay_under_1500_megabytes(
+    clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """From the file to the shards, in crops of either size, with the small VAE."""
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
+    said = prepared(clips_dir / "hdtf_WDA_KatieHill_000.mp4", tmp_path, 600, size)
+    # The speaker's only clip lends its last fifth for the reference.
+    assert said["crops"] > 14900 and said["frames"] > 0.79 * 14900 and said["samples"] == 8
+    assert max(said["peak"], said["children"]) < 1.5e9, said

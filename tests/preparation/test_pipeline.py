@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.samples import build_shards, sample_key
+from preparation.samples import build_shards, parts_of, sample_key
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
     FaceSettings,
     PreparationSettings,
     QualitySettings,
+    ShardSettings,
     SpeakerRule,
 )
-from preparation.shards import read_shards
+from preparation.shards import Sample, load_index, read_shards
 from preparation.speech import speech_features
 from preparation.thumbnails import thumbnail_sheet
 
@@ -234,3 +236,39 @@ def test_a_corpus_of_which_nothing_is_usable_says_why(studio_corpus: Path, tmp_p
     assert counts.usable == 0 and counts.quarantined == 18
     error = nothing_usable(run)
     assert "18 of 18" in str(error) and error.remedy
+
+
+def test_a_long_clip_becomes_several_samples_that_are_the_whole(studio_corpus: Path, tmp_path: Path) -> None:
+    """Longest 1 s: each clip of 30 frames gives two samples of 15, with the very values of one."""
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    prepare(studio_corpus, whole)
+    short = SETTINGS.model_copy(update={"shards": ShardSettings(longest_seconds=1)})
+    report = prepare(studio_corpus, cut, settings=short)
+    assert (report.crops.usable, report.shards.samples, report.shards.frames) == (18, 36, 18 * 30)
+    table = load_clients(cut.clients_table)
+    for client, entry in table.items():
+        index = load_index(cut.client(client))
+        assert index.clips == {split: len(ids) for split, ids in entry.splits.items() if ids}
+        assert index.splits == {split: 2 * count for split, count in index.clips.items()}
+        parts: dict[str, list[Sample]] = {}
+        for sample in read_shards(cut.client(client)):
+            parts.setdefault(sample.clip_id, []).append(sample)
+        for one in read_shards(whole.client(client)):
+            several = parts.pop(one.clip_id)
+            assert [(part.first_frame, part.split) for part in several] == [(0, one.split), (15, one.split)]
+            for name in ("latents", "speech", "landmarks", "mouth_opening", "motion"):
+                together = np.concatenate([getattr(part, name) for part in several])
+                np.testing.assert_array_equal(together, getattr(one, name))
+            for part in several:
+                np.testing.assert_array_equal(part.reference, one.reference)
+                np.testing.assert_array_equal(part.reference_latent, one.reference_latent)
+        assert not parts
+
+
+@pytest.mark.parametrize(("frames", "longest"), [(0, 5), (1, 5), (5, 5), (6, 5), (15000, 1500), (15001, 1500), (7, 3)])
+def test_parts_are_even_and_none_is_too_long(frames: int, longest: int) -> None:
+    parts = parts_of(frames, longest)
+    lengths = [part.stop - part.start for part in parts]
+    assert [frame for part in parts for frame in range(part.start, part.stop)] == list(range(frames))
+    assert max(lengths) <= longest and max(lengths) - min(lengths) <= 1
+    assert len(parts) == max(1, math.ceil(frames / longest))
