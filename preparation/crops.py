@@ -30,6 +30,7 @@ from preparation.files import replacing, unwritable
 from preparation.manifest import Clip
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
+from preparation.refusals import forget_refusal, remember_refusal, remembered_refusal
 from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
 from preparation.sync import Watch
@@ -98,12 +99,17 @@ def prepare_clip(
     stop. `speaker` is the network that `settings.sync.check` asks for."""
     if settings.sync.check and speaker is None:
         raise ValueError("sync.check needs the active-speaker network")
-    kept = up_to_date(clip, folder, settings, tracker.name)
-    if kept is not None:
-        return kept
+    before = from_before(clip, folder, settings, tracker.name)
+    if before is not None:
+        return before
     try:
         forget_crop(folder, clip.name)
-        return _prepare(clip, corpus_root, folder, settings, tracker, speaker if settings.sync.check else None)
+        watcher = speaker if settings.sync.check else None
+        result = _prepare(clip, corpus_root, folder, settings, tracker, watcher)
+        if isinstance(result, QuarantineRow):
+            verdict = filters.Verdict(result.reason, result.remedy)
+            remember_refusal(folder, clip.name, verdict, _made_from(clip, settings, tracker.name))
+        return result
     except UnwritableError:
         raise
     except PrivFedTalkError as error:
@@ -198,10 +204,7 @@ def _prepare(
         "speaker": clip.speaker,
         "corpus": clip.corpus,
         "source": clip.path,
-        "source_sha256": clip.sha256,
-        "settings": settings.crop_fingerprint(),
-        "code": code_version(*CODE),
-        "tracker": tracker.name,
+        **_made_from(clip, settings, tracker.name),
         "first_frame": kept.start,
         "frames": len(landmarks),
         "fps": FPS,
@@ -278,24 +281,35 @@ def has_crop(folder: Path, name: str) -> bool:
 
 
 def forget_crop(folder: Path, name: str) -> None:
-    """Remove a crop, its voucher first."""
+    """Remove a crop, its voucher first, or the note that it was refused."""
+    forget_refusal(folder, name)
     for suffix in (".json", ".safetensors", ".mp4"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def up_to_date(clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str) -> CropResult | None:
-    """The crop of an earlier run, if its source, the code, the settings it depends on and the tracker are the same."""
+def from_before(
+    clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str
+) -> CropResult | QuarantineRow | None:
+    """What an earlier run made of the clip, its crop or its refusal, if the source, the code, the settings it depends
+    on and the tracker are the same."""
+    made_from = _made_from(clip, settings, tracker_name)
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
-        same = (
-            stored["source_sha256"] == clip.sha256
-            and stored["settings"] == settings.crop_fingerprint()
-            and stored["code"] == code_version(*CODE)
-            and stored["tracker"] == tracker_name
-        )
-        return CropResult(clip.clip_id, int(stored["frames"]), kept=True) if same else None
+        if all(stored[name] == value for name, value in made_from.items()):
+            return CropResult(clip.clip_id, int(stored["frames"]), kept=True)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    verdict = remembered_refusal(folder, clip.name, made_from)
+    return None if verdict is None else QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
+
+
+def _made_from(clip: Clip, settings: PreparationSettings, tracker_name: str) -> dict[str, str]:
+    return {
+        "source_sha256": clip.sha256,
+        "settings": settings.crop_fingerprint(),
+        "code": code_version(*CODE),
+        "tracker": tracker_name,
+    }
 
 
 def _fits(clip: Clip) -> bool:

@@ -14,7 +14,7 @@ import cv2
 
 from preparation import weights
 from preparation.clients import ClientTable, load_clients, load_people, save_clients
-from preparation.crops import CropResult, prepare_clip, up_to_date
+from preparation.crops import CropResult, from_before, prepare_clip
 from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.faces.track import FaceTracker
@@ -96,7 +96,8 @@ def prepare_clients(
     workers: int = 1,
     only: Collection[str] | None = None,
 ) -> CropCounts:
-    """Make the crops of every clip that has a place, in `workers` processes; crops that still hold are kept.
+    """Make the crops of every clip that has a place, in `workers` processes; crops and refusals that still hold are
+    kept, and their clips are not looked at.
 
     `only` names the people to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
     """
@@ -107,19 +108,19 @@ def prepare_clients(
     for speaker in {clip.speaker for clip in clips}:
         sweep(run.crops(speaker))
     tracker = tracker_name(settings.faces)
-    kept = {clip.clip_id: up_to_date(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
-    due = [clip for clip in clips if kept[clip.clip_id] is None]
+    before = {clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
+    due = [clip for clip in clips if before[clip.clip_id] is None]
     workers = min(workers, len(due))
     results = (_parallel if workers > 1 else _serial)(due, run, corpus_root, settings, workers)
     made: list[CropResult] = []
-    rows: list[QuarantineRow] = []
+    rows = [result for result in before.values() if isinstance(result, QuarantineRow)]
     for result in track(results, "crops", total=len(due), unit="clips"):
         if isinstance(result, CropResult):
             made.append(result)
         else:
             rows.append(result)
     replace_rows(run.quarantine, CROP_STEPS, rows, files)
-    held = [result for result in kept.values() if result is not None]
+    held = [result for result in before.values() if isinstance(result, CropResult)]
     frames = sum(result.frames for result in (*made, *held))
     return CropCounts(len(made), len(held), len(rows), frames, tracker)
 

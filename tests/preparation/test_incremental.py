@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from preparation.folders import RunFolder
-from preparation.pipeline import PreparationReport, prepare_folder
+from preparation.pipeline import PreparationReport, prepare_clients, prepare_folder
+from preparation.quarantine import load_quarantine
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
+from preparation.video import encode as encode_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -72,3 +74,39 @@ def test_each_setting_redoes_what_depends_on_it(studio_corpus: Path, tmp_path: P
     )
     assert (identity.crops.made, identity.shards.kept_clients) == (0, 6)
     assert (run.manifest.read_bytes(), run.clients_table.read_bytes()) == (manifest, clients)
+
+
+def test_a_refused_clip_is_not_looked_at_again(studio_corpus: Path, tmp_path: Path) -> None:
+    """The second and third time the corpus is gone: what would look at a clip would fail otherwise than before."""
+    run, gone = RunFolder(tmp_path / "run"), tmp_path / "gone"
+    still = studio_corpus / "trainval" / "c0001" / "00001.mp4"
+    encode_clip([np.full((64, 80, 3), 90, np.uint8)] * 30, np.zeros(30 * 640, np.int16), still)
+    prepare(studio_corpus, run)
+    rows = load_quarantine(run.quarantine)
+    assert [(row.file, row.step) for row in rows] == [("trainval/c0001/00001.mp4", "quality")]
+    assert "silent" in rows[0].reason
+    studio_corpus.rename(gone)
+    for workers in (1, 2):
+        again = prepare_clients(run, studio_corpus, SETTINGS, workers)
+        assert (again.made, again.kept, again.quarantined) == (0, 17, 1)
+        assert load_quarantine(run.quarantine) == rows
+
+    gone.rename(studio_corpus)
+    quality = SETTINGS.quality.model_copy(update={"minimum_loudness": 0.0})
+    lenient = prepare_clients(run, studio_corpus, SETTINGS.model_copy(update={"quality": quality}))
+    assert (lenient.made, lenient.quarantined) == (18, 0)
+    back = prepare_clients(run, studio_corpus, SETTINGS)
+    assert (back.made, back.quarantined) == (17, 1)
+    assert not (run.crops("c0001") / "00001.json").exists()
+
+
+def test_a_refused_clip_that_was_mended_is_looked_at(studio_corpus: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    path = studio_corpus / "trainval" / "c0001" / "00001.mp4"
+    good = path.read_bytes()
+    encode_clip([np.full((64, 80, 3), 90, np.uint8)] * 30, np.zeros(30 * 640, np.int16), path)
+    prepare(studio_corpus, run)
+    path.write_bytes(good)
+    report = prepare(studio_corpus, run)
+    assert (report.crops.made, report.crops.kept, report.quarantine) == (1, 17, [])
+    assert not list(run.root.glob("clients/*/crops/refused/*"))
