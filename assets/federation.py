@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,6 +11,9 @@ from assets.partitions import all_buckets, federated_methods, in_one_run
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import table
+
+if TYPE_CHECKING:
+    from training.execution import Pool
 
 GROUP = "federation"
 
@@ -24,11 +28,14 @@ GROUP = "federation"
 )
 def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Algorithm 1 under one method's settings: LoRA weights, one JSON line a round, the privacy it cost."""
-    versions = [_federate(context, run, method) for method in context.partition_keys]
+    from training.execution import open_pool
+
+    with open_pool(run.training.execution, run.workers) as pool:
+        versions = [_federate(context, run, method, pool) for method in context.partition_keys]
     context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
 
 
-def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
+def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "Pool") -> str:
     from training.methods import configure
 
     folder = run.folder
@@ -46,7 +53,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         if stage.due:
             from training.trial import federate
 
-            federate(folder, method, run.training, run.seed, resume=run.keep, workers=run.workers)
+            federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
     columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")
     context.add_asset_metadata(

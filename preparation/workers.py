@@ -115,12 +115,17 @@ def _pool(workers: int, initializer: Callable[..., None] | None, initargs: tuple
 
 def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     # Workers hold both ends of the queue they wait on, so nothing tells them that the one who fills it was killed.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if initializer is not None:
         initializer(*initargs)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """From here on this worker process ends when its parent does, however that ends."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = parent_process()
     assert parent is not None, "a worker is somebody's child"
     connection.wait([parent.sentinel])

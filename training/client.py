@@ -74,7 +74,7 @@ class ClientTrainer:
     def __init__(
         self,
         homes: Homes,
-        backbone: TinyBackbone,
+        backbone: TinyBackbone | Adapter,
         vae: Autoencoder,
         identity: IdentityRuler,
         settings: TrainingSettings,
@@ -83,9 +83,10 @@ class ClientTrainer:
     ) -> None:
         self.homes, self.method = homes, named(homes.method)
         self.settings, self.seed = settings, seed
-        self.adapter = Adapter(backbone, settings.adapter, seed)
+        # A backbone that has its adapter already serves one method after the other.
+        self.adapter = backbone if isinstance(backbone, Adapter) else Adapter(backbone, settings.adapter, seed)
         self.vae, self.identity = vae, identity
-        self.device = next(backbone.parameters()).device
+        self.device = self.adapter.parameters[0].device
         self.pixel_terms = pixel_terms
         if pixel_terms:
             pixel_terms.to(self.device)
@@ -136,7 +137,7 @@ class ClientTrainer:
         sums: defaultdict[str, float] = defaultdict(float)
         for batch in itertools.islice(batches, steps):
             batch = batch.to(self.device)
-            draw = Draw.sample(batch.latents, self.settings.objective, generator)
+            draw = Draw.sample(batch.latents, self.settings.objective, generator).to(self.device)
             losses = local_objective(backbone, batch, draw, self.settings.objective, self.pixel_terms)
             optimizer.zero_grad(set_to_none=True)
             losses.total.backward()

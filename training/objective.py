@@ -35,6 +35,10 @@ class Draw:
             t=sample_timesteps(len(like), settings.noise_bias, generator),
         )
 
+    def to(self, device: torch.device) -> Draw:
+        """The same draw on another device: drawn on the CPU, it is the same on all of them."""
+        return Draw(self.eps.to(device), self.t.to(device))
+
 
 def denoising_loss(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
     """L_diff, eq. 6, in velocity form: weighted mean square of v_hat - v.

@@ -173,6 +173,16 @@ class FederationSettings(Settings):
     score_steps: int = Field(3, ge=1)
 
 
+class ExecutionSettings(Settings):
+    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values."""
+
+    devices: tuple[str, ...] = Field(
+        (),
+        description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
+    )
+    restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
+
+
 class FedProxSettings(Settings):
     """`training.methods.fedprox`."""
 
@@ -216,6 +226,7 @@ class TrainingSettings(Settings):
     federation: FederationSettings = FederationSettings()
     privacy: PrivacySettings = PrivacySettings()
     generation: GenerationSettings = GenerationSettings()
+    execution: ExecutionSettings = ExecutionSettings()
     fedprox: FedProxSettings = FedProxSettings()
     scaffold: ScaffoldSettings = ScaffoldSettings()
     fedadam: FedAdamSettings = FedAdamSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -15,7 +16,7 @@ from preparation.shards import load_index
 from training.backbone.tiny import TinyBackbone
 from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
-from training.execution import LocalEngine, open_trainer
+from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.federation import FederationResult, Start, last_counted, run_federation
 from training.homes import POOLED, Homes
 from training.methods import configure, named
@@ -28,14 +29,28 @@ from training.validation import validation_loss
 
 
 def federate(
-    run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, workers: int = 1
+    run: RunFolder,
+    method: str,
+    settings: TrainingSettings,
+    seed: int,
+    resume: bool,
+    workers: int = 1,
+    pool: Pool | None = None,
 ) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
     `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
-    A method that sends nothing leaves the untrained adapter as the shared one, and each client its own.
+    A method that sends nothing leaves the untrained adapter as the shared one, and each client its own. Clients train
+    on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow.
     """
-    settings = configure(method, settings)
+    with contextlib.ExitStack() as stack:
+        pool = pool or stack.enter_context(open_pool(settings.execution, workers))
+        return _federate(run, method, configure(method, settings), seed, resume, pool)
+
+
+def _federate(
+    run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, pool: Pool
+) -> FederationResult:
     folder = run.federation(method)
     clients = trainable_clients(run)
     if not resume:
@@ -46,7 +61,7 @@ def federate(
     homes = Homes(run, method)
     if named(method).pooled:
         homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, len(people))
-        clients, workers = [POOLED], 1
+        clients = [POOLED]
     trainer = open_trainer(homes, settings, seed)
     public = read_public_validation(run)
 
@@ -58,10 +73,10 @@ def federate(
         return validation_loss(backbone, public, settings.objective, seed)
 
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
-    with LocalEngine(homes, settings, seed, workers) as engine:
-        result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show_round)
-        if named(method).sends and steps:
-            engine.personalise(people, result.theta, steps)
+    engine = PooledEngine(pool, Job(homes, settings, seed))
+    result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show_round)
+    if named(method).sends and steps:
+        engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
         for client in people:  # of an earlier run that did personalise
             shutil.rmtree(homes.adapter(client), ignore_errors=True)

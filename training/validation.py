@@ -30,13 +30,14 @@ def validation_loss(
     windows = fixed_windows(clips, frames)
     assert windows, "validation needs at least one clip as long as a window"
     generator = torch.Generator().manual_seed(seed)
+    device = next(backbone.parameters()).device
     total, count = 0.0, 0
     for number in range(draws):
         for start in range(0, len(windows), batch_size):
             batch = collate(windows[start : start + batch_size])
             draw = Draw.sample(batch.latents, settings, generator)
             draw = Draw(draw.eps, _stratified(len(batch.latents), number, draws, settings.noise_bias, generator))
-            loss = local_objective(backbone, batch, draw, settings).denoising
+            loss = local_objective(backbone, batch.to(device), draw.to(device), settings).denoising
             total += float(loss) * len(batch.latents)
             count += len(batch.latents)
     return total / count

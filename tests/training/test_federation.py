@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from preparation.errors import PrivFedTalkError
-from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
+from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.aggregation import Aggregator
 from training.client import Announcement, LocalUpdate
-from training.execution import LocalEngine, open_trainer
+from training.execution import open_trainer
 from training.federation import sample_clients
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
@@ -109,22 +108,6 @@ def test_methods_share_data_seeds_and_budget() -> None:
     assert baseline.federation == whole.federation
     assert baseline.adapter == whole.adapter
     assert baseline.objective.tdc_weight == 0
-
-
-def test_worker_processes_give_the_same_updates_bit_for_bit(trainer_for: TrainerFor, tmp_path: Path) -> None:
-    settings = settings_with("privfedtalk")
-    trainer = trainer_for(settings, "privfedtalk")
-    theta = trainer.adapter.vector()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    expected = InProcess(trainer).train(CLIENTS, Announcement(1, theta))
-    torch.set_num_threads(before)
-    with LocalEngine(trainer.homes, settings, 5, workers=2) as engine:
-        updates = engine.train(CLIENTS, Announcement(1, theta))
-    assert list(updates) == CLIENTS
-    for client in CLIENTS:
-        np.testing.assert_array_equal(updates[client].delta, expected[client].delta)
-        assert updates[client].score == expected[client].score
 
 
 def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for: TrainerFor, tmp_path: Path) -> None:

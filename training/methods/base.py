@@ -126,7 +126,13 @@ def resolve(method: Method, name: str, settings: TrainingSettings) -> TrainingSe
         group: getattr(default, group) for group in ("fedprox", "scaffold", "fedadam") if group != method.own_settings
     }
     resolved = with_components(settings, chosen).model_copy(
-        update={**foreign, "methods": default.methods, "components": default.components}
+        # Where clients train changes nothing that they learn.
+        update={
+            **foreign,
+            "methods": default.methods,
+            "components": default.components,
+            "execution": default.execution,
+        }
     )
     resolved = method.configure(resolved)
     method.check(resolved)

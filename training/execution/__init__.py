@@ -1,0 +1,7 @@
+"""Where clients train: persistent workers that build the models once."""
+
+from training.execution.bench import Job, open_trainer
+from training.execution.engine import Engine, Pool, PooledEngine, open_pool
+from training.execution.local import LocalPool
+
+__all__ = ["Engine", "Job", "LocalPool", "Pool", "PooledEngine", "open_pool", "open_trainer"]

@@ -1,0 +1,156 @@
+"""A worker process: waits for orders on its pipe, builds what a job needs once, answers through shared memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+
+from preparation.workers import end_with_parent
+from training.client import ClientTrainer, LocalUpdate
+from training.execution.bench import Bench, Job, Order, carry_out
+from training.execution.shared_vectors import Block, Held, bytes_of
+
+NOTHING = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """From here on the clients are of this job."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Take:
+    """One client of an order whose vectors lie in `held`."""
+
+    client: str
+    order: Order
+    held: Held
+
+
+@dataclass(frozen=True)
+class Room:
+    """The worker needs a block of `size` bytes for its vectors; the answer is the block's name."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a client sends back, its vectors in the worker's block."""
+
+    update: LocalUpdate | None
+    held: Held | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The client's work raised an error."""
+
+    error: Exception
+    trace: str
+
+
+def without_vectors(order: Order) -> Order:
+    """The order as it goes through the pipe."""
+    return replace(order, announced=replace(order.announced, theta=NOTHING, shared={}))
+
+
+def vectors_of(order: Order) -> dict[str, np.ndarray]:
+    """What of the order lies in shared memory."""
+    shared = {f"shared.{name}": value for name, value in order.announced.shared.items()}
+    return {"theta": order.announced.theta, **shared}
+
+
+def with_vectors(order: Order, vectors: dict[str, np.ndarray]) -> Order:
+    """The inverse of `without_vectors`."""
+    shared = {name.removeprefix("shared."): value for name, value in vectors.items() if name != "theta"}
+    return replace(order, announced=replace(order.announced, theta=vectors["theta"], shared=shared))
+
+
+def restored(update: LocalUpdate, vectors: dict[str, np.ndarray]) -> LocalUpdate:
+    """A client's update, its vectors put back."""
+    extra = {name.removeprefix("extra."): value for name, value in vectors.items() if name != "delta"}
+    return replace(update, delta=vectors["delta"], extra=extra)
+
+
+def serve(connection: Connection, device: str, environment: Mapping[str, str]) -> None:
+    """Until the pipe is closed: one client after the other, each on one thread.
+
+    `environment` is that of the one who gives the work; the server that was forked may have an older one.
+
+    One thread, so that two workers on two cores do not fight for them, and a client's update is the same bit for
+    bit whichever worker it lands on and however many there are.
+    """
+    end_with_parent()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who gives the work ends this one in order
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    _Served(connection, Bench(torch.device(device))).loop()
+
+
+class _Served:
+    def __init__(self, connection: Connection, bench: Bench) -> None:
+        self.connection, self.bench = connection, bench
+        self.job: Job | None = None
+        self.trainer: ClientTrainer | None = None
+        self.order: tuple[str, Order] | None = None  # the last one with its vectors, and the block they came from
+        self.block: Block | None = None
+
+    def loop(self) -> None:
+        while True:
+            try:
+                message = self.connection.recv()
+            except EOFError:
+                return
+            if isinstance(message, Begin):
+                self.job, self.trainer = message.job, None
+                continue
+            reply: Done | Failed
+            try:
+                reply = self._take(message)
+            except Exception as error:
+                reply = Failed(_portable(error), traceback.format_exc())
+            self.connection.send(reply)
+
+    def _take(self, message: Take) -> Done:
+        assert self.job is not None, "a client without a job"
+        if self.trainer is None:
+            self.trainer = self.bench.trainer(self.job)
+        if self.order is None or self.order[0] != message.held.name:
+            block = Block(name=message.held.name)
+            self.order = (message.held.name, with_vectors(message.order, block.read(message.held.layout)))
+            block.close()
+        update = carry_out(self.trainer, message.client, self.order[1])
+        if update is None:
+            return Done(None, None)
+        vectors = {"delta": update.delta, **{f"extra.{name}": value for name, value in update.extra.items()}}
+        return Done(replace(update, delta=NOTHING, extra={}), self._room_for(vectors).write(vectors))
+
+    def _room_for(self, vectors: dict[str, np.ndarray]) -> Block:
+        size = bytes_of(vectors)
+        if self.block is None or self.block.size < size:
+            if self.block is not None:
+                self.block.close()
+            self.connection.send(Room(size))
+            self.block = Block(name=self.connection.recv())
+        return self.block
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as another process can read it; one that cannot travel is told as text."""
+    import pickle
+
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
