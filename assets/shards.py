@@ -1,13 +1,16 @@
 """From clips to what training reads: aligned face crops, clients, then latents and speech in shards."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
+import sys
+
 import dagster as dg
 
 from assets.corpus import clients, disjoint
 from assets.facts import crop_facts_of
 from assets.partitions import all_buckets, chosen, client_buckets, in_one_run, members
 from assets.run import Run
-from assets.showing import pictures, table
+from assets.showing import picture, pictures, table
+from preparation.errors import PrivFedTalkError
 
 GROUP = "preparation"
 
@@ -95,6 +98,41 @@ def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     return disjoint(load_clients(run.folder.clients_table))
 
 
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[dealing])
+def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """How unlike the clients are: sizes, looks and pose, each beside what chance makes of such sizes; with charts."""
+    from preparation.client_report import load_client_report
+
+    path = run.folder.client_report
+    with run.stage(
+        "client_report",
+        settings=[],
+        after=["dealing", "crops"],
+        code=["preparation"],
+        outputs=lambda: [path],
+    ) as stage:
+        if stage.due:
+            from evaluation.client_figures import save_client_figures
+            from preparation.client_report import report_clients, save_client_report
+
+            path.unlink(missing_ok=True)
+            try:
+                report = report_clients(run.folder, run.seed)
+            except PrivFedTalkError as error:  # nobody is a client yet: no reason to stop a night's work
+                sys.stderr.write(f"client_report: {error.reason}\n")
+            else:
+                save_client_figures(report, path.parent)
+                save_client_report(report, path)
+    if not path.exists():
+        return dg.MaterializeResult(metadata={"clients": 0}, data_version=dg.DataVersion(stage.version))
+    report = load_client_report(path)
+    charts = {name: picture(path.with_name(f"client_{name}.png")) for name in ("sizes", "distances")}
+    return dg.MaterializeResult(
+        metadata={**report.summary(), **charts, "clients": table([vars(row) for row in report.clients])},
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
 def identity_facts(run: Run, anew: bool) -> dict[str, str]:
     """Whether the faces bear out the folders' claims, where the settings ask; details are in `identities.json`.
 
@@ -176,7 +214,6 @@ def shards_whole(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     Sizes are compared here; hashes are when shards are read. Buckets that were not made yet are no failure.
     """
     from preparation.clients import load_clients
-    from preparation.errors import PrivFedTalkError
     from preparation.shards import check_files, load_index
 
     folder = run.folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -33,6 +34,11 @@ def pictures(frames: Sequence[npt.NDArray[np.uint8]], height: int = 96) -> dg.Ma
     strip = cv2.cvtColor(np.hstack(scaled), cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return dg.MetadataValue.md(f"![frames](data:image/jpeg;base64,{base64.b64encode(encoded).decode()})")
+
+
+def picture(path: Path) -> dg.MarkdownMetadataValue:
+    """A small PNG file, inline."""
+    return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})")
 
 
 def _cell(value: Any) -> str | int | float | bool | None:

@@ -67,6 +67,15 @@ class ClientReport:
     pose_tv_if_alike: float
     appearance_distance: float
 
+    def summary(self) -> dict[str, str]:
+        """The figures over all clients, for people to read."""
+        return {
+            "sizes": f"{self.clips} clips, Gini {self.gini:.2f}, largest to median {self.largest_to_median:.1f}",
+            "looks and pose, total variation": f"{self.cluster_tv:.2f} (by chance {self.cluster_tv_if_alike:.2f})",
+            "pose alone, total variation": f"{self.pose_tv:.2f} (by chance {self.pose_tv_if_alike:.2f})",
+            "looks, standard deviations": f"{self.appearance_distance:.2f}",
+        }
+
 
 def report_clients(run: RunFolder, seed: int = 0) -> ClientReport:
     """Measure every client of a run whose crops are made (role client; public and unseen people train nothing)."""

@@ -33,6 +33,10 @@ class RunFolder:
         return self.root / "clients.json"
 
     @property
+    def client_report(self) -> Path:
+        return self.root / "clients_report" / "clients.json"
+
+    @property
     def identities(self) -> Path:
         return self.root / "identities.json"
 

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the use
 
 from __future__ import annotations
 
-from pipelines.cli import config, corpus, demo, results, training, weights
+from pipelines.cli import clients, config, corpus, demo, results, training, weights
 from pipelines.cli.errors import ReadableErrors
 from pipelines.cli.shared import new_app
 
@@ -13,6 +13,7 @@ app = new_app(ReadableErrors, "Private, federated, personalised talking heads.")
 app.command("demo")(demo.demo)
 app.command("studio")(corpus.studio)
 app.command("prepare")(corpus.prepare)
+app.command("clients")(clients.clients)
 app.command("train")(training.train)
 app.command("evaluate")(results.evaluate)
 app.command("report")(results.report)

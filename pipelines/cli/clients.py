@@ -1,0 +1,77 @@
+"""`privfedtalk clients`: who holds what in a prepared run, and how unlike the clients are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipelines.cli.shared import RunOption, choose, console
+from preparation.client_report import ClientReport, load_client_report
+from preparation.clients import SPLITS, Client, load_clients
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import ShardIndex, load_index
+
+LISTED = 40
+
+
+def clients(
+    run: RunOption = None,
+    every: Annotated[bool, typer.Option("--all", help=f"List everybody, not the first {LISTED} of each role.")] = False,
+) -> None:
+    """List the clients of a prepared run: role, people, clips a split, samples and bytes; and how unlike they are.
+
+    [bold]Examples[/bold]
+
+        privfedtalk clients --run mine
+
+        privfedtalk prepare --set preparation.partition.by=dirichlet --set preparation.partition.alpha=0.3
+    """
+    folder = RunFolder(choose(None, run).configuration.root)
+    found = load_clients(folder.clients_table)
+    heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
+    table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for role in ("client", "unseen", "public"):
+        own = sorted(name for name, entry in found.items() if entry.role == role)
+        shown = own if every else own[:LISTED]
+        for name in shown:
+            table.add_row(name, *_cells(found[name], _index(folder, name)))
+        if len(shown) < len(own):
+            table.add_row("…", role, *[""] * 6, f"{len(own) - len(shown)} more (--all)")
+        table.add_section()
+    console.print(table)
+    if folder.client_report.exists():
+        _say(load_client_report(folder.client_report))
+        console.print(f"charts and figures of each client: {folder.client_report.parent}")
+    else:
+        console.print("how unlike they are is not measured yet: privfedtalk prepare")
+
+
+def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
+    people = len({entry.person_of(clip) for clip in entry.clips()})
+    counts = [str(len(entry.splits[split])) for split in SPLITS]
+    notes = ["all clips from one video"] if entry.one_video else []
+    if index is None:
+        return [entry.role, str(people), *counts, "–", "–", ", ".join([*notes, "no shards yet"])]
+    missing = len(entry.clips()) - index.samples
+    if missing:
+        notes.append(f"{missing} clips in quarantine")
+    size = sum(shard.bytes for shard in index.shards) / 1e6
+    return [entry.role, str(people), *counts, str(index.samples), f"{size:.1f}", ", ".join(notes)]
+
+
+def _index(folder: RunFolder, name: str) -> ShardIndex | None:
+    try:
+        return load_index(folder.client(name))
+    except PrivFedTalkError:
+        return None
+
+
+def _say(report: ClientReport) -> None:
+    """The summary over clients; each distance beside what clients of these sizes show by chance."""
+    for label, text in report.summary().items():
+        console.print(f"{label}: [bold]{text}[/bold]")
