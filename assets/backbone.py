@@ -6,7 +6,7 @@ import json
 
 import dagster as dg
 
-from assets.facts import parameter_count
+from assets.facts import parameter_count, public_version
 from assets.partitions import all_buckets
 from assets.run import Run
 from assets.shards import crops, shards
@@ -15,6 +15,10 @@ from assets.showing import table
 GROUP = "backbone"
 ACCELERATOR = "gpu"
 """The pool of everything that fills an accelerator: one at a time, across all processes of the instance."""
+
+CROPS, SHARDS = "crops/*.json", "shards/index.json"
+"""What vouches for the files that public training reads. Stages of everybody would not do: clients who join, leave or
+are dealt anew change those, and nothing here."""
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
@@ -25,8 +29,8 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder, source = run.folder, run.training.vae.source
     with run.stage(
         "vae",
-        settings=[run.training.vae, source_version(source)],
-        after=["clients", "crops"],
+        settings=[run.training.vae, source_version(source), public_version(folder, CROPS)],
+        after=[],
         code=["training"],
         outputs=lambda: [folder.model("vae")],
     ) as stage:
@@ -45,7 +49,7 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
     home = run.folder.model("rulers")
     with run.stage(
-        "rulers", settings=[], after=["clients", "crops"], code=["training"], outputs=lambda: [home]
+        "rulers", settings=[public_version(run.folder, CROPS)], after=[], code=["training"], outputs=lambda: [home]
     ) as stage:
         if stage.due:
             from training.public import read_public_frames
@@ -70,8 +74,13 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     home = folder.model("backbone")
     with run.stage(
         "backbone",
-        settings=[settings.backbone, settings.objective.in_pretraining(), settings.pretraining],
-        after=["clients", "shards"],
+        settings=[
+            settings.backbone,
+            settings.objective.in_pretraining(),
+            settings.pretraining,
+            public_version(folder, SHARDS),
+        ],
+        after=[],
         code=["training"],
         outputs=lambda: [home],
     ) as stage:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.stages import content_version, digest
 from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -32,40 +33,61 @@ def crop_facts(folder: RunFolder) -> CropFacts:
     """The facts about everybody's clips."""
     from preparation.manifest import load_manifest
 
-    return crop_facts_of(folder, {"": {clip.speaker for clip in load_manifest(folder.manifest)}})[""]
+    return crop_facts_of(folder, {"": [clip.clip_id for clip in load_manifest(folder.manifest)]})[""]
 
 
 def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dict[str, CropFacts]:
-    """The facts about the clips of each group of people; tables are read once, descriptions one at a time."""
+    """The facts about each group of clip ids; tables are read once, descriptions one at a time."""
     from preparation.manifest import load_manifest
     from preparation.quarantine import load_quarantine
 
     refused = {row.file for row in load_quarantine(folder.quarantine) if row.step in {"crops", "quality"}}
-    clips: dict[str, list[Clip]] = {}
-    for clip in load_manifest(folder.manifest):
-        clips.setdefault(clip.speaker, []).append(clip)
+    by_id = {clip.clip_id: clip for clip in load_manifest(folder.manifest)}
     return {
-        name: _facts(folder, {person: clips.get(person, []) for person in sorted(people)}, refused)
-        for name, people in groups.items()
+        name: _facts(folder, [by_id[clip] for clip in clips if clip in by_id], refused)
+        for name, clips in groups.items()
     }
 
 
-def _facts(folder: RunFolder, people: Mapping[str, list[Clip]], refused: set[str]) -> CropFacts:
+def placed_clips(folder: RunFolder, buckets: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """The clip ids of each bucket's people, their guests' among them."""
+    from preparation.clients import load_people
+
+    people = load_people(folder)
+    return {bucket: [clip for name in names for clip in people[name].clips()] for bucket, names in buckets.items()}
+
+
+def public_version(folder: RunFolder, vouchers: str) -> str:
+    """What training on public people depends on, whatever the clients do: who they are, their splits, their files.
+
+    `vouchers` is a pattern in a person's folder for the files that vouch for the others (a crop's description, an
+    index of shards), so that no data is read.
+    """
+    from preparation.clients import load_people, of_role
+
+    people = load_people(folder)
+    public = {name: people[name].splits for name in of_role(people, "public")}
+    files = (path for name in public for path in folder.client(name).glob(vouchers))
+    return digest([json.dumps(public, sort_keys=True), content_version(folder.root, files)])
+
+
+def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts:
     crops = frames = 0
     with_face = 0.0
     trackers: set[str] = set()
-    for person in people:
-        for path in sorted(folder.crops(person).glob("*.json")):
-            crop = json.loads(path.read_text(encoding="utf-8"))
-            crops += 1
-            frames += crop["frames"]
-            with_face += crop["frames"] * crop["quality"]["face_rate"]
-            trackers.add(crop["tracker"])
-    clips = [clip for own in people.values() for clip in own]
+    for clip in clips:
+        path = folder.crops_of(clip.clip_id) / f"{clip.name}.json"
+        if not path.exists():
+            continue
+        crop = json.loads(path.read_text(encoding="utf-8"))
+        crops += 1
+        frames += crop["frames"]
+        with_face += crop["frames"] * crop["quality"]["face_rate"]
+        trackers.add(crop["tracker"])
     faceless = [clip.frames for clip in clips if clip.path in refused]
     return CropFacts(
         clips=len(clips),
-        speakers=sum(bool(own) for own in people.values()),
+        speakers=len({clip.speaker for clip in clips}),
         crops=crops,
         frames=frames,
         refused=len(faceless),

@@ -68,7 +68,7 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     with run.stage(
         "report",
         settings=[folder.results.read_text()],
-        after=["manifest", "dealing"],
+        after=["manifest", "dealing", "client_report"],
         code=["evaluation"],
         outputs=lambda: [folder.report / "index.html"],
     ) as stage:

@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 
 from assets.corpus import clients, disjoint
-from assets.facts import crop_facts_of
+from assets.facts import crop_facts_of, placed_clips
 from assets.partitions import all_buckets, chosen, client_buckets, in_one_run, members
 from assets.run import Run
 from assets.showing import picture, pictures, table
@@ -44,7 +44,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
             counts = prepare_clients(folder, run.corpus_root, settings, run.workers, only)
             if only is None and not counts.usable:
                 raise nothing_usable(folder)
-    for bucket, facts in crop_facts_of(folder, buckets).items():
+    for bucket, facts in crop_facts_of(folder, placed_clips(folder, buckets)).items():
         context.add_asset_metadata(
             {
                 "people": facts.speakers,
@@ -126,7 +126,7 @@ def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     if not path.exists():
         return dg.MaterializeResult(metadata={"clients": 0}, data_version=dg.DataVersion(stage.version))
     report = load_client_report(path)
-    charts = {name: picture(path.with_name(f"client_{name}.png")) for name in ("sizes", "distances")}
+    charts = {f"chart of {name}": picture(path.with_name(f"client_{name}.png")) for name in ("sizes", "distances")}
     return dg.MaterializeResult(
         metadata={**report.summary(), **charts, "clients": table([vars(row) for row in report.clients])},
         data_version=dg.DataVersion(stage.version),

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from evaluation.figures import INK, MORE_COLOURS, save
 from preparation.client_report import ClientReport
 
 NAMED = 24
 """Above so many clients their names would not be legible; they then stand in order of size, unnamed."""
+CHANCE = (0, (4, 3))
+"""Dashes, for what clients of these sizes show when clips are dealt at random."""
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 
 
@@ -26,6 +30,7 @@ def client_sizes(report: ClientReport) -> Figure:
         heights = np.array([getattr(row, split) for row in rows])
         axes.bar(range(len(rows)), heights, 0.85, bottom=base, color=colour, label=split)
         base += heights
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _name(axes, [row.client for row in rows])
     _legend(axes)
     return figure
@@ -39,10 +44,10 @@ def client_distances(report: ClientReport) -> Figure:
     kinds = (("looks and pose", "cluster_tv", report.cluster_tv_if_alike), ("pose", "pose_tv", report.pose_tv_if_alike))
     for (label, field, chance), colour in zip(kinds, MORE_COLOURS, strict=False):
         axes.plot(range(len(rows)), [getattr(row, field) for row in rows], "o", color=colour, markersize=5, label=label)
-        axes.axhline(chance, color=colour, linewidth=1.4, linestyle=(0, (4, 3)))
+        axes.axhline(chance, color=colour, linewidth=1.4, linestyle=CHANCE)
     axes.set_ylim(0, 1)
     _name(axes, [row.client for row in rows])
-    _legend(axes)
+    _legend(axes, Line2D([], [], color=INK, alpha=0.6, linewidth=1.4, linestyle=CHANCE, label="by chance"))
     return figure
 
 
@@ -75,5 +80,14 @@ def _name(axes: Axes, clients: Sequence[str]) -> None:
         axes.set_xlabel(f"{len(clients)} clients", color=INK, fontsize=10)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+def _legend(axes: Axes, *more: Line2D) -> None:
+    handles = [*axes.get_legend_handles_labels()[0], *more]
+    axes.legend(
+        handles=handles,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        ncols=3,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.bars import BACKBONE
+from evaluation.client_figures import client_distances, client_sizes
 from evaluation.clips import read_evaluation_clips
 from evaluation.figures import client_gains, curves
 from evaluation.protocol import read_metrics
@@ -19,6 +20,7 @@ from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
+from preparation.client_report import load_client_report
 from preparation.clients import SPLITS, load_clients
 from preparation.corpora.lrs3 import read_sidecar
 from preparation.folders import RunFolder
@@ -152,6 +154,17 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
                 "What each client gained",
                 "Fall of the loss on the client's own held-out clips against the frozen backbone, in percent.",
                 client_gains(gains, "percent"),
+            )
+        )
+    if run.client_report.exists():
+        report = load_client_report(run.client_report)
+        charts.append(Chart("How large the clients are", "Clips of each client by split.", client_sizes(report)))
+        charts.append(
+            Chart(
+                "How unlike the clients are",
+                "Each client beside all: 0 is the same mixture of looks and poses, 1 nothing in common. Dashed is what "
+                "clients of these sizes show when clips are dealt at random.",
+                client_distances(report),
             )
         )
     return charts

@@ -73,7 +73,7 @@ class ClientReport:
             "sizes": f"{self.clips} clips, Gini {self.gini:.2f}, largest to median {self.largest_to_median:.1f}",
             "looks and pose, total variation": f"{self.cluster_tv:.2f} (by chance {self.cluster_tv_if_alike:.2f})",
             "pose alone, total variation": f"{self.pose_tv:.2f} (by chance {self.pose_tv_if_alike:.2f})",
-            "looks, standard deviations": f"{self.appearance_distance:.2f}",
+            "looks, distance to the mean": f"{self.appearance_distance:.2f} standard deviations",
         }
 
 

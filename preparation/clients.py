@@ -168,7 +168,7 @@ def save_clients(table: ClientTable, path: Path) -> None:
 
 def load_clients(path: Path) -> ClientTable:
     if not path.exists():
-        raise PrivFedTalkError(f"there is no client table at {path}", remedy="run the clients step first")
+        raise PrivFedTalkError(f"there is no client table at {path}", remedy="prepare it first (`privfedtalk prepare`)")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {name: Client(**entry) for name, entry in entries.items()}

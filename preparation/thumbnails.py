@@ -17,24 +17,20 @@ from preparation.video import Frame
 def thumbnail_sheet(
     run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96, only: Collection[str] | None = None
 ) -> Frame:
-    """One person a row, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
+    """One person a row, with guests, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
 
     People are spread evenly over the table, or over those that `only` names; one without crops leaves no row.
     """
     table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}
     with_crops = {
-        client: names
+        client: clips
         for client in sorted(table)
-        if (names := [n for n in _names(table[client].clips()) if has_crop(run.crops(client), n)])
+        if (clips := [clip for clip in table[client].clips() if has_crop(run.crops_of(clip), _name(clip))])
     }
     clients = [list(with_crops)[i] for i in _spread(len(with_crops), min(rows, len(with_crops)))]
     sheet = [
         np.concatenate(
-            [
-                cell
-                for share, name in _shares(with_crops[client], columns)
-                for cell in _cells(run, client, name, share, size)
-            ],
+            [cell for share, clip in _shares(with_crops[client], columns) for cell in _cells(run, clip, share, size)],
             axis=1,
         )
         for client in clients
@@ -42,19 +38,19 @@ def thumbnail_sheet(
     return np.concatenate(sheet) if sheet else np.zeros((size, columns * size, 3), dtype=np.uint8)
 
 
-def _names(clip_ids: list[str]) -> list[str]:
-    return [clip.rpartition("/")[2] for clip in clip_ids]
+def _name(clip: str) -> str:
+    return clip.rpartition("/")[2]
 
 
-def _shares(names: list[str], columns: int) -> list[tuple[int, str]]:
+def _shares(clips: list[str], columns: int) -> list[tuple[int, str]]:
     """How many cells each clip gets, so that they add up to `columns`."""
-    taken = names[:columns]
+    taken = clips[:columns]
     edges = np.linspace(0, columns, len(taken) + 1).round().astype(int)
-    return [(int(stop - start), name) for start, stop, name in zip(edges[:-1], edges[1:], taken, strict=True)]
+    return [(int(stop - start), clip) for start, stop, clip in zip(edges[:-1], edges[1:], taken, strict=True)]
 
 
-def _cells(run: RunFolder, client: str, name: str, count: int, size: int) -> list[Frame]:
-    crop = load_crop(run.crops(client), name)
+def _cells(run: RunFolder, clip: str, count: int, size: int) -> list[Frame]:
+    crop = load_crop(run.crops_of(clip), _name(clip))
     wanted = _spread(int(crop.metadata["frames"]), count)
     frames = dict.fromkeys(wanted)
     held = {i: frame for i, frame in enumerate(islice(crop.frames(), wanted[-1] + 1)) if i in frames}

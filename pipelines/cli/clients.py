@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from pipelines.cli.shared import RunOption, choose, console
-from preparation.client_report import ClientReport, load_client_report
-from preparation.clients import SPLITS, Client, load_clients
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import ShardIndex, load_index
+
+if TYPE_CHECKING:
+    from preparation.client_report import ClientReport
+    from preparation.clients import Client
+    from preparation.shards import ShardIndex
 
 LISTED = 40
 
@@ -29,6 +31,9 @@ def clients(
 
         privfedtalk prepare --set preparation.partition.by=dirichlet --set preparation.partition.alpha=0.3
     """
+    from preparation.client_report import load_client_report
+    from preparation.clients import SPLITS, load_clients
+
     folder = RunFolder(choose(None, run).configuration.root)
     found = load_clients(folder.clients_table)
     heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
@@ -52,6 +57,8 @@ def clients(
 
 
 def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
+    from preparation.clients import SPLITS
+
     people = len({entry.person_of(clip) for clip in entry.clips()})
     counts = [str(len(entry.splits[split])) for split in SPLITS]
     notes = ["all clips from one video"] if entry.one_video else []
@@ -59,12 +66,14 @@ def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
         return [entry.role, str(people), *counts, "–", "–", ", ".join([*notes, "no shards yet"])]
     missing = len(entry.clips()) - index.samples
     if missing:
-        notes.append(f"{missing} clips in quarantine")
+        notes.append(f"{missing} clip{'s' * (missing > 1)} in quarantine")
     size = sum(shard.bytes for shard in index.shards) / 1e6
     return [entry.role, str(people), *counts, str(index.samples), f"{size:.1f}", ", ".join(notes)]
 
 
 def _index(folder: RunFolder, name: str) -> ShardIndex | None:
+    from preparation.shards import load_index
+
     try:
         return load_index(folder.client(name))
     except PrivFedTalkError:

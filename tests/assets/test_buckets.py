@@ -8,20 +8,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.backbone import backbone, rulers
 from assets.partitions import BUCKETS, client_buckets
-from assets.shards import crops, shards, shards_whole
+from assets.shards import client_report, crops, shards, shards_whole
 from assets.stages import read_records
 from pipelines.configuration import load
 from pipelines.definitions import defs
 from pipelines.jobs import PREPARE
 from pipelines.resources import RunResource, open_run
 from preparation.buckets import bucket_of, by_bucket
+from preparation.client_report import load_client_report
 from preparation.clients import load_clients, of_role
 from preparation.folders import RunFolder
 
 TINY = [
     "run=tiny",
-    "studio.public_speakers=2",
+    "studio.public_speakers=3",
     "studio.public_clips=1",
     "studio.clients=2",
     "studio.client_clips=2",
@@ -34,6 +36,10 @@ TINY = [
     "preparation.quality.minimum_sharpness=0",
     "preparation.faces.tracker=truth",
     "training.vae.steps=1",
+    "training.pretraining.steps=1",
+    "training.pretraining.speech_steps=1",
+    "training.pretraining.batch_size=1",
+    "training.backbone.window=4",
     "workers=1",
 ]
 DEALT = ["preparation.partition.by=dirichlet", "preparation.partition.clients=2"]
@@ -66,6 +72,12 @@ def one_bucket(data: Path, asset: dg.AssetsDefinition, key: str) -> dg.ExecuteIn
         )
 
 
+def public_training(data: Path, *more: str, keep: bool = True) -> dg.ExecuteInProcessResult:
+    run = RunResource(profile="small", overrides=[f"data={data}", *TINY, *more], keep=keep)
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize([rulers, backbone], instance=instance, resources={"run": run})
+
+
 def stamps(data: Path, pattern: str) -> dict[str, int]:
     root = data / "tiny"
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in sorted(root.glob(pattern))}
@@ -94,11 +106,11 @@ def test_one_run_covers_all_buckets_and_tells_of_each(made: tuple[Path, list[dg.
     assert len(events) == 2 * BUCKETS
     assert {event.partition for event in events} == set(client_buckets.get_partition_keys())
     said = [event.metadata for event in events if event.asset_key == dg.AssetKey("crops")]
-    assert sum(metadata["crops"].value for metadata in said) == 6
-    assert sum(metadata["people"].value for metadata in said) == 4
+    assert sum(metadata["crops"].value for metadata in said) == 7
+    assert sum(metadata["people"].value for metadata in said) == 5
     assert sum("data:image/jpeg" in str(metadata["faces"].value) for metadata in said) >= 1
     said = [event.metadata for event in events if event.asset_key == dg.AssetKey("shards")]
-    assert sum(metadata["samples"].value for metadata in said) == 6
+    assert sum(metadata["samples"].value for metadata in said) == 7
 
 
 @pytest.mark.slow
@@ -158,6 +170,10 @@ def test_another_dealing_redoes_dealing_and_shards_alone(
     data, _ = made
     folder = RunFolder(data / "tiny")
     crops_before = stamps(data, "clients/*/crops/*")
+    prepare(data)
+    capfd.readouterr()
+    assert public_training(data, keep=False).success
+    assert capfd.readouterr().err.count(": done in") == 2
     for settings, due in (
         ([*DEALT, "preparation.partition.alpha=0.3"], True),
         ([*DEALT, "preparation.partition.alpha=0.3"], False),
@@ -173,6 +189,29 @@ def test_another_dealing_redoes_dealing_and_shards_alone(
         clients = of_role(load_clients(folder.clients_table), "client")
         assert clients == (["d0000", "d0001"] if settings else ["c0000", "c0001"])
         indices = [json.loads(path.read_text()) for path in folder.root.glob("clients/*/shards/index.json")]
-        assert sum(index["samples"] for index in indices) == 6
-        assert {index["client"] for index in indices} == {*clients, "p0000", "p0001"}
+        assert sum(index["samples"] for index in indices) == 7
+        # What public people alone decide is not trained again for other clients.
+        capfd.readouterr()
+        assert public_training(data, *settings).success
+        assert capfd.readouterr().err.count("unchanged, kept") == 2
+        assert {index["client"] for index in indices} == {*clients, "p0000", "p0001", "p0002"}
     assert stamps(data, "clients/*/crops/*") == crops_before
+
+
+@pytest.mark.slow
+def test_the_client_report_shows_its_charts(
+    made: tuple[Path, list[dg.AssetMaterialization]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = made
+    for printed in ("done in", "unchanged, kept"):
+        capfd.readouterr()
+        run = RunResource(profile="small", overrides=[f"data={data}", *TINY], keep=printed != "done in")
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = dg.materialize([client_report], instance=instance, resources={"run": run})
+        assert f"client_report: {printed}" in capfd.readouterr().err
+        (event,) = result.asset_materializations_for_node("client_report")
+        said = {name: str(value.value) for name, value in event.metadata.items()}
+        assert "4 clips" in said["sizes"]
+        for chart in ("sizes", "distances"):
+            assert said[f"chart of {chart}"].startswith(f"![client_{chart}](data:image/png;base64,")
+    assert load_client_report(RunFolder(data / "tiny").client_report).clips == 4

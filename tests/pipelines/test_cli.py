@@ -14,7 +14,18 @@ from pipelines.cli.shared import choose
 from pipelines.configuration import load, remember
 from pipelines.errors import FailedCheckError
 
-COMMANDS = ["demo", "studio", "prepare", "train", "evaluate", "report", "config", "weights list", "weights check"]
+COMMANDS = [
+    "demo",
+    "studio",
+    "prepare",
+    "clients",
+    "train",
+    "evaluate",
+    "report",
+    "config",
+    "weights list",
+    "weights check",
+]
 
 
 @pytest.fixture

@@ -14,11 +14,13 @@ from preparation.dealing import deal_clips, deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
+from preparation.mix import join_guests
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import (
     ClientSettings,
     FaceSettings,
+    MixSettings,
     PartitionRule,
     PartitionSettings,
     PreparationSettings,
@@ -80,6 +82,26 @@ def test_dealt_clips_are_all_there_once_and_videos_stay_whole(corpus: str, unit:
             sides.setdefault((person, video), set()).add(new[name].split_of(clip_id))
     assert all(len(found) == 1 for found in sides.values()) or (corpus, unit) == ("lrs3", Unit.VIDEO)
     assert unit is Unit.VIDEO or all(len(found) == 1 for found in homes.values())
+
+
+@pytest.mark.parametrize("unit", list(Unit))
+def test_a_mix_is_dealt_and_every_clip_stays_its_persons(unit: Unit) -> None:
+    hosts = [replace(clip, path=f"lrs3/{clip.path}") for clip in talkers("lrs3")]
+    guests = [
+        replace(clip, clip_id=f"{guest}/{clip.name}", speaker=guest, path=f"hdtf/{clip.path}", subset="")
+        for clip, guest in ((clip, clip.speaker.replace("c", "WDA_Guest")) for clip in talkers("hdtf"))
+        if clip.subset == "trainval"
+    ]
+    clips = [*hosts, *guests]
+    people, rows = join_guests(clips, "lrs3", MixSettings(), ClientSettings())
+    assert rows == [] and any(entry.people for entry in people.values())
+    rng = np.random.default_rng(0)
+    placed = {clip for name in of_role(people, "client") for clip in people[name].clips()}
+    features = {clip_id: rng.normal(size=6) for clip_id in placed}
+    table = deal_clips(clips, people, features, PartitionSettings(clients=5, clusters=3, unit=unit))
+    dealt = [(clip, table[name].person_of(clip)) for name in of_role(table, "client") for clip in table[name].clips()]
+    assert sorted(clip for clip, _ in dealt) == sorted(placed)
+    assert all(person == clip.partition("/")[0] for clip, person in dealt)
 
 
 def test_too_few_people_are_refused() -> None:
