@@ -72,7 +72,9 @@ def prepare(
     ] = None,
     lists: Annotated[
         list[Path] | None,
-        typer.Option("--list", help="Only LRS3 clips that this file names; repeatable.", show_default=False),
+        typer.Option(
+            "--list", metavar="FILE", help="Only LRS3 clips that this file names; repeatable.", show_default=False
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="data/demo")] = None,
     vae: Annotated[
