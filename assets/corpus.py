@@ -115,6 +115,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
+    from preparation.removal import remove_withdrawn
 
     folder = run.folder
     with run.stage(
@@ -129,6 +130,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
             save_clients(assigned, folder.people_table)
             replace_rows(folder.quarantine, ("clients",), unplaced)
+            remove_withdrawn(folder)
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={

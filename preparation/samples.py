@@ -125,6 +125,12 @@ def parts_of(frames: int, longest: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+def batch_of(batch: int, size: int) -> int:
+    """How many frames of `size` pixels are encoded at once: from 128 on as many pixels as `batch` frames of 128 have,
+    because what a VAE holds grows with them; a batch of 64 at 512 pixels would be several gigabytes."""
+    return max(1, min(batch, batch * 128 * 128 // (size * size)))
+
+
 def encode_frames(frames: Iterator[Frame], encode: Encoder, count: int, batch: int) -> NDArray[np.float16]:
     """Latents float16 [T, 4, h, w] of a stream of `count` frames or fewer, `batch` of them at a time.
 
@@ -162,13 +168,14 @@ def _samples(
         reference_latent = np.asarray(encode(picture[None]))[0].astype(np.float16)
         motion = _motion(crop)[:frames] - _motion(crops[reference.clip_id])[reference.frame]
         pictured = crop.frames()
+        batch = batch_of(settings.shards.encode_batch, len(picture))
         parts = parts_of(frames, round(settings.shards.longest_seconds * FPS))
         for number, part in enumerate(parts):
             # Before the latents are held, for its intermediate results are as large as they.
             speech = _speech(crop, part, frames, speech_features)
             count = part.stop - part.start
             with _damage_of(clip):
-                latents = encode_frames(pictured, encode, count, settings.shards.encode_batch)
+                latents = encode_frames(pictured, encode, count, batch)
                 if len(latents) != count:
                     raise CorruptFileError(
                         f"{crop.video} holds {part.start + len(latents)} frames, {frames} are described",

@@ -297,6 +297,7 @@ class MixSettings(Settings):
 class ShardSettings(Settings):
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     encode_batch: int = Field(default=64, ge=1)
+    """Frames that the VAE encodes at once; of crops larger than 128 pixels so many fewer that memory stays the same."""
     longest_seconds: float = Field(default=60.0, ge=1)
     """A longer clip becomes several samples of nearly equal length, all on its side of the split, for whoever reads a
     sample holds it whole: 60 s at 512 pixels are 49 MB of latents, ten minutes half a gigabyte. Choose 10 for corpora

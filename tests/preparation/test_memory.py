@@ -72,7 +72,6 @@ if __name__ == "__main__":
     settings = PreparationSettings.model_validate({
         "faces": {"tracker": "mediapipe", "every": 50, "longest_bridged_gap": 50},
         "crops": {"size": size},
-        "shards": {"encode_batch": 64 if size == 128 else 16},
     })
     report = prepare_folder("folder", root, RunFolder(out), settings, 1, autoencoder.encode_frames, "small")
     said = {"frames": report.shards.frames, "samples": report.shards.samples, "crops": report.crops.frames}

@@ -14,7 +14,7 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.samples import build_shards, parts_of, sample_key
+from preparation.samples import batch_of, build_shards, parts_of, sample_key
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
@@ -272,3 +272,8 @@ def test_parts_are_even_and_none_is_too_long(frames: int, longest: int) -> None:
     assert [frame for part in parts for frame in range(part.start, part.stop)] == list(range(frames))
     assert max(lengths) <= longest and max(lengths) - min(lengths) <= 1
     assert len(parts) == max(1, math.ceil(frames / longest))
+
+
+def test_large_pictures_are_encoded_fewer_at_a_time() -> None:
+    assert [batch_of(64, size) for size in (32, 128, 256, 512, 1024)] == [64, 64, 16, 4, 1]
+    assert batch_of(1, 512) == 1
