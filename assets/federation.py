@@ -56,8 +56,10 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
             federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
     columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")
+    memory = folder.federation(method) / "memory.json"
     context.add_asset_metadata(
         {
+            **({"memory": json.loads(memory.read_text())} if memory.exists() else {}),
             "rounds": len(rounds),
             "public validation loss": rounds[-1]["public_validation_loss"],
             "history": table([{column: line[column] for column in columns} for line in rounds]),

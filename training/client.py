@@ -25,12 +25,12 @@ from preparation.shards import Sample, load_index, read_shards
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
 from training.backbone.tiny import TinyBackbone
-from training.data import ClipTensors, stream_batches
+from training.data import Batch, ClipTensors, stream_batches
 from training.generation import Generator
 from training.homes import POOLED, Homes
 from training.methods import named
 from training.methods.base import LocalRule, State
-from training.objective import Draw, local_objective
+from training.objective import Draw, feature_weight, local_objective
 from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
 from training.score import identity_similarity, reliability, temporal_stability
@@ -129,7 +129,7 @@ class ClientTrainer:
         """`steps` of the rule's optimiser on the client's clips, from the adapter as it stands; the mean losses."""
         settings = self.settings.federation
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        backbone = self._backbone()
+        backbone = self.backbone
         parameters = self.adapter.parameters
         optimizer = rule.begin(parameters)
         clips = self._training_clips(client, rng)
@@ -138,16 +138,31 @@ class ClientTrainer:
         for batch in itertools.islice(batches, steps):
             batch = batch.to(self.device)
             draw = Draw.sample(batch.latents, self.settings.objective, generator).to(self.device)
-            losses = local_objective(backbone, batch, draw, self.settings.objective, self.pixel_terms)
             optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()
+            for name, loss in self._backward(batch, draw).items():
+                sums[name] += loss / steps
             rule.correct(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             rule.after_step(parameters, optimizer)
-            for name, loss in losses.by_name().items():
-                sums[name] += loss.item() / steps
         rule.end(parameters, optimizer)
+        return dict(sums)
+
+    def _backward(self, batch: Batch, draw: Draw) -> dict[str, float]:
+        """Add the batch's gradients to the adapter's, `micro_batch` windows at a time; the batch's losses."""
+        objective, windows = self.settings.objective, len(batch.latents)
+        at_once = self.settings.federation.micro_batch or windows
+        weight = feature_weight(batch, objective)
+        sums: defaultdict[str, float] = defaultdict(float)
+        for start in range(0, windows, at_once):
+            cut = slice(start, min(start + at_once, windows))
+            share = (cut.stop - cut.start) / windows
+            losses = local_objective(
+                self.backbone, batch.part(cut), draw.part(cut), objective, self.pixel_terms, weight[cut]
+            )
+            (losses.total * share).backward()
+            for name, loss in losses.by_name().items():
+                sums[name] += loss.item() * share
         return dict(sums)
 
     def score(self, client: str, round_number: int) -> float:
@@ -155,7 +170,7 @@ class ClientTrainer:
         truth, sample = self._score_clip(client)
         settings = self.settings
         sampler = settings.generation.model_copy(update={"steps": settings.federation.score_steps})
-        generator = Generator(self._backbone(), self.vae, sampler, settings.objective.shared_noise)
+        generator = Generator(self.backbone, self.vae, sampler, settings.objective.shared_noise)
         frames = generator.frames(
             torch.from_numpy(sample.reference_latent.astype(np.float32)).to(self.device),
             torch.from_numpy(sample.speech[: len(truth)].astype(np.float32)).to(self.device),
@@ -168,12 +183,19 @@ class ClientTrainer:
     def validation_loss(self, client: str, theta: npt.NDArray[np.float32], split: str = "test") -> float:
         """Paired denoising loss on a client's held-out clips; for evaluation, never sent to the server."""
         self.adapter.load_vector(theta)
-        return validation_loss(self._backbone(), self._clips(client, split), self.settings.objective, self.seed)
+        return validation_loss(self.backbone, self._clips(client, split), self.settings.objective, self.seed)
 
-    def _backbone(self) -> TinyBackbone:
+    @property
+    def backbone(self) -> TinyBackbone:
+        """The backbone with the adapter active inside it."""
         backbone = self.adapter.backbone
         assert isinstance(backbone, TinyBackbone)
         return backbone
+
+    def networks(self) -> list[nn.Module]:
+        """All that lies in memory while a client trains."""
+        terms = self.pixel_terms.terms.values() if self.pixel_terms else ()
+        return [self.adapter.model, self.vae, self.identity, *terms]
 
     def _training_clips(self, client: str, rng: np.random.Generator) -> Iterator[ClipTensors]:
         """One client's clips are held in memory; a pool's pass by, its members in an order drawn anew."""

@@ -69,6 +69,10 @@ class Batch:
         """The same windows on another device."""
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
+    def part(self, cut: slice) -> Batch:
+        """Some of the windows."""
+        return Batch(**{name: value[cut] for name, value in vars(self).items()})
+
 
 def lip_shape(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Inner-lip gap and mouth width of landmarks [T, 68, 2], in inter-ocular distances, float32 [T, 2]."""

@@ -39,6 +39,10 @@ class Draw:
         """The same draw on another device: drawn on the CPU, it is the same on all of them."""
         return Draw(self.eps.to(device), self.t.to(device))
 
+    def part(self, cut: slice) -> Draw:
+        """The draw of some of the windows."""
+        return Draw(self.eps[cut], self.t[cut])
+
 
 def denoising_loss(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
     """L_diff, eq. 6, in velocity form: weighted mean square of v_hat - v.
@@ -86,14 +90,19 @@ def local_objective(
     draw: Draw,
     settings: ObjectiveSettings,
     pixel_terms: PixelTerms | None = None,
+    weight: Tensor | None = None,
 ) -> Losses:
-    """L_k for one batch and one draw of noise and timesteps; without `pixel_terms` only its latent terms."""
+    """L_k for one batch and one draw of noise and timesteps; without `pixel_terms` only its latent terms.
+
+    A part of a batch needs its `weight` [B, F, h, w] from the whole one's `feature_weight`: it is of mean one there.
+    The mean over the parts, each times its share of the windows, is then the loss of the batch.
+    """
     z0 = residual(backbone, batch.latents, batch.reference)
     z_t, v = add_noise(z0, draw.eps, draw.t), velocity(z0, draw.eps, draw.t)
     with autocast(z0.device):
         v_hat = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion)
     v_hat = at_least_float32(v_hat)
-    denoising = denoising_loss(v_hat, v, feature_weight(batch, settings))
+    denoising = denoising_loss(v_hat, v, feature_weight(batch, settings) if weight is None else weight)
     # eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
     signal, _ = coefficients(draw.t, v)
     tdc = temporal_denoising_consistency(signal * v_hat, signal * v)

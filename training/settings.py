@@ -160,6 +160,17 @@ class FederationSettings(Settings):
     clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
     local_steps: int = Field(10, ge=1)
     batch_size: int = Field(8, ge=1)
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="windows of a batch computed at once; their gradients add up to the batch's. None: all of them",
+    )
+    memory_budget_gb: float | None = Field(
+        None,
+        gt=0,
+        description="for a worker's models and one step (not the libraries): micro_batch becomes what fits. Choose it "
+        "where a batch does not fit; where it does, it changes nothing",
+    )
     learning_rate: float = Field(2e-3, gt=0)
     server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
     personalisation_steps: int = Field(

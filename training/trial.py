@@ -13,10 +13,10 @@ from preparation.clients import load_clients, of_role
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index
-from training.backbone.tiny import TinyBackbone
 from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
+from training.execution.memory import within_budget
 from training.federation import FederationResult, Start, last_counted, run_federation
 from training.homes import POOLED, Homes
 from training.methods import configure, named
@@ -62,15 +62,13 @@ def _federate(
     if named(method).pooled:
         homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, len(people))
         clients = [POOLED]
-    trainer = open_trainer(homes, settings, seed)
+    trainer = open_trainer(homes, settings, seed, pool.device)
+    settings = within_budget(trainer, settings, folder)
     public = read_public_validation(run)
-
-    backbone = trainer.adapter.backbone
-    assert isinstance(backbone, TinyBackbone)
 
     def public_loss(theta: Theta) -> float:
         trainer.adapter.load_vector(theta)
-        return validation_loss(backbone, public, settings.objective, seed)
+        return validation_loss(trainer.backbone, public, settings.objective, seed)
 
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
     engine = PooledEngine(pool, Job(homes, settings, seed))

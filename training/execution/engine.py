@@ -30,6 +30,11 @@ class Engine(Protocol):
 class Pool(Protocol):
     """Workers that take the next client as soon as they are free; a context manager that ends them."""
 
+    @property
+    def device(self) -> str:
+        """A device of the workers' kind for the one who leads: for validation, and to see what a step needs."""
+        ...
+
     def run(self, job: Job, order: Order, clients: Sequence[str]) -> dict[str, LocalUpdate]:
         """What each client sends back, in the order of `clients`; those that send nothing are left out.
 

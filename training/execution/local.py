@@ -31,6 +31,11 @@ class LocalPool:
         self._devices, self._restarts = tuple(devices), restarts
         self._workers: list[_Worker] = []
 
+    @property
+    def device(self) -> str:
+        """See `Pool.device`."""
+        return self._devices[0]
+
     def run(self, job: Job, order: Order, clients: Sequence[str]) -> dict[str, LocalUpdate]:
         """See `Pool.run`."""
         for device in self._devices[len(self._workers) : len(clients)]:

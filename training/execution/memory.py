@@ -1,0 +1,177 @@
+"""A memory budget for a worker: how many windows of a batch are computed at once so that a local step fits.
+
+The gradients of the parts are added up, so the batch that the optimiser sees stays what the configuration says; only
+time and, in the last digits, rounding differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from preparation.errors import PrivFedTalkError
+from training.client import ClientTrainer
+from training.data import Batch
+from training.objective import Draw, local_objective
+from training.settings import TrainingSettings
+
+GB = 1e9
+PROBED = (2, 4)
+"""Windows of the two steps that are measured; what a window more costs is the same at any number."""
+HEAP_SLACK = 1.9
+"""What a process grows by for each byte of activations: measured on the demo's backbone, tensors that live at once
+are the estimate to within 1 %, and glibc's heap holds 1.6 to 1.85 times that for them between calls."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The choice: `micro_batch` windows at once, `parts` of them to a batch, `peak_gb` while one is computed."""
+
+    budget_gb: float
+    batch_size: int
+    micro_batch: int
+    parts: int
+    peak_gb: float
+    measured: str
+
+
+def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Path) -> TrainingSettings:
+    """The settings with `federation.micro_batch` as `federation.memory_budget_gb` demands; unchanged without one.
+
+    The choice is said on standard error and kept in `folder`/memory.json: a federation that goes on, on this machine
+    or another, goes on with it, since another would change the last digits.
+    """
+    budget = settings.federation.memory_budget_gb
+    if budget is None:
+        return settings
+    kept, fingerprint = folder / "memory.json", settings.fingerprint()
+    held = json.loads(kept.read_text()) if kept.exists() else {}
+    if held.pop("settings", None) == fingerprint:
+        plan = MemoryPlan(**held)
+    else:
+        plan = plan_memory(trainer, settings, budget)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".part")
+        partial.write_text(json.dumps({**asdict(plan), "settings": fingerprint}, indent=1) + "\n")
+        os.replace(partial, kept)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
+    sys.stderr.write(
+        f"memory: {plan.micro_batch} of {plan.batch_size} windows at once, {plan.parts} times a step, "
+        f"{plan.peak_gb:.3f} GB of {plan.budget_gb:g} GB ({plan.measured})\n"
+    )
+    federation = settings.federation.model_copy(update={"micro_batch": plan.micro_batch})
+    return settings.model_copy(update={"federation": federation})
+
+
+def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: float) -> MemoryPlan:
+    """The largest equal parts of a batch with which a local step on the trainer's device stays within the budget.
+
+    Counted are models, one step's activations and gradients and the optimiser, not the libraries (about half a GB in
+    a CPU worker) and not the generated clip of the score, which the autoencoder bounds by itself. On a GPU the peak
+    is measured, on a CPU it is the sum of what autograd keeps for the backward pass, and what the heap adds to it.
+    """
+    small, large = PROBED
+    low, high = step_bytes(trainer, small), step_bytes(trainer, large)
+    window = (high - low) / (large - small)
+    fixed = low - small * window
+    federation = settings.federation
+    most = min(federation.batch_size, federation.micro_batch or federation.batch_size)
+    fitting = min(most, int((budget_gb * GB - fixed) // window))
+    if fitting < 1:
+        raise PrivFedTalkError(
+            f"a local step needs {(fixed + window) / GB:.3g} GB for one window, and federation.memory_budget_gb is "
+            f"{budget_gb:g}",
+            "raise the budget, or take a smaller backbone, window (backbone.window) or adapter.rank",
+        )
+    parts = -(-federation.batch_size // fitting)
+    micro_batch = -(-federation.batch_size // parts)
+    measured = "measured on the GPU" if trainer.device.type == "cuda" else "estimated for the CPU"
+    peak = (fixed + micro_batch * window) / GB
+    return MemoryPlan(budget_gb, federation.batch_size, micro_batch, parts, round(peak, 4), measured)
+
+
+def step_bytes(trainer: ClientTrainer, windows: int) -> int:
+    """Bytes at the peak of a local step of so many windows, models and optimiser (AdamW's two moments) included."""
+    batch, draw = _worst_case(trainer, windows)
+    parameters = trainer.adapter.parameters
+    moments = 2 * _bytes(parameters)
+    trainable_gradients = _bytes(parameters)
+
+    def step() -> None:
+        for parameter in parameters:
+            parameter.grad = None
+        objective = trainer.settings.objective
+        losses = local_objective(trainer.backbone, batch, draw, objective, trainer.pixel_terms)
+        losses.total.backward()
+
+    if trainer.device.type == "cuda":
+        step()  # libraries allocate their workspaces once
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+        step()
+        peak = torch.cuda.max_memory_allocated(trainer.device) + moments
+    else:
+        kept = _Kept(trainer.networks())
+        with saved_tensors_hooks(kept.pack, lambda saved: saved):
+            step()
+        inputs = _bytes([*vars(batch).values(), draw.eps])
+        # While a layer's gradient is formed, what came in and what goes out are there beside what was kept.
+        activations = int(HEAP_SLACK * (inputs + kept.total + 2 * kept.largest))
+        peak = kept.networks + moments + trainable_gradients + activations
+    for parameter in parameters:
+        parameter.grad = None
+    return peak
+
+
+class _Kept:
+    """Counts each storage that autograd keeps once, and the networks' own apart from them."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        self.total = self.largest = self.networks = 0
+        self._seen: set[int] = set()
+        self._alive: list[Tensor] = []
+        for network in networks:
+            for tensor in [*network.parameters(), *network.buffers()]:
+                self.networks += self._new_bytes(tensor)
+
+    def pack(self, saved: Tensor) -> Tensor:
+        size = self._new_bytes(saved)
+        self.total += size
+        self.largest = max(self.largest, size)
+        return saved
+
+    def _new_bytes(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in self._seen:
+            return 0
+        self._seen.add(storage.data_ptr())
+        self._alive.append(tensor.detach())  # an address that is in use is not given away a second time
+        return storage.nbytes()
+
+
+def _worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
+    """A batch of the right shapes at the least noise, where every window is decoded if any is."""
+    shape, frames = trainer.backbone.shape, trainer.backbone.settings.window
+    size = shape.latent_size
+    latents = torch.zeros(windows, frames, shape.latent_channels, size, size)
+    cells = torch.zeros(windows, frames, size, size)
+    batch = Batch(
+        latents=latents,
+        speech=torch.zeros(windows, frames, shape.speech_steps, shape.speech_dim),
+        reference=torch.zeros(windows, shape.latent_channels, size, size),
+        motion=torch.zeros(windows, frames, shape.motion_dim),
+        mouth=cells,
+        eyes=cells,
+    )
+    draw = Draw(eps=torch.ones_like(latents), t=torch.zeros(windows, dtype=torch.long))
+    return batch.to(trainer.device), draw.to(trainer.device)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
