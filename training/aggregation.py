@@ -7,8 +7,9 @@ method's server rule. Modes are explained in `training.privacy.settings`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,14 @@ import numpy.typing as npt
 from training.client import LocalUpdate
 from training.methods.base import Released, State
 from training.privacy import release, skellam
-from training.privacy.secure_aggregation.in_process import aggregate_in_process
+from training.privacy.secure_aggregation.in_process import DropStage, Traffic, aggregate_in_process
+from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
+
+BEFORE_THE_VECTOR: tuple[DropStage, ...] = ("advertise", "share_keys", "masked_input")
+"""Who falls silent at one of these stages is not in the sum; later ones have sent what is needed."""
+LEAST_WEIGHT = 1e-6
+"""A sum of weights below it is a sum over updates that all count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,10 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The server's view of a round: the opened sum and what it cost to get it."""
+    """The server's view of a round: the opened sum and whose vectors are in it, but for their order."""
 
     total: release.RoundSum
-    bytes_up: int
+    returned: list[str]
     extra: State = field(default_factory=dict)  # weighted means
 
 
@@ -53,30 +60,52 @@ class RoundOutcome:
 
 
 class Aggregator:
-    """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D."""
+    """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D.
+
+    `cohort` is how many clients were sampled: the noise shares and the floor of survivors follow from it.
+    """
 
     def __init__(self, settings: PrivacySettings, cohort: int, seed: int, clip_norm: float, denominator: float) -> None:
-        self.settings, self.seed = settings, seed
+        self.settings, self.seed, self.cohort = settings, seed, cohort
         self.clip_norm, self.denominator = clip_norm, denominator
         self.deviation = release.noise_deviation(settings, clip_norm)
         self.grid = clip_norm / skellam.STEPS_PER_CLIP
-        self.survivors = settings.minimum_survivors(cohort)
+        self.survivors = settings.minimum_survivors(max(cohort, 1))
+        self.honest = self.survivors - settings.tolerated_colluders
         self.ring = skellam.choose_ring(
             release.vector_norm_bound(settings, clip_norm),
             self.grid,
             self.deviation if settings.mode == "distributed" else 0.0,
-            cohort,
-            self.survivors - settings.tolerated_colluders,
+            max(cohort, 1),
+            max(self.honest, 1),
         )
+        self.traffic: dict[str, Traffic] = {}
+
+    @property
+    def bytes_up(self) -> int:
+        """What clients have sent so far, of rounds that were abandoned too."""
+        return sum(each.up for each in self.traffic.values())
+
+    def noise_on_sum(self, clients: int) -> float:
+        """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it."""
+        if self.settings.mode != "distributed":
+            return self.deviation
+        return self.deviation * math.sqrt(max(clients, 1) / max(self.honest, 1))
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
-        """On the client: clip, weigh, append the centred scalars, add this client's share of the noise."""
-        settings = self.settings
+        """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.
+
+        An update that is not finite counts for nothing. Where there is a guarantee to keep, it becomes the zero vector
+        that the guarantee compares with, scalars included; where there is none, an update of weight zero.
+        """
+        settings, broken = self.settings, not np.isfinite(update.delta).all()
+        if broken and settings.mode == "none":
+            update = replace(update, delta=np.zeros_like(update.delta), clips=0)
         metrics = {"score": update.score}
         vector = release.client_vector(update.delta, update.clips, update.score, metrics, settings, self.clip_norm)
-        weight = release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
+        weight = 0.0 if broken else release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
-            extra = {name: value * np.float32(weight) for name, value in update.extra.items()}
+            extra = {name: _weighted(value, weight) for name, value in update.extra.items()}
             return Contribution(vector.astype(np.float32), weight, extra)
         assert not update.extra, "what a method sends beside its update has no place in the protected vector"
         integers = skellam.quantise(vector, self.grid)
@@ -86,29 +115,71 @@ class Aggregator:
             integers = integers + skellam.skellam_noise(variance, len(integers), generator)
         return Contribution(self.ring.encode(integers), weight)
 
-    def combine(self, contributions: Mapping[str, Contribution], round_number: int) -> Aggregate:
-        """Form the sum, under the secure aggregation protocol where it is on, and read the scalars out of it."""
-        settings = self.settings
+    def combine(
+        self,
+        contributions: Mapping[str, Contribution],
+        round_number: int,
+        drop: Mapping[DropStage, Set[str]] | None = None,
+    ) -> Aggregate:
+        """Form the sum, under the secure aggregation protocol where it is on, and read the scalars out of it.
+
+        `drop` says who falls silent at which stage of the upload. RoundAbortedError where fewer than the floor of
+        survivors are left; without masks the same floor holds, so that methods can be compared round by round.
+        A cohort of one, as Poisson sampling may draw it, is hidden by the noise alone, which is then all its own.
+        """
+        settings, drop = self.settings, drop or {}
+        if settings.mode == "distributed" and self.honest < 1:
+            raise RoundAbortedError("announcement", self.cohort, settings.tolerated_colluders + 1)
+        if len(contributions) < self.survivors:
+            raise RoundAbortedError("training", len(contributions), self.survivors)
         vectors = {client: contribution.vector for client, contribution in contributions.items()}
-        if settings.secure_aggregation:
+        if settings.secure_aggregation and len(vectors) > 1:
             opened = aggregate_in_process(
                 vectors,
                 settings.share_threshold(len(vectors)),
+                drop,
                 round_number=round_number,
                 minimum_survivors=self.survivors,
+                traffic=self.traffic,
             )
-            total = skellam.dequantise(self.ring.decode(opened.total), self.grid)
-            clients, bytes_up = len(opened.survivors), sum(t.up for t in opened.bytes_by_client.values())
+            returned = [client for client in vectors if client in opened.survivors]
+            total = self._opened(opened.total)
         else:
-            total = np.sum(list(vectors.values()), axis=0, dtype=np.float64)
-            clients, bytes_up = len(vectors), sum(vector.nbytes for vector in vectors.values())
+            gone = set().union(*(drop.get(stage, set()) for stage in BEFORE_THE_VECTOR))
+            returned = [client for client in vectors if client not in gone]
+            if len(returned) < self.survivors:
+                raise RoundAbortedError("masked_input", len(returned), self.survivors)
+            if settings.secure_aggregation and settings.mode == "none":
+                raise RoundAbortedError("sampling", 1, 2)  # the sum over one hides nothing
+            total = self._plain_sum([contributions[client] for client in returned])
+            for client in returned:
+                extras = sum(value.nbytes for value in contributions[client].extra.values())
+                self.traffic[client] = Traffic(up=vectors[client].nbytes + extras)
         if settings.mode == "central":
+            total = total + self._servers_noise(len(total), round_number)
+        summed = release.read_sum(total, len(returned), settings, self.clip_norm)
+        if settings.mode == "none" and summed.weight < LEAST_WEIGHT:
+            raise RoundAbortedError("aggregation", 0, 1)
+        extra = _weighted_means([contributions[client].extra for client in returned], summed.weight)
+        return Aggregate(summed, returned, extra)
+
+    def noise_alone(self, dimension: int, round_number: int) -> Aggregate | None:
+        """The sum over nobody, with its noise: what the theorem of Poisson sampling asks for when none was drawn.
+
+        Nothing released would show that nobody was there. The server adds the noise by itself, in any mode: it
+        knows of the empty cohort anyway. None where there is no guarantee, hence no noise.
+        """
+        settings = self.settings
+        if settings.mode == "none":
+            return None
+        size = dimension + settings.scalars
+        if settings.mode == "central":
+            noise = self._servers_noise(size, round_number)
+        else:
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, "server", round_number)
-            total = total + skellam.gaussian_noise(self.deviation, len(total), generator)
-        summed = release.read_sum(total, clients, settings, self.clip_norm)
-        extra = _weighted_means([contribution.extra for contribution in contributions.values()], summed.weight)
-        bytes_up += sum(value.nbytes for item in contributions.values() for value in item.extra.values())
-        return Aggregate(summed, bytes_up, extra)
+            integers = skellam.skellam_noise((self.deviation / self.grid) ** 2, size, generator)
+            noise = skellam.dequantise(integers, self.grid)
+        return Aggregate(release.read_sum(noise, 0, settings, self.clip_norm), [])
 
     def released(self, aggregate: Aggregate, share: float) -> Released:
         """What the server's step may use. Without a guarantee to keep, D is the round's own weight sum, as in
@@ -116,6 +187,25 @@ class Aggregator:
         total = aggregate.total
         denominator = total.weight if self.settings.mode == "none" else self.denominator
         return Released(total.update, denominator, aggregate.extra, share)
+
+    def _plain_sum(self, contributions: Sequence[Contribution]) -> npt.NDArray[np.float64]:
+        """Float vectors as they are, or the one vector of a protocol that would have a single member."""
+        if self.settings.secure_aggregation:
+            (only,) = contributions
+            return self._opened(only.vector)
+        return np.sum([contribution.vector for contribution in contributions], axis=0, dtype=np.float64)
+
+    def _opened(self, total: skellam.RingVector) -> npt.NDArray[np.float64]:
+        return skellam.dequantise(self.ring.decode(total), self.grid)
+
+    def _servers_noise(self, size: int, round_number: int) -> npt.NDArray[np.float64]:
+        generator = skellam.noise_generator(self.settings.seeded_noise, self.seed, "server", round_number)
+        return skellam.gaussian_noise(self.deviation, size, generator)
+
+
+def _weighted(value: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:
+    """Zero times what is not finite is zero here: the client holds it back."""
+    return value * np.float32(weight) if weight else np.zeros_like(value)
 
 
 def _weighted_means(weighted: Sequence[State], weight: float) -> State:
@@ -135,7 +225,10 @@ def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> f
 
 
 def next_denominator(settings: PrivacySettings, cohort: int, population: int, past: Sequence[RoundOutcome]) -> float:
-    """D of the round after `past`: q N a-bar, or (`lagged`) never less than half of it and following past sums."""
+    """D of the round after `past`: q N a-bar, or (`lagged`) never less than half of it and following past sums.
+
+    `cohort` is the expected one, q N: public, and no round's own number.
+    """
     fixed = release.fixed_denominator(cohort / population, population, settings.mean_weight)
     if settings.denominator == "fixed":
         return fixed

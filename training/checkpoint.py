@@ -1,54 +1,104 @@
-"""A federation's checkpoint: theta and the server's state after the last finished round, and every round's record."""
+"""A federation's checkpoint: theta and the server's state after the last finished round, and every round's record.
+
+What is random is drawn from (seed, round, client), the sampler and the accountant follow from the records, and
+clients keep their own state in their own folders, so this is all that a federation needs to go on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from safetensors.numpy import load_file, save_file
 
 from training.methods.base import State, Theta
 
+Outcome = Literal["applied", "empty", "aborted", "rolled back"]
+"""applied: theta moved. empty: nobody was drawn and there was no noise to add. aborted: too few clients were left,
+nothing was opened. rolled back: a check refused the opened sum, or what came of it."""
+
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One line of `rounds.jsonl`. `simulation` holds what only a simulation can know; no server ever sees it."""
+    """One line of `rounds.jsonl`. `simulation` holds what only a simulation can know; no server ever sees it.
+
+    `clients` were sampled, `returned` are in the sum, `dropped` says of the others what the server waited for in
+    vain. Figures of the sum are None where none was opened or nobody was in it; `public_validation_loss` is that of
+    the adapter after the round, whether it moved or not.
+    """
 
     round: int
     clients: list[str]
     survivors: int
     public_validation_loss: float
-    weight_sum: float
-    within_clip: float
-    score_mean: float
+    weight_sum: float | None
+    within_clip: float | None
+    score_mean: float | None
     update_norm: float
     clip_norm: float
     denominator: float
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float]
-    simulation: dict[str, dict[str, float]] = field(default_factory=dict)
+    outcome: Outcome = "applied"
+    reason: str = ""
+    returned: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    epsilon_release: float | None = None
+    epsilon_server: float | None = None
+    simulation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def applied(self) -> bool:
+        return self.outcome == "applied"
+
+    @property
+    def opened(self) -> bool:
+        """Whether the server saw the round's sum, so that it cost privacy."""
+        return self.outcome in ("applied", "rolled back")
 
 
-def save_checkpoint(folder: Path, fingerprint: str, theta: Theta, state: State, records: Sequence[RoundRecord]) -> None:
+@dataclass
+class Progress:
+    """How far a federation has come. `earlier` has the last thetas announced, as far as stale clients need them."""
+
+    theta: Theta
+    state: State
+    best: Theta
+    earlier: list[Theta] = field(default_factory=list)
+    records: list[RoundRecord] = field(default_factory=list)
+
+    @property
+    def best_round(self) -> int:
+        """The round after which the loss on public speakers was lowest; 0: no round was applied."""
+        applied = [record for record in self.records if record.applied]
+        return min(applied, key=lambda record: record.public_validation_loss).round if applied else 0
+
+
+def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     """Write the checkpoint; the state file is replaced last, so that a killed run finds the round before."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
-    number = records[-1].round
-    save_file({"theta": theta, **{f"server.{name}": value for name, value in state.items()}}, _vectors(folder, number))
-    rows = [asdict(record) for record in records]
-    _replace(folder / "rounds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number}))
-    for old in checkpoint.glob("round-*.safetensors"):
-        if old != _vectors(folder, number):
+    number, best = progress.records[-1].round, progress.best_round
+    vectors = {"theta": progress.theta, **{f"server.{name}": value for name, value in progress.state.items()}}
+    vectors |= {f"earlier.{index:03d}": theta for index, theta in enumerate(progress.earlier)}
+    save_file(vectors, _vectors(folder, number))
+    if number in (1, best):
+        save_file({"theta": progress.best}, _best(folder, best))
+    rows = [asdict(record) for record in progress.records]
+    _replace(folder / "rounds.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
+    for old in checkpoint.glob("*.safetensors"):
+        if old not in {_vectors(folder, number), _best(folder, best)}:
             old.unlink()
 
 
-def load_checkpoint(folder: Path, fingerprint: str) -> tuple[Theta, State, list[RoundRecord]] | None:
-    """Theta, server state and records of a run with the same fingerprint, or None to begin anew."""
+def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
+    """The progress of a run with the same fingerprint, or None to begin anew."""
     state_file = folder / "checkpoint" / "state.json"
     if not state_file.exists():
         return None
@@ -56,13 +106,26 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[Theta, State, list[
     if found["fingerprint"] != fingerprint:
         return None
     vectors = load_file(_vectors(folder, found["round"]))
-    state = {name.removeprefix("server."): value for name, value in vectors.items() if name != "theta"}
     lines = (folder / "rounds.jsonl").read_text().splitlines()[: found["round"]]
-    return vectors["theta"], state, [RoundRecord(**json.loads(line)) for line in lines]
+    return Progress(
+        theta=vectors["theta"],
+        state=_with_prefix(vectors, "server."),
+        best=load_file(_best(folder, found["best"]))["theta"],
+        earlier=list(dict(sorted(_with_prefix(vectors, "earlier.").items())).values()),
+        records=[RoundRecord(**json.loads(line)) for line in lines],
+    )
+
+
+def _with_prefix(vectors: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in vectors.items() if name.startswith(prefix)}
 
 
 def _vectors(folder: Path, number: int) -> Path:
     return folder / "checkpoint" / f"round-{number:05d}.safetensors"
+
+
+def _best(folder: Path, number: int) -> Path:
+    return folder / "checkpoint" / f"best-{number:05d}.safetensors"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,23 +6,36 @@ interrupted goes on exactly as it would have gone.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from preparation import seeding
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, RoundOutcome, next_clip_norm, next_denominator
-from training.checkpoint import RoundRecord, load_checkpoint, save_checkpoint
-from training.client import Announcement, LocalUpdate
+from training import simulation
+from training.aggregation import (
+    Aggregate,
+    Aggregator,
+    Contribution,
+    RoundOutcome,
+    next_clip_norm,
+    next_denominator,
+)
+from training.checkpoint import Outcome, Progress, RoundRecord, load_checkpoint, save_checkpoint
+from training.checks import objection_to_sum, objection_to_theta
+from training.client import Announcement
 from training.execution import Engine
 from training.methods import named
-from training.methods.base import Theta
+from training.methods.base import ServerRule, State, Theta
+from training.privacy.secure_aggregation.in_process import DropStage
+from training.privacy.secure_aggregation.messages import RoundAbortedError
+from training.records import Laps, dropped, simulation_log
+from training.sampling import draw_cohort, expected_cohort, last_counted
 from training.settings import TrainingSettings
+from training.spent import epsilon_so_far
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,22 @@ class Start:
 
 @dataclass(frozen=True)
 class FederationResult:
-    """The final adapter vector and the history of its rounds."""
+    """The adapter vector that is kept (see `federation.keep`) and the history of its rounds."""
 
     theta: Theta
     records: list[RoundRecord]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a round came to: theta and the server's state after it, its public loss, and why it did not move."""
+
+    theta: Theta
+    state: State
+    loss: float
+    outcome: Outcome = "applied"
+    reason: str = ""
+    aggregate: Aggregate | None = None
 
 
 def run_federation(
@@ -57,120 +82,152 @@ def run_federation(
     `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
     `training.methods.configure`); `public_loss` validates theta on public speakers; `folder` receives
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
+    A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
-    sends, server = named(method).sends, named(method).server_rule(settings)
-    rounds = settings.federation.rounds
+    sends, server, federation = named(method).sends, named(method).server_rule(settings), settings.federation
+    simulation.check_faults(federation.faults, clients)
+    reach = simulation.thetas_needed(federation.faults)
     fingerprint = _fingerprint(method, start, clients, settings, seed)
-    begun = load_checkpoint(folder, fingerprint)
-    theta, state, records = begun or (start.theta, server.initial(start.theta), [])
+    progress = load_checkpoint(folder, fingerprint) or Progress(start.theta, server.initial(start.theta), start.theta)
+    records = progress.records
     for record in records:
         on_round(record)
-    for number in range(len(records) + 1, rounds + 1):
-        started = time.perf_counter()
+    for number in range(len(records) + 1, federation.rounds + 1):
+        laps, theta = Laps(), progress.theta
 
         # Step 1: the server samples clients and announces theta.
-        eligible = may_take_part(clients, settings.privacy.max_participation, records)
-        chosen = sample_clients(eligible, settings.federation.clients_per_round, seed, number)
-        aggregator = open_round(settings, len(chosen), len(clients), records, seed)
-        announced = Announcement(number, theta, server.announce(state), last_counted(chosen, records))
+        cohort = draw_cohort(clients, federation, settings.privacy.max_participation, records, seed, number)
+        aggregator = open_round(settings, len(cohort), len(clients), records, seed)
+        announced = Announcement(number, theta, server.announce(progress.state), last_counted(cohort, records))
 
-        # Step 2: each client trains, scores itself, clips, weighs, adds its noise share.
-        updates = engine.train(chosen, announced)
-        trained = time.perf_counter()
-        contributions = {client: aggregator.contribute(client, update, number) for client, update in updates.items()}
+        # Step 2: each client trains, scores itself, clips, weighs, adds its noise share. Some do not come that far.
+        fates = simulation.fates(cohort, federation.availability, seed, number)
+        reached = [client for client in cohort if fates[client].lost != simulation.NEVER_THERE]
+        present = [client for client in reached if not fates[client].lost]
+        struck = simulation.faulty(present, federation.faults, seed, number)
+        updates = simulation.train(engine, present, announced, struck, progress.earlier)
+        laps.lap("local")
+        contributions = {
+            client: simulation.sent(aggregator.contribute(client, update, number), struck.get(client))
+            for client, update in updates.items()
+        }
+        laps.lap("protection")
 
-        # Step 3: the server unmasks only the sum and applies it.
-        aggregate = aggregator.combine(contributions, number)
-        released = aggregator.released(aggregate, share=len(chosen) / len(clients))
-        new_theta, state = server.step(theta, released, state)
-        if not np.isfinite(new_theta).all():
-            raise PrivFedTalkError(
-                f"round {number} produced an adapter that is not finite, although every contribution was checked",
-                "lower federation.server_rate or federation.learning_rate; the last good round is in the checkpoint",
-            )
-        aggregated = time.perf_counter()
+        # Step 3: the server opens only the sum, checks it and moves, or stays where it was.
+        step = server_step(
+            server, progress, aggregator, contributions, simulation.silent(fates), len(clients), public_loss, laps
+        )
+        total = step.aggregate.total if step.aggregate else None
+        heard = total.clients if total else 0
         record = RoundRecord(
             round=number,
-            clients=list(chosen),
-            survivors=aggregate.total.clients,
-            public_validation_loss=public_loss(new_theta),
-            weight_sum=aggregate.total.weight,
-            within_clip=aggregate.total.within_clip / aggregate.total.clients,
-            score_mean=aggregate.total.metrics["score"] / aggregate.total.clients,
-            update_norm=float(np.linalg.norm(new_theta - theta)),
+            clients=list(cohort),
+            survivors=heard,
+            public_validation_loss=step.loss,
+            weight_sum=total.weight if total else None,
+            within_clip=total.within_clip / heard if total and heard else None,
+            score_mean=total.metrics["score"] / heard if total and heard else None,
+            update_norm=float(np.linalg.norm(step.theta - theta)),
             clip_norm=aggregator.clip_norm,
             denominator=aggregator.denominator,
-            bytes_up=aggregate.bytes_up if sends else 0,
-            bytes_down=_bytes(announced) * len(chosen) if sends else 0,
-            seconds={
-                "local": trained - started,
-                "aggregation": aggregated - trained,
-                "validation": time.perf_counter() - aggregated,
-            },
-            simulation={
-                client: _known_to_simulation(update, contributions[client]) for client, update in updates.items()
-            },
+            bytes_up=aggregator.bytes_up if sends else 0,
+            bytes_down=_bytes(announced) * len(reached) if sends else 0,
+            seconds=laps.seconds,
+            outcome=step.outcome,
+            reason=step.reason,
+            returned=step.aggregate.returned if step.aggregate else [],
+            dropped=dropped(fates),
+            metrics={name: value / heard for name, value in total.metrics.items()} if total and heard else {},
+            simulation=simulation_log(fates, struck, updates, contributions),
         )
-        theta = new_theta
-        records.append(record)
-        save_checkpoint(folder, fingerprint, theta, state, records)
-        on_round(record)
-    return FederationResult(theta, records)
+        release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(theta))
+        records.append(replace(record, epsilon_release=release, epsilon_server=towards_server))
+        progress.theta, progress.state = step.theta, step.state
+        progress.earlier = [*progress.earlier, theta][-reach:] if reach else []
+        if progress.best_round == number:
+            progress.best = step.theta
+        save_checkpoint(folder, fingerprint, progress)
+        on_round(records[-1])
+    if not any(record.applied for record in records):
+        raise PrivFedTalkError(
+            f"none of the {len(records)} rounds of {method} moved the adapter; the last: {records[-1].reason}",
+            "see rounds.jsonl in the method's folder; lower privacy.survivor_floor, or the chances of "
+            "federation.availability and federation.faults",
+        )
+    return FederationResult(progress.theta if federation.keep == "last" else progress.best, records)
 
 
 def open_round(
     settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
 ) -> Aggregator:
     """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
-    past = [RoundOutcome(r.survivors, r.weight_sum, r.within_clip * r.survivors) for r in records]
+    past = [
+        RoundOutcome(r.survivors, r.weight_sum or 0.0, (r.within_clip or 0.0) * r.survivors)
+        for r in records
+        if r.applied and r.survivors
+    ]
     clip_norm = next_clip_norm(settings.privacy, past)
-    denominator = next_denominator(settings.privacy, cohort, population, past)
+    expected = expected_cohort(population, settings.federation)
+    denominator = next_denominator(settings.privacy, expected, population, past)
     return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator)
 
 
-def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord]) -> list[str]:
-    """Clients that have taken part in fewer than `cap` rounds; none left is an error."""
-    counts = Counter(client for record in records for client in record.clients)
-    eligible = [client for client in clients if cap is None or counts[client] < cap]
-    if not eligible:
-        raise PrivFedTalkError(
-            f"after {len(records)} rounds every client has taken part {cap} times, which is the cap",
-            "lower federation.rounds or federation.clients_per_round, or raise privacy.max_participation",
+def server_step(
+    server: ServerRule,
+    progress: Progress,
+    aggregator: Aggregator,
+    contributions: Mapping[str, Contribution],
+    silent: Mapping[DropStage, set[str]],
+    population: int,
+    public_loss: Callable[[Theta], float],
+    laps: Laps,
+) -> Step:
+    """Open the round's sum and move by it. Where too few are left, or a check refuses, nothing moves."""
+    theta, state, number = progress.theta, progress.state, len(progress.records) + 1
+    checks = server.settings.federation.checks
+
+    @cache
+    def loss_before() -> float:
+        return progress.records[-1].public_validation_loss if progress.records else public_loss(theta)
+
+    def stay(outcome: Outcome, reason: str, aggregate: Aggregate | None = None) -> Step:
+        step = Step(theta, state, loss_before(), outcome, reason, aggregate)
+        laps.lap("validation")
+        return step
+
+    try:
+        aggregate = (
+            aggregator.combine(contributions, number, silent)
+            if aggregator.cohort
+            else aggregator.noise_alone(len(theta), number)
         )
-    return eligible
-
-
-def last_counted(clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, int]:
-    """For each client, the last round in which its update entered the sum; clients without one are left out."""
-    last = {client: record.round for record in records for client in record.clients}
-    return {client: last[client] for client in clients if client in last}
-
-
-def sample_clients(clients: Sequence[str], per_round: int | None, seed: int, number: int) -> list[str]:
-    """The cohort of a round: everybody, or `per_round` of them without replacement."""
-    if per_round is None or per_round >= len(clients):
-        return list(clients)
-    chosen = seeding.generator(seed, "cohort", str(number)).choice(len(clients), per_round, replace=False)
-    return [clients[i] for i in sorted(chosen)]
+    except RoundAbortedError as abandoned:
+        laps.lap("aggregation")
+        return stay("aborted", f"{abandoned.left} clients left after {abandoned.stage}, {abandoned.needed} needed")
+    if aggregate is None:
+        return stay("empty", "nobody was drawn into this round")
+    refused = objection_to_sum(aggregate.total, aggregator, checks)
+    if refused:
+        return stay("rolled back", refused, aggregate)
+    released = aggregator.released(aggregate, share=aggregator.cohort / population)
+    new_theta, new_state = server.step(theta, released, state)
+    laps.lap("aggregation")
+    before = loss_before() if checks.worsening is not None else math.inf
+    new_loss = public_loss(new_theta) if np.isfinite(new_theta).all() else math.nan
+    refused = objection_to_theta(new_theta, new_loss, before, checks)
+    if refused:
+        return stay("rolled back", refused, aggregate)
+    laps.lap("validation")
+    return Step(new_theta, new_state, new_loss, aggregate=aggregate)
 
 
 def _bytes(announced: Announcement) -> int:
     return announced.theta.nbytes + sum(value.nbytes for value in announced.shared.values())
 
 
-def _known_to_simulation(update: LocalUpdate, contribution: Contribution) -> dict[str, float]:
-    return {
-        **{f"loss_{name}": value for name, value in update.losses.items()},
-        "clips": float(update.clips),
-        "score": update.score,
-        "update_norm": float(np.linalg.norm(update.delta)),
-        "weight": contribution.weight,
-        "seconds": update.seconds,
-    }
-
-
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
     """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
-    federation = settings.federation.model_copy(update={"rounds": 1, "personalisation_steps": 0})
+    free = {"rounds": 1, "personalisation_steps": 0, "keep": "last"}
+    federation = settings.federation.model_copy(update=free)
     parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256]
     return "-".join([method, *parts, str(seed), *clients])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from preparation.settings_base import Settings
 from training.privacy.settings import PrivacySettings
+from training.round_settings import AvailabilitySettings, CheckSettings, FaultSettings
 
 MethodName = Literal[
     "privfedtalk",
@@ -158,6 +159,11 @@ class FederationSettings(Settings):
 
     rounds: int = Field(6, ge=1)
     clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
+    sampling: Literal["fixed", "poisson"] = Field(
+        "fixed",
+        description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
+        "average; epsilon of the released model is then far smaller",
+    )
     local_steps: int = Field(10, ge=1)
     batch_size: int = Field(8, ge=1)
     micro_batch: int | None = Field(
@@ -182,6 +188,12 @@ class FederationSettings(Settings):
     score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
     score_frames: int = Field(16, ge=2, description="frames generated for the score, on a validation clip")
     score_steps: int = Field(3, ge=1)
+    keep: Literal["last", "best"] = Field(
+        "last", description="the adapter that is saved: the last round's, or the one with the lowest public loss"
+    )
+    availability: AvailabilitySettings = AvailabilitySettings()
+    faults: tuple[FaultSettings, ...] = ()
+    checks: CheckSettings = CheckSettings()
 
 
 class ExecutionSettings(Settings):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Sequence
 
 from preparation.clients import load_clients, of_role
@@ -17,14 +16,15 @@ from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
-from training.federation import FederationResult, Start, last_counted, run_federation
+from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED, Homes
 from training.methods import configure, named
 from training.methods.base import Theta
-from training.privacy.accounting import Schedule
-from training.privacy.report import PrivacyReport, privacy_report
 from training.public import read_public_validation
+from training.round_settings import AvailabilitySettings
+from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
+from training.spent import account
 from training.validation import validation_loss
 
 
@@ -89,11 +89,16 @@ def _federate(
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
     """The settings of one trainer who takes, in each round, the steps of all of a federated round's clients.
 
-    So it sees as many batches, hence as many windows of clips, as the federated methods see all together.
+    So it sees as many batches, hence as many windows of clips, as the federated methods see all together, and nobody
+    goes missing.
     """
     federation = settings.federation
-    cohort = min(federation.clients_per_round or clients, clients)
-    update = {"local_steps": federation.local_steps * cohort, "clients_per_round": None}
+    update = {
+        "local_steps": federation.local_steps * expected_cohort(clients, federation),
+        "clients_per_round": None,
+        "availability": AvailabilitySettings(),
+        "faults": (),
+    }
     privacy = settings.privacy.model_copy(update={"max_participation": None})
     return settings.model_copy(update={"federation": federation.model_copy(update=update), "privacy": privacy})
 
@@ -117,21 +122,6 @@ def trainable_clients(run: RunFolder) -> list[str]:
             remedy="give clients at least three usable clips each",
         )
     return able
-
-
-def account(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int) -> PrivacyReport:
-    """What the rounds that were run cost in privacy, under the sampling that was really used."""
-    per_round = settings.federation.clients_per_round
-    everybody = per_round is None or per_round >= clients
-    schedule = Schedule(
-        clients=clients,
-        per_round=clients if everybody or per_round is None else per_round,
-        rounds=len(records),
-        sampling="full" if everybody else "fixed",
-        max_participation=settings.privacy.max_participation,
-    )
-    taken_part = Counter(client for record in records for client in record.clients)
-    return privacy_report(settings.privacy, schedule, dimension, participation=max(taken_part.values(), default=0))
 
 
 def show_round(record: RoundRecord) -> None:

@@ -12,7 +12,6 @@ from tests.training.small_federation import CLIENTS, TrainerFor, federate, setti
 from training.aggregation import Aggregator
 from training.client import Announcement, LocalUpdate
 from training.execution import open_trainer
-from training.federation import sample_clients
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
 from training.rulers import IdentityRuler, OpeningRuler
@@ -135,12 +134,3 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
         "c2", Announcement(1, theta)
     )
     np.testing.assert_array_equal(silent.delta, off.delta)
-
-
-def test_fixed_size_cohorts() -> None:
-    clients = [f"c{i}" for i in range(20)]
-    cohorts = [sample_clients(clients, 5, seed=1, number=n) for n in range(200)]
-    assert all(len(set(cohort)) == 5 for cohort in cohorts)
-    counts = np.array([sum(c in cohort for cohort in cohorts) for c in clients])
-    assert counts.min() > 25
-    assert sample_clients(clients, 5, 1, 3) == cohorts[3]

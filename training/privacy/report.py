@@ -95,12 +95,13 @@ def privacy_report(
     dimension: int,
     participation: int | None = None,
     violations: tuple[str, ...] = (),
+    events: tuple[str, ...] = (),
 ) -> PrivacyReport:
     """The report of a run.
 
     dimension: d, parameters of the update (its scalars are added here). participation: rounds of the client that
     took part most often, where known. violations: what else broke the guarantee, such as selection of a checkpoint
-    on private data; each a sentence.
+    on private data; each a sentence. events: what happened to rounds that the figures take into account.
     """
     delta = settings.target_delta(schedule.clients)
     release, server = epsilons(settings, schedule, dimension, delta, participation)
@@ -109,8 +110,8 @@ def privacy_report(
     return PrivacyReport(
         private=not violations and release.value <= LARGEST_MEANINGFUL_EPSILON,
         guarantee_holds=not violations,
-        epsilon_release=_finite(release.value),
-        epsilon_server=_finite(server.value),
+        epsilon_release=finite(release.value),
+        epsilon_server=finite(server.value),
         delta=delta,
         noise_multiplier=0.0 if settings.mode == "none" else settings.noise_multiplier,
         clip_norm=settings.clip_norm,
@@ -129,7 +130,7 @@ def privacy_report(
         secure_aggregation=settings.secure_aggregation,
         seeded_noise=settings.seeded_noise is not None,
         violations=violations,
-        assumptions=assumptions(settings, schedule, delta),
+        assumptions=(*assumptions(settings, schedule, delta), *events),
         server_saw=what_server_saw(settings),
         not_protected=not_protected(settings),
         meaningful_population=population,
@@ -150,7 +151,8 @@ def _violations_of(settings: PrivacySettings) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The value, or None where it is infinite: JSON knows no infinity."""
     return value if math.isfinite(value) else None
 
 

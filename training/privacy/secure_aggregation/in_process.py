@@ -48,12 +48,14 @@ def aggregate_in_process(
     round_number: int = 0,
     minimum_survivors: int | None = None,
     identities: Mapping[str, Ed25519PrivateKey] | None = None,
+    traffic: dict[str, Traffic] | None = None,
 ) -> Aggregate:
     """Σ of the vectors of those who reached the masked input, through the whole protocol.
 
     vectors: client → ring elements [length], uint32 or uint64, all alike (a client that drops out still has one).
     drop: stage → clients that fall silent at that stage and stay so; one that drops at "consent" or "unmask" has
     already sent its masked vector, which is in the sum.
+    traffic: filled as messages pass, for those who want to know it of a round that is abandoned too.
     RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` masked vectors.
     """
     shapes = {(vector.shape, vector.dtype) for vector in vectors.values()}
@@ -73,7 +75,8 @@ def aggregate_in_process(
     )
     clients = {client: Client(terms, client, keys[client]) for client in terms.clients}
     server = Server(terms, minimum_survivors)
-    traffic = {client: Traffic() for client in clients}
+    traffic = {} if traffic is None else traffic
+    traffic |= {client: Traffic() for client in clients}
     inbox: dict[str, bytes] = dict.fromkeys(clients, b"")
     silent: set[str] = set()
     while server.stage is not Stage.DONE:

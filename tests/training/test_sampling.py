@@ -1,0 +1,151 @@
+"""Cohorts: their sizes and rates, who sits out, and that the accounting is of what was drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preparation.errors import PrivFedTalkError
+from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
+from training.checkpoint import RoundRecord
+from training.privacy.accounting import Schedule, epsilon_release
+from training.sampling import draw_cohort, last_counted, participation, sample_clients
+from training.settings import FederationSettings, TrainingSettings
+from training.spent import account, epsilon_so_far, schedule_of
+
+MANY = [f"c{i}" for i in range(20)]
+
+
+def sampled(sampling: str, per_round: int | None) -> FederationSettings:
+    return FederationSettings(sampling=sampling, clients_per_round=per_round)
+
+
+def record(number: int, clients: list[str], outcome: str = "applied", returned: list[str] | None = None) -> RoundRecord:
+    returned = clients if returned is None else returned
+    sums = (1.0, 1.0, 0.5) if returned else (None, None, None)
+    seconds: dict[str, float] = {}
+    return RoundRecord(
+        number, clients, len(returned), 1.0, *sums, 0.1, 1.0, 1.0, 0, 0, seconds, outcome=outcome, returned=returned
+    )
+
+
+def test_fixed_size_cohorts() -> None:
+    cohorts = [sample_clients(MANY, sampled("fixed", 5), seed=1, number=n) for n in range(200)]
+    assert all(len(set(cohort)) == 5 for cohort in cohorts)
+    counts = np.array([sum(c in cohort for cohort in cohorts) for c in MANY])
+    assert counts.min() > 25
+    assert sample_clients(MANY, sampled("fixed", 5), 1, 3) == cohorts[3]
+
+
+def test_poisson_cohorts_are_independent_coins() -> None:
+    cohorts = [sample_clients(MANY, sampled("poisson", 5), seed=1, number=n) for n in range(4000)]
+    joined = np.array([[client in cohort for client in MANY] for cohort in cohorts], float)
+    np.testing.assert_allclose(joined.mean(0), 0.25, atol=0.04)
+    # Sizes have the binomial's variance, 20 q (1 - q) = 3.75, which no dependence between clients would leave.
+    assert joined.sum(1).var() == pytest.approx(3.75, rel=0.1)
+    assert min(map(len, cohorts)) == 0
+    assert sample_clients(MANY, sampled("poisson", 5), 1, 3) == cohorts[3]
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_everybody_is_everybody(sampling: str) -> None:
+    assert sample_clients(MANY, sampled(sampling, None), 1, 1) == MANY
+    assert sample_clients(MANY, sampled(sampling, 30), 1, 1) == MANY
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_whoever_has_reached_the_cap_sits_out_and_nobody_takes_the_place(sampling: str) -> None:
+    settings = sampled(sampling, 10)
+    past = [record(1, MANY[:7]), record(2, MANY[:7])]
+    free = sample_clients(MANY, settings, 1, 3)
+    assert draw_cohort(MANY, settings, 2, past, 1, 3) == [client for client in free if client not in MANY[:7]]
+    assert draw_cohort(MANY, settings, 3, past, 1, 3) == free
+    with pytest.raises(PrivFedTalkError, match="taken part 2 times"):
+        draw_cohort(MANY[:7], settings, 2, past, 1, 3)
+
+
+def test_what_counts_as_taking_part() -> None:
+    """A sum that was seen costs privacy though it was taken back; only what entered theta moves a client's state."""
+    past = [
+        record(1, ["a", "b"]),
+        record(2, ["a", "b"], "rolled back"),
+        record(3, ["a", "b"], "aborted", []),
+        record(4, ["a", "b"], returned=["b"]),
+    ]
+    assert participation(past) == {"a": 2, "b": 3}
+    assert last_counted(["a", "b", "c"], past) == {"a": 1, "b": 4}
+
+
+def run_settings(sampling: str, per_round: int | None, mode: str = "central") -> TrainingSettings:
+    settings = settings_with("privfedtalk", mode=mode, noise_multiplier=1.0)
+    return settings.model_copy(update={"federation": sampled(sampling, per_round)})
+
+
+@pytest.mark.parametrize(
+    ("sampling", "per_round", "rounds", "theorem"),
+    [
+        ("fixed", 5, 4, "RDP (sampling without replacement)"),
+        ("poisson", 5, 4, "PLD (Poisson)"),
+        ("poisson", None, 2, "exact Gaussian composition"),
+    ],
+)
+def test_each_sampling_has_its_own_theorem(sampling: str, per_round: int | None, rounds: int, theorem: str) -> None:
+    """Where all take part only what was opened counts; where clients are drawn, every draw does."""
+    past = [
+        record(1, MANY[:5]),
+        record(2, MANY[:5], "rolled back"),
+        record(3, MANY[:5], "aborted", []),
+        record(4, [], "aborted"),
+    ]
+    settings = run_settings(sampling, per_round)
+    assert schedule_of(settings, 1000, past).rounds == rounds
+    report = account(settings, 1000, past, dimension=100)
+    assert report.accountant_release == theorem
+    assert any("taken back" in sentence for sentence in report.assumptions)
+    schedule = Schedule(1000, per_round or 1000, rounds, sampling if per_round else "full")
+    expected = epsilon_release(schedule, 1.0, 1000**-1.1).value
+    assert report.epsilon_release == pytest.approx(expected)
+    assert epsilon_so_far(settings, 1000, past, 100) == (report.epsilon_release, report.epsilon_server)
+    # Two opened sums held c0: sqrt(2) times the loss of one, whatever the sampling.
+    assert report.participation == 2
+
+
+def with_poisson(settings: TrainingSettings) -> TrainingSettings:
+    federation = settings.federation.model_copy(update={"sampling": "poisson", "clients_per_round": 1})
+    return settings.model_copy(update={"federation": federation})
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central"])
+def test_an_empty_cohort_releases_noise_and_nothing_else(trainer_for: TrainerFor, tmp_path: Path, mode: str) -> None:
+    """As Poisson sampling's theorem demands: the absence of everybody must not show."""
+    settings = with_poisson(settings_with("privfedtalk", mode=mode, noise_multiplier=1.0))
+    result = federate(trainer_for, "privfedtalk", settings, tmp_path / "f", rounds=8)
+    empty = [r for r in result.records if not r.clients]
+    assert empty
+    assert [r.survivors for r in result.records] == [len(r.clients) for r in result.records]
+    assert all(r.applied and r.denominator == pytest.approx(0.5) for r in result.records)
+    assert any(len(r.clients) == 1 for r in result.records), "one client is hidden by its own noise"
+    privacy = settings.privacy
+    deviation = 0.05 / np.sqrt(1 - privacy.scalar_budget) / 0.5
+    for each in empty:
+        assert each.update_norm == pytest.approx(deviation * np.sqrt(len(result.theta)), rel=0.05)
+        assert each.score_mean is None
+        assert each.bytes_up == each.bytes_down == 0
+
+
+def test_an_empty_cohort_without_noise_leaves_everything(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    settings = with_poisson(settings_with("fedavg"))
+    records = federate(trainer_for, "fedavg", settings, tmp_path / "f", rounds=8).records
+    empty = [r for r in records if not r.clients]
+    assert empty
+    assert all(r.outcome == "empty" and r.update_norm == 0 for r in empty)
+    assert {len(r.clients) for r in records} > {0}
+    assert all(set(r.clients) <= set(CLIENTS) for r in records)
+
+
+def test_a_sum_over_one_is_not_opened_where_no_noise_hides_it(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    settings = with_poisson(settings_with("privfedtalk", mode="none"))
+    for each in federate(trainer_for, "privfedtalk", settings, tmp_path / "f", rounds=8).records:
+        assert each.outcome == {0: "empty", 1: "aborted"}.get(len(each.clients), "applied")

@@ -1,0 +1,49 @@
+"""What the server can check without seeing a single update: the opened sum, and the adapter that it leads to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from training.aggregation import Aggregator
+from training.methods.base import Theta
+from training.privacy.release import RoundSum
+from training.round_settings import CheckSettings
+
+NOISE_DEVIATIONS = 6
+"""How far beyond its expected length noise is allowed to be: one round in 10^8 goes further."""
+
+
+def objection_to_sum(total: RoundSum, aggregator: Aggregator, settings: CheckSettings) -> str:
+    """Why the sum cannot be of clipped updates and the agreed noise; empty where it can."""
+    norm = float(np.linalg.norm(total.update))
+    if not math.isfinite(norm):
+        return "the sum is not finite"
+    allowed = norm_allowed(total, aggregator)
+    if settings.norm and norm > allowed:
+        return f"the sum's norm {norm:.4g} is more than the {allowed:.4g} that clipping and noise allow"
+    return ""
+
+
+def norm_allowed(total: RoundSum, aggregator: Aggregator) -> float:
+    """m C, rounding to the grid, and noise of deviation s on d coordinates: s (sqrt d + 6), by concentration."""
+    d, m = total.update.size, total.clients
+    rounding = m * aggregator.grid * math.sqrt(d) / 2
+    noise = aggregator.noise_on_sum(m) * (math.sqrt(d) + NOISE_DEVIATIONS)
+    # Without masks vectors travel as float32.
+    return (m * aggregator.clip_norm + rounding + noise) * (1 + 1e-5)
+
+
+def objection_to_theta(theta: Theta, loss: float, loss_before: float, settings: CheckSettings) -> str:
+    """Why the new adapter is worse than none; empty where it is not. Losses are on public speakers."""
+    if not np.isfinite(theta).all():
+        return "the adapter is not finite"
+    if not math.isfinite(loss):
+        return "the adapter's loss on public speakers is not finite"
+    if settings.worsening is not None and loss > loss_before * (1 + settings.worsening):
+        return (
+            f"the loss on public speakers rose from {loss_before:.4f} to {loss:.4f}, "
+            f"more than the {settings.worsening:.0%} allowed"
+        )
+    return ""

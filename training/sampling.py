@@ -1,0 +1,75 @@
+"""Who takes part in a round. What is drawn here is what `training.spent` accounts for.
+
+fixed    clients_per_round of all clients, without replacement: cohorts of one size, as the paper has them.
+poisson  each client by itself with rate q = clients_per_round / N: far less epsilon for the same noise, at the price
+         of cohorts of changing size, an empty one now and then. Choose it wherever the guarantee matters.
+
+A client that has taken part `privacy.max_participation` times sits out when it is drawn; nobody takes its place, for
+that would raise the others' rate above what is accounted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from preparation import seeding
+from preparation.errors import PrivFedTalkError
+from training.checkpoint import RoundRecord
+from training.settings import FederationSettings
+
+
+def draw_cohort(
+    clients: Sequence[str],
+    settings: FederationSettings,
+    cap: int | None,
+    records: Sequence[RoundRecord],
+    seed: int,
+    number: int,
+) -> list[str]:
+    """The cohort of round `number`, in the order of `clients`; an error where every client has reached its cap."""
+    rested = may_take_part(clients, cap, records)
+    return [client for client in sample_clients(clients, settings, seed, number) if client in rested]
+
+
+def sample_clients(clients: Sequence[str], settings: FederationSettings, seed: int, number: int) -> list[str]:
+    """Everybody, or those that the round's draw took."""
+    if takes_everybody(len(clients), settings):
+        return list(clients)
+    rng, per_round = seeding.generator(seed, "cohort", str(number)), expected_cohort(len(clients), settings)
+    if settings.sampling == "poisson":
+        drawn = rng.random(len(clients)) < per_round / len(clients)
+        return [client for client, is_in in zip(clients, drawn, strict=True) if is_in]
+    return [clients[i] for i in sorted(rng.choice(len(clients), per_round, replace=False))]
+
+
+def takes_everybody(population: int, settings: FederationSettings) -> bool:
+    return settings.clients_per_round is None or settings.clients_per_round >= population
+
+
+def expected_cohort(population: int, settings: FederationSettings) -> int:
+    """m = q N: how many clients a round has, or has on average."""
+    return population if settings.clients_per_round is None else min(settings.clients_per_round, population)
+
+
+def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord]) -> set[str]:
+    """Clients whose updates were in fewer than `cap` opened sums; none left is an error."""
+    counts = participation(records)
+    rested = {client for client in clients if cap is None or counts[client] < cap}
+    if not rested:
+        raise PrivFedTalkError(
+            f"after {len(records)} rounds every client has taken part {cap} times, which is the cap",
+            "lower federation.rounds or federation.clients_per_round, or raise privacy.max_participation",
+        )
+    return rested
+
+
+def participation(records: Sequence[RoundRecord]) -> Counter[str]:
+    """How many opened sums each client was in, rounds that were rolled back included: they were seen too."""
+    return Counter(client for record in records if record.opened for client in record.returned)
+
+
+def last_counted(clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, int]:
+    """For each client, the last round in which its update entered theta; clients without one are left out."""
+    last = {client: record.round for record in records if record.applied for client in record.returned}
+    return {client: last[client] for client in clients if client in last}
