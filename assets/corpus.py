@@ -115,7 +115,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
-    from preparation.removal import remove_withdrawn
+    from preparation.removal import settle_absent
 
     folder = run.folder
     with run.stage(
@@ -130,7 +130,9 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
             save_clients(assigned, folder.people_table)
             replace_rows(folder.quarantine, ("clients",), unplaced)
-            remove_withdrawn(folder)
+    # Also when nothing else is due: whoever asks for removal must not have to change something first.
+    if stage.due or run.preparation.corpus.forget_absent:
+        settle_absent(folder, run.preparation.corpus.forget_absent)
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={

@@ -107,7 +107,11 @@ def profile_path(profile: str | Path) -> Path:
 
 def remember(configuration: Configuration) -> None:
     """Keep the configuration beside what it made, so that later commands on the run need not repeat it."""
-    values = configuration.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
+    # Removal is asked for once; a run must not go on removing by habit.
+    corpus = configuration.preparation.corpus.model_copy(update={"forget_absent": False})
+    preparation = configuration.preparation.model_copy(update={"corpus": corpus})
+    kept = configuration.model_copy(update={"preparation": preparation})
+    values = kept.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
     path = remembered(configuration.root)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# privfedtalk train --run {configuration.run}\n" + yaml.safe_dump(values, sort_keys=False))

@@ -25,7 +25,7 @@ from preparation.manifest import Clip, load_manifest, save_manifest, scan
 from preparation.mix import assign_people
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
-from preparation.removal import remove_withdrawn
+from preparation.removal import settle_absent
 from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
 from preparation.workers import map_processes, map_threads
@@ -79,7 +79,7 @@ def register_corpus(
 ) -> tuple[list[Clip], ClientTable]:
     """Scan a corpus and write the manifest and the table of people; until clips are dealt, they are the clients.
 
-    What an earlier run made of clips that are not there any more is removed.
+    What an earlier run made of clips that are not there any more is kept, or removed, see `preparation.removal`.
     """
     found = scan(kind, root, settings.corpus)
     if not found.clips:
@@ -90,7 +90,7 @@ def register_corpus(
     save_clients(table, run.people_table)
     save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *unplaced])
-    remove_withdrawn(run)
+    settle_absent(run, settings.corpus.forget_absent)
     return found.clips, table
 
 

@@ -1,10 +1,10 @@
-"""What was made of clips that the corpus no longer holds goes too: a person may have withdrawn consent.
+"""What was made of clips that the corpus no longer holds: kept by default, removed where that is asked for.
 
-The manifest decides. Crops, and notes of refusals, of clips that it does not name are removed, and the whole folder of
-a person of whom it names none: crops, shards, what methods kept there. Shards of those who stay are written anew by the
-shards step, models by the training steps, because what they depend on has changed; until then they know the clips that
-are gone. A copy of the corpus that is only half there, or a narrower list of clips, removes as well: what comes back is
-made again.
+A person may have withdrawn consent; then crops, and notes of refusals, of clips that the manifest does not name are to
+go, and the whole folder of a person of whom it names none: crops, shards, what methods kept there. But a disk may also
+be missing for a day, or a list of clips be narrower for once, and nobody's night of work should go with that. So it is
+removed only on request (`preparation.corpus.forget_absent`, `privfedtalk prepare --forget`). Shards of those who stay
+are written anew by the shards step either way; models know the clips that are gone until they are trained again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from preparation.manifest import load_manifest
 
 
 @dataclass(frozen=True)
-class Removed:
-    """How many clips' crops or refusals went, and how many people's folders."""
+class Absent:
+    """Of how many clips that are not there something had been made, and how many people of these have no clip left."""
 
     clips: int
     people: int
 
 
-def remove_withdrawn(run: RunFolder) -> Removed:
-    """Remove derived data of clips that are not in the run's manifest, and say so in a line."""
+def settle_absent(run: RunFolder, forget: bool) -> Absent:
+    """Say in a line what the run holds of clips that are not in its manifest, and with `forget` remove it."""
     named: dict[str, set[str]] = {}
     for clip in load_manifest(run.manifest):
         named.setdefault(clip.speaker, set()).add(clip.name)
@@ -37,17 +37,20 @@ def remove_withdrawn(run: RunFolder) -> Removed:
     for crops in sorted(run.root.glob("clients/*/crops")):
         person = crops.parent.name
         gone = sorted(_names(crops) - named.get(person, set()))
+        clips += len(gone)
+        people += person not in named
+        if not forget:
+            continue
         if person in named:
             for name in gone:
                 forget_crop(crops, name)
         else:
             shutil.rmtree(crops.parent)
-        clips += len(gone)
-        people += person not in named
     if clips or people:
         whose = f" and the folders of {people} of their people" if people else ""
-        sys.stderr.write(f"removed what was made of {clips} clips that the corpus no longer holds{whose}\n")
-    return Removed(clips, people)
+        what = f"what was made of {clips} clips that the corpus no longer holds{whose}"
+        sys.stderr.write(f"removed {what}\n" if forget else f"kept {what}; `privfedtalk prepare --forget` removes it\n")
+    return Absent(clips, people)
 
 
 def _names(crops: Path) -> set[str]:

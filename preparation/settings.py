@@ -128,6 +128,9 @@ class CorpusSettings(Settings):
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
     cuts: CutSettings = CutSettings()
+    forget_absent: bool = False
+    """Whether what was made of clips that are no longer in the corpus is removed: crops, shards, people's folders. Set
+    it when somebody withdraws consent; without it a disk that is missing for a day costs nothing."""
 
 
 class FaceSettings(Settings):
@@ -300,8 +303,8 @@ class ShardSettings(Settings):
     """Frames that the VAE encodes at once; of crops larger than 128 pixels so many fewer that memory stays the same."""
     longest_seconds: float = Field(default=60.0, ge=1)
     """A longer clip becomes several samples of nearly equal length, all on its side of the split, for whoever reads a
-    sample holds it whole: 60 s at 512 pixels are 49 MB of latents, ten minutes half a gigabyte. Choose 10 for corpora
-    of whole talks, as most papers cut them; less than a training window makes samples useless."""
+    sample holds it whole: with 8 latent channels 60 s at 512 pixels are 98 MB of latents, ten minutes a gigabyte.
+    Choose 10 for corpora of whole talks, as most papers cut them; less than a training window makes samples useless."""
 
 
 class PreparationSettings(Settings):

@@ -92,6 +92,9 @@ def prepare(
     workers: WorkersOption = None,
     settings: SetOption = None,
     fresh: FreshOption = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Delete what was made of clips that are no longer in the corpus.")
+    ] = False,
 ) -> None:
     """Turn clips into crops, latents, speech features and shards; what cannot be used is listed with its reason.
 
@@ -119,6 +122,7 @@ def prepare(
         corpus__root=None if root is None else root.expanduser().resolve(),
         corpus__tables=None if tables is None or parts else tables.expanduser().resolve(),
         corpus__parts=json.dumps([_part(part, tables) for part in parts]) if parts else None,
+        preparation__corpus__forget_absent=True if forget else None,
         preparation__corpus__lists=json.dumps([str(path.expanduser().resolve()) for path in lists]) if lists else None,
         # Real people: the noise must come from the operating system, whatever the profile says.
         training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",

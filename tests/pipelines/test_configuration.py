@@ -63,3 +63,11 @@ def test_params_name_a_profile_that_loads() -> None:
     run = open_run(load(resource.profile, resource.overrides), keep=False)
     assert run.folder.root == PROJECT / "data" / "demo"
     assert run.corpus_root == run.folder.corpus
+
+
+def test_removal_is_not_remembered(tmp_path: Path) -> None:
+    chosen = load("demo", [f"data={tmp_path}", "preparation.corpus.forget_absent=true", "preparation.crops.size=64"])
+    remember(chosen)
+    again = load(remembered(chosen.root), [f"data={tmp_path}"])
+    assert chosen.preparation.corpus.forget_absent and not again.preparation.corpus.forget_absent
+    assert again.preparation.crops.size == 64

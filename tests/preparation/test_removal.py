@@ -1,4 +1,4 @@
-"""A clip that leaves the corpus takes with it what was made of it; everybody else's stays."""
+"""What was made of a clip that leaves the corpus stays until it is asked to go; everybody else's stays."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from preparation.clients import load_clients
 from preparation.dealing import deal_run
 from preparation.folders import RunFolder
 from preparation.pipeline import PreparationReport, prepare_folder
-from preparation.removal import Removed, remove_withdrawn
-from preparation.settings import FaceSettings, PartitionSettings, PreparationSettings, QualitySettings
+from preparation.removal import Absent, settle_absent
+from preparation.settings import CorpusSettings, FaceSettings, PartitionSettings, PreparationSettings, QualitySettings
 from preparation.shards import read_shards
 from preparation.video import encode
 
@@ -26,8 +26,8 @@ def latents(frames: np.ndarray) -> np.ndarray:
     return np.repeat(frames[:, None, ::8, ::8, 0] / 255, 4, axis=1).astype(np.float32)
 
 
-def prepare(root: Path, run: RunFolder) -> PreparationReport:
-    return prepare_folder("studio", root, run, SETTINGS, 1, latents, "blocks")
+def prepare(root: Path, run: RunFolder, settings: PreparationSettings = SETTINGS) -> PreparationReport:
+    return prepare_folder("studio", root, run, settings, 1, latents, "blocks")
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -44,7 +44,7 @@ def test_what_was_made_of_a_withdrawn_clip_goes(
     for person in ("c0000", "c0001"):
         run.client_adapter(person, "fedavg").mkdir(parents=True)
         (run.client_adapter(person, "fedavg") / "state.json").write_text("{}")
-    assert remove_withdrawn(run) == Removed(0, 0)
+    assert settle_absent(run, forget=True) == Absent(0, 0)
     others = {name: files(run.client(name)) for name in ("c0002", "p0000", "p0001", "u0000")}
     capsys.readouterr()
 
@@ -53,7 +53,13 @@ def test_what_was_made_of_a_withdrawn_clip_goes(
     for number in (1, 4):
         for suffix in (".mp4", ".truth.safetensors"):
             (studio_corpus / "trainval" / "c0001" / f"{number:05d}{suffix}").unlink()
-    report = prepare(studio_corpus, run)
+    before = files(run.crops("c0000"))
+    prepare(studio_corpus, run)
+    assert "kept what was made of 6 clips" in capsys.readouterr().err
+    assert files(run.crops("c0000")) == before and "c0000" not in load_clients(run.clients_table)
+
+    forgetting = SETTINGS.model_copy(update={"corpus": CorpusSettings(forget_absent=True)})
+    report = prepare(studio_corpus, run, forgetting)
     assert "removed what was made of 6 clips" in capsys.readouterr().err
     assert (report.clips, report.crops.made, report.crops.kept, report.quarantine) == (12, 0, 12, [])
     assert not run.client("c0000").exists() and "c0000" not in load_clients(run.clients_table)
@@ -74,7 +80,7 @@ def test_simulated_clients_keep_their_folders(studio_corpus: Path, tmp_path: Pat
     partition = PartitionSettings(by="dirichlet", clients=2, unit="video")
     deal_run(run, SETTINGS.model_copy(update={"partition": partition}))
     run.shards("d0000").mkdir(parents=True)
-    assert remove_withdrawn(run) == Removed(0, 0)
+    assert settle_absent(run, forget=True) == Absent(0, 0)
     assert run.shards("d0000").exists()
 
 
@@ -83,5 +89,5 @@ def test_what_is_being_written_is_left_alone(studio_corpus: Path, tmp_path: Path
     prepare(studio_corpus, run)
     partial = run.crops("c0001") / ".00009.mp4.1-abcdef.partial"
     partial.touch()
-    assert remove_withdrawn(run) == Removed(0, 0)
+    assert settle_absent(run, forget=True) == Absent(0, 0)
     assert partial.exists()
