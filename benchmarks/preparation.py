@@ -44,7 +44,7 @@ from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.crops import CropResult, load_crop, prepare_clip
 from preparation.faces.alignment import warp
-from preparation.faces.trackers import MediaPipeTracker
+from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
 from preparation.pipeline import build_all_shards, prepare_folder, register_corpus

@@ -12,7 +12,7 @@ from evaluation.arrays import Frame, Frames
 from evaluation.protocol import Track
 from preparation import weights
 from preparation.faces.landmarks import Landmarks
-from preparation.faces.trackers import MediaPipeTracker
+from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.settings import FaceSettings
 
 Detect = Callable[[Frame], list[Landmarks]]

@@ -25,7 +25,7 @@ from preparation.errors import CorruptFileError, PrivFedTalkError, UnwritableErr
 from preparation.faces.alignment import Transforms, fit_transforms, source_boxes, transform_points, warp
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
-from preparation.faces.trackers import read_truth
+from preparation.faces.truth_tracker import read_truth
 from preparation.files import replacing, unwritable
 from preparation.manifest import Clip
 from preparation.provenance import code_version
@@ -48,9 +48,12 @@ CODE = (
     "preparation.sync",
     "preparation.video",
     "preparation.faces.alignment",
+    "preparation.faces.fan_tracker",
+    "preparation.faces.follower",
     "preparation.faces.landmarks",
+    "preparation.faces.mediapipe_tracker",
     "preparation.faces.track",
-    "preparation.faces.trackers",
+    "preparation.faces.truth_tracker",
 )
 """The modules whose change makes crops be made again."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from preparation.crops import CropResult, from_before, prepare_clip
 from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
 from preparation.faces.track import FaceTracker
-from preparation.faces.trackers import make_tracker, tracker_name
+from preparation.faces.trackers import make_tracker, tracker_name, tracker_weights
 from preparation.files import sweep
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest, save_manifest, scan
@@ -107,14 +108,14 @@ def prepare_clients(
     `only` names the people to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
     """
     settings = settings or PreparationSettings()
-    if settings.sync.check:
-        weights.find("light_asd")  # absent, it stops the step before a clip is touched
     clips, files = _clips(run, _chosen(load_people(run), only), only)
     for speaker in {clip.speaker for clip in clips}:
         sweep(run.crops(speaker))
     tracker = tracker_name(settings.faces)
     before = {clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
     due = [clip for clip in clips if before[clip.clip_id] is None]
+    if due:  # What is absent stops the step here, before a clip is touched or a worker started.
+        weights.find_all([*tracker_weights(settings.faces), *["light_asd"] * settings.sync.check])
     workers = min(workers, len(due))
     results = (_parallel if workers > 1 else _serial)(due, run, corpus_root, settings, workers)
     made: list[CropResult] = []
@@ -247,7 +248,10 @@ def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettin
     cv2.setNumThreads(1)
     _Worker.run, _Worker.corpus_root, _Worker.settings = run, corpus_root, settings
     _Worker.tracker = make_tracker(settings.faces)
-    _Worker.speaker = _active_speaker(settings, threads=1)
+    _Worker.speaker = _active_speaker(settings)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
     # Before the interpreter winds down its threads, which MediaPipe needs to close; `atexit` would be too late.
     Finalize(None, _Worker.tracker.close, exitpriority=1)
 
@@ -258,14 +262,10 @@ def _work(clip: Clip) -> CropResult | QuarantineRow:
     return prepare_clip(clip, worker.corpus_root, folder, worker.settings, worker.tracker, worker.speaker)
 
 
-def _active_speaker(settings: PreparationSettings, threads: int | None = None) -> ActiveSpeaker | None:
+def _active_speaker(settings: PreparationSettings) -> ActiveSpeaker | None:
     """The network of the sync filter where it is on; torch is imported only then."""
     if not settings.sync.check:
         return None
-    import torch
-
     from preparation.active_speaker import ActiveSpeaker
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     return ActiveSpeaker.load()

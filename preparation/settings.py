@@ -134,8 +134,9 @@ class CorpusSettings(Settings):
 
 
 class FaceSettings(Settings):
-    tracker: Literal["auto", "mediapipe", "truth"] = "auto"
-    """`auto` takes MediaPipe when its model file is present, else the landmarks the corpus brings along."""
+    tracker: Literal["auto", "mediapipe", "face_alignment", "truth"] = "auto"
+    """`auto` takes MediaPipe when its model file is present, else the landmarks the corpus brings along.
+    `face_alignment` (BlazeFace and 2DFAN-4) gives points annotated as in 300-W; choose it on a GPU."""
     every: int = Field(default=2, ge=1)
     """Look for the face in every n-th frame and interpolate between. On the rendered corpus MediaPipe's lip aperture
     correlates with the true opening by 0.945, 0.925 and 0.86 for n = 1, 2 and 3, and the time falls with n. Choose 1

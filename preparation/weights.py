@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +23,11 @@ BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
 
 @dataclass(frozen=True)
 class Weight:
-    """One pretrained file; `source` is repository@commit:path, `licence` that repository's."""
+    """One pretrained file; `source` is repository@commit:path or an address, `licence` that repository's. `bytes` is
+    None where the file was not at hand to be measured."""
 
     file: str
-    bytes: int
+    bytes: int | None
     sha256: str
     source: str
     licence: str
@@ -76,6 +78,32 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT",
         what="tiny decoder from FLUX.2's latent space",
     ),
+    "blazeface": Weight(
+        file="blazeface.pth",
+        bytes=420224,
+        sha256="54ecff653feaaaf1f7d44b6aff28fd2fc50e483a4e847563b6dd261369c43ba4",
+        source="hollance/BlazeFace-PyTorch@852bfd8e3d44ed6775761105bdcead4ef389a538:blazeface.pth",
+        licence="Apache-2.0",
+        what="BlazeFace face detector for near faces, 128x128 RGB",
+    ),
+    "blazeface_anchors": Weight(
+        file="blazeface_anchors.npy",
+        bytes=28800,
+        sha256="a10bb2fb93ab54ca426d6c750bfc3aad685028a16dcf231357d03694f261fd95",
+        source="hollance/BlazeFace-PyTorch@852bfd8e3d44ed6775761105bdcead4ef389a538:anchors.npy",
+        licence="Apache-2.0",
+        what="the anchors of blazeface.pth",
+    ),
+    # Never at hand here: the sha256 is the one that several public projects pin for this address, and it begins with
+    # the ten digits that the file's name promises.
+    "2dfan4": Weight(
+        file="2DFAN4-11f355bf06.pth.tar",
+        bytes=None,
+        sha256="11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+        source="https://www.adrianbulat.com/downloads/python-fan/2DFAN4-11f355bf06.pth.tar",
+        licence="BSD-3-Clause (that of face-alignment, which fetches it)",
+        what="2DFAN-4 face alignment network, 256x256 RGB to 68 heat maps",
+    ),
     "light_asd": Weight(
         file="lightasd_pretrain_AVA_CVPR.model",
         bytes=4175289,
@@ -121,6 +149,21 @@ def find(name: str) -> Path:
             f"or `export {ENVIRONMENT_VARIABLE}=<the folder that holds {weight.file}>`"
         ),
     )
+
+
+def find_all(names: Iterable[str]) -> list[Path]:
+    """As `find`, for several; one error names all that are absent, so that they can be fetched at once."""
+    found: list[Path] = []
+    absent: list[MissingWeightError] = []
+    for name in names:
+        try:
+            found.append(find(name))
+        except MissingWeightError as error:
+            absent.append(error)
+    if absent:
+        remedies = "; ".join(error.remedy for error in absent)
+        raise MissingWeightError("; ".join(error.reason for error in absent), remedies)
+    return found
 
 
 def find_optional(name: str) -> Path | None:

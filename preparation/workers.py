@@ -37,12 +37,12 @@ def map_processes(
 
     Spawned, because a forked MediaPipe or CUDA hangs; they end with this process, however it ends. When one dies, the
     pool with all its pending work is gone; the items that are left then go one by one, so that the deadly one is known
-    by name and the others live.
+    by name and the others live. An error of `initializer` is raised here: without it no item could be worked on.
     """
     left = dict(enumerate(items))
     pool = _pool(workers, initializer, initargs)
     try:
-        futures = {pool.submit(work, item): place for place, item in left.items()}
+        futures = {pool.submit(_ask, work, item): place for place, item in left.items()}
         for future in as_completed(futures):
             result = future.result()
             yield Done(left.pop(futures[future]), result)
@@ -100,7 +100,7 @@ def _one_by_one(
     try:
         for item in items:
             try:
-                yield Done(item, pool.submit(work, item).result())
+                yield Done(item, pool.submit(_ask, work, item).result())
             except BrokenProcessPool:
                 pool.shutdown()
                 pool = _pool(1, initializer, initargs)
@@ -116,8 +116,25 @@ def _pool(workers: int, initializer: Callable[..., None] | None, initargs: tuple
 def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     # Workers hold both ends of the queue they wait on, so nothing tells them that the one who fills it was killed.
     end_with_parent()
-    if initializer is not None:
+    if initializer is None:
+        return
+    try:
         initializer(*initargs)
+    except Exception as error:
+        # Let through, it would break the pool and look like a dead process; the first item brings it home instead.
+        _Startup.error = error
+
+
+class _Startup:
+    """What kept this process from starting."""
+
+    error: Exception | None = None
+
+
+def _ask(work: Callable[[Item], Result], item: Item) -> Result:
+    if _Startup.error is not None:
+        raise _Startup.error
+    return work(item)
 
 
 def end_with_parent() -> None:

@@ -27,7 +27,13 @@ def list_weights() -> None:
         "name", "what", "MB", "licence", "state", title=f"looked for in {_places(folders())}", title_justify="left"
     )
     for name, weight in REGISTRY.items():
-        table.add_row(name, weight.what, f"{weight.bytes / 1e6:.1f}", weight.licence, _state(name)[0])
+        table.add_row(
+            name,
+            weight.what,
+            "" if weight.bytes is None else f"{weight.bytes / 1e6:.1f}",
+            weight.licence,
+            _state(name)[0],
+        )
     console.print(table)
     console.print(f"Another folder: export {ENVIRONMENT_VARIABLE}=FOLDER")
 

@@ -13,7 +13,7 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import STABLE
 from preparation.faces.track import Track
-from preparation.faces.trackers import TruthTracker
+from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings

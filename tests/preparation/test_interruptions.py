@@ -19,7 +19,7 @@ import pytest
 
 from preparation.crops import prepare_clip
 from preparation.errors import UnwritableError
-from preparation.faces.trackers import TruthTracker
+from preparation.faces.truth_tracker import TruthTracker
 from preparation.files import partial_of, sweep
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest, save_manifest, scan

@@ -37,7 +37,7 @@ def test_a_tracker_starts_and_looks_in_silence(clips_dir: Path, weights_dir: Pat
 import sys
 from itertools import islice
 from pathlib import Path
-from preparation.faces.trackers import MediaPipeTracker
+from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.settings import FaceSettings
 from preparation.video import decode
 tracker = MediaPipeTracker(FaceSettings())

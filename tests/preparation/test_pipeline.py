@@ -10,7 +10,7 @@ import pytest
 from preparation import weights
 from preparation.clients import load_clients
 from preparation.crops import load_crop
-from preparation.errors import PrivFedTalkError
+from preparation.errors import MissingWeightError, PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
@@ -277,3 +277,22 @@ def test_parts_are_even_and_none_is_too_long(frames: int, longest: int) -> None:
 def test_large_pictures_are_encoded_fewer_at_a_time() -> None:
     assert [batch_of(64, size) for size in (32, 128, 256, 512, 1024)] == [64, 64, 16, 4, 1]
     assert batch_of(1, 512) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("tracker", "file"), [("mediapipe", r"face_landmarker\.task"), ("face_alignment", r"blazeface\.pth")]
+)
+def test_a_tracker_without_its_weights_stops_the_step_before_any_clip(
+    studio_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str, file: str, workers: int
+) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "nowhere"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run, settings = (
+        RunFolder(tmp_path / "run"),
+        PreparationSettings(faces=FaceSettings.model_validate({"tracker": tracker})),
+    )
+    register_corpus("studio", studio_corpus, run, settings)
+    with pytest.raises(MissingWeightError, match=file):
+        prepare_clients(run, studio_corpus, settings, workers=workers)
+    assert load_quarantine(run.quarantine) == [] and not list(run.root.rglob("*.safetensors"))

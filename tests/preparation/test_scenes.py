@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from preparation import weights
 from preparation.crops import CropResult, load_crop, prepare_clip
-from preparation.faces.trackers import MediaPipeTracker, TruthTracker
+from preparation.faces.mediapipe_tracker import MediaPipeTracker
+from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import scan
 from preparation.quarantine import QuarantineRow
 from preparation.scenes import find_scenes

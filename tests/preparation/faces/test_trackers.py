@@ -13,14 +13,10 @@ from safetensors.numpy import save_file
 from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from preparation.faces.landmarks import interocular, mouth_opening
+from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED
-from preparation.faces.trackers import (
-    MediaPipeTracker,
-    TruthTracker,
-    make_tracker,
-    read_truth,
-    tracker_name,
-)
+from preparation.faces.trackers import make_tracker, tracker_name
+from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.manifest import Clip, scan
 from preparation.settings import FaceSettings
 from preparation.video import decode, decode_all

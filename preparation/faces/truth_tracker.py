@@ -1,0 +1,54 @@
+"""The landmarks that a rendered corpus states for its clips, as a face tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from preparation import weights
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.faces.track import Track
+from preparation.manifest import Clip
+from preparation.video import Frame
+
+
+class TruthTracker:
+    """The landmarks that a rendered corpus states for each clip. Choose it without a face tracker's weights, or to
+    rule the tracker out."""
+
+    name = "truth"
+    needs: tuple[str, ...] = ()
+    trembles = False
+
+    def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track:
+        if clip.truth is None:
+            raise PrivFedTalkError(
+                f"{clip.path} has no truth beside it and no face tracker is at hand",
+                remedy=f"provide face_landmarker.task ({weights.ENVIRONMENT_VARIABLE}) for clips of real faces",
+            )
+        landmarks = read_truth(corpus_root / clip.truth)["landmarks"]
+        frames_there = sum(1 for _ in frames)
+        if len(landmarks) != frames_there:
+            raise CorruptFileError(
+                f"{clip.truth} describes {len(landmarks)} frames, {clip.path} has {frames_there} at 25 fps",
+                remedy="render the clip again",
+            )
+        return Track(landmarks, np.ones(len(landmarks), dtype=np.int16))
+
+    def close(self) -> None:
+        pass
+
+
+def read_truth(path: Path) -> dict[str, np.ndarray]:
+    """The studio's sidecar: landmarks [T, 68, 2], mouth_opening [T], pose [T, 3], blink [T], all float32."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}", remedy="render the corpus again") from error
+    if tensors.get("landmarks", np.zeros(0)).shape[1:] != (68, 2):
+        raise CorruptFileError(f"{path} holds no landmarks [T, 68, 2]", remedy="render the corpus again")
+    return {name: np.asarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
