@@ -61,8 +61,9 @@ Square = tuple[float, float, float]
 class FaceAlignmentTracker:
     """BlazeFace and 2DFAN-4 on single images, on CUDA where there is one.
 
-    Choose it for points annotated as in 300-W, the convention of most work on talking heads, and on a GPU: one core takes
-    about 1.2 s for a look, more than a hundred times MediaPipe's time. A clip's track depends on the clip alone, as with MediaPipe.
+    Choose it for points annotated as in 300-W, the convention of most work on talking heads, and on a GPU: one core
+    takes about 1.2 s for a look, more than a hundred times MediaPipe's time. A clip's track depends on the clip alone,
+    as with MediaPipe.
     """
 
     name = "face_alignment"
