@@ -99,11 +99,13 @@ class ClientTrainer:
         started = time.perf_counter()
         number, before = announced.round, announced.counted.get(client, 0)
         rng = seeding.generator(self.seed, "local", client, str(number))
-        rule = self.method.local_rule(self.settings, announced.shared, self.homes.load_state(client, before))
+        kept = self.homes.load_state(client, before)
+        rule = self.method.local_rule(self.settings, announced.shared, dict(kept))
         self.adapter.load_vector(rule.start(announced.theta))
         losses = self._descend(client, rule, self.settings.federation.local_steps, rng)
-        self.homes.save_state(client, number, before, rule.state)
         delta = self.adapter.vector() - announced.theta
+        # Whoever diverged counts for nothing in this round, and goes on from what it kept before.
+        self.homes.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
         score = self.score(client, number)
         return LocalUpdate(delta, self._count(client), score, losses, time.perf_counter() - started, rule.extra)
 
