@@ -197,13 +197,23 @@ class FederationSettings(Settings):
 
 
 class ExecutionSettings(Settings):
-    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values."""
+    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
 
+    Choose `ray` (needs the extra `ray`) for several machines, `local` for one. A Ray cluster's machines must see the
+    run's folder under the same path.
+    """
+
+    engine: Literal["local", "ray"] = "local"
     devices: tuple[str, ...] = Field(
         (),
         description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
     )
     restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
+    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; None: one is started")
+    ray_actors: int | None = Field(
+        None, ge=1, description="None: as many as the cluster has GPUs, or without any as many as `workers`"
+    )
+    gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
 
 
 class FedProxSettings(Settings):

@@ -157,5 +157,5 @@ def test_devices_are_those_named_or_those_there(monkeypatch: pytest.MonkeyPatch)
 def test_where_clients_train_makes_no_method_due_again() -> None:
     from training.methods import configure
 
-    elsewhere = TrainingSettings(execution=ExecutionSettings(devices=("cuda:1",)))
+    elsewhere = TrainingSettings(execution=ExecutionSettings(engine="ray", devices=("cuda:1",)))
     assert configure("fedavg", elsewhere) == configure("fedavg", TrainingSettings())

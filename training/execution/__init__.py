@@ -1,4 +1,4 @@
-"""Where clients train: persistent workers that build the models once."""
+"""Where clients train: persistent workers that build the models once, on this machine or on a Ray cluster."""
 
 from training.execution.bench import Job, open_trainer
 from training.execution.engine import Engine, Pool, PooledEngine, open_pool

@@ -68,6 +68,10 @@ class PooledEngine:
 
 def open_pool(settings: ExecutionSettings, workers: int) -> Pool:
     """The pool that the settings name; nothing is started before it is used. `workers` counts CPU workers."""
+    if settings.engine == "ray":
+        from training.execution.ray_cluster import RayPool
+
+        return RayPool(settings, workers)
     from training.execution.local import LocalPool
 
     return LocalPool(worker_devices(settings.devices, workers), settings.restarts)

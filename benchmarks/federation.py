@@ -1,0 +1,229 @@
+"""What a federation costs beside what it cannot do without; ratios within one run:
+
+    python benchmarks/federation.py                # a run of the demo's sizes, random weights, in a temporary folder
+    python benchmarks/federation.py --run FOLDER   # models and shards of a run that is there; no reference procedure
+    python benchmarks/federation.py --no-flower    # without the environment that Flower gets in the temporary folder
+
+Rounds are FedAvg's, everybody in each; workers are loaded before the clock starts. What is set against each other
+takes turns, `--repeat` times; medians count. Everything computes on one thread a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+# This file is called like a module of the package that it measures, and must not hide it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Set before the libraries are loaded, here and in the workers: one thread a process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import psutil
+import torch
+from federation_run import bare_steps, make_clips, make_run, reference_client, timed
+
+from preparation.folders import RunFolder
+from training.aggregation import Aggregator
+from training.checkpoint import RoundRecord
+from training.client import Announcement, LocalUpdate
+from training.execution import Engine, Job, LocalPool, PooledEngine, open_trainer
+from training.federation import Start, run_federation
+from training.homes import Homes
+from training.methods import configure, named
+from training.settings import TrainingSettings
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def round_seconds(
+    engine: Engine, theta: np.ndarray, clients: Sequence[str], settings: TrainingSettings, rounds: int, folder: Path
+) -> list[float]:
+    """Wall seconds of each whole round: sampling, training, aggregation, checkpoint; validation costs nothing."""
+    ends = [time.perf_counter()]
+
+    def note_the_time(record: RoundRecord) -> None:
+        ends.append(time.perf_counter())
+
+    federation = settings.federation.model_copy(update={"rounds": rounds})
+    settings = settings.model_copy(update={"federation": federation})
+    shutil.rmtree(folder, ignore_errors=True)
+    run_federation(
+        engine, "fedavg", Start(theta, "0"), clients, lambda theta: 0.0, settings, folder, 0, on_round=note_the_time
+    )
+    return [end - begin for begin, end in itertools.pairwise(ends)]
+
+
+def overhead(run: RunFolder, clips: list[Path] | None, repeat: int, scratch: Path) -> float:
+    """Print a round beside plain loops and the reference procedure; the seconds of a round on two workers."""
+    settings = configure("fedavg", TrainingSettings())
+    steps, homes = settings.federation.local_steps, Homes(run, "fedavg")
+    trainer = open_trainer(homes, settings, 0)
+    theta = trainer.adapter.vector()
+    clients = sorted(folder.parent.name for folder in run.root.glob("clients/*/shards"))
+
+    def train_all() -> None:
+        for client in clients:
+            trainer.train(client, Announcement(1, theta))
+
+    def steps_of_all() -> None:
+        for client in clients:
+            bare_steps(trainer, client, steps)
+
+    with LocalPool(["cpu"]) as one, LocalPool(["cpu", "cpu"]) as two:
+        job = Job(homes, settings, 0)
+        variants: dict[str, Callable[[], float]] = {
+            "bare local steps, plain loop": lambda: timed(steps_of_all),
+            "the clients' whole work (and their scores), plain loop": lambda: timed(train_all),
+            "**a round, one worker**": lambda: round_seconds(
+                PooledEngine(one, job), theta, clients, settings, 1, scratch / "one"
+            )[0],
+            "**a round, two workers**": lambda: round_seconds(
+                PooledEngine(two, job), theta, clients, settings, 1, scratch / "two"
+            )[0],
+        }
+        if clips is not None:
+            paths = clips
+            variants["reference procedure, steps alone"] = lambda: timed(
+                lambda: [reference_client(trainer, client, paths, steps) for client in clients]
+            )
+        for measure in [*variants.values()][:4]:
+            measure()  # loads models, shards and libraries
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for turn in range(repeat):
+            for name, measure in variants.items():
+                if turn < 2 or not name.startswith("reference"):
+                    seconds[name].append(measure())
+    bare, work, single, double, *reference = [statistics.median(seconds[name]) for name in variants]
+    print(
+        f"{len(clients)} clients, {steps} steps of {settings.federation.batch_size} windows each, {len(theta)}", end=""
+    )
+    print(" parameters in the adapter; seconds are medians.\n\n| | seconds | |\n|---|---|---|")
+    notes = [
+        "",
+        f"{work / bare:.3f} × the steps",
+        f"**{single / work:.3f}** × the clients' work, {single / bare:.3f} × the steps alone",
+        f"one worker takes **{single / double:.2f}** × as long",
+        *[f"**{time_of / (single - work + bare):.1f}** × a round without its scores" for time_of in reference],
+    ]
+    for name, note in zip(variants, notes, strict=True):
+        print(f"| {name} | {statistics.median(seconds[name]):.2f} | {note} |")
+    return double
+
+
+def flower(run: RunFolder, ours: float, scratch: Path, rounds: int) -> None:
+    """Print Flower's seconds a round, two actors, in an environment of its own that sees this one's libraries."""
+    home = scratch / "flower"
+    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if uv is None:
+        print("\nFlower was not run: there is no uv to make its environment with.")
+        return
+    inside = {**os.environ, "VIRTUAL_ENV": str(home), "PYTHONPATH": str(PROJECT), "FLWR_TELEMETRY_ENABLED": "0"}
+    inside |= {"RAY_USAGE_STATS_ENABLED": "0", "FLWR_HOME": str(scratch / "flwr")}
+    made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(home)], capture_output=True, text=True)
+    if made.returncode == 0:
+        made = subprocess.run(
+            [uv, "pip", "install", "-q", "flwr[simulation]"], env=inside, capture_output=True, text=True
+        )
+    if made.returncode:
+        print(f"\nFlower was not run, it could not be installed: {made.stderr.strip().splitlines()[-1]}")
+        return
+    site = next(home.glob("lib/python*/site-packages"))
+    (site / "project.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    inside |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2", "FLOWER_ROUNDS": str(rounds)}
+    command = [str(home / "bin" / "python"), str(PROJECT / "benchmarks" / "federation_flower.py")]
+    done = subprocess.run(command, env=inside, cwd=PROJECT, capture_output=True, text=True)
+    found = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
+    if not found:
+        print(f"\nFlower's simulation did not finish:\n{done.stderr[-600:]}")
+        return
+    told = json.loads(found[-1])
+    theirs = statistics.median(told["seconds"])
+    print(f"| Flower {told['version']}, simulation engine, two actors | {theirs:.2f} | ", end="")
+    print(f"**{theirs / ours:.2f}** × a round on two workers |")
+
+
+class Instant:
+    """Clients whose training costs nothing, so that what is left is the server's."""
+
+    def __init__(self, length: int) -> None:
+        self.delta = np.random.default_rng(0).normal(0, 1e-3, length).astype(np.float32)
+
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
+        return {client: LocalUpdate(self.delta, 4, 0.5, {"total": 1.0}, 0.0) for client in clients}
+
+
+def many_clients(registered: int, length: int, rounds: int, folder: Path) -> tuple[float, float]:
+    """Median seconds of a round with ten of `registered` clients, and MB that the process has grown by."""
+    settings = configure("fedavg", TrainingSettings())
+    federation = settings.federation.model_copy(update={"clients_per_round": 10})
+    settings = settings.model_copy(update={"federation": federation})
+    clients = [f"client{number:05d}" for number in range(registered)]
+    theta, engine = np.zeros(length, np.float32), Instant(length)
+    before = psutil.Process().memory_info().rss
+    seconds = round_seconds(engine, theta, clients, settings, rounds, folder)
+    return statistics.median(seconds), (psutil.Process().memory_info().rss - before) / 1e6
+
+
+def server_step(clients: int, length: int, repeat: int) -> float:
+    """Median seconds to form the sum of plain vectors and to apply it."""
+    settings = configure("fedavg", TrainingSettings())
+    aggregator = Aggregator(settings.privacy, clients, 0, settings.privacy.clip_norm, 1.0)
+    rule, theta = named("fedavg").server_rule(settings), np.zeros(length, np.float32)
+    rng = np.random.default_rng(0)
+    updates = [LocalUpdate(rng.standard_normal(length, np.float32), 4, 0.5, {}, 0.0) for _ in range(clients)]
+    contributions = {
+        str(number): aggregator.contribute(str(number), update, 1) for number, update in enumerate(updates)
+    }
+    del updates
+
+    def step() -> None:
+        rule.step(theta, aggregator.released(aggregator.combine(contributions, 1), 1.0), {})
+
+    step()
+    return statistics.median([timed(step) for _ in range(repeat)])
+
+
+def server(scratch: Path, length: int) -> None:
+    spawn = get_context("spawn")
+    print(f"\nThe server alone, ten of the registered clients in a round, {length} parameters:\n")
+    print("| registered | ms a round | MB grown |\n|---|---|---|")
+    for registered in (100, 10_000):
+        with spawn.Pool(1) as pool:  # a fresh process, so that memory tells of these clients alone
+            seconds, grown = pool.apply(many_clients, (registered, length, 20, scratch / f"many{registered}"))
+        print(f"| {registered} | {1e3 * seconds:.1f} | {grown:.0f} |")
+    print(f"\nServer step, 100 clients x 1 M parameters, without masks: {server_step(100, 1_000_000, 5):.3f} s.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="the folder of a run with models and shards; none: one is made")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--no-flower", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        run = RunFolder(arguments.run.resolve()) if arguments.run else make_run(scratch / "run")
+        clips = None if arguments.run else make_clips(scratch / "clips")
+        ours = overhead(run, clips, arguments.repeat, scratch)
+        if not arguments.no_flower:
+            flower(run, ours, scratch, arguments.repeat)
+        server(scratch, 200_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Flower's simulation engine on the client function of this project; `benchmarks/federation.py` runs it, in an
+environment that has `flwr[simulation]` beside what this project needs:
+
+    FLOWER_RUN=data/demo FLOWER_WORKERS=2 FLOWER_ROUNDS=5 python benchmarks/federation_flower.py
+
+Prints JSON: wall seconds of each round after the first (in which actors load the models), from one aggregated theta
+to the next. The client function is `ClientTrainer.train` on models that an actor builds once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+# Beside this file lies one that is called like a package of the project, and must not hide it, in actors neither.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import flwr
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
+
+RUN = Path(os.environ["FLOWER_RUN"])
+WORKERS, ROUNDS = int(os.environ["FLOWER_WORKERS"]), int(os.environ["FLOWER_ROUNDS"])
+client_app, server_app = ClientApp(), ServerApp()
+CLIENTS = sorted(folder.parent.name for folder in RUN.glob("clients/*/shards"))
+ends: list[float] = []
+
+
+@cache
+def trainer():  # type: ignore[no-untyped-def]
+    import torch
+
+    from preparation.folders import RunFolder
+    from training.execution import open_trainer
+    from training.homes import Homes
+    from training.methods import configure
+    from training.settings import TrainingSettings
+
+    torch.set_num_threads(1)
+    return open_trainer(Homes(RunFolder(RUN), "fedavg"), configure("fedavg", TrainingSettings()), 0)
+
+
+def record(theta: np.ndarray) -> ArrayRecord:
+    return ArrayRecord({"theta": Array(theta)})
+
+
+@client_app.train()
+def train(message: Message, context: Context) -> Message:
+    from training.client import Announcement
+
+    theta = message.content["arrays"]["theta"].numpy()
+    client = CLIENTS[int(context.node_config["partition-id"])]
+    update = trainer().train(client, Announcement(int(message.content["config"]["server-round"]), theta.copy()))
+    metrics = MetricRecord({"num-examples": update.clips, "score": update.score})
+    return Message(RecordDict({"arrays": record(theta + update.delta), "metrics": metrics}), reply_to=message)
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    strategy = FedAvg(fraction_train=1.0, fraction_evaluate=0.0, min_available_nodes=len(CLIENTS))
+
+    def note_the_time(number: int, arrays: ArrayRecord) -> MetricRecord:
+        ends.append(time.perf_counter())
+        return MetricRecord({})
+
+    strategy.start(
+        grid=grid, initial_arrays=record(trainer().adapter.vector()), num_rounds=ROUNDS + 1, evaluate_fn=note_the_time
+    )
+
+
+def measure() -> None:
+    config = {"init_args": {"num_cpus": WORKERS}, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+    run_simulation(server_app, client_app, num_supernodes=len(CLIENTS), backend_config=config)
+    rounds = [end - begin for begin, end in pairwise(ends[1:])]
+    sys.stdout.write("\n" + json.dumps({"version": flwr.__version__, "seconds": rounds}) + "\n")
+
+
+if __name__ == "__main__":
+    # By its own name, so that actors import this module and keep the models that they have built.
+    import federation_flower
+
+    federation_flower.measure()

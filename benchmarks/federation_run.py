@@ -1,0 +1,150 @@
+"""What `benchmarks/federation.py` measures on: a run of the demo's sizes with random weights, and the floors."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from preparation.folders import RunFolder
+from preparation.shards import Sample, write_shards
+from preparation.speech import DIM, TOKENS
+from preparation.video import decode, encode
+from training.adapter import Adapter
+from training.backbone.tiny import BackboneShape, TinyBackbone
+from training.client import ClientTrainer
+from training.data import ClipTensors, collate, stream_batches, window
+from training.objective import Draw, local_objective
+from training.rulers import IdentityRuler, OpeningRuler
+from training.settings import BackboneSettings, VaeSettings
+from training.vae import SmallVae
+
+CLIENTS = tuple(f"client{number:02d}" for number in range(8))
+TRAIN_CLIPS, FRAMES, SIZE = 4, 50, 128
+
+
+def make_run(root: Path) -> RunFolder:
+    """Eight clients of four training clips of two seconds, as in the demo; weights and clips are random."""
+    run = RunFolder(root)
+    torch.manual_seed(0)
+    vae = SmallVae(VaeSettings()).eval()
+    shape = BackboneShape(
+        latent_channels=VaeSettings().latent_channels,
+        latent_size=SIZE // vae.downscale,
+        speech_steps=TOKENS,
+        speech_dim=DIM,
+        motion_dim=12,
+    )
+    vae.save(run.model("vae"))
+    TinyBackbone(BackboneSettings(), shape).save(run.model("backbone"))
+    IdentityRuler().frozen().save(run.model("rulers") / "identity")
+    OpeningRuler().frozen().save(run.model("rulers") / "opening")
+    for number, client in enumerate(CLIENTS):
+        splits = ["train"] * TRAIN_CLIPS + ["validation", "validation", "test", "test"]
+        write_shards(run.client(client), [_sample(client, number * 100 + i, split) for i, split in enumerate(splits)])
+    return run
+
+
+def _sample(client: str, seed: int, split: str) -> Sample:
+    rng = np.random.default_rng(seed)
+    side = SIZE // 8
+    return Sample(
+        key=f"{client}_{seed}",
+        client=client,
+        clip_id=f"{client}/{seed}",
+        split=split,
+        latents=rng.normal(size=(FRAMES, 8, side, side)).astype(np.float16),
+        speech=rng.normal(size=(FRAMES, TOKENS, DIM)).astype(np.float16),
+        reference_latent=rng.normal(size=(8, side, side)).astype(np.float16),
+        reference=rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8),
+        landmarks=rng.normal(SIZE / 2, SIZE / 6, (FRAMES, 68, 2)).astype(np.float32),
+        motion=(0.1 * rng.normal(size=(FRAMES, 12))).astype(np.float32),
+    )
+
+
+def make_clips(folder: Path) -> list[Path]:
+    """As many mp4 crops as a client trains on: smooth moving pictures, which compress as faces do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    paths = []
+    for number in range(TRAIN_CLIPS):
+        paths.append(folder / f"{number}.mp4")
+        phases = np.linspace(0, 6, FRAMES) + number
+        waves = [np.stack([np.sin(5 * x + p), np.sin(7 * y - p), np.sin(4 * (x + y) + 2 * p)], -1) for p in phases]
+        encode(((127 + 100 * wave).astype(np.uint8) for wave in waves), np.zeros(FRAMES * 640, np.int16), paths[-1])
+    return paths
+
+
+def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
+    """A client's local steps in a plain loop on clips in memory: what no federation can do without."""
+    federation = trainer.settings.federation
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    parameters = trainer.adapter.parameters
+    optimizer = torch.optim.AdamW(parameters, lr=federation.learning_rate, weight_decay=0.0, fused=True)
+    clips = iter(trainer._clips(client, "train"))
+    batches = stream_batches(clips, federation.batch_size, trainer.backbone.settings.window, rng)
+    _descend(trainer, parameters, optimizer, itertools.islice(batches, steps), generator)
+
+
+def reference_client(trainer: ClientTrainer, client: str, clips: list[Path], steps: int) -> dict[str, torch.Tensor]:
+    """The paper's reference procedure for the same steps: models built for each client, clips decoded and encoded
+    for each epoch (of the window alone that is trained on), the whole model's state sent, frozen weights and all.
+    """
+    run, settings = trainer.homes.run, trainer.settings
+    from training.autoencoders.sources import load_autoencoder
+
+    vae = load_autoencoder(run.model("vae"))
+    adapter = Adapter(TinyBackbone.load(run.model("backbone")), settings.adapter, trainer.seed)
+    parameters = adapter.parameters
+    optimizer = torch.optim.AdamW(parameters, lr=settings.federation.learning_rate, weight_decay=0.0)
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    known = trainer._clips(client, "train")  # speech, motion and boxes are given to it for nothing
+
+    def batches() -> Iterator:
+        windows = []
+        for clip, path in itertools.cycle(zip(known, clips, strict=True)):
+            frames = np.stack(list(decode(path)))
+            start = int(rng.integers(0, FRAMES - trainer.backbone.settings.window + 1))
+            cut = window(clip, start, trainer.backbone.settings.window)
+            latents = vae.encode_frames(frames[start : start + len(cut[0])])
+            windows.append((torch.from_numpy(latents), *cut[1:]))
+            if len(windows) == settings.federation.batch_size:
+                yield collate(windows)
+                windows = []
+
+    _descend(trainer, parameters, optimizer, itertools.islice(batches(), steps), generator, adapter)
+    return copy.deepcopy(adapter.model.state_dict())
+
+
+def _descend(
+    trainer: ClientTrainer,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator,
+    generator: torch.Generator,
+    adapter: Adapter | None = None,
+) -> None:
+    backbone = (adapter or trainer.adapter).backbone
+    for batch in batches:
+        draw = Draw.sample(batch.latents, trainer.settings.objective, generator)
+        loss = local_objective(backbone, batch, draw, trainer.settings.objective).total
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+__all__ = ["CLIENTS", "ClipTensors", "bare_steps", "make_clips", "make_run", "reference_client", "timed"]
