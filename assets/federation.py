@@ -10,7 +10,7 @@ from assets.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.partitions import all_buckets, federated_methods, in_one_run
 from assets.run import Run
 from assets.shards import shards
-from assets.showing import table
+from assets.showing import drawing, table
 
 if TYPE_CHECKING:
     from training.execution import Pool
@@ -36,6 +36,7 @@ def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> No
 
 
 def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "Pool") -> str:
+    from evaluation.round_figures import round_curves
     from training.methods import configure
 
     folder = run.folder
@@ -55,13 +56,17 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
 
             federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
-    columns = ("round", "public_validation_loss", "score_mean", "within_clip", "update_norm", "bytes_up")
+    columns = (
+        *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),
+        *("epsilon_release", "bytes_up"),
+    )
     memory = folder.federation(method) / "memory.json"
     context.add_asset_metadata(
         {
             **({"memory": json.loads(memory.read_text())} if memory.exists() else {}),
             "rounds": len(rounds),
             "public validation loss": rounds[-1]["public_validation_loss"],
+            "curves": drawing(round_curves(rounds)),
             "history": table([{column: line[column] for column in columns} for line in rounds]),
         },
         partition_key=method,

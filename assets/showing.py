@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LARGEST_TABLE = 200
 """Rows; more would swell the event log, which holds every materialisation ever made."""
@@ -39,6 +43,14 @@ def pictures(frames: Sequence[npt.NDArray[np.uint8]], height: int = 96) -> dg.Ma
 def picture(path: Path) -> dg.MarkdownMetadataValue:
     """A small PNG file, inline."""
     return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})")
+
+
+def drawing(figure: Figure) -> dg.MarkdownMetadataValue:
+    """A chart as an inline PNG on white, readable on any page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor="white", dpi=80)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MetadataValue.md(f"![chart](data:image/png;base64,{encoded})")
 
 
 def _cell(value: Any) -> str | int | float | bool | None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 
 from preparation.clients import load_clients, of_role
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index
-from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
@@ -24,6 +22,7 @@ from training.public import read_public_validation
 from training.round_settings import AvailabilitySettings
 from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
+from training.showing import RoundDisplay
 from training.spent import account
 from training.validation import validation_loss
 
@@ -72,7 +71,8 @@ def _federate(
 
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
     engine = PooledEngine(pool, Job(homes, settings, seed))
-    result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show_round)
+    with RoundDisplay(method, settings.federation.rounds) as show:
+        result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
@@ -122,12 +122,3 @@ def trainable_clients(run: RunFolder) -> list[str]:
             remedy="give clients at least three usable clips each",
         )
     return able
-
-
-def show_round(record: RoundRecord) -> None:
-    """One line on standard error: a round takes seconds, and nobody should wait in silence."""
-    sys.stderr.write(
-        f"round {record.round}: {len(record.clients)} clients, public validation loss "
-        f"{record.public_validation_loss:.4f}, {sum(record.seconds.values()):.1f} s\n"
-    )
-    sys.stderr.flush()
