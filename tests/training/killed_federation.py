@@ -1,0 +1,47 @@
+"""A federation in a process of its own, which may be killed at any moment.
+
+    python killed_federation.py RUN METHOD SETTINGS.json
+
+All clients of the run take part, trained by two workers. It says one line a round, those of earlier lives included,
+and saves the adapter at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from preparation.folders import RunFolder
+from training.checkpoint import RoundRecord
+from training.execution import Job, LocalPool, PooledEngine, open_trainer
+from training.federation import Start, run_federation
+from training.homes import Homes
+from training.methods.base import Theta
+from training.settings import TrainingSettings
+
+
+def main(run: RunFolder, method: str, settings: TrainingSettings) -> None:
+    clients = sorted(path.name for path in (run.root / "clients").iterdir())
+    homes = Homes(run, method)
+    trainer = open_trainer(homes, settings, seed=5)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+
+    def public_loss(theta: Theta) -> float:
+        return float(np.abs(theta[::2]).sum())
+
+    def say(record: RoundRecord) -> None:
+        sys.stdout.write(f"{record.round}\n")
+        sys.stdout.flush()
+
+    with LocalPool(["cpu", "cpu"]) as pool:
+        engine = PooledEngine(pool, Job(homes, settings, 5))
+        folder = run.federation(method)
+        result = run_federation(engine, method, start, clients, public_loss, settings, folder, 5, say)
+    trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
+
+
+if __name__ == "__main__":
+    read = TrainingSettings.model_validate_json(Path(sys.argv[3]).read_text())
+    main(RunFolder(Path(sys.argv[1])), sys.argv[2], read)
