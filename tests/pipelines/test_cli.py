@@ -23,6 +23,7 @@ COMMANDS = [
     "evaluate",
     "report",
     "config",
+    "privacy plan",
     "weights list",
     "weights check",
 ]

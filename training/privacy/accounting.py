@@ -25,7 +25,6 @@ from typing import Literal
 
 import dp_accounting
 from dp_accounting import NeighboringRelation, pld, rdp
-from opacus.accountants import PRVAccountant
 from scipy import stats
 
 from preparation.errors import PrivFedTalkError
@@ -40,6 +39,8 @@ _FIXED_SIZE_ORDERS = (*range(2, 25), 28, 32, 40, 48, 64, 96, 128, 320, 512, 1024
 # PLD keeps a grid of privacy losses; this many points reach ten times the ε of one tight guess in about a second.
 _FINEST_INTERVAL = 1e-4
 _GRID_POINTS = 50_000
+# Beyond this no update of any size survives, and the search for a noise multiplier gives up.
+LARGEST_NOISE_MULTIPLIER = 1e6
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) ->
 
 def poisson_prv(q: float, noise_multiplier: float, rounds: int, delta: float, eps_error: float = 0.01) -> float:
     """The same by opacus' PRV accountant; at most 2·`eps_error` above the truth. For moderate ε: a second opinion."""
+    from opacus.accountants import PRVAccountant  # brings torch along
+
     accountant = PRVAccountant()
     accountant.history = [(noise_multiplier, q, rounds)]
     return float(accountant.get_epsilon(delta, eps_error=eps_error))
@@ -202,21 +205,42 @@ def noise_for_epsilon(
         raise PrivFedTalkError(f"target ε = {target_epsilon}", remedy="ask for a positive ε")
     if schedule.rounds == 0:
         return 0.0
-    low, high = 0.0, 1.0
-    while epsilon_of(schedule, high, delta).value > target_epsilon:
-        low, high = high, 2 * high
-        if high > 1e6:
+    # ε is all but a power of z, so a straight line through two points of (log z, log ε) nearly hits the target.
+    below, above = 0.0, 1.0
+    high = epsilon_of(schedule, above, delta).value
+    low = math.inf
+    while high > target_epsilon:
+        below, low, above = above, high, 2 * above
+        if above > LARGEST_NOISE_MULTIPLIER:
             raise PrivFedTalkError(
-                f"no noise multiplier below 1e6 reaches ε = {target_epsilon} over {schedule.rounds} rounds",
+                f"no noise multiplier below {LARGEST_NOISE_MULTIPLIER:.0e} reaches ε = {target_epsilon} over "
+                f"{schedule.rounds} rounds; {LARGEST_NOISE_MULTIPLIER:.0e} would leave about {high:.2g}",
                 remedy="ask for a larger ε or δ, or train fewer rounds",
             )
-    while high - low > precision * high:
-        middle = (low + high) / 2
-        if epsilon_of(schedule, middle, delta).value > target_epsilon:
-            low = middle
+        high = epsilon_of(schedule, above, delta).value
+    while above - below > precision * above:
+        z = _between(below, low, above, high, target_epsilon, precision)
+        value = epsilon_of(schedule, z, delta).value
+        if value > target_epsilon:
+            below, low = z, value
         else:
-            high = middle
-    return high
+            above, high = z, value
+    return above
+
+
+def _between(below: float, low: float, above: float, high: float, target: float, precision: float) -> float:
+    """A noise multiplier to try next: where the line in (log z, log ε) meets the target, moved a hair towards the
+    farther end so that the bracket closes from both sides; a half or the middle where there is no line."""
+    if below == 0.0:
+        return above / 2
+    middle = math.sqrt(below * above)
+    if not (math.isfinite(low) and high > 0):
+        return middle
+    share = (math.log(low) - math.log(target)) / (math.log(low) - math.log(high))
+    guess = below * (above / below) ** share
+    margin = 1 + precision / 3
+    guess = guess * margin if share < 0.5 else guess / margin
+    return guess if below * (1 + precision / 10) < guess < above / (1 + precision / 10) else middle
 
 
 def _rounds(event: dp_accounting.DpEvent, rounds: int) -> dp_accounting.DpEvent:

@@ -1,0 +1,120 @@
+"""`privfedtalk privacy`: how much noise a guarantee takes, and what a run can claim."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from pipelines.cli.shared import console
+
+if TYPE_CHECKING:
+    from training.privacy.plan import Cost, PrivacyPlan
+
+app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
+
+
+@app.command()
+def plan(
+    clients: Annotated[int, typer.Option("--clients", "-n", min=1, help="N: all clients there are.")],
+    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, help="T.")],
+    per_round: Annotated[int, typer.Option("--per-round", "-m", min=1, help="Clients a round, on average or exactly.")],
+    target_epsilon: Annotated[float, typer.Option("--target-epsilon", "-e", help="The ε to stay at or below.")],
+    delta: Annotated[float | None, typer.Option(min=0, max=1, show_default="N^-1.1")] = None,
+    sampling: Annotated[
+        Literal["poisson", "fixed", "full"], typer.Option(help="How a round's clients are drawn.")
+    ] = "poisson",
+    max_participation: Annotated[
+        int | None, typer.Option(min=1, help="Rounds one client may take part in.", show_default="no cap")
+    ] = None,
+    dimension: Annotated[int, typer.Option("--dimension", "-d", min=1, help="Parameters of the adapter.")] = 200_000,
+    mode: Annotated[
+        Literal["distributed", "central"], typer.Option(help="Who adds the noise: the clients, or a trusted server.")
+    ] = "distributed",
+    reader: Annotated[
+        Literal["release", "server"],
+        typer.Option(help="Whose ε is meant: who sees the released model, or the server that knows the cohorts."),
+    ] = "release",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say which noise multiplier reaches an ε, and what that noise does to the update.
+
+    [bold]Examples[/bold]
+
+        privfedtalk privacy plan --clients 1000 --rounds 1000 --per-round 10 --target-epsilon 2
+
+        privfedtalk privacy plan -n 100 -t 200 -m 10 -e 8 --sampling fixed --mode central --json
+    """
+    from training.privacy.accounting import Schedule
+    from training.privacy.plan import plan as make_plan
+    from training.privacy.settings import PrivacySettings
+
+    if delta is not None and not 0 < delta < 1:
+        raise typer.BadParameter(f"{delta:g} is not between 0 and 1", param_hint="--delta")
+    settings = PrivacySettings(mode=mode, delta=delta)
+    schedule = Schedule(clients, per_round, rounds, sampling, max_participation)
+    made = make_plan(schedule, target_epsilon, settings, dimension, reader)
+    if as_json:
+        typer.echo(json.dumps(made.to_json(), indent=2, allow_nan=False))
+    else:
+        _show(made)
+
+
+def _show(made: PrivacyPlan) -> None:
+    schedule, cost = made.schedule, made.cost
+    console.print(
+        f"{schedule.clients:,} clients, {schedule.per_round:,} a round ({schedule.sampling}), "
+        f"{schedule.rounds:,} rounds, δ = {made.delta:.2g}, {made.mode} noise on {made.dimension:,} parameters"
+    )
+    console.print(f"[bold]--set training.privacy.noise_multiplier={_up(made.noise_multiplier)}[/bold]")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("noise multiplier z", f"{made.noise_multiplier:.4g}", f"the smallest for ε ≤ {made.target_epsilon:g}")
+    table.add_row("ε of the released model", f"{made.release.value:.4g}", made.release.accountant)
+    table.add_row(
+        "ε towards the server", f"{made.server.value:.4g}", f"a client in {schedule.participation:,} rounds, the most"
+    )
+    if made.typical_participation < schedule.participation:
+        often = f"a client in {made.typical_participation:,} rounds, as is expected"
+        table.add_row("", f"{made.server_typical.value:.4g}", often)
+    table.add_row("noise / clipped update", f"{cost.noise_over_update:.3g}", "norms, in one round's sum")
+    table.add_row(
+        "signal / noise, a round",
+        f"{cost.signal_to_noise_agreeing:.3g}",
+        f"if clients agree; {cost.signal_to_noise_unrelated:.3g} if their updates are unrelated",
+    )
+    table.add_row(
+        "signal / noise, all rounds",
+        f"{cost.signal_to_noise_all_rounds:.3g}",
+        "of what they agree on in every round",
+    )
+    console.print(table)
+    if made.larger:
+        console.print(_more_clients(made))
+    console.print("Signal is an upper bound: every update clipped, of the mean weight that the settings guess.")
+
+
+def _more_clients(made: PrivacyPlan) -> Table:
+    table = Table(title="the same ε with more clients (signal / noise of a round, agreeing)", title_justify="left")
+    heads = ("clients", "z, same cohort", "signal / noise", "cohort, same rate", "z", "signal / noise")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for more in made.larger:
+        table.add_row(
+            f"{more.clients:,}", *_pair(more.same_cohort, more.same_cohort_cost), f"{more.per_round:,}",
+            *_pair(more.same_rate, more.same_rate_cost),
+        )  # fmt: skip
+    return table
+
+
+def _pair(z: float, cost: Cost) -> tuple[str, str]:
+    return f"{z:.3g}", f"{cost.signal_to_noise_agreeing:.3g}"
+
+
+def _up(value: float) -> str:
+    """Four digits, rounded up: a little more noise never breaks the promise."""
+    import math
+
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return f"{math.ceil(value / unit) * unit:.4g}"
