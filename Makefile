@@ -17,7 +17,7 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo results test test-all lint format lock clean
+.PHONY: help setup demo results study test test-all lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index
 
 results: setup  ## write docs/results.md from the demo's figures
 	$(BIN)/python benchmarks/results_page.py
+
+study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write its part of docs/results.md
+	$(BIN)/python benchmarks/study.py $(ARGS)
 
 test: lint  ## set up, lint, type-check and test
 	$(BIN)/python -m pytest $(ARGS)

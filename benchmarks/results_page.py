@@ -22,6 +22,7 @@ from PIL import Image
 from evaluation.clips import read_evaluation_clips
 from evaluation.gather import NOT_SHOWN
 from evaluation.showcase import showcase
+from evaluation.study.page import MARK
 from preparation.folders import RunFolder
 
 METRICS = {
@@ -133,7 +134,10 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     measured = json.loads((arguments.run / "results.json").read_text())
-    (arguments.out / "results.md").write_text(page(measured))
+    path = arguments.out / "results.md"
+    # The study's section, where there is one, is the study's to write.
+    study = path.read_text().partition(MARK)[1:] if path.exists() else ()
+    path.write_text("\n".join([page(measured), "".join(study)]).rstrip() + "\n")
     (arguments.out / "images").mkdir(exist_ok=True)
     picture(RunFolder(arguments.run), list(measured["methods"])).save(arguments.out / "images" / "demo.jpg", quality=88)
-    print(f"wrote {arguments.out / 'results.md'} and {arguments.out / 'images' / 'demo.jpg'}")
+    print(f"wrote {path} and {arguments.out / 'images' / 'demo.jpg'}")

@@ -27,6 +27,11 @@ from evaluation.names import name_of
 COLOURS = {
     "privfedtalk": "#0072B2",
     "fedavg": "#E69F00",
+    "fedprox": "#B8A800",
+    "scaffold": "#8A2BE2",
+    "fedadam": "#E4007C",
+    "centralized": "#56B4E9",
+    "local": "#D55E00",
     "backbone": "#009E73",
     "copy_reference": "#999999",
     "vae_ceiling": "#CC79A7",

@@ -1,0 +1,63 @@
+"""Runs the study on rendered people and writes its section of docs/results.md.
+
+    .venv/bin/python benchmarks/study.py            (or: make study)
+    .venv/bin/python benchmarks/study.py --only methods shift --seeds 0 --workers 2
+    .venv/bin/python benchmarks/study.py --page     only the section, from the cells that are there
+
+It goes on where it was stopped: every cell (one method in one world with one seed) leaves a file of JSON lines in
+`data/study/cells`, and whatever has one is not run again. `evaluation/study/experiments.py` lists what is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
+
+from evaluation.figures import save
+from evaluation.study.experiments import EXPERIMENTS
+from evaluation.study.figures import curves
+from evaluation.study.page import MARK, section
+from evaluation.study.running import run_study
+from evaluation.study.settings import StudySettings
+from evaluation.study.summary import Results
+
+SEEDS = (0, 1, 2)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [experiment.name for experiment in EXPERIMENTS]
+    parser.add_argument("--home", type=Path, default=Path("data/study"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="experiments to run, in their order")
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, help="begin no further cell after so long")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the section from what is there")
+    arguments = parser.parse_args()
+    settings, failed = StudySettings(), []
+    if not arguments.page:
+        cells = [
+            cell
+            for experiment in EXPERIMENTS
+            if experiment.name in arguments.only
+            for cell in experiment.cells()
+            if cell.seed in arguments.seeds
+        ]
+        failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes)
+    results = Results(arguments.home, settings)
+    page = arguments.out / "results.md"
+    before = page.read_text().partition(MARK)[0].rstrip() if page.exists() else ""
+    page.write_text(f"{before}\n\n{section(results)}".lstrip())
+    save(curves(results), arguments.out / "images" / "study.png")
+    for line in failed:
+        sys.stderr.write(f"failed: {line}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,150 @@
+"""What the study asks: the list of experiments, each a row of conditions under which some arms are compared.
+
+To ask something else, add an experiment here: cells that others have run are not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evaluation.study.cells import Arm, Cell, Measured
+from evaluation.study.worlds import Traits, World
+from preparation.clients import Role
+
+CENTRE = World()
+_TRAITS: tuple[Traits, ...] = ("articulation", "mouth", "light", "all")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a method's name stands for: an arm, and the stage at which it is looked at ("round 6", "personal")."""
+
+    arm: Arm
+    stage: str = "final"
+
+
+FEDAVG_ARM = Arm(method="fedavg", personal=True)
+LOCAL_ARM = Arm(method="local", rounds=9)
+OPEN_ARM = Arm(method="privfedtalk", components=("isfa", "tdc"))
+"""The full method without its privacy: no clipping, no noise."""
+
+BACKBONE = Curve(Arm())
+LOCAL = Curve(LOCAL_ARM, "round 6")
+LONGER = Curve(LOCAL_ARM)
+FEDAVG = Curve(FEDAVG_ARM)
+PERSONAL = Curve(FEDAVG_ARM, "personal")
+OPEN = Curve(OPEN_ARM)
+
+METHODS: Mapping[str, Curve] = {
+    "backbone": BACKBONE,
+    "local": LOCAL,
+    "local, longer": LONGER,
+    "fedavg": FEDAVG,
+    "fedavg, personalised": PERSONAL,
+    "privfedtalk, no DP": OPEN,
+    "privfedtalk, z = 0.02": Curve(Arm(method="privfedtalk")),
+    "privfedtalk, z = 0.5": Curve(Arm(method="privfedtalk", noise_multiplier=0.5)),
+    "fedprox": Curve(Arm(method="fedprox")),
+    "scaffold": Curve(Arm(method="scaffold")),
+    "fedadam": Curve(Arm(method="fedadam")),
+    "centralized": Curve(Arm(method="centralized")),
+}
+"""`local` takes as many steps as a client of the federation, `local, longer` as many as one who then personalises."""
+
+_FOUR = {"backbone": BACKBONE, "local": LOCAL, "local, longer": LONGER, "fedavg": FEDAVG}
+_FIVE = {**_FOUR, "fedavg, personalised": PERSONAL}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One value of what an experiment varies: the world, and the curves by their names."""
+
+    x: float | str
+    curves: Mapping[str, Curve]
+    world: World = CENTRE
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`varies` names what differs between the conditions; `measured` is "generated" where clips are made too; `role`
+    says whose loss the curves are of."""
+
+    name: str
+    varies: str
+    conditions: tuple[Condition, ...]
+    measured: Measured = "loss"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    role: Role = "client"
+
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that a study that is stopped has answered everything on the first seeds."""
+        found = [
+            self.cell(seed, condition, curve)
+            for seed in self.seeds
+            for condition in self.conditions
+            for curve in condition.curves.values()
+        ]
+        return list(dict.fromkeys(found))
+
+    def cell(self, seed: int, condition: Condition, curve: Curve) -> Cell:
+        # Cells that the central experiment has anyway are asked for as it has them, and so run once.
+        central = condition.world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
+        measured: Measured = "generated" if central else self.measured
+        return Cell(seed=seed, world=condition.world, arm=curve.arm, measured=measured)
+
+
+def _both(**changes: object) -> dict[str, Curve]:
+    """Backbone, and FedAvg and the full method without its noise with the same changes."""
+    arms = {"fedavg": Arm(method="fedavg"), "privfedtalk, no DP": OPEN_ARM}
+    changed = {name: Curve(arm.model_copy(update=changes)) for name, arm in arms.items()}
+    return {"backbone": BACKBONE, **changed}
+
+
+def _after(number: int) -> dict[str, Curve]:
+    """Curves along the rounds of the central cells."""
+    arms = {"fedavg": FEDAVG_ARM, "privfedtalk, no DP": OPEN_ARM, "local": LOCAL_ARM}
+    return {"backbone": BACKBONE} | {
+        name: Curve(arm, f"round {number}" if number < (arm.rounds or 6) else "final") for name, arm in arms.items()
+    }
+
+
+CENTRAL = Experiment("methods", "method", (Condition("central", METHODS),), measured="generated")
+SHIFT = Experiment(
+    "shift",
+    "population shift",
+    tuple(Condition(x, {**_FIVE, "privfedtalk, no DP": OPEN}, World(shift=x)) for x in (0.0, 0.5, 1.0)),
+)
+CLIPS = Experiment(
+    "clips",
+    "training clips of each client",
+    tuple(Condition(x, _FIVE, World(clips=x if x < 6 else None)) for x in (1, 2, 6)),
+)
+CLIENTS = Experiment(
+    "clients",
+    "clients in the federation",
+    tuple(
+        Condition(x, {"backbone": BACKBONE, "fedavg": FEDAVG if x == 8 else Curve(Arm(method="fedavg", clients=x))})
+        for x in (1, 2, 4, 8)
+    ),
+    role="unseen",
+)
+ROUNDS = Experiment("rounds", "rounds", tuple(Condition(x, _after(x)) for x in (1, 2, 4, 6)))
+ADAPTERS = Experiment(
+    "adapters",
+    "adapter",
+    (
+        Condition("attention, rank 8", _both(targets="attention")),
+        Condition("all, rank 2", _both(rank=2)),
+        Condition("all, rank 8", {"backbone": BACKBONE, "fedavg": FEDAVG, "privfedtalk, no DP": OPEN}),
+        Condition("all, rank 32", _both(rank=32)),
+        Condition("all, rank 8, ffa", _both(averaging="ffa")),
+    ),
+)
+TRAITS = Experiment(
+    "traits",
+    "what is shifted",
+    tuple(Condition(x, _FOUR, World(traits=x)) for x in _TRAITS),
+)
+EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, ROUNDS, ADAPTERS, CLIENTS, TRAITS)
+"""In the order in which they are run: what matters most first."""

@@ -1,0 +1,45 @@
+"""The study's curves in one picture: gain over the frozen backbone, shaded by the interval over people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evaluation.figures import INK, colour_of
+from evaluation.study import experiments as study
+from evaluation.study.summary import Gain, Results, gains
+
+PANELS = (study.SHIFT, study.ROUNDS, study.CLIPS, study.CLIENTS)
+DASHED = {"local, longer": "local", "fedavg, personalised": "fedavg"}
+"""Curves that stand for more steps of another one; they take its colour."""
+
+
+def curves(results: Results) -> Figure:
+    """One panel an experiment that has a number to vary; what was not run is missing from its panel."""
+    figure = Figure(figsize=(9.6, 6.0), layout="constrained")
+    for axes, experiment in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        found = gains(results, experiment)
+        _panel(axes, found)
+        whose = "strangers' loss" if experiment.role == "unseen" else "clients' loss"
+        axes.set_xlabel(experiment.varies, fontsize=9, color=INK)
+        axes.set_ylabel(f"{whose} to backbone, %", fontsize=9, color=INK)
+    handles = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _panel(axes: Axes, found: Sequence[Gain]) -> None:
+    for name in dict.fromkeys(gain.curve for gain in found):
+        points = sorted((gain for gain in found if gain.curve == name), key=lambda gain: float(gain.x))
+        x = [float(gain.x) for gain in points]
+        colour, line = colour_of(DASHED.get(name, name.partition(",")[0])), "--" if name in DASHED else "-"
+        axes.plot(x, [gain.mean for gain in points], line, color=colour, marker="o", markersize=3.5, label=name)
+        axes.fill_between(x, [g.low for g in points], [g.high for g in points], color=colour, alpha=0.12, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,157 @@
+"""What is measured of a cell: the paired held-out loss of everybody, and lips on generated clips where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.clips import read_evaluation_clips
+from evaluation.fidelity import cut, psnr
+from evaluation.lipsync import lip_correlation, opening_error
+from evaluation.protocol import EvaluationClip
+from evaluation.settings import EvaluationSettings
+from evaluation.study.cells import Cell
+from evaluation.study.federations import Trained
+from evaluation.study.settings import StudySettings
+from preparation import seeding
+from preparation.clients import load_clients, of_role
+from preparation.faces.landmarks import mouth_box
+from preparation.folders import RunFolder
+from preparation.shards import read_shards
+from training.backbone.tiny import TinyBackbone
+from training.data import ClipTensors
+from training.generation import Generator
+from training.methods.base import Theta
+from training.rulers import OpeningRuler
+from training.settings import TrainingSettings
+from training.validation import validation_loss
+
+Row = dict[str, Any]
+
+ThetaOf = Callable[[str], Theta]
+
+
+class Panel:
+    """The people of a world whom every cell of it is measured on; read once and kept by the worker."""
+
+    def __init__(self, world: RunFolder, settings: StudySettings, seed: int) -> None:
+        self.world, self.settings, self.seed = world, settings, seed
+        table = load_clients(world.clients_table)
+        self.clients, self.strangers = of_role(table, "client"), of_role(table, "unseen")
+        self._clips: dict[str, list[ClipTensors]] = {}
+        self._shown: list[EvaluationClip] = []
+
+    def clips(self, person: str) -> list[ClipTensors]:
+        """A person's held-out clips."""
+        if person not in self._clips:
+            samples = read_shards(self.world.client(person), "test")
+            self._clips[person] = [ClipTensors.from_sample(sample) for sample in samples]
+        return self._clips[person]
+
+    def shown(self) -> list[EvaluationClip]:
+        """The clips that are generated, with their true frames."""
+        if not self._shown:
+            some = EvaluationSettings(clips_per_client=self.settings.generated_clips)
+            self._shown = read_evaluation_clips(self.world, some)
+        return self._shown
+
+    def measure(self, cell: Cell, trained: Trained, training: TrainingSettings) -> Iterator[Row]:
+        """All rows of a cell: losses along the rounds, of strangers at the end, of personal adapters, and lips.
+
+        Strangers are served by the shared adapter; where every client has only its own, by each of these in turn,
+        which is the control for what a shared one is worth to them.
+        """
+        last = max(trained.own or trained.shared)
+        for number in sorted({last} | {number for number in self.settings.curve_rounds if number < last}):
+            served = list(trained.own[number]) if trained.own else self.clients
+            stage = "final" if number == last else f"round {number}"
+            yield from _marked(self.losses(trained, served, partial(trained.of, number)), "client", stage)
+        if trained.own:
+            yield from _marked(self._by_others(trained, trained.own[last]), "unseen", "final")
+        else:
+            rows = self.losses(trained, self.strangers, partial(trained.of, last))
+            yield from _marked(rows, "unseen", "final")
+        if trained.personal:
+            rows = self.losses(trained, list(trained.personal), trained.personal.__getitem__)
+            yield from _marked(rows, "client", "personal")
+        for client, score in trained.scores.items():
+            yield from _marked([{"person": client, "metric": "score", "value": score}], "client", "final")
+        if cell.measured == "generated":
+            yield from self._generated(trained, training, last)
+
+    def _by_others(self, trained: Trained, own: Mapping[str, Theta]) -> Iterator[Row]:
+        """Each stranger's loss under one client's adapter after the other, meaned over these."""
+        losses = [
+            [row["value"] for row in self.losses(trained, self.strangers, partial(_always, theta))]
+            for theta in own.values()
+        ]
+        for person, values in zip(self.strangers, np.transpose(losses), strict=True):
+            yield {"person": person, "metric": "loss", "value": float(values.mean())}
+
+    def _generated(self, trained: Trained, training: TrainingSettings, last: int) -> Iterator[Row]:
+        everybody = [] if trained.own else self.strangers
+        clients = list(trained.own[last]) if trained.own else self.clients
+        for role, people in (("client", clients), ("unseen", everybody)):
+            yield from _marked(self.lips(trained, training, people, partial(trained.of, last)), role, "final")
+        if trained.personal:
+            rows = self.lips(trained, training, list(trained.personal), trained.personal.__getitem__)
+            yield from _marked(rows, "client", "personal")
+
+    def losses(self, trained: Trained, people: Sequence[str], theta_of: ThetaOf) -> Iterator[Row]:
+        """The denoising loss of each person under the adapter that serves them."""
+        backbone, objective = backbone_of(trained), self.settings.training.objective
+        for person in people:
+            trained.trainer.adapter.load_vector(theta_of(person))
+            loss = validation_loss(backbone, self.clips(person), objective, self.seed)
+            yield {"person": person, "metric": "loss", "value": loss}
+
+    def lips(
+        self, trained: Trained, training: TrainingSettings, people: Sequence[str], theta_of: ThetaOf
+    ) -> Iterator[Row]:
+        """Mouth PSNR, opening error and lip correlation of each person's generated clips, meaned over clips."""
+        trainer, ruler = trained.trainer, OpeningRuler.load(self.world.model("rulers") / "opening")
+        noise = training.objective.shared_noise
+        generator = Generator(backbone_of(trained), trainer.vae, training.generation, noise)
+        by_person: dict[str, list[Mapping[str, float]]] = {}
+        for clip in self.shown():
+            if clip.client not in people:
+                continue
+            trainer.adapter.load_vector(theta_of(clip.client))
+            reference = torch.from_numpy(trainer.vae.encode_frames(clip.reference[None])[0])
+            draw = int(seeding.generator(self.seed, "generation", clip.clip_id).integers(2**62))
+            frames = generator.frames(reference, torch.from_numpy(clip.speech), draw)
+            by_person.setdefault(clip.client, []).append(mouth_figures(clip, frames, ruler))
+        for person, figures in by_person.items():
+            for metric in figures[0]:
+                yield {"person": person, "metric": metric, "value": float(np.mean([one[metric] for one in figures]))}
+
+
+def mouth_figures(clip: EvaluationClip, frames: np.ndarray, ruler: OpeningRuler) -> dict[str, float]:
+    """What a viewer sees of the mouth in one generated clip [T, H, W, 3]."""
+    box = mouth_box(clip.landmarks, clip.frames.shape[1])
+    assert clip.opening is not None, "the studio knows every mouth's opening"
+    opening = ruler.opening(frames)
+    return {
+        "mouth_psnr": float(psnr(cut(frames, box), cut(clip.frames, box)).mean()),
+        "opening_error": opening_error(opening, clip.opening),
+        "lip_correlation": lip_correlation(opening, clip.opening),
+    }
+
+
+def _marked(rows: Iterable[Row], role: str, stage: str) -> Iterator[Row]:
+    """Rows with whom they are of, and when: after a round, at the end, after personalisation."""
+    return ({"role": role, "stage": stage} | row for row in rows)
+
+
+def _always(theta: Theta, person: str) -> Theta:
+    return theta
+
+
+def backbone_of(trained: Trained) -> TinyBackbone:
+    backbone = trained.trainer.adapter.backbone
+    assert isinstance(backbone, TinyBackbone)
+    return backbone

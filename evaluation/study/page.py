@@ -1,0 +1,154 @@
+"""The study's section of docs/results.md: every figure and every verdict comes from the cells that were run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from evaluation.study import experiments as study
+from evaluation.study.experiments import EXPERIMENTS, Experiment
+from evaluation.study.settings import StudySettings
+from evaluation.study.summary import Gain, Results, gains, levels
+from evaluation.tables import MISSING
+
+MARK = "<!-- Below: written by `make study`; `make results` leaves it alone. -->"
+
+LIPS = {"mouth_psnr": "mouth PSNR, dB", "opening_error": "opening error", "lip_correlation": "lip correlation"}
+
+
+def section(results: Results) -> str:
+    """The whole section in Markdown, from the mark on."""
+    settings = results.settings
+    parts = [
+        MARK,
+        "# What the study measured",
+        "Written by `make study` from the cells in `data/study`; nothing here is typed by hand. " + _sizes(settings),
+        "Loss is each person's own held-out denoising loss with fixed noise and timesteps, as a difference in percent "
+        "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
+        "(Student's), p is from sign flips of whole people, Holm's over the rows of a block. People under one seed "
+        "share a backbone and a federation: *seeds* says in how many trainings the mean had that sign.",
+        "![Gain against shift, rounds, clips and clients](images/study.png)",
+        "## Three questions",
+        *_questions(results),
+        "## All methods in the central world",
+        gain_table(gains(results, study.CENTRAL), "world"),
+        "On generated clips, mean ± half the 95 % interval over people:",
+        _lips(results),
+        "## People who never trained",
+        "`local` is the control: the mean over every client's own adapter, each put on the stranger.",
+        gain_table(gains(results, study.CENTRAL, role="unseen"), "world"),
+    ]
+    for experiment in EXPERIMENTS[1:]:
+        found = gains(results, experiment)
+        parts += [f"## Against {experiment.varies}", gain_table(found, experiment.varies) if found else "Not run yet."]
+        if experiment.role == "unseen":
+            parts.append("Loss of the people who never trained.")
+    return "\n\n".join([*parts, "## What was run", _ran(results)]) + "\n"
+
+
+def gain_table(found: Sequence[Gain], varies: str) -> str:
+    head = [varies, "method", "loss, %", "people better", "seeds", "p"]
+    rows = [
+        [
+            str(gain.x),
+            gain.curve,
+            interval(gain),
+            f"{gain.better} of {gain.people}",
+            f"{gain.agreeing} of {gain.seeds}",
+            f"{gain.p_holm:.2g}",
+        ]
+        for gain in found
+    ]
+    return table(head, rows)
+
+
+def interval(gain: Gain, digits: int = 2) -> str:
+    return f"{gain.mean:+.{digits}f} [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def _questions(results: Results) -> list[str]:
+    own, strangers = gains(results, study.CENTRAL), gains(results, study.CENTRAL, role="unseen")
+    to_control = gains(results, study.CENTRAL, role="unseen", baseline=study.LONGER)
+    to_local = gains(results, study.CLIPS, baseline=study.LONGER)
+    federated = ("fedavg", "privfedtalk, no DP", "privfedtalk, z = 0.02")
+    answers = [
+        "**Does federation beat the frozen backbone for its clients?**",
+        *(f"- {gain.curve}: {_said(gain)}" for gain in own if gain.curve in federated),
+        "**Does it help people who never trained?** The control is another client's own adapter (`local`).",
+        *(f"- {gain.curve}, to the frozen backbone: {_said(gain)}" for gain in strangers if gain.curve == "fedavg"),
+        *(f"- the control, to the frozen backbone: {_said(g)}" for g in strangers if g.curve == "local, longer"),
+        *(f"- {gain.curve}, to the control: {_said(gain)}" for gain in to_control if gain.curve in federated),
+        "**Does federation followed by personalisation beat as many steps of local training?**",
+        *(
+            f"- {gain.x} clip{'s' * (gain.x != 1)} to train on: {_said(gain)}"
+            for gain in to_local
+            if gain.curve == "fedavg, personalised"
+        ),
+    ]
+    return ["\n".join(_spaced(answers)).strip()]
+
+
+def _spaced(lines: Sequence[str]) -> list[str]:
+    """A blank line before and after each paragraph that is not an item."""
+    spaced: list[str] = []
+    for line in lines:
+        spaced += [line] if line.startswith("- ") else ["", line, ""]
+    return spaced
+
+
+def _said(gain: Gain) -> str:
+    verdict = "the interval holds zero" if not gain.sure else "better" if gain.mean < 0 else "worse"
+    people = f"{gain.better} of {gain.people} people better, {gain.seeds} seed{'s' * (gain.seeds != 1)}"
+    return f"{interval(gain)} %: {verdict} ({people}, p = {gain.p_holm:.2g})."
+
+
+def _lips(results: Results) -> str:
+    measured = {
+        role: levels(results, study.CENTRAL, study.CENTRAL.conditions[0], list(LIPS), role)
+        for role in ("client", "unseen")
+    }
+    rows = [
+        [name, *(_level(measured[role].get(name, {}).get(metric)) for role in measured for metric in LIPS)]
+        for name in study.METHODS
+        if any(name in found for found in measured.values())
+    ]
+    return table(["method", *LIPS.values(), *(f"strangers: {title}" for title in LIPS.values())], rows)
+
+
+def _level(value: tuple[float, float] | None) -> str:
+    return MISSING if value is None else f"{value[0]:.3g} ± {value[1]:.2g}"
+
+
+def _sizes(settings: StudySettings) -> str:
+    studio, training = settings.studio, settings.training
+    return (
+        f"A seed has {studio.public_speakers} public speakers, {studio.clients} clients of {studio.client_clips} clips "
+        f"and {studio.unseen} people who never train, clips of {studio.seconds:g} s at "
+        f"{settings.preparation.crops.size} pixels; a backbone of width {training.backbone.width} and "
+        f"{training.pretraining.steps} steps; {training.federation.rounds} rounds of "
+        f"{training.federation.local_steps} steps, LoRA of rank {training.adapter.rank} on "
+        f"`{training.adapter.targets}`. These are smaller than the demo's: the order of methods is the subject, "
+        "not the picture."
+    )
+
+
+def _ran(results: Results) -> str:
+    def count(experiment: Experiment, keep: Callable[[bool], bool]) -> int:
+        return sum(keep(results.ran(cell)) for cell in experiment.cells())
+
+    rows = [
+        [
+            experiment.name,
+            f"{count(experiment, bool)} of {count(experiment, lambda _: True)}",
+            ", ".join(
+                str(seed)
+                for seed in experiment.seeds
+                if any(results.ran(cell) for cell in experiment.cells() if cell.seed == seed)
+            ),
+        ]
+        for experiment in EXPERIMENTS
+    ]
+    return table(["experiment", "cells", "seeds"], rows)

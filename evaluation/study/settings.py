@@ -1,0 +1,49 @@
+"""How large the study's corpora, networks and federations are: small enough that hundreds of runs are affordable."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.settings import ClientSettings, CropSettings, FaceSettings, PreparationSettings
+from preparation.settings_base import Settings
+from training.privacy.settings import PrivacySettings
+from training.settings import (
+    BackboneSettings,
+    FederationSettings,
+    PretrainingSettings,
+    TrainingSettings,
+    VaeSettings,
+)
+
+
+class StudySettings(Settings):
+    """The defaults are half the demo's picture and a third of its networks: an order of methods shows, a fine
+    picture does not. Of a client's ten clips six train, one is scored on, three are held out."""
+
+    studio: StudioSettings = StudioSettings(
+        public_speakers=24,
+        public_clips=3,
+        clients=8,
+        client_clips=10,
+        unseen=12,
+        unseen_clips=2,
+        seconds=1.28,
+        size=112,
+    )
+    preparation: PreparationSettings = PreparationSettings(
+        crops=CropSettings(size=96),
+        faces=FaceSettings(tracker="truth"),
+        clients=ClientSettings(validation_fraction=0.1, test_fraction=0.3),
+    )
+    training: TrainingSettings = TrainingSettings(
+        vae=VaeSettings(widths=(32, 64), blocks=1, steps=700),
+        backbone=BackboneSettings(width=64, depth=3),
+        pretraining=PretrainingSettings(steps=1000, speech_steps=200, validate_every=500),
+        federation=FederationSettings(rounds=6, local_steps=6, batch_size=4),
+        privacy=PrivacySettings(noise_multiplier=0.02, clip_norm=1.5, n_max=6, mean_weight=0.95, seeded_noise=0),
+    )
+    ruler_steps: int = Field(200, ge=1, description="of each of the two rulers")
+    personal_steps: int = Field(18, ge=1, description="in which a client fits the shared adapter to its own clips")
+    curve_rounds: tuple[int, ...] = Field((1, 2, 4, 6), description="rounds after which the loss is measured")
+    generated_clips: int = Field(1, ge=1, description="clips generated of each person, where any are")
