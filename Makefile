@@ -39,10 +39,10 @@ demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index
 	$(BIN)/privfedtalk demo $(ARGS)
 
 results: setup  ## write docs/results.md from the demo's figures
-	$(BIN)/python benchmarks/results_page.py
+	$(BIN)/python -m benchmarks.results_page
 
 study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write its part of docs/results.md
-	$(BIN)/python benchmarks/study.py $(ARGS)
+	$(BIN)/python -m benchmarks.study $(ARGS)
 
 test: lint  ## set up, lint, type-check and test
 	$(BIN)/python -m pytest $(ARGS)

@@ -1,6 +1,6 @@
 """Writes docs/results.md from what the demo measured of itself.
 
-    .venv/bin/python benchmarks/results_page.py            (or: make results)
+    .venv/bin/python -m benchmarks.results_page            (or: make results)
 
 Nothing on the page is typed by hand: figures, bars, seconds and versions come from data/demo/results.json, the
 processor from this machine. The picture docs/images/demo.jpg is made from the same run's clips.

@@ -1,8 +1,8 @@
 """Runs the study on rendered people and writes its section of docs/results.md.
 
-    .venv/bin/python benchmarks/study.py            (or: make study)
-    .venv/bin/python benchmarks/study.py --only methods shift --seeds 0 --workers 2
-    .venv/bin/python benchmarks/study.py --page     only the section, from the cells that are there
+    .venv/bin/python -m benchmarks.study            (or: make study)
+    .venv/bin/python -m benchmarks.study --only methods shift --seeds 0 --workers 2
+    .venv/bin/python -m benchmarks.study --page     only the section, from the cells that are there
 
 It goes on where it was stopped: every cell (one method in one world with one seed) leaves a file of JSON lines in
 `data/study/cells`, and whatever has one is not run again. `evaluation/study/experiments.py` lists what is asked.

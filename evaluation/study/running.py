@@ -154,7 +154,7 @@ def _panel(home: Path, seed: int, world: World, settings: StudySettings) -> Pane
 class _Here(Executor):
     """One worker without a process: what is submitted is done at once."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def,override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[object] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
