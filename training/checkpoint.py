@@ -80,7 +80,8 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
-    """Write the checkpoint; the state file is replaced last, so that a killed run finds the round before."""
+    """Write the checkpoint of the last round; those before it have been saved. The state file is replaced last, so
+    that a killed run finds the round before; what it left of a line after that one's, `load_checkpoint` takes away."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
     number, best = progress.records[-1].round, progress.best_round
@@ -89,8 +90,9 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     save_file(vectors, _vectors(folder, number))
     if number in (1, best):
         save_file({"theta": progress.best}, _best(folder, best))
-    rows = [asdict(record) for record in progress.records]
-    _replace(folder / "rounds.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    # Only the new line is written: a thousand rounds would otherwise be written a thousand times.
+    with (folder / "rounds.jsonl").open("w" if number == 1 else "a") as log:
+        log.write(json.dumps(asdict(progress.records[-1]), allow_nan=False) + "\n")
     _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
     for old in checkpoint.glob("*.safetensors"):
         if old not in {_vectors(folder, number), _best(folder, best)}:
@@ -106,7 +108,11 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
     if found["fingerprint"] != fingerprint:
         return None
     vectors = load_file(_vectors(folder, found["round"]))
-    lines = (folder / "rounds.jsonl").read_text().splitlines()[: found["round"]]
+    log = folder / "rounds.jsonl"
+    lines = log.read_text().splitlines()[: found["round"]]
+    if len(lines) < found["round"]:  # a run under other settings had begun here
+        return None
+    _replace(log, "".join(line + "\n" for line in lines))
     return Progress(
         theta=vectors["theta"],
         state=_with_prefix(vectors, "server."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,12 @@ def test_interrupted_federation_continues_bit_for_bit(trainer_for: TrainerFor, t
     settings = settings_with("privfedtalk", noise_multiplier=0.5)
     whole = federate(trainer_for, "privfedtalk", settings, tmp_path / "whole")
     federate(trainer_for, "privfedtalk", settings, tmp_path / "cut", rounds=2)
+    log = tmp_path / "cut" / "rounds.jsonl"
+    log.write_text(log.read_text() + '{"round": 3, "cli')  # killed while it wrote
     resumed = federate(trainer_for, "privfedtalk", settings, tmp_path / "cut")
     np.testing.assert_array_equal(whole.theta, resumed.theta)
     assert [r.round for r in resumed.records] == [1, 2, 3]
+    assert [json.loads(line)["round"] for line in log.read_text().splitlines()] == [1, 2, 3]
 
 
 def test_other_settings_do_not_continue_an_old_checkpoint(trainer_for: TrainerFor, tmp_path: Path) -> None:
