@@ -11,7 +11,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
@@ -33,7 +33,7 @@ from training.methods.base import LocalRule, State
 from training.objective import Draw, feature_weight, local_objective
 from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
-from training.score import identity_similarity, reliability, temporal_stability
+from training.score import identity_similarity, reliability, speech_dependence, temporal_stability
 from training.settings import TrainingSettings
 from training.validation import validation_loss
 
@@ -169,6 +169,8 @@ class ClientTrainer:
 
     def score(self, client: str, round_number: int) -> float:
         """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""
+        if self.settings.federation.score == "speech":
+            return self._speech_score(client)
         truth, sample = self._score_clip(client)
         settings = self.settings
         sampler = settings.generation.model_copy(update={"steps": settings.federation.score_steps})
@@ -181,6 +183,14 @@ class ClientTrainer:
         embeddings = self.identity.embed(np.concatenate([frames, sample.reference[None]]))
         id_sim = identity_similarity(embeddings[:-1], embeddings[-1])
         return reliability(id_sim, temporal_stability(frames, truth), settings.federation.score_alpha)
+
+    def _speech_score(self, client: str) -> float:
+        """s_k by `speech_dependence` of the client's validation clips, the same noise with either speech."""
+        clips = self._clips(client, "validation")
+        moved = [replace(clip, speech=clip.speech.roll(len(clip.speech) // 2, 0)) for clip in clips]
+        objective = self.settings.objective
+        own, other = (validation_loss(self.backbone, some, objective, self.seed) for some in (clips, moved))
+        return speech_dependence(own, other)
 
     def validation_loss(self, client: str, theta: npt.NDArray[np.float32], split: str = "test") -> float:
         """Paired denoising loss on a client's held-out clips; for evaluation, never sent to the server."""

@@ -1,4 +1,5 @@
-"""The reliability score s_k of a client, section 4.6: how well its adapter keeps the face and the motion."""
+"""The reliability score s_k of a client: the paper's, section 4.6, how well its adapter keeps the face and the motion;
+or ours, how much what it learnt from its clips depends on their speech."""
 
 from __future__ import annotations
 
@@ -23,3 +24,13 @@ def temporal_stability(generated: Frames, truth: Frames) -> float:
 def reliability(id_sim: float, temp_stab: float, alpha: float) -> float:
     """s_k = alpha IDSim + (1 - alpha) TempStab."""
     return alpha * id_sim + (1 - alpha) * temp_stab
+
+
+def speech_dependence(own: float, moved: float) -> float:
+    """1 - own / moved in [0, 1], negatives as zero: by how much the client's held-out clips are explained better with
+    their own speech (denoising loss `own`) than with that speech moved by half a clip (`moved`).
+
+    Where the sound is another's, or the picture too noisy to show lips, there is nothing to learn and it stays near
+    zero. The paper's score looks at faces, which stay in their place whatever the speech.
+    """
+    return min(max(1.0 - own / moved, 0.0), 1.0) if moved > 0 else 0.0

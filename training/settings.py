@@ -185,6 +185,12 @@ class FederationSettings(Settings):
         description="steps in which each client, when the federation is over, fits the shared adapter to its own "
         "clips; the result stays with the client. `local` has no shared adapter to fit and takes no such steps",
     )
+    score: Literal["paper", "speech"] = Field(
+        "paper",
+        description="s_k. paper: identity and temporal stability of a generated clip, which barely tells a bad client "
+        "from a good one. speech: how much held-out clips depend on their own speech; choose it where clients' sound "
+        "or video may be bad, with a privacy.gamma of 5 or more, for its values lie between 0 and about 0.6",
+    )
     score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
     score_frames: int = Field(16, ge=2, description="frames generated for the score, on a validation clip")
     score_steps: int = Field(3, ge=1)

@@ -23,7 +23,7 @@ class Arm(Settings):
     """How the clients' adapters are made. `method` None is the frozen backbone; what is left at None is the study's.
 
     `clients`: only so many take part. `without`: numbers of clients who are left out, all others being measured too.
-    `gamma`: ISFA's sharpness.
+    `gamma`: ISFA's sharpness; `score`: what it weighs by.
     """
 
     method: MethodName | None = None
@@ -36,6 +36,7 @@ class Arm(Settings):
     without: tuple[int, ...] = ()
     noise_multiplier: float | None = None
     gamma: float | None = None
+    score: Literal["paper", "speech"] | None = None
     personal: bool = False
 
     def training(self, settings: StudySettings) -> TrainingSettings:
@@ -45,7 +46,7 @@ class Arm(Settings):
         if self.rank is not None:
             adapter["alpha"] = float(self.rank)  # so that the scale of B A stays 1
         values = training.adapter.model_dump() | _given(adapter)
-        federation = training.federation.model_copy(update=_given({"rounds": self.rounds}))
+        federation = training.federation.model_copy(update=_given({"rounds": self.rounds, "score": self.score}))
         protected = _given({"noise_multiplier": self.noise_multiplier, "gamma": self.gamma})
         components = {self.method: self.components} if self.method and self.components is not None else {}
         whole = training.model_copy(

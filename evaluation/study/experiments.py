@@ -44,11 +44,11 @@ METHODS: Mapping[str, Curve] = {
     "fedavg, personalised": PERSONAL,
     "privfedtalk, no DP": OPEN,
     "privfedtalk, z = 0.02": Curve(Arm(method="privfedtalk")),
-    "privfedtalk, z = 0.5": Curve(Arm(method="privfedtalk", noise_multiplier=0.5)),
+    "centralized": Curve(Arm(method="centralized")),
     "fedprox": Curve(Arm(method="fedprox")),
     "scaffold": Curve(Arm(method="scaffold")),
     "fedadam": Curve(Arm(method="fedadam")),
-    "centralized": Curve(Arm(method="centralized")),
+    "privfedtalk, z = 0.5": Curve(Arm(method="privfedtalk", noise_multiplier=0.5)),
 }
 """`local` takes as many steps as a client of the federation, `local, longer` as many as one who then personalises."""
 
@@ -78,20 +78,21 @@ class Experiment:
     role: Role = "client"
 
     def cells(self) -> list[Cell]:
-        """Seed by seed, so that a study that is stopped has answered everything on the first seeds."""
+        """All seeds of what stands first, so that what a stopped study has answered it has answered with all seeds."""
         found = [
             self.cell(seed, condition, curve)
-            for seed in self.seeds
             for condition in self.conditions
             for curve in condition.curves.values()
+            for seed in self.seeds
         ]
         return list(dict.fromkeys(found))
 
     def cell(self, seed: int, condition: Condition, curve: Curve) -> Cell:
+        # What never trains does not care for the clips that it does not train on.
+        world = condition.world if curve.arm.method else condition.world.rendered
         # Cells that the central experiment has anyway are asked for as it has them, and so run once.
-        central = condition.world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
-        measured: Measured = "generated" if central else self.measured
-        return Cell(seed=seed, world=condition.world, arm=curve.arm, measured=measured)
+        central = world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
+        return Cell(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
 
 
 def _both(**changes: object) -> dict[str, Curve]:
@@ -146,5 +147,24 @@ TRAITS = Experiment(
     "what is shifted",
     tuple(Condition(x, _FOUR, World(traits=x)) for x in _TRAITS),
 )
-EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, ROUNDS, ADAPTERS, CLIENTS, TRAITS)
+ISFA_ARM = Arm(method="isfa_only")
+SPOILED_CLIENTS = Experiment(
+    "spoiled",
+    "bad clients",
+    (
+        Condition(
+            "5 of 8 bad",
+            {
+                "backbone": BACKBONE,
+                "fedavg": Curve(Arm(method="fedavg")),
+                "isfa": Curve(ISFA_ARM),
+                "isfa, speech": Curve(ISFA_ARM.model_copy(update={"score": "speech", "gamma": 5.0})),
+                "fedavg, noisy and wrong left out": Curve(Arm(method="fedavg", without=(0, 1, 2, 3))),
+            },
+            World(spoiled=True),
+        ),
+    ),
+    role="unseen",
+)
+EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, SPOILED_CLIENTS, ROUNDS, CLIENTS, ADAPTERS, TRAITS)
 """In the order in which they are run: what matters most first."""

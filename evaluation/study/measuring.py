@@ -85,9 +85,9 @@ class Panel:
 
     def _by_others(self, trained: Trained, own: Mapping[str, Theta]) -> Iterator[Row]:
         """Each stranger's loss under one client's adapter after the other, meaned over these."""
+        some = list(own.values())[: self.settings.control_adapters]
         losses = [
-            [row["value"] for row in self.losses(trained, self.strangers, partial(_always, theta))]
-            for theta in own.values()
+            [row["value"] for row in self.losses(trained, self.strangers, partial(_always, theta))] for theta in some
         ]
         for person, values in zip(self.strangers, np.transpose(losses), strict=True):
             yield {"person": person, "metric": "loss", "value": float(values.mean())}
@@ -106,7 +106,7 @@ class Panel:
         backbone, objective = backbone_of(trained), self.settings.training.objective
         for person in people:
             trained.trainer.adapter.load_vector(theta_of(person))
-            loss = validation_loss(backbone, self.clips(person), objective, self.seed)
+            loss = validation_loss(backbone, self.clips(person), objective, self.seed, self.settings.draws)
             yield {"person": person, "metric": "loss", "value": loss}
 
     def lips(

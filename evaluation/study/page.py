@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from evaluation.study import experiments as study
 from evaluation.study.experiments import EXPERIMENTS, Experiment
 from evaluation.study.settings import StudySettings
+from evaluation.study.spoiling import SPOILED
 from evaluation.study.summary import Gain, Results, gains, levels
 from evaluation.tables import MISSING
 
@@ -34,7 +35,7 @@ def section(results: Results) -> str:
         "On generated clips, mean ± half the 95 % interval over people:",
         _lips(results),
         "## People who never trained",
-        "`local` is the control: the mean over every client's own adapter, each put on the stranger.",
+        "`local` is the control: the mean over some clients' own adapters, each put on the stranger.",
         gain_table(gains(results, study.CENTRAL, role="unseen"), "world"),
     ]
     for experiment in EXPERIMENTS[1:]:
@@ -42,6 +43,8 @@ def section(results: Results) -> str:
         parts += [f"## Against {experiment.varies}", gain_table(found, experiment.varies) if found else "Not run yet."]
         if experiment.role == "unseen":
             parts.append("Loss of the people who never trained.")
+        if experiment is study.SPOILED_CLIENTS:
+            parts.append(_scores(results))
     return "\n\n".join([*parts, "## What was run", _ran(results)]) + "\n"
 
 
@@ -116,6 +119,31 @@ def _lips(results: Results) -> str:
         if any(name in found for found in measured.values())
     ]
     return table(["method", *LIPS.values(), *(f"strangers: {title}" for title in LIPS.values())], rows)
+
+
+def _scores(results: Results) -> str:
+    """The reliability that clients of each kind gave themselves in the last round, by either score."""
+    experiment, (condition,) = study.SPOILED_CLIENTS, study.SPOILED_CLIENTS.conditions
+    rows = []
+    for name in ("isfa", "isfa, speech"):
+        scores = results.pooled(experiment, condition, condition.curves[name], "client", "score")
+        if scores is None:
+            continue
+        kinds = scores.groupby(level="seed").cumcount().map(lambda number: SPOILED.get(number, "") or "good")
+        rows += [
+            [
+                condition.curves[name].arm.score or "paper",
+                str(kind).replace("_", " "),
+                f"{own.mean():.4f}",
+                f"{own.min():.4f} to {own.max():.4f}",
+                str(len(own)),
+            ]
+            for kind, own in scores.groupby(kinds.to_numpy())
+        ]
+    if not rows:
+        return "The clients' scores were not measured yet."
+    head = ["score", "client", "mean", "range", "clients"]
+    return "What clients scored themselves in the last round, by what is bad about them:\n\n" + table(head, rows)
 
 
 def _level(value: tuple[float, float] | None) -> str:

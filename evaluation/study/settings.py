@@ -46,4 +46,6 @@ class StudySettings(Settings):
     ruler_steps: int = Field(200, ge=1, description="of each of the two rulers")
     personal_steps: int = Field(18, ge=1, description="in which a client fits the shared adapter to its own clips")
     curve_rounds: tuple[int, ...] = Field((1, 2, 4, 6), description="rounds after which the loss is measured")
+    draws: int = Field(2, ge=1, description="of noise and timestep, for each window of a held-out clip")
+    control_adapters: int = Field(4, ge=1, description="clients whose own adapters strangers are given, as the control")
     generated_clips: int = Field(1, ge=1, description="clips generated of each person, where any are")

@@ -34,6 +34,7 @@ SETTINGS = StudySettings(
     ),
     personal_steps=3,
     curve_rounds=(1,),
+    draws=1,
 )
 FEDAVG, LOCAL = Arm(method="fedavg", personal=True), Arm(method="local", rounds=3)
 
