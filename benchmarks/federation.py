@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -50,7 +51,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def round_seconds(
-    engine: Engine, theta: np.ndarray, clients: Sequence[str], settings: TrainingSettings, rounds: int, folder: Path
+    engine: Engine, theta: np.ndarray, clients: Sequence[str], settings: TrainingSettings, folder: Path
 ) -> list[float]:
     """Wall seconds of each whole round: sampling, training, aggregation, checkpoint; validation costs nothing."""
     ends = [time.perf_counter()]
@@ -58,8 +59,6 @@ def round_seconds(
     def note_the_time(record: RoundRecord) -> None:
         ends.append(time.perf_counter())
 
-    federation = settings.federation.model_copy(update={"rounds": rounds})
-    settings = settings.model_copy(update={"federation": federation})
     shutil.rmtree(folder, ignore_errors=True)
     run_federation(
         engine, "fedavg", Start(theta, "0"), clients, lambda theta: 0.0, settings, folder, 0, on_round=note_the_time
@@ -67,64 +66,68 @@ def round_seconds(
     return [end - begin for begin, end in itertools.pairwise(ends)]
 
 
-def overhead(run: RunFolder, clips: list[Path] | None, repeat: int, scratch: Path) -> float:
+def overhead(run: RunFolder, clips: list[Path] | None, steps: int, repeat: int, scratch: Path) -> float:
     """Print a round beside plain loops and the reference procedure; the seconds of a round on two workers."""
     settings = configure("fedavg", TrainingSettings())
-    steps, homes = settings.federation.local_steps, Homes(run, "fedavg")
-    trainer = open_trainer(homes, settings, 0)
+    settings = settings.model_copy(
+        update={"federation": settings.federation.model_copy(update={"local_steps": steps, "rounds": 1})}
+    )
+    homes = Homes(run, "fedavg")
+    trainer, job = open_trainer(homes, settings, 0), Job(homes, settings, 0)
     theta = trainer.adapter.vector()
-    clients = sorted(folder.parent.name for folder in run.root.glob("clients/*/shards"))
+    clients = clients_of(run)
 
-    def train_all() -> None:
-        for client in clients:
-            trainer.train(client, Announcement(1, theta))
-
-    def steps_of_all() -> None:
+    def plain() -> None:
         for client in clients:
             bare_steps(trainer, client, steps)
 
+    def work() -> None:
+        for client in clients:
+            trainer.train(client, Announcement(1, theta))
+
     with LocalPool(["cpu"]) as one, LocalPool(["cpu", "cpu"]) as two:
-        job = Job(homes, settings, 0)
-        variants: dict[str, Callable[[], float]] = {
-            "bare local steps, plain loop": lambda: timed(steps_of_all),
-            "the clients' whole work (and their scores), plain loop": lambda: timed(train_all),
-            "**a round, one worker**": lambda: round_seconds(
-                PooledEngine(one, job), theta, clients, settings, 1, scratch / "one"
-            )[0],
-            "**a round, two workers**": lambda: round_seconds(
-                PooledEngine(two, job), theta, clients, settings, 1, scratch / "two"
-            )[0],
-        }
-        if clips is not None:
-            paths = clips
-            variants["reference procedure, steps alone"] = lambda: timed(
-                lambda: [reference_client(trainer, client, paths, steps) for client in clients]
-            )
-        for measure in [*variants.values()][:4]:
-            measure()  # loads models, shards and libraries
+        variants: dict[str, Callable[[], float]] = {"plain": lambda: timed(plain), "work": lambda: timed(work)}
+        for name, pool in {"one": one, "two": two}.items():
+            engine = PooledEngine(pool, job)
+            engine.train(clients[:2], Announcement(1, theta))  # loads libraries, models and shards
+            variants[name] = partial(round_seconds, engine, theta, clients, settings, scratch / name)
+        trainer.train(clients[0], Announcement(1, theta))
         seconds: dict[str, list[float]] = defaultdict(list)
-        for turn in range(repeat):
+        for _ in range(repeat):
             for name, measure in variants.items():
-                if turn < 2 or not name.startswith("reference"):
-                    seconds[name].append(measure())
-    bare, work, single, double, *reference = [statistics.median(seconds[name]) for name in variants]
+                seconds[name].append(sum_of(measure()))
+    took = {name: statistics.median(times) for name, times in seconds.items()}
+    print(f"{len(clients)} clients, {steps} steps of {settings.federation.batch_size} windows each, ", end="")
+    print(f"{len(theta)} parameters in the adapter; medians of {repeat} turns.\n\n| | seconds | |\n|---|---|---|")
+    print(f"| the clients' local steps, plain loop | {took['plain']:.2f} | |")
+    print(f"| the clients' whole work, scores too, plain loop | {took['work']:.2f} | ", end="")
+    print(f"{took['work'] / took['plain']:.3f} × the steps |")
     print(
-        f"{len(clients)} clients, {steps} steps of {settings.federation.batch_size} windows each, {len(theta)}", end=""
+        f"| **round, one worker** | {took['one']:.2f} | {took['one'] / took['work']:.3f} × the clients' work, ", end=""
     )
-    print(" parameters in the adapter; seconds are medians.\n\n| | seconds | |\n|---|---|---|")
-    notes = [
-        "",
-        f"{work / bare:.3f} × the steps",
-        f"**{single / work:.3f}** × the clients' work, {single / bare:.3f} × the steps alone",
-        f"one worker takes **{single / double:.2f}** × as long",
-        *[f"**{time_of / (single - work + bare):.1f}** × a round without its scores" for time_of in reference],
-    ]
-    for name, note in zip(variants, notes, strict=True):
-        print(f"| {name} | {statistics.median(seconds[name]):.2f} | {note} |")
-    return double
+    print(f"{took['one'] / took['plain']:.3f} × the steps |")
+    print(
+        f"| **round, two workers** | {took['two']:.2f} | {took['one'] / took['two']:.2f} × as fast as one |", flush=True
+    )
+    for whole in (False, True) if clips else ():
+        assert clips is not None
+        some = clients[:2]
+        slow = sum(timed(lambda: reference_client(trainer, client, clips, steps, whole)) for client in some)  # noqa: B023
+        slow *= len(clients) / len(some)
+        print(f"| reference procedure, {'whole clips' if whole else 'only windows'} encoded, steps alone ", end="")
+        print(f"| {slow:.2f} | {slow / (took['one'] - took['work'] + took['plain']):.1f} × a round less its scores |")
+    return took["two"]
 
 
-def flower(run: RunFolder, ours: float, scratch: Path, rounds: int) -> None:
+def sum_of(seconds: float | list[float]) -> float:
+    return seconds if isinstance(seconds, float) else sum(seconds)
+
+
+def clients_of(run: RunFolder) -> list[str]:
+    return sorted(folder.parent.name for folder in run.root.glob("clients/*/shards"))
+
+
+def flower(run: RunFolder, ours: float, steps: int, scratch: Path) -> None:
     """Print Flower's seconds a round, two actors, in an environment of its own that sees this one's libraries."""
     home = scratch / "flower"
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -143,7 +146,7 @@ def flower(run: RunFolder, ours: float, scratch: Path, rounds: int) -> None:
         return
     site = next(home.glob("lib/python*/site-packages"))
     (site / "project.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
-    inside |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2", "FLOWER_ROUNDS": str(rounds)}
+    inside |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2", "FLOWER_ROUNDS": "2", "FLOWER_STEPS": str(steps)}
     command = [str(home / "bin" / "python"), str(PROJECT / "benchmarks" / "federation_flower.py")]
     done = subprocess.run(command, env=inside, cwd=PROJECT, capture_output=True, text=True)
     found = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
@@ -169,12 +172,12 @@ class Instant:
 def many_clients(registered: int, length: int, rounds: int, folder: Path) -> tuple[float, float]:
     """Median seconds of a round with ten of `registered` clients, and MB that the process has grown by."""
     settings = configure("fedavg", TrainingSettings())
-    federation = settings.federation.model_copy(update={"clients_per_round": 10})
+    federation = settings.federation.model_copy(update={"clients_per_round": 10, "rounds": rounds})
     settings = settings.model_copy(update={"federation": federation})
     clients = [f"client{number:05d}" for number in range(registered)]
     theta, engine = np.zeros(length, np.float32), Instant(length)
     before = psutil.Process().memory_info().rss
-    seconds = round_seconds(engine, theta, clients, settings, rounds, folder)
+    seconds = round_seconds(engine, theta, clients, settings, folder)
     return statistics.median(seconds), (psutil.Process().memory_info().rss - before) / 1e6
 
 
@@ -211,17 +214,19 @@ def server(scratch: Path, length: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="the folder of a run with models and shards; none: one is made")
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=8, help="of the run that is made")
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--no-flower", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        run = RunFolder(arguments.run.resolve()) if arguments.run else make_run(scratch / "run")
+        run = RunFolder(arguments.run.resolve()) if arguments.run else make_run(scratch / "run", arguments.clients)
         clips = None if arguments.run else make_clips(scratch / "clips")
-        ours = overhead(run, clips, arguments.repeat, scratch)
+        ours = overhead(run, clips, arguments.steps, arguments.repeat, scratch)
         if not arguments.no_flower:
-            flower(run, ours, scratch, arguments.repeat)
+            flower(run, ours, arguments.steps, scratch)
         server(scratch, 200_000)
 
 

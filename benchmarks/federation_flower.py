@@ -1,7 +1,7 @@
 """Flower's simulation engine on the client function of this project; `benchmarks/federation.py` runs it, in an
 environment that has `flwr[simulation]` beside what this project needs:
 
-    FLOWER_RUN=data/demo FLOWER_WORKERS=2 FLOWER_ROUNDS=5 python benchmarks/federation_flower.py
+    FLOWER_RUN=data/demo FLOWER_WORKERS=2 FLOWER_ROUNDS=5 FLOWER_STEPS=10 python benchmarks/federation_flower.py
 
 Prints JSON: wall seconds of each round after the first (in which actors load the models), from one aggregated theta
 to the next. The client function is `ClientTrainer.train` on models that an actor builds once.
@@ -29,7 +29,7 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
 RUN = Path(os.environ["FLOWER_RUN"])
-WORKERS, ROUNDS = int(os.environ["FLOWER_WORKERS"]), int(os.environ["FLOWER_ROUNDS"])
+WORKERS, ROUNDS, STEPS = (int(os.environ[f"FLOWER_{name}"]) for name in ("WORKERS", "ROUNDS", "STEPS"))
 client_app, server_app = ClientApp(), ServerApp()
 CLIENTS = sorted(folder.parent.name for folder in RUN.glob("clients/*/shards"))
 ends: list[float] = []
@@ -46,7 +46,10 @@ def trainer():  # type: ignore[no-untyped-def]
     from training.settings import TrainingSettings
 
     torch.set_num_threads(1)
-    return open_trainer(Homes(RunFolder(RUN), "fedavg"), configure("fedavg", TrainingSettings()), 0)
+    settings = configure("fedavg", TrainingSettings())
+    federation = settings.federation.model_copy(update={"local_steps": STEPS})
+    settings = settings.model_copy(update={"federation": federation})
+    return open_trainer(Homes(RunFolder(RUN), "fedavg"), settings, 0)
 
 
 def record(theta: np.ndarray) -> ArrayRecord:

@@ -17,20 +17,20 @@ from preparation.shards import Sample, write_shards
 from preparation.speech import DIM, TOKENS
 from preparation.video import decode, encode
 from training.adapter import Adapter
+from training.autoencoders.sources import load_autoencoder
 from training.backbone.tiny import BackboneShape, TinyBackbone
 from training.client import ClientTrainer
-from training.data import ClipTensors, collate, stream_batches, window
+from training.data import collate, stream_batches, window
 from training.objective import Draw, local_objective
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import BackboneSettings, VaeSettings
 from training.vae import SmallVae
 
-CLIENTS = tuple(f"client{number:02d}" for number in range(8))
 TRAIN_CLIPS, FRAMES, SIZE = 4, 50, 128
 
 
-def make_run(root: Path) -> RunFolder:
-    """Eight clients of four training clips of two seconds, as in the demo; weights and clips are random."""
+def make_run(root: Path, clients: int) -> RunFolder:
+    """Clients of four training clips of two seconds, as in the demo; weights and clips are random."""
     run = RunFolder(root)
     torch.manual_seed(0)
     vae = SmallVae(VaeSettings()).eval()
@@ -45,7 +45,8 @@ def make_run(root: Path) -> RunFolder:
     TinyBackbone(BackboneSettings(), shape).save(run.model("backbone"))
     IdentityRuler().frozen().save(run.model("rulers") / "identity")
     OpeningRuler().frozen().save(run.model("rulers") / "opening")
-    for number, client in enumerate(CLIENTS):
+    for number in range(clients):
+        client = f"client{number:02d}"
         splits = ["train"] * TRAIN_CLIPS + ["validation", "validation", "test", "test"]
         write_shards(run.client(client), [_sample(client, number * 100 + i, split) for i, split in enumerate(splits)])
     return run
@@ -92,13 +93,15 @@ def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
     _descend(trainer, parameters, optimizer, itertools.islice(batches, steps), generator)
 
 
-def reference_client(trainer: ClientTrainer, client: str, clips: list[Path], steps: int) -> dict[str, torch.Tensor]:
+def reference_client(
+    trainer: ClientTrainer, client: str, clips: list[Path], steps: int, whole: bool
+) -> dict[str, torch.Tensor]:
     """The paper's reference procedure for the same steps: models built for each client, clips decoded and encoded
-    for each epoch (of the window alone that is trained on), the whole model's state sent, frozen weights and all.
+    for each epoch, the whole model's state sent, frozen weights and all.
+
+    It encodes each clip `whole`, or only the window of it that is trained on.
     """
     run, settings = trainer.homes.run, trainer.settings
-    from training.autoencoders.sources import load_autoencoder
-
     vae = load_autoencoder(run.model("vae"))
     adapter = Adapter(TinyBackbone.load(run.model("backbone")), settings.adapter, trainer.seed)
     parameters = adapter.parameters
@@ -112,7 +115,8 @@ def reference_client(trainer: ClientTrainer, client: str, clips: list[Path], ste
             frames = np.stack(list(decode(path)))
             start = int(rng.integers(0, FRAMES - trainer.backbone.settings.window + 1))
             cut = window(clip, start, trainer.backbone.settings.window)
-            latents = vae.encode_frames(frames[start : start + len(cut[0])])
+            end = start + len(cut[0])
+            latents = vae.encode_frames(frames)[start:end] if whole else vae.encode_frames(frames[start:end])
             windows.append((torch.from_numpy(latents), *cut[1:]))
             if len(windows) == settings.federation.batch_size:
                 yield collate(windows)
@@ -145,6 +149,3 @@ def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-__all__ = ["CLIENTS", "ClipTensors", "bare_steps", "make_clips", "make_run", "reference_client", "timed"]
