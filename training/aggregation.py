@@ -193,7 +193,11 @@ class Aggregator:
         if self.settings.secure_aggregation:
             (only,) = contributions
             return self._opened(only.vector)
-        return np.sum([contribution.vector for contribution in contributions], axis=0, dtype=np.float64)
+        # One after the other, np.sum's order and result: stacked first, all vectors would be there a second time.
+        total = contributions[0].vector.astype(np.float64)
+        for contribution in contributions[1:]:
+            total += contribution.vector
+        return total
 
     def _opened(self, total: skellam.RingVector) -> npt.NDArray[np.float64]:
         return skellam.dequantise(self.ring.decode(total), self.grid)
