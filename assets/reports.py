@@ -7,6 +7,7 @@ import dagster as dg
 from assets.evaluation import evaluation
 from assets.facts import crop_facts
 from assets.partitions import REFERENCES
+from assets.privacy import privacy
 from assets.run import Run
 from assets.showing import table
 from assets.stages import read_records
@@ -17,7 +18,7 @@ GROUP = "reports"
 @dg.asset(
     group_name=GROUP,
     kinds={"json"},
-    deps=[dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
+    deps=[privacy, dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
 )
 def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""

@@ -33,6 +33,8 @@ NOT_SHOWN = ("copy_reference", "noise")
 """Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""
 
 
+PRIVACY_OF_METHOD = {"epsilon_release": "epsilon_release", "private": "private", "privacy": "mark"}
+"""What of a method's privacy report stands beside its figures."""
 UNSHARED = ("local",)
 """Methods without a shared adapter whose loss outsiders could follow."""
 
@@ -64,7 +66,7 @@ def gather_results(
         face_tracker=face_tracker,
         seed=seed,
         methods={
-            method: {"epsilon_release": _privacy(run, method)["epsilon_release"]}
+            method: {to: _privacy(run, method)[key] for to, key in PRIVACY_OF_METHOD.items()}
             for method in trained
             if method in measured
         },

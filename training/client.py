@@ -36,6 +36,7 @@ from training.rulers import IdentityRuler
 from training.score import identity_similarity, reliability, speech_dependence, temporal_stability
 from training.settings import TrainingSettings
 from training.validation import validation_loss
+from training.violations import OWN_ADAPTER
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class ClientTrainer:
         self.adapter.load_vector(theta)
         rng = seeding.generator(self.seed, "personal", client)
         self._descend(client, LocalRule(self.settings, {}, {}), steps, rng)
-        about = {"method": self.homes.method, "client": client, "made_from": made_from}
+        about = {"method": self.homes.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
         self.adapter.save(folder, self.adapter.vector(), about)
 
     def _descend(self, client: str, rule: LocalRule, steps: int, rng: np.random.Generator) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from training.checkpoint import RoundRecord
@@ -10,6 +11,7 @@ from training.privacy.guarantee import epsilons
 from training.privacy.report import PrivacyReport, finite, privacy_report
 from training.sampling import expected_cohort, participation, takes_everybody
 from training.settings import TrainingSettings
+from training.violations import violations
 
 
 def schedule_of(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord]) -> Schedule:
@@ -42,11 +44,22 @@ def epsilon_so_far(
     return finite(release.value), finite(server.value)
 
 
-def account(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int) -> PrivacyReport:
+def account(
+    method: str, settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
+) -> PrivacyReport:
     """The report of the rounds that were run."""
-    most = max(participation(records).values(), default=0)
+    counts = participation(records)
     schedule = schedule_of(settings, clients, records)
-    return privacy_report(settings.privacy, schedule, dimension, most, events=_events(records))
+    return privacy_report(
+        settings.privacy,
+        schedule,
+        dimension,
+        max(counts.values(), default=0),
+        violations=violations(method, settings.privacy, schedule, records),
+        events=_events(records),
+        clip_norms=tuple(record.clip_norm for record in records),
+        took_part=Counter(counts.values()),
+    )
 
 
 def _events(records: Sequence[RoundRecord]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from training.settings import TrainingSettings
 from training.showing import RoundDisplay
 from training.spent import account
 from training.validation import validation_loss
+from training.violations import OWN_ADAPTER
 
 
 def federate(
@@ -79,8 +80,8 @@ def _federate(
         for client in people:  # of an earlier run that did personalise
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
-    trainer.adapter.save(run.adapter(method), result.theta, {"method": method, **own})
-    report = account(settings, len(people), result.records, len(trainer.adapter))
+    report = account(method, settings, len(people), result.records, len(trainer.adapter))
+    trainer.adapter.save(run.adapter(method), result.theta, {"method": method, "privacy": report.mark, **own})
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result
@@ -108,7 +109,8 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
     counted = last_counted(clients, result.records)
     for client, number in counted.items():
         theta = trainer.homes.load_state(client, number)["theta"]
-        trainer.adapter.save(trainer.homes.adapter(client), theta, {"method": trainer.homes.method, "client": client})
+        about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER}
+        trainer.adapter.save(trainer.homes.adapter(client), theta, about)
     return {"own_adapters": "one in each client's folder"}
 
 

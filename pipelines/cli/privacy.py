@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import console
+from pipelines.cli.shared import choose, console
 
 if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
@@ -60,6 +62,44 @@ def plan(
         typer.echo(json.dumps(made.to_json(), indent=2, allow_nan=False))
     else:
         _show(made)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="RUN/report/privacy")
+    ] = None,
+) -> None:
+    """Write each method's privacy report as Markdown, JSON and HTML; exit code 2 where one claims what does not hold.
+
+    [bold]Examples[/bold]
+
+        privfedtalk privacy report demo
+
+        privfedtalk privacy report data/mine --out /tmp/privacy
+    """
+    from evaluation.report.privacy_page import figure, read_privacy, write_privacy_reports
+    from preparation.errors import PrivFedTalkError
+    from preparation.folders import RunFolder
+    from training.claims import contradictions_of
+
+    configuration = choose(None, run).configuration
+    folder = RunFolder(configuration.root)
+    methods = [method for method in configuration.training.methods if folder.adapter(method).exists()]
+    if not methods:
+        raise PrivFedTalkError(f"no method of {folder.root} is trained", f"privfedtalk train --run {run}")
+    if found := [f"{method}: {line}" for method in methods for line in contradictions_of(folder, method)]:
+        raise PrivFedTalkError(
+            "; ".join(found), "train again: this report says more than the run's records and settings bear out"
+        )
+    pages = write_privacy_reports(folder, methods, out or folder.report / "privacy")
+    table = Table("method", "verdict", "ε released", "ε server", "δ", "page")
+    for method, page in zip(methods, pages, strict=True):
+        told = read_privacy(folder, method)
+        epsilons = (figure(told[name]) for name in ("epsilon_release", "epsilon_server", "delta"))
+        table.add_row(method, told["verdict"], *epsilons, str(page))
+    console.print(table)
 
 
 def _show(made: PrivacyPlan) -> None:
@@ -114,7 +154,5 @@ def _pair(z: float, cost: Cost) -> tuple[str, str]:
 
 def _up(value: float) -> str:
     """Four digits, rounded up: a little more noise never breaks the promise."""
-    import math
-
     unit = 10.0 ** (math.floor(math.log10(value)) - 3)
     return f"{math.ceil(value / unit) * unit:.4g}"

@@ -31,12 +31,14 @@ def show_results(root: Path) -> None:
     results = read_results(folder.results)
     table = Table("method", *(label for label, _ in SHOWN.values()), title="held-out clips of clients")
     for method, values in results["methods"].items():
-        table.add_row(method, *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()))
+        mark = "" if values.get("private", True) else " [yellow](not private)[/yellow]"
+        table.add_row(method + mark, *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()))
     console.print(table)
     _show_bars(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
-        console.print(f"ε of the released model {_figure(privacy['epsilon_release'], 2)} at δ = {privacy.get('delta')}")
+        epsilon = _figure(privacy["epsilon_release"], 2)
+        console.print(f"ε of the released model {epsilon} at δ = {privacy.get('delta')}; {privacy.get('mark', '')}")
     minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")
     console.print(f"Open [bold]{folder.root / results['report']}[/bold]")

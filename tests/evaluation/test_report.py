@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -135,6 +136,15 @@ def test_sentences_follow_from_the_tests(results: dict) -> None:
     assert last.startswith("PrivFedTalk against FedAvg")
     undecided = [one | {"p_holm": 0.5} for one in results["comparisons"]]
     assert words.findings(undecided)[0].endswith("no significant difference in any of 6 metrics.")
+
+
+def test_a_method_without_a_guarantee_is_marked_where_its_figures_stand(data: ReportData, tmp_path: Path) -> None:
+    methods = {name: dict(values) for name, values in data.results["methods"].items()}
+    methods["privfedtalk"] |= {"private": False, "privacy": "NOT PRIVATE: a known seed."}
+    methods["fedavg"] |= {"private": True, "privacy": "Private: ε = 1, δ = 1e-05"}
+    marked = replace(data, results={**data.results, "methods": methods, "methods_unseen": {}})
+    text = write_report(tmp_path, marked).read_text()
+    assert text.count(">not private</span>") == 1 and 'title="NOT PRIVATE: a known seed."' in text
 
 
 def test_epsilon_in_words() -> None:

@@ -24,6 +24,7 @@ COMMANDS = [
     "report",
     "config",
     "privacy plan",
+    "privacy report",
     "weights list",
     "weights check",
 ]

@@ -53,9 +53,15 @@ def test_the_smallest_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     )
     assert 0 < results["peak_memory_gb"] < 6
     assert results["privacy"]["epsilon_release"] > 0
+    for method in TrainingSettings().methods:  # seeded noise, or none: wherever they are named they are marked
+        assert results["methods"][method]["private"] is False
+        assert results["methods"][method]["privacy"].startswith("NOT PRIVATE")
+        assert "NOT PRIVATE" in json.loads((folder.adapter(method) / "privfedtalk.json").read_text())["privacy"]
+        assert "NOT PRIVATE" in (folder.report / "privacy" / f"{method}.html").read_text()
     assert results["communication"]["trainable_parameters"] > 0
     page = (folder.root / results["report"]).read_text()
     assert "<video" in page
+    assert page.count(">not private</span>") >= len(TrainingSettings().methods)
     assert "http://" not in page.replace("http://www.w3.org", "")
 
     # Nothing changed: everything is kept, and the results are the same.

@@ -101,7 +101,7 @@ def test_each_sampling_has_its_own_theorem(sampling: str, per_round: int | None,
     ]
     settings = run_settings(sampling, per_round)
     assert schedule_of(settings, 1000, past).rounds == rounds
-    report = account(settings, 1000, past, dimension=100)
+    report = account("privfedtalk", settings, 1000, past, dimension=100)
     assert report.accountant_release == theorem
     assert any("taken back" in sentence for sentence in report.assumptions)
     schedule = Schedule(1000, per_round or 1000, rounds, sampling if per_round else "full")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +48,10 @@ class PrivacyReport:
     server_saw: tuple[str, ...]
     not_protected: tuple[str, ...]
     meaningful_population: Population | None
+    settings: dict[str, Any]  # all of them, for whoever computes epsilon again
+    clip_norms: tuple[float, ...]  # of each round
+    took_part: dict[int, int]  # so many rounds -> so many clients
+    budget: dict[str, float]  # noise over sensitivity of the update and of each scalar; together z
 
     @property
     def verdict(self) -> str:
@@ -55,9 +60,18 @@ class PrivacyReport:
             return "Private"
         return "A guarantee holds, too weak to mean anything" if self.guarantee_holds else "NOT PRIVATE"
 
+    @property
+    def mark(self) -> str:
+        """What stands beside the model wherever it is named: the verdict, and why it is no better."""
+        if self.private:
+            return f"{self.verdict}: ε = {_figure(self.epsilon_release)}, δ = {_figure(self.delta)}"
+        if self.violations:
+            return f"{self.verdict}: {self.violations[0]}"
+        return f"{self.verdict}: ε = {_figure(self.epsilon_release)}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for results.json: no NaN or infinity, None instead."""
-        return {**asdict(self), "verdict": self.verdict}
+        return {**asdict(self), "verdict": self.verdict, "mark": self.mark}
 
     def to_markdown(self) -> str:
         """Two screens: the verdict, the figures, then what they rest on."""
@@ -70,9 +84,12 @@ class PrivacyReport:
                 f"{self.noise_multiplier:g}",
                 "noise over sensitivity, updates and scalars together",
             ),
-            ("clipping norm C", f"{self.clip_norm:g}", "no client's update counts for more"),
+            ("clipping norm C", f"{self.clip_norm:g}", self._clip_path()),
+            *((f"noise / sensitivity, {name}", f"{value:.3g}", "") for name, value in self.budget.items()),
             ("clients, a round", f"{self.clients}, {self.clients_per_round}", f"sampling: {self.sampling}"),
+            ("sampling rate q", f"{self.clients_per_round / self.clients:.3g}", "of a client into a round"),
             ("rounds", f"{self.rounds}", f"one client took part in at most {self.participation}"),
+            ("cap on participation", f"{self.max_participation or 'none'}", self._participation()),
             ("mode", self.mode, f"secure aggregation {'on' if self.secure_aggregation else 'off'}"),
         ]
         lines = ["# Privacy report", "", f"**{self.verdict}.** {self.note}", ""]
@@ -88,6 +105,15 @@ class PrivacyReport:
                 lines += [f"## {title}", "", *(f"- {point}" for point in points), ""]
         return "\n".join(lines)
 
+    def _clip_path(self) -> str:
+        path = self.clip_norms
+        if not path or min(path) == max(path):
+            return "no client's update counts for more; the same in all rounds"
+        return f"at first; then from {path[0]:.3g} to {path[-1]:.3g}, between {min(path):.3g} and {max(path):.3g}"
+
+    def _participation(self) -> str:
+        return "; ".join(f"{clients} clients in {rounds}" for rounds, clients in sorted(self.took_part.items()))
+
 
 def privacy_report(
     settings: PrivacySettings,
@@ -96,16 +122,19 @@ def privacy_report(
     participation: int | None = None,
     violations: tuple[str, ...] = (),
     events: tuple[str, ...] = (),
+    clip_norms: tuple[float, ...] = (),
+    took_part: Mapping[int, int] | None = None,
 ) -> PrivacyReport:
     """The report of a run.
 
     dimension: d, parameters of the update (its scalars are added here). participation: rounds of the client that
     took part most often, where known. violations: what else broke the guarantee, such as selection of a checkpoint
     on private data; each a sentence. events: what happened to rounds that the figures take into account.
+    clip_norms: C of each round. took_part: how many clients were in how many sums.
     """
     delta = settings.target_delta(schedule.clients)
     release, server = epsilons(settings, schedule, dimension, delta, participation)
-    violations = (*_violations_of(settings), *violations)
+    violations = (*settings_violations(settings), *violations)
     population = meaningful_population(settings, schedule, dimension)
     return PrivacyReport(
         private=not violations and release.value <= LARGEST_MEANINGFUL_EPSILON,
@@ -134,10 +163,25 @@ def privacy_report(
         server_saw=what_server_saw(settings),
         not_protected=not_protected(settings),
         meaningful_population=population,
+        settings=settings.model_dump(mode="json"),
+        clip_norms=clip_norms,
+        took_part=dict(took_part or {}),
+        budget=budget_split(settings),
     )
 
 
-def _violations_of(settings: PrivacySettings) -> tuple[str, ...]:
+def budget_split(settings: PrivacySettings) -> dict[str, float]:
+    """Noise over sensitivity of each part, z_i: the squares of 1/z_i add up to 1/z^2. Empty without noise."""
+    if settings.mode == "none" or settings.noise_multiplier == 0:
+        return {}
+    z, beta = settings.noise_multiplier, settings.scalar_budget
+    names = ("weight", "clipping indicator", *settings.metrics)
+    each = z * math.sqrt(settings.scalars / beta)
+    return {"update": z / math.sqrt(1 - beta), **dict.fromkeys(names, each)}
+
+
+def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
+    """Why the settings alone give no guarantee; empty where they give one."""
     found = []
     if settings.mode == "none":
         found.append("No noise was added (mode none): the figures describe no guarantee.")
@@ -148,6 +192,8 @@ def _violations_of(settings: PrivacySettings) -> tuple[str, ...]:
             "The noise came from a known seed, so that runs repeat exactly: whoever knows the seed can subtract it. "
             "Sound on rendered or public data only; epsilon is what the same run would have with secret noise."
         )
+    if settings.tuned_on_clients and settings.mode != "none":
+        found.append("Settings or checkpoints were chosen by clients' private figures, which no budget paid for.")
     return tuple(found)
 
 

@@ -114,6 +114,8 @@ def not_protected(settings: PrivacySettings) -> tuple[str, ...]:
     points = [
         "That somebody takes part, and when.",
         "What is common to many clients: a model is meant to learn that.",
+        "Figures of clients' own held-out clips, as a simulation's evaluation shows them: epsilon is about the model.",
+        "Adapters that clients fit to their own clips: they carry no noise and stay where they are.",
         "A voice or face that a person publishes elsewhere, or that somebody feeds to the finished model.",
     ]
     if settings.secure_aggregation:

@@ -72,6 +72,11 @@ class PrivacySettings(Settings):
         default=None,
         description="None: noise from the operating system. A number: repeatable, hence NOT private",
     )
+    tuned_on_clients: bool = Field(
+        default=False,
+        description="say so where these settings, or the run to keep, were chosen by figures of clients' own clips: "
+        "no budget paid for that choice, and the model is marked NOT private",
+    )
 
     @model_validator(mode="after")
     def _distributed_noise_needs_a_hidden_sum(self) -> PrivacySettings:

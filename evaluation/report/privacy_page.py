@@ -1,0 +1,104 @@
+"""A method's privacy report as Markdown, JSON and one small page that asks nothing of anybody."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from evaluation.figures import curves, svg
+from evaluation.names import name_of
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+
+SECTIONS = {
+    "violations": "Why this run is not private",
+    "server_saw": "What the server saw",
+    "assumptions": "What the figures rest on",
+    "not_protected": "What is not protected",
+}
+
+
+def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> list[Path]:
+    """`out/METHOD.md`, `.json` and `.html` of each of `methods`; the pages' paths."""
+    pages = []
+    for method in methods:
+        report = read_privacy(run, method)
+        markdown = (run.federation(method) / "privacy.md").read_text(encoding="utf-8")
+        _write(out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1))
+        _write(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+        pages.append(_write(out / f"{method}.html", page(method, report)))
+    return pages
+
+
+def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
+    """What training left in the method's folder."""
+    path = run.federation(method) / "privacy.json"
+    if not path.exists():
+        raise PrivFedTalkError(f"no privacy report at {path}", f"train the method: privfedtalk train -m {method}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def page(method: str, report: Mapping[str, Any]) -> str:
+    """The page's text, all of it derived from `report`, the content of privacy.json."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    resources = files("evaluation.report")
+    template = environment.from_string(resources.joinpath("privacy.html").read_text(encoding="utf-8"))
+    path = list(report["clip_norms"])
+    return template.render(
+        name=name_of(method),
+        style=Markup(resources.joinpath("style.css").read_text(encoding="utf-8")),
+        report=report,
+        figures=_figures(report),
+        chart=Markup(svg(_clip_path(path))) if len(set(path)) > 1 else None,
+        sections=[(title, report[key]) for key, title in SECTIONS.items() if report[key]],
+        epsilons=[figure(report["epsilon_release"]), figure(report["epsilon_server"])],
+    )
+
+
+def figure(value: float | None) -> str:
+    """Three digits; where no finite value holds, that."""
+    if value is None:
+        return "none"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    path = report["clip_norms"] or [report["clip_norm"]]
+    counts = sorted((int(rounds), clients) for rounds, clients in report["took_part"].items())
+    rate = report["clients_per_round"] / report["clients"]
+    return [
+        ("δ", figure(report["delta"])),
+        ("noise multiplier z", f"{report['noise_multiplier']:g}"),
+        ("clipping norm C", f"{report['clip_norm']:g}" + (f", at last {path[-1]:.3g}" if len(set(path)) > 1 else "")),
+        ("clients", f"{report['clients']:,}"),
+        ("a round", f"{report['clients_per_round']:,}, {report['sampling']}, q = {rate:.3g}"),
+        ("rounds", f"{report['rounds']:,}"),
+        ("took part", "; ".join(f"{clients} clients in {rounds} rounds" for rounds, clients in counts) or "nobody"),
+        ("cap", f"{report['max_participation'] or 'none'}"),
+        ("mode", report["mode"]),
+        ("secure aggregation", "on" if report["secure_aggregation"] else "off"),
+        ("adjacency", report["adjacency"]),
+        ("accountant, released model", report["accountant_release"]),
+        ("accountant, server", report["accountant_server"]),
+        *((f"noise / sensitivity, {part}", f"{value:.3g}") for part, value in report["budget"].items()),
+    ]
+
+
+def _clip_path(path: Sequence[float]) -> Figure:
+    return curves({"C": list(enumerate(path, start=1))}, "round", "clipping norm")
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return path
