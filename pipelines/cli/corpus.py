@@ -134,7 +134,7 @@ def prepare(
     check_source(choice.configuration.training.vae.source)
     check_model(choice.configuration.preparation.speech)
     run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
-    show_preparation(choice.configuration.root)
+    show_preparation(choice.configuration.root, choice.configuration.preparation.identity.check)
 
 
 def _absolute(vae: str | None) -> str | None:

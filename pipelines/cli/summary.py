@@ -20,6 +20,8 @@ SHOWN = {
     "validation_loss": ("validation loss", 4),
 }
 
+MOST_LINES = 10
+
 
 def show_results(root: Path) -> None:
     """The headline table, the bars that are missed, ε, time and memory, and the page to open."""
@@ -44,8 +46,8 @@ def show_results(root: Path) -> None:
     console.print(f"Open [bold]{folder.root / results['report']}[/bold]")
 
 
-def show_preparation(root: Path) -> None:
-    """How many clips became samples, and why the others did not."""
+def show_preparation(root: Path, identities: bool = False) -> None:
+    """How many clips became samples, why the others did not, and with `identities` whom the faces show."""
     from preparation.quarantine import load_quarantine
     from preparation.shards import load_index
 
@@ -54,10 +56,31 @@ def show_preparation(root: Path) -> None:
     samples, frames = sum(index.samples for index in indices), sum(index.frames for index in indices)
     console.print(f"{samples} samples ({frames / 25:.0f} s) of {len(indices)} people in {root / 'clients'}")
     refused = load_quarantine(folder.quarantine)
-    for (step, reason), count in Counter((row.step, row.reason) for row in refused).most_common():
-        console.print(f"{count} quarantined by {step}: {reason}", markup=False)
+    alike = Counter((row.step, row.reason, row.remedy) for row in refused)
+    first = {(row.step, row.reason, row.remedy): row.file for row in reversed(refused)}
+    for (step, reason, remedy), count in alike.most_common():
+        files = repr(first[step, reason, remedy]) + (" and others" if count > 1 else "")
+        console.print(f"{count} quarantined by {step}: {reason} ({files}); {remedy}", markup=False)
     if refused:
-        console.print(f"which, and what mends them: {folder.quarantine}")
+        console.print(f"all of them: {folder.quarantine}", markup=False)
+    if identities and folder.identities.exists():
+        _show_identities(folder.identities)
+
+
+def _show_identities(path: Path) -> None:
+    """Folders that hold another's clips and pairs of folders of one person, for the user to judge: nothing was left
+    out because of them."""
+    from preparation.identity import load_report
+
+    report = load_report(path)
+    console.print(report.summary(), markup=False)
+    strangers = Counter(mismatch.client for mismatch in report.mismatches)
+    lines = [f"  {client}: {count} clips of another face" for client, count in strangers.most_common()]
+    lines += [f"  {pair.first} and {pair.second}: one person (cosine {pair.cosine:.2f})" for pair in report.same_person]
+    for line in lines[:MOST_LINES]:
+        console.print(line, markup=False)
+    if lines:
+        console.print(f"all of them, none was left out: {path}", markup=False)
 
 
 def _show_bars(bars: list[dict[str, Any]]) -> None:
