@@ -155,6 +155,7 @@ def _prepare(
         face_pixels=filters.face_pixels(landmarks),
         roll_degrees=filters.median_roll(landmarks),
         loudness=filters.loudness(sound),
+        sound_share=filters.sound_share(sound),
     )
     verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
     if verdict is not None:

@@ -17,7 +17,8 @@ SHARPNESS_SIZE = 128
 
 @dataclass(frozen=True)
 class Quality:
-    """What is measured on a prepared clip; loudness is the sound's root mean square, full scale being 1."""
+    """What is measured on a prepared clip; loudness is the sound's root mean square, full scale being 1;
+    `sound_share` how much of the clip lies between its first and its last sound."""
 
     frames: int
     face_rate: float
@@ -25,6 +26,7 @@ class Quality:
     roll_degrees: float
     loudness: float
     sharpness: float = float("inf")
+    sound_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def judge(quality: Quality, settings: QualitySettings, has_audio: bool) -> Verdi
             f"the sound is silent (root mean square {quality.loudness:.5f})",
             "give the clip with its voice, or lower quality.minimum_loudness",
         )
+    if settings.require_audio and quality.sound_share < settings.minimum_sound_share:
+        return Verdict(
+            f"the sound lasts for only {quality.sound_share:.0%} of the picture",
+            "give the clip with its whole sound, cut it to where it sounds, or lower quality.minimum_sound_share",
+        )
     if quality.sharpness < settings.minimum_sharpness:
         return Verdict(
             f"the face is blurred (variance of the Laplacian {quality.sharpness:.1f})",
@@ -89,6 +96,15 @@ def median_roll(landmarks: Landmarks) -> float:
 def loudness(audio: NDArray[np.int16]) -> float:
     """Root mean square of int16 [S], full scale being 1."""
     return float(np.sqrt(np.mean((audio.astype(np.float64) / 32768) ** 2))) if len(audio) else 0.0
+
+
+def sound_share(audio: NDArray[np.int16]) -> float:
+    """How much of int16 [S] lies between its first and its last sample that is not zero, as a share of S.
+
+    A track that starts late or ends early is filled up with zeros; speech pauses between words do not count.
+    """
+    sounding = np.flatnonzero(audio)
+    return float(sounding[-1] - sounding[0] + 1) / len(audio) if len(sounding) else 0.0
 
 
 def sharpness(crop: Frame) -> float:

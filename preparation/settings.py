@@ -175,6 +175,9 @@ class QualitySettings(Settings):
     """Smallest share of looked-at frames in which a face was found."""
     minimum_loudness: float = Field(default=0.001, ge=0)
     """Smallest root mean square of the sound, full scale being 1; less is silence."""
+    minimum_sound_share: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of the clip between its first and last sound: a track that breaks off is filled up with silence,
+    and lips that move to silence teach the wrong thing. Raise it to 0.9 for a corpus known to be whole."""
     require_audio: bool = True
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from preparation.errors import PrivFedTalkError
 from preparation.progress import track
 from training.backbone.tiny import BackboneShape, SpeechEncoder, TinyBackbone
 from training.data import ClipTensors, stream_batches
@@ -42,9 +43,11 @@ def pretrain(
     """Train a backbone on public clips; the weights returned are an average over the last steps (EMA).
 
     `open_training` opens the stream of public training clips anew at each call; `validation` are clips of public
-    speakers who are not in it.
+    speakers who are not in it. Both need a clip as long as the backbone's window, else `PrivFedTalkError`.
     """
     device = device or torch.device("cpu")
+    _need_a_window(open_training(), "training", backbone_settings.window)
+    _need_a_window(iter(validation), "validation", backbone_settings.window)
     sample = list(itertools.islice(open_training(), 256))
     shape = measure_shape(sample[0])
     with deterministic(seed):
@@ -87,6 +90,19 @@ def pretrain(
             history.append(PretrainingRow(step, recent, loss))
     backbone.load_state_dict(average)
     return backbone.eval().requires_grad_(False), history
+
+
+def _need_a_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:
+    """Batches are drawn from clips as long as a window; without one there is nothing to learn from, or to measure."""
+    longest = 0
+    for clip in clips:
+        longest = max(longest, len(clip.latents))
+        if longest >= frames:
+            return
+    raise PrivFedTalkError(
+        f"no public clip for {split} is as long as a window of {frames} frames (the longest has {longest})",
+        remedy="set training.backbone.window to fewer frames, or give longer clips of public speakers",
+    )
 
 
 def measure_shape(clip: ClipTensors) -> BackboneShape:

@@ -112,6 +112,7 @@ def test_what_is_broken_is_said_and_the_rest_is_done(
     (root / "cut in the index.mp4").write_bytes(content[: header + length // 2])
     encode(face, None, root / "mute.mp4")
     encode(face, np.zeros(FRAMES * 640, dtype=np.int16), root / "silent.mp4")
+    encode(face, sound[: len(sound) // 3], root / "breaks off.mp4")
     encode(face[:1], sound[:640], root / "one frame.mp4")
     encode([np.full_like(face[0], 90)] * FRAMES, sound, root / "nobody.mp4")
     with av.open(str(root / "voice.mp4"), "w") as container:
@@ -133,6 +134,7 @@ def test_what_is_broken_is_said_and_the_rest_is_done(
         "cut in the index.mp4": ("manifest", "cannot be decoded"),
         "mute.mp4": ("quality", "no sound"),
         "silent.mp4": ("quality", "the sound is silent"),
+        "breaks off.mp4": ("quality", "the sound lasts for only 3"),
         "one frame.mp4": ("quality", "only 1 frames"),
         "nobody.mp4": ("quality", "face"),
         "voice.mp4": ("manifest", "no video track"),
@@ -163,7 +165,7 @@ def test_what_is_only_unusual_becomes_samples(tmp_path: Path, face: list[Frame],
     for rate, layout in ((8_000, "mono"), (48_000, "stereo"), (96_000, "5.1")):
         mux(root / f"{rate} {layout}.mkv", face, sound=voice(seconds, rate), rate=rate, layout=layout)
     encode(face, voice(4.0), root / "long sound.mp4")
-    encode(face, voice(seconds / 2), root / "short sound.mp4")
+    encode(face, voice(0.7 * seconds), root / "short sound.mp4")
     report, rows = prepare(root, tmp_path / "run")
     assert rows == {} and report.shards.samples == report.clips == 11
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preparation.quality import Quality, face_pixels, judge, loudness, median_roll, sharpness
+from preparation.quality import Quality, face_pixels, judge, loudness, median_roll, sharpness, sound_share
 from preparation.settings import QualitySettings
 
 GOOD = Quality(frames=50, face_rate=1.0, face_pixels=80, roll_degrees=3, loudness=0.05, sharpness=100)
@@ -25,6 +25,7 @@ def test_a_good_clip_passes() -> None:
         ({"face_pixels": 20}, "20 pixels high"),
         ({"roll_degrees": 50}, "tilted by 50 degrees"),
         ({"loudness": 0.0}, "silent"),
+        ({"sound_share": 0.4}, "only 40% of the picture"),
         ({"sharpness": 1.0}, "blurred"),
     ],
 )
@@ -43,6 +44,15 @@ def test_loudness_is_the_root_mean_square() -> None:
     sine = (16384 * np.sin(np.arange(16000) * 2 * np.pi * 100 / 16000)).astype(np.int16)
     assert loudness(sine) == pytest.approx(0.5 / np.sqrt(2), rel=1e-3)
     assert loudness(np.zeros(0, dtype=np.int16)) == 0
+
+
+def test_sound_lasts_from_its_first_to_its_last_sample() -> None:
+    sound = np.zeros(1000, dtype=np.int16)
+    assert sound_share(sound) == sound_share(sound[:0]) == 0
+    sound[[200, 450, 699]] = 5
+    assert sound_share(sound) == 0.5
+    waived = QualitySettings(require_audio=False)
+    assert judge(replace(GOOD, sound_share=0.1), waived, has_audio=True) is None
 
 
 def test_blur_lowers_sharpness_at_any_size() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch.nn import functional as F
 
+from preparation.errors import PrivFedTalkError
 from tests.training.conftest import make_clip
 from training.pretraining import pretrain
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
@@ -51,3 +55,13 @@ def test_speech_encoder_knows_the_lips_before_the_first_picture() -> None:
     fitted = design @ torch.linalg.lstsq(design, lips).solution
     explained = 1 - (fitted - lips).square().sum() / (lips - lips.mean()).square().sum()
     assert explained > 0.8
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_no_clip_as_long_as_a_window_is_named(split: str) -> None:
+    whole, short = make_clip(0), make_clip(1)
+    short = replace(short, latents=short.latents[:5], speech=short.speech[:5], motion=short.motion[:5])
+    training, validation = ([short], [whole]) if split == "training" else ([short, whole], [short])
+    settings = PretrainingSettings(steps=1, batch_size=2, speech_steps=1)
+    with pytest.raises(PrivFedTalkError, match=rf"for {split} is as long as a window of 6 frames \(the longest has 5"):
+        pretrain(lambda: iter(training), validation, BACKBONE, OBJECTIVE, settings, 0)
