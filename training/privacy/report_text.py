@@ -30,7 +30,7 @@ def plain_note(
             f"Whether or not one person took part changes the odds of any conclusion from this model by at most a "
             f"factor of e^{_short(epsilon)}, except with probability {delta:.2g}."
         )
-    if math.isfinite(epsilon):
+    if math.isfinite(epsilon) and not (violated and epsilon <= LARGEST_MEANINGFUL_EPSILON):
         sentences.append(_judgement(epsilon, schedule))
     if population is not None:
         sentences.append(
@@ -67,7 +67,8 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
             f"{settings.tolerated_colluders} of these tell the server their noise share.",
             "Fewer clients than the threshold of the shares work together with the server.",
             "Noise is Skellam on a grid of C/2^20; rounding to it is part of the sensitivity. It is drawn in double "
-            "precision by a statistical generator that is seeded by the operating system.",
+            "precision by a statistical generator that is seeded by "
+            + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
     if settings.mode == "central":
         points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")

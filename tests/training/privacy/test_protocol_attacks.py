@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -304,3 +306,32 @@ def test_sizes_are_bounded_before_anything_is_allocated():
     with pytest.raises(ProtocolError, match="longer than allowed") as caught:
         here.server.receive(here.answer("c0001") + bytes(10**6))
     assert caught.value.client == "c0001"
+
+
+@pytest.mark.parametrize("stage", CLIENT_STAGES)
+def test_a_message_cut_anywhere_after_its_header_names_its_sender(stage):
+    here = session(length=3).run_until(stage)
+    said = here.answer("c0002")
+    for length in range(ENVELOPE_OVERHEAD, len(said)):
+        with pytest.raises(ProtocolError, match="truncated") as caught:
+            here.server.receive(said[:length])
+        assert caught.value.client == "c0002"
+
+
+@pytest.mark.parametrize("stage", CLIENT_STAGES)
+def test_a_short_message_that_announces_much_takes_no_memory(stage):
+    """Signed like any other, with counts of 65535 where entries should follow."""
+    here = _SESSIONS[stage]
+    greedy = seal(Kind(2 * stage + 1), here.terms, "c0002", b"\xff" * 61, here.identities["c0002"])
+    answers = [lambda: here.server.receive(greedy)]
+    if stage:
+        answers.append(lambda: here.answer("c0000"))
+        here.inbox["c0000"] = frame(Kind(2 * stage), here.terms, b"\xff" * 61)
+    for answer in answers:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ProtocolError):
+                answer()
+            assert tracemalloc.get_traced_memory()[1] < 200_000
+        finally:
+            tracemalloc.stop()

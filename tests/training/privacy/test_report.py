@@ -59,6 +59,8 @@ def test_a_sound_run_is_private_unless_something_broke_it():
     assert f"{report.epsilon_release:.2f}" == "1.27"
     broken = privacy_report(settings, schedule, 200_000, violations=("A checkpoint was chosen on private clips.",))
     assert not broken.private and "private clips" in broken.to_markdown()
+    assert "nothing is promised" in broken.note and "promise of the kind" not in broken.note
+    assert "promise of the kind" in report.note
 
 
 def test_a_guarantee_too_weak_is_not_called_private():

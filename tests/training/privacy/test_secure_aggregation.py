@@ -139,6 +139,34 @@ def test_the_transcript_holds_no_plain_vector():
     np.testing.assert_array_equal(here.server.result(), 3 * elements + np.uint64(3))
 
 
+def test_the_transcript_holds_no_update_score_or_count_in_any_form():
+    """A client's real contribution, without noise: not one of its numbers is found, whatever it is written as."""
+    private, d = PrivacySettings(noise_multiplier=0.0, n_max=2**20), 60
+    count, score = 726_113, 0.83719
+    names = ("c0000", "c0001", "c0002")
+    deltas = {name: np.random.default_rng(i).normal(size=d).astype("<f4") for i, name in enumerate(names)}
+    forms = set()
+    here = session(n=3, threshold=2, length=d + 3)
+    for name, delta in deltas.items():
+        plain = release.client_vector(delta, count, score, {"score": score}, private)
+        integers = skellam.quantise(plain, 2.0**-40)
+        here.vectors[name] = skellam.Ring(64).encode(integers)
+        for numbers in (delta, release.clip(delta, private.clip_norm), plain):
+            forms |= {x.tobytes() for kind in ("<f4", "<f8") for x in np.asarray(numbers).astype(kind)}
+        forms |= {x.tobytes() for x in integers.astype("<i8")}
+    weight = release.isfa_weight(count, score, private.n_max, private.gamma)
+    for number in (score, weight, score - 0.5, weight - 0.5, float(count)):
+        forms |= {np.array(number, kind).tobytes() for kind in ("<f4", "<f8")}
+    forms |= {np.array(count, kind).tobytes() for kind in ("<i4", "<i8")} | {str(count).encode(), str(score).encode()}
+    here.run_until(Stage.DONE)
+    everything = b"".join(here.transcript)
+    found = [form for form in forms if form in everything]
+    # Four bytes can be met by chance among random ones; eight cannot.
+    assert [form for form in found if len(form) > 4] == []
+    assert len(found) <= 1
+    np.testing.assert_array_equal(here.server.result(), sum(here.vectors.values()))
+
+
 def test_the_sum_cannot_be_had_before_the_end():
     here = session()
     for before, after in pairwise([*list(Stage)]):
