@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 BACKBONE = "backbone"
-FEDERATED = ("privfedtalk", "fedavg", "fedprox", "scaffold")
+FEDERATED = (
+    "privfedtalk", "fedavg", "fedprox", "scaffold", "fedadam", "adapters_only", "dp_only", "tdc_only", "isfa_only",
+)  # fmt: skip
 GATES = ("copy_reference", "vae_ceiling", "noise")
 BEATEN_ON = ("psnr", "ssim", "mouth_psnr", "lip_correlation", "identity")
 

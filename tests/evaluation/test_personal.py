@@ -1,0 +1,62 @@
+"""Personalisation as a run has it: through the pool of workers, saved by client, and evaluated by client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.contenders import client_losses, open_contender
+from preparation.clients import Client, save_clients
+from preparation.folders import RunFolder
+from preparation.shards import write_shards
+from tests.training.small_federation import CLIENTS, sample_for, whole_settings
+from training.backbone.tiny import TinyBackbone
+from training.rulers import IdentityRuler
+from training.settings import VaeSettings
+from training.trial import federate
+from training.vae import SmallVae
+
+pytest_plugins = ["tests.training.conftest"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
+    """Three clients of two training clips, and a public speaker who is held out."""
+    run = RunFolder(tmp_path)
+    backbone.save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
+    table = {"p0": Client("public", "p0", {"train": [], "validation": ["p0/0"], "test": []})}
+    write_shards(run.client("p0"), [sample_for("c0", 7, "validation")])
+    for client in CLIENTS:
+        splits = ["train", "train", "validation", "test"]
+        write_shards(run.client(client), [sample_for(client, i, split) for i, split in enumerate(splits)])
+        table[client] = Client("client", client, {"train": [], "validation": [], "test": []})
+    save_clients(table, run.clients_table)
+    save_clients(table, run.people_table)
+    return run
+
+
+def test_personal_adapters_are_made_by_workers_and_serve_their_clients(run: RunFolder) -> None:
+    settings = whole_settings()
+    federation = settings.federation.model_copy(update={"rounds": 1, "personalisation_steps": 8})
+    personal = settings.model_copy(update={"federation": federation})
+    objective = settings.objective
+
+    def losses() -> dict[str, float]:
+        denoiser_of = open_contender(run, "fedavg", settings, seed=0).denoiser
+        assert denoiser_of is not None
+        return client_losses(run, denoiser_of, objective, seed=0, split="train")
+
+    shared = settings.model_copy(update={"federation": federation.model_copy(update={"personalisation_steps": 0})})
+    theta = federate(run, "fedavg", shared, seed=0, resume=False).theta
+    by_shared = losses()
+    assert (federate(run, "fedavg", personal, seed=0, resume=True).theta == theta).all()
+    assert all((run.client_adapter(client, "fedavg") / "adapter_model.safetensors").exists() for client in CLIENTS)
+    by_own = losses()
+    # On the clips that it was fitted to, a client's own adapter is better than everybody's.
+    assert all(by_own[client] < by_shared[client] for client in CLIENTS)
+    # Without personalisation what an earlier run left is taken away, and everybody is served alike again.
+    federate(run, "fedavg", shared, seed=0, resume=True)
+    assert losses() == by_shared
