@@ -16,19 +16,27 @@ DASHED = {"local, longer": "local", "fedavg, personalised": "fedavg"}
 """Curves that stand for more steps of another one; they take its colour."""
 
 
-def curves(results: Results) -> Figure:
-    """One panel an experiment that has a number to vary; what was not run is missing from its panel."""
-    figure = Figure(figsize=(9.6, 6.0), layout="constrained")
-    for axes, experiment in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        found = gains(results, experiment)
-        _panel(axes, found)
+def curves(results: Results) -> Figure | None:
+    """One panel for each experiment of which two conditions or more were run; None where that is true of none."""
+    found = {experiment: gains(results, experiment) for experiment in PANELS}
+    drawn = {experiment: some for experiment, some in found.items() if len({gain.x for gain in some}) > 1}
+    if not drawn:
+        return None
+    columns = min(2, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure = Figure(figsize=(4.8 * columns, 0.5 + 2.9 * rows), layout="constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (experiment, some) in zip(places, drawn.items(), strict=False):
+        _panel(axes, some)
         whose = "strangers' loss" if experiment.role == "unseen" else "clients' loss"
         axes.set_xlabel(experiment.varies, fontsize=9, color=INK)
         axes.set_ylabel(f"{whose} to backbone, %", fontsize=9, color=INK)
+    for axes in places[len(drawn) :]:
+        axes.set_axis_off()
     handles = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 

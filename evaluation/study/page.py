@@ -16,8 +16,8 @@ MARK = "<!-- Below: written by `make study`; `make results` leaves it alone. -->
 LIPS = {"mouth_psnr": "mouth PSNR, dB", "opening_error": "opening error", "lip_correlation": "lip correlation"}
 
 
-def section(results: Results) -> str:
-    """The whole section in Markdown, from the mark on."""
+def section(results: Results, pictured: bool = True) -> str:
+    """The whole section in Markdown, from the mark on; `pictured` where there is a picture of curves."""
     settings = results.settings
     parts = [
         MARK,
@@ -27,7 +27,7 @@ def section(results: Results) -> str:
         "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
         "(Student's), p is from sign flips of whole people, Holm's over the rows of a block. People under one seed "
         "share a backbone and a federation: *seeds* says in how many trainings the mean had that sign.",
-        "![Gain against shift, rounds, clips and clients](images/study.png)",
+        *(["![Gain against what is varied](images/study.png)"] if pictured else []),
         "## Three questions",
         *_questions(results),
         "## All methods in the central world",
@@ -40,10 +40,17 @@ def section(results: Results) -> str:
     ]
     for experiment in EXPERIMENTS[1:]:
         found = gains(results, experiment)
-        parts += [f"## Against {experiment.varies}", gain_table(found, experiment.varies) if found else "Not run yet."]
+        parts.append(f"## Against {experiment.varies}")
+        if len({gain.x for gain in found}) < min(2, len(experiment.conditions)):
+            parts.append("Not run yet, but for what other experiments share.")
+            continue
+        parts.append(gain_table(found, experiment.varies))
         if experiment.role == "unseen":
             parts.append("Loss of the people who never trained.")
         if experiment is study.SPOILED_CLIENTS:
+            averaged = experiment.conditions[0].curves["fedavg"]
+            weighted = gains(results, experiment, baseline=averaged)
+            parts += ["The same to FedAvg, on the seeds that both have:", gain_table(weighted, experiment.varies)]
             parts.append(_scores(results))
     return "\n\n".join([*parts, "## What was run", _ran(results)]) + "\n"
 
@@ -91,7 +98,11 @@ def _questions(results: Results) -> list[str]:
             if gain.curve == "fedavg, personalised"
         ),
     ]
-    return ["\n".join(_spaced(answers)).strip()]
+    said: list[str] = []
+    for line, following in zip(answers, [*answers[1:], "**"], strict=True):
+        unanswered = line.startswith("**") and following.startswith("**")
+        said += [line, "- Not run yet."] if unanswered else [line]
+    return ["\n".join(_spaced(said)).strip()]
 
 
 def _spaced(lines: Sequence[str]) -> list[str]:
