@@ -18,15 +18,15 @@ DASHED = {"local, longer": "local", "fedavg, personalised": "fedavg"}
 
 def curves(results: Results) -> Figure | None:
     """One panel for each experiment of which two conditions or more were run; None where that is true of none."""
-    found = {experiment: gains(results, experiment) for experiment in PANELS}
-    drawn = {experiment: some for experiment, some in found.items() if len({gain.x for gain in some}) > 1}
+    found = [(experiment, gains(results, experiment)) for experiment in PANELS]
+    drawn = [(experiment, some) for experiment, some in found if len({gain.x for gain in some}) > 1]
     if not drawn:
         return None
     columns = min(2, len(drawn))
     rows = -(-len(drawn) // columns)
     figure = Figure(figsize=(4.8 * columns, 0.5 + 2.9 * rows), layout="constrained")
     places = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, (experiment, some) in zip(places, drawn.items(), strict=False):
+    for axes, (experiment, some) in zip(places, drawn, strict=False):
         _panel(axes, some)
         whose = "strangers' loss" if experiment.role == "unseen" else "clients' loss"
         axes.set_xlabel(experiment.varies, fontsize=9, color=INK)
