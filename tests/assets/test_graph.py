@@ -51,7 +51,7 @@ def test_the_blocking_checks_are_there() -> None:
         for key in checked.check_keys
     }
     assert checks == dict.fromkeys(
-        ("splits_disjoint", "dealt_once", "shards_whole", "adapters_finite", "quality_gates"), True
+        ("splits_disjoint", "dealt_once", "shards_whole", "adapters_finite", "no_false_claims", "quality_gates"), True
     )
 
 
