@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from evaluation.study import experiments as study
 from evaluation.study.experiments import EXPERIMENTS, Experiment
 from evaluation.study.settings import StudySettings
@@ -135,15 +137,20 @@ def _lips(results: Results) -> str:
 def _scores(results: Results) -> str:
     """The reliability that clients of each kind gave themselves in the last round, by either score."""
     experiment, (condition,) = study.SPOILED_CLIENTS, study.SPOILED_CLIENTS.conditions
-    rows = []
+    rows: list[list[str]] = []
+    ratios: list[str] = []
     for name in ("isfa", "isfa, speech"):
         scores = results.pooled(experiment, condition, condition.curves[name], "client", "score")
         if scores is None:
             continue
+        gamma = condition.curves[name].arm.training(results.settings).privacy.gamma
+        score = condition.curves[name].arm.score or "paper"
+        most = np.exp(gamma * (scores.max() - scores.min()))
+        ratios.append(f"By {score} with gamma = {gamma:g} no client weighs more than {most:.2f} times another's clips.")
         kinds = scores.groupby(level="seed").cumcount().map(lambda number: SPOILED.get(number, "") or "good")
         rows += [
             [
-                condition.curves[name].arm.score or "paper",
+                score,
                 str(kind).replace("_", " "),
                 f"{own.mean():.4f}",
                 f"{own.min():.4f} to {own.max():.4f}",
@@ -154,7 +161,9 @@ def _scores(results: Results) -> str:
     if not rows:
         return "The clients' scores were not measured yet."
     head = ["score", "client", "mean", "range", "clients"]
-    return "What clients scored themselves in the last round, by what is bad about them:\n\n" + table(head, rows)
+    return "What clients scored themselves in the last round, by what is bad about them:\n\n" + "\n\n".join(
+        [table(head, rows), " ".join(ratios)]
+    )
 
 
 def _level(value: tuple[float, float] | None) -> str:
