@@ -74,8 +74,13 @@ class Cell(Settings):
     measured: Measured = "loss"
 
     def identifier(self, settings: StudySettings) -> str:
-        """A file name for people, with a digest of all that decides the figures."""
-        values = [self.model_dump(mode="json"), settings.model_dump(mode="json")]
+        """A file name for people, with a digest of all that decides the figures and is not the default in code.
+
+        So a setting that is new, and whose default keeps what was computed before, leaves the cells as they are.
+        """
+        own = settings.model_dump(mode="json", exclude={"studio", "preparation", "training"})
+        groups = (settings.studio, settings.preparation, settings.training)
+        values = [own, *(group.model_dump(mode="json", exclude_defaults=True) for group in (self, *groups))]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
         return f"seed{self.seed}-{self.world.name}-{self.arm.method or 'backbone'}-{digest}"
 
