@@ -11,13 +11,17 @@ from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
+from tests.training.small_models import small_backbone
 from training.backbone.tiny import TinyBackbone
 from training.rulers import IdentityRuler
 from training.settings import VaeSettings
 from training.trial import federate
 from training.vae import SmallVae
 
-pytest_plugins = ["tests.training.conftest"]
+
+@pytest.fixture
+def backbone() -> TinyBackbone:
+    return small_backbone()
 
 
 @pytest.fixture

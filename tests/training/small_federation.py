@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from preparation.shards import Sample
-from tests.training.conftest import make_clip
+from tests.training.small_models import make_clip
 from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.federation import FederationResult, Start, run_federation
 from training.methods import configure

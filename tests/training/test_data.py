@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from tests.training.conftest import make_clip
+from tests.training.small_models import make_clip
 from training.data import coverage, fixed_windows, lip_shape, own_reference, stream_batches
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from preparation.errors import PrivFedTalkError
-from tests.training.conftest import make_clip
 from tests.training.small_federation import TrainerFor, settings_with
+from tests.training.small_models import make_clip
 from training.client import Announcement
 from training.data import Batch
 from training.execution.memory import GB, plan_memory, step_bytes, within_budget

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.conftest import SHAPE
+from tests.training.small_models import SHAPE
 from training.adapter import Adapter
 from training.backbone.tiny import TinyBackbone
 from training.data import Batch

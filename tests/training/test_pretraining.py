@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from preparation.errors import PrivFedTalkError
-from tests.training.conftest import make_clip
+from tests.training.small_models import make_clip
 from training.pretraining import pretrain
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 

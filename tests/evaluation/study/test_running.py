@@ -20,12 +20,17 @@ from evaluation.study.worlds import READY, World, public_folder, world_folder
 from preparation.clients import Client, save_clients
 from preparation.shards import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
+from tests.training.small_models import small_backbone
 from training.backbone.tiny import TinyBackbone
 from training.rulers import IdentityRuler
 from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
 from training.vae import SmallVae
 
-pytest_plugins = ["tests.training.conftest"]
+
+@pytest.fixture
+def backbone() -> TinyBackbone:
+    return small_backbone()
+
 
 SETTINGS = StudySettings(
     training=TrainingSettings(
