@@ -1,8 +1,8 @@
 """What a federation costs beside what it cannot do without; ratios within one run:
 
-    python benchmarks/federation.py                # a run of the demo's sizes, random weights, in a temporary folder
-    python benchmarks/federation.py --run FOLDER   # models and shards of a run that is there; no reference procedure
-    python benchmarks/federation.py --no-flower    # without the environment that Flower gets in the temporary folder
+    python -m benchmarks.federation                # a run of the demo's sizes, random weights, in a temporary folder
+    python -m benchmarks.federation --run FOLDER   # models and shards of a run that is there; no reference procedure
+    python -m benchmarks.federation --no-flower    # without the environment that Flower gets in the temporary folder
 
 Rounds are FedAvg's, everybody in each; workers are loaded before the clock starts. What is set against each other
 takes turns, `--repeat` times; medians count. Everything computes on one thread a worker.
@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,8 @@ from training.methods import configure, named
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]
+FLOWER_SECONDS = 240
+"""How long Flower's engine may take for two rounds before it is given up."""
 
 
 def round_seconds(
@@ -148,10 +151,20 @@ def flower(run: RunFolder, ours: float, steps: int, scratch: Path) -> None:
     (site / "project.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
     inside |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2", "FLOWER_ROUNDS": "2", "FLOWER_STEPS": str(steps)}
     command = [str(home / "bin" / "python"), str(PROJECT / "benchmarks" / "federation_flower.py")]
-    done = subprocess.run(command, env=inside, cwd=PROJECT, capture_output=True, text=True)
-    found = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
+    pipe = subprocess.PIPE
+    # A session of its own, so that its actors end with it.
+    started = subprocess.Popen(
+        command, env=inside, cwd=PROJECT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+    try:
+        out, err = started.communicate(timeout=FLOWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        print(f"\nFlower's simulation did not finish two rounds in {FLOWER_SECONDS} s.")
+        return
+    found = [line for line in out.splitlines() if line.startswith('{"version"')]
     if not found:
-        print(f"\nFlower's simulation did not finish:\n{done.stderr[-600:]}")
+        print(f"\nFlower's simulation failed:\n{err[-600:]}")
         return
     told = json.loads(found[-1])
     theirs = statistics.median(told["seconds"])

@@ -1,7 +1,7 @@
 """Flower's simulation engine on the client function of this project; `benchmarks/federation.py` runs it, in an
 environment that has `flwr[simulation]` beside what this project needs:
 
-    FLOWER_RUN=data/demo FLOWER_WORKERS=2 FLOWER_ROUNDS=5 FLOWER_STEPS=10 python benchmarks/federation_flower.py
+    FLOWER_RUN=data/demo FLOWER_WORKERS=2 FLOWER_ROUNDS=5 FLOWER_STEPS=10 python -m benchmarks.federation_flower
 
 Prints JSON: wall seconds of each round after the first (in which actors load the models), from one aggregated theta
 to the next. The client function is `ClientTrainer.train` on models that an actor builds once.

@@ -1,6 +1,6 @@
 """A thousand clients: seconds and memory of each step of preparation, for few clients and for many:
 
-    python benchmarks/many_clients.py --corpus FOLDER      # rendered there first (half an hour) where it is absent
+    python -m benchmarks.many_clients --corpus FOLDER      # rendered there first (half an hour) where it is absent
 
 Every step runs in a process of its own, and its memory is the largest sum of what it and its workers hold resident,
 looked at twenty times a second; pages that they share count once for each. Libraries are included, which is most of it.

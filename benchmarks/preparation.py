@@ -1,7 +1,7 @@
 """How long preparation takes, beside the floor that no preparation can beat; ratios within one run:
 
-    python benchmarks/preparation.py --clips FOLDER          # real clips of any kind
-    python benchmarks/preparation.py --studio FOLDER         # a rendered corpus, rendered first where it is absent
+    python -m benchmarks.preparation --clips FOLDER          # real clips of any kind
+    python -m benchmarks.preparation --studio FOLDER         # a rendered corpus, rendered first where it is absent
 
 The floor is the slower of two things that preparation cannot do without, each alone: decoding every clip (PyAV, no
 conversion of pixels) and looking for the face (MediaPipe on frames that are already decoded). Both are spread over as

@@ -1,7 +1,7 @@
 """CPU milliseconds and bytes of secure aggregation, on one core:
 
-    python benchmarks/secure_aggregation.py            # 10 clients × 1 M parameters
-    python benchmarks/secure_aggregation.py --large    # and 100 × 1 M, about a minute
+    python -m benchmarks.secure_aggregation            # 10 clients × 1 M parameters
+    python -m benchmarks.secure_aggregation --large    # and 100 × 1 M, about a minute
 
 Figures are medians over clients (mask) and over repeats (unmask); bytes are of one client, beside the float32 update
 that would travel without masks.
