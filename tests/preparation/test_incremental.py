@@ -92,7 +92,7 @@ def test_a_refused_clip_is_not_looked_at_again(studio_corpus: Path, tmp_path: Pa
         assert load_quarantine(run.quarantine) == rows
 
     gone.rename(studio_corpus)
-    quality = SETTINGS.quality.model_copy(update={"minimum_loudness": 0.0})
+    quality = SETTINGS.quality.model_copy(update={"minimum_loudness": 0.0, "minimum_sound_share": 0.0})
     lenient = prepare_clients(run, studio_corpus, SETTINGS.model_copy(update={"quality": quality}))
     assert (lenient.made, lenient.quarantined) == (18, 0)
     back = prepare_clients(run, studio_corpus, SETTINGS)
