@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from preparation.files import replacing
 from preparation.folders import RunFolder
 
 SAMPLE_SECONDS = 0.5
@@ -168,7 +169,5 @@ def _path(folder: RunFolder, name: str) -> Path:
 
 
 def _write(path: Path, record: StageRecord) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(record), indent=1) + "\n")

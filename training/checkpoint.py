@@ -7,13 +7,13 @@ clients keep their own state in their own folders, so this is all that a federat
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.numpy import load_file, save_file
 
+from preparation.files import replacing
 from training.methods.base import State, Theta
 
 Outcome = Literal["applied", "empty", "aborted", "rolled back"]
@@ -135,6 +135,5 @@ def _best(folder: Path, number: int) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from safetensors.numpy import load_file, save_file
 
 from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
 from preparation.folders import RunFolder
 from training.methods.base import State
 
@@ -56,9 +56,8 @@ class Homes:
         own.mkdir(parents=True, exist_ok=True)
         (own / "keeps").touch()
         path = self._state(client, number)
-        partial = path.with_suffix(".part")
-        save_file(state, partial)
-        os.replace(partial, path)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
+        with replacing(path) as partial:
+            save_file(state, partial)
         for old in own.glob("state-*.safetensors"):
             if old.name not in {path.name, self._state(client, before).name}:
                 old.unlink()

@@ -146,6 +146,7 @@ def test_unverified_reading_still_notices_truncation(client: Path) -> None:
 
 def test_pickled_arrays_are_never_loaded(client: Path) -> None:
     path = client / "shards" / "shard-000000.tar"
+    # Written as an attacker would: reading it back must be refused.
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"code": "to run"}], dtype=object), allow_pickle=True)
     with tarfile.open(path) as archive:

@@ -147,7 +147,11 @@ class _Served:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error as another process can read it; one that cannot travel is told as text."""
+    """The error as another process can read it; one that cannot travel is told as text.
+
+    Processes of one run talk in pickles, as `multiprocessing` does. What is read here was written on the same line; no
+    file and nobody else's bytes are ever unpickled.
+    """
     import pickle
 
     try:

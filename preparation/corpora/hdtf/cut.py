@@ -7,7 +7,6 @@ kept beside the clips in `.cuts/<clip>.json`.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import cv2
 from preparation.corpora.folder import walk
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.files import replacing
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings, CutSettings
@@ -209,9 +209,8 @@ def _cut(task: _Task) -> QuarantineRow | None:
         cut_clip(task.clip, task.video, task.target, task.settings)
     except PrivFedTalkError as error:
         return QuarantineRow(task.clip.name, STEP, error.reason, error.remedy)
-    partial = task.record.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(made_from)
-    partial.replace(task.record)
+    with replacing(task.record) as partial:
+        partial.write_text(made_from)
     return None
 
 
