@@ -6,6 +6,8 @@ Alignment decides what a small model can learn: unaligned faces gave a lip corre
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 
 from preparation.faces.landmarks import STABLE, STABLE_MEAN, STABLE_WEIGHTS, Landmarks
 from preparation.settings import CropSettings
-from preparation.video import Box, Frame
+
+if TYPE_CHECKING:  # those who train need no video decoder
+    from preparation.video import Box, Frame
 
 Transforms = NDArray[np.float64]
 """float64 [T, 2, 3], from source to crop pixels: a uniform scale, a rotation and a shift."""

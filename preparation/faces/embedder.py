@@ -6,6 +6,7 @@ An embedding is a biometric: it is held in memory to be compared and never writt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from preparation import weights
 from preparation.faces.alignment import fit_similarity, warp
 from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
-from preparation.video import Frame
+
+if TYPE_CHECKING:  # those who train need no video decoder
+    from preparation.video import Frame
 
 Embedding = NDArray[np.float32]
 """float32 [..., 128], of length one: the dot product of two is the cosine between the faces."""
