@@ -3,12 +3,14 @@ meant.
 
 Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, or without that name in a shared folder beside the
 project, then in the user's cache. Damaged copies circulate, so a file counts only when its sha256 is the registered
-one.
+one. Where nobody could register one, it counts only after a person accepted the first copy: its sha256 then lies in
+`trusted.json` beside it and binds every later copy (see `weight_downloads`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,11 +26,11 @@ BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
 @dataclass(frozen=True)
 class Weight:
     """One pretrained file; `source` is repository@commit:path or an address, `licence` that repository's. `bytes` is
-    None where the file was not at hand to be measured."""
+    None where nobody could be found who measured it, `sha256` where nobody could be found who published it."""
 
     file: str
     bytes: int | None
-    sha256: str
+    sha256: str | None
     source: str
     licence: str
     what: str
@@ -112,7 +114,71 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT (trained on AVA-ActiveSpeaker)",
         what="Light-ASD active-speaker network, 112x112 grey faces and MFCC to a speaking logit per frame",
     ),
+    # The rest was never at hand here either. Each sha256 and size is what several public projects pin for this very
+    # file; those of torchvision and torch-fidelity begin with the digits that the file's name promises.
+    "lpips_alex": Weight(
+        file="alexnet-owt-7be5be79.pth",
+        bytes=244408911,
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        licence="BSD-3-Clause (torchvision; trained on ImageNet)",
+        what="AlexNet, the backbone of LPIPS (alex)",
+    ),
+    "lpips_squeeze": Weight(
+        file="squeezenet1_1-b8a52dc0.pth",
+        bytes=None,
+        sha256="b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        source="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+        licence="BSD-3-Clause (torchvision; trained on ImageNet)",
+        what="SqueezeNet 1.1, the backbone of LPIPS (squeeze)",
+    ),
+    "lpips_vgg": Weight(
+        file="vgg16-397923af.pth",
+        bytes=553433881,
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        source="https://download.pytorch.org/models/vgg16-397923af.pth",
+        licence="BSD-3-Clause (torchvision; trained on ImageNet)",
+        what="VGG-16, the backbone of LPIPS (vgg)",
+    ),
+    "inception": Weight(
+        file="weights-inception-2015-12-05-6726825d.pth",
+        bytes=95628359,
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        source=(
+            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-inception-2015-12-05-6726825d.pth"
+        ),
+        licence="Apache-2.0 (converted from TensorFlow's of 2015-12-05)",
+        what="Inception for FID and KID, 299x299 RGB to 2048-d, as torch-fidelity uses it",
+    ),
+    "i3d": Weight(
+        file="i3d_torchscript.pt",
+        bytes=51235320,
+        sha256="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+        source="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+        licence="none stated (StyleGAN-V's copy of DeepMind's I3D, Apache-2.0; trained on Kinetics-400)",
+        what="I3D for FVD, clips of 224x224 RGB to 400-d, TorchScript",
+    ),
+    "syncnet": Weight(
+        file="syncnet_v2.model",
+        bytes=54573114,
+        sha256="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+        source="https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
+        licence="MIT (that of syncnet_python, which fetches it)",
+        what="SyncNet for LSE-D and LSE-C, five frames of 224x224 BGR and 0.2 s of MFCC to 1024-d each",
+    ),
+    "syncnet_example": Weight(
+        file="example.avi",
+        bytes=None,
+        sha256=None,
+        source="https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/example.avi",
+        licence="none stated (the SyncNet authors' example; third-party video: for tests only)",
+        what="the clip on which SyncNet's authors print offset 3, distance 5.353, confidence 10.021",
+    ),
 }
+
+TRUSTED = "trusted.json"
+"""Of a folder of weights: the sha256 of files that a person accepted, by file name."""
 
 
 def folders() -> list[Path]:
@@ -134,18 +200,24 @@ def find(name: str) -> Path:
     for folder in folders():
         path = folder / weight.file
         if path.is_file():
-            found = _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
-            if found != weight.sha256:
+            found, expected = sha256_of(path), weight.sha256 or trusted(folder).get(weight.file)
+            if expected is None:
                 raise CorruptFileError(
-                    f"{path} is not {weight.what}: its sha256 is {found}, not {weight.sha256}",
-                    remedy=f"replace it by the file from {weight.source}",
+                    f"nobody vouches for {path}: no sha256 of {weight.file} is registered, and none was accepted",
+                    remedy=f"where its origin is sure, `privfedtalk weights fetch {name} --trust --into {folder}`",
+                )
+            if found != expected:
+                raise CorruptFileError(
+                    f"{path} is not {weight.what}: its sha256 is {found}, not {expected}",
+                    remedy=f"delete it, then `privfedtalk weights fetch {name}` (from {weight.source})",
                 )
             return path
     looked = " and ".join(str(folder) for folder in folders())
     raise MissingWeightError(
         f"{weight.file} ({weight.what}) is not in {looked}",
         remedy=(
-            f"fetch {weight.source} (sha256 {weight.sha256}) and either copy it to {folders()[-1]}/{weight.file} "
+            f"`privfedtalk weights fetch {name}`; or get {weight.source} (sha256 {weight.sha256 or 'unknown'}) and "
+            f"either copy it to {folders()[-1]}/{weight.file} "
             f"or `export {ENVIRONMENT_VARIABLE}=<the folder that holds {weight.file}>`"
         ),
     )
@@ -174,8 +246,18 @@ def find_optional(name: str) -> Path | None:
         return None
 
 
+def trusted(folder: Path) -> dict[str, str]:
+    """The sha256 of files in `folder` that a person accepted, by file name."""
+    path = folder / TRUSTED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def sha256_of(path: Path) -> str:
+    """Hashed once per process and file version."""
+    return _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=64)
 def _sha256(path: Path, _size: int, _modified_ns: int) -> str:
-    """Hashed once per process and file version."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,9 @@
-"""`privfedtalk weights`: which pretrained networks are here, and whether they are the ones meant."""
+"""`privfedtalk weights`: which pretrained networks are here, whether they are the ones meant, and how to get them."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -9,13 +12,14 @@ from pipelines.cli.shared import console
 from preparation.errors import CorruptFileError, MissingWeightError
 
 app = typer.Typer(
-    help="Pretrained networks: where they are looked for, and whether they are intact.", no_args_is_help=True
+    help="Pretrained networks: where they are looked for, whether they are intact, and how to get them.",
+    no_args_is_help=True,
 )
 
 
 @app.command("list")
 def list_weights() -> None:
-    """Every registered network with its licence, source and place.
+    """Every registered network with its licence, size, checksum and place.
 
     [bold]Example[/bold]
 
@@ -24,18 +28,20 @@ def list_weights() -> None:
     from preparation.weights import ENVIRONMENT_VARIABLE, REGISTRY, folders
 
     table = Table(
-        "name", "what", "MB", "licence", "state", title=f"looked for in {_places(folders())}", title_justify="left"
-    )
+        "name", "what", "MB", "sha256", "licence", "state",
+        title=f"looked for in {_places(folders())}", title_justify="left",
+    )  # fmt: skip
     for name, weight in REGISTRY.items():
         table.add_row(
             name,
             weight.what,
             "" if weight.bytes is None else f"{weight.bytes / 1e6:.1f}",
+            "unknown" if weight.sha256 is None else weight.sha256[:8],
             weight.licence,
             _state(name)[0],
         )
     console.print(table)
-    console.print(f"Another folder: export {ENVIRONMENT_VARIABLE}=FOLDER")
+    console.print(f"Another folder: export {ENVIRONMENT_VARIABLE}=FOLDER. Get one: privfedtalk weights fetch NAME")
 
 
 @app.command()
@@ -55,6 +61,37 @@ def check() -> None:
         console.print(f"{name}: {state}" + (f"\n  {detail}" if detail else ""), markup=False)
     if damaged:
         raise typer.Exit(2)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `weights list` shows.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", help="The folder to put them in.", show_default="the user's cache")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Accept the first copy of a file whose SHA-256 nobody published.")
+    ] = False,
+) -> None:
+    """Download networks and keep only what has the registered SHA-256.
+
+    [bold]Examples[/bold]
+
+        privfedtalk weights fetch inception syncnet
+
+        privfedtalk weights fetch syncnet_example --trust
+    """
+    from preparation import weight_downloads
+    from preparation.weights import REGISTRY, sha256_of
+
+    for name in names:
+        path = weight_downloads.fetch(name, into, trust)
+        console.print(f"{name}: {path}", markup=False)
+        if REGISTRY[name].sha256 is None:
+            console.print(
+                f"[bold yellow]UNVERIFIED[/bold yellow] nobody published the SHA-256 of {path.name}: its first copy "
+                f"was taken on trust. It is {sha256_of(path)}; from now on every copy must have it."
+            )
 
 
 def _state(name: str) -> tuple[str, str]:

@@ -27,6 +27,7 @@ COMMANDS = [
     "privacy report",
     "weights list",
     "weights check",
+    "weights fetch",
 ]
 
 

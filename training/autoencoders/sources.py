@@ -87,7 +87,7 @@ def check_source(source: str) -> None:
 def source_version(source: str) -> str:
     """Changes with the weights that a source stands for; a hub id is pinned by the copy a run made of it."""
     if source in REGISTERED:
-        return " ".join(weights.REGISTRY[name].sha256 for name in REGISTERED[source])
+        return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
     return _sha256(_files(Path(source))) if Path(source).is_dir() else source
 
 

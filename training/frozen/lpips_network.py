@@ -72,8 +72,5 @@ def find_backbone(kind: str) -> Path:
     looked = ", ".join(str(folder) for folder in folders)
     raise MissingWeightError(
         f"{file}, the backbone of LPIPS ({kind}), is in none of {looked}",
-        remedy=(
-            f"where the network allows it, run `python -c \"import lpips; lpips.LPIPS(net='{kind}')\"` once, which "
-            f"fetches torchvision's file, or copy {file} to {folders[-1]}"
-        ),
+        remedy=(f"`privfedtalk weights fetch lpips_{kind}`, or copy torchvision's {file} to {folders[-1]}"),
     )
