@@ -9,6 +9,7 @@ from typing import Any, Literal
 BACKBONE = "backbone"
 FEDERATED = (
     "privfedtalk", "fedavg", "fedprox", "scaffold", "fedadam", "adapters_only", "dp_only", "tdc_only", "isfa_only",
+    "paper_literal",
 )  # fmt: skip
 GATES = ("copy_reference", "vae_ceiling", "noise")
 BEATEN_ON = ("psnr", "ssim", "mouth_psnr", "lip_correlation", "identity")

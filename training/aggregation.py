@@ -17,15 +17,17 @@ import numpy.typing as npt
 
 from training.client import LocalUpdate
 from training.methods.base import Released, State
-from training.privacy import release, skellam
+from training.privacy import paper_literal, release, skellam
 from training.privacy.secure_aggregation.in_process import DropStage, Traffic, aggregate_in_process
 from training.privacy.secure_aggregation.messages import RoundAbortedError
-from training.privacy.settings import PrivacySettings
+from training.privacy.settings import NO_PROOF, PrivacySettings
 
 BEFORE_THE_VECTOR: tuple[DropStage, ...] = ("advertise", "share_keys", "masked_input")
 """Who falls silent at one of these stages is not in the sum; later ones have sent what is needed."""
 LEAST_WEIGHT = 1e-6
 """A sum of weights below it is a sum over updates that all count for nothing."""
+NOISE_DEVIATIONS = 6
+"""How far beyond its expected length noise is allowed to be: one round in 10^8 goes further."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,22 @@ class Aggregator:
             return self.deviation
         return self.deviation * math.sqrt(max(clients, 1) / max(self.honest, 1))
 
+    def norm_bound(self, total: release.RoundSum) -> float:
+        """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
+        coordinates, s (sqrt d + 6), by concentration. By the paper's weights both grow with Σ a_k, not with m."""
+        noise = math.sqrt(total.update.size) + NOISE_DEVIATIONS
+        if self.settings.mode == NO_PROOF:
+            return total.weight * (self.clip_norm + self.deviation * noise)
+        return total.clients * self.clip_norm + self.noise_on_sum(total.clients) * noise
+
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.
 
         An update that is not finite counts for nothing. Where there is a guarantee to keep, it becomes the zero vector
         that the guarantee compares with, scalars included; where there is none, an update of weight zero.
         """
+        if self.settings.mode == NO_PROOF:
+            return self._to_the_letter(client, update, round_number)
         settings, broken = self.settings, not np.isfinite(update.delta).all()
         if broken and settings.mode == "none":
             update = replace(update, delta=np.zeros_like(update.delta), clips=0)
@@ -157,8 +169,8 @@ class Aggregator:
                 self.traffic[client] = Traffic(up=vectors[client].nbytes + extras)
         if settings.mode == "central":
             total = total + self._servers_noise(len(total), round_number)
-        summed = release.read_sum(total, len(returned), settings, self.clip_norm)
-        if settings.mode == "none" and summed.weight < LEAST_WEIGHT:
+        summed = self._read(total, len(returned))
+        if not settings.has_proof and summed.weight < LEAST_WEIGHT:
             raise RoundAbortedError("aggregation", 0, 1)
         extra = _weighted_means([contributions[client].extra for client in returned], summed.weight)
         return Aggregate(summed, returned, extra)
@@ -170,7 +182,7 @@ class Aggregator:
         knows of the empty cohort anyway. None where there is no guarantee, hence no noise.
         """
         settings = self.settings
-        if settings.mode == "none":
+        if not settings.has_proof:
             return None
         size = dimension + settings.scalars
         if settings.mode == "central":
@@ -179,13 +191,13 @@ class Aggregator:
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, "server", round_number)
             integers = skellam.skellam_noise((self.deviation / self.grid) ** 2, size, generator)
             noise = skellam.dequantise(integers, self.grid)
-        return Aggregate(release.read_sum(noise, 0, settings, self.clip_norm), [])
+        return Aggregate(self._read(noise, 0), [])
 
     def released(self, aggregate: Aggregate, share: float) -> Released:
         """What the server's step may use. Without a guarantee to keep, D is the round's own weight sum, as in
-        FedAvg."""
+        FedAvg and in the paper."""
         total = aggregate.total
-        denominator = total.weight if self.settings.mode == "none" else self.denominator
+        denominator = self.denominator if self.settings.has_proof else total.weight
         return Released(total.update, denominator, aggregate.extra, share)
 
     def _plain_sum(self, contributions: Sequence[Contribution]) -> npt.NDArray[np.float64]:
@@ -193,11 +205,27 @@ class Aggregator:
         if self.settings.secure_aggregation:
             (only,) = contributions
             return self._opened(only.vector)
+        if self.settings.mode == NO_PROOF:
+            return paper_literal.weighted_sum([each.vector for each in contributions], self.settings.gamma)
         # One after the other, np.sum's order and result: stacked first, all vectors would be there a second time.
         total = contributions[0].vector.astype(np.float64)
         for contribution in contributions[1:]:
             total += contribution.vector
         return total
+
+    def _to_the_letter(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
+        settings = self.settings
+        generator = skellam.noise_generator(settings.seeded_noise, self.seed, client, round_number)
+        message = paper_literal.client_message(
+            update.delta, update.clips, update.score, self.clip_norm, self.deviation, generator
+        )
+        n_k, s_k, _ = message[-paper_literal.SCALARS :]
+        return Contribution(message.astype(np.float32), paper_literal.paper_weight(n_k, s_k, settings.gamma))
+
+    def _read(self, total: npt.NDArray[np.float64], clients: int) -> release.RoundSum:
+        if self.settings.mode == NO_PROOF:
+            return paper_literal.read_sum(total, clients)
+        return release.read_sum(total, clients, self.settings, self.clip_norm)
 
     def _opened(self, total: skellam.RingVector) -> npt.NDArray[np.float64]:
         return skellam.dequantise(self.ring.decode(total), self.grid)

@@ -11,9 +11,6 @@ from training.methods.base import Theta
 from training.privacy.release import RoundSum
 from training.round_settings import CheckSettings
 
-NOISE_DEVIATIONS = 6
-"""How far beyond its expected length noise is allowed to be: one round in 10^8 goes further."""
-
 
 def objection_to_sum(total: RoundSum, aggregator: Aggregator, settings: CheckSettings) -> str:
     """Why the sum cannot be of clipped updates and the agreed noise; empty where it can."""
@@ -27,12 +24,11 @@ def objection_to_sum(total: RoundSum, aggregator: Aggregator, settings: CheckSet
 
 
 def norm_allowed(total: RoundSum, aggregator: Aggregator) -> float:
-    """m C, rounding to the grid, and noise of deviation s on d coordinates: s (sqrt d + 6), by concentration."""
+    """What clipping and noise allow, and rounding to the grid."""
     d, m = total.update.size, total.clients
     rounding = m * aggregator.grid * math.sqrt(d) / 2
-    noise = aggregator.noise_on_sum(m) * (math.sqrt(d) + NOISE_DEVIATIONS)
     # Without masks vectors travel as float32.
-    return (m * aggregator.clip_norm + rounding + noise) * (1 + 1e-5)
+    return (aggregator.norm_bound(total) + rounding) * (1 + 1e-5)
 
 
 def objection_to_theta(theta: Theta, loss: float, loss_before: float, settings: CheckSettings) -> str:

@@ -22,6 +22,7 @@ MethodName = Literal[
     "dp_only",
     "tdc_only",
     "isfa_only",
+    "paper_literal",
 ]
 """What `training.methods` implements, each in its file."""
 

@@ -36,7 +36,7 @@ def epsilon_so_far(
     settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
 ) -> tuple[float | None, float | None]:
     """(release, server) after `records`; None where no finite one holds. At most half a second."""
-    if settings.privacy.mode == "none":
+    if not settings.privacy.has_proof:
         return None, None
     schedule, privacy = schedule_of(settings, clients, records), settings.privacy
     most = max(participation(records).values(), default=0)

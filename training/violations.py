@@ -21,7 +21,7 @@ def violations(
 ) -> tuple[str, ...]:
     """Sentences, one for each rule that was broken; what the settings alone say (no noise, a seed) is not repeated."""
     found = [*_of_method(method)]
-    if settings.mode == "none":
+    if not settings.has_proof:
         return tuple(found)
     opened = [record for record in records if record.opened and record.clients]
     if few := [r.round for r in opened if r.survivors < settings.minimum_survivors(len(r.clients))]:

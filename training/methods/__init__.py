@@ -14,6 +14,7 @@ from training.methods.base import Method, resolve
 from training.methods.fedadam import FedAdam
 from training.methods.fedavg import FedAvg
 from training.methods.fedprox import FedProx
+from training.methods.paper_literal import PaperLiteral
 from training.methods.privfedtalk import PrivFedTalk
 from training.methods.scaffold import Scaffold
 from training.methods.unfederated import Centralized, Local
@@ -31,6 +32,7 @@ METHODS: Mapping[str, Method] = {
     "dp_only": DpOnly(),
     "tdc_only": TdcOnly(),
     "isfa_only": IsfaOnly(),
+    "paper_literal": PaperLiteral(),
 }
 
 

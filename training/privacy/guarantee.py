@@ -34,9 +34,10 @@ def epsilons(
     participation: int | None = None,
     noise_multiplier: float | None = None,
 ) -> tuple[Epsilon, Epsilon]:
-    """(ε_release, ε_server) of the mechanism the settings describe, by the accountant that fits its noise."""
+    """(ε_release, ε_server) of the mechanism the settings describe, by the accountant that fits its noise; infinite
+    where it has no proof."""
     z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
-    if settings.mode == "none":
+    if not settings.has_proof:
         z = 0.0
     skellam = skellam_mechanism(settings, dimension, z)
     return (
@@ -60,7 +61,7 @@ def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimensi
     blurs the average update, stays as it is. None where the run has no noise to scale, or no population suffices.
     """
     z = settings.noise_multiplier
-    if settings.mode == "none" or z == 0 or schedule.rounds == 0:
+    if not settings.has_proof or z == 0 or schedule.rounds == 0:
         return None
 
     def population_of(clients: int, tight: bool) -> Population:

@@ -92,8 +92,8 @@ def plan(
     times more clients to plan for besides. An error where the target cannot be reached. The noise multiplier in
     `settings` plays no part.
     """
-    if settings.mode == "none":
-        raise PrivFedTalkError("a plan for mode 'none'", remedy="choose mode 'distributed' or 'central'")
+    if not settings.has_proof:
+        raise PrivFedTalkError(f"a plan for mode {settings.mode!r}", remedy="choose mode 'distributed' or 'central'")
     delta = settings.target_delta(schedule.clients)
 
     def both(at: Schedule, z: float, delta: float) -> tuple[Epsilon, Epsilon]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import PrivFedTalkError
-from training.privacy.settings import PrivacySettings
+from training.privacy.settings import NO_PROOF, PrivacySettings
 
 Vector = NDArray[np.float64]
 
@@ -135,7 +135,10 @@ def read_sum(noisy_sum: Vector, clients: int, settings: PrivacySettings, clip_no
 
 
 def noise_deviation(settings: PrivacySettings, clip_norm: float | None = None) -> float:
-    """zS: the deviation of the noise on each coordinate of the sum, in the update's units."""
+    """zS: the deviation of the noise on each coordinate of the sum, in the update's units; by the paper's formula zC,
+    on each client's own update."""
+    if settings.mode == NO_PROOF:
+        return settings.noise_multiplier * (clip_norm or settings.clip_norm)
     return 0.0 if settings.mode == "none" else settings.noise_multiplier * vector_norm_bound(settings, clip_norm)
 
 

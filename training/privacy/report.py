@@ -10,7 +10,7 @@ from typing import Any
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, epsilons, meaningful_population
 from training.privacy.report_text import assumptions, not_protected, plain_note, what_server_saw
-from training.privacy.settings import PrivacySettings
+from training.privacy.settings import NO_PROOF, PrivacySettings
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PrivacyReport:
             (
                 "noise multiplier z",
                 f"{self.noise_multiplier:g}",
-                "noise over sensitivity, updates and scalars together",
+                self._noise(),
             ),
             ("clipping norm C", f"{self.clip_norm:g}", self._clip_path()),
             *((f"noise / sensitivity, {name}", f"{value:.3g}", "") for name, value in self.budget.items()),
@@ -110,6 +110,11 @@ class PrivacyReport:
         if not path or min(path) == max(path):
             return "no client's update counts for more; the same in all rounds"
         return f"at first; then from {path[0]:.3g} to {path[-1]:.3g}, between {min(path):.3g} and {max(path):.3g}"
+
+    def _noise(self) -> str:
+        if self.mode == NO_PROOF:
+            return "noise over C on each client's own update; over no sensitivity, for none is known"
+        return "noise over sensitivity, updates and scalars together"
 
     def _participation(self) -> str:
         return "; ".join(f"{clients} clients in {rounds}" for rounds, clients in sorted(self.took_part.items()))
@@ -172,7 +177,7 @@ def privacy_report(
 
 def budget_split(settings: PrivacySettings) -> dict[str, float]:
     """Noise over sensitivity of each part, z_i: the squares of 1/z_i add up to 1/z^2. Empty without noise."""
-    if settings.mode == "none" or settings.noise_multiplier == 0:
+    if not settings.has_proof or settings.noise_multiplier == 0:
         return {}
     z, beta = settings.noise_multiplier, settings.scalar_budget
     names = ("weight", "clipping indicator", *settings.metrics)
@@ -185,6 +190,12 @@ def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
     found = []
     if settings.mode == "none":
         found.append("No noise was added (mode none): the figures describe no guarantee.")
+    elif settings.mode == NO_PROOF:
+        found.append(
+            f"The paper's formulas as they stand (mode {NO_PROOF}) have no client-level proof: weights divide by "
+            "everybody's private clip counts and scores, which the server saw in clear, so that no bound on one "
+            "client's part is known and no ε follows from the noise."
+        )
     elif settings.noise_multiplier == 0:
         found.append("The noise multiplier is 0: no noise was added.")
     elif settings.seeded_noise is not None:
@@ -192,7 +203,7 @@ def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
             "The noise came from a known seed, so that runs repeat exactly: whoever knows the seed can subtract it. "
             "Sound on rendered or public data only; epsilon is what the same run would have with secret noise."
         )
-    if settings.tuned_on_clients and settings.mode != "none":
+    if settings.tuned_on_clients and settings.has_proof:
         found.append("Settings or checkpoints were chosen by clients' private figures, which no budget paid for.")
     return tuple(found)
 

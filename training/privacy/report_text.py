@@ -6,7 +6,7 @@ import math
 
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population
-from training.privacy.settings import PrivacySettings
+from training.privacy.settings import NO_PROOF, PrivacySettings
 
 
 def plain_note(
@@ -84,10 +84,13 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
         + (f" is large because {schedule.clients} clients are few" if delta > 1e-2 else "")
         + ("; it is N^-1.1." if settings.delta is None else "; it was set by hand.")
     )
-    points.append(
-        f"{settings.scalar_budget:.0%} of the budget pays for {settings.scalars} noisy scalars a round "
-        f"(weight, clipping indicator, {', '.join(settings.metrics) or 'no metrics'}); none travels in clear."
-    )
+    if settings.mode == NO_PROOF:
+        points.append("Clip counts and scores travel in clear: no budget pays for them, and none could.")
+    if settings.has_proof:
+        points.append(
+            f"{settings.scalar_budget:.0%} of the budget pays for {settings.scalars} noisy scalars a round "
+            f"(weight, clipping indicator, {', '.join(settings.metrics) or 'no metrics'}); none travels in clear."
+        )
     points.append("The backbone was trained on public speakers, and checkpoints are chosen on public speakers, only.")
     return tuple(points)
 
@@ -103,6 +106,12 @@ def what_server_saw(settings: PrivacySettings) -> tuple[str, ...]:
             points.append("Per round, the sum of all updates and scalars with its noise already inside.")
         else:
             points.append("Per round, the exact sum of all updates and scalars, but no single one.")
+    elif settings.mode == NO_PROOF:
+        points = [
+            "Who took part in each round.",
+            "Every client's clip count and score, in clear.",
+            "Every client's clipped update with that client's own noise on it.",
+        ]
     else:
         points = ["Who took part in each round.", "Every client's clipped and weighted update, in clear."]
     if settings.mode == "central":

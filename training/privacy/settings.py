@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from preparation.settings_base import Settings
 
+Mode = Literal["distributed", "central", "none", "local_no_proof"]
+NO_PROOF: Mode = "local_no_proof"
+
 
 class PrivacySettings(Settings):
     """How one client's contribution to a round is bounded, hidden and accounted.
@@ -19,9 +22,12 @@ class PrivacySettings(Settings):
       central      one trusted aggregator adds Gaussian noise to the exact sum, once. Slightly smaller epsilon
                    for the same noise (tight accountants apply), at the price of that trust.
       none         clipping and weighting only; no guarantee whatever. For ablations.
+      local_no_proof  the paper's formulas as they stand: each client adds Gaussian noise to its own update, weights
+                   divide by their own sum, counts and scores go in clear. No client-level proof, hence never
+                   reported as private. For comparisons with the paper.
     """
 
-    mode: Literal["distributed", "central", "none"] = "distributed"
+    mode: Mode = "distributed"
 
     # The bound on one client's part.
     clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
@@ -86,6 +92,21 @@ class PrivacySettings(Settings):
                 "a mere share of the noise; turn secure_aggregation on, or choose mode 'central' or 'none'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _the_papers_weights_need_scalars_in_clear(self) -> PrivacySettings:
+        if self.mode == NO_PROOF and self.secure_aggregation:
+            raise ValueError(
+                f"mode {NO_PROOF!r} with secure_aggregation true cannot be: the paper's weights need each client's "
+                "clip count and score by themselves, which a hidden sum does not show; set secure_aggregation to "
+                "false, or choose mode 'distributed' or 'central', whose weights need no denominator of private numbers"
+            )
+        return self
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether the mechanism, with enough noise from a secret source, has a client-level guarantee."""
+        return self.mode in ("distributed", "central")
 
     @property
     def scalars(self) -> int:
