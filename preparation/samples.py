@@ -35,6 +35,7 @@ from preparation.video import FPS, SAMPLES_PER_FRAME, Frame
 CODE = (
     "preparation.samples",
     "preparation.references",
+    "preparation.mel",
     "preparation.speech",
     "preparation.speech_networks",
     "preparation.shards",

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from preparation.mel import mel_filters
 from preparation.settings import SpeechSettings
 from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
@@ -65,10 +66,7 @@ def speech_features(audio: NDArray[np.int16], frames: int) -> NDArray[np.float32
 @lru_cache(maxsize=1)
 def _mel_filters() -> NDArray[np.float32]:
     """float32 [80, 201], Slaney's scale and area normalisation (librosa's default)."""
-    # librosa takes seconds to import, which only those who compute features should pay.
-    from librosa.filters import mel
-
-    return mel(sr=AUDIO_RATE_HZ, n_fft=N_FFT, n_mels=DIM, fmin=0.0, fmax=FMAX_HZ)
+    return mel_filters(AUDIO_RATE_HZ, N_FFT, DIM, FMAX_HZ)
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from preparation.mel import mel_filters
 from preparation.settings import SpeechSettings
 from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
@@ -267,6 +268,4 @@ def _hidden(model: Any, shown: Floats, layers: str) -> Floats:
 @lru_cache(maxsize=2)
 def _mel_filters(bins: int) -> Floats:
     """float32 [bins, 201], Slaney's scale and area normalisation, as whisper's own."""
-    from librosa.filters import mel
-
-    return mel(sr=AUDIO_RATE_HZ, n_fft=400, n_mels=bins, fmin=0.0, fmax=8000.0)
+    return mel_filters(AUDIO_RATE_HZ, 400, bins, 8000.0)
