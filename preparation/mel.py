@@ -1,7 +1,7 @@
 """Filters of equal width on the mel scale, as Slaney's Auditory Toolbox (1998) has them and librosa by default.
 
-The same numbers as `librosa.filters.mel`, without its import: that brings numba along and with it seconds and 150 MB for
-each process that computes features.
+The same numbers as `librosa.filters.mel`, without its import: that brings numba along, and with it seconds and 150 MB
+for each process that computes features.
 """
 
 from __future__ import annotations
