@@ -70,12 +70,15 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
+    from training.backbone.sources import sources_version
+
     folder, settings = run.folder, run.training
     home = folder.model("backbone")
     with run.stage(
         "backbone",
         settings=[
             settings.backbone,
+            sources_version(settings.backbone.sd15),
             settings.objective.in_pretraining(),
             settings.pretraining,
             public_version(folder, SHARDS),
@@ -85,6 +88,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [home],
     ) as stage:
         if stage.due:
+            from training.device import choose_device
             from training.pretraining import curve, pretrain
             from training.public import read_public_validation, stream_public
 
@@ -95,6 +99,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
                 settings.objective,
                 settings.pretraining,
                 run.seed,
+                choose_device(),
             )
             model.save(home)
             (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n")

@@ -18,7 +18,8 @@ from preparation.speech import DIM, TOKENS
 from preparation.video import decode, encode
 from training.adapter import Adapter
 from training.autoencoders.sources import load_autoencoder
-from training.backbone.tiny import BackboneShape, TinyBackbone
+from training.backbone.interface import BackboneShape
+from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer
 from training.data import collate, stream_batches, window
 from training.objective import Draw, local_objective

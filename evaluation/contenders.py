@@ -18,14 +18,15 @@ from preparation.folders import RunFolder
 from preparation.shards import read_shards
 from training.adapter import load_adapted
 from training.autoencoders.sources import load_autoencoder
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
+from training.backbone.kinds import load_backbone, untrained_like
 from training.data import ClipTensors
 from training.device import deterministic
 from training.generation import Generator
 from training.settings import ObjectiveSettings, TrainingSettings
 from training.validation import validation_loss
 
-DenoiserOf = Callable[[str], TinyBackbone]
+DenoiserOf = Callable[[str], Backbone]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def client_losses(
 
 
 def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    backbone = TinyBackbone.load(run.model("backbone"))
+    backbone = load_backbone(run.model("backbone"))
     return _generating(lambda client: backbone, run, settings, seed)
 
 
@@ -73,12 +74,10 @@ def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Conten
             )
 
         @lru_cache(maxsize=2)  # clips come client by client
-        def with_adapter(folder: Path) -> TinyBackbone:
-            backbone = load_adapted(TinyBackbone.load(run.model("backbone")), folder)
-            assert isinstance(backbone, TinyBackbone)
-            return backbone
+        def with_adapter(folder: Path) -> Backbone:
+            return load_adapted(load_backbone(run.model("backbone")), folder)
 
-        def denoiser_of(client: str) -> TinyBackbone:
+        def denoiser_of(client: str) -> Backbone:
             own = run.client_adapter(client, method)
             return with_adapter(own if (own / "adapter_model.safetensors").exists() else run.adapter(method))
 
@@ -88,12 +87,8 @@ def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Conten
 
 
 def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    trained = TinyBackbone.load(run.model("backbone"))
     with deterministic(seed):
-        backbone = TinyBackbone(trained.settings, trained.shape).eval().requires_grad_(False)
-    # The units of residual and motion belong to the data, not to what was learnt; without them losses do not compare.
-    backbone.residual_std.copy_(trained.residual_std)
-    backbone.motion_std.copy_(trained.motion_std)
+        backbone = untrained_like(load_backbone(run.model("backbone")))
     return _generating(lambda client: backbone, run, settings, seed)
 
 

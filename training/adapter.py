@@ -13,19 +13,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from preparation.errors import PrivFedTalkError
+from training.backbone.interface import Backbone
 from training.settings import AdapterSettings
-
-ATTENTION = ("to_q", "to_k", "to_v", "to_out")
-# Linear layers beyond attention; with them the mouth's shape is learned, not only its timing.
-BEYOND_ATTENTION = (
-    "up",
-    "down",
-    "modulation",
-    "modulation_out",
-    "speech_projection",
-    "patch_in",
-    "patch_out",
-)
 
 
 class Adapter:
@@ -35,8 +24,8 @@ class Adapter:
     the same layout. With `averaging: ffa` it has B alone: A is drawn from the seed, the same for everybody.
     """
 
-    def __init__(self, backbone: nn.Module, settings: AdapterSettings, seed: int) -> None:
-        targets = ATTENTION if settings.targets == "attention" else ATTENTION + BEYOND_ATTENTION
+    def __init__(self, backbone: Backbone, settings: AdapterSettings, seed: int) -> None:
+        targets = backbone.attention_targets + (backbone.other_targets if settings.targets == "all" else ())
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -58,9 +47,11 @@ class Adapter:
         self.parameters: list[nn.Parameter] = [named[name] for name in self.names]
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Backbone:
         """The backbone with the adapter active inside it."""
-        return self.model.get_base_model()
+        backbone = self.model.get_base_model()
+        assert isinstance(backbone, Backbone)
+        return backbone
 
     def __len__(self) -> int:
         return sum(p.numel() for p in self.parameters)
@@ -89,7 +80,7 @@ class Adapter:
         (folder / "privfedtalk.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def load_adapted(backbone: nn.Module, folder: Path) -> nn.Module:
+def load_adapted(backbone: Backbone, folder: Path) -> Backbone:
     """Put a saved adapter on the backbone it was trained for; another backbone is an error."""
     facts = json.loads((folder / "privfedtalk.json").read_text())
     found = weights_sha256(backbone)
@@ -98,7 +89,9 @@ def load_adapted(backbone: nn.Module, folder: Path) -> nn.Module:
             f"the adapter in {folder} was trained on backbone {facts['base_sha256'][:12]}, not on {found[:12]}",
             "load the backbone of the same run, or train the adapter again",
         )
-    return PeftModel.from_pretrained(backbone, str(folder)).get_base_model().eval().requires_grad_(False)
+    adapted = PeftModel.from_pretrained(backbone, str(folder)).get_base_model()
+    assert isinstance(adapted, Backbone)
+    return adapted.eval().requires_grad_(False)
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -24,7 +24,7 @@ from preparation import seeding
 from preparation.shards import Sample, load_index, read_shards
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.data import Batch, ClipTensors, stream_batches
 from training.generation import Generator
 from training.homes import POOLED, Homes
@@ -75,7 +75,7 @@ class ClientTrainer:
     def __init__(
         self,
         homes: Homes,
-        backbone: TinyBackbone | Adapter,
+        backbone: Backbone | Adapter,
         vae: Autoencoder,
         identity: IdentityRuler,
         settings: TrainingSettings,
@@ -199,11 +199,9 @@ class ClientTrainer:
         return validation_loss(self.backbone, self._clips(client, split), self.settings.objective, self.seed)
 
     @property
-    def backbone(self) -> TinyBackbone:
+    def backbone(self) -> Backbone:
         """The backbone with the adapter active inside it."""
-        backbone = self.adapter.backbone
-        assert isinstance(backbone, TinyBackbone)
-        return backbone
+        return self.adapter.backbone
 
     def networks(self) -> list[nn.Module]:
         """All that lies in memory while a client trains."""

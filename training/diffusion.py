@@ -1,67 +1,110 @@
-"""The diffusion process, eqs. 2-6, in velocity form.
+"""The diffusion process, eqs. 2-6: how noise is added, and what a network says about it.
 
-The network predicts v = sqrt(abar) eps - sqrt(1 - abar) z0 (Salimans and Ho 2022): it is well posed at every
-noise level, pure noise included, where eps-prediction is not; eps and z0 follow from it exactly. Schedulers are
-those of `diffusers`.
+By default the network predicts v = sqrt(abar) eps - sqrt(1 - abar) z0 (Salimans and Ho 2022): it is well posed at
+every noise level, pure noise included, where eps-prediction is not; eps and z0 follow from it exactly. Weights of
+Stable Diffusion predict eps on a schedule of their own. Schedulers are those of `diffusers`.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from training.settings import Prediction, Schedule
+
 TRAIN_STEPS = 1000
 
 
+@dataclass(frozen=True)
+class Process:
+    """A noise schedule, and which of the equivalent predictions a network makes on it.
+
+    cosine            cosine betas that end in pure noise (Lin et al. 2024); sampling begins where training did.
+    stable_diffusion  Stable Diffusion's own (Rombach et al. 2022): a fourteenth of the signal's scale is left at the
+                      end, so an eps-prediction has a clean latent at every timestep, and weights find what they know.
+    """
+
+    schedule: Schedule = "cosine"
+    prediction: Prediction = "v"
+
+    def make_scheduler(self) -> DDIMScheduler:
+        """DDIM on the schedule, for networks that predict what this one does."""
+        common = {
+            "num_train_timesteps": TRAIN_STEPS,
+            "prediction_type": "v_prediction" if self.prediction == "v" else "epsilon",
+            "timestep_spacing": "trailing",
+            "clip_sample": False,
+        }
+        if self.schedule == "cosine":
+            return DDIMScheduler(
+                beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True, set_alpha_to_one=True, **common
+            )
+        return DDIMScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, set_alpha_to_one=False, **common
+        )
+
+    def target(self, z0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network is to predict."""
+        return velocity(z0, eps, t, self.schedule) if self.prediction == "v" else eps
+
+    def to_eps(self, z_t: Tensor, predicted: Tensor, t: Tensor) -> Tensor:
+        """The noise that a prediction implies."""
+        return to_eps(z_t, predicted, t, self.schedule) if self.prediction == "v" else predicted
+
+    def to_z0(self, z_t: Tensor, predicted: Tensor, t: Tensor) -> Tensor:
+        """The clean latent that a prediction implies."""
+        if self.prediction == "v":
+            return to_z0(z_t, predicted, t, self.schedule)
+        signal, noise = coefficients(t, z_t, self.schedule)
+        return (z_t - noise * predicted) / signal
+
+    def in_noise(self, predicted: Tensor, t: Tensor) -> Tensor:
+        """A prediction up to what z_t alone decides of the noise: eps_hat - eps = in_noise(v_hat) - in_noise(v)."""
+        return coefficients(t, predicted, self.schedule)[0] * predicted if self.prediction == "v" else predicted
+
+
 def make_scheduler() -> DDIMScheduler:
-    """DDIM on a cosine schedule that ends in pure noise (Lin et al. 2024), for training and for sampling."""
-    return DDIMScheduler(
-        num_train_timesteps=TRAIN_STEPS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=True,
-    )
+    """DDIM of the default process, for training and for sampling."""
+    return Process().make_scheduler()
 
 
 @functools.cache
-def alphas_bar() -> Tensor:
+def alphas_bar(schedule: Schedule = "cosine") -> Tensor:
     """abar_t for t = 0 .. 999, float32 [1000]."""
-    return make_scheduler().alphas_cumprod.float()
+    return Process(schedule).make_scheduler().alphas_cumprod.float()
 
 
-def coefficients(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def coefficients(t: Tensor, like: Tensor, schedule: Schedule = "cosine") -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t) for t [B], shaped to multiply `like` [B, ...]."""
-    alpha_bar = alphas_bar().to(like.device)[t].view(-1, *([1] * (like.dim() - 1)))
+    alpha_bar = alphas_bar(schedule).to(like.device)[t].view(-1, *([1] * (like.dim() - 1)))
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
-def add_noise(z0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+def add_noise(z0: Tensor, eps: Tensor, t: Tensor, schedule: Schedule = "cosine") -> Tensor:
     """Eq. 3: z_t = sqrt(abar) z0 + sqrt(1 - abar) eps."""
-    signal, noise = coefficients(t, z0)
+    signal, noise = coefficients(t, z0, schedule)
     return signal * z0 + noise * eps
 
 
-def velocity(z0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """The network's target."""
-    signal, noise = coefficients(t, z0)
+def velocity(z0: Tensor, eps: Tensor, t: Tensor, schedule: Schedule = "cosine") -> Tensor:
+    """v of a clean latent and its noise."""
+    signal, noise = coefficients(t, z0, schedule)
     return signal * eps - noise * z0
 
 
-def to_eps(z_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+def to_eps(z_t: Tensor, v: Tensor, t: Tensor, schedule: Schedule = "cosine") -> Tensor:
     """The noise that a predicted velocity implies."""
-    signal, noise = coefficients(t, z_t)
+    signal, noise = coefficients(t, z_t, schedule)
     return signal * v + noise * z_t
 
 
-def to_z0(z_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+def to_z0(z_t: Tensor, v: Tensor, t: Tensor, schedule: Schedule = "cosine") -> Tensor:
     """The clean latent that a predicted velocity implies."""
-    signal, noise = coefficients(t, z_t)
+    signal, noise = coefficients(t, z_t, schedule)
     return signal * z_t - noise * v
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from training.autoencoders.base import Autoencoder
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.device import autocast
-from training.diffusion import make_scheduler, sample_noise
+from training.diffusion import sample_noise
 from training.settings import GenerationSettings
 
 
@@ -20,7 +20,7 @@ from training.settings import GenerationSettings
 class Generator:
     """A backbone (with or without an adapter inside it) and the autoencoder that turns latents into frames."""
 
-    backbone: TinyBackbone
+    backbone: Backbone
     vae: Autoencoder
     settings: GenerationSettings
     shared_noise: float
@@ -41,7 +41,7 @@ class Generator:
         generator = torch.Generator().manual_seed(seed)
         size = (1, len(speech), shape.latent_channels, shape.latent_size, shape.latent_size)
         z_t = sample_noise(size, self.shared_noise, generator)[0].to(reference.device)
-        scheduler = make_scheduler()
+        scheduler = self.backbone.process.make_scheduler()
         scheduler.set_timesteps(self.settings.steps)
         cuts = [slice(start, start + window) for start in starts]
         heard = torch.stack([speech[cut] for cut in cuts])
@@ -50,13 +50,13 @@ class Generator:
         for t in scheduler.timesteps:
             with autocast(reference.device):
                 noisy = torch.stack([z_t[cut] for cut in cuts])
-                v = self.backbone(noisy, t.expand(len(cuts)).to(reference.device), heard, still, moved)
-            # Windows agree on shared frames by averaging their velocities at every step, so no seam can form.
+                predicted = self.backbone(noisy, t.expand(len(cuts)).to(reference.device), heard, still, moved)
+            # Windows agree on shared frames by averaging their predictions at every step, so no seam can form.
             merged = torch.zeros_like(z_t)
             for number, cut in enumerate(cuts):
-                merged[cut] += blend[number, :, None, None, None] * v[number].float()
+                merged[cut] += blend[number, :, None, None, None] * predicted[number].float()
             z_t = scheduler.step(merged, t, z_t).prev_sample
-        return reference + (z_t * self.backbone.residual_std[0])[:frames]
+        return self.backbone.to_latents(z_t[None], reference[None])[0, :frames]
 
     def frames(
         self, reference: Tensor, speech: Tensor, seed: int, motion: Tensor | None = None

@@ -1,7 +1,7 @@
 """The local objective, eq. 12: denoising, temporal-denoising consistency, and the terms on decoded frames.
 
-All terms are means over the batch. The diffused quantity is the residual of a frame's latent to the reference
-latent, in units of the backbone's `residual_std`: what the reference already shows need not be drawn again.
+All terms are means over the batch. By default the diffused quantity is the residual of a frame's latent to the
+reference latent, in units of the backbone's `residual_std`: what the reference already shows need not be drawn again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.data import Batch
 from training.device import at_least_float32, autocast
-from training.diffusion import add_noise, coefficients, sample_noise, sample_timesteps, velocity
+from training.diffusion import add_noise, sample_noise, sample_timesteps
 from training.pixel_terms import PixelTerms
 from training.settings import ObjectiveSettings
 
@@ -44,14 +44,14 @@ class Draw:
         return Draw(self.eps[cut], self.t[cut])
 
 
-def denoising_loss(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
-    """L_diff, eq. 6, in velocity form: weighted mean square of v_hat - v.
+def denoising_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """L_diff, eq. 6: weighted mean square of predicted - target, [B, F, C, h, w]; weight [B, F, h, w].
 
-    ||eps_hat - eps||^2 = abar ||v_hat - v||^2, so this is eq. 6 with each timestep weighted by 1/abar (the
-    "SNR + 1" weighting of Salimans and Ho), which stays finite at pure noise.
-    v_hat, v [B, F, C, h, w]; weight [B, F, h, w].
+    Of a network that predicts eps this is eq. 6 itself. Of one that predicts v it is eq. 6 with each timestep weighted
+    by 1/abar (the "SNR + 1" weighting of Salimans and Ho), since ||eps_hat - eps||^2 = abar ||v_hat - v||^2: it stays
+    finite at pure noise.
     """
-    return (weight[:, :, None] * (v_hat - v).square()).mean()
+    return (weight[:, :, None] * (predicted - target).square()).mean()
 
 
 def temporal_denoising_consistency(eps_hat: Tensor, eps: Tensor) -> Tensor:
@@ -79,13 +79,8 @@ class Losses:
         return {"total": self.total, "denoising": self.denoising, "tdc": self.tdc, **self.pixel}
 
 
-def residual(backbone: TinyBackbone, latents: Tensor, reference: Tensor) -> Tensor:
-    """What is diffused: latents [B, F, C, h, w] minus the reference [B, C, h, w], in units of residual_std."""
-    return (latents - reference[:, None]) / backbone.residual_std
-
-
 def local_objective(
-    backbone: TinyBackbone,
+    backbone: Backbone,
     batch: Batch,
     draw: Draw,
     settings: ObjectiveSettings,
@@ -97,17 +92,17 @@ def local_objective(
     A part of a batch needs its `weight` [B, F, h, w] from the whole one's `feature_weight`: it is of mean one there.
     The mean over the parts, each times its share of the windows, is then the loss of the batch.
     """
-    z0 = residual(backbone, batch.latents, batch.reference)
-    z_t, v = add_noise(z0, draw.eps, draw.t), velocity(z0, draw.eps, draw.t)
+    process = backbone.process
+    z0 = backbone.to_diffused(batch.latents, batch.reference)
+    z_t, target = add_noise(z0, draw.eps, draw.t, process.schedule), process.target(z0, draw.eps, draw.t)
     with autocast(z0.device):
-        v_hat = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion)
-    v_hat = at_least_float32(v_hat)
-    denoising = denoising_loss(v_hat, v, feature_weight(batch, settings) if weight is None else weight)
-    # eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
-    signal, _ = coefficients(draw.t, v)
-    tdc = temporal_denoising_consistency(signal * v_hat, signal * v)
+        predicted = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion)
+    predicted = at_least_float32(predicted)
+    denoising = denoising_loss(predicted, target, feature_weight(batch, settings) if weight is None else weight)
+    # Of v, eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
+    tdc = temporal_denoising_consistency(process.in_noise(predicted, draw.t), process.in_noise(target, draw.t))
     total = settings.denoising_weight * denoising + settings.tdc_weight * tdc
-    pixel = pixel_terms(backbone, batch, z_t, v_hat, draw.t) if pixel_terms else {}
+    pixel = pixel_terms(backbone, batch, z_t, predicted, draw.t) if pixel_terms else {}
     weights = settings.pixel_weights()
     for name, loss in pixel.items():
         total = total + weights[name] * loss

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.data import Batch
-from training.diffusion import alphas_bar, to_z0
+from training.diffusion import alphas_bar
 from training.frozen.terms import Decode, Decoded
-from training.settings import DecodedSettings
+from training.settings import DecodedSettings, Schedule
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class PixelTerms:
     settings: DecodedSettings
 
     def __call__(
-        self, backbone: TinyBackbone, batch: Batch, z_t: Tensor, v_hat: Tensor, t: Tensor
+        self, backbone: Backbone, batch: Batch, z_t: Tensor, predicted: Tensor, t: Tensor
     ) -> dict[str, Tensor]:
         """Each term's mean over the batch: sum over clips of gate(t) * loss, divided by the number of clips.
 
-        z_t, v_hat [B, F, C, h, w] in units of residual_std, t [B]. Clips outside the gate add zero; with none inside
-        nothing is decoded.
+        z_t and the prediction [B, F, C, h, w] as the backbone gives them, t [B]. Clips outside the gate add zero; with
+        none inside nothing is decoded.
         """
-        gate = noise_gate(t, self.settings.least_alpha_bar).to(v_hat)
+        gate = noise_gate(t, self.settings.least_alpha_bar, backbone.process.schedule).to(predicted)
         inside = gate.nonzero().flatten()
         if not len(inside):
-            return {name: v_hat.new_zeros(()) for name in self.terms}
-        frames = spread_frames(v_hat.shape[1], self.settings.frames, v_hat.device)
-        z0_hat = to_z0(z_t[inside], v_hat[inside], t[inside])[:, frames]
+            return {name: predicted.new_zeros(()) for name in self.terms}
+        frames = spread_frames(predicted.shape[1], self.settings.frames, predicted.device)
+        z0_hat = backbone.process.to_z0(z_t[inside], predicted[inside], t[inside])[:, frames]
         reference = batch.reference[inside]
         decoded = Decoded(
             self.decode,
-            generated=reference[:, None] + z0_hat * backbone.residual_std,
+            generated=backbone.to_latents(z0_hat, reference),
             true=batch.latents[inside][:, frames],
             reference=reference,
         )
@@ -57,9 +57,9 @@ class PixelTerms:
             term.to(device)
 
 
-def noise_gate(t: Tensor, least_alpha_bar: float) -> Tensor:
+def noise_gate(t: Tensor, least_alpha_bar: float, schedule: Schedule = "cosine") -> Tensor:
     """Weight of a sample by its noise level, t [B] -> [B]: abar_t where it reaches the limit, else 0."""
-    alpha_bar = alphas_bar().to(t.device)[t]
+    alpha_bar = alphas_bar(schedule).to(t.device)[t]
     return torch.where(alpha_bar >= least_alpha_bar, alpha_bar, 0.0)
 
 

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from preparation.errors import PrivFedTalkError
 from preparation.progress import track
-from training.backbone.tiny import BackboneShape, SpeechEncoder, TinyBackbone
+from training.backbone.conditions import SpeechEncoder
+from training.backbone.interface import Backbone, BackboneShape
+from training.backbone.kinds import build_backbone
 from training.data import ClipTensors, stream_batches
 from training.device import deterministic
 from training.objective import Draw, local_objective
@@ -39,7 +41,7 @@ def pretrain(
     settings: PretrainingSettings,
     seed: int,
     device: torch.device | None = None,
-) -> tuple[TinyBackbone, list[PretrainingRow]]:
+) -> tuple[Backbone, list[PretrainingRow]]:
     """Train a backbone on public clips; the weights returned are an average over the last steps (EMA).
 
     `open_training` opens the stream of public training clips anew at each call; `validation` are clips of public
@@ -51,11 +53,14 @@ def pretrain(
     sample = list(itertools.islice(open_training(), 256))
     shape = measure_shape(sample[0])
     with deterministic(seed):
-        backbone = TinyBackbone(backbone_settings, shape).to(device)
-    backbone.residual_std.copy_(_residual_std(sample))
+        backbone = build_backbone(backbone_settings, shape)
+    if backbone_settings.diffused == "residual":
+        backbone.residual_std.copy_(_residual_std(sample))
     backbone.motion_std.copy_(torch.cat([clip.motion for clip in sample]).square().mean(0).sqrt() + 1e-4)
-    pretrain_speech(backbone.speech_encoder, sample, settings, seed)
-    backbone.speech_encoder.requires_grad_(not settings.freeze_speech)
+    if backbone.speech_encoder is not None:
+        pretrain_speech(backbone.speech_encoder, sample, settings, seed)
+        backbone.speech_encoder.requires_grad_(not settings.freeze_speech)
+    backbone.to(device)
     optimizer = torch.optim.AdamW(
         [p for p in backbone.parameters() if p.requires_grad],
         lr=settings.learning_rate,
@@ -77,7 +82,8 @@ def pretrain(
     recent = 0.0
     for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
         batch = batch.to(device)
-        losses = local_objective(backbone, batch, Draw.sample(batch.latents, objective, generator), objective)
+        draw = Draw.sample(batch.latents, objective, generator).to(device)
+        losses = local_objective(backbone, batch, draw, objective)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
@@ -166,7 +172,7 @@ def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float) 
 
 
 def _validate_average(
-    backbone: TinyBackbone,
+    backbone: Backbone,
     average: dict[str, Tensor],
     validation: Sequence[ClipTensors],
     objective: ObjectiveSettings,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from preparation.settings_base import Settings
 from training.privacy.settings import PrivacySettings
 from training.round_settings import AvailabilitySettings, CheckSettings, FaultSettings
+
+Prediction = Literal["v", "epsilon"]
+"""What a backbone predicts; `training.diffusion` converts between them."""
+
+Schedule = Literal["cosine", "stable_diffusion"]
+"""How much noise each timestep has; see `training.diffusion`."""
 
 MethodName = Literal[
     "privfedtalk",
@@ -50,16 +56,62 @@ class VaeSettings(Settings):
     feature_weight: float = Field(3.0, ge=1, description="extra weight of mouth and eye pixels")
 
 
-class BackboneSettings(Settings):
-    """The `tiny` denoiser: a video transformer over latent patches."""
+class BaseSettings(Settings):
+    """The size of `base`, a video transformer; the defaults make 124 million parameters."""
 
-    kind: Literal["tiny"] = "tiny"
+    width: int = Field(768, ge=32)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1, description="divides width; the quotient is even, and 64 or 128 is fastest on a GPU")
+    patch: int = Field(2, ge=1)
+
+
+class Sd15Settings(Settings):
+    """Where `sd15` gets its weights: a folder that diffusers' `save_pretrained` wrote, of the network or of a whole
+    pipeline, or a hub id `owner/name` (`owner/name/folder` where the network lies deeper)."""
+
+    source: str | None = Field(
+        None, min_length=1, description="a UNet2DConditionModel. None: SD-1.5's architecture with random weights"
+    )
+    motion: str | None = Field(
+        None, min_length=1, description="a MotionAdapter. None: new temporal layers that at first change nothing"
+    )
+
+
+class BackboneSettings(Settings):
+    """The denoiser. `tiny` for the rendered demo on a CPU, `base` for a GPU without any pretrained weights, `sd15` to
+    start from Stable Diffusion's; width, depth, heads, patch and speech_tokens are the tiny one's.
+
+    Together `diffused: latent`, `prediction: epsilon`, `schedule: stable_diffusion` are what Stable Diffusion's weights
+    were trained to, so that they are of use at once; under the defaults pretraining has to turn them first.
+    """
+
+    kind: Literal["tiny", "base", "sd15"] = "tiny"
     width: int = Field(96, ge=8)
     depth: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
     patch: int = Field(2, ge=1)
-    window: int = Field(8, ge=2, description="frames denoised together")
+    window: int = Field(8, ge=2, description="frames denoised together; 16 is usual at full size")
     speech_tokens: int = Field(2, ge=1)
+    diffused: Literal["residual", "latent"] = Field(
+        "residual", description="residual: a frame's latent minus the reference's. latent: the frame's latent itself"
+    )
+    prediction: Prediction = Field(
+        "v", description="v is well posed at every noise level; epsilon is not at pure noise"
+    )
+    schedule: Schedule = Field(
+        "cosine", description="cosine ends in pure noise; stable_diffusion, that of its training, just before it"
+    )
+    base: BaseSettings = BaseSettings()
+    sd15: Sd15Settings = Sd15Settings()
+
+    @model_validator(mode="after")
+    def _epsilon_needs_a_signal(self) -> BackboneSettings:
+        if self.prediction == "epsilon" and self.schedule == "cosine":
+            raise ValueError(
+                "prediction=epsilon says nothing of the picture at pure noise, where schedule=cosine begins; "
+                "take schedule=stable_diffusion, or prediction=v"
+            )
+        return self
 
 
 class PretrainingSettings(Settings):

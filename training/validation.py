@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.data import ClipTensors, collate, fixed_windows
 from training.objective import Draw, local_objective
 from training.settings import ObjectiveSettings
@@ -15,7 +15,7 @@ from training.settings import ObjectiveSettings
 
 @torch.inference_mode()
 def validation_loss(
-    backbone: TinyBackbone,
+    backbone: Backbone,
     clips: Sequence[ClipTensors],
     settings: ObjectiveSettings,
     seed: int,

@@ -22,7 +22,7 @@ from preparation.clients import load_clients, of_role
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
 from preparation.shards import read_shards
-from training.backbone.tiny import TinyBackbone
+from training.backbone.interface import Backbone
 from training.data import ClipTensors
 from training.generation import Generator
 from training.methods.base import Theta
@@ -151,7 +151,5 @@ def _always(theta: Theta, person: str) -> Theta:
     return theta
 
 
-def backbone_of(trained: Trained) -> TinyBackbone:
-    backbone = trained.trainer.adapter.backbone
-    assert isinstance(backbone, TinyBackbone)
-    return backbone
+def backbone_of(trained: Trained) -> Backbone:
+    return trained.trainer.adapter.backbone

@@ -9,7 +9,8 @@ import torch
 from evaluation.contenders import open_contender
 from preparation.folders import RunFolder
 from training.adapter import Adapter
-from training.backbone.tiny import BackboneShape, TinyBackbone
+from training.backbone.interface import BackboneShape
+from training.backbone.tiny import TinyBackbone
 from training.settings import AdapterSettings, BackboneSettings, TrainingSettings, VaeSettings
 from training.vae import SmallVae
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from training.backbone.tiny import BackboneShape, TinyBackbone
+from training.backbone.interface import BackboneShape
+from training.backbone.tiny import TinyBackbone
 from training.data import ClipTensors
 from training.settings import BackboneSettings
 

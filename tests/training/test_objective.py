@@ -13,7 +13,6 @@ from training.objective import (
     denoising_loss,
     feature_weight,
     local_objective,
-    residual,
     temporal_denoising_consistency,
 )
 from training.settings import ObjectiveSettings
@@ -65,7 +64,7 @@ def test_total_is_the_weighted_sum(backbone: TinyBackbone, batch: Batch) -> None
 def test_tdc_of_the_objective_is_that_of_the_implied_noise(backbone: TinyBackbone, batch: Batch) -> None:
     settings = ObjectiveSettings(noise_bias=1.0)
     draw = draw_for(batch, settings)
-    z0 = residual(backbone, batch.latents, batch.reference)
+    z0 = backbone.to_diffused(batch.latents, batch.reference)
     z_t = add_noise(z0, draw.eps, draw.t)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         v_hat = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion).float()

@@ -15,7 +15,7 @@ from training.backbone.tiny import TinyBackbone
 from training.data import Batch
 from training.diffusion import add_noise, alphas_bar, velocity
 from training.frozen.terms import Decoded, IdentityTerm, MouthMotionTerm, RulerFeaturesTerm
-from training.objective import Draw, Losses, local_objective, residual
+from training.objective import Draw, Losses, local_objective
 from training.pixel_terms import PixelTerms, noise_gate, spread_frames
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import (
@@ -140,7 +140,7 @@ def test_a_perfect_prediction_decodes_to_the_true_frames(
 
     terms = PixelTerms(decoder, {"watch": Watch()}, DecodedSettings(frames=3))
     draw = draw_at(batch, LOW, 200, 300)
-    z0 = residual(backbone, batch.latents, batch.reference)
+    z0 = backbone.to_diffused(batch.latents, batch.reference)
     terms(backbone, batch, add_noise(z0, draw.eps, draw.t), velocity(z0, draw.eps, draw.t), draw.t)
     (decoded,) = seen
     torch.testing.assert_close(decoded.generated, decoded.true, rtol=1e-4, atol=1e-4)

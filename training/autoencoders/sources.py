@@ -7,10 +7,7 @@ change under it; 335 MB for the largest in use are little beside a corpus.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,13 @@ from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalk
 from training.autoencoders.base import Autoencoder
 from training.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
 from training.autoencoders.taesd import Taesd, read_taesd
+from training.diffusers_folders import HUB_ID, files_sha256, network_files
 from training.settings import VaeSettings
 from training.vae import SmallVae
 
 SMALL = "small"
 REGISTERED = {"taef2": ("taef2_encoder", "taef2_decoder")}
 """Sources that are names of registered files: encoder, decoder."""
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)?")
-"""owner/name, with the folder inside the repository as a third part where there is one (owner/name/vae)."""
 
 
 def load_autoencoder(folder: Path) -> Autoencoder:
@@ -88,7 +83,7 @@ def source_version(source: str) -> str:
     """Changes with the weights that a source stands for; a hub id is pinned by the copy a run made of it."""
     if source in REGISTERED:
         return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
-    return _sha256(_files(Path(source))) if Path(source).is_dir() else source
+    return files_sha256(network_files(Path(source))) if Path(source).is_dir() else source
 
 
 def _from_diffusers(source: str, place: str, inner: str | None) -> DiffusersAutoencoder:
@@ -109,7 +104,7 @@ def _from_diffusers(source: str, place: str, inner: str | None) -> DiffusersAuto
         ) from error
     facts: dict[str, Any] = {"source": source}
     if Path(place).is_dir():
-        facts["sha256"] = _sha256(_files(Path(place)))
+        facts["sha256"] = files_sha256(network_files(Path(place)))
     else:
         facts["commit"] = config.get("_commit_hash")
     plain = {key: value for key, value in config.items() if key in dict(network.config) or key == "_class_name"}
@@ -129,15 +124,3 @@ def _diffusers_config(folder: Path) -> dict[str, Any]:
     raise CorruptFileError(
         f"{folder} {reason}", remedy=f"name the folder that `save_pretrained` of an {' or an '.join(CLASSES)} wrote"
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for pattern in ("config.json", "*.safetensors") for path in folder.glob(pattern))
-
-
-def _sha256(paths: Iterable[Path]) -> str:
-    total = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()

@@ -8,42 +8,17 @@ matrix products: on the short sequences here the fused kernel is the slower one 
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from preparation.settings_base import Settings
+from training.backbone.conditions import SpeechEncoder, from_patches, timestep_embedding, to_patches
+from training.backbone.interface import Backbone, BackboneShape
 from training.device import at_least_float32
 from training.settings import BackboneSettings
-
-
-class BackboneShape(Settings):
-    """What the data decides about a backbone."""
-
-    latent_channels: int
-    latent_size: int
-    speech_steps: int
-    speech_dim: int
-    motion_dim: int
-
-
-class SpeechEncoder(nn.Module):
-    """A window of log-mel [.., S, D] around a frame -> one vector [.., width]."""
-
-    def __init__(self, shape: BackboneShape, width: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(shape.speech_dim, 48)
-        self.mix = nn.Linear(48 * shape.speech_steps, 2 * width)
-        self.out = nn.Linear(2 * width, width)
-
-    def forward(self, speech: Tensor) -> Tensor:
-        hidden = F.silu(self.reduce(speech)).flatten(-2)
-        return self.out(F.silu(self.mix(hidden)))
 
 
 class Attention(nn.Module):
@@ -112,19 +87,23 @@ class Block(nn.Module):
         return self.time_bias[:, distance + self.window - 1]
 
 
-class TinyBackbone(nn.Module):
-    """Velocity of the residual to the reference latent."""
+class TinyBackbone(Backbone):
+    """A few blocks of tiny width. Choose it for the rendered demo, where everything runs on a CPU in minutes."""
+
+    attention_targets = ("to_q", "to_k", "to_v", "to_out")
+    # With the layers beyond attention the mouth's shape is learned, not only its timing.
+    other_targets = ("up", "down", "modulation", "modulation_out", "speech_projection", "patch_in", "patch_out")
+    speech_encoder: SpeechEncoder
 
     def __init__(self, settings: BackboneSettings, shape: BackboneShape) -> None:
-        super().__init__()
-        self.settings, self.shape = settings, shape
+        super().__init__(settings, shape)
         width, patch = settings.width, settings.patch
-        self.side = shape.latent_size // patch
+        side = shape.latent_size // patch
         features = shape.latent_channels * patch * patch
         self.patch_in = nn.Linear(2 * features, width)
-        self.place = nn.Parameter(torch.randn(1, 1, self.side**2, width) * 0.02)
+        self.place = nn.Parameter(torch.randn(1, 1, side**2, width) * 0.02)
         self.time_mlp = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.speech_encoder = SpeechEncoder(shape, width)
+        self.speech_encoder = SpeechEncoder(shape.speech_steps, shape.speech_dim, width)
         self.speech_projection = nn.Linear(width, width * (1 + settings.speech_tokens))
         self.motion_projection = nn.Linear(shape.motion_dim, width)
         self.identity_projection = nn.Linear(features, width)
@@ -134,19 +113,11 @@ class TinyBackbone(nn.Module):
         self.patch_out = nn.Linear(width, features)
         nn.init.zeros_(self.patch_out.weight)
         nn.init.zeros_(self.patch_out.bias)
-        self.residual_std: Tensor
-        self.register_buffer("residual_std", torch.ones(1, 1, shape.latent_channels, 1, 1))
-        self.motion_std: Tensor
-        self.register_buffer("motion_std", torch.ones(shape.motion_dim))
 
     def forward(self, z_t: Tensor, t: Tensor, speech: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
-        """z_t [B, F, C, h, w] noisy residual in units of `residual_std`; t [B]; speech [B, F, S, D];
-        reference [B, C, h, w] latent; motion [B, F, M] of each frame relative to the reference.
-        Returns v [B, F, C, h, w].
-        """
         b, f = z_t.shape[:2]
-        noisy = self._patches(z_t)
-        still = self._patches(reference[:, None])
+        noisy = to_patches(z_t, self.settings.patch)
+        still = to_patches(reference[:, None], self.settings.patch)
         x = self.patch_in(torch.cat([noisy, still.expand(-1, f, -1, -1)], -1)) + self.place
         heard = self.speech_projection(F.silu(self.speech_encoder(speech)))
         heard, speech_tokens = heard[..., : x.shape[-1]], heard[..., x.shape[-1] :]
@@ -155,41 +126,10 @@ class TinyBackbone(nn.Module):
         condition = self.time_mlp(timestep_embedding(t).to(self.place.dtype))[:, None] + heard + moved + identity
         tokens = torch.cat([speech_tokens.view(b, f, -1, x.shape[-1]), identity[:, :, None].expand(-1, f, -1, -1)], 2)
         for block in self.blocks:
-            x = block(x, tokens, condition)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, tokens, condition, use_reentrant=False)
+            else:
+                x = block(x, tokens, condition)
         shift, scale = self.modulation_out(F.silu(condition))[:, :, None].chunk(2, -1)
-        return at_least_float32(self._unpatch(self.patch_out(self.norm_out(x) * (1 + scale) + shift)))
-
-    def _patches(self, z: Tensor) -> Tensor:
-        """[B, F, C, h, w] -> [B, F, P, C * patch**2]."""
-        b, f, c, _, _ = z.shape
-        patch, side = self.settings.patch, self.side
-        return z.view(b, f, c, side, patch, side, patch).permute(0, 1, 3, 5, 2, 4, 6).reshape(b, f, side * side, -1)
-
-    def _unpatch(self, x: Tensor) -> Tensor:
-        """The inverse of `_patches`."""
-        b, f, _, _ = x.shape
-        patch, side, c = self.settings.patch, self.side, self.shape.latent_channels
-        grid = x.view(b, f, side, side, c, patch, patch).permute(0, 1, 4, 2, 5, 3, 6)
-        return grid.reshape(b, f, c, side * patch, side * patch)
-
-    def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "model.safetensors")
-        config = {"settings": self.settings.model_dump(), "shape": self.shape.model_dump()}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> TinyBackbone:
-        """Read what `save` wrote; frozen, as the federation needs it."""
-        config = json.loads((folder / "config.json").read_text())
-        model = cls(BackboneSettings(**config["settings"]), BackboneShape(**config["shape"]))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        return model.eval().requires_grad_(False)
-
-
-def timestep_embedding(t: Tensor, width: int = 64) -> Tensor:
-    """Sinusoids of the timestep, [B] -> [B, width]."""
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(width // 2, device=t.device) / (width // 2))
-    angles = t[:, None].float() * frequencies
-    return torch.cat([angles.cos(), angles.sin()], -1)
+        drawn = self.patch_out(self.norm_out(x) * (1 + scale) + shift)
+        return at_least_float32(from_patches(drawn, self.settings.patch))

@@ -9,7 +9,7 @@ import torch
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
 from training.autoencoders.sources import load_autoencoder
-from training.backbone.tiny import TinyBackbone
+from training.backbone.kinds import load_backbone
 from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.frozen.loading import open_pixel_terms
 from training.homes import Homes
@@ -62,7 +62,7 @@ class Bench:
             self._models = (root, vae, identity)
         key = f"{root} {settings.adapter.fingerprint()} {job.seed}"
         if self._adapter is None or self._adapter[0] != key:
-            backbone = TinyBackbone.load(run.model("backbone")).to(self.device)
+            backbone = load_backbone(run.model("backbone")).to(self.device)
             self._adapter = (key, Adapter(backbone, settings.adapter, job.seed))
         _, vae, identity = self._models
         terms = open_pixel_terms(run, settings.objective, vae.decode)

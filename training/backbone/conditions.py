@@ -1,0 +1,45 @@
+"""What more than one kind of backbone makes of its conditions and its input."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SpeechEncoder(nn.Module):
+    """A window of speech features [.., S, D] around a frame -> one vector [.., width]."""
+
+    def __init__(self, steps: int, dim: int, width: int) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(dim, 48)
+        self.mix = nn.Linear(48 * steps, 2 * width)
+        self.out = nn.Linear(2 * width, width)
+
+    def forward(self, speech: Tensor) -> Tensor:
+        hidden = F.silu(self.reduce(speech)).flatten(-2)
+        return self.out(F.silu(self.mix(hidden)))
+
+
+def timestep_embedding(t: Tensor, width: int = 64) -> Tensor:
+    """Sinusoids of the timestep, [B] -> [B, width]."""
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def to_patches(z: Tensor, patch: int) -> Tensor:
+    """[B, F, C, h, w] -> [B, F, P, C * patch**2], P patches row by row."""
+    b, f, c, h, w = z.shape
+    grid = z.view(b, f, c, h // patch, patch, w // patch, patch).permute(0, 1, 3, 5, 2, 4, 6)
+    return grid.reshape(b, f, (h // patch) * (w // patch), -1)
+
+
+def from_patches(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `to_patches`, of a square picture."""
+    b, f, places, features = x.shape
+    side, c = math.isqrt(places), features // patch**2
+    grid = x.view(b, f, side, side, c, patch, patch).permute(0, 1, 4, 2, 5, 3, 6)
+    return grid.reshape(b, f, c, side * patch, side * patch)

@@ -1,0 +1,54 @@
+"""The kinds of backbone by name: to build one for data of a shape, and to read any that was saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from training.backbone.interface import Backbone, BackboneShape
+from training.backbone.tiny import TinyBackbone
+from training.settings import BackboneSettings
+
+
+def kind_of(name: str) -> type[Backbone]:
+    """The class behind `training.backbone.kind`; a larger one's libraries are loaded only where it is used."""
+    if name == "base":
+        from training.backbone.base import BaseBackbone
+
+        return BaseBackbone
+    if name == "sd15":
+        from training.backbone.sd15 import Sd15Backbone
+
+        return Sd15Backbone
+    if name == "tiny":
+        return TinyBackbone
+    raise CorruptFileError(f"there is no kind of backbone {name!r}", remedy="choose tiny, base or sd15")
+
+
+def build_backbone(settings: BackboneSettings, shape: BackboneShape) -> Backbone:
+    """A new one, before any training here: random, or from the pretrained parts that the settings name.
+
+    Weights are drawn from torch's global generator, on torch's default device.
+    """
+    return kind_of(settings.kind)(settings, shape)
+
+
+def load_backbone(folder: Path) -> Backbone:
+    """Read what any kind's `save` wrote; frozen, as the federation needs it."""
+    file = folder / "config.json"
+    if not file.exists():
+        raise PrivFedTalkError(f"{folder} holds no backbone", remedy="run the backbone stage first")
+    return kind_of(json.loads(file.read_text())["settings"].get("kind", "tiny")).load(folder)
+
+
+def untrained_like(backbone: Backbone) -> Backbone:
+    """The same network with random weights.
+
+    The units of residual and motion are kept: they belong to the data, not to what was learnt, and without them losses
+    do not compare.
+    """
+    random = type(backbone).from_config(backbone.describe())
+    random.residual_std.copy_(backbone.residual_std)
+    random.motion_std.copy_(backbone.motion_std)
+    return random.eval().requires_grad_(False)
