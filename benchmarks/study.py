@@ -18,14 +18,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
 from evaluation.figures import save
-from evaluation.study.experiments import EXPERIMENTS
+from evaluation.study.experiments import EXPERIMENTS, MORE_SEEDS
 from evaluation.study.figures import curves
 from evaluation.study.page import MARK, section
 from evaluation.study.running import run_study
 from evaluation.study.settings import StudySettings
 from evaluation.study.summary import Results
-
-SEEDS = (0, 1, 2)
 
 
 def main() -> int:
@@ -34,8 +32,9 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path("data/study"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="experiments to run, in their order")
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
+    parser.add_argument("--seeds", nargs="+", type=int, choices=MORE_SEEDS, default=MORE_SEEDS)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="where networks are trained, e.g. cuda; shared by all workers")
     parser.add_argument("--minutes", type=float, help="begin no further cell after so long")
     parser.add_argument("--page", action="store_true", help="run nothing, write the section from what is there")
     arguments = parser.parse_args()
@@ -48,7 +47,7 @@ def main() -> int:
             for cell in experiment.cells()
             if cell.seed in arguments.seeds
         ]
-        failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes)
+        failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes, arguments.device)
     results = Results(arguments.home, settings)
     page = arguments.out / "results.md"
     before = page.read_text().partition(MARK)[0].rstrip() if page.exists() else ""

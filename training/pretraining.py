@@ -131,11 +131,12 @@ def pretrain_speech(
 
     It takes seconds and spares the denoiser from having to discover through noise what sound has to do with lips.
     """
-    speech = torch.cat([clip.speech for clip in clips])
+    device = encoder.out.weight.device
+    speech = torch.cat([clip.speech for clip in clips]).to(device)
     lips = torch.cat([clip.lips for clip in clips])
-    lips = (lips - lips.mean(0)) / lips.std(0)
+    lips = ((lips - lips.mean(0)) / lips.std(0)).to(device)
     with deterministic(seed):
-        head = nn.Linear(encoder.out.out_features, lips.shape[1])
+        head = nn.Linear(encoder.out.out_features, lips.shape[1]).to(device)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05)
     rng = np.random.default_rng([seed, 3])

@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from preparation.clients import ClientTable, load_people, of_role
 from preparation.crops import has_crop, load_crop
@@ -80,11 +81,14 @@ def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames
     )
 
 
-def make_vae(run: RunFolder, settings: VaeSettings, seed: int) -> Autoencoder:
-    """The run's autoencoder: trained on public frames, or pretrained and its latents' scale measured on them."""
+def make_vae(run: RunFolder, settings: VaeSettings, seed: int, device: torch.device | None = None) -> Autoencoder:
+    """The run's autoencoder: trained on public frames, or pretrained and its latents' scale measured on them.
+
+    `device` is where a small one is trained, the CPU by default: there the demo's figures are the same everywhere.
+    """
     if settings.source == SMALL:
         public = read_public_frames(run)
-        return train_vae(public.frames, public.features(), settings, seed)
+        return train_vae(public.frames, public.features(), settings, seed, device)
     model = open_pretrained(settings.source)
     model.to(choose_device())
     model.standardise(read_public_frames(run, MEASURED_FRAMES).frames)

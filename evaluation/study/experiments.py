@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from evaluation.study.cells import Arm, Cell, Measured
-from evaluation.study.worlds import Traits, World
+from evaluation.study.worlds import CENTRE, Traits, World
 from preparation.clients import Role
 
-CENTRE = World()
-_TRAITS: tuple[Traits, ...] = ("articulation", "mouth", "light", "all")
+_TRAITS: tuple[Traits, ...] = ("articulation", "mouth", "light", "accessories", "camera", "demo")
+SEEDS = (0, 1, 2)
+MORE_SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ METHODS: Mapping[str, Curve] = {
 }
 """`local` takes as many steps as a client of the federation, `local, longer` as many as one who then personalises."""
 
-_FOUR = {"backbone": BACKBONE, "local": LOCAL, "local, longer": LONGER, "fedavg": FEDAVG}
-_FIVE = {**_FOUR, "fedavg, personalised": PERSONAL}
+_EACH = {name: METHODS[name] for name in list(METHODS)[: list(METHODS).index("scaffold") + 1]}
+"""What the curves compare: all but the methods that are looked at in the central world alone."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Experiment:
     varies: str
     conditions: tuple[Condition, ...]
     measured: Measured = "loss"
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = SEEDS
     role: Role = "client"
 
     def cells(self) -> list[Cell]:
@@ -95,39 +97,52 @@ class Experiment:
         return Cell(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
 
 
-def _both(**changes: object) -> dict[str, Curve]:
-    """Backbone, and FedAvg and the full method without its noise with the same changes."""
-    arms = {"fedavg": Arm(method="fedavg"), "privfedtalk, no DP": OPEN_ARM}
-    changed = {name: Curve(arm.model_copy(update=changes)) for name, arm in arms.items()}
-    return {"backbone": BACKBONE, **changed}
+_PLAIN = {name: curve for name, curve in _EACH.items() if name not in ("local, longer", "fedavg, personalised")}
+"""The same without those that stand for more steps of another."""
+
+
+def _with(**changes: object) -> dict[str, Curve]:
+    """Each method at its last round, with the same changes to its arm."""
+    arms = {name: curve.arm.model_copy(update={"personal": False, "rounds": None}) for name, curve in _PLAIN.items()}
+    return {name: Curve(arm.model_copy(update=changes) if arm.method else arm) for name, arm in arms.items()}
+
+
+def _of_so_many(clients: int) -> dict[str, Curve]:
+    """Methods that give strangers something, with so many clients of the central world, or of a larger one."""
+    some = _with(clients=clients) if clients < 8 else _PLAIN if clients == 8 else _with()
+    # Fewer than four cannot keep the sum of their updates from each other.
+    left_out = {"local"} | ({"privfedtalk, z = 0.02"} if clients < 4 else set())
+    return {name: curve for name, curve in some.items() if name not in left_out}
+
+
+def _averaged(averaging: Literal["ffa"]) -> dict[str, Curve]:
+    """Another averaging, for methods whose average it changes."""
+    return {name: curve for name, curve in _with(averaging=averaging).items() if name not in ("local", "centralized")}
 
 
 def _after(number: int) -> dict[str, Curve]:
     """Curves along the rounds of the central cells."""
-    arms = {"fedavg": FEDAVG_ARM, "privfedtalk, no DP": OPEN_ARM, "local": LOCAL_ARM}
+    arms = {name: curve.arm for name, curve in _PLAIN.items() if curve != BACKBONE}
     return {"backbone": BACKBONE} | {
         name: Curve(arm, f"round {number}" if number < (arm.rounds or 6) else "final") for name, arm in arms.items()
     }
 
 
-CENTRAL = Experiment("methods", "method", (Condition("central", METHODS),), measured="generated")
+CENTRAL = Experiment("methods", "method", (Condition("central", METHODS),), measured="generated", seeds=MORE_SEEDS)
 SHIFT = Experiment(
     "shift",
     "population shift",
-    tuple(Condition(x, {**_FIVE, "privfedtalk, no DP": OPEN}, World(shift=x)) for x in (0.0, 0.5, 1.0)),
+    tuple(Condition(x, _EACH, World(shift=x)) for x in (0.0, 0.5, 1.0)),
 )
 CLIPS = Experiment(
     "clips",
     "training clips of each client",
-    tuple(Condition(x, _FIVE, World(clips=x if x < 6 else None)) for x in (1, 2, 6)),
+    tuple(Condition(x, _EACH, World(clips=x if x < 6 else None)) for x in (1, 2, 6)),
 )
 CLIENTS = Experiment(
     "clients",
     "clients in the federation",
-    tuple(
-        Condition(x, {"backbone": BACKBONE, "fedavg": FEDAVG if x == 8 else Curve(Arm(method="fedavg", clients=x))})
-        for x in (1, 2, 4, 8)
-    ),
+    tuple(Condition(x, _of_so_many(x), World(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
     role="unseen",
 )
 ROUNDS = Experiment("rounds", "rounds", tuple(Condition(x, _after(x)) for x in (1, 2, 4, 6)))
@@ -135,17 +150,17 @@ ADAPTERS = Experiment(
     "adapters",
     "adapter",
     (
-        Condition("attention, rank 8", _both(targets="attention")),
-        Condition("all, rank 2", _both(rank=2)),
-        Condition("all, rank 8", {"backbone": BACKBONE, "fedavg": FEDAVG, "privfedtalk, no DP": OPEN}),
-        Condition("all, rank 32", _both(rank=32)),
-        Condition("all, rank 8, ffa", _both(averaging="ffa")),
+        Condition("attention, rank 8", _with(targets="attention")),
+        Condition("all, rank 2", _with(rank=2)),
+        Condition("all, rank 8", _PLAIN),
+        Condition("all, rank 32", _with(rank=32)),
+        Condition("all, rank 8, ffa", _averaged("ffa")),
     ),
 )
 TRAITS = Experiment(
     "traits",
     "what is shifted",
-    tuple(Condition(x, _FOUR, World(traits=x)) for x in _TRAITS),
+    tuple(Condition(x, _PLAIN if x == CENTRE.traits else _with(), World(traits=x)) for x in _TRAITS),
 )
 ISFA_ARM = Arm(method="isfa_only")
 SPOILED_CLIENTS = Experiment(
@@ -164,6 +179,7 @@ SPOILED_CLIENTS = Experiment(
             World(spoiled=True),
         ),
     ),
+    seeds=MORE_SEEDS,
     role="unseen",
 )
 EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, SPOILED_CLIENTS, ROUNDS, CLIENTS, ADAPTERS, TRAITS)

@@ -71,6 +71,7 @@ def train(
     settings: TrainingSettings,
     seed: int,
     personal_steps: int,
+    device: str = "cpu",
 ) -> Trained:
     """Run the arm's federation over `clients` of a world; `scratch` holds what clients keep and may go afterwards."""
     method = arm.method or "fedavg"
@@ -79,7 +80,7 @@ def train(
     if pooled:
         settings = pooled_steps(settings, len(clients))
     (scratch / "models").symlink_to(world.model("").resolve())
-    trained = Trained(open_trainer(homes, settings, seed))
+    trained = Trained(open_trainer(homes, settings, seed, device))
     start = Start(trained.trainer.adapter.vector(), trained.trainer.adapter.base_sha256)
     if arm.method is None:
         trained.shared[0] = start.theta

@@ -123,7 +123,8 @@ class Panel:
             trainer.adapter.load_vector(theta_of(clip.client))
             reference = torch.from_numpy(trainer.vae.encode_frames(clip.reference[None])[0])
             draw = int(seeding.generator(self.seed, "generation", clip.clip_id).integers(2**62))
-            frames = generator.frames(reference, torch.from_numpy(clip.speech), draw)
+            given = (reference.to(trainer.device), torch.from_numpy(clip.speech).to(trainer.device))
+            frames = generator.frames(*given, draw)
             by_person.setdefault(clip.client, []).append(mouth_figures(clip, frames, ruler))
         for person, figures in by_person.items():
             for metric in figures[0]:

@@ -35,12 +35,17 @@ def results_path(home: Path, cell: Cell, settings: StudySettings) -> Path:
 
 
 def run_study(
-    home: Path, cells: Sequence[Cell], settings: StudySettings, workers: int = 1, minutes: float | None = None
+    home: Path,
+    cells: Sequence[Cell],
+    settings: StudySettings,
+    workers: int = 1,
+    minutes: float | None = None,
+    device: str = "cpu",
 ) -> list[str]:
     """Run the cells that have no results yet; returns what failed, one line each. One that fails stops no other.
 
     `workers` processes of one thread take a cell each, 1 is this process itself; with `minutes` no further one is
-    begun after so long.
+    begun after so long. Networks are trained and used on `device`, which all workers share.
     """
     started = time.monotonic()
     todo = [cell for cell in dict.fromkeys(cells) if not results_path(home, cell, settings).exists()]
@@ -55,7 +60,7 @@ def run_study(
                 task = next(_possible(todo, made, failed, set(running.values())), None)
                 if task is None:
                     break
-                running[pool.submit(_run, home, task, settings)] = task
+                running[pool.submit(_run, home, task, settings, device)] = task
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -74,7 +79,7 @@ def run_study(
     return list(failed.values())
 
 
-def run_cell(home: Path, cell: Cell, settings: StudySettings) -> None:
+def run_cell(home: Path, cell: Cell, settings: StudySettings, device: str = "cpu") -> None:
     """Train and measure one cell, and write its rows; its world is there."""
     from evaluation.study.federations import train
 
@@ -86,7 +91,7 @@ def run_cell(home: Path, cell: Cell, settings: StudySettings) -> None:
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir(parents=True)
     trained = train(
-        world, scratch, cell.arm, taking_part[: cell.arm.clients], training, cell.seed, settings.personal_steps
+        world, scratch, cell.arm, taking_part[: cell.arm.clients], training, cell.seed, settings.personal_steps, device
     )
     rows = list(panel.measure(cell, trained, training))
     head = {"cell": identifier, "seed": cell.seed, "world": cell.world.name, "method": cell.arm.method or "backbone"}
@@ -127,14 +132,14 @@ def _name(task: Key | Cell) -> str:
     return f"seed {seed} {'public corpus and networks' if world is None else world.name}"
 
 
-def _run(home: Path, task: Key | Cell, settings: StudySettings) -> float:
+def _run(home: Path, task: Key | Cell, settings: StudySettings, device: str) -> float:
     started = time.process_time()
     if isinstance(task, Cell):
-        run_cell(home, task, settings)
+        run_cell(home, task, settings, device)
     elif task[1] is None:
-        make_public(home, task[0], settings)
+        make_public(home, task[0], settings, device)
     else:
-        make_world(home, task[0], task[1], settings)
+        make_world(home, task[0], task[1], settings, device)
     return time.process_time() - started
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from preparation.corpora.studio.settings import StudioSettings
+from preparation.corpora.studio.settings import CLIENT_POPULATION, StudioSettings
 from preparation.settings import ClientSettings, CropSettings, FaceSettings, PreparationSettings
 from preparation.settings_base import Settings
 from training.privacy.settings import PrivacySettings
@@ -30,6 +30,9 @@ class StudySettings(Settings):
         unseen_clips=2,
         seconds=1.28,
         size=112,
+        client_population=CLIENT_POPULATION.model_copy(
+            update={"glasses": 1.0, "camera_pitch": 6.0, "camera_softness": 0.006, "camera_noise": 5.0}
+        ),
     )
     preparation: PreparationSettings = PreparationSettings(
         crops=CropSettings(size=96),

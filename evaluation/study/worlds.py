@@ -16,7 +16,7 @@ from evaluation.study.settings import StudySettings
 from evaluation.study.spoiling import SPOILED, spoil
 from preparation.clients import load_clients, of_role
 from preparation.corpora.studio.corpus import render_corpus
-from preparation.corpora.studio.settings import PopulationSettings, StudioSettings
+from preparation.corpora.studio.settings import StudioSettings
 from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
@@ -24,39 +24,54 @@ from preparation.settings import CorpusKind, PreparationSettings
 from preparation.settings_base import Settings
 from preparation.shards import read_shards, write_shards
 
-Traits = Literal["all", "articulation", "mouth", "light"]
+Traits = Literal["demo", "articulation", "mouth", "light", "accessories", "camera"]
 
 TRAITS: dict[Traits, tuple[str, ...]] = {
-    "all": tuple(PopulationSettings.model_fields),
+    "demo": (
+        "articulation_gain",
+        "articulation_variety",
+        "lip_vividness",
+        "lip_variety",
+        "teeth_brightness",
+        "light",
+        "warmth",
+    ),
     "articulation": ("articulation_gain", "articulation_variety"),
     "mouth": ("lip_vividness", "lip_variety", "teeth_brightness"),
     "light": ("light", "warmth"),
+    "accessories": ("glasses",),
+    "camera": ("camera_pitch", "camera_softness", "camera_noise"),
 }
-"""What of the clients' population differs from the public one. The studio draws glasses, hair and cameras alike for
-all populations, so these cannot be shifted."""
+"""What of the clients' population differs from the public one; `demo` is what the demo's clients differ in."""
 
 READY = "ready"
 
 
 class World(Settings):
     """A population of clients: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
-    with `spoiled` some clients' own clips are bad (see `spoiling`), while all are measured on good ones."""
+    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `spoiling`),
+    while all are measured on good ones."""
 
     shift: float = 1.0
-    traits: Traits = "all"
+    traits: Traits = "demo"
     clips: int | None = None
+    clients: int | None = None
     spoiled: bool = False
 
     @property
     def rendered(self) -> World:
         """The world that this one's clips are taken from."""
-        return World(shift=self.shift, traits=self.traits)
+        return World(shift=self.shift, traits=self.traits, clients=self.clients)
 
     @property
     def name(self) -> str:
         parts = [f"shift{self.shift:g}", self.traits]
+        parts += [f"clients{self.clients}"] if self.clients else []
         parts += [f"clips{self.clips}"] if self.clips else []
         return "-".join([*parts, "spoiled"] if self.spoiled else parts)
+
+
+CENTRE = World()
 
 
 def public_folder(home: Path, seed: int) -> RunFolder:
@@ -71,8 +86,10 @@ def is_ready(folder: RunFolder) -> bool:
     return (folder.root / READY).exists()
 
 
-def make_public(home: Path, seed: int, settings: StudySettings) -> None:
-    """The public corpus of a seed, and all that is trained on it: autoencoder, rulers, backbone."""
+def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
+    """The public corpus of a seed, and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
+    import torch
+
     from training.pretraining import curve, pretrain
     from training.public import make_vae, read_public_frames, read_public_validation, stream_public
     from training.rulers import (
@@ -84,8 +101,8 @@ def make_public(home: Path, seed: int, settings: StudySettings) -> None:
 
     run, training = public_folder(home, seed), settings.training
     _render(run, _studio(settings.studio, seed, public_only=True), _preparation(settings, seed))
-    vae = _once(run.model("vae"), lambda to: make_vae(run, training.vae, seed).save(to))
-    _shards(run, vae, _preparation(settings, seed))
+    vae = _once(run.model("vae"), lambda to: make_vae(run, training.vae, seed, torch.device(device)).cpu().save(to))
+    _shards(run, vae, _preparation(settings, seed), device)
 
     def rulers(to: Path) -> None:
         public, steps = read_public_frames(run), settings.ruler_steps
@@ -98,8 +115,8 @@ def make_public(home: Path, seed: int, settings: StudySettings) -> None:
     def backbone(to: Path) -> None:
         held_out = read_public_validation(run)
         parts = (training.backbone, training.objective, training.pretraining)
-        model, history = pretrain(lambda: stream_public(run), held_out, *parts, seed)
-        model.save(to)
+        model, history = pretrain(lambda: stream_public(run), held_out, *parts, seed, torch.device(device))
+        model.cpu().save(to)
         (to / "curve.txt").write_text("\n".join(map(str, curve(history))) + "\n")
 
     _once(run.model("rulers"), rulers)
@@ -107,7 +124,7 @@ def make_public(home: Path, seed: int, settings: StudySettings) -> None:
     (run.root / READY).touch()
 
 
-def make_world(home: Path, seed: int, world: World, settings: StudySettings) -> None:
+def make_world(home: Path, seed: int, world: World, settings: StudySettings, device: str = "cpu") -> None:
     """The clients of a world, ready to train: rendered, or taken from the world that was rendered."""
     run = world_folder(home, seed, world)
     run.root.mkdir(parents=True, exist_ok=True)
@@ -115,9 +132,9 @@ def make_world(home: Path, seed: int, world: World, settings: StudySettings) -> 
         run.model("").symlink_to(os.path.relpath(public_folder(home, seed).model(""), run.root))
     if world == world.rendered:
         _render(run, _studio(settings.studio, seed, world=world), _preparation(settings, seed))
-        _shards(run, run.model("vae"), _preparation(settings, seed))
+        _shards(run, run.model("vae"), _preparation(settings, seed), device)
     else:
-        _derive(world_folder(home, seed, world.rendered), run, world, seed)
+        _derive(world_folder(home, seed, world.rendered), run, world, seed, device)
     (run.root / READY).touch()
 
 
@@ -127,11 +144,12 @@ def _studio(studio: StudioSettings, seed: int, world: World | None = None, publi
     public, clients = studio.public_population, studio.client_population
     moved = {name: getattr(clients, name) for name in TRAITS[world.traits]}
     # Strangers are asked about in the central world alone, and rendering is half of a small world's cost.
-    strangers = studio.unseen if world == World() else 0
+    strangers = studio.unseen if (world.shift, world.traits) == (CENTRE.shift, CENTRE.traits) else 0
     return studio.model_copy(
         update={
             "seed": seed,
             "public_speakers": 0,
+            "clients": world.clients or studio.clients,
             "unseen": strangers,
             "shift": world.shift,
             "client_population": public.model_copy(update=moved),
@@ -150,10 +168,10 @@ def _render(run: RunFolder, studio: StudioSettings, preparation: PreparationSett
     prepare_clients(run, run.corpus, preparation)
 
 
-def _shards(run: RunFolder, vae: Path, preparation: PreparationSettings) -> None:
+def _shards(run: RunFolder, vae: Path, preparation: PreparationSettings, device: str) -> None:
     from training.autoencoders.sources import load_autoencoder
 
-    build_all_shards(run, load_autoencoder(vae).encode_frames, preparation, "study")
+    build_all_shards(run, load_autoencoder(vae).to(device).encode_frames, preparation, "study")
 
 
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -164,12 +182,12 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int) -> None:
+def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int, device: str) -> None:
     """The same clients with fewer clips to train on, or with clips that were spoiled."""
     from training.autoencoders.sources import load_autoencoder
 
     clients = of_role(load_clients(rendered.clients_table), "client")
-    vae = load_autoencoder(run.model("vae"))
+    vae = load_autoencoder(run.model("vae")).to(device)
     for number, client in enumerate(clients):
         samples = list(read_shards(rendered.client(client)))
         if world.spoiled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,3 +59,14 @@ class Camera:
 def camera_of(size: int, eye_distance_mm: float, zoom: float) -> Camera:
     """A square frame in which the eyes of this person are 38 to 42 pixels apart at size 144."""
     return Camera(size, EYE_DISTANCE * size * zoom / eye_distance_mm, (0.5 * size, EYE_LINE * size))
+
+
+def photograph(frame: NDArray[np.uint8], softness: float, noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What a lens out of focus by `softness` (Gaussian, of the frame's width) and a sensor with `noise` (standard
+    deviation, of 255) make of a frame, uint8 [h, w, 3]; a perfect camera leaves it alone."""
+    if softness > 0.0:
+        frame = cv2.GaussianBlur(frame, (0, 0), softness * frame.shape[1])
+    if noise > 0.0:
+        grain = rng.standard_normal(frame.shape, np.float32) * np.float32(noise)
+        frame = np.clip(frame + grain + 0.5, 0.0, 255.0).astype(np.uint8)
+    return frame

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.corpora.studio.articulation import Utterance, compose_utterance
-from preparation.corpora.studio.identity import Identity, draw_identity, speaker_seed
+from preparation.corpora.studio.camera import photograph
+from preparation.corpora.studio.identity import KINDS, Identity, draw_identity, speaker_seed
 from preparation.corpora.studio.landmarks import measure
 from preparation.corpora.studio.motion import Performance, perform
 from preparation.corpora.studio.renderer import Sculpture, render, sculpt
@@ -29,19 +30,23 @@ class Speaker:
 
 @dataclass(frozen=True)
 class StudioClip:
-    """A clip before encoding. `sound` int16 [S]; frames are drawn when asked for, uint8 [size, size, 3]."""
+    """A clip before encoding. `sound` int16 [S]; frames are drawn when asked for, uint8 [size, size, 3]; `grain`
+    seeds the camera's noise."""
 
     speaker: Speaker
     performance: Performance
     sound: NDArray[np.int16]
+    grain: tuple[int, ...]
 
     @property
     def utterance(self) -> Utterance:
         return self.performance.utterance
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
+        person, rng = self.speaker.identity, np.random.default_rng(self.grain)
         for pose in self.performance.poses:
-            yield render(self.speaker.sculpture, pose)
+            drawn = render(self.speaker.sculpture, pose)
+            yield photograph(drawn, person.camera_softness, person.camera_noise, rng)
 
     def truth(self) -> dict[str, NDArray[np.float32]]:
         """landmarks [T, 68, 2] px; mouth_opening [T] (of the eye distance); pose [T, 3] yaw, pitch, roll in
@@ -75,4 +80,5 @@ def film(speaker: Speaker, clip: int, settings: StudioSettings) -> StudioClip:
     rng = speaker_seed(settings.seed, speaker.kind, speaker.number, clip)
     utterance = compose_utterance(rng, settings.seconds, speaker.identity.tempo)
     sound = speak(rng, utterance, speaker.identity.voice)
-    return StudioClip(speaker, perform(rng, speaker.identity, utterance), sound)
+    grain = (settings.seed, KINDS[speaker.kind], speaker.number, clip + 1, 1)
+    return StudioClip(speaker, perform(rng, speaker.identity, utterance), sound, grain)

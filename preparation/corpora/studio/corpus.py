@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -87,16 +88,26 @@ def render_corpus(root: Path, settings: StudioSettings, workers: int) -> CorpusS
 
 def _claim(root: Path, settings: StudioSettings) -> None:
     """Note the look of this corpus; how many speakers and clips it has may grow later."""
-    look = settings.model_dump(mode="json", exclude=set(_COUNTS))
-    content = json.dumps(look, indent=1, sort_keys=True)
     path = root / SETTINGS_NAME
-    if path.exists() and path.read_text() != content:
+    if path.exists() and _noted_look(path) != _look(settings):
         raise PrivFedTalkError(
             f"{root} holds a corpus rendered with other settings (see {path})",
             remedy="choose another folder, or delete this one to render it anew",
         )
     root.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.encode())
+    write_whole(path, json.dumps(_look(settings), indent=1, sort_keys=True).encode())
+
+
+def _noted_look(path: Path) -> dict[str, Any] | None:
+    try:
+        return _look(StudioSettings(**json.loads(path.read_text())))
+    except ValueError:  # not JSON, or settings that this version does not know
+        return None
+
+
+def _look(settings: StudioSettings) -> dict[str, Any]:
+    """What must not be mixed in one corpus; a setting that came later has its default in an older one."""
+    return settings.model_dump(mode="json", exclude=set(_COUNTS))
 
 
 def _work(root: Path, settings: StudioSettings, tasks: list[Task], workers: int) -> Iterator[int]:

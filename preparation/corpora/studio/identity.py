@@ -92,6 +92,9 @@ class Identity:
     light_strength: float
     light_colour: Colour
     fill: float
+    camera_pitch: float
+    camera_softness: float
+    camera_noise: float
     # speech and motion
     articulation_gain: float
     smoothness_seconds: float
@@ -126,6 +129,8 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     Whatever a population does not set is drawn from the same distributions for everyone.
     """
     rng = speaker_seed(seed, kind, number)
+    # What was added later has a stream of its own, so that people look as they did before.
+    later = np.random.default_rng([seed, KINDS[kind], number, 0, 1])
     normal = rng.normal
     name = f"{kind[0]}{number:04d}"
     # Stratified over consecutive numbers (golden ratio), so that even eight people show all tones.
@@ -195,7 +200,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         hair_volume=float(rng.uniform(0.7, 1.3)),
         beard=beard,
         beard_strength=float(rng.uniform(0.5, 1.0)),
-        glasses=("none", "none", "none", "round", "square", "thin")[rng.integers(6)],
+        glasses=_glasses(int(rng.integers(6)), population.glasses, later),
         glasses_colour=linear(np.array([(24, 22, 24), (70, 42, 26), (120, 112, 100), (40, 50, 90)])[rng.integers(4)]),
         clothes=linear(_wheel(rng.random(), 0.25 + 0.45 * rng.random(), rng.uniform(60, 200))),
         collar=("crew", "shirt", "turtleneck", "v")[rng.integers(4)],
@@ -211,6 +216,9 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
         light_strength=float(population.light * rng.uniform(0.9, 1.1)),
         light_colour=np.array([1.0 + 0.16 * warmth, 1.0, 1.0 - 0.22 * warmth], np.float32),
         fill=float(rng.uniform(0.34, 0.54)),
+        camera_pitch=float(population.camera_pitch * later.uniform(0.6, 1.4)),
+        camera_softness=float(population.camera_softness * later.uniform(0.6, 1.4)),
+        camera_noise=float(population.camera_noise * later.uniform(0.6, 1.4)),
         articulation_gain=float(gain),
         smoothness_seconds=float(rng.uniform(0.030, 0.044)),
         tempo=float(rng.uniform(0.86, 1.14)),
@@ -222,6 +230,16 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
             f0, tract, float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.2, 1.0)), float(rng.uniform(1.0, 3.0))
         ),
     )
+
+
+def _glasses(drawn: int, share: float, rng: np.random.Generator) -> str:
+    """Half of the draws are bare; as many of these put glasses on, or of the others take them off, as make `share`."""
+    kinds = ("round", "square", "thin")
+    worn = kinds[drawn - 3] if drawn >= 3 else "none"
+    change, other = rng.random(), kinds[int(rng.integers(3))]
+    if worn == "none":
+        return other if change < 2.0 * share - 1.0 else worn
+    return "none" if change < 1.0 - 2.0 * share else worn
 
 
 def _lip_colour(

@@ -84,6 +84,7 @@ def _head(rng: np.random.Generator, person: Identity, frames: int, mouth: Mouth)
     x = rng.normal(0.0, 1.5) + 1.1 * lively * _wander(rng, frames, 12.0)
     y = rng.normal(0.0, 1.2) + 0.8 * lively * _wander(rng, frames, 10.0)
     yaw, pitch = (MAX_TURN_DEGREES * np.tanh(track / MAX_TURN_DEGREES) for track in (yaw, pitch))
+    pitch = pitch - person.camera_pitch  # seen from below, a face looks up
     x, y = (4.0 * np.tanh(track / 4.0) for track in (x, y))
     return [HeadPose(*(float(track[f]) for track in (yaw, pitch, roll, x, y))) for f in range(frames)]
 

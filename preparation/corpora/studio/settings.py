@@ -13,7 +13,9 @@ class PopulationSettings(Settings):
     `articulation_gain` multiplies every mouth opening; 1 is the public mean. `articulation_variety` is the
     half-width of its spread between speakers, relative to the gain. `lip_vividness` runs from the skin's own
     colour (0) to painted lips (1). `teeth_brightness`, `light` multiply radiance, `warmth` turns the key light
-    from neutral (0) to evening sun (1).
+    from neutral (0) to evening sun (1). `glasses` is the share of people who wear them. The camera stands
+    `camera_pitch` degrees below the face (negative: above), is out of focus by `camera_softness` of the frame's
+    width, and its sensor adds `camera_noise` of 255 as standard deviation; people's cameras spread around these.
     """
 
     articulation_gain: float = Field(1.0, gt=0.0, le=3.0)
@@ -23,6 +25,10 @@ class PopulationSettings(Settings):
     teeth_brightness: float = Field(0.86, gt=0.0, le=1.5)
     light: float = Field(1.0, gt=0.3, le=2.0)
     warmth: float = Field(0.15, ge=0.0, le=1.0)
+    glasses: float = Field(0.5, ge=0.0, le=1.0)
+    camera_pitch: float = Field(0.0, ge=-8.0, le=8.0)
+    camera_softness: float = Field(0.0, ge=0.0, le=0.02)
+    camera_noise: float = Field(0.0, ge=0.0, le=20.0)
 
     def towards(self, other: PopulationSettings, shift: float) -> PopulationSettings:
         """This population moved by `shift` towards another: 0 is this one, 1 the other, more is beyond it.
