@@ -36,6 +36,9 @@ def section(results: Results, pictured: bool = True) -> str:
         gain_table(gains(results, study.CENTRAL), "world"),
         "On generated clips, mean ± half the 95 % interval over people:",
         _lips(results),
+        "## What a viewer sees",
+        "The same clips, each person's difference to the frozen backbone.",
+        *_seen(results),
         "## People who never trained",
         "`local` is the control: the mean over some clients' own adapters, each put on the stranger.",
         gain_table(gains(results, study.CENTRAL, role="unseen"), "world"),
@@ -132,6 +135,30 @@ def _lips(results: Results) -> str:
         if any(name in found for found in measured.values())
     ]
     return table(["method", *LIPS.values(), *(f"strangers: {title}" for title in LIPS.values())], rows)
+
+
+def _seen(results: Results) -> list[str]:
+    """Paired differences of what is generated, and whether each federated method gains where a viewer can see it."""
+    found = {metric: {gain.curve: gain for gain in gains(results, study.CENTRAL, metric)} for metric in LIPS}
+    loss = {gain.curve: gain for gain in gains(results, study.CENTRAL)}
+    curves = [name for name in study.METHODS if all(name in some for some in (*found.values(), loss))]
+    if not curves:
+        return ["Not run yet."]
+    rows = [[name, *(interval(found[metric][name], 3) for metric in LIPS)] for name in curves]
+    verdicts = []
+    for name in (name for name in curves if name.partition(",")[0] not in ("local", "centralized")):
+        visible = [LIPS[metric] for metric in ("mouth_psnr", "opening_error") if _better(found[metric][name], metric)]
+        worse = found["lip_correlation"][name].high < 0
+        verdicts.append(
+            f"- {name}: loss {'better' if loss[name].high < 0 else 'not surely better'}; "
+            f"{' and '.join(visible).replace(', dB', '') or 'nothing'} better; "
+            f"lip correlation {'worse' if worse else 'no worse'}."
+        )
+    return [table(["method", *LIPS.values()], rows), "Outside the interval, on this population:", "\n".join(verdicts)]
+
+
+def _better(gain: Gain, metric: str) -> bool:
+    return gain.high < 0 if metric == "opening_error" else gain.low > 0
 
 
 def _scores(results: Results) -> str:

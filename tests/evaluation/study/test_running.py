@@ -80,9 +80,9 @@ def test_a_study_that_was_killed_goes_on_with_what_is_missing(home: Path, monkey
     begun: list[Cell] = []
     run_cell = running.run_cell
 
-    def counted(home: Path, cell: Cell, settings: StudySettings) -> None:
+    def counted(home: Path, cell: Cell, settings: StudySettings, device: str) -> None:
         begun.append(cell)
-        run_cell(home, cell, settings)
+        run_cell(home, cell, settings, device)
 
     monkeypatch.setattr(running, "run_cell", counted)
     assert run_study(home, [*cells, cells[1]], SETTINGS) == []
@@ -169,4 +169,17 @@ def test_the_pages_section_says_what_was_not_run(tmp_path: Path) -> None:
     text = section(Results(tmp_path, SETTINGS))
     assert text.startswith(MARK)
     assert "Not run yet." in text
-    assert "| methods | 0 of 30 |" in text
+    assert "| methods | 0 of 50 |" in text
+
+
+def test_every_method_stands_in_every_condition_that_it_can_serve() -> None:
+    wanted = {"fedavg", "fedprox", "scaffold", "privfedtalk, no DP", "centralized"}
+    for experiment in study.EXPERIMENTS:
+        if experiment is study.SPOILED_CLIENTS:
+            continue
+        for condition in experiment.conditions:
+            missing = wanted - set(condition.curves)
+            assert missing <= ({"centralized"} if condition.x == "all, rank 8, ffa" else set()), (
+                experiment.name,
+                missing,
+            )
