@@ -51,6 +51,7 @@ class Bench:
         self._adapter: tuple[str, Adapter] | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            torch.backends.cudnn.deterministic = True  # an update is the same bits whichever worker it comes from
 
     def trainer(self, job: Job) -> ClientTrainer:
         """The one that does any client's work of the job."""

@@ -19,9 +19,11 @@ from training.execution.shared_vectors import Block, bytes_of
 from training.execution.worker import Begin, Done, Failed, Room, Take, restored, serve, vectors_of, without_vectors
 
 # A server that has loaded the libraries, and nothing else, is forked for each worker: started anew, a worker would
-# spend ten seconds on them. A fork of this process itself would hang on CUDA.
-CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "peft", "diffusers"])
+# spend ten seconds on them. A fork of this process itself would inherit its threads.
+FORKED = get_context("forkserver")
+FORKED.set_forkserver_preload(["torch", "peft", "diffusers"])
+# Libraries ask for GPUs while they load, and whoever has asked cannot use CUDA in a fork: these spend the ten seconds.
+STARTED_ANEW = get_context("spawn")
 
 
 class LocalPool:
@@ -123,8 +125,9 @@ class _Worker:
         self.client: str | None = None
         self._job: Job | None = None
         self._block: Block | None = None
-        self.connection, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=serve, args=(theirs, device, dict(os.environ)), daemon=True)
+        context = FORKED if device == "cpu" else STARTED_ANEW
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, device, dict(os.environ)), daemon=True)
         self._process.start()
         theirs.close()  # held by the worker alone, so that its end is the end of the pipe
 

@@ -139,7 +139,7 @@ class RayPool:
         kind = self._ray.remote(Worker).options(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        actor = kind.remote("cuda" if self._gpus else "cpu")
+        actor = kind.remote("cuda:0" if self._gpus else "cpu")  # of those that Ray lets the actor see
         self._starting[actor.ready.remote()] = actor
 
     def _started(self, ready: Any, order: Order) -> None:
