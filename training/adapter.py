@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
+from training.factors import Factors, factorised
 from training.settings import AdapterSettings
+
+PEFT_PREFIX = "base_model.model."
+"""What PEFT puts before the base model's own names."""
 
 
 class Adapter:
     """A backbone wrapped by PEFT, whose LoRA weights read and write as one float32 vector theta.
 
     theta concatenates all A and B in the sorted order of their names, so the same configuration always yields
-    the same layout. With `averaging: ffa` it has B alone: A is drawn from the seed, the same for everybody.
+    the same layout. With `averaging: ffa` it has B alone: A is drawn from the seed, the same for everybody. With
+    `fedex` it ends with the residual R, which nobody trains: the frozen weights are W + s R, s = alpha / rank.
     """
 
     def __init__(self, backbone: Backbone, settings: AdapterSettings, seed: int) -> None:
@@ -45,6 +53,12 @@ class Adapter:
         self.names = sorted(name for name, p in self.model.named_parameters() if p.requires_grad)
         named = dict(self.model.named_parameters())
         self.parameters: list[nn.Parameter] = [named[name] for name in self.names]
+        self.scale = settings.alpha / settings.rank
+        self.factors = Factors.of({name: named[name].shape for name in self.names})
+        self.frozen: dict[str, Tensor] = {}  # W by layer, where W + s R takes its place
+        if settings.averaging == "fedex":
+            self.frozen = {pair.layer: self._weight(pair.layer).detach().clone() for pair in self.factors.pairs}
+        self._residual = np.zeros(self.factors.size if self.frozen else 0, np.float32)
 
     @property
     def backbone(self) -> Backbone:
@@ -54,30 +68,72 @@ class Adapter:
         return backbone
 
     def __len__(self) -> int:
+        """How many parameters are trained."""
         return sum(p.numel() for p in self.parameters)
 
     def vector(self) -> npt.NDArray[np.float32]:
-        """theta, float32 [d]."""
-        return torch.cat([p.detach().float().flatten().cpu() for p in self.parameters]).numpy()
+        """theta, float32 [d], with `fedex` [d + R]."""
+        trained = torch.cat([p.detach().float().flatten().cpu() for p in self.parameters]).numpy()
+        return np.concatenate([trained, self._residual]) if self.frozen else trained
 
     @torch.no_grad()
     def load_vector(self, theta: npt.NDArray[np.float32]) -> None:
-        """Write theta, float32 [d], into the adapter."""
-        assert theta.shape == (len(self),), f"adapter has {len(self)} parameters, vector {theta.shape}"
-        for parameter, part in zip(self.parameters, self._split(torch.from_numpy(theta)), strict=True):
+        """Write theta, float32 [d], into the adapter; with `fedex` [d + R], where R may be left out if it is zero."""
+        trained, residual = theta[: len(self)], theta[len(self) :]
+        assert len(trained) == len(self) and len(residual) in (0, len(self._residual)), (
+            f"adapter has {len(self)} parameters and {len(self._residual)} of a residual, vector {theta.shape}"
+        )
+        for parameter, part in zip(self.parameters, self._split(torch.from_numpy(trained)), strict=True):
             parameter.copy_(part)
+        if self.frozen:
+            self._load_residual(residual if len(residual) else np.zeros_like(self._residual))
+
+    def _load_residual(self, residual: npt.NDArray[np.float32]) -> None:
+        if np.array_equal(residual, self._residual):
+            return
+        self._residual = residual.copy()
+        for layer, part in self.factors.matrices(self._residual).items():
+            weight = self._weight(layer)
+            moved = self.scale * torch.from_numpy(part).to(weight.device)
+            weight.copy_(self.frozen[layer] + moved.view_as(weight))
+
+    def _weight(self, layer: str) -> nn.Parameter:
+        weight = self.model.get_submodule(layer).get_base_layer().weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
 
     def _split(self, theta: Tensor) -> list[Tensor]:
         parts = theta.split([p.numel() for p in self.parameters])
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
 
     def save(self, folder: Path, theta: npt.NDArray[np.float32], metadata: dict[str, str]) -> None:
-        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's) and `privfedtalk.json` (base hash)."""
+        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's) and `privfedtalk.json` (base hash).
+
+        A residual is saved as further rank, which PEFT knows for each layer: the files load on the base model as it is.
+        """
         self.load_vector(theta)
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(str(folder))
+        if self._residual.any():
+            self._save_widened(folder)
         facts = {"base_sha256": self.base_sha256, "parameters": len(self), **metadata}
         (folder / "privfedtalk.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    def _save_widened(self, folder: Path) -> None:
+        """Write R + B A over B A, as factors of the least rank that holds them, under the same scale."""
+        config = deepcopy(self.model.peft_config["default"])
+        assert isinstance(config, LoraConfig)
+        whole = self.factors.products(self.vector()[: len(self)]) + self._residual
+        tensors: dict[str, npt.NDArray[np.float32]] = {}
+        for layer, matrix in self.factors.matrices(whole).items():
+            a, b = factorised(matrix)
+            tensors |= {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}
+            # Anchored: PEFT takes these as patterns, and one layer's name may end another's.
+            pattern = "^" + re.escape(layer.removeprefix(PEFT_PREFIX))
+            config.rank_pattern[pattern], config.alpha_pattern[pattern] = len(a), self.scale * len(a)
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
 
 
 def load_adapted(backbone: Backbone, folder: Path) -> Backbone:

@@ -50,6 +50,7 @@ class Aggregate:
     total: release.RoundSum
     returned: list[str]
     extra: State = field(default_factory=dict)  # weighted means
+    each: Sequence[tuple[float, npt.NDArray[np.floating]]] = ()  # see `Released.each`
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class Aggregator:
         if not settings.has_proof and summed.weight < LEAST_WEIGHT:
             raise RoundAbortedError("aggregation", 0, 1)
         extra = _weighted_means([contributions[client].extra for client in returned], summed.weight)
-        return Aggregate(summed, returned, extra)
+        return Aggregate(summed, returned, extra, self._each([contributions[client] for client in returned]))
 
     def noise_alone(self, dimension: int, round_number: int) -> Aggregate | None:
         """The sum over nobody, with its noise: what the theorem of Poisson sampling asks for when none was drawn.
@@ -198,7 +199,14 @@ class Aggregator:
         FedAvg and in the paper."""
         total = aggregate.total
         denominator = self.denominator if self.settings.has_proof else total.weight
-        return Released(total.update, denominator, aggregate.extra, share)
+        return Released(total.update, denominator, aggregate.extra, share, aggregate.each)
+
+    def _each(self, contributions: Sequence[Contribution]) -> list[tuple[float, npt.NDArray[Any]]]:
+        """The sum's parts where they lie open: no masks, no noise. A weight is no secret there, the vectors have it."""
+        settings = self.settings
+        if settings.secure_aggregation or settings.mode != "none":
+            return []
+        return [(one.weight, one.vector[: len(one.vector) - settings.scalars]) for one in contributions]
 
     def _plain_sum(self, contributions: Sequence[Contribution]) -> npt.NDArray[np.float64]:
         """Float vectors as they are, or the one vector of a protocol that would have a single member."""

@@ -104,7 +104,7 @@ class ClientTrainer:
         rule = self.method.local_rule(self.settings, announced.shared, dict(kept))
         self.adapter.load_vector(rule.start(announced.theta))
         losses = self._descend(client, rule, self.settings.federation.local_steps, rng)
-        delta = self.adapter.vector() - announced.theta
+        delta = (self.adapter.vector() - announced.theta)[: len(self.adapter)]
         # Whoever diverged counts for nothing in this round, and goes on from what it kept before.
         self.homes.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
         score = self.score(client, number)

@@ -28,7 +28,8 @@ from training.checkpoint import Outcome, Progress, RoundRecord, load_checkpoint,
 from training.checks import objection_to_sum, objection_to_theta
 from training.client import Announcement
 from training.execution import Engine
-from training.methods import named
+from training.factors import Factors
+from training.methods import named, server_of
 from training.methods.base import ServerRule, State, Theta
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
@@ -40,10 +41,14 @@ from training.spent import epsilon_so_far
 
 @dataclass(frozen=True)
 class Start:
-    """Where a federation begins: the untrained adapter, and the hash of the backbone that it belongs to."""
+    """Where a federation begins: the untrained adapter, and the hash of the backbone that it belongs to.
+
+    `factors` say where A and B lie in theta, for `adapter.averaging: fedex`.
+    """
 
     theta: Theta
     base_sha256: str
+    factors: Factors | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ def run_federation(
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
     A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
-    sends, server, federation = named(method).sends, named(method).server_rule(settings), settings.federation
+    sends, federation = named(method).sends, settings.federation
+    server = server_of(method, settings, start.factors)
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
     fingerprint = _fingerprint(method, start, clients, settings, seed)

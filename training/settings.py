@@ -198,12 +198,13 @@ class AdapterSettings(Settings):
     rank: int = Field(8, ge=1)
     alpha: float = Field(8.0, gt=0)
     targets: Literal["attention", "all"] = "all"
-    averaging: Literal["plain", "ffa"] = Field(
+    averaging: Literal["plain", "ffa", "fedex"] = Field(
         "plain",
         description="the mean of A and the mean of B do not multiply to the mean of B A. plain: averages both all the "
         "same, as the paper does. ffa (FFA-LoRA, Sun et al. 2024): A stays as drawn, only B is trained and sent, so "
         "that the average is exact, noise enters once, and half the bytes travel; choose it under strong noise or "
-        "where clients differ much",
+        "where clients differ much. fedex (FedEx-LoRA, Singhal et al. 2024): trains both, and what the average leaves "
+        "out goes into the frozen weights, which come down in every round; choose it where nothing is hidden or noised",
     )
 
 

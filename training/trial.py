@@ -70,7 +70,7 @@ def _federate(
         trainer.adapter.load_vector(theta)
         return validation_loss(trainer.backbone, public, settings.objective, seed)
 
-    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
     engine = PooledEngine(pool, Job(homes, settings, seed))
     with RoundDisplay(method, settings.federation.rounds) as show:
         result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)

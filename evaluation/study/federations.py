@@ -81,7 +81,8 @@ def train(
         settings = pooled_steps(settings, len(clients))
     (scratch / "models").symlink_to(world.model("").resolve())
     trained = Trained(open_trainer(homes, settings, seed, device))
-    start = Start(trained.trainer.adapter.vector(), trained.trainer.adapter.base_sha256)
+    adapter = trained.trainer.adapter
+    start = Start(adapter.vector(), adapter.base_sha256, adapter.factors)
     if arm.method is None:
         trained.shared[0] = start.theta
         return trained

@@ -26,7 +26,7 @@ def main(run: RunFolder, method: str, settings: TrainingSettings) -> None:
     clients = sorted(path.name for path in (run.root / "clients").iterdir())
     homes = Homes(run, method)
     trainer = open_trainer(homes, settings, seed=5)
-    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
 
     def public_loss(theta: Theta) -> float:
         return float(np.abs(theta[::2]).sum())

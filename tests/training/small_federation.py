@@ -64,5 +64,5 @@ def federate(
     federation = settings.federation.model_copy(update={"rounds": rounds})
     settings = settings.model_copy(update={"federation": federation})
     trainer = trainer_for(settings, method)
-    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
     return run_federation(InProcess(trainer), method, start, CLIENTS, lambda theta: 0.0, settings, folder, seed=5)

@@ -123,7 +123,8 @@ def step_bytes(trainer: ClientTrainer, windows: int) -> int:
         inputs = _bytes([*vars(batch).values(), draw.eps])
         # While a layer's gradient is formed, what came in and what goes out are there beside what was kept.
         activations = int(HEAP_SLACK * (inputs + kept.total + 2 * kept.largest))
-        peak = kept.networks + moments + trainable_gradients + activations
+        networks = kept.networks + _bytes(trainer.adapter.frozen.values())
+        peak = networks + moments + trainable_gradients + activations
     for parameter in parameters:
         parameter.grad = None
     return peak

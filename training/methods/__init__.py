@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from preparation.errors import PrivFedTalkError
+from training.factors import Factors
 from training.methods.ablations import AdaptersOnly, DpOnly, IsfaOnly, TdcOnly
-from training.methods.base import Method, resolve
+from training.methods.base import Method, ServerRule, resolve
+from training.methods.exact_average import ExactAverage, check
 from training.methods.fedadam import FedAdam
 from training.methods.fedavg import FedAvg
 from training.methods.fedprox import FedProx
@@ -45,4 +47,18 @@ def named(method: str) -> Method:
 
 def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
     """The settings under which `method` runs."""
-    return resolve(named(method), method, settings)
+    resolved = resolve(named(method), method, settings)
+    check(method, resolved, named(method).averages)
+    return resolved
+
+
+def server_of(method: str, settings: TrainingSettings, factors: Factors | None) -> ServerRule:
+    """The method's server rule, made exact in the products where `adapter.averaging` is fedex.
+
+    `factors` are the adapter's; a method whose clients send nothing has nothing to correct.
+    """
+    rule = named(method).server_rule(settings)
+    if settings.adapter.averaging != "fedex" or not named(method).sends:
+        return rule
+    assert factors is not None, "an exact average needs to know where A and B lie in theta"
+    return ExactAverage(rule, factors)

@@ -67,13 +67,15 @@ class Released:
     """What the server's step may use: the released sum and public numbers.
 
     `total` float64 [d] is the weighted sum of updates, noise included, `denominator` its divisor D; `extra` the
-    weighted means of what clients sent beside their updates; `share` the cohort's share of all clients.
+    weighted means of what clients sent beside their updates; `share` the cohort's share of all clients; `each`, where
+    nothing is hidden, what the sum is of: every client's weight a_k and a_k times its update.
     """
 
     total: npt.NDArray[np.float64]
     denominator: float
     extra: State = field(default_factory=dict)
     share: float = 1.0
+    each: Sequence[tuple[float, npt.NDArray[np.floating]]] = ()
 
 
 class ServerRule:
@@ -105,6 +107,8 @@ class Method:
     """The group of `TrainingSettings` that is this method's; those of other methods do not touch it."""
     local_rule: ClassVar[type[LocalRule]] = LocalRule
     server_rule: ClassVar[type[ServerRule]] = ServerRule
+    averages: ClassVar[bool] = True
+    """Whether the server's step is theta + eta * mean of the updates."""
     pooled: ClassVar[bool] = False
     """All clips in one place: not a federation."""
     sends: ClassVar[bool] = True

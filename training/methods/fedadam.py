@@ -35,3 +35,4 @@ class FedAdam(Method):
 
     own_settings = "fedadam"
     server_rule = AdamServer
+    averages = False
