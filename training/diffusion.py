@@ -38,14 +38,11 @@ class Process:
             "prediction_type": "v_prediction" if self.prediction == "v" else "epsilon",
             "timestep_spacing": "trailing",
             "clip_sample": False,
+            "set_alpha_to_one": True,  # the last step arrives at the clean latent
         }
         if self.schedule == "cosine":
-            return DDIMScheduler(
-                beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True, set_alpha_to_one=True, **common
-            )
-        return DDIMScheduler(
-            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, set_alpha_to_one=False, **common
-        )
+            return DDIMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True, **common)
+        return DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, **common)
 
     def target(self, z0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network is to predict."""

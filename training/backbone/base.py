@@ -33,16 +33,21 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(width, width, bias=False)
         self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.Linear(width, width)
-        self.norm_q, self.norm_k = nn.RMSNorm(self.head), nn.RMSNorm(self.head)
+        self.scale_q, self.scale_k = (nn.Parameter(torch.ones(self.head)) for _ in range(2))
 
     def forward(self, x: Tensor, context: Tensor, frames: bool = False) -> Tensor:
         n, queries, width = x.shape
-        q, k = self.norm_q(self._heads(self.to_q(x))), self.norm_k(self._heads(self.to_k(context)))
+        q = self._normalised(self.to_q(x), self.scale_q)
+        k = self._normalised(self.to_k(context), self.scale_k)
         v = self._heads(self.to_v(context))
         if frames:
             q, k = rotate(q), rotate(k)
-        attended = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        attended = F.scaled_dot_product_attention(q, k, v)
         return self.to_out(attended.transpose(1, 2).reshape(n, queries, width))
+
+    def _normalised(self, x: Tensor, scale: Tensor) -> Tensor:
+        # Scales of the input's own precision: mixed ones would leave the fused kernel.
+        return F.rms_norm(self._heads(x), (self.head,), scale.to(x.dtype)).to(x.dtype)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head)).transpose(1, 2)

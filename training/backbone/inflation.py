@@ -6,10 +6,13 @@ prompt's, another time embedding) is refused by name: it would load without comp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers.utils import logging
 from torch import nn
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
@@ -92,7 +95,8 @@ def inflate(flat: UNet2DConditionModel, adapter: MotionAdapter | None = None) ->
                 f"the UNet has {key}={flat.config[key]!r}, which the motion UNet of diffusers does not know",
                 remedy="take weights of Stable Diffusion 1.x",
             )
-    unet = UNetMotionModel.from_unet2d(flat, adapter)
+    with _quiet():
+        unet = UNetMotionModel.from_unet2d(flat, adapter)
     narrow, channels = unet.conv_in, int(flat.config.in_channels)
     wide = nn.Conv2d(2 * channels, narrow.out_channels, 3, padding=1).to(narrow.weight)
     with torch.no_grad():
@@ -107,6 +111,17 @@ def inflate(flat: UNet2DConditionModel, adapter: MotionAdapter | None = None) ->
                 nn.init.zeros_(module.proj_out.weight)
                 nn.init.zeros_(module.proj_out.bias)
     return unet
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without diffusers' warning that no module is to be kept in float32, in a network that is float32."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def random_motion_unet(config: dict[str, Any]) -> UNetMotionModel:

@@ -51,12 +51,13 @@ class Sd15Backbone(Backbone):
     """Choose it for real faces at 256 pixels and more, on a GPU; `sd15.source` names the weights to start from."""
 
     attention_targets = ("to_q", "to_k", "to_v", "to_out.0")
+    # Not proj_in and proj_out around the transformers: diffusers calls the temporal ones by keyword, PEFT's have none.
     other_targets = (
-        "proj_in",
-        "proj_out",
         "ff.net.0.proj",
         "ff.net.2",
         "time_emb_proj",
+        "conv_in",
+        "conv_out",
         "speech_projection",
         "motion_projection",
     )
