@@ -195,7 +195,7 @@ def steps(kind: str, bench: Bench) -> None:
             "peak_gb": peak,
         }
 
-    small, middle, large = bench.sizes.batches
+    small, middle, large = bench.sizes.batches(kind)
     fast = {"channels_last": True, "frozen_bfloat16": True}
     # What is halved stays so, and so does what is compiled: these come after those who want it otherwise.
     variants: list[dict[str, Any]] = [
@@ -227,7 +227,7 @@ def profile(bench: Bench) -> None:
     subject = build_subject("sd15", bench.sizes, bench.device)
     for compute in ({}, {"channels_last": True, "frozen_bfloat16": True}):
         speed_up(subject.backbone, ComputeSettings(**compute))
-        step = subject.stepper(bench.sizes.batches[1])
+        step = subject.stepper(bench.sizes.batches("sd15")[1])
         step()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.cuda else [])]
         with profiled(activities=activities) as told:
@@ -254,6 +254,7 @@ def memory(bench: Bench) -> None:
     """What a step needs by kind, checkpointed or not, and the memory-budget mode held against its budget."""
     for kind in ("base", "sd15"):
         subject = build_subject(kind, bench.sizes, bench.device)
+
         def needs(windows: int, checkpointing: bool, kind: str = kind, subject: Subject = subject) -> dict[str, Any]:
             speed_up(subject.backbone, ComputeSettings(gradient_checkpointing=checkpointing))
             return {"peak_gb": step_bytes(subject.trainer, windows) / GB}
@@ -261,16 +262,16 @@ def memory(bench: Bench) -> None:
         several = [
             {"windows": windows, "checkpointing": checkpointing}
             for checkpointing in (False, True)
-            for windows in bench.sizes.batches[:2]
+            for windows in bench.sizes.batches(kind)[:2]
         ]
         bench.try_each(f"memory_{kind}", several, needs)
         speed_up(subject.backbone, ComputeSettings())
 
-        def kept(parts: float, subject: Subject = subject) -> dict[str, Any]:
+        def kept(parts: float, kind: str = kind, subject: Subject = subject) -> dict[str, Any]:
             trainer = subject.trainer
             small, large = (step_bytes(trainer, windows) for windows in (2, 4))
             window = (large - small) / 2
-            batch = bench.sizes.batches[2]
+            batch = bench.sizes.batches(kind)[2]
             budget = (large - 4 * window + window * (batch / parts)) / GB
             settings = settings_for(bench.sizes, batch_size=batch)
             plan = plan_memory(trainer, settings, budget)
@@ -410,8 +411,8 @@ def federation(bench: Bench) -> None:
             row["gain_of_two"] = row["round_seconds_1"] / row["round_seconds_2"]
             return row
 
-    _, middle, _ = bench.sizes.batches
-    variants = [{"kind": "base", "batch": middle}, {"kind": "base", "batch": 2}, {"kind": "sd15", "batch": middle}]
+    base, sd15 = bench.sizes.batches("base"), bench.sizes.batches("sd15")
+    variants = [{"kind": "base", "batch": base[1]}, {"kind": "sd15", "batch": sd15[1]}, {"kind": "base", "batch": 1}]
     bench.try_each("federation", variants, rounds)
 
 

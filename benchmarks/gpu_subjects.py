@@ -54,7 +54,7 @@ SD_VAE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is. `batches`: windows of a step, three for each backbone."""
+    """How large everything is. `batches`: windows of a step, few, some and many (a window of `sd15` keeps 10 GB)."""
 
     latent: int = 32
     window: int = 16
@@ -62,11 +62,15 @@ class Sizes:
     speech_dim: int = 384
     products: tuple[int, ...] = (4096, 8192, 16384)
     copies: tuple[int, ...] = (4096,)
-    batches: tuple[int, int, int] = (2, 8, 16)
+    sd15_batches: tuple[int, int, int] = (2, 4, 6)
+    base_batches: tuple[int, int, int] = (4, 8, 20)
     frames: int = 256
     clients: int = 4
     local_steps: int = 10
     tiny: bool = False
+
+    def batches(self, kind: str) -> tuple[int, int, int]:
+        return self.sd15_batches if kind == "sd15" else self.base_batches
 
     @property
     def pixels(self) -> int:
@@ -90,7 +94,8 @@ TINY = Sizes(
     speech_dim=8,
     products=(128,),
     copies=(1,),
-    batches=(1, 2, 3),
+    sd15_batches=(1, 2, 3),
+    base_batches=(1, 2, 3),
     frames=12,
     clients=2,
     local_steps=2,
@@ -122,7 +127,7 @@ def random_backbone(kind: str, sizes: Sizes) -> Backbone:
 def settings_for(sizes: Sizes, targets: str = "attention", **federation: Any) -> TrainingSettings:
     """FedAvg with the paper's adapter: rank 8 on the attention projections."""
     base = TrainingSettings(adapter=AdapterSettings(targets=targets))  # type: ignore[arg-type]
-    values = {"local_steps": sizes.local_steps, "batch_size": sizes.batches[1], "rounds": 1, **federation}
+    values = {"local_steps": sizes.local_steps, "batch_size": sizes.sd15_batches[1], "rounds": 1, **federation}
     settings = base.model_copy(update={"federation": base.federation.model_copy(update=values)})
     return configure("fedavg", settings)
 

@@ -260,7 +260,8 @@ class ComputeSettings(Settings):
     """How a backbone computes its steps; results differ in the last digits at most. Measured in docs/scaling.md."""
 
     compile: bool = Field(
-        False, description="torch.compile: a minute or more at the start of each worker. Choose it for long runs on a GPU"
+        False,
+        description="torch.compile: a minute or more at the start of each worker. Choose it for long runs on a GPU",
     )
     gradient_checkpointing: bool = Field(
         False, description="activations are computed again instead of kept. Choose it where one window does not fit"
