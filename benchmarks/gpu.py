@@ -434,7 +434,7 @@ def _attention(backend: str) -> Iterator[None]:
         return
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with sdpa_kernel([SDPBackend[backend]]):
+    with sdpa_kernel([getattr(SDPBackend, backend)]):
         yield
 
 
