@@ -69,6 +69,10 @@ class RunFolder:
     def adapter(self, method: str) -> Path:
         return self.federation(method) / "adapter"
 
+    def attack(self, name: str, method: str) -> Path:
+        """What an attack on a method's clients came to."""
+        return self.root / "attacks" / name / method
+
     def rounds(self, method: str) -> Path:
         return self.federation(method) / "rounds.jsonl"
 

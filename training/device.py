@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
 
@@ -24,11 +25,25 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
+_full_precision = ContextVar("full_precision", default=False)
+
+
 @contextlib.contextmanager
 def autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 autocast where the hardware has it, plain float32 elsewhere."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
+    """bfloat16 autocast where the hardware has it and nobody asked for `full_precision`, plain float32 elsewhere."""
+    enabled = has_fast_bfloat16(device) and not _full_precision.get()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
         yield
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """No autocast inside the body: for who descends on gradients, which bfloat16 makes a staircase."""
+    token = _full_precision.set(True)
+    try:
+        yield
+    finally:
+        _full_precision.reset(token)
 
 
 @contextlib.contextmanager

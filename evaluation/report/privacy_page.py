@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from evaluation.figures import curves, svg
 from evaluation.names import name_of
+from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 
@@ -34,7 +35,8 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
         markdown = (run.federation(method) / "privacy.md").read_text(encoding="utf-8")
         _write(out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1))
         _write(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-        pages.append(_write(out / f"{method}.html", page(method, report)))
+        card = inversion_card(run.attack("inversion", method))
+        pages.append(_write(out / f"{method}.html", page(method, report, card)))
     return pages
 
 
@@ -46,8 +48,8 @@ def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def page(method: str, report: Mapping[str, Any]) -> str:
-    """The page's text, all of it derived from `report`, the content of privacy.json."""
+def page(method: str, report: Mapping[str, Any], inversion: InversionCard | None = None) -> str:
+    """The page's text, all of it derived from `report`, the content of privacy.json, and from attacks that were run."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     resources = files("evaluation.report")
     template = environment.from_string(resources.joinpath("privacy.html").read_text(encoding="utf-8"))
@@ -59,6 +61,7 @@ def page(method: str, report: Mapping[str, Any]) -> str:
         figures=_figures(report),
         chart=Markup(svg(_clip_path(path))) if len(set(path)) > 1 else None,
         sections=[(title, report[key]) for key, title in SECTIONS.items() if report[key]],
+        inversion=inversion,
         epsilons=[figure(report["epsilon_release"]), figure(report["epsilon_server"])],
     )
 

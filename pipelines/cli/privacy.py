@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from pipelines.cli.inversion import inversion
 from pipelines.cli.shared import choose, console
 
 if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
 
 app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
+app.command()(inversion)
 
 
 @app.command()

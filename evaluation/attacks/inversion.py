@@ -1,0 +1,225 @@
+"""Gradient inversion (Zhu et al. 2019; Geiping et al. 2020): from an update back to the face that it was made on.
+
+The attacker knows what every client knows: backbone, adapter, settings, and the public split. It looks for a reference
+latent z (and, where it knows the noise draws, for every frame's latent) whose gradient points where the observed one
+points. With ĝ observed under Gaussian noise, amplitude unknown, and faces distributed as public ones are, the most
+probable guess minimises
+
+    trust · (1 − c |c|) + ½ ‖u‖²,    c = cos(g(u), ĝ),    trust = d / 2ρ²,
+
+for ĝ of d coordinates of which the share ρ of the norm is noise: 1 − c² is what the best amplitude leaves unexplained
+(the sign is kept, since steps go down the gradient). u are whitened coordinates, z = mean + L u with L Lᵀ the public
+covariance: at u = 0 the guess is the public mean, so an update that tells nothing returns what was known before.
+L-BFGS descends; the objective is smooth but for the consistency term's kinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.backbone.interface import Backbone
+from training.data import Batch, ClipTensors
+from training.device import full_precision
+from training.objective import Draw, feature_weight, local_objective
+from training.settings import ObjectiveSettings
+
+SHRINKAGE = 0.1
+"""Share of the covariance's mean variance that is added to all directions: few dozen people span few of them."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One window as the attacker knows or guesses it: a `Batch` of one, and its noise.
+
+    Of `window` the fields `latents` and `reference` are what is looked for; what they hold is read only by who guesses
+    residuals (`OneFace`).
+    """
+
+    window: Batch
+    draw: Draw
+
+    def to(self, dtype: torch.dtype) -> Scene:
+        """The same scene in another precision."""
+        window = Batch(**{name: value.to(dtype) for name, value in vars(self.window).items()})
+        return Scene(window, Draw(self.draw.eps.to(dtype), self.draw.t))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A mean [C, h, w] and a symmetric square root [D, D] of a covariance, D = C h w."""
+
+    mean: Tensor
+    root: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Gaussian:
+        """Mean and shrunk covariance of values [N, C, h, w]."""
+        flat = values.double().flatten(1)
+        centred = flat - flat.mean(0)
+        covariance = centred.T @ centred / max(len(flat) - 1, 1)
+        covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+        variances, directions = torch.linalg.eigh(covariance)
+        root = (directions * variances.clamp(min=0).sqrt()) @ directions.T
+        return cls(flat.mean(0).view(values.shape[1:]).to(values.dtype), root.to(values.dtype))
+
+    def at(self, u: Tensor) -> Tensor:
+        """Whitened coordinates [..., D] -> values [..., C, h, w]."""
+        return self.mean + (u @ self.root).view(*u.shape[:-1], *self.mean.shape)
+
+    def to(self, dtype: torch.dtype) -> Gaussian:
+        return Gaussian(self.mean.to(dtype), self.root.to(dtype))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What public speakers say of any face: its reference latent, and how a frame differs from it."""
+
+    face: Gaussian
+    motion: Gaussian
+
+    @classmethod
+    def of(cls, clips: Iterable[ClipTensors], every: int = 4) -> Prior:
+        """From public clips, one reference and every few frames of each."""
+        held = list(clips)
+        references = torch.stack([clip.reference for clip in held])
+        residuals = torch.cat([(clip.latents - clip.reference)[::every] for clip in held])
+        return cls(Gaussian.of(references), Gaussian.of(residuals))
+
+    def to(self, dtype: torch.dtype) -> Prior:
+        return Prior(self.face.to(dtype), self.motion.to(dtype))
+
+
+class Guess(Protocol):
+    """What is unknown, as leaves of the search, and the windows that they make."""
+
+    variables: list[Tensor]
+
+    def windows(self) -> list[Batch]: ...
+
+    def references(self) -> Tensor: ...
+
+
+class OwnFaces:
+    """Every scene shows a face of its own, all of whose frames are looked for: for who knows the noise draws."""
+
+    def __init__(self, scenes: Sequence[Scene], prior: Prior) -> None:
+        self.scenes, self.prior = scenes, prior
+        size = prior.face.mean.numel()
+        frames = scenes[0].window.latents.shape[1]
+        make = prior.face.mean.new_zeros
+        self.face = make(len(scenes), size).requires_grad_()
+        self.motion = make(len(scenes), frames, size).requires_grad_()
+        self.variables = [self.face, self.motion]
+
+    def windows(self) -> list[Batch]:
+        references, residuals = self.prior.face.at(self.face), self.prior.motion.at(self.motion)
+        return [
+            replace(scene.window, reference=one[None], latents=(one + moved)[None])
+            for scene, one, moved in zip(self.scenes, references, residuals, strict=True)
+        ]
+
+    def references(self) -> Tensor:
+        return self.prior.face.at(self.face).detach()
+
+
+class OneFace:
+    """All scenes show one unknown face, moving as the scenes' own faces do: for who can only guess at the rest."""
+
+    def __init__(self, scenes: Sequence[Scene], prior: Prior) -> None:
+        self.scenes, self.prior = scenes, prior
+        self.face = prior.face.mean.new_zeros(1, prior.face.mean.numel()).requires_grad_()
+        self.variables = [self.face]
+        self.residuals = [scene.window.latents - scene.window.reference[:, None] for scene in scenes]
+
+    def windows(self) -> list[Batch]:
+        reference = self.prior.face.at(self.face)
+        return [
+            replace(scene.window, reference=reference, latents=reference[:, None] + moved)
+            for scene, moved in zip(self.scenes, self.residuals, strict=True)
+        ]
+
+    def references(self) -> Tensor:
+        return self.prior.face.at(self.face).detach()
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """The references found [N, C, h, w], the frames of their windows [N, F, C, h, w], and how well they explain."""
+
+    references: Tensor
+    latents: Tensor
+    cosine: float
+
+
+def gradient(
+    backbone: Backbone,
+    parameters: Sequence[nn.Parameter],
+    window: Batch,
+    draw: Draw,
+    objective: ObjectiveSettings,
+    differentiable: bool = False,
+) -> Tensor:
+    """The gradient [d] of the local objective's latent terms on one window, at the adapter as it stands."""
+    loss = local_objective(backbone, window, draw, objective, None, feature_weight(window, objective)).total
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, parameters, create_graph=differentiable)])
+
+
+def invert(
+    backbone: Backbone,
+    parameters: Sequence[nn.Parameter],
+    observed: Tensor,
+    guess: Guess,
+    draws: Sequence[Draw],
+    objective: ObjectiveSettings,
+    trust: float,
+    steps: int,
+    weights: Tensor | None = None,
+    unit: bool = False,
+) -> Inverted:
+    """Descend for at most `steps` L-BFGS steps from the public mean.
+
+    observed [d] points down the gradient's way or, with `weights` [d], as a gradient does once multiplied by them;
+    `unit`: each window's gradient was brought to one length before they were summed, as clipping does.
+    """
+    target = F.normalize(observed, dim=0)
+
+    def predicted() -> Tensor:
+        parts = [
+            gradient(backbone, parameters, window, draw, objective, differentiable=True)
+            for window, draw in zip(guess.windows(), draws, strict=True)
+        ]
+        total = torch.stack([F.normalize(part, dim=0) if unit else part for part in parts]).sum(0)
+        return total if weights is None else total * weights
+
+    def mismatch() -> Tensor:
+        cosine = F.cosine_similarity(predicted(), target, dim=0)
+        prior = sum((u.square().sum() for u in guess.variables), start=cosine.new_zeros(()))
+        return (1 - cosine * cosine.abs()) + prior / (2 * trust)
+
+    optimizer = torch.optim.LBFGS(
+        guess.variables,
+        max_iter=steps,
+        max_eval=steps * 5 // 4,
+        history_size=100,
+        tolerance_grad=1e-12,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = mismatch()
+        loss.backward(inputs=guess.variables)
+        return loss
+
+    with full_precision():
+        optimizer.step(closure)
+        cosine = float(F.cosine_similarity(predicted().detach(), target, dim=0))
+    latents = torch.cat([window.latents for window in guess.windows()]).detach()
+    return Inverted(guess.references(), latents, cosine)

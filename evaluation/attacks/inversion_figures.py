@@ -1,0 +1,194 @@
+"""What an inversion came to: PSNR and identity of the faces found, against those of the mean face, and the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import stats
+
+from evaluation.arrays import Floats, Frames
+from evaluation.attacks.inversion_run import GUESSED, KNOWN, ONE_STEP, ROUND, Attacked, InversionSettings, attack
+from evaluation.attacks.inversion_views import NOISY, RAW, SUM
+from evaluation.fidelity import psnr
+from evaluation.figures import contact_sheet
+from evaluation.identity import Embedder, cosine_to
+from evaluation.significance import Values, standard_error
+from preparation.errors import MissingWeightError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from training.autoencoders.base import Autoencoder, to_pixels
+from training.autoencoders.sources import load_autoencoder
+from training.frozen.mobilefacenet import MobileFaceNetEmbedder
+from training.methods import configure
+from training.rulers import IdentityRuler
+from training.settings import TrainingSettings
+
+TRUTH, MEAN_FACE = "truth", "mean face"
+MOST_DB = 60.0
+LONG = {ONE_STEP: "One step on one window", ROUND: "A round's local steps"}
+SHORT = {(ONE_STEP, KNOWN): "step, known", (ONE_STEP, GUESSED): "step, guessed", (ROUND, GUESSED): "round"}
+SHORT_VIEW = {RAW: "raw", SUM: "sum", NOISY: "noisy"}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over clients with Student's 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Values) -> Mean:
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * standard_error(values)
+        return cls(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One view under one attacker. `gain` is PSNR over the mean face's, client by client; `identity` has, for each
+    network, the cosine to the true face, and `identity_gain` that over the mean face's; `recognised` says how many of
+    the faces found are, to the run's own network, most like their own client among those attacked."""
+
+    update: str
+    sees: str
+    knows: str
+    cosine: float
+    psnr: Mean
+    gain: Mean
+    identity: dict[str, Mean]
+    identity_gain: dict[str, Mean]
+    recognised: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether it surely tells more of the face than the mean face does."""
+        return self.gain.low > 0
+
+
+def judge(
+    attacked: Attacked, vae: Autoencoder, embedders: Mapping[str, Embedder]
+) -> tuple[list[Leak], Leak, dict[str, Frames]]:
+    """All leaks, that of who knows nothing, and the decoded faces uint8 [N, H, W, 3] by row, the truth first."""
+    count = len(attacked.clients)
+    truth = vae.decode_latents(attacked.truth)
+    mean = vae.decode_latents(attacked.mean_face[None].expand(count, -1, -1, -1))
+    own = {name: network.embed(truth) for name, network in embedders.items()}
+
+    def compare(frames: Frames) -> tuple[Values, dict[str, Values], int]:
+        embedded = {name: network.embed(frames) for name, network in embedders.items()}
+        cosines = {
+            name: np.array([cosine_to(one[None], true)[0] for one, true in zip(found, own[name], strict=True)])
+            for name, found in embedded.items()
+        }
+        judges = next(iter(embedders))
+        alike = np.stack([cosine_to(own[judges], one) for one in embedded[judges]])
+        recognised = int((alike.argmax(1) == np.arange(count)).sum())
+        # Equal pictures would be infinitely near.
+        return np.minimum(psnr(frames, truth), MOST_DB), cosines, recognised
+
+    base, base_cosines, _ = compare(mean)
+
+    def leak(update: str, sees: str, knows: str, cosine: float, frames: Frames) -> Leak:
+        near, cosines, recognised = compare(frames)
+        identity = {name: Mean.of(values) for name, values in cosines.items()}
+        gains = {name: Mean.of(values - base_cosines[name]) for name, values in cosines.items()}
+        return Leak(update, sees, knows, cosine, Mean.of(near), Mean.of(near - base), identity, gains, recognised)
+
+    faces, leaks = {TRUTH: truth, MEAN_FACE: mean}, []
+    for one in attacked.attacks:
+        found = vae.decode_latents(one.faces)
+        leaks.append(leak(one.update, one.sees, one.knows, float(np.mean(one.cosines)), found))
+        faces[row_of(leaks[-1])] = found
+    return leaks, leak("none", "nothing", "the public split", 0.0, mean), faces
+
+
+def run_inversion(
+    run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
+) -> dict[str, Any]:
+    """Attack the method's clients and write what came of it to the run's `attacks/inversion/METHOD`."""
+    attacked = attack(run, method, training, seed, settings)
+    privacy = configure(method, training).privacy
+    about = {
+        "method": method,
+        "settings": settings.model_dump(),
+        "privacy": {name: getattr(privacy, name) for name in ("mode", "noise_multiplier", "clip_norm")},
+    }
+    vae = load_autoencoder(run.model("vae"))
+    return write(run.attack("inversion", method), attacked, vae, embedders_of(run), about)
+
+
+def row_of(leak: Leak) -> str:
+    """A short name for the row of faces."""
+    return f"{SHORT[leak.update, leak.knows]}: {SHORT_VIEW[leak.sees]}"
+
+
+def sentences(leaks: Sequence[Leak]) -> list[str]:
+    """For each update and attacker: what the raw update tells, what is left of it in sums, and the comparison."""
+    told = []
+    for update, knows in dict.fromkeys((leak.update, leak.knows) for leak in leaks):
+        views = {leak.sees: leak for leak in leaks if (leak.update, leak.knows) == (update, knows)}
+        parts = "; ".join(f"{leak.sees} {_told(leak)}" for leak in views.values())
+        tail = ""
+        if NOISY in views:
+            more = views[RAW].gain.low > views[NOISY].gain.high
+            tail = f" The raw update {'leaks' if more else 'does not leak'} visibly more than what the server sees."
+        told.append(f"{LONG[update]}, {knows}: {parts}.{tail}")
+    return told
+
+
+def _told(leak: Leak) -> str:
+    gain = f"{leak.gain.mean:+.1f} dB [{leak.gain.low:+.1f}, {leak.gain.high:+.1f}] to the mean face"
+    return f"tells something of the face ({gain})" if leak.tells else f"tells nothing for sure ({gain})"
+
+
+def write(
+    folder: Path, attacked: Attacked, vae: Autoencoder, embedders: Mapping[str, Embedder], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`inversion.json`, `inversion.png` (labelled rows), `faces.png` (the rows alone); returns the first's content."""
+    leaks, nothing, faces = judge(attacked, vae, embedders)
+    told = {
+        **about,
+        "clients": attacked.clients,
+        "cohort": attacked.cohort,
+        "baseline": asdict(nothing),
+        "leaks": [{**asdict(leak), "tells": leak.tells, "row": row_of(leak)} for leak in leaks],
+        "sentences": sentences(leaks),
+        "rows": list(faces),
+    }
+    grid = np.concatenate([np.concatenate(list(row), axis=1) for row in faces.values()])
+    pictures = {"inversion.png": contact_sheet(list(faces.items()), len(attacked.clients)), "faces.png": grid}
+    for name, picture in pictures.items():
+        with replacing(folder / name) as partial:
+            Image.fromarray(picture).save(partial, format="PNG")
+    with replacing(folder / "inversion.json") as partial:
+        partial.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
+    return told
+
+
+class Pretrained:
+    """A network of torch as an `Embedder`."""
+
+    def __init__(self, network: MobileFaceNetEmbedder) -> None:
+        self.network = network
+
+    @torch.inference_mode()
+    def embed(self, frames: Frames) -> Floats:
+        """Frames uint8 [T, H, W, 3] -> unit embeddings float32 [T, D]."""
+        return self.network(to_pixels(frames)).numpy()
+
+
+def embedders_of(run: RunFolder) -> dict[str, Embedder]:
+    """The run's own identity ruler and, where its weights are to be had, a published network."""
+    found: dict[str, Embedder] = {"ruler": IdentityRuler.load(run.model("rulers") / "identity")}
+    with contextlib.suppress(MissingWeightError):
+        found["MobileFaceNet"] = Pretrained(MobileFaceNetEmbedder.load())
+    return found

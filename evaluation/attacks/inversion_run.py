@@ -1,0 +1,249 @@
+"""Gradient inversion on the clients of a run: what an update, the sum of all and the noisy sum give away of a face.
+
+The round that is attacked would follow the run's last: from the released adapter every client makes an update, which
+this simulation alone can see. Two updates are attacked:
+  one step    a single gradient on a single window, brought to the clipping norm: the least that a client could mix its
+              clips with, and the most that it could let out.
+  round       what the run's local steps make of it.
+Two attackers try:
+  draws known    knows which noise, timestep, speech, motion and feature boxes each window had, as who knows the seed of
+                 a client's generator and heard it speak would: only the pictures are unknown. The worst case.
+  draws guessed  knows none of it; uses windows and draws of public speakers in their place, and looks for one face.
+Both are set against the mean face of the public split, which is what is known without any update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from peft import set_peft_model_state_dict
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import Tensor
+
+from evaluation.attacks.inversion import Inverted, OneFace, OwnFaces, Prior, Scene, gradient, invert
+from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
+from preparation import seeding
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.progress import track
+from preparation.settings_base import Settings
+from preparation.shards import read_shards
+from training.client import Announcement, ClientTrainer, LocalUpdate
+from training.data import ClipTensors, stream_batches
+from training.execution import open_trainer
+from training.homes import Homes
+from training.methods import configure, named
+from training.methods.base import Theta
+from training.objective import Draw
+from training.public import stream_public
+from training.settings import TrainingSettings
+from training.trial import trainable_clients
+
+ONE_STEP, ROUND = "one step", "round"
+KNOWN, GUESSED = "draws known", "draws guessed"
+MOST_PUBLIC_CLIPS = 256
+
+
+class InversionSettings(Settings):
+    """How hard the attacker tries. Steps are L-BFGS's, each about four times a training step on as many windows."""
+
+    clients: int = Field(4, ge=2, description="clients whose own update is attacked; sums are over the whole cohort")
+    cohort: int = Field(8, ge=2, description="clients in the sum, at most")
+    steps: int = Field(80, ge=1, description="where the draws are known")
+    guesses: int = Field(4, ge=1, description="public windows that stand for unknown ones")
+    guessed_steps: int = Field(20, ge=1, description="where the draws are guessed: there is less to find")
+    guessed_trust: float = Field(
+        300.0, gt=0, description="weight of the match against the prior where the draws are guessed"
+    )
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one attacker made of one view: the latents of each attacked client's face [N, C, h, w]."""
+
+    update: str
+    sees: str
+    knows: str
+    faces: Tensor
+    cosines: list[float]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """All attacks on one run, beside the truth and what is known without any update, both [N, C, h, w]."""
+
+    clients: list[str]
+    cohort: int
+    truth: Tensor
+    mean_face: Tensor
+    attacks: list[Attack]
+
+
+class Victims:
+    """The clients of a run at the round after its last, as a simulation can see them."""
+
+    def __init__(
+        self, run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
+    ) -> None:
+        path = run.adapter(method) / "adapter_model.safetensors"
+        if not path.exists():
+            raise PrivFedTalkError(
+                f"{method} is not trained in {run.root}", f"privfedtalk train --run {run.root.name} -m {method}"
+            )
+        if not named(method).sends or named(method).pooled:
+            raise PrivFedTalkError(f"the clients of {method} send no updates", "name a method that federates")
+        self.run, self.seed = run, seed
+        self.training = configure(method, training)
+        self.trainer: ClientTrainer = open_trainer(Homes(run, method), self.training, seed)
+        set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
+        self.theta: Theta = self.trainer.adapter.vector()
+        self.clients = trainable_clients(run)[: settings.cohort]
+        self.number = sum(1 for _ in run.rounds(method).open()) + 1 if run.rounds(method).exists() else 1
+
+    def window(self, client: str) -> Scene:
+        """One random window of a client's training clips, and the draw that goes with it."""
+        rng = seeding.generator(self.seed, "inversion", client)
+        clips = (ClipTensors.from_sample(sample) for sample in read_shards(self.run.client(client), "train"))
+        return next(scenes(clips, self.trainer.backbone.settings.window, self.training, rng))
+
+    def step(self, scene: Scene) -> LocalUpdate:
+        """One plain step on one window, as long as clipping allows, in the client's own precision."""
+        trainer = self.trainer
+        trainer.adapter.load_vector(self.theta)
+        down = -gradient(
+            trainer.backbone, trainer.adapter.parameters, scene.window, scene.draw, self.training.objective
+        ).numpy()
+        length = min(self.training.privacy.clip_norm, 1e3) / max(float(np.linalg.norm(down)), 1e-30)
+        return LocalUpdate(down * np.float32(length), self.training.privacy.n_max, 1.0, {}, 0.0)
+
+    def round(self, client: str) -> LocalUpdate:
+        """What the run's own local steps give."""
+        return self.trainer.train(client, Announcement(self.number, self.theta))
+
+
+def scenes(
+    clips: Iterator[ClipTensors], frames: int, training: TrainingSettings, rng: np.random.Generator
+) -> Iterator[Scene]:
+    """Endless random windows of clips, each with a draw of its own."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    for window in stream_batches(clips, 1, frames, rng):
+        yield Scene(window, Draw.sample(window.latents, training.objective, generator))
+
+
+def attack(
+    run: RunFolder,
+    method: str,
+    training: TrainingSettings,
+    seed: int,
+    settings: InversionSettings,
+    public: RunFolder | None = None,
+) -> Attacked:
+    """All attacks on the method's clients; some minutes on one core. `public`: where other than in `run` the public
+    split lies."""
+    victims = Victims(run, method, training, seed, settings)
+    chosen = victims.clients[: settings.clients]
+    clips = list(islice(stream_public(public or run), MOST_PUBLIC_CLIPS))
+    prior = Prior.of(clips)
+    own = {client: victims.window(client) for client in victims.clients}
+    rng = seeding.generator(seed, "inversion", "guesses")
+    frames = victims.trainer.backbone.settings.window
+    stream = scenes(iter(clips), frames, victims.training, rng)
+    guesses = list(islice(stream, settings.guesses))
+    steps = {client: victims.step(scene) for client, scene in own.items()}
+    rounds = {client: victims.round(client) for client in track(victims.clients, "local updates", unit="clients")}
+    attacker = Attacker(victims, prior, guesses, settings)
+    privacy = victims.training.privacy
+    attacks: list[Attack] = []
+    views: dict[str, dict[str, Seen]] = {}
+    for name, updates in ((ONE_STEP, steps), (ROUND, rounds)):
+        views[name] = sums_seen(updates, privacy, seed, victims.number)
+    plans = [(ONE_STEP, steps, KNOWN), (ONE_STEP, steps, GUESSED), (ROUND, rounds, GUESSED)]
+    todo = [(name, updates, knows, sees) for name, updates, knows in plans for sees in (RAW, *views[name])]
+    for name, updates, knows, sees in track(todo, "gradient inversion", unit="views"):
+        if sees == RAW:
+            seen = [Seen(updates[client].delta.astype(np.float64)) for client in chosen]
+            found = [
+                attacker.known(one, [own[client]]) if knows == KNOWN else attacker.guessed(one, name)
+                for one, client in zip(seen, chosen, strict=True)
+            ]
+            faces = torch.cat([one.references for one in found])
+        elif knows == KNOWN:
+            found = [attacker.known(views[name][sees], list(own.values()))]
+            faces = found[0].references[: len(chosen)]
+        else:
+            found = [attacker.guessed(views[name][sees], name)]
+            faces = found[0].references.expand(len(chosen), -1, -1, -1)
+        attacks.append(Attack(name, sees, knows, faces, [one.cosine for one in found]))
+    truth = torch.cat([own[client].window.reference for client in chosen])
+    return Attacked(chosen, len(victims.clients), truth, prior.face.mean, attacks)
+
+
+class Attacker:
+    """Either attacker, at the adapter that the round began with."""
+
+    def __init__(self, victims: Victims, prior: Prior, guesses: Sequence[Scene], settings: InversionSettings) -> None:
+        self.victims, self.prior, self.guesses, self.settings = victims, prior, guesses, settings
+        self._adam: Tensor | None = None
+
+    def known(self, seen: Seen, own: Sequence[Scene]) -> Inverted:
+        """Every window's pictures, from one step's update or the sum of such; the scenes' own are not looked at."""
+        blank = [
+            Scene(
+                replace(
+                    scene.window,
+                    latents=torch.zeros_like(scene.window.latents),
+                    reference=torch.zeros_like(scene.window.reference),
+                ),
+                scene.draw,
+            )
+            for scene in own
+        ]
+        guess = OwnFaces(blank, self.prior)
+        return self._invert(seen.vector, guess, blank, seen.trust, self.settings.steps, unit=len(own) > 1)
+
+    def guessed(self, seen: Seen, update: str) -> Inverted:
+        """One face, from an update of which nothing else is known."""
+        trust = min(seen.trust, self.settings.guessed_trust * min(1.0, (1 - seen.noise_share**2)))
+        weights = self._as_adam_steps() if update == ROUND else None
+        guess = OneFace(self.guesses, self.prior)
+        steps = self.settings.guessed_steps
+        return self._invert(seen.vector, guess, self.guesses, max(trust, 1e-6), steps, weights)
+
+    def _invert(
+        self,
+        vector: np.ndarray[Any, np.dtype[np.float64]],
+        guess: OwnFaces | OneFace,
+        some: Sequence[Scene],
+        trust: float,
+        steps: int,
+        weights: Tensor | None = None,
+        unit: bool = False,
+    ) -> Inverted:
+        trainer = self.victims.trainer
+        trainer.adapter.load_vector(self.victims.theta)
+        # An update leads down the gradient.
+        observed = -torch.from_numpy(vector.astype(np.float32))
+        draws = [scene.draw for scene in some]
+        return invert(
+            trainer.backbone, trainer.adapter.parameters, observed, guess, draws,
+            self.victims.training.objective, trust, steps, weights, unit,
+        )  # fmt: skip
+
+    def _as_adam_steps(self) -> Tensor:
+        """[d] What turns a gradient into the direction of AdamW's steps: one over its usual size on public windows."""
+        if self._adam is None:
+            trainer, objective = self.victims.trainer, self.victims.training.objective
+            trainer.adapter.load_vector(self.victims.theta)
+            parts = [
+                gradient(trainer.backbone, trainer.adapter.parameters, scene.window, scene.draw, objective)
+                for scene in self.guesses
+            ]
+            usual = torch.stack(parts).square().mean(0).sqrt()
+            self._adam = 1 / (usual + 0.1 * usual.mean())
+        return self._adam

@@ -1,0 +1,99 @@
+"""The privacy page's part on gradient inversion, from what the attack left in the run's folder."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """One row of faces as a picture, and what it says beyond the mean face where it is an attack's."""
+
+    title: str
+    picture: str  # a data address
+    gain: str
+
+
+@dataclass(frozen=True)
+class InversionCard:
+    """What the page shows: faces, figures, and the verdicts in words."""
+
+    knowledge: str
+    rows: list[FaceRow]
+    networks: list[str]
+    table: list[list[str]]
+    sentences: list[str]
+
+
+def inversion_card(folder: Path) -> InversionCard | None:
+    """The card of the attack that was written to `folder`; None where none was run."""
+    path = folder / "inversion.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    leaks = {leak["row"]: leak for leak in told["leaks"]}
+    networks = list(told["baseline"]["identity"])
+    with Image.open(folder / "faces.png") as faces:
+        height = faces.height // len(told["rows"])
+        rows = [
+            FaceRow(_title(name, leaks.get(name)), _strip(faces, number * height, height), _gain(leaks.get(name)))
+            for number, name in enumerate(told["rows"])
+        ]
+    return InversionCard(
+        knowledge=_knowledge(told),
+        rows=rows,
+        networks=networks,
+        table=[_line(leak, networks, len(told["clients"])) for leak in (told["baseline"], *told["leaks"])],
+        sentences=told["sentences"],
+    )
+
+
+def _knowledge(told: Mapping[str, Any]) -> str:
+    return (
+        f"Gradient inversion on {len(told['clients'])} clients of a cohort of {told['cohort']}, from the released "
+        "adapter. Every attacker knows the backbone, the adapter, all settings and the public split. With draws known "
+        "it also has each window's noise, timestep, speech, motion and feature boxes, everything but the pictures: the "
+        "worst case. With draws guessed it puts public speakers' windows in their place and looks for one face. Who "
+        "knows nothing shows the public mean face; only what goes beyond it has leaked. Brackets are 95 % intervals "
+        "over clients; named counts the faces that the run's identity ruler finds most like their own client's, of "
+        "those shown."
+    )
+
+
+def _title(name: str, leak: Mapping[str, Any] | None) -> str:
+    return f"{leak['update']}, {leak['knows']}: {leak['sees']}" if leak else name
+
+
+def _gain(leak: Mapping[str, Any] | None) -> str:
+    return f"{interval(leak['gain'], '+.1f')} dB over the mean face" if leak else ""
+
+
+def _line(leak: Mapping[str, Any], networks: list[str], clients: int) -> list[str]:
+    return [
+        leak["update"],
+        leak["knows"],
+        leak["sees"],
+        interval(leak["psnr"], ".1f"),
+        interval(leak["gain"], "+.1f"),
+        *(interval(leak["identity"][name], ".2f") for name in networks),
+        f"{leak['recognised']} of {clients}",
+    ]
+
+
+def interval(value: Mapping[str, float], form: str) -> str:
+    """A mean with its interval."""
+    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+
+def _strip(faces: Image.Image, top: int, height: int) -> str:
+    buffer = io.BytesIO()
+    faces.crop((0, top, faces.width, top + height)).convert("RGB").save(buffer, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
