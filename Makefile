@@ -17,10 +17,10 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo results study test test-all lint format lock clean
+.PHONY: help setup demo results study privacy-utility test test-all lint format lock clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv with the pinned environment (later calls start at once)
 
@@ -43,6 +43,10 @@ results: setup  ## write docs/results.md from the demo's figures
 
 study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write its part of docs/results.md
 	$(BIN)/python -m benchmarks.study $(ARGS)
+
+privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write its part of docs/results.md
+	$(BIN)/dvc repro privacy_utility
+	$(BIN)/python -m benchmarks.privacy_utility
 
 test: lint  ## set up, lint, type-check and test
 	$(BIN)/python -m pytest $(ARGS)

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.page_sections import write_section
 from evaluation.clips import read_evaluation_clips
 from evaluation.gather import NOT_SHOWN
 from evaluation.showcase import showcase
-from evaluation.study.page import MARK
 from preparation.folders import RunFolder
 
 METRICS = {
@@ -135,9 +135,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     measured = json.loads((arguments.run / "results.json").read_text())
     path = arguments.out / "results.md"
-    # The study's section, where there is one, is the study's to write.
-    study = path.read_text().partition(MARK)[1:] if path.exists() else ()
-    path.write_text("\n".join([page(measured), "".join(study)]).rstrip() + "\n")
+    write_section(path, "", page(measured))
     (arguments.out / "images").mkdir(exist_ok=True)
     picture(RunFolder(arguments.run), list(measured["methods"])).save(arguments.out / "images" / "demo.jpg", quality=88)
     print(f"wrote {path} and {arguments.out / 'images' / 'demo.jpg'}")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
+from benchmarks.page_sections import write_section
 from evaluation.figures import save
 from evaluation.study.experiments import EXPERIMENTS, MORE_SEEDS
 from evaluation.study.figures import curves
@@ -49,10 +50,8 @@ def main() -> int:
         ]
         failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes, arguments.device)
     results = Results(arguments.home, settings)
-    page = arguments.out / "results.md"
-    before = page.read_text().partition(MARK)[0].rstrip() if page.exists() else ""
     picture = curves(results)
-    page.write_text(f"{before}\n\n{section(results, pictured=picture is not None)}".lstrip())
+    write_section(arguments.out / "results.md", MARK, section(results, pictured=picture is not None))
     if picture is not None:
         save(picture, arguments.out / "images" / "study.png")
     for line in failed:

@@ -7,8 +7,9 @@ import json
 import dagster as dg
 
 from assets.run import HdtfSources, Run, available_cores
+from evaluation.study.settings import PrivacyUtilitySettings
 from pipelines.configuration import PROJECT, Configuration, load
-from pipelines.settings_reader import read_yaml
+from pipelines.settings_reader import build, read_yaml
 from preparation.folders import RunFolder
 from preparation.settings import CorpusPart
 
@@ -55,3 +56,9 @@ def default_run() -> RunResource:
     params = read_yaml(PROJECT / "params.yaml")
     overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
     return RunResource(profile=params.get("profile", "demo"), overrides=overrides)
+
+
+def default_sweep() -> PrivacyUtilitySettings:
+    """What `privacy_utility` in `params.yaml` asks to be swept."""
+    path = PROJECT / "params.yaml"
+    return build(PrivacyUtilitySettings, read_yaml(path).get("privacy_utility") or {}, source=f"{path.name}")

@@ -35,6 +35,7 @@ class Arm(Settings):
     clients: int | None = None
     without: tuple[int, ...] = ()
     noise_multiplier: float | None = None
+    clip_norm: float | None = None
     gamma: float | None = None
     score: Literal["paper", "speech"] | None = None
     personal: bool = False
@@ -47,7 +48,9 @@ class Arm(Settings):
             adapter["alpha"] = float(self.rank)  # so that the scale of B A stays 1
         values = training.adapter.model_dump() | _given(adapter)
         federation = training.federation.model_copy(update=_given({"rounds": self.rounds, "score": self.score}))
-        protected = _given({"noise_multiplier": self.noise_multiplier, "gamma": self.gamma})
+        protected = _given(
+            {"noise_multiplier": self.noise_multiplier, "clip_norm": self.clip_norm, "gamma": self.gamma}
+        )
         components = {self.method: self.components} if self.method and self.components is not None else {}
         whole = training.model_copy(
             update={

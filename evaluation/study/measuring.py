@@ -11,6 +11,7 @@ import torch
 
 from evaluation.clips import read_evaluation_clips
 from evaluation.fidelity import cut, psnr
+from evaluation.identity import identity_similarity
 from evaluation.lipsync import lip_correlation, opening_error
 from evaluation.protocol import EvaluationClip
 from evaluation.settings import EvaluationSettings
@@ -112,7 +113,7 @@ class Panel:
     def lips(
         self, trained: Trained, training: TrainingSettings, people: Sequence[str], theta_of: ThetaOf
     ) -> Iterator[Row]:
-        """Mouth PSNR, opening error and lip correlation of each person's generated clips, meaned over clips."""
+        """Mouth PSNR, opening error, lip correlation, identity of each person's generated clips, meaned over clips."""
         trainer, ruler = trained.trainer, OpeningRuler.load(self.world.model("rulers") / "opening")
         noise = training.objective.shared_noise
         generator = Generator(backbone_of(trained), trainer.vae, training.generation, noise)
@@ -125,7 +126,8 @@ class Panel:
             draw = int(seeding.generator(self.seed, "generation", clip.clip_id).integers(2**62))
             given = (reference.to(trainer.device), torch.from_numpy(clip.speech).to(trainer.device))
             frames = generator.frames(*given, draw)
-            by_person.setdefault(clip.client, []).append(mouth_figures(clip, frames, ruler))
+            same = {"identity": float(identity_similarity(trainer.identity, frames, clip.reference).mean())}
+            by_person.setdefault(clip.client, []).append({**mouth_figures(clip, frames, ruler), **same})
         for person, figures in by_person.items():
             for metric in figures[0]:
                 yield {"person": person, "metric": metric, "value": float(np.mean([one[metric] for one in figures]))}

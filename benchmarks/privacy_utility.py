@@ -1,0 +1,45 @@
+"""Writes what `dvc repro privacy_utility` found into its section of docs/results.md; runs nothing.
+
+.venv/bin/dvc repro privacy_utility && .venv/bin/python -m benchmarks.privacy_utility     (or: make privacy-utility)
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.page_sections import write_section
+from evaluation.study.privacy_utility import markdown, study_settings
+
+MARK = "<!-- Below: written by `make privacy-utility`; others leave it alone. -->"
+
+
+def section(found: pd.DataFrame) -> str:
+    """The section in Markdown, from the mark on."""
+    study = study_settings()
+    studio, federation = study.studio, study.training.federation
+    about = (
+        "Written by `make privacy-utility` from `data/privacy_utility/table.csv`, which `dvc repro privacy_utility` "
+        "makes; nothing here is typed by hand. The full method on the study's central world, "
+        f"{studio.clients} clients, {federation.rounds} rounds of {federation.local_steps} steps, everybody in each "
+        "round, under noise multiplier z and clipping norm C. Loss is held-out, as a difference in percent to the "
+        "frozen backbone's; identity is the cosine of generated frames to the reference by the world's own ruler; ± is "
+        f"half the 95 % interval over {int(found['people'].max())} people. ε is of these few clients, at "
+        f"δ = {found['delta'].iloc[0]:.2g}; *clients for ε ≤ 8* is how many the same training would need with the "
+        "same noise on its average."
+    )
+    picture = "![Figures against noise, a line a clipping norm](images/privacy_utility.png)"
+    return "\n\n".join([MARK, "# What privacy costs", about, picture, markdown(found)]) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--found", type=Path, default=Path("data/privacy_utility"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    write_section(arguments.out / "results.md", MARK, section(pd.read_csv(arguments.found / "table.csv")))
+    shutil.copyfile(arguments.found / "plot.png", arguments.out / "images" / "privacy_utility.png")
+    print(f"wrote {arguments.out / 'results.md'} and {arguments.out / 'images' / 'privacy_utility.png'}")
