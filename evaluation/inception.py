@@ -19,10 +19,11 @@ class InceptionFeatures:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
         # The package unpickles the file itself. `find` has compared its sha256 with the registered one before.
         path = weights.find(WEIGHT)
+        # Slow to import, and of no use where the file is absent.
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         self._device = choose_device(device)
         network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=str(path))
         self._network = network.to(self._device)

@@ -6,6 +6,10 @@ flicker ratio and the landmark jitter ratio tell trembling from moving.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +44,26 @@ def landmark_jitter_ratio(generated: Landmarks, truth: Landmarks) -> float:
     """Jitter of generated landmarks as a multiple of the true clip's; both must come from one tracker."""
     of_truth = landmark_jitter(truth)
     return landmark_jitter(generated) / of_truth if of_truth > 0 else float("nan")
+
+
+def flow_error(frames: Frames, truth: Frames) -> float:
+    """tOF (Chu et al. 2020): mean length of the difference between the optical flows of two clips [T, H, W, 3].
+
+    Pixels per frame, by Farnebäck's flow on grey frames. Unlike the ratios it compares with what the true clip does
+    at that moment, so a still has the true clip's own motion as its error.
+    """
+    assert frames.shape == truth.shape, f"frames differ in shape: {frames.shape} and {truth.shape}"
+    if len(frames) < 2:
+        return float("nan")
+    pairs = zip(_flows(frames), _flows(truth), strict=True)
+    return float(np.mean([np.linalg.norm(one - other, axis=-1).mean() for one, other in pairs]))
+
+
+def _flows(frames: Frames) -> Iterator[npt.NDArray[np.float32]]:
+    """Flow [H, W, 2] from each frame to the next, one at a time."""
+    grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    for one, other in pairwise(grey):
+        yield cv2.calcOpticalFlowFarneback(one, other, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
 def _delta(frames: Frames) -> npt.NDArray[np.float32]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from evaluation.motion import flicker_ratio, landmark_jitter, landmark_jitter_ratio, mean_frame_delta
+from evaluation.motion import flicker_ratio, flow_error, landmark_jitter, landmark_jitter_ratio, mean_frame_delta
 
 
 def test_a_still_does_not_move() -> None:
@@ -39,3 +40,16 @@ def test_too_short_clips_are_undefined() -> None:
     one = np.zeros((1, 4, 4, 3), np.uint8)
     assert np.isnan(mean_frame_delta(one)) and np.isnan(flicker_ratio(one))
     assert np.isnan(landmark_jitter(np.zeros((2, 68, 2), np.float32)))
+
+
+def test_flow_error_is_the_motion_that_is_missing() -> None:
+    """A texture that moves two pixels a frame: its still misses two pixels, itself nothing, its mirror four."""
+    rng = np.random.default_rng(0)
+    wide = np.kron(rng.integers(0, 256, (12, 24)), np.ones((8, 8))).astype(np.float32)
+    texture = cv2.GaussianBlur(wide, (0, 0), 3).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    moving = np.stack([texture[:, 40 - 2 * t : 136 - 2 * t] for t in range(6)])
+    still, back = moving[:1].repeat(6, axis=0), moving[::-1]
+    assert flow_error(moving, moving) == 0
+    assert flow_error(still, moving) == pytest.approx(2, abs=0.15)
+    assert flow_error(np.ascontiguousarray(back), moving) == pytest.approx(4, abs=0.4)
+    assert np.isnan(flow_error(still[:1], moving[:1]))
