@@ -37,7 +37,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         settings=[run.evaluation, run.training.generation, run.training.objective],
         after=["clients", "shards", "vae", "rulers", "backbone", *adapters],
         code=["evaluation", "training"],
-        outputs=lambda: [folder / "metrics.parquet", folder / "validation_loss.json"],
+        outputs=lambda: [folder / name for name in ("metrics.parquet", "validation_loss.json", "instruments.json")],
     ) as stage:
         if stage.due:
             from evaluation.panel import measure

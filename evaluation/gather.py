@@ -53,6 +53,7 @@ def gather_results(
     trained = [method for method in methods if run.adapter(method).exists()]
     measured = [name for name in [*methods, *references] if _metrics(run, name).exists()]
     losses = {name: json.loads((run.evaluation(name) / "validation_loss.json").read_text()) for name in measured}
+    instruments = {name: _instruments(run, name) for name in measured}
     traffic = {method: _communication(run, method) for method in trained}
     facts = RunFacts(
         seconds={**seconds, "total": sum(seconds.values())},
@@ -65,6 +66,8 @@ def gather_results(
         versions=versions(),
         face_tracker=face_tracker,
         seed=seed,
+        together={name: found["together"] for name, found in instruments.items()},
+        missing=instruments[measured[0]]["missing"] if measured else [],
         methods={
             method: {to: _privacy(run, method)[key] for to, key in PRIVACY_OF_METHOD.items()}
             for method in trained
@@ -194,6 +197,12 @@ def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
 
 def _rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+
+
+def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
+    """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
+    path = run.evaluation(name) / "instruments.json"
+    return json.loads(path.read_text()) if path.exists() else {"together": {}, "missing": []}
 
 
 def _metrics(run: RunFolder, name: str) -> Path:

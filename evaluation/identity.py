@@ -11,12 +11,38 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.arrays import Floats, Frames
+from preparation import weights
+from preparation.faces.embedder import WEIGHT, FaceEmbedder, align_five_points
+from preparation.faces.landmarks import Landmarks
 
 
 class Embedder(Protocol):
     """A frozen face network: aligned frames uint8 [T, H, W, 3] -> unit embeddings float32 [T, D]."""
 
     def embed(self, frames: Frames) -> Floats: ...
+
+
+class AlignedEmbedder(Protocol):
+    """A frozen face network that is shown each face as its own landmarks [T, 68, 2] place it: -> float32 [T, D]."""
+
+    def embed_aligned(self, frames: Frames, landmarks: Landmarks) -> Floats: ...
+
+
+class MobileFaceNet:
+    """The embedder of the preparation floor: LFW 99.5 %; two clips of one person 0.96, of two people 0.03."""
+
+    def __init__(self) -> None:
+        self._network = FaceEmbedder()
+
+    def embed_aligned(self, frames: Frames, landmarks: Landmarks) -> Floats:
+        return self._network.embed_faces(
+            align_five_points(frame, points) for frame, points in zip(frames, landmarks, strict=True)
+        )
+
+
+def open_embedder() -> MobileFaceNet | None:
+    """None where its file is absent: `face_identity` is then missing, and the ruler does not take its name."""
+    return MobileFaceNet() if weights.find_optional(WEIGHT) is not None else None
 
 
 def identity_similarity(embedder: Embedder, frames: Frames, reference: Frames) -> npt.NDArray[np.float64]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from evaluation.clips import read_evaluation_clips
 from evaluation.contenders import client_losses, open_contender
+from evaluation.features import FeatureCache
+from evaluation.identity import open_embedder
+from evaluation.instruments import Missing, open_instruments
 from evaluation.landmarker import open_track
 from evaluation.protocol import Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
@@ -13,19 +17,40 @@ from preparation.folders import RunFolder
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
+TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
+EMBEDDER_REMEDY = "privfedtalk weights fetch face_landmarker mobilefacenet_onnx"
+
 
 def measure(run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int) -> None:
-    """Write `metrics.parquet`, `videos/` and `validation_loss.json` (client -> loss) of one method or reference."""
+    """Write what one method or reference is worth: `metrics.parquet`, `videos/`, `validation_loss.json` (client ->
+    loss), `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
     folder = run.evaluation(method)
     contender = open_contender(run, method, training, seed)
+    instruments, missing = open_instruments(
+        settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
+    )
+    embedder = open_embedder()
     with open_track() as (track, reason):
         judges = Judges(
             opening=OpeningRuler.load(run.model("rulers") / "opening"),
             identity=IdentityRuler.load(run.model("rulers") / "identity"),
             track=track,
             no_track_reason=reason,
+            faces=embedder,
+            instruments=instruments,
         )
         clips = read_evaluation_clips(run, settings)
         evaluate_method(method, contender.generate, clips, judges, settings, folder, speaks=contender.speaks)
+    if track is None:
+        missing.append(Missing(("face found", "LMD", "landmark jitter"), reason, TRACKER_REMEDY))
+    if track is None or embedder is None:
+        missing.append(Missing(("identity (MobileFaceNet)",), "tracker or embedder is absent", EMBEDDER_REMEDY))
+    together: dict[str, dict[str, float]] = {}
+    for instrument in instruments:
+        for role, figures in instrument.conclude().items():
+            together.setdefault(role, {}).update(figures)
+    (folder / "instruments.json").write_text(
+        json.dumps({"together": together, "missing": [asdict(one) for one in missing]}, indent=1) + "\n"
+    )
     losses = client_losses(run, contender.denoiser, training.objective, seed) if contender.denoiser else {}
     (folder / "validation_loss.json").write_text(json.dumps(losses, indent=1) + "\n")

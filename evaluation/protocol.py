@@ -17,7 +17,8 @@ import pandas as pd
 
 from evaluation.arrays import Audio, Floats, Frame, Frames
 from evaluation.fidelity import cut, psnr, ssim
-from evaluation.identity import Embedder, identity_drift, identity_similarity
+from evaluation.identity import AlignedEmbedder, Embedder, cosine_to, identity_drift, identity_similarity
+from evaluation.instruments import Instrument
 from evaluation.lipsync import lip_correlation, lip_landmark_distance, opening_error
 from evaluation.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
 from evaluation.settings import EvaluationSettings
@@ -28,6 +29,9 @@ from preparation.progress import track
 from preparation.quarantine import write_parquet
 from preparation.shards import Sample
 from preparation.video import encode
+
+FACE_STRIDE = 5
+"""Of the tracked frames every fifth is embedded: a face hardly changes in between."""
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
 
@@ -78,6 +82,8 @@ class Judges:
     identity: Embedder
     track: Track | None = None
     no_track_reason: str = "no face tracker was given"
+    faces: AlignedEmbedder | None = None
+    instruments: Sequence[Instrument] = ()
 
 
 def copy_reference(clip: EvaluationClip, speech: Floats) -> Frames:
@@ -108,6 +114,9 @@ def evaluate_method(
         frames = _checked(method, clip, generate(clip, clip.speech))
         tracked_frames = settings.tracked_frames if count <= settings.tracked_clips_per_client else 0
         values = measure_clip(clip, frames, judges, tracked_frames)
+        if count <= settings.instrument_clips_per_client:
+            for instrument in judges.instruments:
+                values |= instrument.measure(clip, frames)
         if speaks and clip.swapped is not None:
             swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
             values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
@@ -147,14 +156,16 @@ def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_f
         values["lip_correlation"] = lip_correlation(opening, clip.opening)
         values["opening_error"] = opening_error(opening, clip.opening)
     if tracked_frames and judges.track is not None:
-        values |= _tracked(frames[:tracked_frames], clip.frames[:tracked_frames], judges.track)
+        values |= _tracked(frames[:tracked_frames], clip, judges.track, judges.faces)
     return values
 
 
-def _tracked(frames: Frames, truth: Frames, track_faces: Track) -> dict[str, float]:
+def _tracked(
+    frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: AlignedEmbedder | None
+) -> dict[str, float]:
     """What a face tracker says of the generated frames, and of the true ones by the same tracker."""
     landmarks, found = track_faces(frames)
-    true_landmarks, true_found = track_faces(truth)
+    true_landmarks, true_found = track_faces(clip.frames[: len(frames)])
     both = np.asarray(found, bool) & np.asarray(true_found, bool)
     values = {"landmarker_rate": float(np.mean(found)), "landmarker_rate_truth": float(np.mean(true_found))}
     if both.any():
@@ -162,7 +173,25 @@ def _tracked(frames: Frames, truth: Frames, track_faces: Track) -> dict[str, flo
     if both.all():
         # A hole in the track would count as a jump.
         values["landmark_jitter_ratio"] = landmark_jitter_ratio(landmarks, true_landmarks)
-    return values
+    return values | (_faces(frames, landmarks, found, clip, track_faces, embedder) if embedder else {})
+
+
+def _faces(
+    frames: Frames,
+    landmarks: Landmarks,
+    found: Sequence[bool],
+    clip: EvaluationClip,
+    track_faces: Track,
+    embedder: AlignedEmbedder,
+) -> dict[str, float]:
+    """Identity by the pretrained embedder; a frame without a face is `landmarker_rate`'s to count."""
+    place, here = track_faces(clip.reference[None])
+    seen = [index for index in range(0, len(frames), FACE_STRIDE) if found[index]]
+    if not here[0] or not seen:
+        return {}
+    reference = embedder.embed_aligned(clip.reference[None], place)[0]
+    similarity = cosine_to(embedder.embed_aligned(frames[seen], landmarks[seen]), reference)
+    return {"face_identity": float(similarity.mean()), "face_identity_drift": identity_drift(similarity)}
 
 
 def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,33 @@ METRICS = (
     "landmark_jitter_ratio",
     "psnr_centre_frame",
     "ssim_centre_frame",
+    "face_identity",
+    "face_identity_drift",
+    "tof",
+    "light_asd_score",
+    "light_asd_score_truth",
+    "light_asd_contrast",
+    "light_asd_contrast_truth",
+    "lse_d",
+    "lse_c",
+    "av_offset",
+    "lse_d_truth",
+    "lse_c_truth",
+    "lse_c_gap",
+    "lpips_alex",
+    "lpips_alex_centre_frame",
+    "lpips_vgg",
+    "lpips_vgg_centre_frame",
 )
-COMPARED = ("validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity")
+COMPARED = (
+    "validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity",
+    "face_identity", "tof", "light_asd_contrast", "lse_d", "lse_c", "lpips_alex", "lpips_vgg",
+)  # fmt: skip
+TOGETHER = (
+    "kid", "kid_deviation", "fid", "fid_frames", "kid_centre_frame", "kid_centre_frame_deviation", "fid_centre_frame",
+    "fid_centre_frame_frames", "fvd", "fvd_clips",
+)  # fmt: skip
+"""Figures of all clips together: no clip has one of its own, so they have no interval over clients and no test."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,8 @@ class RunFacts:
     face_tracker: str
     seed: int
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # further facts of a method
+    together: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # method -> role -> figures
+    missing: Sequence[Mapping[str, Any]] = ()  # metrics, reason, remedy
 
 
 def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
@@ -78,11 +105,12 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "corpus": dict(facts.corpus),
         "face_tracker": facts.face_tracker,
         "seed": facts.seed,
-        "methods": _methods(of_clients, facts, comparisons),
-        "methods_unseen": _methods(table[table["role"] == "unseen"], facts, []),
+        "methods": _methods(of_clients, facts, comparisons, "client"),
+        "methods_unseen": _methods(table[table["role"] == "unseen"], facts, [], "unseen"),
         "comparisons": [_numbers(vars(comparison)) for comparison in comparisons],
         "privacy": dict(facts.privacy),
         "communication": dict(facts.communication),
+        "missing": [dict(one) for one in facts.missing],
         "report": facts.report,
         "versions": dict(facts.versions),
     }
@@ -133,9 +161,13 @@ def _loss_rows(losses: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _methods(table: pd.DataFrame, facts: RunFacts, comparisons: list[Comparison]) -> dict[str, dict[str, Any]]:
+def _methods(
+    table: pd.DataFrame, facts: RunFacts, comparisons: list[Comparison], role: str
+) -> dict[str, dict[str, Any]]:
     return {
-        method: _method(method, found, comparisons) | dict(facts.methods.get(method, {}))
+        method: _method(method, found, comparisons)
+        | {name: facts.together.get(method, {}).get(role, {}).get(name) for name in TOGETHER}
+        | dict(facts.methods.get(method, {}))
         for method, found in summarise(table, facts.seed).items()
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from preparation.settings_base import Settings
@@ -13,6 +15,15 @@ class EvaluationSettings(Settings):
     clips_per_client: int = Field(2, ge=1)
     tracked_clips_per_client: int = Field(1, ge=0, description="clips the face tracker looks at, for its cost")
     tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
+    instruments: tuple[Literal["flow", "light_asd", "syncnet", "lpips_alex", "lpips_vgg", "inception", "i3d"], ...] = (
+        Field(
+            (),
+            description="further metrics by their judges: tOF, Light-ASD, LSE-D and LSE-C, LPIPS, FID, KID, FVD: "
+            "on a processor each takes from half a second (flow) to ten seconds (syncnet) a clip",
+        )
+    )
+    instrument_clips_per_client: int = Field(1_000, ge=1, description="clips they look at, at most")
+    distribution_frames_per_clip: int = Field(16, ge=1, description="frames of each clip that FID and KID look at")
     videos_per_client: int = Field(1, ge=0)
     video_crf: int = Field(20, ge=0, le=51)
     seed: int = 0

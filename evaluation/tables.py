@@ -52,6 +52,32 @@ HEADLINE = (
 )  # fmt: skip
 
 
+FURTHER = (
+    Column("face_identity", "Face identity", 3, "higher",
+           "cosine to the reference face of another clip, aligned faces, MobileFaceNet (ArcFace)"),
+    Column("face_identity_drift", "Face drift", 3, "neither",
+           "the same, last quarter of the clip minus first: below zero the face drifts away"),
+    Column("flicker_ratio", "Flicker", 2, "neither", "mean |Δ²| / mean |Δ|: real clips 1.2-1.4, noise 1.7"),
+    Column("landmark_jitter_ratio", "Jitter ratio", 2, "neither",
+           "acceleration of the landmarks as a multiple of the true clip's"),
+    Column("lip_landmark_distance", "LMD", 3, "lower", "mouth landmarks to the true ones, inter-ocular distances"),
+    Column("tof", "tOF", 3, "lower", "difference of optical flow to the true clip's, pixels per frame"),
+    Column("light_asd_contrast", "Light-ASD contrast", 2, "higher",
+           "fall of the speaking logit when the sound is moved: lips that belong to their sound"),
+    Column("lse_d", "LSE-D", 3, "lower", "SyncNet distance, as published"),
+    Column("lse_c", "LSE-C", 3, "higher", "SyncNet confidence, as published"),
+    Column("lse_c_gap", "ΔLSE-C", 3, "lower", "distance of LSE-C to the true clip's: some methods beat reality"),
+    Column("lpips_alex", "LPIPS (alex)", 4, "lower", "all frames, version 0.1, AlexNet"),
+    Column("lpips_vgg", "LPIPS (vgg)", 4, "lower", "all frames, version 0.1, VGG-16"),
+    Column("kid", "KID", 4, "lower", "torch-fidelity's Inception and protocol; no test: one figure for all clips"),
+    Column("fid", "FID", 2, "lower", "the same features; biased and unstable below 2,048 frames"),
+    Column("fid_frames", "Frames", 0, "neither", "n of KID and FID"),
+    Column("fvd", "FVD", 1, "lower", "I3D (Kinetics-400), one window of 16 frames a clip"),
+    Column("fvd_clips", "Windows", 0, "neither", "n of FVD"),
+)  # fmt: skip
+"""What not every run can have: a column stands where some method has a value."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One figure: text with its standard error apart, and whether it differs from the backbone."""
@@ -104,6 +130,13 @@ def headline_rows(
         )
         for name in names
     ]
+
+
+def measured(columns: Sequence[Column], methods: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The columns in which some method has a value."""
+    return tuple(
+        column for column in columns if any(method.get(column.metric) is not None for method in methods.values())
+    )
 
 
 def as_frame(rows: Sequence[Row], columns: Sequence[Column] = HEADLINE) -> pd.DataFrame:

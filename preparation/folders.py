@@ -80,6 +80,11 @@ class RunFolder:
         return self.root / "evaluation" / method
 
     @property
+    def features(self) -> Path:
+        """What frozen networks saw in true clips, by content: every method is measured against the same."""
+        return self.root / "evaluation" / ".features"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

@@ -21,7 +21,7 @@ from evaluation.arrays import Frames
 from evaluation.figures import colour_of, svg
 from evaluation.names import MEANINGS, name_of
 from evaluation.report import words
-from evaluation.tables import HEADLINE, headline_rows
+from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 
 PAGE_BYTES = 8_000_000
 UNSEEN_COLUMNS = tuple(
@@ -97,6 +97,9 @@ def _context(data: ReportData) -> dict[str, Any]:
         "results": results,
         "columns": HEADLINE,
         "rows": headline_rows(results["methods"], results.get("comparisons", ())),
+        "further_columns": (further := measured(FURTHER, results["methods"])),
+        "further_rows": headline_rows(results["methods"], results.get("comparisons", ()), further),
+        "missing": results.get("missing", ()),
         "unseen_columns": UNSEEN_COLUMNS,
         "unseen_rows": headline_rows(results.get("methods_unseen", {}), (), UNSEEN_COLUMNS),
         "findings": words.findings(results.get("comparisons", ())),

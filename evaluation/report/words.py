@@ -8,11 +8,12 @@ from typing import Any
 
 from evaluation.bars import BACKBONE
 from evaluation.names import name_of
-from evaluation.tables import HEADLINE, SIGNIFICANT
+from evaluation.tables import FURTHER, HEADLINE, SIGNIFICANT
 
 LOUD_EPSILON = 10.0
-LOWER_IS_BETTER = {column.metric for column in HEADLINE if column.better == "lower"}
+LOWER_IS_BETTER = {column.metric for column in (*HEADLINE, *FURTHER) if column.better == "lower"}
 LABELS = {column.metric: column.label.lower().replace("psnr", "PSNR").replace("ssim", "SSIM") for column in HEADLINE}
+LABELS |= {column.metric: column.label for column in FURTHER}
 
 
 def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -31,10 +31,10 @@ class Lpips(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
+        found = find_backbone(kind)
         # The import pulls in torchvision, which only those who use LPIPS should pay for.
         import lpips
 
-        found = find_backbone(kind)
         # The random weights that are overwritten below draw from the global generator; lpips asks torchvision for them
         # by an argument that torchvision has renamed.
         with deterministic(0), warnings.catch_warnings():
