@@ -100,6 +100,22 @@ def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset=report, blocking=True)
+def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every model beats noise on everything that was measured, and a still picture on the lips."""
+    from evaluation.gates import failures
+    from evaluation.results import read_results
+
+    judged = read_results(run.folder.results)["gates"]
+    lost = failures(judged)
+    return dg.AssetCheckResult(
+        passed=not lost,
+        severity=dg.AssetCheckSeverity.ERROR if run.gates else dg.AssetCheckSeverity.WARN,
+        description="; ".join(lost) if lost else f"all of {len(judged)} comparisons with the gates are won",
+        metadata={"gates": table(judged)},
+    )
+
+
 def _headline(values: dict) -> dict:
     names = ("lip_correlation", "opening_error", "mouth_psnr", "psnr", "identity", "validation_loss", "n")
     return {name: values.get(name) for name in names}

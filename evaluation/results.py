@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.bars import BACKBONE, FEDERATED, judge
+from evaluation.gates import judge_gates
 from evaluation.protocol import COLUMNS, summarise
 from evaluation.significance import Comparison, Estimate, compare
 from preparation.errors import PrivFedTalkError
@@ -115,6 +116,7 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "versions": dict(facts.versions),
     }
     results["bars"] = judge(results)
+    results["gates"] = judge_gates(results["methods"])
     return results
 
 

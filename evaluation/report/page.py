@@ -19,6 +19,7 @@ from PIL import Image
 
 from evaluation.arrays import Frames
 from evaluation.figures import colour_of, svg
+from evaluation.gates import failures
 from evaluation.names import MEANINGS, name_of
 from evaluation.report import words
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
@@ -115,6 +116,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "roles": _count_roles(data.clients),
         "quarantine": data.quarantine,
         "configuration": yaml.safe_dump(dict(data.configuration), sort_keys=False, allow_unicode=True),
+        "gates": results.get("gates", ()),
+        "gates_lost": failures(results.get("gates", [])),
         "bars": bars,
         "bars_met": sum(bar["pass"] is True for bar in bars),
         "bars_judged": sum(bar["pass"] is not None for bar in bars),

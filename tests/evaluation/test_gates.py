@@ -1,0 +1,42 @@
+"""A model that only seems to speak, or is no better than noise somewhere, is named with the figure."""
+
+from __future__ import annotations
+
+from evaluation.gates import failures, judge_gates
+
+METHODS = {
+    "fedavg": {"psnr": 23.0, "lip_correlation": 0.9, "opening_error": 0.03, "kid": 0.02},
+    "backbone": {"psnr": 22.0, "lip_correlation": 0.8, "opening_error": 0.04, "kid": 0.03},
+    "copy_reference": {"psnr": 25.0, "lip_correlation": 0.0, "opening_error": 0.07, "kid": 0.001},
+    "noise": {"psnr": 9.0, "lip_correlation": 0.0, "opening_error": 0.09, "kid": 0.4, "ssim": 0.1},
+}
+
+
+def test_a_model_that_generates_passes_though_a_still_has_the_better_picture() -> None:
+    judged = judge_gates(METHODS)
+    assert {row["method"] for row in judged} == {"fedavg", "backbone"}
+    assert len(judged) == 2 * (4 + 2)  # psnr, lips and KID against noise, lips against the still; no SSIM of theirs
+    assert failures(judged) == []
+
+
+def test_still_lips_and_noise_are_named() -> None:
+    methods = METHODS | {"backbone": {"psnr": 9.0, "lip_correlation": 0.0, "opening_error": 0.08, "kid": 0.5}}
+    found = failures(judge_gates(methods))
+    assert found == [
+        "Frozen backbone does not beat noise on psnr: 9 against 9",
+        "Frozen backbone does not beat noise on lip correlation: 0 against 0",
+        "Frozen backbone does not beat noise on kid: 0.5 against 0.4",
+        "Frozen backbone does not beat still picture on lip correlation: 0 against 0",
+        "Frozen backbone does not beat still picture on opening error: 0.08 against 0.07",
+    ]
+
+
+def test_real_clips_are_judged_by_lips_and_sound() -> None:
+    methods = {
+        "fedavg": {"light_asd_contrast": 0.1, "lse_c": 5.0, "lip_correlation": None},
+        "copy_reference": {"light_asd_contrast": 0.3, "lse_c": 2.0, "lip_correlation": None},
+    }
+    assert failures(judge_gates(methods)) == [
+        "FedAvg does not beat still picture on light asd contrast: 0.1 against 0.3"
+    ]
+    assert judge_gates({"fedavg": {"psnr": 20.0}}) == []  # without gates nothing is judged
