@@ -78,7 +78,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         "backbone",
         settings=[
             settings.backbone,
-            sources_version(settings.backbone.sd15),
+            sources_version(settings.backbone),
             settings.objective.in_pretraining(),
             settings.pretraining,
             public_version(folder, SHARDS),

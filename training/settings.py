@@ -61,8 +61,14 @@ class BaseSettings(Settings):
 
     width: int = Field(768, ge=32)
     depth: int = Field(12, ge=1)
-    heads: int = Field(12, ge=1, description="divides width; the quotient is even, and 64 or 128 is fastest on a GPU")
+    heads: int = Field(12, ge=1, description="width / heads is an even number; 64 and 128 are fastest on a GPU")
     patch: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> BaseSettings:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width={self.width} divided by heads={self.heads} is no even number")
+        return self
 
 
 class Sd15Settings(Settings):

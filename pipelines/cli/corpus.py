@@ -113,6 +113,7 @@ def prepare(
     from pipelines.runner import run_jobs
     from preparation.speech_networks import check_model
     from training.autoencoders.sources import check_source
+    from training.backbone.sources import check_sources
 
     choice = choose(
         profile,
@@ -133,6 +134,7 @@ def prepare(
     # Before hours of crops, not after them.
     check_source(choice.configuration.training.vae.source)
     check_model(choice.configuration.preparation.speech)
+    check_sources(choice.configuration.training.backbone)
     run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
     show_preparation(choice.configuration.root, choice.configuration.preparation.identity.check)
 

@@ -37,8 +37,10 @@ def train(
     """
     from pipelines.jobs import TRAIN
     from pipelines.runner import run_jobs
+    from training.backbone.sources import check_sources
 
     methods = json.dumps(method) if method else None
     choice = choose(profile, run, settings, seed=seed, training__methods=methods)
+    check_sources(choice.configuration.training.backbone)
     run_jobs([TRAIN], choice.profile, choice.overrides, keep=not fresh)
     console.print(f"Models and adapters are in {choice.configuration.root}")

@@ -64,6 +64,14 @@ def test_config_lists_what_set_takes(cli: CliRunner) -> None:
     assert result.stdout == "training.federation.rounds=41\n"
 
 
+def test_a_backbone_that_is_not_there_is_said_before_any_work(cli: CliRunner, tmp_path: Path) -> None:
+    absent = ["training.backbone.kind=sd15", "training.backbone.sd15.source=/nowhere/sd15", f"data={tmp_path}"]
+    result = cli.invoke(app, ["train", *(part for setting in absent for part in ("--set", setting))])
+    assert result.exit_code == 2
+    assert "no folder /nowhere/sd15 for training.backbone.sd15.source" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_ctrl_c_says_how_to_go_on(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

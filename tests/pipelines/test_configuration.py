@@ -10,6 +10,9 @@ from pipelines.configuration import PROFILES, PROJECT, Configuration, load, prof
 from pipelines.resources import default_run, open_run
 from pipelines.settings_reader import flatten, read_yaml
 from preparation.errors import PrivFedTalkError
+from preparation.speech_networks import check_model
+from training.autoencoders.sources import check_source
+from training.backbone.sources import check_sources
 
 
 @pytest.mark.parametrize("profile", profiles())
@@ -22,6 +25,23 @@ def test_a_profile_loads_holds_only_differences_and_opens_with_its_command(profi
     values = dict(flatten(loaded.model_dump(mode="json")))
     assert differences
     assert all(key in values and values[key] != defaults[key] for key in differences)
+
+
+def test_the_profile_of_stable_diffusion_is_what_its_weights_were_trained_to() -> None:
+    chosen = load("sd15")
+    backbone = chosen.training.backbone
+    assert (backbone.kind, backbone.prediction, backbone.schedule, backbone.diffused) == (
+        "sd15",
+        "epsilon",
+        "stable_diffusion",
+        "latent",
+    )
+    assert chosen.preparation.crops.size == 256 and backbone.window == 16
+    assert chosen.training.adapter.targets == "attention"
+    # The three networks are named, in a form that folders or the hub can answer.
+    check_source(chosen.training.vae.source)
+    check_model(chosen.preparation.speech)
+    check_sources(backbone)
 
 
 def test_every_listed_setting_can_be_set() -> None:
@@ -48,7 +68,7 @@ def test_a_corpus_that_is_not_rendered_needs_a_root() -> None:
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    with pytest.raises(PrivFedTalkError, match="demo, paper, small"):
+    with pytest.raises(PrivFedTalkError, match="demo, paper, sd15, small"):
         load("large")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from preparation.errors import PrivFedTalkError
 from training.backbone.conditions import SpeechEncoder, from_patches, timestep_embedding, to_patches
 from training.backbone.interface import Backbone, BackboneShape
 from training.device import at_least_float32
@@ -110,6 +111,11 @@ class BaseBackbone(Backbone):
     def __init__(self, settings: BackboneSettings, shape: BackboneShape) -> None:
         super().__init__(settings, shape)
         size = settings.base
+        if shape.latent_size % size.patch:
+            raise PrivFedTalkError(
+                f"latents of {shape.latent_size} cells have no whole number of patches of {size.patch}",
+                remedy="set training.backbone.base.patch, or preparation.crops.size, so that they do",
+            )
         width, features = size.width, shape.latent_channels * size.patch**2
         self.patch_in = nn.Linear(2 * features, width)
         self.place = nn.Parameter(torch.randn(1, 1, (shape.latent_size // size.patch) ** 2, width) * 0.02)

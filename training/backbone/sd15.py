@@ -51,16 +51,8 @@ class Sd15Backbone(Backbone):
     """Choose it for real faces at 256 pixels and more, on a GPU; `sd15.source` names the weights to start from."""
 
     attention_targets = ("to_q", "to_k", "to_v", "to_out.0")
-    # Not proj_in and proj_out around the transformers: diffusers calls the temporal ones by keyword, PEFT's have none.
-    other_targets = (
-        "ff.net.0.proj",
-        "ff.net.2",
-        "time_emb_proj",
-        "conv_in",
-        "conv_out",
-        "speech_projection",
-        "motion_projection",
-    )
+    # Linear layers, but not proj_in and proj_out of the temporal ones: diffusers calls them by keyword, PEFT has none.
+    other_targets = ("ff.net.0.proj", "ff.net.2", "time_emb_proj", "speech_projection", "motion_projection")
 
     def __init__(self, settings: BackboneSettings, shape: BackboneShape, unet: UNetMotionModel | None = None) -> None:
         """`unet`, by default as the settings say, is a UNetMotionModel of twice `shape.latent_channels` in."""

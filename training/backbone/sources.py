@@ -7,21 +7,24 @@ from typing import Any
 
 from preparation.errors import CorruptFileError, MissingWeightError
 from training.diffusers_folders import HUB_ID, files_sha256, network_files
-from training.settings import Sd15Settings
+from training.settings import BackboneSettings
 
 
-def check_sources(settings: Sd15Settings) -> None:
-    """Refuse at once, before hours of other work, a source that cannot serve; a hub id is not looked up."""
-    for key, source in (("source", settings.source), ("motion", settings.motion)):
-        if source:
-            _check(key, source)
+def check_sources(settings: BackboneSettings) -> None:
+    """Refuse at once, before hours of other work, a source that is not there; a hub id is not looked up."""
+    if settings.kind == "sd15":
+        for key, source in (("source", settings.sd15.source), ("motion", settings.sd15.motion)):
+            if source:
+                _check(key, source)
 
 
-def sources_version(settings: Sd15Settings) -> str:
+def sources_version(settings: BackboneSettings) -> str:
     """Changes with the weights that the sources stand for; a hub id is pinned by the copy a run made of it."""
+    if settings.kind != "sd15":
+        return ""
     return " ".join(
         files_sha256(network_files(_network_folder(Path(source), inner))) if Path(source).is_dir() else source
-        for source, inner in ((settings.source, "unet"), (settings.motion, None))
+        for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None))
         if source
     )
 

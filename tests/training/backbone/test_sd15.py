@@ -119,8 +119,11 @@ def test_a_pipeline_folder_and_its_network_are_the_same_source(folder: Path, tmp
             build_backbone(settings.model_copy(update={"sd15": Sd15Settings(source=str(source))}), SHAPE).eval()
         )
     assert torch.equal(predict(made[0], batch), predict(made[1], batch))
-    versions = [sources_version(Sd15Settings(source=str(source))) for source in (folder, pipeline)]
-    assert versions[0] == versions[1] != sources_version(Sd15Settings())
+    versions = [
+        sources_version(BackboneSettings(kind="sd15", sd15=Sd15Settings(source=str(source))))
+        for source in (folder, pipeline)
+    ]
+    assert versions[0] == versions[1] != sources_version(BackboneSettings(kind="sd15"))
 
 
 def test_a_motion_adapter_brings_its_temporal_layers(folder: Path, tmp_path: Path, batch: Batch) -> None:
@@ -153,8 +156,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightError, match="cannot be loaded"):
         opened(tmp_path)
     with pytest.raises(MissingWeightError, match=r"no folder /nowhere/sd15 for training\.backbone\.sd15\.source"):
-        check_sources(Sd15Settings(source="/nowhere/sd15"))
-    check_sources(Sd15Settings(source="owner/name", motion="owner/name/inner"))
+        check_sources(BackboneSettings(kind="sd15", sd15=Sd15Settings(source="/nowhere/sd15")))
+    check_sources(BackboneSettings(kind="sd15", sd15=Sd15Settings(source="owner/name", motion="owner/name/inner")))
+    check_sources(BackboneSettings(kind="base", sd15=Sd15Settings(source="/nowhere/sd15")))
 
 
 @torch.no_grad()
