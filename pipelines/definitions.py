@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import backbone, corpus, evaluation, federation, inversion, privacy, privacy_utility, reports, shards
+from assets import (
+    attacks,
+    backbone,
+    corpus,
+    evaluation,
+    federation,
+    inversion,
+    privacy,
+    privacy_utility,
+    reports,
+    shards,
+)
 from pipelines import jobs, schedules
 from pipelines.resources import default_run, default_sweep
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [corpus, shards, backbone, federation, evaluation, privacy, reports, inversion, privacy_utility]
+        [corpus, shards, backbone, federation, evaluation, privacy, reports, attacks, inversion, privacy_utility]
     ),
     asset_checks=dg.load_asset_checks_from_modules([corpus, shards, federation, privacy, reports]),
     jobs=jobs.ALL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-PREPARE, TRAIN, EVALUATE, REPORT = "prepare", "train", "evaluate", "reports"
+PREPARE, TRAIN, EVALUATE, REPORT, ATTACK = "prepare", "train", "evaluate", "reports", "attack"
 
 WHOLE_RUN = (PREPARE, TRAIN, EVALUATE, REPORT)
 """One after the other they are the demo. Four runs, because client buckets and methods are other partitions."""
@@ -29,5 +29,10 @@ report = dg.define_asset_job(
     selection=dg.AssetSelection.groups("reports"),
     description="results.json and the page, then the quality gates.",
 )
+attack = dg.define_asset_job(
+    ATTACK,
+    selection=dg.AssetSelection.groups("attacks"),
+    description="What adversaries make of a trained run. Not part of a whole run; reports made afterwards show it.",
+)
 
-ALL = [prepare, train, evaluate, report]
+ALL = [prepare, train, evaluate, report, attack]

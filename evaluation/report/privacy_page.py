@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from evaluation.figures import curves, svg
 from evaluation.names import name_of
+from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -32,11 +33,13 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
     pages = []
     for method in methods:
         report = read_privacy(run, method)
+        cards = attack_cards(run, method, report)
         markdown = (run.federation(method) / "privacy.md").read_text(encoding="utf-8")
+        markdown += "".join(card.markdown() for card in cards)
         _write(out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1))
         _write(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-        card = inversion_card(run.attack("inversion", method))
-        pages.append(_write(out / f"{method}.html", page(method, report, card)))
+        shown = page(method, report, cards, inversion_card(run.attack("inversion", method)))
+        pages.append(_write(out / f"{method}.html", shown))
     return pages
 
 
@@ -48,7 +51,12 @@ def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def page(method: str, report: Mapping[str, Any], inversion: InversionCard | None = None) -> str:
+def page(
+    method: str,
+    report: Mapping[str, Any],
+    attacks: Sequence[AttackCard] = (),
+    inversion: InversionCard | None = None,
+) -> str:
     """The page's text, all of it derived from `report`, the content of privacy.json, and from attacks that were run."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     resources = files("evaluation.report")
@@ -61,6 +69,7 @@ def page(method: str, report: Mapping[str, Any], inversion: InversionCard | None
         figures=_figures(report),
         chart=Markup(svg(_clip_path(path))) if len(set(path)) > 1 else None,
         sections=[(title, report[key]) for key, title in SECTIONS.items() if report[key]],
+        attacks=attacks,
         inversion=inversion,
         epsilons=[figure(report["epsilon_release"]), figure(report["epsilon_server"])],
     )

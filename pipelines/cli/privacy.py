@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from pipelines.cli.attacks import audit
 from pipelines.cli.inversion import inversion
 from pipelines.cli.shared import choose, console
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
 
 app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
+app.command()(audit)
 app.command()(inversion)
 
 

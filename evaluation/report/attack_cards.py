@@ -1,0 +1,58 @@
+"""What attacks on a method found, as the privacy page shows it: read from the files that they left in the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preparation.folders import RunFolder
+
+
+@dataclass(frozen=True)
+class AttackCard:
+    """One attack: a sentence and its figures. `bad` where a claim of the report does not survive it."""
+
+    title: str
+    sentence: str
+    rows: tuple[tuple[str, str], ...]
+    bad: bool = False
+
+    def markdown(self) -> str:
+        lines = ["", f"## {self.title}", "", self.sentence, "", *(f"- {name}: {value}" for name, value in self.rows)]
+        return "\n".join(lines) + "\n"
+
+
+def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list[AttackCard]:
+    """The cards of those attacks that were made on what the report is about; of another training's nothing is said."""
+    cards = []
+    audit = _read(run.attack("audit", method) / "audit.json")
+    if audit and (audit["settings"], audit["rounds"]) == (report["settings"], report["rounds"]):
+        cards.append(audit_card(audit))
+    return cards
+
+
+def audit_card(audit: Mapping[str, Any]) -> AttackCard:
+    claimed, shot = audit["claimed_epsilon"], audit["one_shot"]
+    rows = [
+        ("ε claimed", "none" if claimed is None else f"{claimed:.3g}"),
+        ("ε by one-shot estimate", f"{shot['value']:.3g} [{shot['low']:.3g}, {shot['high']:.3g}]"),
+        *(
+            (
+                f"ε at least, {name}",
+                f"{audit[key]['value']:.3g} ({audit[key]['right']} of {audit[key]['guesses']} right)",
+            )
+            for name, key in (("final model", "final"), ("all rounds", "all_iterates"))
+        ),
+        ("confidence of both bounds", f"{audit['confidence']:.0%}"),
+        ("canaries", f"{audit['canaries']:,}, {audit['per_round']:,} a round, {audit['dimension']:,} parameters"),
+    ]
+    if audit["noise_factor"] != 1:
+        rows.append(("planted fault", f"noise {audit['noise_factor']:.3g} times what is claimed"))
+    return AttackCard("Canary audit", audit["verdict"], tuple(rows), audit["flagged"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

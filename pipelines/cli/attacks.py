@@ -1,0 +1,133 @@
+"""`privfedtalk privacy audit`: attacks that test what a run claims."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from pipelines.cli.shared import choose, console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.status import Status
+
+    from preparation.folders import RunFolder
+    from training.canaries import AuditReport, Claim
+    from training.privacy.accounting import Sampling
+    from training.privacy.settings import Mode
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+MethodsOption = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", help="A trained method; again for more.", show_default="all that are trained"),
+]
+
+
+def audit(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A name in data/, or the run's folder.", show_default=False)
+    ] = None,
+    method: MethodsOption = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option("--noise-multiplier", "-z", min=0, help="Without RUN: the claim to test.")
+    ] = None,
+    clients: Annotated[int, typer.Option("--clients", "-n", min=1, help="Without RUN: N.")] = 1000,
+    per_round: Annotated[int, typer.Option("--per-round", min=1, help="Without RUN: clients a round.")] = 100,
+    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, help="Without RUN: T.")] = 200,
+    sampling: Annotated[Literal["poisson", "fixed", "full"], typer.Option(help="Without RUN.")] = "poisson",
+    mode: Annotated[Literal["distributed", "central"], typer.Option(help="Without RUN.")] = "central",
+    canaries: Annotated[
+        int | None, typer.Option(min=20, help="M.", show_default="1000; fewer under secure aggregation")
+    ] = None,
+    dimension: Annotated[int, typer.Option("--dimension", "-d", min=100, help="Parameters.")] = 20_000,
+    noise_factor: Annotated[
+        float, typer.Option(min=0, help="Noise really added, over the claimed: 0.316 plants a fault to be found.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of canaries, coins and cohorts.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Attack the rounds with canaries and hold what leaks against the claimed ε; exit code 1 where it is refuted.
+
+    Canaries take the place of clients in the very code that clips, masks, adds noise and sums; nobody is trained. Of a
+    RUN the settings are audited that its privacy report names, and the result is kept in RUN/attacks and shown on
+    the page of `privfedtalk privacy report`. A planted fault is not kept.
+
+    [bold]Examples[/bold]
+
+        privfedtalk privacy audit demo
+
+        privfedtalk privacy audit -z 1 --clients 1000 --per-round 100 --rounds 200
+
+        privfedtalk privacy audit -z 1 --noise-factor 0.316 --json
+    """
+    from preparation.errors import PrivFedTalkError
+    from training.canaries import AuditSettings, audit_run
+    from training.canaries import audit as run_audit
+
+    settings = AuditSettings(canaries=canaries, dimension=dimension, noise_factor=noise_factor, seed=seed)
+    if (run is None) == (noise_multiplier is None):
+        raise PrivFedTalkError(
+            "an audit needs a RUN or the claim to test, and not both", "name a run, or give --noise-multiplier"
+        )
+    with console.status("auditing") as status:
+        if run is not None:
+            folder, methods = trained_methods(run, method)
+            found = {name: audit_run(folder, name, settings, _rounds_in(status, name)) for name in methods}
+        else:
+            claim = _claim(noise_multiplier or 0.0, clients, per_round, rounds, sampling, mode)
+            found = {"": run_audit(claim, settings, _rounds_in(status, ""))}
+    if as_json:
+        told = {name: report.to_json() for name, report in found.items()}
+        typer.echo(json.dumps(told if run else told[""], indent=2, allow_nan=False))
+    else:
+        for name, report in found.items():
+            _show_audit(name, report)
+    if any(report.flagged for report in found.values()):
+        raise typer.Exit(1)
+
+
+def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list[str]]:
+    """The run's folder and those of its methods that are trained and wanted."""
+    from preparation.errors import PrivFedTalkError
+    from preparation.folders import RunFolder
+    from training.methods import METHODS
+
+    folder = RunFolder(choose(None, run).configuration.root)
+    trained = [name for name in METHODS if (folder.federation(name) / "privacy.json").exists()]
+    unknown = sorted(set(chosen or ()) - set(trained))
+    if unknown or not trained:
+        missing = f"{', '.join(unknown)} of {folder.root}" if unknown else f"any method of {folder.root}"
+        raise PrivFedTalkError(
+            f"there is no privacy report of {missing}",
+            f"privfedtalk train --run {run}" + (f" --method {unknown[0]}" if unknown else ""),
+        )
+    return folder, [name for name in trained if chosen is None or name in chosen]
+
+
+def _rounds_in(status: Status, method: str) -> Callable[[int, int], None]:
+    return lambda number, rounds: status.update(f"auditing {method} round {number} of {rounds}")
+
+
+def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampling, mode: Mode) -> Claim:
+    from training.canaries import Claim
+    from training.privacy.accounting import Schedule
+    from training.privacy.settings import PrivacySettings
+
+    privacy = PrivacySettings(mode=mode, noise_multiplier=z, secure_aggregation=mode == "distributed")
+    rate = Schedule(clients, per_round, rounds, sampling).rate
+    return Claim(privacy, rate, sampling, rounds, privacy.target_delta(clients))
+
+
+def _show_audit(method: str, report: AuditReport) -> None:
+    from evaluation.report.attack_cards import audit_card
+
+    card = audit_card(report.to_json())
+    console.print(f"[bold]{method or card.title}[/bold]  [{'red' if card.bad else 'green'}]{card.sentence}[/]")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for row in card.rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,46 @@
+"""`privfedtalk privacy audit` as its reader sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from preparation.folders import RunFolder
+from tests.training.privacy_records import round_record, settings_with, write_method
+
+CLAIM = ["privacy", "audit", "-z", "1.5", "-t", "1", "--sampling", "full", "-n", "2300", "--per-round", "2300"]
+SMALL = ["--canaries", "400", "--dimension", "4000"]
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "130"})
+
+
+def test_a_claim_that_holds_and_one_that_does_not() -> None:
+    sound = invoke(*CLAIM, *SMALL)
+    assert sound.exit_code == 0 and "Not refuted" in sound.stdout and "one-shot" in sound.stdout
+    planted = invoke(*CLAIM, *SMALL, "--noise-factor", "0.2", "--json")
+    told = json.loads(planted.stdout)
+    assert planted.exit_code == 1 and told["flagged"] and told["final"]["value"] > told["claimed_epsilon"]
+
+
+def test_a_runs_methods_are_audited_by_their_own_reports(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "mine")
+    settings = settings_with(mode="central", secure_aggregation=False)
+    write_method(run, "privfedtalk", settings, [round_record(1), round_record(2)])
+    write_method(run, "fedavg", settings_with(mode="none", secure_aggregation=False), [round_record(1)])
+    done = invoke("privacy", "audit", str(run.root), "--canaries", "60", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0 and set(told) == {"privfedtalk", "fedavg"}
+    assert told["fedavg"]["claimed_epsilon"] is None and "nothing to refute" in told["fedavg"]["verdict"]
+    assert (run.attack("audit", "privfedtalk") / "audit.json").exists()
+
+
+def test_what_cannot_be_audited_is_said(tmp_path: Path) -> None:
+    neither = invoke("privacy", "audit")
+    assert neither.exit_code == 2 and "a RUN or the claim" in neither.stderr
+    unknown = invoke("privacy", "audit", str(tmp_path / "none"))
+    assert unknown.exit_code == 2 and "no privacy report of any method" in unknown.stderr

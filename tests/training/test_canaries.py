@@ -1,0 +1,126 @@
+"""The audit on the release path itself: silent on a run that is right, loud where noise is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.report.privacy_page import write_privacy_reports
+from preparation.folders import RunFolder
+from tests.training.privacy_records import round_record, settings_with, write_method
+from training.aggregation import Aggregator
+from training.canaries import AuditSettings, Canaries, Claim, audit, audit_run, default_canaries, judge
+from training.privacy import release, skellam
+from training.privacy.audit import Estimate
+from training.privacy.settings import PrivacySettings
+
+CENTRAL = PrivacySettings(mode="central", secure_aggregation=False, noise_multiplier=1.5, seeded_noise=0)
+ONCE = Claim(CENTRAL, 1.0, "full", 1, 2e-4)
+"""One round of everybody with a small delta: here a lower bound can reach what the fault makes of epsilon."""
+SAMPLED = Claim(CENTRAL.model_copy(update={"noise_multiplier": 1.0}), 0.1, "poisson", 20, 5e-4)
+SIZE = {"canaries": 500, "dimension": 5000}
+FEWER = {"canaries": 200, "dimension": 4000}
+
+
+def test_canaries_fill_the_clipping_norm_or_send_the_zero_vector() -> None:
+    canaries = Canaries.draw(40, 500, seed=1)
+    settings = CENTRAL.model_copy(update={"noise_multiplier": 0.0, "gamma": 2.0, "n_max": 7})
+    aggregator = Aggregator(settings, 40, 0, clip_norm=0.3, denominator=20.0)
+    assert 10 < canaries.included.sum() < 30
+    for number, was_in in enumerate(canaries.included):
+        vector = aggregator.contribute(canaries.names[number], canaries.update(number, settings, 0.3), 1).vector
+        if was_in:
+            np.testing.assert_allclose(vector[:500], 0.3 * canaries.directions[number], atol=1e-6)
+        else:
+            assert not vector.any()
+
+
+def test_the_whole_protocol_carries_them() -> None:
+    """Skellam shares under masks, opened: without much noise those who were in stand out, and nobody else."""
+    private = PrivacySettings(noise_multiplier=0.05, clip_norm=0.4, adaptive_clipping=True)
+    found = audit(Claim(private, 0.5, "poisson", 4, 1e-3), AuditSettings(canaries=20, dimension=2000))
+    assert (found.mode, found.secure_aggregation, found.opened, found.per_round) == ("distributed", True, 4, 10)
+    assert found.all_iterates.right == found.all_iterates.guesses == 6
+    assert found.one_shot.value > 10
+
+
+@pytest.mark.parametrize(("claim", "size"), [(ONCE, SIZE), (SAMPLED, FEWER)])
+def test_a_correct_run_stays_under_its_claim(claim: Claim, size: dict) -> None:
+    for seed in (0, 1):
+        found = audit(claim, AuditSettings(**size, seed=seed))
+        assert not found.flagged and "Not refuted" in found.verdict
+        assert max(found.final.value, found.all_iterates.value) < found.claimed_epsilon
+        assert found.one_shot.low < found.claimed_epsilon
+
+
+def test_noise_planted_too_small_is_flagged_by_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code adds a tenth of the variance that the settings, hence the accountant, say."""
+    right = release.noise_deviation
+    monkeypatch.setattr(release, "noise_deviation", lambda *given: right(*given) / math.sqrt(10))
+    found = audit(ONCE, AuditSettings(**SIZE))
+    assert found.flagged and found.verdict.startswith("Refuted: ε is at least")
+    assert found.final.value > found.claimed_epsilon
+
+
+def test_noise_planted_too_small_is_flagged_under_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = release.noise_deviation
+    monkeypatch.setattr(release, "noise_deviation", lambda *given: right(*given) / math.sqrt(10))
+    found = audit(SAMPLED, AuditSettings(**FEWER))
+    assert found.flagged and found.one_shot.low > found.claimed_epsilon
+
+
+def test_shares_of_noise_planted_too_small_are_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same fault where clients add the noise: each a tenth of its share."""
+    claim = Claim(PrivacySettings(noise_multiplier=2.0, seeded_noise=0), 0.25, "poisson", 20, 5e-4)
+    size = AuditSettings(canaries=40, dimension=1000)
+    assert not audit(claim, size).flagged
+    right = skellam.share_variance
+    monkeypatch.setattr(skellam, "share_variance", lambda *given: right(*given) / 10)
+    assert audit(claim, size).flagged
+
+
+def test_clipping_that_was_forgotten_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canaries grow tenfold where nothing holds them to C."""
+    grown = Canaries.update
+    monkeypatch.setattr(Canaries, "update", lambda self, number, settings, C: grown(self, number, settings, 10 * C))
+    assert not audit(SAMPLED, AuditSettings(**FEWER)).flagged  # clipped, they are as before
+    monkeypatch.setattr(release, "clip", lambda delta, C: np.asarray(delta, np.float64))
+    assert audit(SAMPLED, AuditSettings(**FEWER)).flagged
+
+
+def test_what_refutes_a_claim() -> None:
+    wide, high = Estimate(5.0, 2.0, 9.0), Estimate(9.0, 6.0, 12.0)
+    assert not judge(4.0, wide, 3.9)[0]
+    assert judge(4.0, wide, 4.1)[0] and judge(4.0, high, 1.0)[0]
+    flagged, verdict = judge(math.inf, high, 50.0)
+    assert not flagged and "nothing to refute" in verdict
+
+
+def test_masked_cohorts_stay_small() -> None:
+    masked = PrivacySettings()
+    assert default_canaries(Claim(masked, 0.1, "poisson", 1, 0.1)) == 240
+    assert default_canaries(Claim(masked, 1.0, "full", 1, 0.1)) == 64
+    assert default_canaries(Claim(CENTRAL, 0.001, "poisson", 1, 0.1)) == 1000
+
+
+def test_a_runs_audit_is_kept_and_shown_until_it_is_trained_anew(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "mine")
+    settings = settings_with(mode="central", secure_aggregation=False)
+    write_method(run, "privfedtalk", settings, [round_record(1), round_record(2)])
+    kept = run.attack("audit", "privfedtalk") / "audit.json"
+    planted = audit_run(run, "privfedtalk", AuditSettings(canaries=100, noise_factor=0.1))
+    assert planted.dimension == 1000 and planted.noise_factor == 0.1 and not kept.exists()
+    found = audit_run(run, "privfedtalk", AuditSettings(canaries=100))
+    told = json.loads(kept.read_text())
+    assert told["claimed_epsilon"] == pytest.approx(found.claimed_epsilon) and told["sampling"] == "full"
+    (page,) = write_privacy_reports(run, ["privfedtalk"], tmp_path / "out")
+    assert "Canary audit" in page.read_text() and "Canary audit" in page.with_suffix(".md").read_text()
+    assert found.verdict in page.with_suffix(".md").read_text()
+    told["settings"]["noise_multiplier"] = 9.0
+    kept.write_text(json.dumps(told))
+    (page,) = write_privacy_reports(run, ["privfedtalk"], tmp_path / "out")
+    assert "Canary audit" not in page.read_text()

@@ -1,0 +1,282 @@
+"""The canary audit: the claim of a run's privacy report is tested by attacking the very code that makes it.
+
+Clients that only carry canaries run the federation's rounds: the same draw of cohorts, clipping, weights, noise, masks,
+opened sum, checks and server's step as in training, local training alone left out. `training.privacy.audit` reads
+from what comes out how well one can tell who was in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from preparation import seeding
+from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.settings_base import Settings
+from training.aggregation import Aggregator
+from training.checkpoint import Progress, RoundRecord
+from training.client import LocalUpdate
+from training.federation import Step, open_round, server_step
+from training.methods.base import ServerRule, Theta
+from training.privacy.accounting import Sampling, Schedule
+from training.privacy.audit import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
+from training.privacy.guarantee import epsilons
+from training.privacy.report import finite
+from training.privacy.settings import PrivacySettings
+from training.records import Laps
+from training.sampling import draw_cohort
+from training.settings import FederationSettings, TrainingSettings
+
+CONFIDENCE = 0.95
+_MOST = 1000
+_MASKED_COHORT = 24
+_LEAST = 64
+
+
+class AuditSettings(Settings):
+    """How large an audit is, and what is wrong in the run that it is made on."""
+
+    canaries: int | None = Field(
+        None, ge=20, description="M; None: 1000, or under secure aggregation as many as make cohorts of about 24"
+    )
+    dimension: int = Field(
+        20_000, ge=100, description="parameters; canaries must be far fewer to be told from each other"
+    )
+    noise_factor: float = Field(
+        1.0,
+        ge=0,
+        description="noise really added, over what is claimed; 0.316 plants the fault that the audit must find",
+    )
+    seed: int = Field(0, ge=0, description="of directions, coins and cohorts; noise has its own source")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is audited: a mechanism, how it is sampled, for how long, and the δ of the ε that it claims."""
+
+    privacy: PrivacySettings
+    rate: float
+    sampling: Sampling
+    rounds: int
+    delta: float
+
+    @classmethod
+    def of_report(cls, report: dict[str, Any]) -> Claim:
+        """The claim of a run, from the content of its `privacy.json`."""
+        rate = report["clients_per_round"] / report["clients"]
+        privacy = PrivacySettings.model_validate(report["settings"])
+        return cls(privacy, rate, report["sampling"], report["rounds"], report["delta"])
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What came out. `flagged` where the audit shows more leakage than is claimed; then the claim is false."""
+
+    flagged: bool
+    verdict: str
+    claimed_epsilon: float | None
+    delta: float
+    one_shot: Estimate
+    final: Bound
+    all_iterates: Bound
+    confidence: float
+    canaries: int
+    included: int
+    dimension: int
+    rounds: int
+    opened: int
+    per_round: int
+    sampling: str
+    mode: str
+    noise_multiplier: float
+    noise_factor: float
+    secure_aggregation: bool
+    settings: dict[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an ε of None means that none is claimed."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Directions float32 [M, d], uniform on the unit sphere, and whose canary was in."""
+
+    directions: npt.NDArray[np.float32]
+    included: npt.NDArray[np.bool_]
+
+    @classmethod
+    def draw(cls, count: int, dimension: int, seed: int) -> Canaries:
+        rng = seeding.generator(seed, "canaries")
+        directions = rng.standard_normal((count, dimension), dtype=np.float32)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return cls(directions, rng.random(count) < 0.5)
+
+    @property
+    def names(self) -> list[str]:
+        return [f"canary {number:05d}" for number in range(len(self.included))]
+
+    def update(self, number: int, settings: PrivacySettings, clip_norm: float) -> LocalUpdate:
+        """C·c_j at full weight; of one that is not in an update that is not finite, which is sent as the zero vector
+        that the guarantee compares with."""
+        delta = self.directions[number] * np.float32(clip_norm if self.included[number] else np.nan)
+        return LocalUpdate(delta, settings.n_max, 1.0, {}, 0.0)
+
+    def seen_in(self, vector: npt.NDArray[np.floating]) -> Scores:
+        """Each canary's part in a vector [d]."""
+        return (self.directions @ vector.astype(np.float32)).astype(np.float64)
+
+
+def audit(
+    claim: Claim,
+    settings: AuditSettings | None = None,
+    on_round: Callable[[int, int], None] = lambda number, rounds: None,
+) -> AuditReport:
+    """Run the claimed mechanism on canaries and hold what they tell against the claimed ε_release."""
+    settings = settings or AuditSettings()
+    if claim.rounds == 0:
+        raise PrivFedTalkError("an audit of no rounds", "train at least one round")
+    count = settings.canaries or default_canaries(claim)
+    per_round = count if claim.sampling == "full" else max(1, round(claim.rate * count))
+    schedule = Schedule(count, per_round, claim.rounds, claim.sampling, claim.privacy.max_participation)
+    claimed, _ = epsilons(claim.privacy, schedule, settings.dimension, claim.delta)
+    canaries = Canaries.draw(count, settings.dimension, settings.seed)
+
+    theta = np.zeros(settings.dimension, np.float32)
+    total, opened, q = np.zeros(count), 0, schedule.rate
+    for number, (aggregator, step) in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
+        if step.aggregate is not None:
+            C, opened = aggregator.clip_norm, opened + 1
+            z = max(aggregator.deviation / C, 1e-6)
+            total += iterate_score(canaries.seen_in(step.aggregate.total.update / C), q, z)
+        theta = step.theta
+        on_round(number, claim.rounds)
+    length = float(np.linalg.norm(theta.astype(np.float64)))
+    if not length:
+        raise PrivFedTalkError(
+            f"none of the {claim.rounds} audited rounds moved the adapter", "audit more canaries, so that cohorts grow"
+        )
+    cosines = canaries.seen_in(theta) / length
+    estimate = one_shot(cosines[canaries.included], settings.dimension, claim.delta, settings.seed)
+    # Two bounds that hold together.
+    each = 1 - (1 - CONFIDENCE) / 2
+    final, iterates = (lower_bound(scores, canaries.included, claim.delta, each) for scores in (cosines, total))
+    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value))
+    return AuditReport(
+        flagged=flagged,
+        verdict=verdict,
+        claimed_epsilon=finite(claimed.value),
+        delta=claim.delta,
+        one_shot=estimate,
+        final=final,
+        all_iterates=iterates,
+        confidence=CONFIDENCE,
+        canaries=count,
+        included=int(canaries.included.sum()),
+        dimension=settings.dimension,
+        rounds=claim.rounds,
+        opened=opened,
+        per_round=per_round,
+        sampling=claim.sampling,
+        mode=claim.privacy.mode,
+        noise_multiplier=claim.privacy.noise_multiplier,
+        noise_factor=settings.noise_factor,
+        secure_aggregation=claim.privacy.secure_aggregation,
+        settings=claim.privacy.model_dump(mode="json"),
+    )
+
+
+def audit_run(
+    run: RunFolder,
+    method: str,
+    settings: AuditSettings | None = None,
+    on_round: Callable[[int, int], None] = lambda number, rounds: None,
+) -> AuditReport:
+    """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
+    of a planted fault, which the run does not have."""
+    report = json.loads((run.federation(method) / "privacy.json").read_text())
+    settings = settings or AuditSettings()
+    smaller = min(settings.dimension, report["dimension"])
+    found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
+    if settings.noise_factor == 1:
+        with replacing(run.attack("audit", method) / "audit.json") as partial:
+            partial.write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def judge(claimed: float, estimate: Estimate, bound: float) -> tuple[bool, str]:
+    """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
+    if math.isinf(claimed):
+        return False, "No ε is claimed, so there is nothing to refute."
+    if bound > claimed:
+        return True, f"Refuted: ε is at least {bound:.3g}, more than the {claimed:.3g} that is claimed."
+    if estimate.low > claimed:
+        return True, (
+            f"Refuted by estimate: ε is about {estimate.value:.3g}, surely above {estimate.low:.3g}, where "
+            f"{claimed:.3g} is claimed."
+        )
+    return False, f"Not refuted: ε is at least {bound:.3g} and about {estimate.value:.3g}; claimed is {claimed:.3g}."
+
+
+def default_canaries(claim: Claim) -> int:
+    """As many as the time allows: a masked cohort takes time with the square of its size."""
+    if not claim.privacy.secure_aggregation:
+        return _MOST
+    if claim.sampling == "full":
+        return _LEAST
+    return min(_MOST, max(_LEAST, round(_MASKED_COHORT / claim.rate)))
+
+
+def _rounds(
+    claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries
+) -> Iterator[tuple[Aggregator, Step]]:
+    """The rounds of Algorithm 1 as `training.federation` has them, with canaries for clients."""
+    privacy = claim.privacy.model_copy(update={"noise_multiplier": claim.privacy.noise_multiplier * audit.noise_factor})
+    federation = FederationSettings(
+        rounds=claim.rounds,
+        clients_per_round=None if claim.sampling == "full" else schedule.per_round,
+        sampling="fixed" if claim.sampling == "full" else claim.sampling,
+    )
+    settings = TrainingSettings(federation=federation, privacy=privacy)
+    numbers = {name: number for number, name in enumerate(canaries.names)}
+    names = list(numbers)
+    server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
+    progress = Progress(theta, server.initial(theta), theta)
+    for number in range(1, claim.rounds + 1):
+        cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, audit.seed, number)
+        aggregator = open_round(settings, len(cohort), len(names), progress.records, audit.seed)
+        contributions = {
+            name: aggregator.contribute(name, canaries.update(numbers[name], privacy, aggregator.clip_norm), number)
+            for name in cohort
+        }
+        step = server_step(server, progress, aggregator, contributions, {}, len(names), _unmeasured, Laps())
+        progress.records.append(_record(number, cohort, aggregator, step))
+        progress.theta, progress.state = step.theta, step.state
+        yield aggregator, step
+
+
+def _record(number: int, cohort: list[str], aggregator: Aggregator, step: Step) -> RoundRecord:
+    """What later rounds follow from: who was in the sum, and its noisy scalars."""
+    total = step.aggregate.total if step.aggregate else None
+    heard = total.clients if total else 0
+    return RoundRecord(
+        round=number, clients=cohort, survivors=heard, public_validation_loss=0.0,
+        weight_sum=total.weight if total else None,
+        within_clip=total.within_clip / heard if total and heard else None,
+        score_mean=None, update_norm=0.0, clip_norm=aggregator.clip_norm, denominator=aggregator.denominator,
+        bytes_up=0, bytes_down=0, seconds={}, outcome=step.outcome, reason=step.reason,
+        returned=step.aggregate.returned if step.aggregate else [],
+    )  # fmt: skip
+
+
+def _unmeasured(theta: Theta) -> float:
+    return 0.0
