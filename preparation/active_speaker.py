@@ -42,7 +42,7 @@ class ActiveSpeaker:
     """The pretrained network in evaluation mode. Load it once for each process."""
 
     def __init__(self, network: LightASD, device: torch.device) -> None:
-        self._network = network.eval().requires_grad_(False).to(device)
+        self.network = network.eval().requires_grad_(False).to(device)
         self._device = device
 
     @classmethod
@@ -87,15 +87,15 @@ class ActiveSpeaker:
         for start in range(0, count, _BLOCK_FRAMES):
             stop = min(start + _BLOCK_FRAMES, count)
             first, last = max(start - _REACH, 0), min(stop + _REACH, count)
-            codes = self._network.see(torch.from_numpy(faces[first:last].copy()).to(self._device)[None])[0]
+            codes = self.network.see(torch.from_numpy(faces[first:last].copy()).to(self._device)[None])[0]
             seen.append(codes[start - first : stop - first])
         cepstra = torch.from_numpy(mfcc(audio, count * STEPS_PER_FRAME)).to(self._device)
-        return torch.cat(seen), self._network.hear(cepstra[None])[0]
+        return torch.cat(seen), self.network.hear(cepstra[None])[0]
 
     @torch.no_grad()
     def fuse(self, seen: Tensor, heard: Tensor) -> NDArray[np.float32]:
         """Logits float32 [B, T] of codes [B, T, 128]."""
-        return self._network.fuse(seen, heard).cpu().numpy()
+        return self.network.fuse(seen, heard).cpu().numpy()
 
     def rolled(self, seen: Tensor, heard: Tensor, rolls: list[int]) -> list[float]:
         """Mean logit with the sound's codes [T, 128] rolled round by each number of frames."""
@@ -171,7 +171,7 @@ class LightASD(nn.Module):
 
     def see(self, faces: Tensor) -> Tensor:
         """Grey faces [B, T, 112, 112], 0-255, to codes [B, T, 128]."""
-        x = ((faces.float() / 255 - _GREY_MEAN) / _GREY_DEVIATION)[:, None]
+        x = ((faces.to(self.head.weight.dtype) / 255 - _GREY_MEAN) / _GREY_DEVIATION)[:, None]
         for number, block in enumerate(self.visual):
             if number:
                 x = nn.functional.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))

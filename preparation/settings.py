@@ -309,6 +309,9 @@ class ShardSettings(Settings):
     """A longer clip becomes several samples of nearly equal length, all on its side of the split, for whoever reads a
     sample holds it whole: with 8 latent channels 60 s at 512 pixels are 98 MB of latents, ten minutes a gigabyte.
     Choose 10 for corpora of whole talks, as most papers cut them; less than a training window makes samples useless."""
+    cepstra: bool = False
+    """Whether samples bring along the sound as the active-speaker network hears it, 104 bytes a frame: needed by
+    `training.objective.sync.network=light_asd`, and by nothing else."""
 
 
 class PreparationSettings(Settings):

@@ -37,7 +37,8 @@ class Sample:
     latents [T, 4, h, w], speech [T, tokens, dim] and reference_latent [4, h, w] are float16 (stored and
     read); reference is uint8 [H, W, 3] RGB, a frame that is never among the sample's own; landmarks float32
     [T, 68, 2] in crop pixels; mouth_opening float32 [T], where the corpus knows the truth; motion float32
-    [T, 12], see `preparation.faces.motion`. The metadata name the reference's clip and frame, the tracker
+    [T, 12], see `preparation.faces.motion`; cepstra float16 [T, 4, 13], where `shards.cepstra` asked for the sound as
+    `preparation.active_speaker` hears it. The metadata name the reference's clip and frame, the tracker
     and the source.
     """
 
@@ -52,6 +53,7 @@ class Sample:
     landmarks: NDArray[np.float32]
     mouth_opening: NDArray[np.float32] | None = None
     motion: NDArray[np.float32] | None = None
+    cepstra: NDArray[np.float16] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -223,6 +225,8 @@ def _members(sample: Sample) -> list[tuple[str, _Content]]:
         members.append(("opening.npy", _npy(sample.mouth_opening, np.float32)))
     if sample.motion is not None:
         members.append(("motion.npy", _npy(sample.motion, np.float32)))
+    if sample.cepstra is not None:
+        members.append(("cepstra.npy", _npy(sample.cepstra, np.float16)))
     return [*members, ("json", _Content(json.dumps(described, sort_keys=True).encode()))]
 
 
@@ -270,6 +274,7 @@ def _sample(key: str, metadata: dict[str, Any], file: BinaryIO, places: dict[str
         landmarks=array("landmarks.npy"),
         mouth_opening=array("opening.npy") if "opening.npy" in places else None,
         motion=array("motion.npy") if "motion.npy" in places else None,
+        cepstra=array("cepstra.npy") if "cepstra.npy" in places else None,
         metadata=metadata,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,8 @@ class ClipTensors:
 
     latents [T, C, h, w]; speech [T, S, D]; reference [C, h, w]; motion [T, M] relative to the reference;
     lips [T, 2], inner-lip gap and mouth width in inter-ocular distances, from the tracked landmarks;
-    mouth, eyes [T, h, w] in [0, 1], the share of each latent cell that lies in the feature's box.
+    mouth, eyes [T, h, w] in [0, 1], the share of each latent cell that lies in the feature's box;
+    cepstra [T, 4, 13], where the shards hold the sound as the active-speaker network hears it.
     """
 
     clip_id: str
@@ -33,6 +34,7 @@ class ClipTensors:
     lips: Tensor
     mouth: Tensor
     eyes: Tensor
+    cepstra: Tensor | None = None
 
     @classmethod
     def from_sample(cls, sample: Sample) -> ClipTensors:
@@ -50,13 +52,14 @@ class ClipTensors:
             lips=torch.from_numpy(lip_shape(sample.landmarks)),
             mouth=torch.from_numpy(coverage([mouth_box(points, pixels) for points in sample.landmarks], cells, cell)),
             eyes=torch.from_numpy(np.maximum(*(coverage(side, cells, cell) for side in zip(*eyes, strict=True)))),
+            cepstra=None if sample.cepstra is None else torch.from_numpy(sample.cepstra.astype(np.float32)),
         )
 
 
 @dataclass(frozen=True)
 class Batch:
     """Windows of B clips: latents [B, F, C, h, w], speech [B, F, S, D], reference [B, C, h, w],
-    motion [B, F, M], mouth and eyes [B, F, h, w]."""
+    motion [B, F, M], mouth and eyes [B, F, h, w], cepstra [B, F, 4, 13] where every clip has them."""
 
     latents: Tensor
     speech: Tensor
@@ -64,14 +67,20 @@ class Batch:
     motion: Tensor
     mouth: Tensor
     eyes: Tensor
+    cepstra: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same windows on another device."""
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return self.changed(lambda value: value.to(device, non_blocking=True))
 
     def part(self, cut: slice) -> Batch:
         """Some of the windows."""
-        return Batch(**{name: value[cut] for name, value in vars(self).items()})
+        return self.changed(lambda value: value[cut])
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """With the same change made to every tensor."""
+        tensors = {name: change(value) for name, value in vars(self).items() if value is not None}
+        return Batch(**tensors)
 
 
 def lip_shape(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -94,7 +103,11 @@ def coverage(boxes: Iterable[tuple[int, int, int, int]], size: int, cell: int) -
     return np.stack([np.outer(overlap(y0, y1), overlap(x0, x1)) for x0, y0, x1, y1 in boxes])
 
 
-def window(clip: ClipTensors, start: int, frames: int) -> tuple[Tensor, ...]:
+Window = tuple[Tensor | None, ...]
+"""A window's tensors in the order of `Batch`'s fields."""
+
+
+def window(clip: ClipTensors, start: int, frames: int) -> Window:
     """`frames` consecutive frames of a clip, in the order of `Batch`'s fields."""
     cut = slice(start, start + frames)
     return (
@@ -104,12 +117,16 @@ def window(clip: ClipTensors, start: int, frames: int) -> tuple[Tensor, ...]:
         clip.motion[cut],
         clip.mouth[cut],
         clip.eyes[cut],
+        None if clip.cepstra is None else clip.cepstra[cut],
     )
 
 
-def collate(windows: list[tuple[Tensor, ...]]) -> Batch:
-    """Stack windows into a batch."""
-    return Batch(*(torch.stack(column) for column in zip(*windows, strict=True)))
+def collate(windows: Sequence[Window]) -> Batch:
+    """Stack windows into a batch; what one of them lacks is left out."""
+    columns = [[value for value in column if value is not None] for column in zip(*windows, strict=True)]
+    stacked = [torch.stack(column) if len(column) == len(windows) else None for column in columns]
+    assert None not in stacked[:-1], "only the last column, the cepstra, may lack"
+    return Batch(*stacked)  # type: ignore[arg-type]
 
 
 def own_reference(clip: ClipTensors, start: int, frames: int, rng: np.random.Generator) -> ClipTensors:
@@ -155,9 +172,7 @@ def stream_batches(
         yield collate([_random_window(held, frames, rng, own_references) for _ in range(batch_size)])
 
 
-def _random_window(
-    clips: list[ClipTensors], frames: int, rng: np.random.Generator, own_references: float
-) -> tuple[Tensor, ...]:
+def _random_window(clips: list[ClipTensors], frames: int, rng: np.random.Generator, own_references: float) -> Window:
     clip = clips[rng.integers(len(clips))]
     start = int(rng.integers(0, len(clip.latents) - frames + 1))
     if rng.random() < own_references:
@@ -165,6 +180,6 @@ def _random_window(
     return window(clip, start, frames)
 
 
-def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[tuple[Tensor, ...]]:
+def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[Window]:
     """Every clip cut into consecutive windows, for validation; the rest of each clip that is too short is dropped."""
     return [window(clip, start, frames) for clip in clips for start in range(0, len(clip.latents) - frames + 1, frames)]

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
 from training.data import Batch
 from training.diffusion import alphas_bar
-from training.frozen.terms import Decode, Decoded
+from training.frozen.speaking import SpeakingTerm
+from training.frozen.terms import Decode, Decoded, Scene
 from training.settings import DecodedSettings, Schedule
 
 
@@ -36,19 +38,22 @@ class PixelTerms:
         z_t and the prediction [B, F, C, h, w] as the backbone gives them, t [B]. Clips outside the gate add zero; with
         none inside nothing is decoded.
         """
+        scenes = any(isinstance(term, SpeakingTerm) for term in self.terms.values())
+        if scenes and batch.cepstra is None:
+            raise PrivFedTalkError(
+                "the sync term of the local objective has no sound: its clips' shards hold no cepstra",
+                "set preparation.shards.cepstra=true and prepare again, which makes the shards anew and nothing else; "
+                "or choose training.objective.sync.network=ruler or none",
+            )
         gate = noise_gate(t, self.settings.least_alpha_bar, backbone.process.schedule).to(predicted)
         inside = gate.nonzero().flatten()
         if not len(inside):
             return {name: predicted.new_zeros(()) for name in self.terms}
         frames = spread_frames(predicted.shape[1], self.settings.frames, predicted.device)
-        z0_hat = backbone.process.to_z0(z_t[inside], predicted[inside], t[inside])[:, frames]
-        reference = batch.reference[inside]
-        decoded = Decoded(
-            self.decode,
-            generated=backbone.to_latents(z0_hat, reference),
-            true=batch.latents[inside][:, frames],
-            reference=reference,
-        )
+        reference, true = batch.reference[inside], batch.latents[inside]
+        generated = backbone.to_latents(backbone.process.to_z0(z_t[inside], predicted[inside], t[inside]), reference)
+        scene = Scene(generated, true, batch.cepstra[inside]) if scenes and batch.cepstra is not None else None
+        decoded = Decoded(self.decode, generated[:, frames], true[:, frames], reference, scene)
         return {name: (gate[inside] * term(decoded)).sum() / len(t) for name, term in self.terms.items()}
 
     def to(self, device: torch.device) -> None:

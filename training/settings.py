@@ -155,9 +155,13 @@ class PerceptualTermSettings(Settings):
 
 
 class SyncTermSettings(Settings):
-    """L_sync, eq. 11. `ruler` compares mouth openings measured by the pipeline's own ruler."""
+    """L_sync, eq. 11. `ruler` compares mouth openings by the pipeline's own ruler; choose it on rendered faces.
 
-    network: Literal["none", "ruler"] = "none"
+    `light_asd` asks a pretrained active-speaker network; choose it for real faces, with shards that hold the sound as
+    it hears it (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
+    """
+
+    network: Literal["none", "ruler", "light_asd"] = "none"
     weight: float = Field(0.05, ge=0)
 
 

@@ -241,8 +241,8 @@ def test_a_corpus_of_which_nothing_is_usable_says_why(studio_corpus: Path, tmp_p
 def test_a_long_clip_becomes_several_samples_that_are_the_whole(studio_corpus: Path, tmp_path: Path) -> None:
     """Longest 1 s: each clip of 30 frames gives two samples of 15, with the very values of one."""
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    prepare(studio_corpus, whole)
-    short = SETTINGS.model_copy(update={"shards": ShardSettings(longest_seconds=1)})
+    prepare(studio_corpus, whole, settings=SETTINGS.model_copy(update={"shards": ShardSettings(cepstra=True)}))
+    short = SETTINGS.model_copy(update={"shards": ShardSettings(longest_seconds=1, cepstra=True)})
     report = prepare(studio_corpus, cut, settings=short)
     assert (report.crops.usable, report.shards.samples, report.shards.frames) == (18, 36, 18 * 30)
     table = load_clients(cut.clients_table)
@@ -259,6 +259,9 @@ def test_a_long_clip_becomes_several_samples_that_are_the_whole(studio_corpus: P
             for name in ("latents", "speech", "landmarks", "mouth_opening", "motion"):
                 together = np.concatenate([getattr(part, name) for part in several])
                 np.testing.assert_array_equal(together, getattr(one, name))
+            assert one.cepstra is not None and one.cepstra.shape == (30, 4, 13)
+            heard = np.concatenate([part.cepstra for part in several if part.cepstra is not None])
+            np.testing.assert_allclose(heard, one.cepstra, rtol=2e-3, atol=1e-3)  # half precision
             for part in several:
                 np.testing.assert_array_equal(part.reference, one.reference)
                 np.testing.assert_array_equal(part.reference_latent, one.reference_latent)

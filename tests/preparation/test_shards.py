@@ -27,12 +27,22 @@ def sample(number: int, split: str = "train", truth: bool = True, frames: int = 
         landmarks=rng.normal(size=(frames, 68, 2)).astype(np.float32),
         mouth_opening=rng.uniform(size=frames).astype(np.float32) if truth else None,
         motion=rng.normal(size=(frames, 12)).astype(np.float32) if truth else None,
+        cepstra=rng.normal(size=(frames, 4, 13)).astype(np.float16) if truth else None,
         metadata={"reference_clip": "c0000/00099", "reference_frame": 7},
     )
 
 
 def assert_same(one: Sample, other: Sample) -> None:
-    for name in ("latents", "speech", "reference_latent", "reference", "landmarks", "mouth_opening", "motion"):
+    for name in (
+        "latents",
+        "speech",
+        "reference_latent",
+        "reference",
+        "landmarks",
+        "mouth_opening",
+        "motion",
+        "cepstra",
+    ):
         ours, theirs = getattr(one, name), getattr(other, name)
         assert (ours is None) == (theirs is None), name
         if ours is not None:

@@ -177,6 +177,10 @@ def test_a_damaged_backbone_is_refused(no_weights: Path) -> None:
             ObjectiveSettings(perceptual=PerceptualTermSettings(network="lpips_vgg")),
             ("perceptual", "vgg16-397923af.pth"),
         ),
+        (
+            ObjectiveSettings(sync=SyncTermSettings(network="light_asd")),
+            ("sync", "lightasd_pretrain_AVA_CVPR.model"),
+        ),
     ],
 )
 def test_a_missing_weight_names_term_file_and_remedy(

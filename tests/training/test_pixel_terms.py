@@ -66,7 +66,7 @@ def draw_at(batch: Batch, *timesteps: int) -> Draw:
 
 
 def in_float64(batch: Batch) -> Batch:
-    return Batch(**{name: value.double() for name, value in vars(batch).items()})
+    return batch.changed(torch.Tensor.double)
 
 
 class Counting:

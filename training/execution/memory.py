@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from preparation.active_speaker import CEPSTRA, STEPS_PER_FRAME
 from preparation.errors import PrivFedTalkError
 from training.client import ClientTrainer
 from training.data import Batch
@@ -120,7 +121,7 @@ def step_bytes(trainer: ClientTrainer, windows: int) -> int:
         kept = _Kept(trainer.networks())
         with saved_tensors_hooks(kept.pack, lambda saved: saved):
             step()
-        inputs = _bytes([*vars(batch).values(), draw.eps])
+        inputs = _bytes([*(value for value in vars(batch).values() if value is not None), draw.eps])
         # While a layer's gradient is formed, what came in and what goes out are there beside what was kept.
         activations = int(HEAP_SLACK * (inputs + kept.total + 2 * kept.largest))
         networks = kept.networks + _bytes(trainer.adapter.frozen.values())
@@ -169,6 +170,7 @@ def _worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
         motion=torch.zeros(windows, frames, shape.motion_dim),
         mouth=cells,
         eyes=cells,
+        cepstra=torch.zeros(windows, frames, STEPS_PER_FRAME, CEPSTRA),
     )
     draw = Draw(eps=torch.ones_like(latents), t=torch.zeros(windows, dtype=torch.long))
     return batch.to(trainer.device), draw.to(trainer.device)

@@ -10,6 +10,7 @@ from preparation.errors import MissingWeightError, PrivFedTalkError
 from preparation.folders import RunFolder
 from training.frozen.lpips_network import BACKBONES, Lpips
 from training.frozen.mobilefacenet import MobileFaceNetEmbedder
+from training.frozen.speaking import SpeakingTerm
 from training.frozen.terms import Decode, IdentityTerm, LpipsTerm, MouthMotionTerm, RulerFeaturesTerm
 from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler, OpeningRuler
@@ -25,7 +26,7 @@ def open_pixel_terms(run: RunFolder, settings: ObjectiveSettings, decode: Decode
     builders: dict[str, Callable[[], nn.Module]] = {
         "identity": lambda: _identity(run, settings.identity.network),
         "perceptual": lambda: _perceptual(run, settings.perceptual.network),
-        "sync": lambda: MouthMotionTerm(_opening_ruler(run)),
+        "sync": lambda: _sync(run, settings.sync.network),
     }
     terms = {name: _open(name, builders[name]) for name in settings.pixel_weights()}
     return PixelTerms(decode, terms, settings.decoded) if terms else None
@@ -42,6 +43,12 @@ def _perceptual(run: RunFolder, network: str) -> nn.Module:
     if kind in BACKBONES:
         return LpipsTerm(Lpips(kind))
     return RulerFeaturesTerm(_identity_ruler(run), _opening_ruler(run))
+
+
+def _sync(run: RunFolder, network: str) -> nn.Module:
+    if network == "light_asd":
+        return SpeakingTerm.load()
+    return MouthMotionTerm(_opening_ruler(run))
 
 
 def _identity_ruler(run: RunFolder) -> IdentityRuler:

@@ -6,6 +6,7 @@ Every term maps a `Decoded` of n clips and f frames to one loss a clip, [n], sma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -19,6 +20,15 @@ Decode = Callable[[Tensor], Tensor]
 """The autoencoder's decoder: latents [N, C, h, w] to frames [N, 3, H, W] in about [0, 1], differentiable."""
 
 
+@dataclass(frozen=True)
+class Scene:
+    """Windows of frames one after the other, with their sound: latents [n, F, C, h, w], cepstra [n, F, 4, 13]."""
+
+    generated: Tensor
+    true: Tensor
+    cepstra: Tensor
+
+
 class Decoded:
     """Frames of n clips as the autoencoder shows them, each kind decoded when a term first asks for it.
 
@@ -26,10 +36,13 @@ class Decoded:
     counts against nobody.
     """
 
-    def __init__(self, decode: Decode, generated: Tensor, true: Tensor, reference: Tensor) -> None:
-        """Latents: generated and true [n, f, C, h, w], reference [n, C, h, w]."""
+    def __init__(
+        self, decode: Decode, generated: Tensor, true: Tensor, reference: Tensor, scene: Scene | None = None
+    ) -> None:
+        """Latents: generated and true [n, f, C, h, w], reference [n, C, h, w]; `scene` is the whole window of each."""
         self._decode = decode
         self._generated, self._true, self._reference = generated, true, reference
+        self._scene = scene
 
     @cached_property
     def generated(self) -> Tensor:
@@ -47,6 +60,27 @@ class Decoded:
         """I_ref [n, 3, H, W]: never one of the frames themselves."""
         with torch.no_grad():
             return self._decode(self._reference)
+
+    @property
+    def heard(self) -> Tensor:
+        """The sound of the whole windows: cepstra [n, F, 4, 13]."""
+        return self._whole.cepstra
+
+    @cached_property
+    def generated_scene(self) -> Tensor:
+        """x̂ of the whole windows [n, F, 3, H, W], with gradients."""
+        return self._frames(self._whole.generated)
+
+    @cached_property
+    def true_scene(self) -> Tensor:
+        """x of the whole windows [n, F, 3, H, W]."""
+        with torch.no_grad():
+            return self._frames(self._whole.true)
+
+    @property
+    def _whole(self) -> Scene:
+        assert self._scene is not None, "a term on frames one after the other was given single ones"
+        return self._scene
 
     def _frames(self, latents: Tensor) -> Tensor:
         return self._decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
