@@ -9,7 +9,7 @@ rest
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,9 @@ from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.truth_tracker import read_truth
 from preparation.files import replacing, unwritable
+from preparation.footage import Footage, open_footage
 from preparation.manifest import Clip
+from preparation.pictures import Frame
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.refusals import forget_refusal, remember_refusal, remembered_refusal
@@ -35,7 +37,7 @@ from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
 from preparation.sync import Watch
 from preparation.sync import judge as judge_sync
-from preparation.video import FPS, Frame, decode, decode_audio, decode_parts, encode, fit_audio
+from preparation.video import FPS, decode, decode_audio, encode, fit_audio
 
 if TYPE_CHECKING:
     from preparation.active_speaker import ActiveSpeaker
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 CODE = (
     "preparation.active_speaker",
     "preparation.crops",
+    "preparation.footage",
+    "preparation.h264",
+    "preparation.pictures",
     "preparation.quality",
     "preparation.scenes",
     "preparation.sync",
@@ -56,10 +61,6 @@ CODE = (
     "preparation.faces.truth_tracker",
 )
 """The modules whose change makes crops be made again."""
-
-HELD_BYTES = 256 * 1024 * 1024
-"""Clips whose frames fit are decoded once and held; longer ones are decoded twice, so that memory stays
-flat."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,12 @@ def _prepare(
     # Sound first: it is cheap, and a clip without it needs no face.
     source = corpus_root / clip.path
     audio = decode_audio(source)
-    frames = _frames(clip, source)
+    footage = open_footage(clip, source, settings.crops, settings.faces.longest_bridged_gap)
 
     # Follow the face within each scene, bridge short gaps, keep the longest stretch that has one.
-    scenes = find_scenes(frames(), settings.scenes) if settings.scenes.detect and clip.truth is None else None
-    shot = _longest_shot(clip, corpus_root, frames(), scenes, settings, tracker)
+    look_for_cuts = settings.scenes.detect and clip.truth is None
+    scenes = find_scenes(footage.pictures(), settings.scenes) if look_for_cuts else None
+    shot = _longest_shot(clip, corpus_root, footage, scenes, settings, tracker)
     kept, track = shot.kept, shot.track
     landmarks = smooth(shot.landmarks, settings.faces.smoothing if tracker.trembles else 0.0)
     sound = fit_audio(audio, kept.stop)[kept.start * 640 :]
@@ -163,17 +165,11 @@ def _prepare(
         return QuarantineRow(clip.path, "quality", verdict.reason + best, verdict.remedy)
     transforms = fit_transforms(landmarks, settings.crops)
 
-    def again() -> Iterable[Frame]:
-        """The frames once more; where they are decoded anew, only what the crops are cut from has its pixels."""
-        if _fits(clip):
-            return frames()
-        boxes = source_boxes(transforms, settings.crops.size)
-        return decode_parts(source, [*[None] * kept.start, *boxes])
-
     sharpness: list[float] = []
     video = folder / f"{clip.name}.mp4"
     watch = Watch(speaker, settings.sync, len(landmarks)) if speaker is not None and len(audio) else None
-    crops = _crops(again(), kept, transforms, settings.crops.size, sharpness)
+    parts = footage.parts(kept, source_boxes(transforms, settings.crops.size))
+    crops = _crops(parts, transforms, settings.crops.size, sharpness)
     encode(
         crops if watch is None else watch.through(crops),
         sound if len(audio) else None,
@@ -240,18 +236,18 @@ class _Shot:
 def _longest_shot(
     clip: Clip,
     corpus_root: Path,
-    frames: Iterable[Frame],
+    footage: Footage,
     scenes: list[slice] | None,
     settings: PreparationSettings,
     tracker: FaceTracker,
 ) -> _Shot:
     """Follow the face in every scene by itself, for after a cut it is elsewhere or another's; without scenes in the
     whole clip. The first of equally long stretches is kept."""
-    stream = iter(frames)
+    stream = iter(footage.watched())
     shots: list[_Shot] = []
     for number, scene in enumerate(scenes or [slice(0, None)]):
         length = None if scene.stop is None else scene.stop - scene.start
-        track = tracker.track(islice(stream, length), clip, corpus_root)
+        track = tracker.track(islice(stream, length), clip, corpus_root, footage.seen)
         filled, segments = bridge_gaps(track.landmarks, settings.faces.longest_bridged_gap)
         longest = longest_segment(segments)
         kept = slice(scene.start + longest.start, scene.start + longest.stop)
@@ -316,31 +312,8 @@ def _made_from(clip: Clip, settings: PreparationSettings, tracker_name: str) -> 
     }
 
 
-def _fits(clip: Clip) -> bool:
-    return clip.seconds * FPS * clip.width * clip.height * 3 <= HELD_BYTES
-
-
-def _frames(clip: Clip, source: Path) -> Callable[[], Iterable[Frame]]:
-    """A function that gives the clip's frames from the start, as often as it is called."""
-    if not _fits(clip):
-        return lambda: decode(source)
-    held: list[Frame] = []
-
-    def once() -> Iterable[Frame]:
-        if not held:
-            held.extend(decode(source))
-        return held
-
-    return once
-
-
-def _crops(
-    frames: Iterable[Frame], kept: slice, transforms: Transforms, size: int, sharpness: list[float]
-) -> Iterator[Frame]:
-    for index, frame in enumerate(frames):
-        if index >= kept.stop:
-            return
-        if index >= kept.start:
-            crop = warp(frame, transforms[index - kept.start], size)
-            sharpness.append(filters.sharpness(crop))
-            yield crop
+def _crops(frames: Iterable[Frame], transforms: Transforms, size: int, sharpness: list[float]) -> Iterator[Frame]:
+    for frame, transform in zip(frames, transforms, strict=False):
+        crop = warp(frame, transform, size)
+        sharpness.append(filters.sharpness(crop))
+        yield crop

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.faces.landmarks import BROWS, CHIN, Landmarks, roll_degrees
+from preparation.pictures import Frame
 from preparation.settings import QualitySettings
-from preparation.video import Frame
 
 SHARPNESS_SIZE = 128
 

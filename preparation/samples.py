@@ -23,6 +23,7 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
 from preparation.files import sweep
 from preparation.folders import RunFolder
+from preparation.pictures import Frame
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
@@ -30,7 +31,7 @@ from preparation.settings import PreparationSettings
 from preparation.shards import Sample, ShardIndex, load_index, write_shards
 from preparation.speech import SpeechFeatures, open_speech
 from preparation.speech_networks import model_version
-from preparation.video import FPS, SAMPLES_PER_FRAME, Frame
+from preparation.video import FPS, SAMPLES_PER_FRAME
 
 CODE = (
     "preparation.samples",

@@ -12,14 +12,15 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from preparation.pictures import Frame, Picture
 from preparation.settings import SceneSettings
-from preparation.video import FPS, Frame
+from preparation.video import FPS
 
 LOOK_WIDTH = 160
 """Frames are shrunk to about this width first: a cut shows at any size, and time and codec noise fall with it."""
 
 
-def find_scenes(frames: Iterable[Frame], settings: SceneSettings) -> list[slice]:
+def find_scenes(frames: Iterable[Frame | Picture], settings: SceneSettings) -> list[slice]:
     """The scenes of a clip, in order, together all of its frames; a clip without a cut is one scene."""
     # PySceneDetect takes half a second to import, which only a corpus with cuts should pay.
     from scenedetect import AdaptiveDetector, FrameTimecode
@@ -32,7 +33,7 @@ def find_scenes(frames: Iterable[Frame], settings: SceneSettings) -> list[slice]
     cuts: list[int] = []
     count = 0
     for index, frame in enumerate(frames):
-        found = detector.process_frame(FrameTimecode(index, float(FPS)), _shrunk(frame))
+        found = detector.process_frame(FrameTimecode(index, float(FPS)), _shrunk(np.asarray(frame)))
         cuts.extend(cut.frame_num for cut in found)
         count = index + 1
     edges = [0, *cuts, count]

@@ -11,7 +11,7 @@ import numpy as np
 from preparation.clients import load_people
 from preparation.crops import has_crop, load_crop
 from preparation.folders import RunFolder
-from preparation.video import Frame
+from preparation.pictures import Frame
 
 
 def thumbnail_sheet(

@@ -16,27 +16,18 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError
 from preparation.files import replacing
+from preparation.h264 import x264_options
+from preparation.pictures import Box, Frame, Painter, Picture
 
 FPS = 25
 AUDIO_RATE_HZ = 16_000
 SAMPLES_PER_FRAME = AUDIO_RATE_HZ // FPS
 LONGEST_HOLE_SECONDS = 30.0
 """A longer jump between two timestamps is taken for a broken index, not for a still picture."""
-
-Frame = NDArray[np.uint8]
-"""uint8 [H, W, 3], RGB."""
-
-Box = tuple[int, int, int, int]
-"""left, top, right, bottom in pixels, the last two outside."""
-
-GRID = 32
-"""Parts of pictures start and end at its multiples: whole pairs of pixels, for two share their colour, and a converter
-that is made anew only when the part's size changes."""
 
 _BROKEN = "play it to see whether it is whole; if it is not, copy or download it again"
 
@@ -87,7 +78,7 @@ def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.thread_count = threads
-        painter, emitted = _Painter(), 0
+        painter, emitted = Painter(), 0
         for frame, until in _held_frames(container.decode(stream), _step(stream), path):
             if emitted / fps >= until:
                 continue
@@ -97,26 +88,26 @@ def decode(path: Path, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
                 emitted += 1
 
 
-def decode_parts(path: Path, parts: Sequence[Box | None], fps: float = FPS) -> Iterator[Frame]:
-    """The first len(parts) frames as `decode` yields them, but true only inside parts[f], as far as that lies in
-    the picture; None is nowhere.
-
-    For large pictures of which little is needed: their conversion to RGB costs as much as their decoding. All frames
-    are one array, written over; look at each before the next.
-    """
-    canvas: Frame | None = None
+def decode_pictures(path: Path, fps: float = FPS) -> Iterator[Picture]:
+    """The frames that `decode` yields before their conversion to RGB: for large ones, few of which are looked at."""
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.thread_count = 1
-        painter, emitted = _Painter(), 0
+        painter, emitted = Painter(), 0
         for frame, until in _held_frames(container.decode(stream), _step(stream), path):
             while emitted / fps < until:
-                if emitted == len(parts):
-                    return
-                canvas = np.zeros((frame.height, frame.width, 3), np.uint8) if canvas is None else canvas
-                canvas = painter.part(frame, parts[emitted], canvas)
-                yield canvas
+                yield Picture(frame, painter)
                 emitted += 1
+
+
+def decode_parts(path: Path, parts: Sequence[Box | None], fps: float = FPS) -> Iterator[Frame]:
+    """The first len(parts) frames as `decode` yields them, but true only inside parts[f], as far as that lies in
+    the picture; None is nowhere. All frames are one array, written over; look at each before the next."""
+    canvas: Frame | None = None
+    for box, picture in zip(parts, decode_pictures(path, fps), strict=False):
+        if box is not None:
+            canvas = picture.draw(box, canvas)
+        yield np.zeros((picture.height, picture.width, 3), np.uint8) if canvas is None else canvas
 
 
 def decode_span(
@@ -135,7 +126,7 @@ def decode_span(
             frames = _sought(container, stream, zero + start_seconds)
         if deinterlace:
             frames = _progressive(frames, stream)
-        painter, total, emitted = _Painter(), round((end_seconds - start_seconds) * fps), 0
+        painter, total, emitted = Painter(), round((end_seconds - start_seconds) * fps), 0
         for frame, until in _held_frames(frames, step, path, zero):
             while emitted < total and start_seconds + emitted / fps < until:
                 yield painter.upright(frame)
@@ -223,7 +214,7 @@ def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path,
     with replacing(path) as partial:
         try:
             with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
-                video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
+                video = container.add_stream("libx264", rate=fps, options=x264_options(crf))
                 video.height, video.width = first.shape[:2]
                 video.pix_fmt = "yuv420p"
                 video.thread_count = 1
@@ -332,56 +323,6 @@ def _held_frames(
         previous, previous_time = frame, now
     if previous is not None:
         yield previous, previous_time + step / 2
-
-
-class _Painter:
-    """Decoded frames as RGB, by one converter for a whole clip and one thread.
-
-    Where nobody says otherwise PyAV makes a converter for each frame, with threads for all cores, so that workers crowd
-    each other: on a busy machine that took five times as long at 512 pixels, on an idle one a tenth longer.
-    """
-
-    def __init__(self) -> None:
-        self._converter = VideoReformatter()
-
-    def upright(self, frame: Any) -> Frame:
-        """The whole frame with the container's rotation applied (telephones store portrait clips lying down).
-
-        Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
-        """
-        return np.ascontiguousarray(np.rot90(self._rgb(frame), round(frame.rotation / 90) % 4))
-
-    def part(self, frame: Any, box: Box | None, canvas: Frame) -> Frame:
-        """Write a part of a frame's pixels into the canvas, the very values that the whole frame would have there."""
-        if box is None:
-            return canvas
-        plain = frame.format.name == "yuv420p" and round(frame.rotation / 90) % 4 == 0
-        even = frame.width % 2 == 0 and frame.height % 2 == 0
-        if not (plain and even) or canvas.shape[:2] != (frame.height, frame.width):
-            return self.upright(frame)
-        left, right = _grid(box[0], box[2], frame.width)
-        top, bottom = _grid(box[1], box[3], frame.height)
-        part = av.VideoFrame(right - left, bottom - top, "yuv420p")
-        part.colorspace, part.color_range = frame.colorspace, frame.color_range
-        for plane, source, half in zip(part.planes, frame.planes, (1, 2, 2), strict=True):
-            there = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)
-            here = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-            rows, columns = (bottom - top) // half, (right - left) // half
-            y, x = top // half, left // half
-            here[:rows, :columns] = there[y : y + rows, x : x + columns]
-        canvas[top:bottom, left:right] = self._rgb(part)
-        return canvas
-
-    def _rgb(self, frame: Any) -> Frame:
-        return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
-
-
-def _grid(low: int, high: int, length: int) -> tuple[int, int]:
-    """First and last but one pixel of a stretch of a line of even `length`, widened to multiples of GRID where the
-    line goes on; beside the picture there is only its border."""
-    first = int(np.clip(low, 0, length - 2)) // GRID * GRID
-    last = -(-int(np.clip(high + 1, 2, length)) // GRID) * GRID
-    return first, min(max(last, first + 2), length)
 
 
 def _first_picture_seconds(path: Path) -> float:

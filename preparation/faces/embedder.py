@@ -16,7 +16,7 @@ from preparation.faces.alignment import fit_similarity, warp
 from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
 
 if TYPE_CHECKING:  # those who train need no video decoder
-    from preparation.video import Frame
+    from preparation.pictures import Frame
 
 Embedding = NDArray[np.float32]
 """float32 [..., 128], of length one: the dot product of two is the cosine between the faces."""

@@ -23,10 +23,10 @@ from preparation import weights
 from preparation.errors import CorruptFileError
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import Landmarks
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.manifest import Clip
+from preparation.pictures import Frame, Picture
 from preparation.settings import FaceSettings
-from preparation.video import Frame
 
 CROP_SIZE, HEAT_SIZE = 256, 64
 DETECTOR_SIZE = 128
@@ -92,8 +92,10 @@ class FaceAlignmentTracker:
             min_score_thresh=settings.minimum_confidence,
         )
 
-    def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track:
-        return follow(frames, self.detect, self._settings)
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
+        return follow(frames, self.detect, self._settings, seen)
 
     def detect(self, frame: Frame) -> list[Landmarks]:
         """All faces of one RGB frame, each float32 [68, 2] in pixels (0 is the first pixel's centre)."""

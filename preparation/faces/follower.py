@@ -7,27 +7,32 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from preparation.faces.landmarks import Landmarks
-from preparation.faces.track import NOT_LOOKED, Track
+from preparation.faces.track import NOT_LOOKED, Seen, Track
+from preparation.pictures import Frame, Picture
 from preparation.settings import FaceSettings
-from preparation.video import Frame
 
 Detect = Callable[[Frame], list[Landmarks]]
 """All faces of one RGB frame, each float32 [68, 2] in pixels (0 is the first pixel's centre)."""
 
 
-def follow(frames: Iterable[Frame], detect: Detect, settings: FaceSettings) -> Track:
+def follow(
+    frames: Iterable[Frame | Picture], detect: Detect, settings: FaceSettings, seen: Seen | None = None
+) -> Track:
     """Look at every n-th frame and at the last one; the frames between are left to `bridge_gaps`."""
     landmarks: list[Landmarks] = []
     counts: list[int] = []
     follower = _Follower(settings.longest_bridged_gap)
     missing = np.full((68, 2), np.nan, dtype=np.float32)
 
-    def look(frame: Frame, index: int) -> None:
+    def look(picture: Frame | Picture, index: int) -> None:
+        frame = np.asarray(picture)
         faces = detect(frame)
         chosen = follower.choose(faces, index, frame.shape[1], frame.shape[0])
         landmarks[index], counts[index] = missing if chosen is None else faces[chosen], len(faces)
+        if seen is not None:
+            seen(None if chosen is None else faces[chosen])
 
-    last: Frame | None = None
+    last: Frame | Picture | None = None
     for index, frame in enumerate(frames):
         landmarks.append(missing)
         counts.append(NOT_LOOKED)

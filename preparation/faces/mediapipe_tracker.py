@@ -11,11 +11,11 @@ import numpy as np
 from preparation import weights
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import MEDIAPIPE_TO_IBUG, Landmarks
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.manifest import Clip
 from preparation.native_output import without_chatter
+from preparation.pictures import Frame, Picture
 from preparation.settings import FaceSettings
-from preparation.video import Frame
 
 
 class MediaPipeTracker:
@@ -49,8 +49,10 @@ class MediaPipeTracker:
             # The first look loads the rest, and says so; a blank picture brings that forward.
             self.detect(np.zeros((64, 64, 3), dtype=np.uint8))
 
-    def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track:
-        return follow(frames, self.detect, self._settings)
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
+        return follow(frames, self.detect, self._settings, seen)
 
     def detect(self, frame: Frame) -> list[Landmarks]:
         """All faces of one RGB frame, each float32 [68, 2] in pixels (0 is the first pixel's centre)."""

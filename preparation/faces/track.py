@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +13,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from preparation.faces.landmarks import Landmarks
 from preparation.manifest import Clip
-from preparation.video import Frame
+from preparation.pictures import Frame, Picture
 
 NOT_LOOKED = -1
+
+Seen = Callable[[Landmarks | None], None]
+"""Told of each look, before the next picture is taken: the face [68, 2] that is followed, or None."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ class FaceTracker(Protocol):
         """Whether its landmarks carry noise that is worth smoothing."""
         ...
 
-    def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track: ...
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
+        """Take the frames one after the other; `np.asarray` makes an array of those that are looked at."""
+        ...
 
     def close(self) -> None:
         """Give back what the tracker holds."""

@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 
 from preparation import weights
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.manifest import Clip
-from preparation.video import Frame
+from preparation.pictures import Frame, Picture
 
 
 class TruthTracker:
@@ -24,7 +24,9 @@ class TruthTracker:
     needs: tuple[str, ...] = ()
     trembles = False
 
-    def track(self, frames: Iterable[Frame], clip: Clip, corpus_root: Path) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         if clip.truth is None:
             raise PrivFedTalkError(
                 f"{clip.path} has no truth beside it and no face tracker is at hand",

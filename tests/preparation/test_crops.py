@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from preparation import crops as module
 from preparation.crops import CropResult, has_crop, load_crop, prepare_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.alignment import source_boxes, template, warp
@@ -83,17 +82,6 @@ def test_half_a_description_is_no_description(clip: Clip, studio_corpus: Path, t
     assert prepare(clip, studio_corpus, tmp_path) == CropResult(clip.clip_id, 30, kept=False)
 
 
-def test_long_clips_are_decoded_twice_with_the_same_result(
-    clip: Clip, studio_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(clip, studio_corpus, tmp_path / "held")
-    monkeypatch.setattr(module, "HELD_BYTES", 0)
-    prepare(clip, studio_corpus, tmp_path / "streamed")
-    held, streamed = (load_crop(tmp_path / name, clip.name) for name in ("held", "streamed"))
-    assert held.video.read_bytes() == streamed.video.read_bytes()
-    np.testing.assert_array_equal(held.landmarks, streamed.landmarks)
-
-
 class Blinking:
     """The truth, with the face out of sight for some frames."""
 
@@ -102,7 +90,7 @@ class Blinking:
     def __init__(self, missing: slice) -> None:
         self.missing = missing
 
-    def track(self, frames, clip: Clip, corpus_root: Path) -> Track:
+    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
         track = TruthTracker().track(frames, clip, corpus_root)
         track.landmarks[self.missing] = np.nan
         track.faces[self.missing] = 0
@@ -187,7 +175,7 @@ class Surprised:
 
     name, trembles = "surprised", False
 
-    def track(self, frames, clip: Clip, corpus_root: Path) -> Track:
+    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
         raise ZeroDivisionError("division by zero")
 
     def close(self) -> None:

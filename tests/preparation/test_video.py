@@ -137,3 +137,18 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
     with pytest.raises(CorruptFileError, match=r"noise\.mp4"):
         next(decode(tmp_path / "noise.mp4"))
+
+
+@pytest.mark.parametrize("size", [64, 96, 144])
+def test_the_same_pictures_give_the_same_bytes(tmp_path: Path, size: int) -> None:
+    """Also with other things in memory; x264 with AVX-512 took some of them into account."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (30, size // 8, size // 8, 3), dtype=np.uint8)
+    frames = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    made = set()
+    for turn in range(10):
+        litter = [rng.bytes(int(rng.integers(1000, 200_000))) for _ in range(5)]
+        encode(frames, None, tmp_path / f"{turn}.mp4")
+        made.add((tmp_path / f"{turn}.mp4").read_bytes())
+        del litter
+    assert len(made) == 1

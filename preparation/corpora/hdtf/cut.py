@@ -19,10 +19,11 @@ from preparation.corpora.folder import walk
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
+from preparation.pictures import Frame
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings, CutSettings
-from preparation.video import Frame, decode_audio_span, decode_span, encode, probe
+from preparation.video import decode_audio_span, decode_span, encode, probe
 from preparation.workers import Done, map_processes
 
 _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from preparation.corpora.studio.articulation import Utterance
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.voice import SAMPLE_HZ
+from preparation.h264 import x264_options
 
 AUDIO_BIT_RATE = 48_000
 TRUTH_SUFFIX = ".truth.safetensors"
@@ -30,7 +31,7 @@ def encode_clip(frames: Iterable[NDArray[np.uint8]], sound: NDArray[np.int16], s
         video = container.add_stream("libx264", rate=FPS)
         video.width = video.height = size
         video.pix_fmt = "yuv420p"
-        video.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
+        video.options = {**x264_options(crf), "threads": "1"}
         video.codec_context.thread_count = 1
         audio = container.add_stream("aac", rate=SAMPLE_HZ, layout="mono")
         audio.bit_rate = AUDIO_BIT_RATE

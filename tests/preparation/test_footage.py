@@ -1,0 +1,137 @@
+"""Clips too large to be held: their crops are those of held ones, from parts kept on the way or decoded again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preparation import footage as module
+from preparation.crops import Crop, CropResult, load_crop, prepare_clip
+from preparation.faces.follower import follow
+from preparation.faces.track import Track
+from preparation.faces.truth_tracker import TruthTracker, read_truth
+from preparation.footage import Keeper
+from preparation.manifest import Clip, scan
+from preparation.pictures import Picture
+from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from preparation.video import decode, decode_pictures
+
+SETTINGS = PreparationSettings(
+    faces=FaceSettings(tracker="truth"),
+    crops=CropSettings(size=64),
+    quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0, minimum_frames=10),
+)
+
+
+class Looking:
+    """Finds the true face in every second frame, but in none of those `missing`."""
+
+    name, trembles = "looking", True
+
+    def __init__(self, missing: range = range(0)) -> None:
+        self.missing = missing
+
+    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+        truth = read_truth(corpus_root / clip.truth)["landmarks"]
+        looked = iter([*range(0, len(truth), 2), len(truth) - 1])
+
+        def detect(frame: np.ndarray) -> list[np.ndarray]:
+            index = next(looked)
+            return [] if index in self.missing else [truth[index]]
+
+        return follow(frames, detect, FaceSettings(every=2), seen)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def clip(studio_corpus: Path) -> Clip:
+    return scan("studio", studio_corpus).clips[0]
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each time a clip's pictures are decoded."""
+    counted: list[str] = []
+    for name in ("decode", "decode_pictures", "decode_parts"):
+        real = getattr(module, name)
+
+        def counting(*arguments, _real=real, _name=name):
+            counted.append(_name)
+            return _real(*arguments)
+
+        monkeypatch.setattr(module, name, counting)
+    return counted
+
+
+def bytes_of(clip: Clip) -> int:
+    return clip.frames * clip.width * clip.height * 3
+
+
+def crop(clip: Clip, root: Path, folder: Path, tracker: Looking | TruthTracker) -> Crop:
+    assert isinstance(prepare_clip(clip, root, folder, SETTINGS, tracker), CropResult)
+    return load_crop(folder, clip.name)
+
+
+@pytest.mark.parametrize("missing", [range(0), range(0, 6), range(8, 15), range(4, 17), range(20, 30)])
+def test_crops_are_the_same_however_much_is_held(
+    clip: Clip,
+    studio_corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    decodings: list[str],
+    missing: range,
+) -> None:
+    """All frames, the parts around the face, or none; with a face that is away at first, shortly, long, at the end."""
+    made = {}
+    for name, limit in {"held": bytes_of(clip), "parts": bytes_of(clip) - 1, "none": 0}.items():
+        monkeypatch.setattr(module, "HELD_BYTES", limit)
+        made[name] = crop(clip, studio_corpus, tmp_path / name, Looking(missing))
+    assert decodings == ["decode", "decode_pictures", "decode_pictures", "decode_parts"]
+    for other in ("parts", "none"):
+        assert made[other].video.read_bytes() == made["held"].video.read_bytes()
+        np.testing.assert_array_equal(made[other].landmarks, made["held"].landmarks)
+
+
+def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
+    clip: Clip, studio_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodings: list[str]
+) -> None:
+    held = crop(clip, studio_corpus, tmp_path / "held", TruthTracker())
+    monkeypatch.setattr(module, "HELD_BYTES", bytes_of(clip) - 1)
+    streamed = crop(clip, studio_corpus, tmp_path / "streamed", TruthTracker())
+    assert decodings == ["decode", "decode_pictures", "decode_parts"]
+    assert held.video.read_bytes() == streamed.video.read_bytes()
+
+
+def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, clip: Clip, studio_corpus) -> None:
+    face = read_truth(studio_corpus / clip.truth)["landmarks"][0] / 4 + 400
+    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9)
+    pictures = list(decode_pictures(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)))
+    whole = pictures[0].bytes
+    for index, _ in enumerate(keeper.through(pictures)):
+        if index in (3, 6, 20):
+            keeper.seen(face)
+    sizes = [picture.bytes for picture in pictures]
+    assert sizes[:3] == [whole] * 3 and max(sizes[3:7]) < whole / 8 and sizes[20] < whole / 8
+    box = (400, 400, 432, 432)
+    assert keeper.parts(slice(3, 7), [box] * 4) is not None
+    for kept in (slice(2, 7), slice(6, 20), slice(3, 21), slice(20, 23)):
+        assert keeper.parts(kept, [box] * (kept.stop - kept.start)) is None
+    assert keeper.parts(slice(3, 4), [(0, 0, 32, 32)]) is None, "outside what was kept"
+
+
+def test_a_trimmed_picture_still_draws_its_part(write_clip, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frames=2, height=150, width=202)
+    whole, picture = next(decode(path)), next(decode_pictures(path))
+    np.testing.assert_array_equal(np.asarray(picture), whole)
+    assert isinstance(picture, Picture) and (picture.height, picture.width) == (150, 202)
+    picture.trim((40, 30, 120, 100))
+    left, top, right, bottom = 50, 41, 97, 88
+    assert picture.covers((left, top, right, bottom)) and not picture.covers((0, 0, 50, 50))
+    drawn = picture.draw((left, top, right, bottom), None)
+    np.testing.assert_array_equal(drawn[top:bottom, left:right], whole[top:bottom, left:right])
+    with pytest.raises(AssertionError, match="trimmed"):
+        np.asarray(picture)
