@@ -10,6 +10,7 @@ out evenly, while preparation is measured as it ends, its last and loneliest cli
 
 Everything is loaded before the clock starts, for the floor and for preparation alike: workers, face tracker,
 autoencoder, libraries. What that costs stands below the table. Variants take turns, `--repeat` times; medians count.
+CPU seconds are those of all processes; where other work runs beside, only they can be compared.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # This file is called like the package that it measures, and must not hide it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -42,14 +43,13 @@ import torch
 
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.crops import CropResult, load_crop, prepare_clip
+from preparation.crops import load_crop, prepare_clip
 from preparation.faces.alignment import warp
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
-from preparation.pipeline import build_all_shards, prepare_folder, register_corpus
+from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
 from preparation.quality import sharpness
-from preparation.quarantine import QuarantineRow
 from preparation.samples import encode_frames
 from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
 from preparation.shards import read_shards, write_shards
@@ -68,12 +68,19 @@ class Corpus:
     root: Path
 
 
+class Spent(NamedTuple):
+    """Seconds by the clock, and of the processes that worked meanwhile."""
+
+    wall: float
+    cpu: float
+
+
 @dataclass(frozen=True)
 class Looked:
-    """Seconds of inference on every frame of a clip, and on those frames that the settings look at."""
+    """What inference took on every frame of a clip, and on those frames that the settings look at."""
 
-    every_frame: float
-    as_set: float
+    every_frame: Spent
+    as_set: Spent
 
 
 class Worker:
@@ -93,39 +100,56 @@ def ready(_: int) -> None:
     time.sleep(0.5)  # so that every worker takes one of these
 
 
-def only_decode(path: Path) -> float:
-    began = time.perf_counter()
+def now() -> Spent:
+    return Spent(time.perf_counter(), time.process_time())
+
+
+def since(began: Spent) -> Spent:
+    wall, cpu = now()
+    return Spent(wall - began.wall, cpu - began.cpu)
+
+
+def total(parts: Iterable[Spent], share: int = 1) -> Spent:
+    """The sum, the wall time shared out evenly among `share` processes."""
+    held = list(parts)
+    return Spent(sum(part.wall for part in held) / share, sum(part.cpu for part in held))
+
+
+def only_decode(path: Path) -> Spent:
+    began = now()
     with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
         for _ in container.decode(stream):
             pass
-    return time.perf_counter() - began
+    return since(began)
 
 
 def only_look(path: Path) -> Looked:
-    seconds = []
+    looks = []
     for frame in decode(path):
-        began = time.perf_counter()
+        began = now()
         Worker.tracker.detect(frame)
-        seconds.append(time.perf_counter() - began)
-    last_too = [] if (len(seconds) - 1) % SETTINGS.faces.every == 0 else seconds[-1:]
-    return Looked(sum(seconds), sum(seconds[:: SETTINGS.faces.every]) + sum(last_too))
+        looks.append(since(began))
+    last_too = [] if (len(looks) - 1) % SETTINGS.faces.every == 0 else looks[-1:]
+    return Looked(total(looks), total(looks[:: SETTINGS.faces.every] + last_too))
 
 
-def make_crop(clip: Clip, root: Path, run: RunFolder) -> CropResult | QuarantineRow:
-    return prepare_clip(clip, root, run.crops(clip.speaker), SETTINGS, Worker.tracker)
+def make_crop(clip: Clip, root: Path, run: RunFolder) -> Spent:
+    began = now()
+    prepare_clip(clip, root, run.crops(clip.speaker), SETTINGS, Worker.tracker)
+    return since(began)
 
 
-def whole(corpus: Corpus, run: RunFolder, pool: ProcessPoolExecutor, workers: int, vae: SmallVae) -> float:
-    """Wall seconds of register, crops and shards by `workers`."""
-    began = time.perf_counter()
+def whole(corpus: Corpus, run: RunFolder, pool: ProcessPoolExecutor, workers: int, vae: SmallVae) -> Spent:
+    """Register, crops and shards by `workers`."""
+    began = now()
     clips, _ = register_corpus(corpus.kind, corpus.root, run, SETTINGS)
-    clips = sorted(clips, key=lambda clip: (-clip.seconds * clip.width * clip.height, clip.clip_id))
-    for made in [pool.submit(make_crop, clip, corpus.root, run) for clip in clips]:
-        made.result()
+    crops = [pool.submit(make_crop, clip, corpus.root, run) for clip in longest_first(clips)]
+    elsewhere = sum(made.result().cpu for made in crops)
     build_all_shards(run, vae.encode_frames, SETTINGS, "benchmark", workers=workers)
-    return time.perf_counter() - began
+    wall, cpu = since(began)
+    return Spent(wall, cpu + elsewhere)
 
 
 def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> dict[str, tuple[float, float]]:
@@ -171,7 +195,7 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
     vae.encode_frames(np.zeros((2, 128, 128, 3), dtype=np.uint8))
     speech_features(np.zeros(16000, dtype=np.int16), 25)
     spawn = get_context("spawn")
-    seconds: dict[str, list[float]] = defaultdict(list)
+    seconds: dict[str, list[Spent]] = defaultdict(list)
     began = time.perf_counter()
     with ProcessPoolExecutor(1, spawn, start) as one, ProcessPoolExecutor(workers, spawn, start) as many:
         list(one.map(ready, range(1)))
@@ -181,24 +205,22 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
         clips, _ = register_corpus(corpus.kind, corpus.root, run, SETTINGS)
         paths = [corpus.root / clip.path for clip in clips]
         for turn in range(repeat):
-            seconds["decode"].append(sum(many.map(only_decode, paths)) / workers)
+            seconds["decode"].append(total(many.map(only_decode, paths), workers))
             looked = list(many.map(only_look, paths))
-            seconds["every"].append(sum(look.every_frame for look in looked) / workers)
-            seconds["look"].append(sum(look.as_set for look in looked) / workers)
+            seconds["every"].append(total((look.every_frame for look in looked), workers))
+            seconds["look"].append(total((look.as_set for look in looked), workers))
             seconds["many"].append(whole(corpus, RunFolder(scratch / f"many{turn}"), many, workers, vae))
             seconds["one"].append(whole(corpus, RunFolder(scratch / f"one{turn}"), one, 1, vae))
     run = RunFolder(scratch / "one0")
     crops = {clip.clip_id: clip for clip in load_manifest(run.manifest) if _made(run, clip)}
-    began = time.perf_counter()
-    prepare_folder(corpus.kind, corpus.root, scratch / "cold", SETTINGS, workers, vae.encode_frames, "benchmark")
-    cold = time.perf_counter() - began
     frames = sum(round(clip.seconds * 25) for clip in clips)
-    middle = {name: statistics.median(values) for name, values in seconds.items()}
-    floor = max(middle["decode"], middle["look"])
-    high = max(middle["decode"], middle["every"])
+    middle = {name: Spent(*map(statistics.median, zip(*values, strict=True))) for name, values in seconds.items()}
+    floors = [Spent(*map(max, middle["decode"], middle[name])) for name in ("look", "every")]
     every = SETTINGS.faces.every
     print(f"\n{len(clips)} clips, {frames} frames at 25 fps ({frames / 25:.0f} s), {len(crops)} prepared.\n")
-    print("| what | processes | s | ms a clip | frames/s | × real time | ÷ floor | ÷ floor, every frame |")
+    print(
+        "| what | processes | s | CPU s | frames/s | × real time | ÷ floor (by CPU) | ÷ floor, every frame (by CPU) |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     named = {
         "decode": ("decode alone", workers),
@@ -208,14 +230,18 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
         "one": (f"preparation, every={every}", 1),
     }
     for name, (what, processes) in named.items():
-        wall = middle[name]
-        against = [f"{wall / floor:.2f}", f"{wall / high:.2f}"] if name != "one" else ["", ""]
-        shown = [what, str(processes), f"{wall:.1f}", f"{1e3 * wall / len(clips):.0f}", f"{frames / wall:.0f}"]
-        print("| " + " | ".join([*shown, f"{frames / 25 / wall:.1f}", *against]) + " |")
-    speedup = statistics.median(one / many for one, many in zip(seconds["one"], seconds["many"], strict=True))
-    print(f"\n{workers} workers are {speedup:.2f} × one. Preparation over the floor, each turn: ", end="")
-    floors = [max(decoded, look) for decoded, look in zip(seconds["decode"], seconds["look"], strict=True)]
-    print(", ".join(f"{many / low:.2f}" for many, low in zip(seconds["many"], floors, strict=True)) + ".")
+        wall, cpu = middle[name]
+        shown = [what, str(processes), f"{wall:.1f}", f"{cpu:.1f}", f"{frames / wall:.0f}", f"{frames / 25 / wall:.1f}"]
+        against = ["" if name == "one" else f"{wall / low.wall:.2f} ({cpu / low.cpu:.2f})" for low in floors]
+        print("| " + " | ".join([*shown, *against]) + " |")
+    turns = [(one.wall, many.wall) for one, many in zip(seconds["one"], seconds["many"], strict=True)]
+    speedup = statistics.median(one / many for one, many in turns)
+    each = ", ".join(f"{one:.1f} / {many:.1f} s" for one, many in turns)
+    print(f"\n{workers} workers are {speedup:.2f} × one; each turn: {each}.")
+    sys.stdout.flush()
+    began = time.perf_counter()
+    prepare_folder(corpus.kind, corpus.root, scratch / "cold", SETTINGS, workers, vae.encode_frames, "benchmark")
+    cold = time.perf_counter() - began
     print(
         f"Loading two pools of {1 + workers} workers took {start_up:.1f} s; a preparation that starts its own", end=" "
     )
