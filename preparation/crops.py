@@ -2,8 +2,8 @@
 
 <folder>/<name>.mp4            the crop, H.264 + AAC, to look at and to encode
 <folder>/<name>.safetensors    landmarks, audio, transforms, and mouth_opening where the truth is known
-<folder>/<name>.json           source, settings, tracker, quality; written last, so that it vouches for the
-rest
+<folder>/<name>.json           source, settings, tracker, quality, the mouth's box over all frames; written last, so
+                               that it vouches for the rest
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save
 from preparation import quality as filters
 from preparation.errors import CorruptFileError, PrivFedTalkError, UnwritableError
 from preparation.faces.alignment import Transforms, fit_transforms, source_boxes, transform_points, warp
-from preparation.faces.landmarks import Landmarks
+from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.truth_tracker import read_truth
 from preparation.files import replacing, unwritable
@@ -186,8 +186,9 @@ def _prepare(
         return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
 
     # The description comes last: without it the crop does not count.
+    placed = transform_points(landmarks, transforms)
     tensors: dict[str, NDArray[Any]] = {
-        "landmarks": transform_points(landmarks, transforms),
+        "landmarks": placed,
         "audio": sound,
         "transforms": transforms.astype(np.float32),
     }
@@ -209,6 +210,7 @@ def _prepare(
         "frames": len(landmarks),
         "fps": FPS,
         "size": settings.crops.size,
+        "mouth_box": mouth_box(placed, settings.crops.size),
         "most_faces": int(track.faces.max(initial=0)),
         "quality": asdict(measured),
     }

@@ -45,6 +45,9 @@ CODE = (
 )
 """The modules whose change makes shards be written again."""
 
+FROM_CROP = ("corpus", "source_sha256", "settings", "tracker", "size", "mouth_box")
+"""What a sample's description takes over from its crop's."""
+
 MARGIN = 50
 """Frames of sound on either side of a part that its speech features are computed with, so that they are the whole
 clip's: log-mel windows reach 3 frames; networks hear further, ever more faintly."""
@@ -188,7 +191,7 @@ def _samples(
                 "reference_clip": reference.clip_id,
                 "reference_frame": reference.frame,
                 "frames": count,
-                **{name: crop.metadata[name] for name in ("corpus", "source_sha256", "settings", "tracker", "size")},
+                **{name: crop.metadata[name] for name in FROM_CROP},
             }
             if len(parts) > 1:
                 metadata |= {"first_frame": part.start, "part": number, "parts": len(parts)}

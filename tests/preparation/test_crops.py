@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from preparation.crops import CropResult, has_crop, load_crop, prepare_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.alignment import source_boxes, template, warp
-from preparation.faces.landmarks import STABLE
+from preparation.faces.landmarks import MOUTH, STABLE
 from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
@@ -197,3 +197,6 @@ def test_metadata_is_json_people_can_read(clip: Clip, studio_corpus: Path, tmp_p
     prepare(clip, studio_corpus, tmp_path)
     stored = json.loads((tmp_path / f"{clip.name}.json").read_text())
     assert stored["quality"]["frames"] == 30 and stored["fps"] == 25 and stored["size"] == 128
+    left, top, right, bottom = stored["mouth_box"]
+    mouth = load_crop(tmp_path, clip.name).landmarks[:, MOUTH]
+    assert ((mouth >= [left, top]) & (mouth <= [right, bottom])).all() and 0 <= left < right <= 128
