@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
@@ -47,6 +48,10 @@ class Adapter:
         torch.manual_seed(seed)
         self.model: PeftModel = get_peft_model(backbone, config)
         torch.set_rng_state(state)
+        for layer in self.model.modules():
+            if isinstance(layer, LoraLayer):
+                # PEFT widens inputs to the adapter's float32, and autocast narrows them again: the same, for nothing.
+                layer.cast_input_dtype_enabled = False
         if settings.averaging == "ffa":
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_("lora_B" in name)

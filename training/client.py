@@ -9,8 +9,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -18,7 +17,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from preparation import seeding
 from preparation.shards import Sample, load_index, read_shards
@@ -137,26 +137,30 @@ class ClientTrainer:
         optimizer = rule.begin(parameters)
         clips = self._training_clips(client, rng)
         batches = stream_batches(clips, settings.batch_size, backbone.settings.window, rng)
-        sums: defaultdict[str, float] = defaultdict(float)
+        losses = []
         for batch in itertools.islice(batches, steps):
-            batch = batch.to(self.device)
-            draw = Draw.sample(batch.latents, self.settings.objective, generator).to(self.device)
-            optimizer.zero_grad(set_to_none=True)
-            for name, loss in self._backward(batch, draw).items():
-                sums[name] += loss / steps
-            rule.correct(parameters)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            rule.after_step(parameters, optimizer)
+            draw = Draw.sample(batch.latents, self.settings.objective, generator)
+            losses.append(self.step(batch.to(self.device), draw.to(self.device), rule, optimizer))
         rule.end(parameters, optimizer)
-        return dict(sums)
+        return _means(losses)
 
-    def _backward(self, batch: Batch, draw: Draw) -> dict[str, float]:
-        """Add the batch's gradients to the adapter's, `micro_batch` windows at a time; the batch's losses."""
+    def step(self, batch: Batch, draw: Draw, rule: LocalRule, optimizer: Optimizer) -> dict[str, Tensor]:
+        """One step of the optimiser on a batch that lies on the device; the batch's losses, left there."""
+        parameters = self.adapter.parameters
+        optimizer.zero_grad(set_to_none=True)
+        losses = self._backward(batch, draw)
+        rule.correct(parameters)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        rule.after_step(parameters, optimizer)
+        return losses
+
+    def _backward(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        """Add the batch's gradients to the adapter's, `micro_batch` windows at a time; the batch's losses, float64."""
         objective, windows = self.settings.objective, len(batch.latents)
         at_once = self.settings.federation.micro_batch or windows
         weight = feature_weight(batch, objective)
-        sums: defaultdict[str, float] = defaultdict(float)
+        sums: dict[str, Tensor] = {}
         for start in range(0, windows, at_once):
             cut = slice(start, min(start + at_once, windows))
             share = (cut.stop - cut.start) / windows
@@ -165,8 +169,9 @@ class ClientTrainer:
             )
             (losses.total * share).backward()
             for name, loss in losses.by_name().items():
-                sums[name] += loss.item() * share
-        return dict(sums)
+                part = loss.detach().double() * share
+                sums[name] = sums[name] + part if name in sums else part
+        return sums
 
     def score(self, client: str, round_number: int) -> float:
         """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""
@@ -230,3 +235,11 @@ class ClientTrainer:
         frames = self.settings.federation.score_frames
         latents = torch.from_numpy(sample.latents[:frames].astype(np.float32))
         return self.vae.decode_latents(latents), sample
+
+
+def _means(losses: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """The mean of each loss over the steps. They are read only here, or a GPU would come to rest after each step."""
+    if not losses:
+        return {}
+    values = torch.stack([torch.stack(list(step.values())) for step in losses]).cpu().numpy()
+    return {name: float(sum(column / len(losses))) for name, column in zip(losses[0], values.T, strict=True)}

@@ -75,9 +75,15 @@ def alphas_bar(schedule: Schedule = "cosine") -> Tensor:
     return Process(schedule).make_scheduler().alphas_cumprod.float()
 
 
+@functools.cache
+def _alphas_bar_on(device: torch.device, schedule: Schedule) -> Tensor:
+    """A copy for each device: one made anew at every step would wait for a GPU to finish the last."""
+    return alphas_bar(schedule).to(device)
+
+
 def coefficients(t: Tensor, like: Tensor, schedule: Schedule = "cosine") -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t) for t [B], shaped to multiply `like` [B, ...]."""
-    alpha_bar = alphas_bar(schedule).to(like.device)[t].view(-1, *([1] * (like.dim() - 1)))
+    alpha_bar = _alphas_bar_on(like.device, schedule)[t].view(-1, *([1] * (like.dim() - 1)))
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 

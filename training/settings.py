@@ -266,6 +266,24 @@ class FederationSettings(Settings):
     checks: CheckSettings = CheckSettings()
 
 
+class ComputeSettings(Settings):
+    """How a backbone computes its steps; results differ in the last digits at most. Measured in docs/scaling.md."""
+
+    compile: bool = Field(
+        False,
+        description="torch.compile: a minute or more at the start of each worker. Choose it for long runs on a GPU",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="activations are computed again instead of kept. Choose it where one window does not fit"
+    )
+    channels_last: bool = Field(False, description="layout of pictures in memory. Choose it for `sd15` on a GPU")
+    frozen_bfloat16: bool = Field(
+        False,
+        description="frozen matrices are kept in the precision in which a GPU computes with them: half their memory. "
+        "Nothing happens on a device without bfloat16",
+    )
+
+
 class ExecutionSettings(Settings):
     """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
 
@@ -328,6 +346,7 @@ class TrainingSettings(Settings):
     adapter: AdapterSettings = AdapterSettings()
     federation: FederationSettings = FederationSettings()
     privacy: PrivacySettings = PrivacySettings()
+    compute: ComputeSettings = ComputeSettings()
     generation: GenerationSettings = GenerationSettings()
     execution: ExecutionSettings = ExecutionSettings()
     fedprox: FedProxSettings = FedProxSettings()

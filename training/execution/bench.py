@@ -11,6 +11,7 @@ from training.autoencoders.base import Autoencoder
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.kinds import load_backbone
 from training.client import Announcement, ClientTrainer, LocalUpdate
+from training.compute import speed_up
 from training.frozen.loading import open_pixel_terms
 from training.homes import Homes
 from training.rulers import IdentityRuler
@@ -61,10 +62,12 @@ class Bench:
             vae = load_autoencoder(run.model("vae")).to(self.device)
             identity = IdentityRuler.load(run.model("rulers") / "identity").to(self.device)
             self._models = (root, vae, identity)
-        key = f"{root} {settings.adapter.fingerprint()} {job.seed}"
+        key = f"{root} {settings.adapter.fingerprint()} {settings.compute.fingerprint()} {job.seed}"
         if self._adapter is None or self._adapter[0] != key:
             backbone = load_backbone(run.model("backbone")).to(self.device)
-            self._adapter = (key, Adapter(backbone, settings.adapter, job.seed))
+            adapter = Adapter(backbone, settings.adapter, job.seed)
+            speed_up(adapter.backbone, settings.compute)
+            self._adapter = (key, adapter)
         _, vae, identity = self._models
         terms = open_pixel_terms(run, settings.objective, vae.decode)
         return ClientTrainer(job.homes, self._adapter[1], vae, identity, settings, job.seed, terms)
