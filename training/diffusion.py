@@ -59,6 +59,17 @@ class Process:
         signal, noise = coefficients(t, z_t, self.schedule)
         return (z_t - noise * predicted) / signal
 
+    def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
+        """Min-SNR-gamma weights of the loss (Hang et al. 2023, section 3.4), t [B] -> [B].
+
+        With SNR = abar / (1 - abar) they are min(SNR, gamma) / (SNR + 1) for v and min(SNR, gamma) / SNR for eps,
+        written here so that pure noise divides nothing by zero.
+        """
+        alpha_bar = _alphas_bar_on(t.device, self.schedule)[t]
+        if self.prediction == "v":
+            return torch.minimum(alpha_bar, gamma * (1 - alpha_bar))
+        return (gamma * (1 - alpha_bar) / alpha_bar).clamp(max=1)
+
     def in_noise(self, predicted: Tensor, t: Tensor) -> Tensor:
         """A prediction up to what z_t alone decides of the noise: eps_hat - eps = in_noise(v_hat) - in_noise(v)."""
         return coefficients(t, predicted, self.schedule)[0] * predicted if self.prediction == "v" else predicted

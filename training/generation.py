@@ -13,6 +13,7 @@ from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
 from training.device import autocast
 from training.diffusion import sample_noise
+from training.samplers import make_sampler
 from training.settings import GenerationSettings
 
 
@@ -41,8 +42,7 @@ class Generator:
         generator = torch.Generator().manual_seed(seed)
         size = (1, len(speech), shape.latent_channels, shape.latent_size, shape.latent_size)
         z_t = sample_noise(size, self.shared_noise, generator)[0].to(reference.device)
-        scheduler = self.backbone.process.make_scheduler()
-        scheduler.set_timesteps(self.settings.steps)
+        scheduler = make_sampler(self.settings.sampler, self.backbone.process, self.settings.steps)
         cuts = [slice(start, start + window) for start in starts]
         heard = torch.stack([speech[cut] for cut in cuts])
         moved = torch.stack([motion[cut] for cut in cuts])
@@ -50,13 +50,35 @@ class Generator:
         for t in scheduler.timesteps:
             with autocast(reference.device):
                 noisy = torch.stack([z_t[cut] for cut in cuts])
-                predicted = self.backbone(noisy, t.expand(len(cuts)).to(reference.device), heard, still, moved)
+                predicted = self._predict(noisy, t.expand(len(cuts)).to(reference.device), heard, still, moved)
             # Windows agree on shared frames by averaging their predictions at every step, so no seam can form.
             merged = torch.zeros_like(z_t)
             for number, cut in enumerate(cuts):
                 merged[cut] += blend[number, :, None, None, None] * predicted[number].float()
             z_t = scheduler.step(merged, t, z_t).prev_sample
         return self.backbone.to_latents(z_t[None], reference[None])[0, :frames]
+
+    def _predict(self, noisy: Tensor, t: Tensor, heard: Tensor, still: Tensor, moved: Tensor) -> Tensor:
+        """The backbone's prediction for windows, guided by speech and reference as the settings say.
+
+        With all conditions, without speech, and without speech and reference it predicts p_all, p_mute and p_none; the
+        guided prediction is p_none + g_identity (p_mute - p_none) + g_speech (p_all - p_mute), as Brooks et al. 2023,
+        eq. 3, combine two conditions.
+        """
+        speech, identity = self.settings.speech_guidance, self.settings.identity_guidance
+        if speech == identity == 1:
+            return self.backbone(noisy, t, heard, still, moved)
+        shown = [(heard, still), (torch.zeros_like(heard), still)]
+        if identity != 1:
+            shown.append((torch.zeros_like(heard), torch.zeros_like(still)))
+        times = len(shown)
+        conditions = [torch.cat(column) for column in zip(*shown, strict=True)]
+        everything = self.backbone(
+            noisy.repeat(times, 1, 1, 1, 1), t.repeat(times), *conditions, moved.repeat(times, 1, 1)
+        )
+        all_of_them, mute, *none = everything.chunk(times)
+        guided = mute + speech * (all_of_them - mute)
+        return guided + (identity - 1) * (mute - none[0]) if none else guided
 
     def frames(
         self, reference: Tensor, speech: Tensor, seed: int, motion: Tensor | None = None

@@ -22,26 +22,40 @@ from training.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class Draw:
-    """The random part of one evaluation of the objective: eps [B, F, C, h, w] and t [B]."""
+    """The random part of one evaluation of the objective: eps [B, F, C, h, w] and t [B]; which windows [B] are shown
+    their speech and their reference, None where all are."""
 
     eps: Tensor
     t: Tensor
+    heard: Tensor | None = None
+    seen: Tensor | None = None
 
     @classmethod
     def sample(cls, like: Tensor, settings: ObjectiveSettings, generator: torch.Generator) -> Draw:
         """Draw noise and timesteps for latents [B, F, C, h, w]."""
-        return cls(
-            eps=sample_noise(tuple(like.shape), settings.shared_noise, generator),
-            t=sample_timesteps(len(like), settings.noise_bias, generator),
-        )
+        eps = sample_noise(tuple(like.shape), settings.shared_noise, generator)
+        t = sample_timesteps(len(like), settings.noise_bias, generator)
+        drops = {"heard": settings.drop_speech, "seen": settings.drop_identity}
+        # Nothing is drawn for what is never dropped, so that all else stays as it was.
+        kept = {name: torch.rand(len(like), generator=generator) >= share for name, share in drops.items() if share > 0}
+        return cls(eps, t, **kept)
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on another device: drawn on the CPU, it is the same on all of them."""
-        return Draw(self.eps.to(device), self.t.to(device))
+        return Draw(**{name: None if x is None else x.to(device) for name, x in vars(self).items()})
 
     def part(self, cut: slice) -> Draw:
         """The draw of some of the windows."""
-        return Draw(self.eps[cut], self.t[cut])
+        return Draw(**{name: None if x is None else x[cut] for name, x in vars(self).items()})
+
+    def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Speech and reference as the backbone is shown them, zeros where they are dropped."""
+        speech, reference = batch.speech, batch.reference
+        if self.heard is not None:
+            speech = speech * self.heard.view(-1, 1, 1, 1)
+        if self.seen is not None:
+            reference = reference * self.seen.view(-1, 1, 1, 1)
+        return speech, reference
 
 
 def denoising_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -96,9 +110,12 @@ def local_objective(
     z0 = backbone.to_diffused(batch.latents, batch.reference)
     z_t, target = add_noise(z0, draw.eps, draw.t, process.schedule), process.target(z0, draw.eps, draw.t)
     with autocast(z0.device):
-        predicted = backbone(z_t, draw.t, batch.speech, batch.reference, batch.motion)
+        predicted = backbone(z_t, draw.t, *draw.shown(batch), batch.motion)
     predicted = at_least_float32(predicted)
-    denoising = denoising_loss(predicted, target, feature_weight(batch, settings) if weight is None else weight)
+    weight = feature_weight(batch, settings) if weight is None else weight
+    if settings.min_snr_gamma is not None:
+        weight = weight * process.min_snr_weight(draw.t, settings.min_snr_gamma)[:, None, None, None]
+    denoising = denoising_loss(predicted, target, weight)
     # Of v, eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
     tdc = temporal_denoising_consistency(process.in_noise(predicted, draw.t), process.in_noise(target, draw.t))
     total = settings.denoising_weight * denoising + settings.tdc_weight * tdc

@@ -16,6 +16,9 @@ Prediction = Literal["v", "epsilon"]
 Schedule = Literal["cosine", "stable_diffusion"]
 """How much noise each timestep has; see `training.diffusion`."""
 
+Sampler = Literal["ddim", "dpm++"]
+"""How noise becomes a clip; see `training.samplers`."""
+
 MethodName = Literal[
     "privfedtalk",
     "fedavg",
@@ -183,6 +186,18 @@ class ObjectiveSettings(Settings):
     mouth_weight: float = Field(10.0, ge=1)
     eye_weight: float = Field(2.0, ge=1)
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
+    min_snr_gamma: float | None = Field(
+        None,
+        gt=0,
+        description="min-SNR weighting of timesteps (Hang et al. 2023; their gamma is 5): less weight where little "
+        "noise is left. None: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
+    )
+    drop_speech: float = Field(
+        0.0, ge=0, lt=1, description="share of windows that are shown no speech, which generation.speech_guidance needs"
+    )
+    drop_identity: float = Field(
+        0.0, ge=0, lt=1, description="share that are shown no reference, which generation.identity_guidance needs"
+    )
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
 
     def in_pretraining(self) -> ObjectiveSettings:
@@ -329,7 +344,15 @@ class FedAdamSettings(Settings):
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
+    sampler: Sampler = "ddim"
     steps: int = Field(5, ge=1)
+    speech_guidance: float = Field(
+        1.0,
+        ge=0,
+        description="above 1, lips follow speech more than the backbone says (Ho and Salimans 2022), at twice the "
+        "time; of use only to a backbone that was trained with objective.drop_speech",
+    )
+    identity_guidance: float = Field(1.0, ge=0, description="the same for the reference and objective.drop_identity")
     overlap: int = Field(4, ge=0, description="frames that neighbouring windows share")
 
 

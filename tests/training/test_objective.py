@@ -7,7 +7,7 @@ from torch import nn
 
 from training.backbone.tiny import TinyBackbone
 from training.data import Batch
-from training.diffusion import add_noise, alphas_bar, to_eps, velocity
+from training.diffusion import Process, add_noise, alphas_bar, to_eps, velocity
 from training.objective import (
     Draw,
     denoising_loss,
@@ -94,3 +94,41 @@ def test_same_draw_same_loss(backbone: nn.Module, batch: Batch) -> None:
     settings = ObjectiveSettings()
     first, second = (local_objective(backbone, batch, draw_for(batch, settings), settings).total for _ in range(2))
     assert first.item() == second.item()
+
+
+def test_min_snr_weights_are_those_of_the_paper() -> None:
+    t, gamma = torch.tensor([1, 100, 500, 900]), 5.0
+    for process in (Process(), Process("stable_diffusion", "epsilon")):
+        abar = alphas_bar(process.schedule)[t].double()
+        snr = abar / (1 - abar)
+        expected = snr.clamp(max=gamma) / (snr + 1 if process.prediction == "v" else snr)
+        torch.testing.assert_close(process.min_snr_weight(t, gamma).double(), expected, rtol=1e-4, atol=1e-7)
+    assert float(Process().min_snr_weight(torch.tensor([999]), gamma)) == 0
+
+
+def test_min_snr_weighs_each_window_by_its_own_timestep(backbone: TinyBackbone, batch: Batch) -> None:
+    settings = ObjectiveSettings(min_snr_gamma=5.0)
+    draw = draw_for(batch, settings)
+    whole = local_objective(backbone, batch, draw, settings).denoising
+    weight = feature_weight(batch, settings)
+    plain = [
+        local_objective(backbone, batch.part(cut), draw.part(cut), ObjectiveSettings(), weight=weight[cut]).denoising
+        for cut in (slice(i, i + 1) for i in range(len(batch.latents)))
+    ]
+    expected = (torch.stack(plain) * backbone.process.min_snr_weight(draw.t, 5.0)).mean()
+    torch.testing.assert_close(whole, expected, rtol=2e-2, atol=1e-4)
+
+
+def test_dropped_windows_are_shown_zeros_and_the_draws_stay(batch: Batch) -> None:
+    plain, dropping = ObjectiveSettings(), ObjectiveSettings(drop_speech=0.5, drop_identity=0.2)
+    many = torch.zeros(400, 1, 1, 1, 1)
+    drawn = Draw.sample(many, dropping, torch.Generator().manual_seed(3))
+    assert torch.equal(drawn.eps, Draw.sample(many, plain, torch.Generator().manual_seed(3)).eps)
+    assert drawn.heard is not None and drawn.seen is not None
+    assert abs(float(drawn.heard.float().mean()) - 0.5) < 0.1
+    assert abs(float(drawn.seen.float().mean()) - 0.8) < 0.1
+    masks = Draw(torch.zeros_like(batch.latents), torch.zeros(3).long(), torch.tensor([True, False, True]))
+    speech, reference = masks.shown(batch)
+    assert not speech[1].any()
+    assert torch.equal(speech[0], batch.speech[0])
+    assert torch.equal(reference, batch.reference)

@@ -1,0 +1,154 @@
+"""What samplers, numbers of steps, guidance and training-time features are worth on a small rendered world.
+
+    python -m benchmarks.samplers                     # renders and trains where nothing is there; then two tables
+    python -m benchmarks.samplers --only samplers     # one of them
+
+Everybody who is measured is unknown to the backbone, which generates without an adapter: held-out clips of the study's
+clients and strangers, each with the same noise in every row. Features are compared on backbones that are trained on
+the same public people with the same seed and steps, and differ in the feature alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
+
+import numpy as np
+import torch
+
+from evaluation.clips import read_evaluation_clips
+from evaluation.motion import mean_frame_delta
+from evaluation.protocol import EvaluationClip
+from evaluation.settings import EvaluationSettings
+from evaluation.study.measuring import mouth_figures
+from evaluation.study.settings import StudySettings
+from evaluation.study.worlds import CENTRE, is_ready, make_public, make_world, public_folder, world_folder
+from preparation import seeding
+from training.autoencoders.base import Autoencoder
+from training.autoencoders.sources import load_autoencoder
+from training.backbone.interface import Backbone
+from training.backbone.kinds import load_backbone
+from training.generation import Generator
+from training.pretraining import pretrain
+from training.public import read_public_validation, stream_public
+from training.rulers import OpeningRuler
+from training.settings import GenerationSettings, ObjectiveSettings
+from training.validation import validation_loss
+
+STEPS = {"ddim": (2, 3, 4, 5, 8, 16, 50), "dpm++": (2, 3, 4, 5, 8, 16)}
+GUIDANCE = (1.0, 1.5, 2.0)
+FEATURES: dict[str, dict[str, float]] = {
+    "as the demo": {},
+    "no noise shared by frames": {"shared_noise": 0.0},
+    "min-SNR, gamma 5": {"min_snr_gamma": 5.0},
+    "speech dropped 10 %": {"drop_speech": 0.1},
+    "speech and identity dropped 10 %": {"drop_speech": 0.1, "drop_identity": 0.1},
+}
+"""What of the objective each backbone is trained with."""
+
+FIGURES = "mouth PSNR, dB | lip correlation | opening error | frame delta ÷ true"
+
+
+class Panel:
+    """The clips that every row is measured on, and what measures them."""
+
+    def __init__(self, home: Path, seed: int, clips: int) -> None:
+        run = world_folder(home, seed, CENTRE)
+        self.seed, self.vae = seed, load_autoencoder(run.model("vae"))
+        self.ruler = OpeningRuler.load(run.model("rulers") / "opening")
+        some = read_evaluation_clips(run, EvaluationSettings(clips_per_client=1))
+        self.clips = some[:: max(1, len(some) // clips)][:clips]
+
+    def row(self, backbone: Backbone, settings: GenerationSettings, shared_noise: float) -> dict[str, float]:
+        """Means over the clips of mouth PSNR, lip correlation and frame delta over the true one's, and frames/s."""
+        generator = Generator(backbone, self.vae, settings, shared_noise)
+        figures, seconds, frames = [], 0.0, 0
+        for clip in self.clips:
+            began = time.perf_counter()
+            drawn = self._draw(generator, clip)
+            seconds += time.perf_counter() - began
+            frames += len(drawn)
+            moved = mean_frame_delta(drawn) / mean_frame_delta(self._shown(self.vae, clip))
+            figures.append(mouth_figures(clip, drawn, self.ruler) | {"frame_delta": moved})
+        means = {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}
+        return {**means, "frames_per_second": frames / seconds}
+
+    def _draw(self, generator: Generator, clip: EvaluationClip) -> np.ndarray:
+        reference = torch.from_numpy(self.vae.encode_frames(clip.reference[None])[0])
+        draw = int(seeding.generator(self.seed, "generation", clip.clip_id).integers(2**62))
+        return generator.frames(reference, torch.from_numpy(clip.speech), draw)
+
+    @staticmethod
+    def _shown(vae: Autoencoder, clip: EvaluationClip) -> np.ndarray:
+        """The true frames as the autoencoder shows them: what no sampler can surpass."""
+        return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
+
+
+def samplers(home: Path, seed: int, panel: Panel) -> Iterator[str]:
+    """Rows of the table of samplers."""
+    backbone = load_backbone(public_folder(home, seed).model("backbone"))
+    noise = StudySettings().training.objective.shared_noise
+    yield f"| sampler | steps | {FIGURES} | frames/s |"
+    yield "|---|---|---|---|---|---|---|"
+    for sampler, counts in STEPS.items():
+        for steps in counts:
+            row = panel.row(backbone, GenerationSettings(sampler=sampler, steps=steps), noise)  # type: ignore[arg-type]
+            yield f"| {sampler} | {steps} | {_figures(row)} | {row['frames_per_second']:.0f} |"
+
+
+def features(home: Path, seed: int, panel: Panel, steps: int) -> Iterator[str]:
+    """Rows of the table of features; the losses are all of the objective without any of them."""
+    run, training = public_folder(home, seed), StudySettings().training
+    held_out, plain = read_public_validation(run), training.objective
+    pretraining = training.pretraining.model_copy(update={"steps": steps, "validate_every": steps})
+    yield f"| trained with | guidance | held-out loss | {FIGURES} |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, changed in FEATURES.items():
+        objective = ObjectiveSettings(**{**plain.model_dump(), **changed})
+        backbone, _ = pretrain(lambda: stream_public(run), held_out, training.backbone, objective, pretraining, seed)
+        loss = validation_loss(backbone, held_out, plain, seed)
+        for guidance in GUIDANCE if objective.drop_speech else (1.0,):
+            settings = GenerationSettings(speech_guidance=guidance)
+            row = panel.row(backbone, settings, objective.shared_noise)
+            yield f"| {name} | {guidance:g} | {loss:.4f} | {_figures(row)} |"
+
+
+def _figures(row: dict[str, float]) -> str:
+    forms = {"mouth_psnr": ".2f", "lip_correlation": ".3f", "opening_error": ".4f", "frame_delta": ".2f"}
+    return " | ".join(format(row[name], form) for name, form in forms.items())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=Path("data/samplers"))
+    parser.add_argument("--only", nargs="+", choices=("samplers", "features"), default=("samplers", "features"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=10, help="that are generated for each row")
+    parser.add_argument("--steps", type=int, default=600, help="of each backbone's pretraining")
+    arguments = parser.parse_args()
+    home, seed, settings = arguments.home, arguments.seed, StudySettings()
+    if not is_ready(public_folder(home, seed)):
+        make_public(home, seed, settings)
+    if not is_ready(world_folder(home, seed, CENTRE)):
+        make_world(home, seed, CENTRE, settings)
+    panel = Panel(home, seed, arguments.clips)
+    tables = {
+        "samplers": lambda: samplers(home, seed, panel),
+        "features": lambda: features(home, seed, panel, arguments.steps),
+    }
+    for name in arguments.only:
+        sys.stderr.write(f"{name}, {len(panel.clips)} clips a row\n")
+        for line in tables[name]():
+            print(line, flush=True)
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,55 @@
+"""What makes steps faster changes nothing but the last digits of what is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from peft.tuners.lora import LoraLayer
+
+from tests.training.small_federation import settings_with
+from training.backbone.tiny import TinyBackbone
+from training.client import Announcement, ClientTrainer
+from training.compute import speed_up
+from training.settings import ComputeSettings, TrainingSettings
+
+
+def update(trainer_for: Callable[..., ClientTrainer], **compute: bool) -> np.ndarray:
+    settings: TrainingSettings = settings_with("fedavg").model_copy(update={"compute": ComputeSettings(**compute)})
+    trainer = trainer_for(settings, "fedavg")
+    speed_up(trainer.backbone, settings.compute)
+    return trainer.train("c2", Announcement(1, trainer.adapter.vector())).delta
+
+
+@pytest.mark.parametrize("option", ["gradient_checkpointing", "channels_last", "frozen_bfloat16"])
+def test_the_same_is_learned(trainer_for: Callable[..., ClientTrainer], option: str) -> None:
+    plain, other = update(trainer_for), update(trainer_for, **{option: True})
+    assert np.linalg.norm(other - plain) < 0.05 * np.linalg.norm(plain)
+
+
+@pytest.mark.slow
+def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer]) -> None:
+    plain, other = update(trainer_for), update(trainer_for, compile=True)
+    assert np.linalg.norm(other - plain) < 0.05 * np.linalg.norm(plain)
+
+
+def test_what_learns_stays_whole(trainer_for: Callable[..., ClientTrainer]) -> None:
+    trainer = trainer_for(settings_with("fedavg"), "fedavg")
+    speed_up(trainer.backbone, ComputeSettings(frozen_bfloat16=True))
+    assert {p.dtype for p in trainer.adapter.parameters} == {torch.float32}
+
+
+def test_inputs_of_the_adapter_are_not_widened_for_nothing(trainer_for: Callable[..., ClientTrainer]) -> None:
+    """Bit for bit the same gradients with PEFT's own cast to float32 put back."""
+    gradients = []
+    for widened in (False, True):
+        trainer = trainer_for(settings_with("fedavg"), "fedavg")
+        for layer in trainer.backbone.modules():
+            if isinstance(layer, LoraLayer):
+                assert not layer.cast_input_dtype_enabled
+                layer.cast_input_dtype_enabled = widened
+        gradients.append(trainer.train("c2", Announcement(1, trainer.adapter.vector())).delta)
+    assert isinstance(trainer.backbone, TinyBackbone)
+    np.testing.assert_array_equal(gradients[0], gradients[1])
