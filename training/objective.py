@@ -6,7 +6,7 @@ reference latent, in units of the backbone's `residual_std`: what the reference 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -42,11 +42,15 @@ class Draw:
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on another device: drawn on the CPU, it is the same on all of them."""
-        return Draw(**{name: None if x is None else x.to(device) for name, x in vars(self).items()})
+        return self._each(lambda drawn: drawn.to(device))
 
     def part(self, cut: slice) -> Draw:
         """The draw of some of the windows."""
-        return Draw(**{name: None if x is None else x[cut] for name, x in vars(self).items()})
+        return self._each(lambda drawn: drawn[cut])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draw:
+        shown = (None if mask is None else change(mask) for mask in (self.heard, self.seen))
+        return Draw(change(self.eps), change(self.t), *shown)
 
     def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Speech and reference as the backbone is shown them, zeros where they are dropped."""
