@@ -6,7 +6,7 @@ import json
 
 import dagster as dg
 
-from assets.facts import parameter_count, public_version
+from assets.facts import public_version
 from assets.partitions import all_buckets
 from assets.run import Run
 from assets.shards import crops, shards
@@ -24,6 +24,7 @@ are dealt anew change those, and nothing here."""
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
+    from evaluation.run_files import parameter_count
     from training.autoencoders.sources import source_version
 
     folder, source = run.folder, run.training.vae.source
@@ -70,6 +71,7 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
+    from evaluation.run_files import parameter_count
     from training.backbone.sources import sources_version
 
     folder, settings = run.folder, run.training

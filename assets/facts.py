@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.stages import content_version, digest
@@ -94,11 +92,3 @@ def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts
         face_rate=with_face / max(1, frames + sum(faceless)),
         tracker=", ".join(sorted(trackers)),
     )
-
-
-def parameter_count(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header alone."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as tensors:
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118

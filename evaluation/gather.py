@@ -18,6 +18,7 @@ from evaluation.figures import client_gains, curves
 from evaluation.protocol import read_metrics
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
+from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_rounds
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
@@ -35,8 +36,6 @@ NOT_SHOWN = ("copy_reference", "noise")
 
 PRIVACY_OF_METHOD = {"epsilon_release": "epsilon_release", "private": "private", "privacy": "mark"}
 """What of a method's privacy report stands beside its figures."""
-UNSHARED = ("local",)
-"""Methods without a shared adapter whose loss outsiders could follow."""
 
 
 def gather_results(
@@ -52,7 +51,7 @@ def gather_results(
     """The content of results.json; methods and references that were not evaluated are left out."""
     trained = [method for method in methods if run.adapter(method).exists()]
     measured = [name for name in [*methods, *references] if _metrics(run, name).exists()]
-    losses = {name: json.loads((run.evaluation(name) / "validation_loss.json").read_text()) for name in measured}
+    losses = {name: read_losses(run, name) for name in measured}
     instruments = {name: _instruments(run, name) for name in measured}
     traffic = {method: _communication(run, method) for method in trained}
     facts = RunFacts(
@@ -112,7 +111,7 @@ def _privacy(run: RunFolder, method: str) -> dict[str, Any]:
 
 def _communication(run: RunFolder, method: str) -> dict[str, Any]:
     """What travelled: sums over all rounds and clients, and what one client sends in one round."""
-    rounds = _rounds(run, method)
+    rounds = read_rounds(run, method)
     adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
     up = sum(line["bytes_up"] for line in rounds)
     parts = sum(len(line["clients"]) for line in rounds)
@@ -139,11 +138,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
         )
     )
     federated = [method for method in results["methods"] if run.rounds(method).exists()]
-    public = {
-        method: [(line["round"], line["public_validation_loss"]) for line in _rounds(run, method)]
-        for method in federated
-        if method not in UNSHARED
-    }
+    public = {method: public_curve(run, method) for method in federated if method not in UNSHARED}
     if public:
         charts.append(
             Chart(
@@ -152,13 +147,13 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
                 curves(public, "round", "loss"),
             )
         )
-    gains = {method: _gains(run, method) for method in federated if _loss_file(run, method).exists()}
-    if gains and _loss_file(run, BACKBONE).exists():
+    gained = {method: gains(run, method) for method in federated if loss_file(run, method).exists()}
+    if gained and loss_file(run, BACKBONE).exists():
         charts.append(
             Chart(
                 "What each client gained",
                 "Fall of the loss on the client's own held-out clips against the frozen backbone, in percent.",
-                client_gains(gains, "percent"),
+                client_gains(gained, "percent"),
             )
         )
     if run.client_report.exists():
@@ -173,11 +168,6 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
             )
         )
     return charts
-
-
-def _gains(run: RunFolder, method: str) -> dict[str, float]:
-    before, after = (json.loads(_loss_file(run, name).read_text()) for name in (BACKBONE, method))
-    return {client: 100 * (1 - loss / before[client]) for client, loss in after.items() if client in before}
 
 
 def _clients(run: RunFolder) -> list[dict[str, Any]]:
@@ -195,10 +185,6 @@ def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
     return {clip_id: read_sidecar(path).text for clip_id, path in sidecars.items() if path.exists()}
 
 
-def _rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
-
-
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
     path = run.evaluation(name) / "instruments.json"
@@ -207,10 +193,6 @@ def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
 
 def _metrics(run: RunFolder, name: str) -> Path:
     return run.evaluation(name) / "metrics.parquet"
-
-
-def _loss_file(run: RunFolder, name: str) -> Path:
-    return run.evaluation(name) / "validation_loss.json"
 
 
 def _processor() -> str:

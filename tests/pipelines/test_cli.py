@@ -22,6 +22,7 @@ COMMANDS = [
     "train",
     "evaluate",
     "report",
+    "tables",
     "config",
     "privacy plan",
     "privacy report",

@@ -1,0 +1,104 @@
+"""Tables and figures of a run as files: CSV, Markdown and LaTeX; PNG and SVG; the side-by-side videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from evaluation import paper_tables
+from evaluation.clips import read_evaluation_clips
+from evaluation.fidelity import cut
+from evaluation.figures import client_gains, contact_sheet, curves, save
+from evaluation.names import name_of
+from evaluation.protocol import EvaluationClip, video_path
+from evaluation.published import WHY_NOT
+from evaluation.report.words import findings
+from evaluation.results import read_results
+from evaluation.run_files import UNSHARED, gains, public_curve
+from evaluation.settings import EvaluationSettings
+from evaluation.showcase import showcase
+from evaluation.tables import to_csv, to_latex, to_markdown
+from preparation.faces.landmarks import mouth_box
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.quarantine import write_parquet
+from preparation.video import decode_all
+
+NOTE = (
+    "± is one standard error over clients; * differs significantly from the frozen backbone (paired permutation test "
+    "over clients, Holm within the metric, p < 0.05). Figures of all clips together (KID, FID, FVD) have no test."
+)
+NO_DIFFERENCE = "No significant difference between any two methods in any metric that was tested."
+
+
+def write_tables(run: RunFolder, out: Path) -> list[Path]:
+    """Write every table into `out`, and the sentences about differences; -> the files, in order."""
+    results = read_results(run.results)
+    methods = list(results["methods"])
+    sentences = findings(results["comparisons"])
+    tables = {
+        "table1": (paper_tables.comparison(results, paper_tables.MAIN), NOTE),
+        "table2": (paper_tables.comparison(results, paper_tables.ABLATIONS), NOTE),
+        "communication": (paper_tables.communication(run, results), ""),
+        "clients": (paper_tables.per_client(run, methods), "Gain is the fall of the held-out loss."),
+        "published": (paper_tables.beside_published(results), WHY_NOT),
+    }
+    files = [path for name, (table, note) in tables.items() for path in _write_table(out / name, table, note)]
+    write_parquet(paper_tables.per_clip(run, methods), out / "per_clip.parquet")
+    files += [
+        out / "per_clip.parquet",
+        _write(out / "metrics.json", paper_tables.to_json(paper_tables.facts_of(results))),
+        _write(out / "findings.md", "".join(f"- {line}\n" for line in sentences) or NO_DIFFERENCE + "\n"),
+    ]
+    return files
+
+
+def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_shown: Sequence[str] = ()) -> list[Path]:
+    """Figure 3, gains by client, the qualitative grids with mouth close-ups, side-by-side videos; -> the files."""
+    results = read_results(run.results)
+    federated = [name for name in results["methods"] if run.rounds(name).exists()]
+    charts = {}
+    public = {name: public_curve(run, name) for name in federated if name not in UNSHARED}
+    if public:
+        charts["figure3_validation"] = curves(public, "round", "loss on public speakers")
+    gained = {name: found for name in federated if (found := gains(run, name))}
+    if gained:
+        charts["client_gains"] = client_gains(gained, "fall of the held-out loss, percent")
+    files = [out / f"{name}.{kind}" for name in charts for kind in ("png", "svg")]
+    for path in files:
+        save(charts[path.stem], path)
+    shown = {name: run.evaluation(name) for name in results["methods"] if name not in not_shown}
+    clips = read_evaluation_clips(run, settings)
+    cards, sheets = showcase(clips, shown, out / "videos")
+    for number, sheet in enumerate(sheets):
+        files.append(out / f"qualitative_{number}.png")
+        Image.fromarray(sheet.picture).save(files[-1])
+    mouths = [clip for clip in clips if all(video_path(home, clip.clip_id).exists() for home in shown.values())]
+    for number, clip in enumerate(mouths[: len(sheets)]):
+        files.append(out / f"mouths_{number}.png")
+        Image.fromarray(_mouths(clip, shown)).save(files[-1])
+    return files + [card.path for card in cards]
+
+
+def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The box around the true mouth, truth and methods, at eight moments."""
+    box = mouth_box(clip.landmarks, clip.frames.shape[1])
+    made = [(name_of(name), decode_all(video_path(home, clip.clip_id))) for name, home in shown.items()]
+    return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
+
+
+def _write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
+    notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {note}\n" if note else "", "csv": ""}
+    writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
+    return [_write(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path

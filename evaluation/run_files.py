@@ -1,0 +1,52 @@
+"""Reading what the stages of a run left behind: rounds, losses, gains."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from evaluation.bars import BACKBONE
+from preparation.folders import RunFolder
+
+UNSHARED = ("local",)
+"""Methods without a shared adapter whose loss outsiders could follow."""
+
+
+def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
+    """The lines of `rounds.jsonl`, in order."""
+    return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+
+
+def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
+    """Loss on public speakers after each round: what outsiders can see, and what picks the checkpoint."""
+    return [(line["round"], line["public_validation_loss"]) for line in read_rounds(run, method)]
+
+
+def loss_file(run: RunFolder, name: str) -> Path:
+    return run.evaluation(name) / "validation_loss.json"
+
+
+def read_losses(run: RunFolder, name: str) -> dict[str, float]:
+    """Each client's loss on its held-out clips; empty for what has no denoiser, or was not evaluated."""
+    path = loss_file(run, name)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def gains(run: RunFolder, method: str) -> dict[str, float]:
+    """Fall of each client's held-out loss against the frozen backbone's, percent."""
+    before = read_losses(run, BACKBONE)
+    return {
+        client: 100 * (1 - loss / before[client])
+        for client, loss in read_losses(run, method).items()
+        if client in before
+    }
+
+
+def parameter_count(path: Path) -> int:
+    """How many numbers a safetensors file holds, from its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118

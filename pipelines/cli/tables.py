@@ -1,0 +1,44 @@
+"""`privfedtalk tables`: a run's tables and figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.shared import choose, console
+
+
+def tables(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="RUN/tables and RUN/figures")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="tables or figures.", show_default="both", metavar="KIND")
+    ] = None,
+) -> None:
+    """Write the paper's tables (CSV, Markdown, LaTeX) and figures (PNG, SVG, mp4) from what is measured already.
+
+    [bold]Examples[/bold]
+
+        privfedtalk tables demo
+
+        privfedtalk tables data/mine --only tables --out /tmp/tables
+    """
+    from evaluation.gather import NOT_SHOWN
+    from evaluation.paper_files import write_figures, write_tables
+    from preparation.folders import RunFolder
+
+    if only not in (None, "tables", "figures"):
+        raise typer.BadParameter(f"{only} is neither tables nor figures", param_hint="--only")
+    configuration = choose(None, run).configuration
+    folder = RunFolder(configuration.root)
+    files: list[Path] = []
+    if only != "figures":
+        files += write_tables(folder, out or folder.root / "tables")
+    if only != "tables":
+        files += write_figures(folder, out or folder.root / "figures", configuration.evaluation, NOT_SHOWN)
+    for path in files:
+        console.print(str(path), markup=False)

@@ -1,0 +1,96 @@
+"""The paper's tables from a made-up run whose figures are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from evaluation import paper_tables
+from evaluation.paper_files import write_tables
+from evaluation.results import assemble, read_results, write_results
+from preparation.folders import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Two methods of three rounds, 1,000 parameters of a backbone of 50,000; the metric rows of the test beside."""
+    spec = importlib.util.spec_from_file_location("made_up_run", Path(__file__).with_name("test_results.py"))
+    assert spec is not None and spec.loader is not None
+    made_up = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made_up)
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    table, facts = made_up.make_table(), made_up.make_facts()
+    for name, rows in table.groupby("method"):
+        home = folder.evaluation(str(name))
+        home.mkdir(parents=True)
+        rows.to_parquet(home / "metrics.parquet")
+        (home / "validation_loss.json").write_text(json.dumps(dict(facts.validation_losses.get(str(name), {}))))
+    for method, losses in {"privfedtalk": (0.5, 0.4, 0.45), "fedavg": (0.5, 0.45, 0.44)}.items():
+        folder.federation(method).mkdir(parents=True)
+        lines = [
+            {"round": n, "clients": ["a", "b"], "bytes_up": 100, "bytes_down": 60, "public_validation_loss": loss}
+            for n, loss in enumerate(losses)
+        ]
+        folder.rounds(method).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder.model("backbone").mkdir(parents=True)
+    save_file({"w": np.zeros((50, 1000), np.float32)}, folder.model("backbone") / "model.safetensors")
+    results = assemble(table, facts)
+    traffic = {"trainable_parameters": 1000, "bytes_up": 300, "bytes_down": 180,
+               "bytes_up_of_one_client_in_one_round": 50}  # fmt: skip
+    results["communication"]["methods"] = {"privfedtalk": traffic, "fedavg": traffic}
+    write_results(results, folder.results)
+    return folder
+
+
+def test_the_comparison_has_gates_last_and_marks_what_differs(run: RunFolder) -> None:
+    table = paper_tables.comparison(read_results(run.results), paper_tables.MAIN)
+    assert table["Method"].tolist() == [
+        "PrivFedTalk", "FedAvg", "Frozen backbone", "Still picture", "Real video, coded", "Noise",
+    ]  # fmt: skip
+    mouth = table.set_index("Method")["Mouth PSNR ↑"]
+    assert "*" in mouth["PrivFedTalk"] and "*" not in mouth["Frozen backbone"]
+    assert "FID ↓" not in table  # nobody was measured: no column of dashes, and no other number
+    assert "Frame delta, real" in table
+    ablations = paper_tables.comparison(read_results(run.results), paper_tables.ABLATIONS)
+    assert "FedAvg" not in set(ablations["Method"]) and len(ablations) == 5
+
+
+def test_communication_is_set_against_the_whole_backbone(run: RunFolder) -> None:
+    row = paper_tables.communication(run, read_results(run.results)).set_index("Method").loc["PrivFedTalk"]
+    assert (row["Up, plain (bytes)"], row["Up, as sent (bytes)"], row["Down (bytes)"]) == (4000, 50, 30)
+    assert row["Whole backbone (bytes)"] == 200_000 and row["Plain adapter / backbone"] == "0.0200"
+    assert (row["Best round"], row["Total to best (bytes)"]) == (1, 2 * 160)
+
+
+def test_every_clients_gain_is_there(run: RunFolder) -> None:
+    table = paper_tables.per_client(run, ["fedavg", "noise"])
+    assert len(table) == 8 and set(table["Method"]) == {"FedAvg"}
+    first = table.iloc[0]
+    assert float(first["Gain (%)"]) == pytest.approx(100 * (1 - 0.115 / 0.12), abs=0.01)
+
+
+def test_published_rows_stand_apart(run: RunFolder) -> None:
+    table = paper_tables.beside_published(read_results(run.results))
+    ours = table[table["Source"] == "this run"]
+    assert len(table) - len(ours) == 8 and ours["Data"].str.contains("not comparable").all()
+    assert set(ours["SyncProxy"]) == {"–"}  # the paper's own, which its text does not define
+
+
+def test_files_are_the_same_twice_and_nothing_is_typed(run: RunFolder, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        files = write_tables(run, tmp_path / name)
+    assert {path.name for path in files} >= {"table1.csv", "table1.md", "table1.tex", "table2.csv", "findings.md"}
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
+    assert "Not comparable" in (tmp_path / "one" / "published.md").read_text()
+    assert "no significant difference" in (tmp_path / "one" / "findings.md").read_text().lower()
+    clips = pd.read_parquet(tmp_path / "one" / "per_clip.parquet")
+    assert len(clips) == len(pd.concat(pd.read_parquet(p) for p in run.root.rglob("metrics.parquet")))
+    figures = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert figures["fedavg"]["lip_correlation"] == pytest.approx(0.94)
