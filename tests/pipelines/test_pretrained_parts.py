@@ -1,4 +1,4 @@
-"""A federated run on learned speech features and a pretrained autoencoder, at its smallest: every shape follows."""
+"""A federated run on pretrained parts alone, at its smallest: learned speech features, an autoencoder, a UNet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipelines.jobs import PREPARE, TRAIN
 from pipelines.runner import run_jobs
 from preparation.folders import RunFolder
 from preparation.shards import read_shards
+from tests.training.small_kinds import save_small_unet
 
 SMALLER = [
     "studio.public_speakers=4",
@@ -23,6 +24,10 @@ SMALLER = [
     "preparation.faces.tracker=truth",
     "training.pretraining.steps=2",
     "training.federation.rounds=1",
+    "training.backbone.kind=sd15",
+    "training.backbone.diffused=latent",
+    "training.backbone.prediction=epsilon",
+    "training.backbone.schedule=stable_diffusion",
     "workers=1",
 ]
 
@@ -59,6 +64,7 @@ def test_shapes_follow_the_networks(tmp_path: Path, capfd: pytest.CaptureFixture
         f"training.vae.source={tmp_path / 'vae'}",
         "preparation.speech.features=whisper",
         f"preparation.speech.model={tmp_path / 'whisper'}",
+        f"training.backbone.sd15.source={save_small_unet(tmp_path / 'unet', channels=5)}",
     ]
     with dg.DagsterInstance.ephemeral() as instance:
         run_jobs([PREPARE, TRAIN], "small", chosen, instance=instance)
@@ -66,7 +72,9 @@ def test_shapes_follow_the_networks(tmp_path: Path, capfd: pytest.CaptureFixture
     client = next(path.name for path in sorted((run.root / "clients").iterdir()))
     sample = next(iter(read_shards(run.client(client))))
     assert sample.speech.shape[1:] == (10, 24) and sample.latents.shape[1] == 5
-    shape = json.loads((run.model("backbone") / "config.json").read_text())["shape"]
+    saved = json.loads((run.model("backbone") / "config.json").read_text())
+    assert saved["settings"]["kind"] == "sd15" and saved["unet"]["in_channels"] == 10
+    shape = saved["shape"]
     assert (shape["speech_steps"], shape["speech_dim"], shape["latent_channels"]) == (10, 24, 5)
     assert json.loads((run.model("vae") / "config.json").read_text())["source"] == str(tmp_path / "vae")
 
