@@ -3,9 +3,12 @@
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import dagster as dg
 
+from assets.backbone import ACCELERATOR, backbone
 from assets.federation import adapter
+from assets.partitions import all_buckets
 from assets.privacy import trained
 from assets.run import Run
+from assets.shards import shards
 from assets.showing import table
 
 GROUP = "attacks"
@@ -32,4 +35,28 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
                 "verdict": found.verdict,
             }
         )
+    return dg.MaterializeResult(metadata={"methods": table(rows)})
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json", "pytorch"},
+    deps=[
+        all_buckets(shards),
+        backbone,
+        dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping()),
+    ],
+    pool=ACCELERATOR,
+)
+def membership_inference(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Whether the clients of each released adapter can be told from unseen people; without shadow runs."""
+    from evaluation.attacks.membership import attack_membership
+    from training.methods import named
+
+    rows = []
+    for method in trained(run):
+        if named(method).sends and not named(method).pooled:
+            found = attack_membership(run.folder, method, run.training, run.seed)
+            areas = {name: round(area.value, 3) for name, area in found.areas.items()}
+            rows.append({"method": method, **areas, "verdict": found.verdict})
     return dg.MaterializeResult(metadata={"methods": table(rows)})

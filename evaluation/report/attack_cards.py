@@ -10,6 +10,13 @@ from typing import Any
 
 from preparation.folders import RunFolder
 
+LABELS = {
+    "loss": "loss alone",
+    "gain": "gain over the backbone",
+    "ratio": "likelihood ratio",
+    "other clips": "gain, on clips never trained on",
+}
+
 
 @dataclass(frozen=True)
 class AttackCard:
@@ -31,6 +38,9 @@ def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list
     audit = _read(run.attack("audit", method) / "audit.json")
     if audit and (audit["settings"], audit["rounds"]) == (report["settings"], report["rounds"]):
         cards.append(audit_card(audit))
+    membership = _read(run.attack("membership", method) / "membership.json")
+    if membership and (membership["settings"], membership["rounds"]) == (report["settings"], report["rounds"]):
+        cards.append(membership_card(membership))
     return cards
 
 
@@ -52,6 +62,22 @@ def audit_card(audit: Mapping[str, Any]) -> AttackCard:
     if audit["noise_factor"] != 1:
         rows.append(("planted fault", f"noise {audit['noise_factor']:.3g} times what is claimed"))
     return AttackCard("Canary audit", audit["verdict"], tuple(rows), audit["flagged"])
+
+
+def membership_card(membership: Mapping[str, Any]) -> AttackCard:
+    """AUC of each attack; 0.5 is a guess."""
+    rows = [(f"AUC, {LABELS[name]}", _area(one)) for name, one in membership["areas"].items()]
+    among = membership["among_shadows"]
+    rows += [(f"AUC among shadow runs, {LABELS[name]}", _area(one)) for name, one in among.items()]
+    rows.append(("clips of each person", f"{membership['clips']}"))
+    if membership["shadows"]:
+        rows.append(("shadow runs", f"{membership['shadows']}"))
+    return AttackCard("Membership inference", membership["verdict"], tuple(rows))
+
+
+def _area(one: Mapping[str, Any]) -> str:
+    met = f"{one['members']} in, {one['others']} out"
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] ({met})"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""`privfedtalk privacy audit`: attacks that test what a run claims."""
+"""`privfedtalk privacy audit` and `membership`: attacks that test what a run claims."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
+    from evaluation.report.attack_cards import AttackCard
     from preparation.folders import RunFolder
-    from training.canaries import AuditReport, Claim
+    from training.canaries import Claim
     from training.privacy.accounting import Sampling
     from training.privacy.settings import Mode
 
@@ -52,9 +53,10 @@ def audit(
 ) -> None:
     """Attack the rounds with canaries and hold what leaks against the claimed ε; exit code 1 where it is refuted.
 
-    Canaries take the place of clients in the very code that clips, masks, adds noise and sums; nobody is trained. Of a
-    RUN the settings are audited that its privacy report names, and the result is kept in RUN/attacks and shown on
-    the page of `privfedtalk privacy report`. A planted fault is not kept.
+    Canaries stand for clients in the very code that clips, masks, adds noise
+    and sums; nobody is trained. Of a RUN the settings are audited that its
+    report names; the result is kept in RUN/attacks, and the page of
+    `privfedtalk privacy report` shows it. A planted fault is not kept.
 
     [bold]Examples[/bold]
 
@@ -64,6 +66,7 @@ def audit(
 
         privfedtalk privacy audit -z 1 --noise-factor 0.316 --json
     """
+    from evaluation.report.attack_cards import audit_card
     from preparation.errors import PrivFedTalkError
     from training.canaries import AuditSettings, audit_run
     from training.canaries import audit as run_audit
@@ -85,9 +88,63 @@ def audit(
         typer.echo(json.dumps(told if run else told[""], indent=2, allow_nan=False))
     else:
         for name, report in found.items():
-            _show_audit(name, report)
+            _show(name, audit_card(report.to_json()), "red" if report.flagged else "green")
     if any(report.flagged for report in found.values()):
         raise typer.Exit(1)
+
+
+def membership(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    method: MethodsOption = None,
+    shadows: Annotated[
+        int, typer.Option(min=0, help="Shadow federations for the likelihood ratio; even. Each trains half of all.")
+    ] = 0,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Of each person.", show_default="as many as everybody has")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Of noise and timestep, for each window of a clip.")] = 8,
+    as_json: JsonOption = False,
+) -> None:
+    """Try to tell the clients of a released adapter from people of the same population who never trained.
+
+    Members are the run's clients by their training clips, the others its unseen
+    people. AUC 0.5 is a guess; intervals are over people. The result is kept in
+    RUN/attacks, and the page of `privfedtalk privacy report` shows it.
+
+    [bold]Examples[/bold]
+
+        privfedtalk privacy membership demo
+
+        privfedtalk privacy membership demo --method fedavg --shadows 8
+
+        privfedtalk privacy membership data/mine --json
+    """
+    from evaluation.attacks.membership import MembershipSettings, attack_membership
+    from evaluation.report.attack_cards import membership_card
+    from training.methods import named
+
+    configuration = choose(None, run).configuration
+    folder, methods = trained_methods(run, method)
+    if not method:
+        methods = [name for name in methods if named(name).sends and not named(name).pooled]
+    settings = MembershipSettings(shadows=shadows, clips=clips, draws=draws)
+    found = {}
+    with console.status("attacking") as status:
+        for name in methods:
+            status.update(f"attacking {name}")
+            found[name] = attack_membership(
+                folder, name, configuration.training, configuration.seed, settings, _runs_in(status, name)
+            )
+    if as_json:
+        told = {name: report.to_json() for name, report in found.items()}
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    for name, report in found.items():
+        _show(name, membership_card(report.to_json()), "yellow" if report.found else "green")
+
+
+def _runs_in(status: Status, method: str) -> Callable[[int, int], None]:
+    return lambda number, of: status.update(f"attacking {method}: {number} of {of} shadow runs")
 
 
 def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list[str]]:
@@ -122,11 +179,8 @@ def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampli
     return Claim(privacy, rate, sampling, rounds, privacy.target_delta(clients))
 
 
-def _show_audit(method: str, report: AuditReport) -> None:
-    from evaluation.report.attack_cards import audit_card
-
-    card = audit_card(report.to_json())
-    console.print(f"[bold]{method or card.title}[/bold]  [{'red' if card.bad else 'green'}]{card.sentence}[/]")
+def _show(name: str, card: AttackCard, colour: str) -> None:
+    console.print(f"[bold]{name or card.title}[/bold]  [{colour}]{card.sentence}[/]")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in card.rows:
         table.add_row(*row)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from pipelines.cli.attacks import audit
+from pipelines.cli.attacks import audit, membership
 from pipelines.cli.inversion import inversion
 from pipelines.cli.shared import choose, console
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
 app.command()(audit)
+app.command()(membership)
 app.command()(inversion)
 
 

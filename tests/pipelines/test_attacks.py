@@ -1,4 +1,4 @@
-"""`privfedtalk privacy audit` as its reader sees it."""
+"""`privfedtalk privacy audit` and `membership` as their reader sees them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from preparation.folders import RunFolder
+from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, federated, make_run, release
 from tests.training.privacy_records import round_record, settings_with, write_method
 
 CLAIM = ["privacy", "audit", "-z", "1.5", "-t", "1", "--sampling", "full", "-n", "2300", "--per-round", "2300"]
@@ -44,3 +45,14 @@ def test_what_cannot_be_audited_is_said(tmp_path: Path) -> None:
     assert neither.exit_code == 2 and "a RUN or the claim" in neither.stderr
     unknown = invoke("privacy", "audit", str(tmp_path / "none"))
     assert unknown.exit_code == 2 and "no privacy report of any method" in unknown.stderr
+
+
+def test_the_clients_of_a_run_are_looked_for(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "mine")
+    release(run, federated(run, tmp_path, method=None))
+    shown = invoke("privacy", "membership", str(run.root), "--draws", "1")
+    assert shown.exit_code == 0 and "surely better than a guess" in shown.stdout and "5 in, 5 out" in shown.stdout
+    told = json.loads((run.attack("membership", "fedavg") / "membership.json").read_text())
+    assert set(told["people"]) == {*CLIENTS, *STRANGERS} and told["areas"]["gain"]["value"] == 0.5
+    unknown = invoke("privacy", "membership", str(run.root), "--method", "privfedtalk")
+    assert unknown.exit_code == 2 and "no privacy report of privfedtalk" in unknown.stderr

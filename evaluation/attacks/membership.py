@@ -1,0 +1,133 @@
+"""Membership inference on a released adapter: can who sees it tell whose clips it was trained on?
+
+The adversary has the adapter, the public backbone, and clips of people of whom some were clients. It scores each
+person, higher for "was a client", by the denoising loss on that person's clips, with the same noise for all models:
+
+  loss        minus the loss under the adapter (the threshold attack of Yeom et al. 2018)
+  gain        how far the adapter lowers the log loss below the frozen backbone's, which takes out that some people are
+              harder than others (Watson et al. 2022)
+  ratio       the likelihood ratio of the gain between federations with and without that person, two Gaussians fitted
+              to shadow federations (Carlini et al. 2022, https://arxiv.org/abs/2112.03570); needs `shadows`
+
+`other clips` is the gain on clips of the clients that were never trained on: what matters where the adversary knows the
+person and not the clips. Strangers must be of the clients' population, or the attack finds the population.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from evaluation.attacks.auc import Area, area
+from evaluation.attacks.people import People, losses
+from evaluation.attacks.shadows import likelihood_ratios, train_shadows
+from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.settings_base import Settings
+from training.adapter import load_adapted
+from training.backbone.kinds import load_backbone
+from training.methods import named
+from training.settings import TrainingSettings
+
+
+class MembershipSettings(Settings):
+    """How hard the adversary tries."""
+
+    shadows: int = Field(
+        0,
+        ge=0,
+        multiple_of=2,
+        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio. Each "
+        "takes as long as one of the run with so many clients",
+    )
+    clips: int | None = Field(
+        None, ge=1, description="of each person, that the adversary has; None: as many as everybody has"
+    )
+    draws: int = Field(8, ge=1, description="of noise and timestep for each window; more tell smaller differences")
+
+
+@dataclass(frozen=True)
+class MembershipReport:
+    """AUC of each attack on the released adapter, and of those on the shadow federations, each in turn the target."""
+
+    verdict: str
+    found: bool
+    areas: dict[str, Area]
+    among_shadows: dict[str, Area]
+    people: dict[str, dict[str, float]]
+    clips: int
+    shadows: int
+    settings: dict[str, Any]
+    rounds: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def attack_membership(
+    run: RunFolder,
+    method: str,
+    training: TrainingSettings,
+    seed: int,
+    settings: MembershipSettings | None = None,
+    on_shadow: Callable[[int, int], None] = lambda number, of: None,
+) -> MembershipReport:
+    """Attack a trained method's released adapter; the result is kept in the run's folder."""
+    settings = settings or MembershipSettings()
+    if named(method).pooled or not named(method).sends:
+        raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
+    report = json.loads((run.federation(method) / "privacy.json").read_text())
+    people = People.of(run, settings.clips)
+    backbone = load_backbone(run.model("backbone"))
+    before = losses(backbone, people.clips, training.objective, seed, settings.draws)
+    before_other = losses(backbone, people.other_clips, training.objective, seed, settings.draws)
+    adapted = load_adapted(backbone, run.adapter(method))
+    after = losses(adapted, people.clips, training.objective, seed, settings.draws)
+    after_other = losses(adapted, people.other_clips, training.objective, seed, settings.draws)
+    scores = {"loss": -after, "gain": np.log(before / after)}
+    strangers = scores["gain"][~people.was_in]
+    among: dict[str, Area] = {}
+    if settings.shadows:
+        shadows = train_shadows(
+            run, method, people, training, before, seed, settings.shadows, settings.draws, on_shadow
+        )
+        scores["ratio"] = likelihood_ratios(scores["gain"], shadows)
+        among = shadows.areas(seed)
+    areas = {name: area(some[people.was_in], some[~people.was_in]) for name, some in scores.items()}
+    areas["other clips"] = area(np.log(before_other / after_other), strangers)
+    found, verdict = judge(areas, among)
+    result = MembershipReport(
+        verdict=verdict,
+        found=found,
+        areas=areas,
+        among_shadows=among,
+        people={
+            name: {"was_in": float(people.was_in[i]), **{kind: float(some[i]) for kind, some in scores.items()}}
+            for i, name in enumerate(people.names)
+        },
+        clips=max(map(len, people.clips.values())),
+        shadows=settings.shadows,
+        settings=report["settings"],
+        rounds=report["rounds"],
+    )
+    with replacing(run.attack("membership", method) / "membership.json") as partial:
+        partial.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+    return result
+
+
+def judge(areas: Mapping[str, Area], among: Mapping[str, Area]) -> tuple[bool, str]:
+    """Whether any attack does better than a guess, in one sentence. Of several attacks one may do so by chance."""
+    named_areas = [*areas.items(), *((f"{name} among shadow runs", one) for name, one in among.items())]
+    name, best = max(named_areas, key=lambda pair: pair[1].low)
+    shown = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] by {name}"
+    if best.finds_members:
+        return True, f"Members are found: {shown}."
+    name, best = max(named_areas, key=lambda pair: pair[1].value)
+    shown = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] by {name}"
+    return False, f"No attack is surely better than a guess; the best: {shown}."

@@ -1,0 +1,60 @@
+"""A run of five clients and five strangers whose clips can only be known by heart, for the tests of attacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.study.cells import Arm
+from evaluation.study.federations import Trained, train
+from preparation.clients import Client, save_clients
+from preparation.folders import RunFolder
+from preparation.shards import Sample, write_shards
+from tests.training.privacy_records import round_record, settings_with, write_method
+from tests.training.small_federation import sample_for
+from tests.training.small_models import small_backbone
+from training.methods import configure
+from training.rulers import IdentityRuler
+from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
+from training.vae import SmallVae
+
+CLIENTS, STRANGERS = [f"c{i}" for i in range(5)], [f"u{i}" for i in range(5)]
+LEARNING = FederationSettings(rounds=2, local_steps=20, batch_size=1, learning_rate=1e-2, score_frames=2, score_steps=1)
+TRAINING = TrainingSettings(federation=LEARNING, adapter=AdapterSettings(rank=8))
+
+
+def noise_for(person: str, number: int, split: str) -> Sample:
+    """A clip whose pictures follow from nothing: it can only be known by heart."""
+    seed = 100 * (CLIENTS + STRANGERS).index(person) + number
+    sample = sample_for("c0", seed, split)
+    latents = np.random.default_rng(seed).normal(size=sample.latents.shape).astype(np.float16)
+    return replace(sample, key=f"{person}_{number}", client=person, clip_id=f"{person}/{number}", latents=latents)
+
+
+def make_run(root: Path) -> RunFolder:
+    """Five clients and five strangers, one clip each that counts, frozen networks, and a report of `fedavg`."""
+    run = RunFolder(root)
+    table = {}
+    for person in CLIENTS + STRANGERS:
+        role = "client" if person in CLIENTS else "unseen"
+        splits = ["train", "validation", "test"] if role == "client" else ["test"]
+        write_shards(run.client(person), [noise_for(person, i, split) for i, split in enumerate(splits)])
+        table[person] = Client(role, person, {"train": [], "validation": [], "test": []})
+    save_clients(table, run.clients_table)
+    small_backbone().save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
+    write_method(run, "fedavg", settings_with(mode="none", secure_aggregation=False), [round_record(1)])
+    return run
+
+
+def federated(run: RunFolder, tmp_path: Path, method: str | None = "fedavg") -> Trained:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return train(run, scratch, Arm(method=method), CLIENTS, configure("fedavg", TRAINING), 1, personal_steps=1)
+
+
+def release(run: RunFolder, trained: Trained) -> None:
+    trained.trainer.adapter.save(run.adapter("fedavg"), trained.shared[max(trained.shared)], {"privacy": "x"})
