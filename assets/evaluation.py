@@ -11,8 +11,10 @@ from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_ru
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import pictures
+from evaluation.names import personal_of
 
 GROUP = "evaluation"
+MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
 
 
 @dg.asset(
@@ -37,12 +39,15 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         settings=[run.evaluation, run.training.generation, run.training.objective],
         after=["clients", "shards", "vae", "rulers", "backbone", *adapters],
         code=["evaluation", "training"],
-        outputs=lambda: [folder / name for name in ("metrics.parquet", "validation_loss.json", "instruments.json")],
+        outputs=lambda: [
+            *(folder / name for name in MEASURED),
+            *(own for name in MEASURED if (own := run.folder.evaluation(personal_of(method)) / name).exists()),
+        ],
     ) as stage:
         if stage.due:
-            from evaluation.panel import measure
+            from evaluation.panel import measure_with_personal
 
-            measure(run.folder, method, run.evaluation, run.training, run.seed)
+            measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
     _show(context, run, method)
     return stage.version
 

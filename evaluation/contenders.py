@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from evaluation.arrays import Floats, Frames
+from evaluation.names import PERSONAL
 from evaluation.protocol import EvaluationClip, Generate, copy_reference
 from preparation import seeding
 from preparation.clients import load_clients, of_role
@@ -23,6 +24,7 @@ from training.backbone.kinds import load_backbone, untrained_like
 from training.data import ClipTensors
 from training.device import deterministic
 from training.generation import Generator
+from training.methods import METHODS, named
 from training.settings import ObjectiveSettings, TrainingSettings
 from training.validation import validation_loss
 
@@ -40,8 +42,24 @@ class Contender:
 
 
 def open_contender(run: RunFolder, method: str, settings: TrainingSettings, seed: int) -> Contender:
-    """A reference by its name, or the method whose adapter lies in the run's folder."""
-    return REFERENCES.get(method, _adapted(method))(run, settings, seed)
+    """A reference by its name, or the method whose adapter lies in the run's folder.
+
+    By its own name a method is its shared adapter, by `names.personal_of` each client's own where there is one. A
+    method without a shared adapter is known by its own name only.
+    """
+    if method in REFERENCES:
+        return REFERENCES[method](run, settings, seed)
+    base = method.removesuffix(PERSONAL)
+    return _adapted(base, own=method != base or not named(base).sends)(run, settings, seed)
+
+
+def has_personal(run: RunFolder, method: str) -> bool:
+    """Whether the method's clients have adapters of their own beside the shared one."""
+    return (
+        method in METHODS
+        and named(method).sends
+        and any(run.root.glob(f"clients/*/methods/{method}/adapter/adapter_model.safetensors"))
+    )
 
 
 def client_losses(
@@ -62,8 +80,8 @@ def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> C
     return _generating(lambda client: backbone, run, settings, seed)
 
 
-def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
-    """A method's shared adapter; where it left a client one of its own, that client is served by it."""
+def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
+    """A method's shared adapter; with `own` a client that has one of its own is served by that."""
 
     def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
         if not (run.adapter(method) / "adapter_model.safetensors").exists():
@@ -78,8 +96,9 @@ def _adapted(method: str) -> Callable[[RunFolder, TrainingSettings, int], Conten
             return load_adapted(load_backbone(run.model("backbone")), folder)
 
         def denoiser_of(client: str) -> Backbone:
-            own = run.client_adapter(client, method)
-            return with_adapter(own if (own / "adapter_model.safetensors").exists() else run.adapter(method))
+            folder = run.client_adapter(client, method)
+            served = own and (folder / "adapter_model.safetensors").exists()
+            return with_adapter(folder if served else run.adapter(method))
 
         return _generating(denoiser_of, run, settings, seed)
 

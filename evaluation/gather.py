@@ -15,6 +15,7 @@ from evaluation.bars import BACKBONE
 from evaluation.client_figures import client_distances, client_sizes
 from evaluation.clips import read_evaluation_clips
 from evaluation.figures import client_gains, curves
+from evaluation.names import PERSONAL, personal_of
 from evaluation.protocol import read_metrics
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
@@ -29,6 +30,7 @@ from preparation.manifest import load_manifest
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
 from preparation.video import FPS
+from training.violations import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")
 """Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""
@@ -36,6 +38,7 @@ NOT_SHOWN = ("copy_reference", "noise")
 
 PRIVACY_OF_METHOD = {"epsilon_release": "epsilon_release", "private": "private", "privacy": "mark"}
 """What of a method's privacy report stands beside its figures."""
+PERSONAL_PRIVACY = {"epsilon_release": None, "private": False, "privacy": OWN_ADAPTER}
 
 
 def gather_results(
@@ -50,7 +53,8 @@ def gather_results(
 ) -> dict[str, Any]:
     """The content of results.json; methods and references that were not evaluated are left out."""
     trained = [method for method in methods if run.adapter(method).exists()]
-    measured = [name for name in [*methods, *references] if _metrics(run, name).exists()]
+    rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
+    measured = [name for name in rows if _metrics(run, name).exists()]
     losses = {name: read_losses(run, name) for name in measured}
     instruments = {name: _instruments(run, name) for name in measured}
     traffic = {method: _communication(run, method) for method in trained}
@@ -71,7 +75,8 @@ def gather_results(
             method: {to: _privacy(run, method)[key] for to, key in PRIVACY_OF_METHOD.items()}
             for method in trained
             if method in measured
-        },
+        }
+        | {name: PERSONAL_PRIVACY for name in measured if name.endswith(PERSONAL)},
     )
     return assemble(pd.concat([read_metrics(_metrics(run, name)) for name in measured]), facts)
 
@@ -147,7 +152,8 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
                 curves(public, "round", "loss"),
             )
         )
-    gained = {method: gains(run, method) for method in federated if loss_file(run, method).exists()}
+    rows = [row for method in federated for row in (method, personal_of(method))]
+    gained = {row: gains(run, row) for row in rows if loss_file(run, row).exists()}
     if gained and loss_file(run, BACKBONE).exists():
         charts.append(
             Chart(

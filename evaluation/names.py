@@ -42,5 +42,23 @@ MEANINGS = {
 }
 
 
+PERSONAL = "_personal"
+"""What ends the name under which a method's clients are judged with their own adapters."""
+
+
+def personal_of(method: str) -> str:
+    """The second row of a method after whose federation every client went on alone (`personalisation_steps`)."""
+    return method + PERSONAL
+
+
 def name_of(method: str) -> str:
+    if method.endswith(PERSONAL):
+        return f"{name_of(method.removesuffix(PERSONAL))}, personal"
     return NAMES.get(method, method.replace("_", " "))
+
+
+def meaning_of(method: str) -> str:
+    """What a method or gate is, in a line; empty where nothing is known of it."""
+    if method.endswith(PERSONAL):
+        return f"each client's own adapter: {name_of(method.removesuffix(PERSONAL))}'s, fitted to its own clips"
+    return MEANINGS.get(method, "")

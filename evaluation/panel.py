@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 
 from evaluation.clips import read_evaluation_clips
-from evaluation.contenders import client_losses, open_contender
+from evaluation.contenders import client_losses, has_personal, open_contender
 from evaluation.features import FeatureCache
 from evaluation.identity import open_embedder
 from evaluation.instruments import Missing, open_instruments
 from evaluation.landmarker import open_track
+from evaluation.names import PERSONAL, personal_of
 from evaluation.protocol import Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
 from preparation.folders import RunFolder
@@ -19,6 +21,17 @@ from training.settings import TrainingSettings
 
 TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
 EMBEDDER_REMEDY = "privfedtalk weights fetch face_landmarker mobilefacenet_onnx"
+
+
+def measure_with_personal(
+    run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int
+) -> None:
+    """`measure`, and the same under `names.personal_of` where clients have their own adapters beside the shared one."""
+    measure(run, method, settings, training, seed)
+    if has_personal(run, method):
+        measure(run, personal_of(method), settings, training, seed)
+    else:
+        shutil.rmtree(run.evaluation(personal_of(method)), ignore_errors=True)  # of an earlier run
 
 
 def measure(run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int) -> None:
@@ -40,6 +53,8 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
             instruments=instruments,
         )
         clips = read_evaluation_clips(run, settings)
+        if method.endswith(PERSONAL):  # strangers have no adapter of their own
+            clips = [clip for clip in clips if clip.role == "client"]
         evaluate_method(method, contender.generate, clips, judges, settings, folder, speaks=contender.speaks)
     if track is None:
         missing.append(Missing(("face found", "LMD", "landmark jitter"), reason, TRACKER_REMEDY))

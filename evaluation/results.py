@@ -17,6 +17,7 @@ import pandas as pd
 
 from evaluation.bars import BACKBONE, FEDERATED, judge
 from evaluation.gates import judge_gates
+from evaluation.names import personal_of
 from evaluation.protocol import COLUMNS, summarise
 from evaluation.significance import Comparison, Estimate, compare
 from preparation.errors import PrivFedTalkError
@@ -121,10 +122,13 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
 
 
 def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]:
-    """Each federated method against the frozen backbone, and the federated methods among themselves."""
+    """Each federated method against the frozen backbone, and the federated methods among themselves; clients' own
+    adapters against the backbone and the shared adapter that they came from."""
     present = [method for method in FEDERATED if method in set(of_clients["method"])]
     pairs = [(method, BACKBONE) for method in present]
     pairs += [(a, b) for index, a in enumerate(present) for b in present[index + 1 :]]
+    personal = [method for method in FEDERATED if personal_of(method) in set(of_clients["method"])]
+    pairs += [(personal_of(method), other) for method in personal for other in (BACKBONE, method)]
     return compare(of_clients, pairs, COMPARED, seed)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from evaluation.arrays import Frames
 from evaluation.figures import colour_of, svg
 from evaluation.gates import failures
-from evaluation.names import MEANINGS, name_of
+from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 
@@ -104,7 +104,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "unseen_columns": UNSEEN_COLUMNS,
         "unseen_rows": headline_rows(results.get("methods_unseen", {}), (), UNSEEN_COLUMNS),
         "findings": words.findings(results.get("comparisons", ())),
-        "meanings": MEANINGS,
+        "meaning_of": meaning_of,
         "colour_of": colour_of,
         "privacy_sentences": words.privacy_sentences(results["privacy"]),
         "seeded_noise": data.seeded_noise,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from evaluation.contenders import open_contender
+from evaluation.contenders import has_personal, open_contender
 from preparation.folders import RunFolder
 from training.adapter import Adapter
 from training.backbone.interface import BackboneShape
@@ -37,3 +37,12 @@ def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_t
     fedavg = open_contender(run, "fedavg", TrainingSettings(), seed=0).denoiser
     assert fedavg is not None
     torch.testing.assert_close(b_of(fedavg("c0")), torch.full((16, 2), 0.3))
+    # A method that has a shared adapter is that one; what its clients made of it has a name of its own.
+    assert not has_personal(run, "fedavg") and not has_personal(run, "local") and not has_personal(run, "backbone")
+    adapter.save(run.client_adapter("c0", "fedavg"), 0 * adapter.vector() + 0.4, {})
+    assert has_personal(run, "fedavg")
+    for name, of_client in (("fedavg", 0.3), ("fedavg_personal", 0.4)):
+        opened = open_contender(run, name, TrainingSettings(), seed=0).denoiser
+        assert opened is not None
+        torch.testing.assert_close(b_of(opened("c0")), torch.full((16, 2), of_client))
+        torch.testing.assert_close(b_of(opened("stranger")), torch.full((16, 2), 0.3))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.contenders import client_losses, open_contender
+from evaluation.contenders import client_losses, has_personal, open_contender
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
@@ -48,19 +48,21 @@ def test_personal_adapters_are_made_by_workers_and_serve_their_clients(run: RunF
     personal = settings.model_copy(update={"federation": federation})
     objective = settings.objective
 
-    def losses() -> dict[str, float]:
-        denoiser_of = open_contender(run, "fedavg", settings, seed=0).denoiser
+    def losses(name: str) -> dict[str, float]:
+        denoiser_of = open_contender(run, name, settings, seed=0).denoiser
         assert denoiser_of is not None
         return client_losses(run, denoiser_of, objective, seed=0, split="train")
 
     shared = settings.model_copy(update={"federation": federation.model_copy(update={"personalisation_steps": 0})})
     theta = federate(run, "fedavg", shared, seed=0, resume=False).theta
-    by_shared = losses()
+    by_shared = losses("fedavg")
     assert (federate(run, "fedavg", personal, seed=0, resume=True).theta == theta).all()
     assert all((run.client_adapter(client, "fedavg") / "adapter_model.safetensors").exists() for client in CLIENTS)
-    by_own = losses()
+    by_own = losses("fedavg_personal")
+    assert losses("fedavg") == by_shared
     # On the clips that it was fitted to, a client's own adapter is better than everybody's.
     assert all(by_own[client] < by_shared[client] for client in CLIENTS)
-    # Without personalisation what an earlier run left is taken away, and everybody is served alike again.
+    assert has_personal(run, "fedavg")
+    # Without personalisation what an earlier run left is taken away.
     federate(run, "fedavg", shared, seed=0, resume=True)
-    assert losses() == by_shared
+    assert not has_personal(run, "fedavg")

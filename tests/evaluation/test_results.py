@@ -102,6 +102,22 @@ def test_pairs_are_compared_client_by_client() -> None:
     assert found["privfedtalk", "backbone", "validation_loss"]["clients_higher"] == 0
 
 
+def test_clients_own_adapters_are_a_row_that_no_bar_judges() -> None:
+    table, facts = make_table(), make_facts()
+    own = table[table["method"] == "fedavg"].assign(method="fedavg_personal")
+    own.loc[own["metric"] == "mouth_psnr", "value"] += 0.4
+    own.loc[own["metric"] == "lip_correlation", "value"] = 0.2  # below every bar
+    results = assemble(pd.concat([table, own]), facts)
+    assert results["methods"]["fedavg_personal"]["mouth_psnr"] == pytest.approx(
+        results["methods"]["fedavg"]["mouth_psnr"] + 0.4
+    )
+    assert results["bars"] == assemble(table, facts)["bars"]
+    found = {(one["method"], one["baseline"]): one for one in results["comparisons"] if one["metric"] == "mouth_psnr"}
+    assert found["fedavg_personal", "fedavg"]["difference"] == pytest.approx(0.4)
+    assert found["fedavg_personal", "backbone"]["difference"] == pytest.approx(1.1)
+    assert not any(method == "privfedtalk_personal" for method, _ in found)
+
+
 def test_only_clips_that_both_methods_have_count() -> None:
     table = make_table()
     table = table[~((table["method"] == "fedavg") & (table["client"] == "c0007"))]
