@@ -55,8 +55,10 @@ def clip_of(run: RunFolder, client: str) -> EvaluationClip:
     )
 
 
-# The tiny one goes this way in the demo, and in other tests piece by piece.
-@pytest.mark.parametrize("kind", [pytest.param("tiny", marks=pytest.mark.slow), "base", "sd15"])
+SLOW = pytest.mark.slow  # the whole way starts workers; the largest shows that it can be gone
+
+
+@pytest.mark.parametrize("kind", [pytest.param("tiny", marks=SLOW), pytest.param("base", marks=SLOW), "sd15"])
 def test_pretrained_federated_generating_and_evaluated(kind: str, run: RunFolder, tmp_path: Path) -> None:
     objective = ObjectiveSettings()
     learning = PretrainingSettings(steps=4, batch_size=2, speech_steps=4, validate_every=2, learning_rate=1e-3)
