@@ -18,7 +18,7 @@ from evaluation.distribution import frechet_distance, kernel_distance
 from evaluation.features import FeatureCache, FeatureNetwork, evenly_spaced, stream
 from evaluation.motion import flow_error
 from preparation import weights
-from preparation.errors import PrivFedTalkError
+from preparation.errors import MissingWeightError, PrivFedTalkError
 
 if TYPE_CHECKING:
     from evaluation.perceptual import LpipsDistance
@@ -206,6 +206,10 @@ def open_instruments(
             continue
         try:
             opened.append(build(cache, frames_per_clip))
+        except MissingWeightError:
+            # Short, and without the folders of this machine: the results are read elsewhere too.
+            absent = f"{weights.REGISTRY[weight].file} is not here" if weight else "its network is not here"
+            missing.append(Missing(metrics, absent, f"privfedtalk weights fetch {weight}"))
         except PrivFedTalkError as error:
             missing.append(Missing(metrics, error.reason, error.remedy))
     return opened, missing

@@ -68,7 +68,10 @@ def test_what_was_measured_and_what_is_missing_reach_the_results(run: RunFolder)
     assert results["methods"]["copy_reference"]["tof"] == pytest.approx(rows[rows["metric"] == "tof"]["value"].mean())
     assert results["methods"]["copy_reference"]["lse_c"] is None and results["methods"]["copy_reference"]["kid"] is None
     missing = {name: one for one in results["missing"] for name in one["metrics"]}
-    assert "weights fetch syncnet" in missing["LSE-C"]["remedy"] and "is not in" in missing["LSE-C"]["reason"]
+    assert (
+        "weights fetch syncnet" in missing["LSE-C"]["remedy"]
+        and missing["LSE-C"]["reason"] == "syncnet_v2.model is not here"
+    )
     assert missing["KID"]["reason"] == "not asked for"
     assert {"face found", "identity (MobileFaceNet)"} <= set(missing) and "tOF" not in missing
 
