@@ -26,6 +26,7 @@ from pydantic import Field
 from evaluation.attacks.auc import Area, area
 from evaluation.attacks.people import People, losses
 from evaluation.attacks.shadows import likelihood_ratios, train_shadows
+from evaluation.report.attack_cards import adapter_sha256
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
@@ -63,8 +64,7 @@ class MembershipReport:
     people: dict[str, dict[str, float]]
     clips: int
     shadows: int
-    settings: dict[str, Any]
-    rounds: int
+    adapter_sha256: str | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,7 +82,6 @@ def attack_membership(
     settings = settings or MembershipSettings()
     if named(method).pooled or not named(method).sends:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
-    report = json.loads((run.federation(method) / "privacy.json").read_text())
     people = People.of(run, settings.clips)
     backbone = load_backbone(run.model("backbone"))
     before = losses(backbone, people.clips, training.objective, seed, settings.draws)
@@ -113,8 +112,7 @@ def attack_membership(
         },
         clips=max(map(len, people.clips.values())),
         shadows=settings.shadows,
-        settings=report["settings"],
-        rounds=report["rounds"],
+        adapter_sha256=adapter_sha256(run, method),
     )
     with replacing(run.attack("membership", method) / "membership.json") as partial:
         partial.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")

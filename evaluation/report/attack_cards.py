@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preparation.folders import RunFolder
+from preparation.manifest import sha256_of
 
 LABELS = {
     "loss": "loss alone",
@@ -39,9 +40,15 @@ def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list
     if audit and (audit["settings"], audit["rounds"]) == (report["settings"], report["rounds"]):
         cards.append(audit_card(audit))
     membership = _read(run.attack("membership", method) / "membership.json")
-    if membership and (membership["settings"], membership["rounds"]) == (report["settings"], report["rounds"]):
+    if membership and membership["adapter_sha256"] == adapter_sha256(run, method):
         cards.append(membership_card(membership))
     return cards
+
+
+def adapter_sha256(run: RunFolder, method: str) -> str | None:
+    """Which release an attack was made on; None where there is none."""
+    weights = run.adapter(method) / "adapter_model.safetensors"
+    return sha256_of(weights) if weights.exists() else None
 
 
 def audit_card(audit: Mapping[str, Any]) -> AttackCard:

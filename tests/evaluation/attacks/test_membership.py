@@ -35,6 +35,9 @@ def test_members_of_an_overfitted_adapter_are_found_and_shown(run: RunFolder, tm
     assert told["areas"]["gain"]["value"] == found.areas["gain"].value and set(told["people"]) == {*CLIENTS, *STRANGERS}
     (page,) = write_privacy_reports(run, ["fedavg"], tmp_path / "out")
     assert "Membership inference" in page.read_text() and found.verdict in page.read_text()
+    (run.adapter("fedavg") / "adapter_model.safetensors").write_bytes(b"another release")
+    (page,) = write_privacy_reports(run, ["fedavg"], tmp_path / "out")
+    assert "Membership inference" not in page.read_text()
 
 
 def test_a_fresh_adapter_tells_nothing(run: RunFolder, tmp_path: Path) -> None:
