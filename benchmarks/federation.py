@@ -36,8 +36,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import psutil
 import torch
-from federation_run import bare_steps, make_clips, make_run, reference_client, timed
 
+from benchmarks.federation_run import bare_steps, make_clips, make_run, reference_client, timed
 from preparation.folders import RunFolder
 from training.aggregation import Aggregator
 from training.checkpoint import RoundRecord
