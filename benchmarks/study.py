@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu", help="where networks are trained, e.g. cuda; shared by all workers")
     parser.add_argument("--minutes", type=float, help="begin no further cell after so long")
+    parser.add_argument("--machine", default="", help="where the cells were run, for the page")
     parser.add_argument("--page", action="store_true", help="run nothing, write the section from what is there")
     arguments = parser.parse_args()
     settings, failed = StudySettings(), []
@@ -51,7 +52,8 @@ def main() -> int:
         failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes, arguments.device)
     results = Results(arguments.home, settings)
     picture = curves(results)
-    write_section(arguments.out / "results.md", MARK, section(results, pictured=picture is not None))
+    text = section(results, picture is not None, arguments.machine)
+    write_section(arguments.out / "results.md", MARK, text)
     if picture is not None:
         save(picture, arguments.out / "images" / "study.png")
     for line in failed:

@@ -12,8 +12,8 @@ from evaluation.study import experiments as study
 from evaluation.study.summary import Gain, Results, gains
 
 PANELS = (study.SHIFT, study.ROUNDS, study.CLIPS, study.CLIENTS)
-DASHED = {"local, longer": "local", "fedavg, personalised": "fedavg"}
-"""Curves that stand for more steps of another one; they take its colour."""
+STYLES = {"local, longer": "--", "fedavg, personalised": "--", "privfedtalk, z = 0.02": ":"}
+"""Dashed: more steps of another method; dotted: the same method under noise. They take its colour."""
 
 
 def curves(results: Results) -> Figure | None:
@@ -44,7 +44,7 @@ def _panel(axes: Axes, found: Sequence[Gain]) -> None:
     for name in dict.fromkeys(gain.curve for gain in found):
         points = sorted((gain for gain in found if gain.curve == name), key=lambda gain: float(gain.x))
         x = [float(gain.x) for gain in points]
-        colour, line = colour_of(DASHED.get(name, name.partition(",")[0])), "--" if name in DASHED else "-"
+        colour, line = colour_of(name.partition(",")[0]), STYLES.get(name, "-")
         axes.plot(x, [gain.mean for gain in points], line, color=colour, marker="o", markersize=3.5, label=name)
         axes.fill_between(x, [g.low for g in points], [g.high for g in points], color=colour, alpha=0.12, linewidth=0)
     axes.axhline(0, color=INK, linewidth=0.8)

@@ -18,13 +18,15 @@ MARK = "<!-- Below: written by `make study`; `make results` leaves it alone. -->
 LIPS = {"mouth_psnr": "mouth PSNR, dB", "opening_error": "opening error", "lip_correlation": "lip correlation"}
 
 
-def section(results: Results, pictured: bool = True) -> str:
-    """The whole section in Markdown, from the mark on; `pictured` where there is a picture of curves."""
+def section(results: Results, pictured: bool = True, machine: str = "") -> str:
+    """The whole section in Markdown, from the mark on; `pictured` where there is a picture of curves, `machine` says
+    where the cells were run."""
     settings = results.settings
     parts = [
         MARK,
         "# What the study measured",
         "Written by `make study` from the cells in `data/study`; nothing here is typed by hand. " + _sizes(settings),
+        *([f"Machine: {machine}."] if machine else []),
         "Loss is each person's own held-out denoising loss with fixed noise and timesteps, as a difference in percent "
         "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
         "(Student's), p is from sign flips of whole people, Holm's over the rows of a block. People under one seed "
@@ -56,7 +58,7 @@ def section(results: Results, pictured: bool = True) -> str:
             averaged = experiment.conditions[0].curves["fedavg"]
             weighted = gains(results, experiment, baseline=averaged)
             parts += ["The same to FedAvg, on the seeds that both have:", gain_table(weighted, experiment.varies)]
-            parts.append(_scores(results))
+            parts += [_weighing_pays(weighted), _scores(results)]
     return "\n\n".join([*parts, "## What was run", _ran(results)]) + "\n"
 
 
@@ -159,6 +161,23 @@ def _seen(results: Results) -> list[str]:
 
 def _better(gain: Gain, metric: str) -> bool:
     return gain.high < 0 if metric == "opening_error" else gain.low > 0
+
+
+def _weighing_pays(to_average: Sequence[Gain]) -> str:
+    """What the comparisons with FedAvg say about weighing clients at all."""
+    by_name = {gain.curve: gain for gain in to_average}
+    said = [
+        f"{name} instead of fedavg changes the loss by {interval(gain)} %."
+        for name, gain in by_name.items()
+        if name.startswith("isfa")
+    ]
+    oracle = by_name.get("fedavg, noisy and wrong left out")
+    if oracle is not None and oracle.high >= 0:
+        said.append(
+            "Leaving the noisy and the wrong clients out, as a perfect score would, gains nothing sure either: bad "
+            "clips of this kind do the average little harm, so there is little for any score to win."
+        )
+    return " ".join(said)
 
 
 def _scores(results: Results) -> str:
