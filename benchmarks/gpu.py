@@ -30,7 +30,7 @@ import torch
 from benchmarks.gpu_bench import Bench
 from benchmarks.gpu_showing import generation, metrics, vae
 from benchmarks.gpu_subjects import TINY, Sizes
-from benchmarks.gpu_training import ceiling, federation, memory, profile, steps
+from benchmarks.gpu_training import ceiling, federation, memory, profile, resolutions, steps
 from training.execution.memory import GB
 
 BUDGET_SECONDS = {
@@ -40,6 +40,7 @@ BUDGET_SECONDS = {
     "profile": 20,
     "memory": 30,
     "generation": 50,
+    "resolutions": 25,
     "vae": 25,
     "metrics": 20,
     "federation": 110,
@@ -53,6 +54,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "federation": federation,
     "steps_base": partial(steps, "base"),
     "memory": memory,
+    "resolutions": resolutions,
     "vae": vae,
     "metrics": metrics,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import shutil
 import statistics
@@ -100,6 +101,30 @@ def steps(kind: str, bench: Bench) -> None:
     bench.try_each(f"steps_{kind}", variants, measure)
 
 
+def resolutions(bench: Bench) -> None:
+    """A local step at other sizes of picture, in the layout and precision that suit a GPU."""
+
+    def measure(kind: str, latent: int, batch: int, **compute: bool) -> dict[str, Any]:
+        subject = build_subject(kind, dataclasses.replace(bench.sizes, latent=latent), bench.device)
+        flops = subject.flops_a_window()
+        speed_up(subject.backbone, ComputeSettings(**compute))
+        step = subject.stepper(batch)
+        peak = bench.peak_gb(step)
+        seconds = bench.seconds(step)
+        return {
+            "ms": 1e3 * seconds,
+            "clips_per_second": batch / seconds,
+            "tflops": flops * batch / seconds / 1e12,
+            "peak_gb": peak,
+        }
+
+    variants: list[dict[str, Any]] = [
+        {"kind": kind, "latent": 2 * bench.sizes.latent, "batch": batch, "channels_last": True, "frozen_bfloat16": True}
+        for kind, batch in (("sd15", 1), ("base", 2))
+    ]
+    bench.try_each("resolutions", variants, measure)
+
+
 def profile(bench: Bench) -> None:
     """Where the time of an sd15 step goes: the fifteen operators that hold the GPU longest, and groups of them."""
     from torch.profiler import ProfilerActivity
@@ -122,10 +147,12 @@ def profile(bench: Bench) -> None:
             if on_device <= 0:
                 continue
             is_kernel = bench.cuda and event.device_type != torch.autograd.DeviceType.CPU
-            (kernels if is_kernel else operators)[event.key[:90]] = [on_device / 1e3, event.count]
-        for what, held in (("operator", operators), ("kernel", kernels)):
-            total = sum(ms for ms, _ in held.values())
-            for name, (ms, count) in sorted(held.items(), key=lambda item: -item[1][0])[:15]:
+            held = (kernels if is_kernel else operators).setdefault(event.key[:90], [0.0, 0])
+            held[0] += on_device / 1e3
+            held[1] += event.count
+        for what, table in (("operator", operators), ("kernel", kernels)):
+            total = sum(ms for ms, _ in table.values())
+            for name, (ms, count) in sorted(table.items(), key=lambda item: -item[1][0])[:15]:
                 row = {"of": what, **compute, "name": name, "ms": ms, "calls": count, "share": ms / total}
                 bench.note("profile", row)
             bench.note("profile", {"of": what, **compute, "name": "all", "ms": total})

@@ -2,6 +2,7 @@
 
     python -m benchmarks.samplers                     # renders and trains where nothing is there; then two tables
     python -m benchmarks.samplers --only samplers     # one of them
+    python -m benchmarks.samplers --page              # the section of benchmarks/README.md from what was printed
 
 Everybody who is measured is unknown to the backbone, which generates without an adapter: held-out clips of the study's
 clients and strangers, each with the same noise in every row. Features are compared on backbones that are trained on
@@ -22,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which
 import numpy as np
 import torch
 
+from benchmarks.page_sections import write_section
 from evaluation.clips import read_evaluation_clips
 from evaluation.motion import mean_frame_delta
 from evaluation.protocol import EvaluationClip
@@ -53,6 +55,34 @@ FEATURES: dict[str, dict[str, float]] = {
 """What of the objective each backbone is trained with."""
 
 FIGURES = "mouth PSNR, dB | lip correlation | opening error | frame delta ÷ true"
+
+
+MARK = "<!-- Below: written by python -m benchmarks.samplers -->"
+PAGE = Path(__file__).resolve().parent / "README.md"
+TITLES = {
+    "samplers": "Samplers and steps, the pretrained backbone without an adapter, no guidance:",
+    "features": "Features of the training, backbones trained anew, five steps of DDIM; the loss is the demo's for all:",
+}
+
+
+def write_page(home: Path) -> None:
+    """Put the tables that were printed, and kept in `home`, into benchmarks/README.md."""
+    lines = [
+        MARK,
+        "",
+        "## Samplers and training-time features",
+        "",
+        "`python -m benchmarks.samplers`, then with `--page`: eight held-out clips of people unknown to the backbone, in the "
+        "study's small world; higher is better for mouth PSNR and lip correlation; a frame delta of 1 is the true clip's. "
+        "Frames/s are of a CPU shared with other work and say little.",
+    ]
+    for name, title in TITLES.items():
+        kept = home / f"{name}.md"
+        if kept.exists():
+            lines += ["", title, "", kept.read_text().rstrip()]
+            missing = [feature for feature in FEATURES if f"| {feature} |" not in kept.read_text()]
+            lines += ["", f"Not run: {', '.join(missing)}."] if name == "features" and missing else []
+    write_section(PAGE, MARK, "\n".join(lines) + "\n")
 
 
 class Panel:
@@ -129,9 +159,13 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path("data/samplers"))
     parser.add_argument("--only", nargs="+", choices=("samplers", "features"), default=("samplers", "features"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=int, default=10, help="that are generated for each row")
-    parser.add_argument("--steps", type=int, default=600, help="of each backbone's pretraining")
+    parser.add_argument("--clips", type=int, default=8, help="that are generated for each row")
+    parser.add_argument("--steps", type=int, default=500, help="of each backbone's pretraining")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the section from what is there")
     arguments = parser.parse_args()
+    if arguments.page:
+        write_page(arguments.home)
+        return 0
     home, seed, settings = arguments.home, arguments.seed, StudySettings()
     if not is_ready(public_folder(home, seed)):
         make_public(home, seed, settings)
@@ -144,8 +178,10 @@ def main() -> int:
     }
     for name in arguments.only:
         sys.stderr.write(f"{name}, {len(panel.clips)} clips a row\n")
-        for line in tables[name]():
-            print(line, flush=True)
+        with (home / f"{name}.md").open("w") as kept:
+            for line in tables[name]():
+                kept.write(line + "\n")
+                print(line, flush=True)
         print()
     return 0
 

@@ -1,0 +1,268 @@
+"""The tables of benchmarks/README.md and docs/scaling.md from the figures that `benchmarks/gpu.py` kept.
+
+python -m benchmarks.gpu_table benchmarks/results/gpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page_sections import write_section
+
+MARK = "<!-- Below: written by python -m benchmarks.gpu_table -->"
+PROJECT = Path(__file__).resolve().parents[1]
+ROUNDS, CLIENTS = 1000, 10
+"""Of the paper's run."""
+LOCAL_STEPS = 10
+"""Of a client in a round; the paper does not say how many."""
+SETTINGS = {
+    "channels_last": "channels last",
+    "frozen_bfloat16": "frozen weights bf16",
+    "gradient_checkpointing": "checkpointing",
+    "compile": "compiled",
+    "float32": "float32, no autocast",
+}
+
+GROUPS = {
+    "arithmetic": ("mm", "addmm", "bmm", "_cudnn_attention", "_flash_attention", "cudnn_convolution", "convolution_"),
+    "copies and casts": ("copy_",),
+    "sums, products and GELU": ("mul", "add_", "add", "gelu"),
+    "norms": ("native_group_norm", "native_layer_norm"),
+}
+"""Operators by what limits them, by how their names begin; the first group that fits counts."""
+
+Row = dict[str, Any]
+
+
+def readable(row: Row) -> str:
+    """What a row was measured under."""
+    parts = [words for name, words in SETTINGS.items() if row.get(name)]
+    parts += [f"{row['attention'].removesuffix('_ATTENTION').lower()} attention"] if row.get("attention") else []
+    parts += ["AdamW not fused"] if row.get("fused") is False else []
+    parts += [f"LoRA on {row['targets']}"] if row.get("targets") else []
+    return ", ".join(parts) or "as it comes"
+
+
+def good(results: dict[str, Any], section: str, key: str) -> list[Row]:
+    """The section's rows that have the figure."""
+    return [row for row in results.get(section, []) if row.get(key) is not None]
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else format(value, form)
+
+
+def table(head: str, rows: list[str]) -> list[str]:
+    columns = head.count("|") - 1
+    return [head, "|" + "---|" * columns, *rows, ""] if rows else []
+
+
+def ceiling_tflops(results: dict[str, Any]) -> float:
+    return max(row["tflops"] for row in good(results, "ceiling", "tflops"))
+
+
+def about(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    beside = f", with {machine['beside']}" if "beside" in machine else ""
+    copied = max(row["gb_per_second"] for row in good(results, "ceiling", "gb_per_second"))
+    return (
+        f"{machine['device']} ({machine.get('memory_gb', 0):.0f} GB), torch {machine['torch']}, {machine['cores']} CPU "
+        f"cores{beside}. Measured ceilings: {ceiling_tflops(results):.0f} TFLOP/s in bf16 matrix products, "
+        f"{copied:,.0f} GB/s copied in device memory (read and written)."
+    )
+
+
+def steps(results: dict[str, Any], kind: str) -> list[str]:
+    """Every way a local step was taken, the fastest marked."""
+    rows, section = [], f"steps_{kind}"
+    best = max((row["clips_per_second"] for row in good(results, section, "clips_per_second")), default=0.0)
+    for row in results.get(section, []):
+        if "batch" not in row:
+            continue
+        if "clips_per_second" not in row:
+            rows.append(f"| {row['batch']} | {readable(row)} | {_why(row)} | | | | |")
+            continue
+        speed = number(row["clips_per_second"])
+        speed = f"**{speed}**" if row["clips_per_second"] == best else speed
+        share = number(row.get("share_of_ceiling"), ".0%")
+        cells = (row["batch"], readable(row), number(row["ms"]), speed, number(row["tflops"]), share)
+        rows.append(f"| {' | '.join(map(str, cells))} | {number(row.get('peak_gb'))} |")
+    return table("| windows | settings | ms | windows/s | TFLOP/s | of the ceiling | peak GB |", rows)
+
+
+def _why(row: Row) -> str:
+    error = str(row.get("error", ""))
+    return "out of memory" if "OutOfMemory" in error else "no time left" if "no time" in error else error[:60]
+
+
+def profile(results: dict[str, Any]) -> list[str]:
+    """The operators that hold the GPU longest in the last of the profiled settings."""
+    rows = [row for row in results.get("profile", []) if row.get("of") == "operator" and row["name"] != "all"]
+    last = [row for row in rows if readable(row) == readable(rows[-1])]
+    lines = [f"| `{row['name']}` | {row['ms']:.1f} | {row['calls']:.0f} | {row['share']:.0%} |" for row in last]
+    under = readable(last[-1]) if last else ""
+    lines = table(f"| operator of a step of `sd15` ({under}) | ms on the GPU | calls | share |", lines)
+    return [*lines, *account(results, last, under)] if last else []
+
+
+def account(results: dict[str, Any], operators: list[Row], under: str) -> list[str]:
+    """What the profile says of the distance to the ceiling."""
+    busy = next(row["ms"] for row in reversed(results["profile"]) if row["name"] == "all" and row["of"] == "operator")
+    spent = dict.fromkeys(GROUPS, 0.0)
+    for row in operators:
+        name = row["name"].removeprefix("aten::")
+        group = next((what for what, parts in GROUPS.items() if name.startswith(parts)), None)
+        if group:
+            spent[group] += row["ms"]
+    timed = good(results, "steps_sd15", "clips_per_second")
+    same = next(row for row in timed if readable(row) == under)
+    best = max(timed, key=lambda row: row["clips_per_second"])
+    flops = results["steps_sd15"][0]["window_tflop"] * same["batch"]
+    groups = ", ".join(f"{what} {ms:.0f} ms ({ms / busy:.0%})" for what, ms in spent.items())
+    arithmetic = spent["arithmetic"] / 1e3
+    return [
+        f"Of a step's {same['ms']:.0f} ms with {same['batch']} windows the GPU is at work for {busy:.0f}, and waits "
+        f"for launches: {groups}, of those above. The arithmetic by itself runs at {flops / arithmetic:.0f} TFLOP/s, "
+        f"{flops / arithmetic / ceiling_tflops(results):.0%} of the ceiling; what is between it and the whole step's "
+        f"{same['share_of_ceiling']:.0%} is memory traffic and launches. Compiling joins them: {readable(best)}, "
+        f"{best['batch']} windows, {best['share_of_ceiling']:.0%}.",
+        "",
+    ]
+
+
+def pictures(results: dict[str, Any]) -> list[str]:
+    rows = []
+    for kind in ("sd15", "base"):
+        for row in good(results, f"generation_{kind}", "fps"):
+            decoder = row.get("decoder", "sd-vae")
+            rows.append(
+                f"| `{kind}`, {readable(row)} | {row['steps']} | {decoder} | {number(row['sampling_fps'])} | "
+                f"{number(row['decoding_fps'])} | **{number(row['fps'])}** | {number(row['times_real_time'])} |"
+            )
+    lines = table("| generation | steps | decoder | sampling fps | decoding fps | fps | × real time |", rows)
+    coded = [
+        f"| {row['pixels_a_batch'] // 65536} | {readable(row)} | {number(row['encode_fps'])} | "
+        f"{number(row['decode_fps'])} | {number(row['encode_peak_gb'])} |"
+        for row in good(results, "vae", "encode_fps")
+    ]
+    lines += table("| autoencoder (sd-vae): frames at once | settings | encoded fps | decoded fps | peak GB |", coded)
+    measured = [f"| {row['network']} | {number(row['fps'])} |" for row in good(results, "metrics", "fps")]
+    return lines + table("| network of the metrics | fps |", measured)
+
+
+def rounds(results: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| `{row['kind']}` | {row['batch']} | {number(row['bare_seconds'])} | {number(row['round_seconds_1'])} | "
+        f"**{row['overhead']:.3f}** | {number(row['round_seconds_2'])} | {row['gain_of_two']:.2f} |"
+        for row in good(results, "federation", "overhead")
+    ]
+    head = "| | windows a step | bare steps, s | round, s | round ÷ steps | round on two workers, s | gain of two |"
+    return table(head, rows)
+
+
+def budgets(results: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| `{kind}` | {number(row['budget_gb'])} | {row['micro_batch']} | {number(row['peak_gb'])} | "
+        f"{'yes' if row['within'] else 'no'} |"
+        for kind in ("base", "sd15")
+        for row in good(results, f"budget_{kind}", "peak_gb")
+    ]
+    return table("| | memory_budget_gb | windows at once | peak GB | within | ", rows)
+
+
+def readme(results: dict[str, Any]) -> str:
+    """The section of benchmarks/README.md."""
+    pixels = 8 * results["machine"]["sizes"]["latent"]
+    frames = results["machine"]["sizes"]["window"]
+    lines = [
+        MARK,
+        "",
+        "## A GPU",
+        "",
+        "`python -m benchmarks.gpu --out benchmarks/results/gpu.json`, then `python -m benchmarks.gpu_table` with that "
+        "file for this section and that of docs/scaling.md. Weights and clips are random.",
+        "",
+        about(results),
+        "",
+        f"Local steps of `ClientTrainer`, {pixels} pixels, windows of {frames} frames, LoRA of rank 8 on attention, "
+        "AdamW. FLOPs are counted operator by operator over both passes, without what checkpointing repeats.",
+        "",
+    ]
+    for kind in ("sd15", "base"):
+        first = results.get(f"steps_{kind}", [{}])[0]
+        if "parameters" in first:
+            millions, tera = first["parameters"] / 1e6, first["window_tflop"]
+            lines += [f"`{kind}`, {millions:,.0f} M parameters, {tera:.2f} TFLOP a window:", ""]
+            lines += steps(results, kind)
+    lines += [*profile(results), *rounds(results), *budgets(results), *pictures(results)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def scaling(results: dict[str, Any]) -> str:
+    """The section of docs/scaling.md: what each size needs and gives, and the paper's run."""
+    overheads = {row["kind"]: row["overhead"] for row in reversed(good(results, "federation", "overhead"))}
+    adapters = {kind: results[f"steps_{kind}"][0]["adapter"] for kind in ("base", "sd15") if f"steps_{kind}" in results}
+    rows, sums = [], []
+    for kind, parameters in adapters.items():
+        for pixels, row in _fastest(results, kind).items():
+            seconds = CLIENTS * LOCAL_STEPS * row["batch"] / row["clips_per_second"] * overheads.get(kind, 1.0)
+            rows.append(
+                f"| `{kind}` | {pixels} | {readable(row)} | {row['batch']} | {number(row.get('peak_gb'))} | "
+                f"{number(row['clips_per_second'])} | {number(3600 / seconds)} | "
+                f"{4 * parameters * CLIENTS / 1e6:.0f} MB |"
+            )
+            sums.append(
+                f"- `{kind}` at {pixels} pixels: {ROUNDS} × {CLIENTS} × {LOCAL_STEPS} × {row['batch']} windows ÷ "
+                f"{number(row['clips_per_second'])} windows/s × {overheads.get(kind, 1.0):.2f} = "
+                f"**{ROUNDS * seconds / 3600:.1f} hours**, and {ROUNDS * CLIENTS * 4 * parameters / 1e9:.0f} GB up."
+            )
+    head = "| | pixels | settings | windows a step | peak GB | windows/s | rounds/hour | bytes up a round |"
+    return "\n".join(
+        [
+            MARK,
+            "",
+            "## Measured on a GPU",
+            "",
+            about(results),
+            "",
+            f"A round: {CLIENTS} clients, {LOCAL_STEPS} local steps each, LoRA of rank 8 on attention, one worker. "
+            + (
+                "Its cost beside the bare steps is that measured in benchmarks/README.md."
+                if overheads
+                else "Its cost beside the bare steps has no figure on this card and is left out."
+            ),
+            "",
+            *table(head, rows),
+            f"The paper's {ROUNDS} rounds of {CLIENTS} clients on one such GPU, evaluation and pretraining aside:",
+            "",
+            *sums,
+            "",
+        ]
+    )
+
+
+def _fastest(results: dict[str, Any], kind: str) -> dict[int, Row]:
+    """By resolution, the settings with the most windows a second."""
+    side = results["machine"]["sizes"]["latent"]
+    rows = [{"latent": side, **row} for row in good(results, f"steps_{kind}", "clips_per_second")]
+    rows += [row for row in good(results, "resolutions", "clips_per_second") if row["kind"] == kind]
+    rows = [row for row in rows if not row.get("targets")]
+    return {
+        8 * latent: max((row for row in rows if row["latent"] == latent), key=lambda row: row["clips_per_second"])
+        for latent in sorted({row["latent"] for row in rows})
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", type=Path, nargs="?", default=PROJECT / "benchmarks" / "results" / "gpu.json")
+    results = json.loads(parser.parse_args().figures.read_text())
+    write_section(PROJECT / "benchmarks" / "README.md", MARK, readme(results))
+    write_section(PROJECT / "docs" / "scaling.md", MARK, scaling(results))
+
+
+if __name__ == "__main__":
+    main()
