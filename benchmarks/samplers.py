@@ -72,8 +72,8 @@ def write_page(home: Path) -> None:
         "",
         "## Samplers and training-time features",
         "",
-        "`python -m benchmarks.samplers`, then with `--page`: eight held-out clips of people unknown to the backbone, in the "
-        "study's small world; higher is better for mouth PSNR and lip correlation; a frame delta of 1 is the true clip's. "
+        "`python -m benchmarks.samplers`, then with `--page`: eight held-out clips of people new to the backbone, in "
+        "the study's small world; higher is better for PSNR and lip correlation; a frame delta of 1 is the truth's. "
         "Frames/s are of a CPU shared with other work and say little.",
     ]
     for name, title in TITLES.items():
