@@ -7,6 +7,7 @@ and axes take the page's own colour: see `svg`.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,11 +107,11 @@ def save(figure: Figure, path: Path) -> None:
 
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:
     """Rows of (label, frames [T, H, W, 3]) at `columns` moments spread over the clip: one picture [H, W, 3]."""
-    label_width, gap = 176, 3
+    font, gap = _font(18), 3
+    label_width = max(176, *(math.ceil(font.getlength(name_of(label))) + 16 for label, _ in rows))
     width = label_width + columns * (tile + gap)
     sheet = Image.new("RGB", (width, len(rows) * (tile + gap) - gap), (24, 26, 30))
     draw = ImageDraw.Draw(sheet)
-    font = _font(18)
     for index, (label, frames) in enumerate(rows):
         top = index * (tile + gap)
         draw.text((8, top + tile / 2), name_of(label), fill=(226, 228, 232), font=font, anchor="lm")

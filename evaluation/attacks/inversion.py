@@ -2,15 +2,15 @@
 
 The attacker knows what every client knows: backbone, adapter, settings, and the public split. It looks for a reference
 latent z (and, where it knows the noise draws, for every frame's latent) whose gradient points where the observed one
-points. With ĝ observed under Gaussian noise, amplitude unknown, and faces distributed as public ones are, the most
-probable guess minimises
+points. With ĝ observed under Gaussian noise and faces distributed as public ones are, the most probable guess minimises
 
-    trust · (1 − c |c|) + ½ ‖u‖²,    c = cos(g(u), ĝ),    trust = d / 2ρ²,
+    trust · (1 − c) + ½ ‖u‖²,    c = cos(g(u), ĝ),    trust = d √(1 − ρ²) / ρ²,
 
-for ĝ of d coordinates of which the share ρ of the norm is noise: 1 − c² is what the best amplitude leaves unexplained
-(the sign is kept, since steps go down the gradient). u are whitened coordinates, z = mean + L u with L Lᵀ the public
-covariance: at u = 0 the guess is the public mean, so an update that tells nothing returns what was known before.
-L-BFGS descends; the objective is smooth but for the consistency term's kinks.
+for ĝ of d coordinates of which the share ρ of the norm is noise, and √(1 − ρ²) therefore signal. Leaving the amplitude
+open would give 1 − c², which is flat at c = 0, where a search that starts at right angles would stay. u are whitened
+coordinates, z = mean + L u with L Lᵀ the public covariance: at u = 0 the guess is the public mean, so an update that
+tells nothing returns what was known before. L-BFGS descends; the objective is smooth but for the consistency term's
+kinks. What a search does not find bounds nothing, least of all where its match did not rise: it has `stalled`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from training.settings import ObjectiveSettings
 
 SHRINKAGE = 0.1
 """Share of the covariance's mean variance that is added to all directions: few dozen people span few of them."""
+LEAST_MATCH = 0.1
+"""A search whose cosine ends below this, or no more than this above its start, has stalled."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Scene:
 
     def to(self, dtype: torch.dtype) -> Scene:
         """The same scene in another precision."""
-        window = Batch(**{name: value.to(dtype) for name, value in vars(self.window).items()})
+        window = self.window.changed(lambda value: value.to(dtype))
         return Scene(window, Draw(self.draw.eps.to(dtype), self.draw.t))
 
 
@@ -155,6 +157,12 @@ class Inverted:
     references: Tensor
     latents: Tensor
     cosine: float
+    start: float
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the match did not rise clearly: then that no face was found says nothing."""
+        return not min(self.cosine, self.cosine - self.start) > LEAST_MATCH
 
 
 def gradient(
@@ -197,10 +205,13 @@ def invert(
         total = torch.stack([F.normalize(part, dim=0) if unit else part for part in parts]).sum(0)
         return total if weights is None else total * weights
 
+    def match() -> float:
+        return float(F.cosine_similarity(predicted().detach(), target, dim=0))
+
     def mismatch() -> Tensor:
         cosine = F.cosine_similarity(predicted(), target, dim=0)
         prior = sum((u.square().sum() for u in guess.variables), start=cosine.new_zeros(()))
-        return (1 - cosine * cosine.abs()) + prior / (2 * trust)
+        return (1 - cosine) + prior / (2 * trust)
 
     optimizer = torch.optim.LBFGS(
         guess.variables,
@@ -219,7 +230,8 @@ def invert(
         return loss
 
     with full_precision():
+        start = match()
         optimizer.step(closure)
-        cosine = float(F.cosine_similarity(predicted().detach(), target, dim=0))
+        cosine = match()
     latents = torch.cat([window.latents for window in guess.windows()]).detach()
-    return Inverted(guess.references(), latents, cosine)
+    return Inverted(guess.references(), latents, cosine, start)

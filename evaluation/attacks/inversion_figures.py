@@ -56,7 +56,8 @@ class Mean:
 class Leak:
     """One view under one attacker. `gain` is PSNR over the mean face's, client by client; `identity` has, for each
     network, the cosine to the true face, and `identity_gain` that over the mean face's; `recognised` says how many of
-    the faces found are, to the run's own network, most like their own client among those attacked."""
+    the faces found are, to the run's own network, most like their own client among those attacked; `stalled` how many
+    of the `searches` never matched the update."""
 
     update: str
     sees: str
@@ -67,6 +68,8 @@ class Leak:
     identity: dict[str, Mean]
     identity_gain: dict[str, Mean]
     recognised: int
+    searches: int
+    stalled: int
 
     @property
     def tells(self) -> bool:
@@ -97,18 +100,21 @@ def judge(
 
     base, base_cosines, _ = compare(mean)
 
-    def leak(update: str, sees: str, knows: str, cosine: float, frames: Frames) -> Leak:
-        near, cosines, recognised = compare(frames)
-        identity = {name: Mean.of(values) for name, values in cosines.items()}
-        gains = {name: Mean.of(values - base_cosines[name]) for name, values in cosines.items()}
-        return Leak(update, sees, knows, cosine, Mean.of(near), Mean.of(near - base), identity, gains, recognised)
+    def leak(update: str, sees: str, knows: str, cosines: list[float], stalled: int, frames: Frames) -> Leak:
+        near, alike, recognised = compare(frames)
+        identity = {name: Mean.of(values) for name, values in alike.items()}
+        gains = {name: Mean.of(values - base_cosines[name]) for name, values in alike.items()}
+        return Leak(
+            update, sees, knows, float(np.mean(cosines)), Mean.of(near), Mean.of(near - base), identity, gains,
+            recognised, len(cosines), stalled,
+        )  # fmt: skip
 
     faces, leaks = {TRUTH: truth, MEAN_FACE: mean}, []
     for one in attacked.attacks:
         found = vae.decode_latents(one.faces)
-        leaks.append(leak(one.update, one.sees, one.knows, float(np.mean(one.cosines)), found))
+        leaks.append(leak(one.update, one.sees, one.knows, one.cosines, one.stalled, found))
         faces[row_of(leaks[-1])] = found
-    return leaks, leak("none", "nothing", "the public split", 0.0, mean), faces
+    return leaks, leak("none", "nothing", "the public split", [0.0], 0, mean), faces
 
 
 def run_inversion(
@@ -132,13 +138,16 @@ def row_of(leak: Leak) -> str:
 
 
 def sentences(leaks: Sequence[Leak]) -> list[str]:
-    """For each update and attacker: what the raw update tells, what is left of it in sums, and the comparison."""
+    """For each update and attacker: what the raw update tells, what is left of it in sums, and the comparison, where no
+    search stalled."""
     told = []
     for update, knows in dict.fromkeys((leak.update, leak.knows) for leak in leaks):
         views = {leak.sees: leak for leak in leaks if (leak.update, leak.knows) == (update, knows)}
         parts = "; ".join(f"{leak.sees} {_told(leak)}" for leak in views.values())
         tail = ""
-        if NOISY in views:
+        if NOISY in views and (views[RAW].stalled or views[NOISY].stalled):
+            tail = " No comparison: a search stalled."
+        elif NOISY in views:
             more = views[RAW].gain.low > views[NOISY].gain.high
             tail = f" The raw update {'leaks' if more else 'does not leak'} visibly more than what the server sees."
         told.append(f"{LONG[update]}, {knows}: {parts}.{tail}")
@@ -147,7 +156,12 @@ def sentences(leaks: Sequence[Leak]) -> list[str]:
 
 def _told(leak: Leak) -> str:
     gain = f"{leak.gain.mean:+.1f} dB [{leak.gain.low:+.1f}, {leak.gain.high:+.1f}] to the mean face"
-    return f"tells something of the face ({gain})" if leak.tells else f"tells nothing for sure ({gain})"
+    if leak.stalled == leak.searches:
+        return f"is open: the search stalled, from which nothing follows ({gain})"
+    some = f"; {leak.stalled} of {leak.searches} searches stalled" if leak.stalled else ""
+    if leak.tells:
+        return f"tells something of the face ({gain}{some})"
+    return f"is open ({gain}{some})" if some else f"tells nothing for sure ({gain})"
 
 
 def write(

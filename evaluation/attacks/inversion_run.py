@@ -72,6 +72,7 @@ class Attack:
     knows: str
     faces: Tensor
     cosines: list[float]
+    stalled: int  # of so many searches as there are cosines
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,9 @@ def attack(
         else:
             found = [attacker.guessed(views[name][sees], name)]
             faces = found[0].references.expand(len(chosen), -1, -1, -1)
-        attacks.append(Attack(name, sees, knows, faces, [one.cosine for one in found]))
+        attacks.append(
+            Attack(name, sees, knows, faces, [one.cosine for one in found], sum(one.stalled for one in found))
+        )
     truth = torch.cat([own[client].window.reference for client in chosen])
     return Attacked(chosen, len(victims.clients), truth, prior.face.mean, attacks)
 
@@ -213,7 +216,7 @@ class Attacker:
         weights = self._as_adam_steps() if update == ROUND else None
         guess = OneFace(self.guesses, self.prior)
         steps = self.settings.guessed_steps
-        return self._invert(seen.vector, guess, self.guesses, max(trust, 1e-6), steps, weights)
+        return self._invert(seen.vector, guess, self.guesses, trust, steps, weights)
 
     def _invert(
         self,
@@ -232,7 +235,7 @@ class Attacker:
         draws = [scene.draw for scene in some]
         return invert(
             trainer.backbone, trainer.adapter.parameters, observed, guess, draws,
-            self.victims.training.objective, trust, steps, weights, unit,
+            self.victims.training.objective, max(trust, 1e-6), steps, weights, unit,
         )  # fmt: skip
 
     def _as_adam_steps(self) -> Tensor:

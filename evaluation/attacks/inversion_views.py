@@ -33,8 +33,8 @@ class Seen:
 
     @property
     def trust(self) -> float:
-        """d / 2ρ², see `evaluation.attacks.inversion`."""
-        return len(self.vector) / (2 * self.noise_share**2)
+        """d √(1 − ρ²) / ρ², see `evaluation.attacks.inversion`."""
+        return len(self.vector) * float(np.sqrt(1 - self.noise_share**2)) / self.noise_share**2
 
 
 def sums_seen(updates: Mapping[str, LocalUpdate], settings: PrivacySettings, seed: int, number: int) -> dict[str, Seen]:

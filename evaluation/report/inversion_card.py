@@ -39,6 +39,8 @@ def inversion_card(folder: Path) -> InversionCard | None:
     if not path.exists():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
+    if "stalled" not in told["baseline"]:
+        return None  # written before stalled searches were told apart: its verdicts do not hold
     leaks = {leak["row"]: leak for leak in told["leaks"]}
     networks = list(told["baseline"]["identity"])
     with Image.open(folder / "faces.png") as faces:
@@ -73,7 +75,10 @@ def _title(name: str, leak: Mapping[str, Any] | None) -> str:
 
 
 def _gain(leak: Mapping[str, Any] | None) -> str:
-    return f"{interval(leak['gain'], '+.1f')} dB over the mean face" if leak else ""
+    if leak is None:
+        return ""
+    stalled = f"; {leak['stalled']} of {leak['searches']} searches stalled" if leak["stalled"] else ""
+    return f"{interval(leak['gain'], '+.1f')} dB over the mean face{stalled}"
 
 
 def _line(leak: Mapping[str, Any], networks: list[str], clients: int) -> list[str]:

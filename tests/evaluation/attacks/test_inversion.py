@@ -88,6 +88,24 @@ def test_with_the_draws_known_one_raw_update_gives_the_face_away(victim: Victim)
     assert found < 0.01
 
 
+def test_the_search_leaves_a_start_whose_gradient_is_at_right_angles_to_the_observed_one(victim: Victim) -> None:
+    raw, guess = victim.gradient(), OwnFaces([victim.blank], victim.prior)
+    (mean_window,) = guess.windows()
+    backbone, parameters = victim.adapter.backbone, victim.adapter.parameters
+    first = gradient(backbone, parameters, mean_window, victim.scene.draw, OBJECTIVE).detach()
+    observed = raw - first * (raw @ first) / (first @ first)
+    found = invert(backbone, parameters, observed, guess, [victim.scene.draw], OBJECTIVE, 1e9, 15)
+    assert found.cosine > 0.5
+    assert found.start == pytest.approx(0, abs=1e-6) and not found.stalled
+
+
+def test_a_search_that_does_not_move_has_stalled(victim: Victim) -> None:
+    guess = OwnFaces([victim.blank], victim.prior)
+    parameters, draws = victim.adapter.parameters, [victim.scene.draw]
+    found = invert(victim.adapter.backbone, parameters, victim.gradient(), guess, draws, OBJECTIVE, 1e-9, 3)
+    assert found.cosine == pytest.approx(found.start, abs=1e-3) and found.stalled
+
+
 def test_noise_tells_nothing_and_is_not_taken_for_a_face(victim: Victim) -> None:
     noise = torch.randn(len(victim.adapter), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     found, before = victim.invert(noise, trust=len(noise) / 2, steps=15)

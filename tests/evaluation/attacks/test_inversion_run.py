@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.attacks.inversion_figures import Mean, run_inversion
-from evaluation.attacks.inversion_run import InversionSettings
-from evaluation.attacks.inversion_views import LEAST_NOISE, NOISY, SUM, sums_seen
+from evaluation.attacks.inversion_figures import Leak, Mean, run_inversion, sentences
+from evaluation.attacks.inversion_run import KNOWN, ONE_STEP, InversionSettings
+from evaluation.attacks.inversion_views import LEAST_NOISE, NOISY, RAW, SUM, Seen, sums_seen
 from evaluation.report.inversion_card import inversion_card
 from preparation.clients import Client, save_clients
 from preparation.errors import PrivFedTalkError
@@ -106,3 +106,28 @@ def test_without_noise_there_is_no_noisy_view() -> None:
 def test_an_interval_over_clients_is_students() -> None:
     mean = Mean.of(np.array([1.0, 2.0, 3.0]))
     assert (mean.mean, mean.high) == (2.0, pytest.approx(2 + 4.3027 / np.sqrt(3), rel=1e-4))
+
+
+def leak(sees: str, gain: float, searches: int, stalled: int) -> Leak:
+    mean = Mean(gain, gain - 1, gain + 1)
+    return Leak(ONE_STEP, sees, KNOWN, 0.0, mean, mean, {}, {}, 0, searches, stalled)
+
+
+def test_a_stalled_search_is_not_compared() -> None:
+    (told,) = sentences([leak(RAW, 6.0, 4, 0), leak(SUM, 0.4, 1, 1), leak(NOISY, 0.4, 1, 1)])
+    assert "raw update tells something of the face (+6.0 dB" in told
+    assert told.count("stalled, from which nothing follows") == 2
+    assert "visibly more" not in told and told.endswith("No comparison: a search stalled.")
+    (told,) = sentences([leak(RAW, 0.0, 4, 1), leak(NOISY, 0.0, 1, 0)])
+    assert "tells nothing for sure" not in told.split(";")[0] and told.endswith("No comparison: a search stalled.")
+
+
+def test_searches_that_found_a_match_are_compared() -> None:
+    (told,) = sentences([leak(RAW, 6.0, 4, 0), leak(NOISY, 0.4, 1, 0)])
+    assert told.endswith("The raw update leaks visibly more than what the server sees.")
+
+
+def test_an_update_that_is_all_noise_is_not_trusted() -> None:
+    vector = np.ones(100)
+    assert Seen(vector, 1.0).trust == 0.0
+    assert Seen(vector, 0.6).trust == pytest.approx(0.8 * 100 / 0.36)
