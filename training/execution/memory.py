@@ -81,8 +81,11 @@ def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: f
     small, large = PROBED
     low, high = step_bytes(trainer, small), step_bytes(trainer, large)
     window = (high - low) / (large - small)
-    fixed = low - small * window
     federation = settings.federation
+    # The whole batch's inputs are there while its parts are computed one after the other.
+    waiting = waiting_bytes(trainer)
+    window -= waiting
+    fixed = low - small * (window + waiting) + federation.batch_size * waiting
     most = min(federation.batch_size, federation.micro_batch or federation.batch_size)
     fitting = min(most, int((budget_gb * GB - fixed) // window))
     if fitting < 1:
@@ -96,6 +99,11 @@ def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: f
     measured = "measured on the GPU" if trainer.device.type == "cuda" else "estimated for the CPU"
     peak = (fixed + micro_batch * window) / GB
     return MemoryPlan(budget_gb, federation.batch_size, micro_batch, parts, round(peak, 4), measured)
+
+
+def waiting_bytes(trainer: ClientTrainer) -> int:
+    """Bytes of one window's inputs: they lie on the device also while other parts of the batch are computed."""
+    return _input_bytes(*_worst_case(trainer, 1))
 
 
 def step_bytes(trainer: ClientTrainer, windows: int) -> int:
@@ -121,7 +129,7 @@ def step_bytes(trainer: ClientTrainer, windows: int) -> int:
         kept = _Kept(trainer.networks())
         with saved_tensors_hooks(kept.pack, lambda saved: saved):
             step()
-        inputs = _bytes([*(value for value in vars(batch).values() if value is not None), draw.eps])
+        inputs = _input_bytes(batch, draw)
         # While a layer's gradient is formed, what came in and what goes out are there beside what was kept.
         activations = int(HEAP_SLACK * (inputs + kept.total + 2 * kept.largest))
         networks = kept.networks + _bytes(trainer.adapter.frozen.values())
@@ -174,6 +182,10 @@ def _worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
     )
     draw = Draw(eps=torch.ones_like(latents), t=torch.zeros(windows, dtype=torch.long))
     return batch.to(trainer.device), draw.to(trainer.device)
+
+
+def _input_bytes(batch: Batch, draw: Draw) -> int:
+    return _bytes([*(value for value in vars(batch).values() if value is not None), draw.eps])
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
