@@ -24,8 +24,12 @@ def test_speech_dependence_stays_in_range(own: float, moved: float, score: float
     assert speech_dependence(own, moved) == score
 
 
-def test_a_client_whose_clips_follow_their_speech_scores_higher(trainer_for: TrainerFor) -> None:
+def test_a_client_whose_clips_follow_their_speech_scores_higher(
+    trainer_for: TrainerFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test clips' latents follow their speech; where each clip's speech is the next one's, they follow nothing."""
+    # Thirty steps of a tiny network teach it little: bfloat16's rounding is larger than what speech then explains.
+    monkeypatch.setattr("training.device.has_fast_bfloat16", lambda device: False)
     settings = whole_settings()
     federation = settings.federation.model_copy(update={"score": "speech", "local_steps": 30})
     trainer = trainer_for(settings.model_copy(update={"federation": federation}))
