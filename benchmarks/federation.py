@@ -38,6 +38,7 @@ import psutil
 import torch
 
 from benchmarks.federation_run import bare_steps, make_clips, make_run, reference_client, timed
+from benchmarks.machine import scaling
 from preparation.folders import RunFolder
 from training.aggregation import Aggregator
 from training.checkpoint import RoundRecord
@@ -112,6 +113,7 @@ def overhead(run: RunFolder, clips: list[Path] | None, steps: int, repeat: int, 
     print(
         f"| **round, two workers** | {took['two']:.2f} | {took['one'] / took['two']:.2f} × as fast as one |", flush=True
     )
+    print(f"| two processes of arithmetic alone, on this machine | | {scaling():.2f} × the work of one |", flush=True)
     for whole in (False, True) if clips else ():
         assert clips is not None
         some = clients[:2]

@@ -41,6 +41,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.machine import scaling
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.crops import load_crop, prepare_clip
@@ -234,10 +235,11 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
         shown = [what, str(processes), f"{wall:.1f}", f"{cpu:.1f}", f"{frames / wall:.0f}", f"{frames / 25 / wall:.1f}"]
         against = ["" if name == "one" else f"{wall / low.wall:.2f} ({cpu / low.cpu:.2f})" for low in floors]
         print("| " + " | ".join([*shown, *against]) + " |")
+    print(f"\n{workers} processes that do nothing but arithmetic do {scaling(workers):.2f} × the work of one here.")
     turns = [(one.wall, many.wall) for one, many in zip(seconds["one"], seconds["many"], strict=True)]
     speedup = statistics.median(one / many for one, many in turns)
     each = ", ".join(f"{one:.1f} / {many:.1f} s" for one, many in turns)
-    print(f"\n{workers} workers are {speedup:.2f} × one; each turn: {each}.")
+    print(f"{workers} workers are {speedup:.2f} × one; each turn: {each}.")
     sys.stdout.flush()
     began = time.perf_counter()
     prepare_folder(corpus.kind, corpus.root, scratch / "cold", SETTINGS, workers, vae.encode_frames, "benchmark")
