@@ -1,0 +1,142 @@
+"""What the demo's training costs on a CPU, and what each way of computing it gains; ratios within one run:
+
+    python -m benchmarks.cpu
+
+Steps are the demo's own (`training.vae`, `training.pretraining`, a client's local steps) at its sizes, on random
+frames and latents. Variants of one subject take turns, `--repeat` times; medians count. The profile says which
+operators a step of the backbone is made of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.federation_run import bare_steps, make_run
+from benchmarks.machine import scaling
+from training.data import Batch, stream_batches
+from training.device import has_fast_bfloat16
+from training.execution import open_trainer
+from training.homes import Homes
+from training.methods import configure
+from training.objective import Draw, local_objective
+from training.settings import TrainingSettings, VaeSettings
+from training.vae import train_vae
+
+VAE_STEPS, BACKBONE_STEPS, LOCAL_STEPS = 12, 6, 6
+Work = Callable[[], object]
+
+
+@contextmanager
+def computed(threads: int, bfloat16: bool) -> Iterator[None]:
+    """With so many threads, and with or without bfloat16 autocast, whatever the machine would choose."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch("training.device.has_fast_bfloat16", lambda device: bfloat16))
+        yield
+    torch.set_num_threads(before)
+
+
+def vae_steps() -> Work:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (64, 128, 128, 3), dtype=np.uint8)
+    features = rng.random((64, 16, 16)) < 0.2
+    settings = VaeSettings(steps=VAE_STEPS)
+    return lambda: train_vae(frames, features, settings, 0)
+
+
+def backbone_steps(scratch: Path) -> tuple[Work, Work]:
+    """Steps of pretraining, all weights learning; and a client's local steps, its adapter alone."""
+    run, settings = make_run(scratch / "run", 1), configure("fedavg", TrainingSettings())
+    trainer = open_trainer(Homes(run, "fedavg"), settings, 0)
+    (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
+    whole = open_trainer(Homes(run, "fedavg"), settings, 0).backbone
+    whole.requires_grad_(True).train()
+    clips = trainer._clips(client, "train")
+    count, window = settings.pretraining.batch_size, settings.backbone.window
+    batch: Batch = next(stream_batches(iter(clips), count, window, np.random.default_rng(0)))
+    optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-4, fused=True)
+
+    def pretraining() -> None:
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(BACKBONE_STEPS):
+            draw = Draw.sample(batch.latents, settings.objective, generator)
+            optimizer.zero_grad(set_to_none=True)
+            local_objective(whole, batch, draw, settings.objective).total.backward()
+            nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
+            optimizer.step()
+
+    return pretraining, lambda: bare_steps(trainer, client, LOCAL_STEPS)
+
+
+def seconds(work: Work) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> None:
+    """Print a row a variant: milliseconds a step beside what the settings choose on this machine with two threads."""
+    variants = [(threads, half) for threads in (2, 1) for half in (False, True)]
+    took: dict[tuple[int, bool], list[float]] = defaultdict(list)
+    for turn in range(repeat + 1):
+        for threads, half in variants:
+            with computed(threads, half):
+                spent = seconds(work)
+            if turn:  # the first turn compiles kernels
+                took[threads, half].append(spent / steps)
+    usual = statistics.median(took[2, chosen])
+    for (threads, half), times in took.items():
+        what = "bfloat16 autocast" if half else "float32"
+        mark = ", as it comes" if (threads, half) == (2, chosen) else ""
+        middle = statistics.median(times)
+        print(f"| {name} | {what}, {threads} threads{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
+
+
+def operators(work: Work, half: bool, most: int = 10) -> None:
+    """Print the operators of one call, costliest first."""
+    with computed(1, half), profile(activities=[ProfilerActivity.CPU]) as found:
+        work()
+    rows = [(row.key, row.self_cpu_time_total, row.count) for row in found.key_averages()]
+    whole = sum(spent for _, spent, _ in rows)
+    for key, spent, count in sorted(rows, key=lambda row: -row[1])[:most]:
+        print(f"| `{key}` | {spent / 1e3 / BACKBONE_STEPS:.1f} | {count // BACKBONE_STEPS} | {spent / whole:.0%} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    chosen = has_fast_bfloat16(torch.device("cpu"))
+    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}; ", end="")
+    print(f"two processes of arithmetic do {scaling():.2f} × the work of one.\n")
+    with tempfile.TemporaryDirectory() as folder:
+        pretraining, local = backbone_steps(Path(folder))
+        print("| a step of | computed in | ms | × as fast as it comes |\n|---|---|---|---|")
+        compare("pretraining the backbone", pretraining, BACKBONE_STEPS, arguments.repeat, chosen)
+        compare("a client's local training", local, LOCAL_STEPS, arguments.repeat, chosen)
+        compare("the small autoencoder", vae_steps(), VAE_STEPS, arguments.repeat, chosen)
+        for half in (False, True):
+            print(f"\nOperators of a step of pretraining, one thread, {'bfloat16 autocast' if half else 'float32'}:\n")
+            print("| operator | ms | calls | share |\n|---|---|---|---|")
+            operators(pretraining, half)
+
+
+if __name__ == "__main__":
+    main()
