@@ -10,6 +10,7 @@ from assets.privacy import trained
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import table
+from assets.transient import retried
 
 GROUP = "attacks"
 
@@ -19,6 +20,7 @@ GROUP = "attacks"
     kinds={"json"},
     deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
 )
+@retried
 def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """How well canaries can be told apart after the claimed noise, against the claimed epsilon, for each method."""
     from training.canaries import audit_run
@@ -48,6 +50,7 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     ],
     pool=ACCELERATOR,
 )
+@retried
 def membership_inference(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Whether the clients of each released adapter can be told from unseen people; without shadow runs."""
     from evaluation.attacks.membership import attack_membership

@@ -9,10 +9,13 @@ import dagster as dg
 from assets.facts import public_version
 from assets.partitions import all_buckets
 from assets.run import Run
+from assets.samples import coded_faces, save_coded_faces
 from assets.shards import crops, shards
-from assets.showing import table
+from assets.showing import drawing, picture, table
+from assets.transient import retried
 
 GROUP = "backbone"
+LOSSES = ("training_loss", "validation_loss")
 ACCELERATOR = "gpu"
 """The pool of everything that fills an accelerator: one at a time, across all processes of the instance."""
 
@@ -22,6 +25,7 @@ are dealt anew change those, and nothing here."""
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@retried
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
     from evaluation.run_files import parameter_count
@@ -39,13 +43,20 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             from training.public import make_vae
 
             make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
+            save_coded_faces(folder)
+    faces = coded_faces(folder)
     return dg.MaterializeResult(
-        metadata={"source": source, "parameters": parameter_count(folder.model("vae") / "model.safetensors")},
+        metadata={
+            "source": source,
+            "parameters": parameter_count(folder.model("vae") / "model.safetensors"),
+            **({"true faces, and coded": picture(faces)} if faces.exists() else {}),
+        },
         data_version=dg.DataVersion(stage.version),
     )
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@retried
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
     home = run.folder.model("rulers")
@@ -69,8 +80,10 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
+@retried
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
+    from evaluation.figures import curves
     from evaluation.run_files import parameter_count
     from training.backbone.sources import sources_version
 
@@ -110,7 +123,12 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         metadata={
             "validation loss": rows[-1]["validation_loss"],
             "parameters": parameter_count(home / "model.safetensors"),
-            "curve": table(rows),
+            "curve": drawing(curves({name: _points(rows, name) for name in LOSSES}, "step", "loss")),
+            "history": table(rows),
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def _points(rows: list[dict[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]

@@ -9,8 +9,10 @@ import dagster as dg
 
 from assets.gathering import cut, lines_of, listing_of, mixed
 from assets.run import Run
-from assets.showing import table
+from assets.samples import first_frames
+from assets.showing import pictures, table
 from assets.stages import Stage, digest
+from assets.transient import retried
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ GROUP = "corpus"
 
 
 @dg.asset(group_name=GROUP, kinds={"python", "video"})
+@retried
 def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Clips of talking people: rendered by the studio, cut from HDTF's videos, found in a folder, or a mix of these."""
     if run.corpus_kind is CorpusKind.MIX:
@@ -76,6 +79,7 @@ def _found(run: Run) -> Stage:
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
+@retried
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
     from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
@@ -101,6 +105,7 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
             "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
             "quarantined": len(refused),
+            "faces": pictures(first_frames(clips, run.corpus_root)),
             "first clips": table([vars(clip) for clip in clips[:20]]),
             "quarantine": table([vars(row) for row in refused]),
         },
@@ -109,6 +114,7 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
+@retried
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
     from preparation.clients import load_people, save_clients

@@ -11,6 +11,7 @@ from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_ru
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import pictures
+from assets.transient import retried
 from evaluation.names import personal_of
 
 GROUP = "evaluation"
@@ -25,6 +26,7 @@ MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
     deps=[all_buckets(shards), vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
     pool=ACCELERATOR,
 )
+@retried
 def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Generated clips and their metrics: one row a clip and metric, a video a client, the paired held-out loss."""
     versions = [_evaluate(context, run, method) for method in context.partition_keys]
@@ -67,4 +69,5 @@ def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     videos = sorted((folder / "videos").glob("*.mp4"))
     if videos:
         metadata["frames"] = pictures(list(decode_all(videos[0])[::6][:8]))
+        metadata["the same with sound"] = dg.MetadataValue.path(videos[0])
     context.add_asset_metadata(metadata, partition_key=method)

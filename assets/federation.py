@@ -11,6 +11,7 @@ from assets.partitions import all_buckets, federated_methods, in_one_run
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import drawing, table
+from assets.transient import retried
 
 if TYPE_CHECKING:
     from training.execution import Pool
@@ -26,6 +27,7 @@ GROUP = "federation"
     deps=[all_buckets(shards), vae, rulers, backbone],
     pool=ACCELERATOR,
 )
+@retried
 def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Algorithm 1 under one method's settings: LoRA weights, one JSON line a round, the privacy it cost."""
     from training.execution import open_pool

@@ -9,6 +9,7 @@ from assets.backbone import ACCELERATOR
 from assets.federation import adapter
 from assets.run import Run
 from assets.showing import picture, table
+from assets.transient import retried
 
 GROUP = "attacks"
 
@@ -19,6 +20,7 @@ GROUP = "attacks"
     deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
     pool=ACCELERATOR,
 )
+@retried
 def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Gradient inversion on the run's first federated method, beside who knows nothing: figures and pictures."""
     from evaluation.attacks.inversion_figures import run_inversion

@@ -6,6 +6,7 @@ import dagster as dg
 from assets.federation import adapter
 from assets.run import Run
 from assets.showing import table
+from assets.transient import retried
 
 GROUP = "reports"
 
@@ -15,6 +16,7 @@ GROUP = "reports"
     kinds={"html", "json"},
     deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
 )
+@retried
 def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """A privacy report a method as Markdown, JSON and a page, under `report/privacy`."""
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports

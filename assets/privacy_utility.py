@@ -7,12 +7,14 @@ import dagster as dg
 from assets.backbone import ACCELERATOR
 from assets.run import Run
 from assets.showing import picture
+from assets.transient import retried
 from evaluation.study.settings import PrivacyUtilitySettings
 
 GROUP = "studies"
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch", "csv"}, pool=ACCELERATOR)
+@retried
 def privacy_utility(
     run: dg.ResourceParam[Run], sweep: dg.ResourceParam[PrivacyUtilitySettings]
 ) -> dg.MaterializeResult:

@@ -11,6 +11,7 @@ from assets.privacy import privacy
 from assets.run import Run
 from assets.showing import table
 from assets.stages import read_records
+from assets.transient import retried
 
 GROUP = "reports"
 
@@ -20,6 +21,7 @@ GROUP = "reports"
     kinds={"json"},
     deps=[privacy, dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
 )
+@retried
 def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""
     from evaluation.gather import gather_results
@@ -52,6 +54,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 
 @dg.asset(group_name=GROUP, kinds={"html"}, deps=[results])
+@retried
 def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
     from evaluation.gather import gather_report

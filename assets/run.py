@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from assets.stages import Stage, code_version, read_record, stage
+from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.folders import RunFolder
@@ -30,7 +31,8 @@ class Run:
     """One run, as the assets see it. `corpus_root` is where the clips lie, rendered, cut or found.
 
     `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
-    on "Materialize" always does the work. `gates` says whether figures below a bar fail the run.
+    on "Materialize" always does the work. `gates` says whether figures below a bar fail the run; `quarantine_rate`
+    above which share of clips left out a check warns.
     """
 
     folder: RunFolder
@@ -46,6 +48,8 @@ class Run:
     keep: bool = False
     cut_from: HdtfSources | None = None
     corpus_parts: tuple[CorpusPart, ...] = ()
+    nightly: NightlySettings = field(default_factory=NightlySettings)
+    quarantine_rate: float = 0.2
 
     @property
     def renders(self) -> bool:

@@ -2,14 +2,16 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import sys
+from collections import Counter
 
 import dagster as dg
 
 from assets.corpus import clients, disjoint
-from assets.facts import crop_facts_of, placed_clips
+from assets.facts import crop_facts, crop_facts_of, placed_clips
 from assets.partitions import all_buckets, chosen, client_buckets, in_one_run, members
 from assets.run import Run
 from assets.showing import picture, pictures, table
+from assets.transient import retried
 from preparation.errors import PrivFedTalkError
 
 GROUP = "preparation"
@@ -22,6 +24,7 @@ GROUP = "preparation"
     backfill_policy=in_one_run,
     deps=[clients],
 )
+@retried
 def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
     from preparation.clients import load_people
@@ -61,6 +64,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
 
 
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops)])
+@retried
 def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who trains with which clips: every person is a client, or the usable clips are dealt to simulated clients."""
     from preparation.clients import load_clients
@@ -98,7 +102,29 @@ def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     return disjoint(load_clients(run.folder.clients_table))
 
 
+@dg.asset_check(asset=dealing)
+def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """No larger share of clips was left out than `quarantine_rate`: more tell of a corpus or a setting gone wrong."""
+    from preparation.quarantine import load_quarantine
+
+    facts, rows = crop_facts(run.folder), load_quarantine(run.folder.quarantine)
+    files = {row.file for row in rows}
+    rate = len(files) / max(1, len(files) + facts.crops)
+    reasons = Counter(f"{row.step}: {row.reason}" for row in rows).most_common()
+    worst = f"; most often {reasons[0][0]} ({reasons[0][1]} clips)" if reasons else ""
+    return dg.AssetCheckResult(
+        passed=rate <= run.quarantine_rate,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(files)} clips left out, {rate:.1%} of all{worst}",
+        metadata={
+            "rate": round(rate, 4),
+            "reasons": table([{"reason": why, "clips": count} for why, count in reasons]),
+        },
+    )
+
+
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[dealing])
+@retried
 def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """How unlike the clients are: sizes, looks and pose, each beside what chance makes of such sizes; with charts."""
     from preparation.client_report import load_client_report
@@ -157,6 +183,7 @@ def identity_facts(run: Run, anew: bool) -> dict[str, str]:
     backfill_policy=in_one_run,
     deps=[all_buckets(crops), dealing, "vae"],
 )
+@retried
 def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """One set of shards a client: latents, speech features, a reference frame, landmarks, head motion."""
     from preparation.clients import load_clients

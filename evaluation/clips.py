@@ -26,7 +26,7 @@ def read_evaluation_clips(
     settings = settings or EvaluationSettings()
     table = load_clients(run.clients_table)
     clips = [
-        _read(run, sample, role)
+        read_clip(run, sample, role)
         for role in roles
         for client in of_role(table, role)
         if (run.shards(client) / "index.json").exists()
@@ -38,6 +38,26 @@ def read_evaluation_clips(
             remedy="prepare a corpus with at least two clips for each client",
         )
     return swap_speech(clips)
+
+
+def read_clip(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
+    """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
+    crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
+    start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
+    assert role != "public", "methods are judged on people whom the backbone never saw"
+    return EvaluationClip(
+        # A part of a long clip is named by where it begins: results and videos are filed by this name.
+        clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
+        client=sample.client,
+        role=role,
+        frames=np.stack(list(islice(crop.frames(), start, stop))),
+        landmarks=sample.landmarks,
+        opening=sample.mouth_opening,
+        audio=crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME],
+        speech=sample.speech.astype(np.float32),
+        reference=sample.reference,
+        sample=sample,
+    )
 
 
 def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
@@ -79,23 +99,4 @@ def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
         speech=donor.speech[:frames],
         opening=None if donor.opening is None else donor.opening[:frames],
         audio=donor.audio[: frames * SAMPLES_PER_FRAME],
-    )
-
-
-def _read(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
-    crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
-    start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
-    assert role != "public", "methods are judged on people whom the backbone never saw"
-    return EvaluationClip(
-        # A part of a long clip is named by where it begins: results and videos are filed by this name.
-        clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
-        client=sample.client,
-        role=role,
-        frames=np.stack(list(islice(crop.frames(), start, stop))),
-        landmarks=sample.landmarks,
-        opening=sample.mouth_opening,
-        audio=crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME],
-        speech=sample.speech.astype(np.float32),
-        reference=sample.reference,
-        sample=sample,
     )

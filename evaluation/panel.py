@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from evaluation.clips import read_evaluation_clips
@@ -39,11 +41,34 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     loss), `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
     folder = run.evaluation(method)
     contender = open_contender(run, method, training, seed)
+    with open_judges(run, settings) as (judges, missing):
+        clips = read_evaluation_clips(run, settings)
+        if method.endswith(PERSONAL):  # strangers have no adapter of their own
+            clips = [clip for clip in clips if clip.role == "client"]
+        evaluate_method(method, contender.generate, clips, judges, settings, folder, speaks=contender.speaks)
+    together: dict[str, dict[str, float]] = {}
+    for instrument in judges.instruments:
+        for role, figures in instrument.conclude().items():
+            together.setdefault(role, {}).update(figures)
+    (folder / "instruments.json").write_text(
+        json.dumps({"together": together, "missing": [asdict(one) for one in missing]}, indent=1) + "\n"
+    )
+    losses = client_losses(run, contender.denoiser, training.objective, seed) if contender.denoiser else {}
+    (folder / "validation_loss.json").write_text(json.dumps(losses, indent=1) + "\n")
+
+
+@contextmanager
+def open_judges(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[Judges, list[Missing]]]:
+    """The frozen networks that measure one method, as far as they can be had, and what is missing and why."""
     instruments, missing = open_instruments(
         settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
     )
     embedder = open_embedder()
     with open_track() as (track, reason):
+        if track is None:
+            missing.append(Missing(("face found", "LMD", "landmark jitter"), reason, TRACKER_REMEDY))
+        if track is None or embedder is None:
+            missing.append(Missing(("identity (MobileFaceNet)",), "tracker or embedder is absent", EMBEDDER_REMEDY))
         judges = Judges(
             opening=OpeningRuler.load(run.model("rulers") / "opening"),
             identity=IdentityRuler.load(run.model("rulers") / "identity"),
@@ -52,20 +77,4 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
             faces=embedder,
             instruments=instruments,
         )
-        clips = read_evaluation_clips(run, settings)
-        if method.endswith(PERSONAL):  # strangers have no adapter of their own
-            clips = [clip for clip in clips if clip.role == "client"]
-        evaluate_method(method, contender.generate, clips, judges, settings, folder, speaks=contender.speaks)
-    if track is None:
-        missing.append(Missing(("face found", "LMD", "landmark jitter"), reason, TRACKER_REMEDY))
-    if track is None or embedder is None:
-        missing.append(Missing(("identity (MobileFaceNet)",), "tracker or embedder is absent", EMBEDDER_REMEDY))
-    together: dict[str, dict[str, float]] = {}
-    for instrument in instruments:
-        for role, figures in instrument.conclude().items():
-            together.setdefault(role, {}).update(figures)
-    (folder / "instruments.json").write_text(
-        json.dumps({"together": together, "missing": [asdict(one) for one in missing]}, indent=1) + "\n"
-    )
-    losses = client_losses(run, contender.denoiser, training.objective, seed) if contender.denoiser else {}
-    (folder / "validation_loss.json").write_text(json.dumps(losses, indent=1) + "\n")
+        yield judges, missing

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
+from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
 from pipelines.settings_reader import assign, build, merge, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
@@ -52,11 +53,13 @@ class Configuration(Settings):
     data: Path = Path("data")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
     gates: bool = Field(True, description="whether a run whose figures miss a bar has failed; see evaluation/bars.py")
+    quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")
     corpus: CorpusChoice = CorpusChoice()
     studio: StudioSettings = StudioSettings()
     preparation: PreparationSettings = PreparationSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    nightly: NightlySettings = NightlySettings()
 
     @model_validator(mode="before")
     @classmethod

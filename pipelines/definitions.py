@@ -11,21 +11,42 @@ from assets import (
     evaluation,
     federation,
     inversion,
+    nightly,
     privacy,
     privacy_utility,
     reports,
     shards,
+    tables,
 )
-from pipelines import jobs, schedules
+from pipelines import jobs, schedules, sensors
 from pipelines.resources import default_run, default_sweep
 
+OWNERS = {
+    "corpus": "team:preparation",
+    "preparation": "team:preparation",
+    "backbone": "team:training",
+    "federation": "team:training",
+    "evaluation": "team:evaluation",
+    "reports": "team:evaluation",
+    "attacks": "team:privacy",
+    "studies": "team:evaluation",
+}
+"""Who is asked about a group. A deployment puts addresses here."""
+
+MODULES = [
+    corpus, shards, backbone, federation, evaluation, nightly, privacy, reports, tables, attacks, inversion,
+    privacy_utility,
+]  # fmt: skip
+
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(
-        [corpus, shards, backbone, federation, evaluation, privacy, reports, attacks, inversion, privacy_utility]
+    assets=dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(owners=[OWNERS[spec.group_name or ""]]),
+        dg.load_assets_from_modules(MODULES),
     ),
-    asset_checks=dg.load_asset_checks_from_modules([corpus, shards, federation, privacy, reports]),
+    asset_checks=dg.load_asset_checks_from_modules(MODULES),
     jobs=jobs.ALL,
     schedules=schedules.ALL,
+    sensors=sensors.ALL,
     resources={"run": default_run(), "sweep": default_sweep()},
     # Bodies use all cores themselves; a process a step would only add seconds and double the memory.
     executor=dg.in_process_executor,

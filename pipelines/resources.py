@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import dagster as dg
 
@@ -12,6 +13,9 @@ from pipelines.configuration import PROJECT, Configuration, load
 from pipelines.settings_reader import build, read_yaml
 from preparation.folders import RunFolder
 from preparation.settings import CorpusPart
+
+PARAMS = PROJECT / os.environ.get("PRIVFEDTALK_PARAMS", "params.yaml")
+"""Which run Dagster works on by itself; a deployment names its own file."""
 
 
 class RunResource(dg.ConfigurableResource[Run]):
@@ -42,6 +46,8 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         evaluation=configuration.evaluation,
         workers=configuration.workers or available_cores(),
         gates=configuration.gates,
+        nightly=configuration.nightly,
+        quarantine_rate=configuration.quarantine_rate,
         keep=keep,
     )
 
@@ -51,14 +57,19 @@ def _from_project(part: CorpusPart) -> CorpusPart:
     return part.model_copy(update={"root": PROJECT / part.root, "tables": tables})
 
 
-def default_run() -> RunResource:
-    """The run `dagster dev` and DVC work on: what `params.yaml` names."""
-    params = read_yaml(PROJECT / "params.yaml")
+def default_run(keep: bool = False) -> RunResource:
+    """The run `dagster dev` and DVC work on: what the parameters name."""
+    params = read_yaml(PARAMS)
     overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
-    return RunResource(profile=params.get("profile", "demo"), overrides=overrides)
+    return RunResource(profile=params.get("profile", "demo"), overrides=overrides, keep=keep)
+
+
+def default_configuration() -> Configuration:
+    """The configuration of that run."""
+    run = default_run()
+    return load(run.profile, run.overrides)
 
 
 def default_sweep() -> PrivacyUtilitySettings:
     """What `privacy_utility` in `params.yaml` asks to be swept."""
-    path = PROJECT / "params.yaml"
-    return build(PrivacyUtilitySettings, read_yaml(path).get("privacy_utility") or {}, source=f"{path.name}")
+    return build(PrivacyUtilitySettings, read_yaml(PARAMS).get("privacy_utility") or {}, source=f"{PARAMS.name}")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.configuration import PROJECT, load, remember
@@ -38,16 +39,18 @@ def run_jobs(
         "resources": {"run": {"config": settings}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # stages report themselves
     }
+    told = {"run": configuration.run, "profile": Path(profile).stem, "seed": str(configuration.seed)}
+    told = {f"privfedtalk/{name}": value for name, value in told.items()}
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), instance or dg.DagsterInstance.get() as instance:
         for name in names:
             job = defs.resolve_job_def(name)
             for number, (first, last) in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
-                tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+                stretch = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
                 # What has no partitions was made with the first stretch.
                 only = _partitioned(job) if number else None
-                _run(job, run_config, instance, tags if first else {}, only)
+                _run(job, run_config, instance, {**(stretch if first else {}), **told}, only)
 
 
 def _run(

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.partitions import REFERENCES
 from pipelines import jobs
-from pipelines.configuration import load
-from pipelines.resources import default_run
+from pipelines.resources import default_configuration, default_run
+from preparation.folders import RunFolder
+
+_nightly = default_configuration().nightly
 
 
-@dg.schedule(job=jobs.evaluate, cron_schedule="0 2 * * *", execution_timezone="UTC")
-def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-    """Every night at two (UTC), the newest model of every method of the default run, one run a method."""
-    chosen = default_run()
-    methods = load(chosen.profile, chosen.overrides).training.methods
+@dg.schedule(
+    job=jobs.nightly,
+    cron_schedule=_nightly.cron,
+    execution_timezone=_nightly.time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="By default at two o'clock (UTC): the newest model of every method of the default run on the panel.",
+)
+def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One run a night, named by its date; none as long as nothing is trained."""
+    root = default_configuration().root
+    # `privfedtalk.json` is the last file of an adapter.
+    if not any(RunFolder(root).root.glob("federation/*/adapter/privfedtalk.json")):
+        return dg.SkipReason(f"{root} has no trained model yet: `privfedtalk demo` or `privfedtalk train` makes one")
     night = context.scheduled_execution_time.strftime("%Y-%m-%d")
-    return [dg.RunRequest(run_key=f"{night}-{method}", partition_key=method) for method in (*REFERENCES, *methods)]
+    return dg.RunRequest(
+        run_key=night,
+        run_config={
+            "ops": {"night": {"config": {"night": night}}},
+            "resources": {"run": {"config": default_run().model_dump()}},
+        },
+        tags={"privfedtalk/night": night, "privfedtalk/run": root.name},
+    )
 
 
 ALL = [nightly_evaluation]

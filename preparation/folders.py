@@ -80,6 +80,11 @@ class RunFolder:
         return self.root / "evaluation" / method
 
     @property
+    def nightly(self) -> Path:
+        """A folder a night, named by its date, and the panel of clips that all of them look at."""
+        return self.root / "nightly"
+
+    @property
     def features(self) -> Path:
         """What frozen networks saw in true clips, by content: every method is measured against the same."""
         return self.root / "evaluation" / ".features"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -14,11 +13,12 @@ from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches
 from training.methods import METHODS as TRAINED
-from training.settings import TrainingSettings
 
 GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports", "attacks", "studies"]
 ASKED_FOR = {"attacks", "studies"}
 """Groups that no run makes by itself."""
+APART = {"night", "tables"}
+"""Assets with a job of their own."""
 
 
 def test_definitions_load() -> None:
@@ -28,7 +28,7 @@ def test_definitions_load() -> None:
 def test_every_asset_is_grouped_described_and_has_its_kind() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.group_name in GROUPS, spec.key
-        assert spec.description and spec.kinds, spec.key
+        assert spec.description and spec.kinds and spec.owners, spec.key
     assert {spec.group_name for spec in defs.resolve_all_asset_specs()} == set(GROUPS)
 
 
@@ -44,20 +44,24 @@ def test_data_flow_from_corpus_to_reports() -> None:
 def test_the_jobs_of_a_whole_run_cover_every_asset_once_but_for_what_is_asked_for() -> None:
     covered = [key for name in WHOLE_RUN for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys]
     specs = defs.resolve_all_asset_specs()
-    assert sorted(covered) == sorted(spec.key for spec in specs if spec.group_name not in ASKED_FOR)
+    made = [spec.key for spec in specs if spec.group_name not in ASKED_FOR and spec.key.path[-1] not in APART]
+    assert sorted(covered) == sorted(made)
+    for job, asset in (("nightly", "night"), ("paper_tables", "tables")):
+        assert [key.path for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys] == [[asset]]
 
 
-def test_the_blocking_checks_are_there() -> None:
+def test_the_checks_are_there_and_those_that_stop_a_run_block() -> None:
     checks = {
         key.name: checked.get_spec_for_check_key(key).blocking
         for checked in defs.asset_checks or []
         for key in checked.check_keys
     }
-    names = (
+    blocking = (
         "splits_disjoint", "dealt_once", "shards_whole", "adapters_finite", "no_false_claims", "quality_gates",
-        "models_beat_gates",
+        "models_beat_gates", "no_metric_worse",
     )  # fmt: skip
-    assert checks == dict.fromkeys(names, True)
+    warning = ("few_clips_refused", "no_slow_decline")
+    assert checks == dict.fromkeys(blocking, True) | dict.fromkeys(warning, False)
 
 
 def test_partitions_name_the_methods_and_references_that_exist() -> None:
@@ -73,15 +77,6 @@ def test_a_job_runs_over_the_methods_that_are_chosen() -> None:
     assert _stretches(evaluate, ("fedprox",)) == [("backbone", "noise"), ("fedprox", "fedprox")]
     assert [key.path for key in _partitioned(train)] == [["adapter"]]
     assert _stretches(defs.resolve_job_def("reports"), ()) == []
-
-
-def test_the_nightly_schedule_asks_for_every_method_of_the_run() -> None:
-    schedule = defs.resolve_schedule_def("nightly_evaluation")
-    night = datetime(2026, 1, 2, 2, tzinfo=UTC)
-    repository = defs.get_repository_def()
-    with dg.build_schedule_context(scheduled_execution_time=night, repository_def=repository) as context:
-        requests = schedule.evaluate_tick(context).run_requests
-    assert [request.partition_key for request in requests] == [*REFERENCES, *TrainingSettings().methods]
 
 
 def test_definitions_load_without_torch() -> None:

@@ -1,0 +1,55 @@
+"""Pictures that tell at a glance whether a stage went well: clips as they came, faces through the autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from preparation.folders import RunFolder
+
+if TYPE_CHECKING:
+    from preparation.manifest import Clip
+
+Frame = npt.NDArray[np.uint8]
+
+
+def first_frames(clips: Sequence[Clip], corpus_root: Path, count: int = 6) -> list[Frame]:
+    """The first frame of `count` clips, spread evenly over the manifest."""
+    from preparation.video import decode
+
+    places = sorted({round(place) for place in np.linspace(0, len(clips) - 1, count)}) if clips else []
+    return [next(iter(decode(corpus_root / clips[place].path))) for place in places]
+
+
+def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
+    """Draw faces of held-out public speakers, above the same through the autoencoder, into `coded_faces`."""
+    from PIL import Image
+
+    from preparation.clients import load_people, of_role
+    from preparation.crops import has_crop, load_crop
+    from training.autoencoders.sources import load_autoencoder
+
+    people = load_people(folder)
+    held_out = [clip for name in of_role(people, "public") for clip in people[name].splits["validation"]]
+    names = [(folder.crops_of(clip), clip.rpartition("/")[2]) for clip in held_out]
+    crops = [load_crop(home, name) for home, name in names if has_crop(home, name)][:count]
+    if not crops:
+        return
+    import torch
+
+    truth = np.stack([next(iter(crop.frames())) for crop in crops])
+    model = load_autoencoder(folder.model("vae"))
+    coded = model.decode_latents(torch.from_numpy(model.encode_frames(truth)))
+    rows = np.concatenate([np.hstack(list(truth)), np.hstack(list(coded))])
+    path = coded_faces(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rows).save(path)
+
+
+def coded_faces(folder: RunFolder) -> Path:
+    """Beside the models, not among them: a picture is no part of what the stages after it depend on."""
+    return folder.root / "pictures" / "coded_faces.png"

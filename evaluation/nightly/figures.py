@@ -1,0 +1,74 @@
+"""Every metric over the nights: one small panel a metric, a line a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+from evaluation.figures import colour_of
+from evaluation.names import name_of
+from evaluation.nightly.nights import BETTER, Night, history
+from evaluation.report.words import LABELS
+
+COLUMNS = 3
+ARROW = {"higher": "↑", "lower": "↓"}
+
+
+def nights_plot(nights: Sequence[Night]) -> Figure:
+    """The means on the panel over the nights; a dotted line marks a night from which on clips or settings were others.
+
+    A ring stands where a method's model was new.
+    """
+    found = history(nights)
+    rows = -(-len(found) // COLUMNS)
+    figure = Figure(figsize=(3.5 * COLUMNS, 0.5 + 2.1 * rows), layout="constrained")
+    places = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    fresh = _first_nights_of_models(nights)
+    for axes, (metric, by_method) in zip(places, found.items(), strict=False):
+        for index, (method, points) in enumerate(by_method.items()):
+            days, values = [_day(night) for night, _ in points], [value for _, value in points]
+            colour = colour_of(method, index)
+            axes.plot(days, values, color=colour, marker="o", markersize=3, linewidth=1.6, label=name_of(method))
+            new = [(_day(night), value) for night, value in points if (night, method) in fresh]
+            if new:
+                axes.scatter(*zip(*new, strict=True), s=42, facecolors="none", edgecolors=colour, linewidths=1.1)
+        _dress(axes, f"{LABELS.get(metric, metric)} {ARROW[BETTER[metric]]}")
+        for before, after in pairwise(nights):
+            if (before.panel, before.settings) != (after.panel, after.settings):
+                axes.axvline(_day(after.night), color="0.4", linestyle=":", linewidth=1)
+    for axes in places[len(found) :]:
+        axes.set_axis_off()
+    handles = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    return figure
+
+
+def _first_nights_of_models(nights: Sequence[Night]) -> set[tuple[str, str]]:
+    """Night and method wherever the model is another than the night before; the first night tells nothing."""
+    return {
+        (after.night, method)
+        for before, after in pairwise(nights)
+        for method, version in after.models.items()
+        if before.models.get(method) != version
+    }
+
+
+def _dress(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    locator = AutoDateLocator(minticks=2, maxticks=5)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="y", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _day(night: str) -> datetime:
+    return datetime.fromisoformat(night)

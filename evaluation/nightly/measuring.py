@@ -1,0 +1,108 @@
+"""One night: every method's newest model on the panel, written to a folder of that night's name.
+
+nightly/2026-11-26/<method>/metrics.parquet, videos/     rows and a video a person
+nightly/2026-11-26/night.json                            what was measured and with what, written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+import pandas as pd
+
+from evaluation.bars import BACKBONE
+from evaluation.contenders import Contender, open_contender
+from evaluation.gather import versions
+from evaluation.nightly.nights import Night
+from evaluation.nightly.public_clips import read_panel
+from evaluation.nightly.settings import NightlySettings
+from evaluation.panel import open_judges
+from evaluation.protocol import COLUMNS, EvaluationClip, evaluate_method, summarise
+from evaluation.settings import EvaluationSettings
+from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.quarantine import write_parquet
+from training.data import ClipTensors
+from training.methods import METHODS
+from training.settings import TrainingSettings
+from training.validation import validation_loss
+
+
+def newest_models(run: RunFolder) -> dict[str, str]:
+    """Every method of the run that has an adapter, with sixteen hex digits of it and the backbone below it."""
+    models = {}
+    for method in METHODS:
+        folder = run.adapter(method)
+        if (folder / "privfedtalk.json").exists():  # written last
+            parts = [(folder / name).read_bytes() for name in ("adapter_model.safetensors", "privfedtalk.json")]
+            models[method] = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    return models
+
+
+def measure_night(
+    run: RunFolder,
+    night: str,
+    nightly: NightlySettings,
+    evaluation: EvaluationSettings,
+    training: TrainingSettings,
+    seed: int,
+) -> Night:
+    """Measure the frozen backbone and the newest model of every method on the panel; a night measured before is
+    measured anew. `night` is a date as YYYY-MM-DD.
+
+    Figures of all clips together (FID, FVD) are left out: they have no test, and a panel is too small for them.
+    """
+    date.fromisoformat(night)  # or else a folder of any name would be a night
+    models = newest_models(run)
+    if not models:
+        raise PrivFedTalkError(f"{run.root} has no trained model", remedy="train one first (`privfedtalk train`)")
+    clips, panel = read_panel(run, nightly, seed)
+    folder = run.nightly / night
+    shutil.rmtree(folder, ignore_errors=True)
+    means: dict[str, dict[str, float]] = {}
+    missing: dict[str, str] = {}
+    for method in (BACKBONE, *models):
+        contender = open_contender(run, method, training, seed)
+        with open_judges(run, evaluation) as (judges, absent):
+            measured = evaluate_method(
+                method, contender.generate, clips, judges, evaluation, folder / method, speaks=False
+            )
+        table = pd.concat([measured, _losses(method, contender, clips, training, seed)], ignore_index=True)
+        write_parquet(table, folder / method / "metrics.parquet")
+        means[method] = {
+            metric: whole.mean for metric, whole in summarise(table)[method].items() if whole.mean == whole.mean
+        }
+        missing |= {metric: one.reason for one in absent for metric in one.metrics}
+    settings = hashlib.sha256(
+        f"{evaluation.fingerprint()}{training.generation.fingerprint()}{training.objective.fingerprint()}{seed}".encode()
+    )
+    people = len({clip.client for clip in clips})
+    found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, versions(), means, missing)
+    with replacing(folder / "night.json") as partial:
+        partial.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def _losses(
+    method: str, contender: Contender, clips: Sequence[EvaluationClip], training: TrainingSettings, seed: int
+) -> pd.DataFrame:
+    """The denoising loss on each person's clips, noise and timesteps the same for every method and night."""
+    assert contender.denoiser is not None, "the backbone and every method denoise"
+    by_person: dict[str, list[ClipTensors]] = defaultdict(list)
+    for clip in clips:
+        if clip.sample is not None:
+            by_person[clip.client].append(ClipTensors.from_sample(clip.sample))
+    rows = []
+    for person, own in by_person.items():
+        denoiser = contender.denoiser(person)
+        if any(len(clip.latents) >= denoiser.settings.window for clip in own):
+            loss = validation_loss(denoiser, own, training.objective, seed)
+            rows.append((method, "unseen", person, "", "validation_loss", loss))
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,106 @@
+"""The fixed panel: clips that everybody may look at, of people whom no model was trained on.
+
+These are public speakers who are held out whole from the backbone's training, and the people of the corpus's own test
+subset; private people never stand on it. It is chosen once and kept in `nightly/panel.json`: a corpus that grows
+changes nothing, and a clip that is no longer what it was is an error, for then nights cannot be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+from evaluation.clips import read_clip
+from evaluation.nightly.settings import NightlySettings
+from evaluation.protocol import EvaluationClip
+from preparation import seeding
+from preparation.clients import load_clients
+from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.manifest import load_manifest
+from preparation.shards import read_shards
+
+PUBLISHED_SUBSET = "test"
+"""The subset of LRS3, and of the studio, that was published to be measured on."""
+
+
+@dataclass(frozen=True)
+class PanelClip:
+    """Where a clip of the panel is found, and `content`: sixteen hex digits of its frames, sound and reference."""
+
+    clip_id: str
+    person: str
+    split: str
+    content: str
+
+
+def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[list[EvaluationClip], str]:
+    """The panel's clips, the same in every night, and sixteen hex digits that stand for them.
+
+    The first night chooses them. Raises PrivFedTalkError where a clip is missing or has changed since.
+    """
+    path = run.nightly / "panel.json"
+    if not path.exists():
+        chosen = _choose(run, settings, seed)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n")
+        return [clip for _, clip in chosen], _digest([entry for entry, _ in chosen])
+    panel = [PanelClip(**entry) for entry in json.loads(path.read_text())]
+    found: dict[str, EvaluationClip] = {}
+    for person, split in {entry.person: entry.split for entry in panel}.items():
+        found |= {clip.clip_id: clip for clip in _clips(run, person, split)}
+    for entry in panel:
+        clip = found.get(entry.clip_id)
+        if clip is None or _content(clip) != entry.content:
+            raise PrivFedTalkError(
+                f"{entry.clip_id} of {path} is {'not there any more' if clip is None else 'not what it was'}",
+                remedy="bring back the clip and its preparation, or remove panel.json: then other clips are chosen, "
+                "and nights are compared from there on",
+            )
+    return [found[entry.clip_id] for entry in panel], _digest(panel)
+
+
+def _choose(run: RunFolder, settings: NightlySettings, seed: int) -> list[tuple[PanelClip, EvaluationClip]]:
+    table = load_clients(run.clients_table)
+    published = {clip.speaker for clip in load_manifest(run.manifest) if clip.subset == PUBLISHED_SUBSET}
+    splits = {
+        name: "validation" if person.role == "public" else "test"
+        for name, person in table.items()
+        if (person.role == "public" and person.splits["validation"])
+        or (person.role == "unseen" and person.speaker in published)
+    }
+    drawn = sorted(splits, key=lambda name: (seeding.generator(seed, "nightly panel", name).random(), name))
+    chosen: list[tuple[PanelClip, EvaluationClip]] = []
+    for name in sorted(drawn[: settings.people]):
+        chosen += [
+            (PanelClip(clip.clip_id, name, splits[name], _content(clip)), clip)
+            for clip in islice(_clips(run, name, splits[name]), settings.clips_per_person)
+        ]
+    if len({entry.person for entry, _ in chosen}) < 2:
+        raise PrivFedTalkError(
+            f"{run.root} has clips of fewer than two public people whom no model was trained on",
+            remedy="raise preparation.clients.public_validation_fraction, or add a test subset to the corpus",
+        )
+    return chosen
+
+
+def _clips(run: RunFolder, person: str, split: str) -> Iterator[EvaluationClip]:
+    if not (run.shards(person) / "index.json").exists():
+        return
+    for sample in read_shards(run.client(person), split):
+        yield read_clip(run, sample, "unseen")  # to every model they are strangers
+
+
+def _content(clip: EvaluationClip) -> str:
+    whole = hashlib.sha256()
+    for array in (clip.frames, clip.audio, clip.reference):
+        whole.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
+    return whole.hexdigest()[:16]
+
+
+def _digest(panel: list[PanelClip]) -> str:
+    return hashlib.sha256(json.dumps([asdict(entry) for entry in panel]).encode()).hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""What runs when something is new on the disk. Stopped until an operator turns them on, which Dagster remembers.
+
+A file counts as new when nothing near it has been written for a minute: half a copy is no clip, half a file no model.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+
+from assets.gathering import lines_of, listing_of
+from assets.partitions import METHODS, REFERENCES, client_buckets
+from assets.run import Run
+from assets.stages import digest
+from pipelines import jobs
+from pipelines.resources import default_configuration, default_run, open_run
+
+SETTLED_SECONDS = 60.0
+CLIPS_EVERY_SECONDS, MODELS_EVERY_SECONDS = 300, 60
+
+
+@dg.sensor(job=jobs.prepare, minimum_interval_seconds=CLIPS_EVERY_SECONDS)
+def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Prepares what is new in the corpus folder of the default run; what is prepared already is kept."""
+    run = open_run(default_configuration(), keep=True)
+    if run.renders:
+        return dg.SkipReason("the studio renders this run's corpus: there is no folder to watch")
+    folders = _sources(run)
+    state = digest(line for folder in folders for line in lines_of(folder))
+    if state == context.cursor:
+        return dg.SkipReason(f"nothing is new in {', '.join(map(str, folders))}")
+    if (seconds := _seconds_since_last_write(folders)) < SETTLED_SECONDS:
+        return dg.SkipReason(f"a file was written {seconds:.0f} s ago: perhaps more is being copied")
+    buckets = client_buckets.get_partition_keys()
+    whole = {"dagster/asset_partition_range_start": buckets[0], "dagster/asset_partition_range_end": buckets[-1]}
+    request = dg.RunRequest(run_key=f"clips-{state}", run_config=_keeping(), tags={**whole, **_tags(run)})
+    return dg.SensorResult(run_requests=[request], cursor=state)
+
+
+@dg.sensor(job=jobs.evaluate, minimum_interval_seconds=MODELS_EVERY_SECONDS)
+def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Evaluates every method whose adapter is new, and the references where the backbone is."""
+    run = open_run(default_configuration(), keep=True)
+    known: dict[str, str] = json.loads(context.cursor or "{}")
+    homes = {method: run.folder.adapter(method) for method in METHODS}
+    homes |= dict.fromkeys(REFERENCES, run.folder.model("backbone"))
+    found = {name: digest(lines) for name, home in homes.items() if (lines := lines_of(home))}
+    settled = {name for name in found if _seconds_since_last_write([homes[name]]) >= SETTLED_SECONDS}
+    changed = {name: state for name, state in found.items() if name in settled and known.get(name) != state}
+    if not changed:
+        return dg.SkipReason(f"no new model in {run.folder.root}")
+    requests = [
+        dg.RunRequest(run_key=f"{name}-{state}", partition_key=name, run_config=_keeping(), tags=_tags(run))
+        for name, state in changed.items()
+    ]
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(known | changed))
+
+
+def _sources(run: Run) -> list[Path]:
+    """The folders that the run's clips come from: its corpus, or what that is cut or put together from."""
+    if run.corpus_parts:
+        return [folder for part in run.corpus_parts for folder in (part.root, part.tables) if folder is not None]
+    return [run.cut_from.videos, run.cut_from.tables] if run.cut_from else [run.corpus_root]
+
+
+def _seconds_since_last_write(folders: Iterable[Path]) -> float:
+    """By the inode's change, which also tells of a copy that keeps the original's times."""
+    last = max((stat.st_ctime for folder in folders for stat in listing_of(folder).values()), default=0.0)
+    return time.time() - last
+
+
+def _keeping() -> dict[str, object]:
+    return {"resources": {"run": {"config": default_run(keep=True).model_dump()}}}
+
+
+def _tags(run: Run) -> dict[str, str]:
+    return {"privfedtalk/run": run.folder.root.name}
+
+
+ALL = [new_clips, new_models]
