@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
 from training.factors import Factors, factorised
+from training.lora import quicken
 from training.settings import AdapterSettings
 
 PEFT_PREFIX = "base_model.model."
@@ -52,6 +53,7 @@ class Adapter:
             if isinstance(layer, LoraLayer):
                 # PEFT widens inputs to the adapter's float32, and autocast narrows them again: the same, for nothing.
                 layer.cast_input_dtype_enabled = False
+        quicken(self.model)
         if settings.averaging == "ffa":
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_("lora_B" in name)
@@ -150,7 +152,9 @@ def load_adapted(backbone: Backbone, folder: Path) -> Backbone:
             f"the adapter in {folder} was trained on backbone {facts['base_sha256'][:12]}, not on {found[:12]}",
             "load the backbone of the same run, or train the adapter again",
         )
-    adapted = PeftModel.from_pretrained(backbone, str(folder)).get_base_model()
+    model = PeftModel.from_pretrained(backbone, str(folder))
+    quicken(model)
+    adapted = model.get_base_model()
     assert isinstance(adapted, Backbone)
     return adapted.eval().requires_grad_(False)
 
