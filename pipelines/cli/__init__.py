@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the use
 
 from __future__ import annotations
 
-from pipelines.cli import clients, config, corpus, demo, privacy, results, tables, training, weights
+from pipelines.cli import clients, config, corpus, demo, plan, privacy, results, tables, training, weights
 from pipelines.cli.errors import ReadableErrors
 from pipelines.cli.shared import new_app
 
@@ -18,6 +18,7 @@ app.command("train")(training.train)
 app.command("evaluate")(results.evaluate)
 app.command("report")(results.report)
 app.command("tables")(tables.tables)
+app.command("plan")(plan.plan)
 app.command("config")(config.config)
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(weights.app, name="weights")

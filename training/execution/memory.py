@@ -103,12 +103,12 @@ def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: f
 
 def waiting_bytes(trainer: ClientTrainer) -> int:
     """Bytes of one window's inputs: they lie on the device also while other parts of the batch are computed."""
-    return _input_bytes(*_worst_case(trainer, 1))
+    return _input_bytes(*worst_case(trainer, 1))
 
 
 def step_bytes(trainer: ClientTrainer, windows: int) -> int:
     """Bytes at the peak of a local step of so many windows, models and optimiser (AdamW's two moments) included."""
-    batch, draw = _worst_case(trainer, windows)
+    batch, draw = worst_case(trainer, windows)
     parameters = trainer.adapter.parameters
     moments = 2 * _bytes(parameters)
     trainable_gradients = _bytes(parameters)
@@ -165,7 +165,7 @@ class _Kept:
         return storage.nbytes()
 
 
-def _worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
+def worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
     """A batch of the right shapes at the least noise, where every window is decoded if any is."""
     shape, frames = trainer.backbone.shape, trainer.backbone.settings.window
     size = shape.latent_size

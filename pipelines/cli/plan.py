@@ -1,0 +1,85 @@
+"""`privfedtalk plan`: a run's configuration checked and added up, before anything is begun."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pipelines.cli.shared import ProfileOption, SetOption, choose, console
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+
+def plan(
+    profile: ProfileOption = "paper",
+    settings: SetOption = None,
+    clients: Annotated[
+        int | None,
+        typer.Option("--clients", "-n", min=1, help="N.", show_default="the corpus's, or LRS3's as published"),
+    ] = None,
+    timed: Annotated[bool, typer.Option("--time/--no-time", help="Time a local step on this machine.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Load a profile, check all that can be checked, and say what its run will be: stages, clients, ε, bytes, time.
+
+    Nothing is trained and nothing is written. What is missing (a corpus, a network) is listed with its remedy.
+
+    [bold]Examples[/bold]
+
+        privfedtalk plan --profile paper
+
+        privfedtalk plan --profile paper --clients 4004 --set training.federation.sampling=poisson
+    """
+    from pipelines.plan import make_plan
+
+    made = make_plan(choose(profile, None, settings).configuration, clients, timed)
+    if as_json:
+        typer.echo(json.dumps(made.to_json(), indent=2, allow_nan=False))
+    else:
+        _show(made)
+
+
+def _show(made: Plan) -> None:
+    from evaluation.report.words import size
+
+    console.print(f"[bold]{made.run}[/bold]: {made.corpus}; {made.clients:,} clients ({made.clients_from})")
+    stages = Table("stage", "partitions")
+    for name, partitions in made.stages:
+        stages.add_row(name, partitions)
+    console.print(stages)
+    if made.backbone_parameters is not None:
+        console.print(
+            f"Backbone {made.backbone_parameters:,} parameters, adapter {made.adapter_parameters:,} "
+            "(built at that size, weights random)"
+        )
+    table = Table(
+        "method", "local steps", "up, a client and round", "down", "in all", "ε released", "ε server", "hours"
+    )
+    for one in made.methods:
+        hours = made.hours.get(one["method"])
+        table.add_row(
+            one["method"],
+            f"{one['steps']:,}",
+            *(size(one[name]) if one[name] else "-" for name in ("bytes_up", "bytes_down", "bytes_total")),
+            *(epsilon(one[name]) for name in ("epsilon_release", "epsilon_server")),
+            "-" if hours is None else f"{hours:,.1f}",
+        )
+    if made.methods:
+        console.print(table)
+    if made.seconds_a_window is not None:
+        console.print(
+            f"Hours are of local steps alone, {made.seconds_a_window:.3g} s a window on one {made.device} worker here; "
+            f"pretraining, whose steps cost more, takes at least {made.pretraining_hours:,.1f}. "
+            "Score, validation and evaluation come on top."
+        )
+    for lack in made.lacks:
+        console.print(f"[{'red' if lack.fatal else 'yellow'}]missing[/]: {lack.what}\n  remedy: {lack.remedy}")
+    console.print("Nothing that the run needs is missing." if made.ready else "It cannot run here yet: see above.")
+
+
+def epsilon(value: Any) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

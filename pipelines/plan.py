@@ -1,0 +1,149 @@
+"""What a configuration's run will be, found without running it: what it lacks, its stages, clients, ε, bytes, hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.configuration import PROJECT, Configuration
+from preparation import weights
+from preparation.errors import PrivFedTalkError
+from preparation.settings import CorpusKind
+
+LRS3_CLIENTS = 4004
+"""Videos of LRS3's trainval subset as its authors count them (Afouras et al., 2018, table 1), a client each."""
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that the run will ask for and that is not here."""
+
+    what: str
+    remedy: str
+    fatal: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`seconds_a_window` is of one window's local step on `device`; `hours` are those of the local steps alone, one
+    worker, so that score, evaluation and pretraining come on top. None: not timed."""
+
+    run: str
+    corpus: str
+    clients: int
+    clients_from: str
+    stages: list[tuple[str, str]]
+    lacks: list[Lack]
+    backbone_parameters: int | None
+    adapter_parameters: int | None
+    methods: list[dict[str, Any]]
+    device: str
+    seconds_a_window: float | None
+    hours: dict[str, float]
+    pretraining_hours: float | None
+
+    @property
+    def ready(self) -> bool:
+        return not any(lack.fatal for lack in self.lacks)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"ready": self.ready}
+
+
+def make_plan(configuration: Configuration, clients: int | None = None, timed: bool = True) -> Plan:
+    """Check what can be checked and add up the rest; a missing network leaves out what would need it."""
+    from training.device import choose_device
+    from training.forecast import build_networks, forecast, seconds_of_a_window
+
+    training, lacks = configuration.training, list(_lacks(configuration))
+    number, source = _clients(configuration, clients)
+    device = choose_device()
+    parameters = dimension = seconds = None
+    methods: list[dict[str, Any]] = []
+    try:
+        networks = build_networks(training, configuration.preparation)
+        parameters, dimension = networks.backbone_parameters, len(networks.adapter)
+        methods = [asdict(forecast(method, training, number, dimension)) for method in training.methods]
+        seconds = seconds_of_a_window(networks, training, device) if timed else None
+    except PrivFedTalkError as error:
+        lacks.append(Lack(error.reason, error.remedy, fatal=True))
+    batch = training.federation.batch_size
+    steps = training.pretraining.steps * training.pretraining.batch_size
+    return Plan(
+        run=str(configuration.root),
+        corpus=f"{configuration.corpus.kind.value} at {configuration.corpus.root or configuration.root / 'corpus'}",
+        clients=number,
+        clients_from=source,
+        stages=stages_of(configuration),
+        lacks=list(dict.fromkeys(lacks)),
+        backbone_parameters=parameters,
+        adapter_parameters=dimension,
+        methods=methods,
+        device=str(device),
+        seconds_a_window=seconds,
+        hours={one["method"]: one["steps"] * batch * seconds / 3600 for one in methods} if seconds else {},
+        pretraining_hours=steps * seconds / 3600 if seconds else None,
+    )
+
+
+def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
+    """Every asset that the run makes, in the jobs' order, with the partitions that it will have."""
+    from assets.partitions import METHODS, REFERENCES
+    from pipelines.definitions import defs
+    from pipelines.jobs import WHOLE_RUN
+
+    found = []
+    methods = configuration.training.methods
+    for name in WHOLE_RUN:
+        layer = defs.resolve_job_def(name).asset_layer
+        for key in layer.asset_graph.toposorted_asset_keys:
+            if key not in layer.executable_asset_keys:
+                continue
+            partitions = layer.get(key).partitions_def
+            keys = partitions.get_partition_keys() if partitions else []
+            made = [one for one in keys if one in methods or one in REFERENCES or one not in METHODS]
+            found.append((key.to_user_string(), f"{len(made)} partitions" if made else ""))
+    return found
+
+
+def _lacks(configuration: Configuration) -> Iterator[Lack]:
+    from evaluation.instruments import INSTRUMENTS
+    from training.backbone.sources import check_sources
+
+    corpus = configuration.corpus
+    for root in [part.root for part in corpus.parts] or ([corpus.root] if corpus.root else []):
+        if not (PROJECT / root).is_dir():
+            yield Lack(f"the corpus {root} is not here", "--set corpus.root=<where it lies>", fatal=True)
+    needed = {name: False for name in configuration.evaluation.instruments if INSTRUMENTS[name][1]}
+    for name in needed:
+        weight = INSTRUMENTS[name][1]
+        assert weight is not None, "only instruments with a network are asked"
+        if weights.find_optional(weight) is None:
+            yield Lack(f"{weights.REGISTRY[weight].file}, for {name}", f"privfedtalk weights fetch {weight}", False)
+    if configuration.preparation.faces.tracker != "truth" and weights.find_optional("face_landmarker") is None:
+        yield Lack("face_landmarker.task, which finds faces", "privfedtalk weights fetch face_landmarker", True)
+    try:
+        check_sources(configuration.training.backbone)
+    except PrivFedTalkError as error:
+        yield Lack(error.reason, error.remedy, fatal=True)
+
+
+def _clients(configuration: Configuration, named: int | None) -> tuple[int, str]:
+    """How many clients the run will have, and how that is known."""
+    if named is not None:
+        return named, "as named"
+    preparation, corpus = configuration.preparation, configuration.corpus
+    if preparation.partition.by.value == "dirichlet":
+        return preparation.partition.clients, "dealt anew"
+    if corpus.kind is CorpusKind.STUDIO and corpus.root is None:
+        return configuration.studio.clients, "as rendered"
+    if corpus.kind is CorpusKind.LRS3 and corpus.root is not None:
+        trainval = PROJECT / corpus.root / "trainval"
+        if trainval.is_dir():
+            return max(1, sum(path.is_dir() for path in trainval.iterdir())), "folders of trainval"
+        return LRS3_CLIENTS, "LRS3's trainval as published; the corpus is not here"
+    raise PrivFedTalkError(
+        f"how many clients a corpus of kind {corpus.kind.value} has is not known before it is prepared",
+        "name them: privfedtalk plan --clients N",
+    )

@@ -1,0 +1,98 @@
+"""The dry run of a profile: what it says agrees with what a run would do, and it runs nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.configuration import load
+from pipelines.plan import LRS3_CLIENTS, make_plan
+from preparation.errors import PrivFedTalkError
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import epsilons
+from training.settings import TrainingSettings
+
+SMALLER = [
+    "training.backbone.kind=tiny",
+    "training.vae.source=small",
+    "training.objective.identity.network=none",
+    "training.methods=[privfedtalk, fedavg, local, centralized]",
+]
+"""The paper's profile on networks that every machine has."""
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict:
+    return make_plan(load("paper", SMALLER), timed=False).to_json()
+
+
+def test_the_papers_protocol_is_in_the_plan(paper: dict) -> None:
+    assert paper["clients"] == LRS3_CLIENTS and "published" in paper["clients_from"]
+    by_name = {one["method"]: one for one in paper["methods"]}
+    steps = TrainingSettings().federation.local_steps
+    assert by_name["privfedtalk"]["steps"] == by_name["centralized"]["steps"] == 1000 * 10 * steps
+    assert paper["adapter_parameters"] == 73_728  # rank 8 on attention, window 16 changes none
+    assert by_name["local"]["bytes_up"] == by_name["centralized"]["bytes_up"] == 0
+    assert [name for name, _ in paper["stages"]][:3] == ["corpus", "manifest", "clients"]
+    assert ("adapter", "4 partitions") in [tuple(stage) for stage in paper["stages"]]
+
+
+def test_bytes_are_those_that_messages_have(paper: dict) -> None:
+    """A masked parameter has four bytes, and what a client says beside it is small against the vector."""
+    by_name, d = {one["method"]: one for one in paper["methods"]}, paper["adapter_parameters"]
+    assert 4 * d < by_name["privfedtalk"]["bytes_up"] < 4.1 * d + 20_000
+    assert by_name["fedavg"]["bytes_down"] == 4 * d
+    one = by_name["privfedtalk"]
+    assert one["bytes_total"] == 1000 * 10 * (one["bytes_up"] + one["bytes_down"])
+
+
+def test_epsilon_is_the_accountants(paper: dict) -> None:
+    privacy = load("paper").training.privacy
+    schedule = Schedule(LRS3_CLIENTS, 10, 1000, "fixed")
+    found = epsilons(privacy, schedule, paper["adapter_parameters"], privacy.target_delta(LRS3_CLIENTS))
+    one = next(one for one in paper["methods"] if one["method"] == "privfedtalk")
+    assert (one["epsilon_release"], one["epsilon_server"]) == pytest.approx([epsilon.value for epsilon in found])
+    assert next(one for one in paper["methods"] if one["method"] == "fedavg")["epsilon_release"] is None
+
+
+def test_what_is_missing_is_named_with_its_remedy(paper: dict, tmp_path: Path) -> None:
+    assert not paper["ready"]
+    lack = next(lack for lack in paper["lacks"] if lack["what"].startswith("the corpus"))
+    assert lack["fatal"] and "corpus.root" in lack["remedy"]
+    (tmp_path / "trainval" / "one").mkdir(parents=True)
+    (tmp_path / "trainval" / "two").mkdir()
+    fuller = ["corpus.root=" + str(tmp_path), "training.methods=[fedavg]", "training.federation.clients_per_round=2"]
+    found = make_plan(load("paper", [*SMALLER, *fuller]), timed=False)
+    assert found.clients == 2 and not any(lack.what.startswith("the corpus") for lack in found.lacks)
+
+
+def test_settings_that_cannot_run_are_told_before_anything_runs() -> None:
+    impossible = ["training.adapter.averaging=fedex", "training.methods=[privfedtalk]"]
+    found = make_plan(load("paper", [*SMALLER, *impossible]), timed=False)
+    assert not found.ready and any("fedex" in lack.what for lack in found.lacks)
+    with pytest.raises(PrivFedTalkError, match="--clients"):
+        make_plan(load("paper", ["corpus.kind=hdtf", "corpus.root=/nowhere"]), timed=False)
+
+
+def test_a_step_is_timed_on_this_machine() -> None:
+    small = ["training.backbone={width: 32, depth: 1}", "preparation.crops.size=64", "training.methods=[fedavg]"]
+    found = make_plan(load("demo", small))
+    assert found.seconds_a_window is not None and 0 < found.seconds_a_window < 30
+    federation = load("demo", small).training.federation
+    windows = found.methods[0]["steps"] * federation.batch_size
+    assert found.hours["fedavg"] == pytest.approx(windows * found.seconds_a_window / 3600)
+    assert found.ready
+
+
+def test_the_command_prints_it_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [word for one in SMALLER for word in ("--set", one)]
+    done = CliRunner().invoke(app, ["plan", "--profile", "paper", "--no-time", "--json", *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["clients"] == LRS3_CLIENTS
+    shown = CliRunner().invoke(app, ["plan", "--no-time", "--clients", "300", *options])
+    assert "300 clients (as named)" in shown.stdout and "It cannot run here yet" in shown.stdout
+    assert not (load("paper").root / "configuration.yaml").exists()

@@ -1,0 +1,152 @@
+"""What a federation will take, before it is begun: networks at their real size on random weights, one round's messages
+really exchanged, one step really timed. Nothing is trained, no clip is read."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from preparation.faces.motion import MOTION_DIM
+from preparation.folders import RunFolder
+from preparation.settings import PreparationSettings
+from preparation.speech import open_speech
+from preparation.video import SAMPLES_PER_FRAME
+from training.adapter import Adapter
+from training.aggregation import Aggregator
+from training.autoencoders.base import Autoencoder
+from training.autoencoders.sources import SMALL, open_pretrained
+from training.backbone.interface import Backbone, BackboneShape
+from training.backbone.kinds import build_backbone
+from training.client import ClientTrainer, LocalUpdate
+from training.execution.memory import worst_case
+from training.frozen.loading import open_pixel_terms
+from training.homes import Homes
+from training.methods import configure, named
+from training.methods.base import LocalRule
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import epsilons
+from training.privacy.report import finite
+from training.rulers import IdentityRuler, OpeningRuler
+from training.sampling import expected_cohort, takes_everybody
+from training.settings import TrainingSettings
+from training.trial import pooled_steps
+from training.vae import SmallVae
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class MethodForecast:
+    """One method's federation: `steps` are all clients' local steps of all rounds, bytes those of one client in one
+    round. No ε where no finite one holds."""
+
+    method: str
+    steps: int
+    trainable: int
+    bytes_up: int
+    bytes_down: int
+    bytes_total: int
+    epsilon_release: float | None
+    epsilon_server: float | None
+    delta: float | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The frozen networks and the adapter at the size that the settings give them, weights random."""
+
+    vae: Autoencoder
+    backbone: Backbone
+    adapter: Adapter
+    backbone_parameters: int
+
+
+def build_networks(training: TrainingSettings, preparation: PreparationSettings) -> Networks:
+    """Raises MissingWeightError where a pretrained part is not here."""
+    vae = SmallVae(training.vae) if training.vae.source == SMALL else open_pretrained(training.vae.source)
+    side = preparation.crops.size // vae.downscale
+    tokens, dim = open_speech(preparation.speech)(np.zeros(SAMPLES_PER_FRAME, np.int16), 1).shape[1:]
+    shape = BackboneShape(
+        latent_channels=vae.latent_channels, latent_size=side, speech_steps=tokens, speech_dim=dim,
+        motion_dim=MOTION_DIM,
+    )  # fmt: skip
+    backbone = build_backbone(training.backbone, shape)
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    return Networks(vae, backbone, Adapter(backbone, training.adapter, 0), parameters)
+
+
+def forecast(method: str, training: TrainingSettings, clients: int, dimension: int) -> MethodForecast:
+    """What the method's rounds will move and claim; its settings are checked as a run would check them."""
+    settings = configure(method, training)
+    if named(method).pooled:
+        settings = pooled_steps(settings, clients)
+    federation, privacy = settings.federation, settings.privacy
+    people = 1 if named(method).pooled else clients
+    cohort = expected_cohort(people, federation)
+    up = upload_bytes(settings, cohort, dimension) if named(method).sends and not named(method).pooled else 0
+    down = FLOAT * dimension if up else 0
+    everybody = takes_everybody(people, federation)
+    release = server = None
+    if privacy.has_proof and not named(method).pooled:
+        schedule = Schedule(
+            people, cohort, federation.rounds, "full" if everybody else federation.sampling, privacy.max_participation
+        )
+        found = epsilons(privacy, schedule, dimension, privacy.target_delta(people))
+        release, server = (finite(epsilon.value) for epsilon in found)
+    return MethodForecast(
+        method=method,
+        steps=federation.rounds * cohort * federation.local_steps,
+        trainable=dimension,
+        bytes_up=up,
+        bytes_down=down,
+        bytes_total=federation.rounds * cohort * (up + down),
+        epsilon_release=release,
+        epsilon_server=server,
+        delta=None if release is None else privacy.target_delta(people),
+    )
+
+
+def upload_bytes(settings: TrainingSettings, cohort: int, dimension: int) -> int:
+    """What one client sends in a round, measured: a whole cohort sends random updates of that size, masks and all."""
+    aggregator = Aggregator(settings.privacy, cohort, 0, settings.privacy.clip_norm, 1.0)
+    rng = np.random.default_rng(0)
+    sent = {}
+    for number in range(cohort):
+        delta = rng.normal(0, 1e-3, dimension).astype(np.float32)
+        sent[f"client{number}"] = aggregator.contribute(f"client{number}", LocalUpdate(delta, 1, 0.5, {}, 0.0), 1)
+    aggregator.combine(sent, 1)
+    return round(aggregator.bytes_up / cohort)
+
+
+def seconds_of_a_window(
+    networks: Networks, training: TrainingSettings, device: torch.device, repeats: int = 3
+) -> float:
+    """The least time of a local step on one window, its terms on decoded frames included; a first one warms up.
+
+    Raises MissingWeightError where a term's network is not here.
+    """
+    settings = configure("privfedtalk", training)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))  # terms may ask for the run's rulers
+        IdentityRuler().frozen().save(run.model("rulers") / "identity")
+        OpeningRuler().frozen().save(run.model("rulers") / "opening")
+        terms = open_pixel_terms(run, settings.objective, networks.vae.decode)
+        identity = IdentityRuler.load(run.model("rulers") / "identity")
+    networks.vae.to(device).eval().requires_grad_(False)
+    networks.adapter.backbone.to(device)
+    trainer = ClientTrainer(Homes(run, "privfedtalk"), networks.adapter, networks.vae, identity, settings, 0, terms)
+    batch, draw = worst_case(trainer, 1)
+    rule = LocalRule(settings, {}, {})
+    optimizer = rule.begin(trainer.adapter.parameters)
+    taken = []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        losses = trainer.step(batch, draw, rule, optimizer)
+        float(sum(losses.values()))  # waits for a GPU
+        taken.append(time.perf_counter() - started)
+    return min(taken[1:])
