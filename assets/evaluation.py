@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
+from typing import Any
 
 import dagster as dg
 
@@ -11,6 +12,7 @@ from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_ru
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import pictures
+from assets.stages import digest
 from assets.transient import retried
 from evaluation.names import personal_of
 
@@ -30,17 +32,38 @@ MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
 def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Generated clips and their metrics: one row a clip and metric, a video a client, the paired held-out loss."""
     versions = [_evaluate(context, run, method) for method in context.partition_keys]
-    context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+    # Dagster has one version for a run: where several methods share it, it is that of all of them.
+    version = versions[0] if len(versions) == 1 else digest(versions)
+    context.set_data_version(context.asset_key, dg.DataVersion(version))
+
+
+def measured_from(run: Run, method: str) -> dict[str, Any]:
+    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration and judges."""
+    from evaluation.judges import judges_version
+
+    adapters = [f"federation/{method}"] if method in METHODS else []
+    judges = judges_version(run.evaluation)
+    return {
+        "settings": [method, run.evaluation, run.training.generation, run.training.objective, judges],
+        "after": ["clients", "dealing", "shards", "vae", "rulers", "backbone", *adapters],
+        "code": ["evaluation", "training", "preparation"],
+    }
+
+
+def version_of(run: Run, method: str) -> str:
+    """The data version of a method's evaluation: a hash of what decides its figures, not of the figures.
+
+    So two evaluations with one version must agree, and where Dagster shows another version, something was changed.
+    Models and data go in by the content that their stages left.
+    """
+    return digest(run.inputs(**measured_from(run, method)))
 
 
 def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
     folder = run.folder.evaluation(method)
-    adapters = [f"federation/{method}"] if method in METHODS else []
     with run.stage(
         f"evaluation/{method}",
-        settings=[run.evaluation, run.training.generation, run.training.objective],
-        after=["clients", "shards", "vae", "rulers", "backbone", *adapters],
-        code=["evaluation", "training"],
+        **measured_from(run, method),
         outputs=lambda: [
             *(folder / name for name in MEASURED),
             *(own for name in MEASURED if (own := run.folder.evaluation(personal_of(method)) / name).exists()),
@@ -51,7 +74,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 
             measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
     _show(context, run, method)
-    return stage.version
+    return version_of(run, method)
 
 
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:

@@ -71,10 +71,16 @@ class Run:
         `after` names the stages whose results it reads; `code` the floors whose sources it runs;
         `whole` says that the body works on all of it, not on some buckets.
         """
+        inputs = self.inputs(settings=settings, after=after, code=code)
+        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, whole=whole)
+
+    def inputs(
+        self, *, settings: Sequence[Settings | str | int], after: Sequence[str], code: Sequence[str]
+    ) -> list[str]:
+        """Fingerprints of all that decides a stage's result: seed, configuration, what it reads, and code."""
         own = [item.fingerprint() if isinstance(item, Settings) else str(item) for item in settings]
         upstream = [self.version_of(before) for before in after]
-        inputs = [str(self.seed), *own, *upstream, code_version(*code)]
-        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, whole=whole)
+        return [str(self.seed), *own, *upstream, code_version(*code)]
 
     def version_of(self, name: str) -> str:
         """The content version a finished stage left, or "absent"."""

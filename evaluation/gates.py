@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.bars import BEATEN_ON, GATES
 from evaluation.names import name_of
 
-NOISE = dict.fromkeys(BEATEN_ON, 1) | {"opening_error": -1, "face_identity": 1} | dict.fromkeys(
+NOISE = dict.fromkeys(BEATEN_ON, 1) | {"opening_error": -1, "face_identity": 1, "arcface_identity": 1} | dict.fromkeys(
     ("lpips_alex", "lpips_vgg", "kid", "fid", "fvd"), -1
 )  # fmt: skip
 """Metric -> 1 where higher is better, -1 where lower is; a metric that was not measured on both is left out."""

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from evaluation.arrays import Floats, Frames
 from preparation import weights
-from preparation.faces.embedder import WEIGHT, FaceEmbedder, align_five_points
+from preparation.faces.embedder import KINDS, FaceEmbedder, align_five_points
 from preparation.faces.landmarks import Landmarks
+from preparation.settings import EmbedderName
 
 
 class Embedder(Protocol):
@@ -23,16 +24,25 @@ class Embedder(Protocol):
 
 
 class AlignedEmbedder(Protocol):
-    """A frozen face network that is shown each face as its own landmarks [T, 68, 2] place it: -> float32 [T, D]."""
+    """A frozen face network that is shown each face as its own landmarks [T, 68, 2] place it: -> float32 [T, D].
+
+    `metric` is what its similarity is called: figures of two networks never share a name.
+    """
+
+    @property
+    def metric(self) -> str: ...
 
     def embed_aligned(self, frames: Frames, landmarks: Landmarks) -> Floats: ...
 
 
-class MobileFaceNet:
-    """The embedder of the preparation floor: LFW 99.5 %; two clips of one person 0.96, of two people 0.03."""
+METRICS: dict[EmbedderName, str] = {"mobilefacenet": "face_identity", "arcface_r50": "arcface_identity"}
 
-    def __init__(self) -> None:
-        self._network = FaceEmbedder()
+
+class PretrainedFaces:
+    """An embedder of the preparation floor. MobileFaceNet: LFW 99.5 %; two clips of one person 0.96, of two 0.03."""
+
+    def __init__(self, name: EmbedderName) -> None:
+        self._network, self.metric = FaceEmbedder(name), METRICS[name]
 
     def embed_aligned(self, frames: Frames, landmarks: Landmarks) -> Floats:
         return self._network.embed_faces(
@@ -40,9 +50,9 @@ class MobileFaceNet:
         )
 
 
-def open_embedder() -> MobileFaceNet | None:
-    """None where its file is absent: `face_identity` is then missing, and the ruler does not take its name."""
-    return MobileFaceNet() if weights.find_optional(WEIGHT) is not None else None
+def open_embedder(name: EmbedderName = "mobilefacenet") -> PretrainedFaces | None:
+    """None where its file is absent: its metric is then missing, and neither the ruler nor another takes its name."""
+    return PretrainedFaces(name) if weights.find_optional(KINDS[name].weight) is not None else None
 
 
 def identity_similarity(embedder: Embedder, frames: Frames, reference: Frames) -> npt.NDArray[np.float64]:

@@ -17,6 +17,7 @@ from evaluation.arrays import Audio, Floats, Frames, Values
 from evaluation.distribution import frechet_distance, kernel_distance
 from evaluation.features import FeatureCache, FeatureNetwork, evenly_spaced, stream
 from evaluation.motion import flow_error
+from evaluation.set_level import Pair, Statistic, joined, set_interval
 from preparation import weights
 from preparation.errors import MissingWeightError, PrivFedTalkError
 
@@ -150,21 +151,21 @@ class Population:
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache, frames_per_clip: int) -> None:
         self._network, self._cache, self._count = network, cache, frames_per_clip
-        self._found: dict[str, list[tuple[Floats, Floats]]] = defaultdict(list)
+        self._found: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
 
     def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
         # The centre frame first, then the others: one pass serves both protocols.
         chosen = [len(frames) // 2, *evenly_spaced(len(frames), self._count)]
         truth = clip.frames[chosen]
         of_truth = self._cache.get(self._network.fingerprint, [truth], partial(stream, self._network, truth))
-        self._found[clip.role].append((stream(self._network, frames[chosen]), of_truth))
+        self._found[clip.role][clip.client].append((stream(self._network, frames[chosen]), of_truth))
         return {}
 
     def conclude(self) -> dict[str, Figures]:
         figures = {}
-        for role, pairs in self._found.items():
-            centre = [(found[:1], truth[:1]) for found, truth in pairs]
-            spread = [(found[1:], truth[1:]) for found, truth in pairs]
+        for role, clients in self._found.items():
+            centre = {name: [(x[:1], y[:1]) for x, y in pairs] for name, pairs in clients.items()}
+            spread = {name: [(x[1:], y[1:]) for x, y in pairs] for name, pairs in clients.items()}
             figures[role] = _distances(spread, "") | _distances(centre, "_centre_frame")
         return figures
 
@@ -174,7 +175,7 @@ class VideoPopulation:
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache) -> None:
         self._network, self._cache = network, cache
-        self._found: dict[str, list[tuple[Floats, Floats]]] = defaultdict(list)
+        self._found: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
 
     def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
         from evaluation.fvd import middle_window
@@ -182,15 +183,17 @@ class VideoPopulation:
         window, truth = middle_window(frames), middle_window(clip.frames)
         if window is not None and truth is not None:
             of_truth = self._cache.get(self._network.fingerprint, [truth], partial(self._network.features, truth))
-            self._found[clip.role].append((self._network.features(window), of_truth))
+            self._found[clip.role][clip.client].append((self._network.features(window), of_truth))
         return {}
 
     def conclude(self) -> dict[str, Figures]:
-        return {
-            role: {"fvd": frechet_distance(*_joined(pairs)), "fvd_clips": float(len(pairs))}
-            for role, pairs in self._found.items()
-            if len(pairs) > 1
-        }
+        figures = {}
+        for role, clients in self._found.items():
+            pairs = [pair for of_client in clients.values() for pair in of_client]
+            if len(pairs) > 1:
+                figures[role] = {"fvd": frechet_distance(*joined(pairs)), "fvd_clips": float(len(pairs))}
+                figures[role] |= _doubt("fvd", clients, frechet_distance)
+        return figures
 
 
 def open_instruments(
@@ -261,8 +264,8 @@ INSTRUMENTS: Mapping[str, tuple[tuple[str, ...], str | None, Callable[[FeatureCa
 """Name -> what it measures, the registered weight it needs, and how it is opened."""
 
 
-def _distances(pairs: Sequence[tuple[Floats, Floats]], suffix: str) -> Figures:
-    found, truth = _joined(pairs)
+def _distances(clients: Mapping[str, Sequence[Pair]], suffix: str) -> Figures:
+    found, truth = joined([pair for pairs in clients.values() for pair in pairs])
     if len(found) < 2:
         return {}
     kid = kernel_distance(found, truth)
@@ -271,12 +274,17 @@ def _distances(pairs: Sequence[tuple[Floats, Floats]], suffix: str) -> Figures:
         f"kid{suffix}_deviation": kid.deviation,
         f"fid{suffix}": frechet_distance(found, truth),
         f"fid{suffix}_frames": float(len(found)),
+        **_doubt(f"kid{suffix}", clients, lambda x, y: kernel_distance(x, y).mean),
+        **_doubt(f"fid{suffix}", clients, frechet_distance),
     }
 
 
-def _joined(pairs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    found, truth = zip(*pairs, strict=True)
-    return np.concatenate(found), np.concatenate(truth)
+def _doubt(name: str, clients: Mapping[str, Sequence[Pair]], statistic: Statistic) -> Figures:
+    """Standard error and interval over clients, where there are enough of them."""
+    interval = set_interval(clients, statistic)
+    if interval is None:
+        return {}
+    return {f"{name}_se": interval.standard_error, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _registered(name: str) -> str:

@@ -17,12 +17,12 @@ from evaluation.landmarker import open_track
 from evaluation.names import PERSONAL, personal_of
 from evaluation.protocol import Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
+from preparation.faces.embedder import KINDS
 from preparation.folders import RunFolder
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
 TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
-EMBEDDER_REMEDY = "privfedtalk weights fetch face_landmarker mobilefacenet_onnx"
 
 
 def measure_with_personal(
@@ -63,12 +63,14 @@ def open_judges(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[
     instruments, missing = open_instruments(
         settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
     )
-    embedder = open_embedder()
+    embedder = open_embedder(settings.face_embedder)
     with open_track() as (track, reason):
         if track is None:
             missing.append(Missing(("face found", "LMD", "landmark jitter"), reason, TRACKER_REMEDY))
         if track is None or embedder is None:
-            missing.append(Missing(("identity (MobileFaceNet)",), "tracker or embedder is absent", EMBEDDER_REMEDY))
+            kind = KINDS[settings.face_embedder]
+            remedy = f"{TRACKER_REMEDY} {kind.weight}"
+            missing.append(Missing((f"identity ({kind.label})",), "tracker or embedder is absent", remedy))
         judges = Judges(
             opening=OpeningRuler.load(run.model("rulers") / "opening"),
             identity=IdentityRuler.load(run.model("rulers") / "identity"),

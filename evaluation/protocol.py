@@ -191,7 +191,7 @@ def _faces(
         return {}
     reference = embedder.embed_aligned(clip.reference[None], place)[0]
     similarity = cosine_to(embedder.embed_aligned(frames[seen], landmarks[seen]), reference)
-    return {"face_identity": float(similarity.mean()), "face_identity_drift": identity_drift(similarity)}
+    return {embedder.metric: float(similarity.mean()), f"{embedder.metric}_drift": identity_drift(similarity)}
 
 
 def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, float]:

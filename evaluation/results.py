@@ -45,6 +45,8 @@ METRICS = (
     "ssim_centre_frame",
     "face_identity",
     "face_identity_drift",
+    "arcface_identity",
+    "arcface_identity_drift",
     "tof",
     "light_asd_score",
     "light_asd_score_truth",
@@ -63,13 +65,18 @@ METRICS = (
 )
 COMPARED = (
     "validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity",
-    "face_identity", "tof", "light_asd_contrast", "lse_d", "lse_c", "lpips_alex", "lpips_vgg",
+    "face_identity", "arcface_identity", "tof", "light_asd_contrast", "lse_d", "lse_c", "lpips_alex", "lpips_vgg",
 )  # fmt: skip
 TOGETHER = (
     "kid", "kid_deviation", "fid", "fid_frames", "kid_centre_frame", "kid_centre_frame_deviation", "fid_centre_frame",
     "fid_centre_frame_frames", "fvd", "fvd_clips",
 )  # fmt: skip
-"""Figures of all clips together: no clip has one of its own, so they have no interval over clients and no test."""
+"""Figures of all clips together: no clip has one of its own, so they have no test. Their doubt is `TOGETHER_DOUBT`."""
+TOGETHER_DOUBT = tuple(
+    f"{name}_{end}" for name in ("kid", "fid", "kid_centre_frame", "fid_centre_frame", "fvd")
+    for end in ("se", "low", "high")
+)  # fmt: skip
+"""Jackknife over clients, see `evaluation.set_level`."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ def _methods(
 ) -> dict[str, dict[str, Any]]:
     return {
         method: _method(method, found, comparisons)
-        | {name: facts.together.get(method, {}).get(role, {}).get(name) for name in TOGETHER}
+        | {name: facts.together.get(method, {}).get(role, {}).get(name) for name in (*TOGETHER, *TOGETHER_DOUBT)}
         | dict(facts.methods.get(method, {}))
         for method, found in summarise(table, facts.seed).items()
     }

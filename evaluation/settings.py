@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from preparation.settings import EmbedderName
 from preparation.settings_base import Settings
 
 
@@ -15,6 +16,11 @@ class EvaluationSettings(Settings):
     clips_per_client: int = Field(2, ge=1)
     tracked_clips_per_client: int = Field(1, ge=0, description="clips the face tracker looks at, for its cost")
     tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
+    face_embedder: EmbedderName = Field(
+        "mobilefacenet",
+        description="judge of identity on tracked faces. arcface_r50 is InsightFace's, whose figures others print; it "
+        "is fetched by `privfedtalk weights fetch arcface_r50` and is for research only",
+    )
     instruments: tuple[Literal["flow", "light_asd", "syncnet", "lpips_alex", "lpips_vgg", "inception", "i3d"], ...] = (
         Field(
             (),

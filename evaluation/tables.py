@@ -57,6 +57,8 @@ FURTHER = (
            "cosine to the reference face of another clip, aligned faces, MobileFaceNet (ArcFace)"),
     Column("face_identity_drift", "Face drift", 3, "neither",
            "the same, last quarter of the clip minus first: below zero the face drifts away"),
+    Column("arcface_identity", "Face identity (InsightFace)", 3, "higher",
+           "the same by InsightFace's ArcFace ResNet-50 (buffalo_l)"),
     Column("flicker_ratio", "Flicker", 2, "neither", "mean |Δ²| / mean |Δ|: real clips 1.2-1.4, noise 1.7"),
     Column("landmark_jitter_ratio", "Jitter ratio", 2, "neither",
            "acceleration of the landmarks as a multiple of the true clip's"),

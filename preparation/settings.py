@@ -22,6 +22,10 @@ class CorpusKind(StrEnum):
     FOLDER = "folder"
 
 
+EmbedderName = Literal["mobilefacenet", "arcface_r50"]
+"""Pretrained networks that know faces, see `preparation.faces.embedder`."""
+
+
 class SpeakerRule(StrEnum):
     """Who speaks in a clip of a plain folder.
 

@@ -114,6 +114,18 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT (trained on AVA-ActiveSpeaker)",
         what="Light-ASD active-speaker network, 112x112 grey faces and MFCC to a speaking logit per frame",
     ),
+    # Never at hand here: a dozen public projects pin this sha256 and size for the file of InsightFace's buffalo_l.
+    "arcface_r50": Weight(
+        file="w600k_r50.onnx",
+        bytes=174383860,
+        sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        source=(
+            "https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/"
+            "models/buffalo_l/w600k_r50.onnx"
+        ),
+        licence="InsightFace's models: non-commercial research only (trained on WebFace600K)",
+        what="ArcFace ResNet-50 face embedder of InsightFace's buffalo_l for onnxruntime, 112x112 RGB to 512-d",
+    ),
     # The rest was never at hand here either. Each sha256 and size is what several public projects pin for this very
     # file; those of torchvision and torch-fidelity begin with the digits that the file's name promises.
     "lpips_alex": Weight(

@@ -1,4 +1,4 @@
-"""Whose face it is: a frozen embedder (MobileFaceNet, trained with ArcFace) on faces aligned by five points.
+"""Whose face it is: a frozen embedder, trained with ArcFace, on faces aligned by five points.
 
 An embedding is a biometric: it is held in memory to be compared and never written to a file.
 """
@@ -6,6 +6,7 @@ An embedding is a biometric: it is held in memory to be compared and never writt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +15,37 @@ from numpy.typing import NDArray
 from preparation import weights
 from preparation.faces.alignment import fit_similarity, warp
 from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
+from preparation.settings import EmbedderName
 
 if TYPE_CHECKING:  # those who train need no video decoder
     from preparation.pictures import Frame
 
 Embedding = NDArray[np.float32]
-"""float32 [..., 128], of length one: the dot product of two is the cosine between the faces."""
+"""float32 [..., D], of length one: the dot product of two is the cosine between the faces; D is 128 or 512."""
 
-WEIGHT = "mobilefacenet_onnx"
 SIZE = 112
+
+
+@dataclass(frozen=True)
+class EmbedderKind:
+    """A network: what people call it, its weight, and the mean and deviation of its pixels in [0, 1], by channel."""
+
+    label: str
+    weight: str
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+KINDS: dict[EmbedderName, EmbedderKind] = {
+    # torchvision's ImageNet constants, as in the network's training
+    "mobilefacenet": EmbedderKind("MobileFaceNet", "mobilefacenet_onnx", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # InsightFace's ResNet-50 of buffalo_l, which takes pixels in [-1, 1]
+    "arcface_r50": EmbedderKind("InsightFace R50", "arcface_r50", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Choose `mobilefacenet` to check identities (small, permissive); `arcface_r50` to report figures beside others', whose
+identity similarity is usually InsightFace's."""
+
+WEIGHT = KINDS["mobilefacenet"].weight
 
 ARCFACE_TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
@@ -30,31 +53,29 @@ ARCFACE_TEMPLATE = np.array(
 """Eye centres, nose tip and mouth corners, left to right in the picture, in a 112-pixel face (Deng et al. 2019)."""
 
 NOSE_TIP, MOUTH_CORNERS = 30, (48, 54)
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 class FaceEmbedder:
-    """MobileFaceNet by onnxruntime on the CPU, one thread: worker processes do not crowd each other."""
+    """One of `KINDS` by onnxruntime on the CPU, one thread: worker processes do not crowd each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: EmbedderName = "mobilefacenet") -> None:
         # onnxruntime takes its time to import, and only the identity check needs it.
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(weights.find(WEIGHT)), options, providers=["CPUExecutionProvider"]
+            str(weights.find(KINDS[name].weight)), options, providers=["CPUExecutionProvider"]
         )
-        self._input = self._session.get_inputs()[0].name
+        self._input, self._kind = self._session.get_inputs()[0].name, KINDS[name]
 
     def embed_faces(self, faces: Iterable[Frame]) -> Embedding:
-        """Embeddings [N, 128] of aligned faces, uint8 [112, 112, 3] each, RGB."""
-        rows = [self._session.run(None, {self._input: _network_input(face)})[0][0] for face in faces]
+        """Embeddings [N, D] of aligned faces, uint8 [112, 112, 3] each, RGB."""
+        rows = [self._session.run(None, {self._input: network_input(face, self._kind)})[0][0] for face in faces]
         return unit(np.stack(rows))
 
     def embed_person(self, faces: Iterable[Frame]) -> Embedding:
-        """One embedding [128] of several faces of one person: their mean, brought to length one."""
+        """One embedding [D] of several faces of one person: their mean, brought to length one."""
         return unit(self.embed_faces(faces).mean(0))
 
 
@@ -81,12 +102,12 @@ def frontal_frames(landmarks: Landmarks, count: int) -> list[int]:
     return [int(stretch[np.argmin(turned[stretch])]) for stretch in stretches]
 
 
-def _network_input(face: Frame) -> NDArray[np.float32]:
-    """float32 [1, 3, 112, 112], normalised as in the network's training (torchvision's ImageNet constants)."""
-    scaled = (face.astype(np.float32) / 255 - _MEAN) / _DEVIATION
+def network_input(face: Frame, kind: EmbedderKind) -> NDArray[np.float32]:
+    """float32 [1, 3, 112, 112], normalised as in the network's training, of a face uint8 [112, 112, 3], RGB."""
+    scaled = (face.astype(np.float32) / 255 - np.array(kind.mean, np.float32)) / np.array(kind.deviation, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
 
 def unit(vectors: NDArray[np.floating]) -> Embedding:
-    """Vectors [..., 128] brought to length one."""
+    """Vectors [..., D] brought to length one."""
     return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)

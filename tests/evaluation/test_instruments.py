@@ -90,6 +90,7 @@ def test_population_counts_every_clip_alike_and_the_centre_frames_apart(tmp_path
     assert together["client"]["fid_frames"] == 12 and together["client"]["fid_centre_frame_frames"] == 3
     assert together["unseen"]["fid_frames"] == 4
     assert "fid_centre_frame" not in together["unseen"]  # one frame has no spread
+    assert "fid_se" not in together["client"]  # one client cannot be left out
 
 
 def test_video_population_takes_one_window_a_clip() -> None:

@@ -102,3 +102,12 @@ def test_faces_are_compared_as_they_lie(weights_dir: Path, clips_dir: Path, monk
             found[path.name] = measure_clip(clip, crops, judges, tracked_frames=6)["face_identity"]
     same, stranger = found[paths[1].name], found[paths[2].name]
     assert same > 0.6 and stranger < 0.35, (same, stranger)
+
+
+def test_the_embedder_that_is_asked_for_is_the_one_that_is_missing(run: RunFolder) -> None:
+    settings = EvaluationSettings(videos_per_client=0, face_embedder="arcface_r50")
+    panel.measure(run, "copy_reference", settings, TrainingSettings(), 0)
+    told = json.loads((run.evaluation("copy_reference") / "instruments.json").read_text())["missing"]
+    missing = {name: one for one in told for name in one["metrics"]}
+    assert missing["identity (InsightFace R50)"]["remedy"] == "privfedtalk weights fetch face_landmarker arcface_r50"
+    assert "identity (MobileFaceNet)" not in missing
