@@ -17,7 +17,7 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo results study privacy-utility test test-all lint format lock clean
+.PHONY: help setup demo paper results study privacy-utility test test-all lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index.html
 	$(BIN)/privfedtalk demo $(ARGS)
 
+paper: setup  ## make the paper's tables and figures with DVC (under an hour on two cores) and write their part of docs/results.md
+	$(BIN)/dvc repro $(ARGS)
+	$(BIN)/python -m benchmarks.paper_page
+
 results: setup  ## write docs/results.md from the demo's figures
 	$(BIN)/python -m benchmarks.results_page
 
@@ -45,7 +49,7 @@ study: setup  ## run or resume the study of methods and shifts (hours on two cor
 	$(BIN)/python -m benchmarks.study $(ARGS)
 
 privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write its part of docs/results.md
-	$(BIN)/dvc repro privacy_utility
+	$(BIN)/dvc repro benchmarks/dvc.yaml
 	$(BIN)/python -m benchmarks.privacy_utility
 
 test: lint  ## set up, lint, type-check and test

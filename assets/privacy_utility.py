@@ -1,4 +1,4 @@
-"""What privacy costs: noise multipliers and clipping norms against loss, identity and lips. `dvc repro` runs it."""
+"""What privacy costs: noise multipliers and clipping norms against loss, identity and lips."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Writes what `dvc repro privacy_utility` found into its section of docs/results.md; runs nothing.
+"""Writes what `dvc repro benchmarks/dvc.yaml` found into its section of docs/results.md; runs nothing.
 
-.venv/bin/dvc repro privacy_utility && .venv/bin/python -m benchmarks.privacy_utility     (or: make privacy-utility)
+.venv/bin/dvc repro benchmarks/dvc.yaml && .venv/bin/python -m benchmarks.privacy_utility     (or: make privacy-utility)
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def section(found: pd.DataFrame) -> str:
     study = study_settings()
     studio, federation = study.studio, study.training.federation
     about = (
-        "Written by `make privacy-utility` from `data/privacy_utility/table.csv`, which `dvc repro privacy_utility` "
-        "makes; nothing here is typed by hand. The full method on the study's central world, "
-        f"{studio.clients} clients, {federation.rounds} rounds of {federation.local_steps} steps, everybody in each "
-        "round, under noise multiplier z and clipping norm C. Loss is held-out, as a difference in percent to the "
+        "Written by `make privacy-utility` from `data/privacy_utility/table.csv`, which "
+        "`dvc repro benchmarks/dvc.yaml` makes; nothing here is typed by hand. The full method on the study's central "
+        f"world, {studio.clients} clients, {federation.rounds} rounds of {federation.local_steps} steps, everybody in "
+        "each round, under noise multiplier z and clipping norm C. Loss is held-out, as a difference in percent to the "
         "frozen backbone's; identity is the cosine of generated frames to the reference by the world's own ruler; ± is "
         f"half the 95 % interval over {int(found['people'].max())} people. ε is of these few clients, at "
         f"δ = {found['delta'].iloc[0]:.2g}; *clients for ε ≤ 8* is how many the same training would need with the "

@@ -19,7 +19,7 @@ from evaluation.names import PERSONAL, personal_of
 from evaluation.protocol import read_metrics
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
-from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_rounds
+from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_privacy, traffic
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
@@ -57,13 +57,13 @@ def gather_results(
     measured = [name for name in rows if _metrics(run, name).exists()]
     losses = {name: read_losses(run, name) for name in measured}
     instruments = {name: _instruments(run, name) for name in measured}
-    traffic = {method: _communication(run, method) for method in trained}
+    traffic = {method: traffic(run, method) for method in trained}
     facts = RunFacts(
         seconds={**seconds, "total": sum(seconds.values())},
         peak_memory_gb=peak_memory_gb,
         corpus=corpus,
         validation_losses={name: by_client for name, by_client in losses.items() if by_client},
-        privacy=_privacy(run, trained[0]) if trained else {},
+        privacy=read_privacy(run, trained[0]) if trained else {},
         communication={**traffic[trained[0]], "methods": traffic} if trained else {},
         report=(run.report / "index.html").relative_to(run.root).as_posix(),
         versions=versions(),
@@ -72,7 +72,7 @@ def gather_results(
         together={name: found["together"] for name, found in instruments.items()},
         missing=instruments[measured[0]]["missing"] if measured else [],
         methods={
-            method: {to: _privacy(run, method)[key] for to, key in PRIVACY_OF_METHOD.items()}
+            method: {to: read_privacy(run, method)[key] for to, key in PRIVACY_OF_METHOD.items()}
             for method in trained
             if method in measured
         }
@@ -108,24 +108,6 @@ def versions() -> dict[str, str]:
     """What ran, and on what."""
     packages = {name: version(name) for name in ("privfedtalk", "torch", "diffusers", "peft", "numpy")}
     return {"python": platform.python_version(), **packages, "processor": _processor()}
-
-
-def _privacy(run: RunFolder, method: str) -> dict[str, Any]:
-    return json.loads((run.federation(method) / "privacy.json").read_text())
-
-
-def _communication(run: RunFolder, method: str) -> dict[str, Any]:
-    """What travelled: sums over all rounds and clients, and what one client sends in one round."""
-    rounds = read_rounds(run, method)
-    adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
-    up = sum(line["bytes_up"] for line in rounds)
-    parts = sum(len(line["clients"]) for line in rounds)
-    return {
-        "trainable_parameters": int(adapter["parameters"]),
-        "bytes_up": up,
-        "bytes_down": sum(line["bytes_down"] for line in rounds),
-        "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
-    }
 
 
 def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:

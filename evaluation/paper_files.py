@@ -31,7 +31,8 @@ from preparation.video import decode_all
 
 NOTE = (
     "± is one standard error over clients; * differs significantly from the frozen backbone (paired permutation test "
-    "over clients, Holm within the metric, p < 0.05). Figures of all clips together (KID, FID, FVD) have no test."
+    "over clients, Holm within the metric, p < 0.05). KID, FID and FVD are of "
+    "all clips together: no test, and their ± is a jackknife over clients."
 )
 NO_DIFFERENCE = "No significant difference between any two methods in any metric that was tested."
 
@@ -48,12 +49,12 @@ def write_tables(run: RunFolder, out: Path) -> list[Path]:
         "clients": (paper_tables.per_client(run, methods), "Gain is the fall of the held-out loss."),
         "published": (paper_tables.beside_published(results), WHY_NOT),
     }
-    files = [path for name, (table, note) in tables.items() for path in _write_table(out / name, table, note)]
+    files = [path for name, (table, note) in tables.items() for path in write_table(out / name, table, note)]
     write_parquet(paper_tables.per_clip(run, methods), out / "per_clip.parquet")
     files += [
         out / "per_clip.parquet",
-        _write(out / "metrics.json", paper_tables.to_json(paper_tables.facts_of(results))),
-        _write(out / "findings.md", "".join(f"- {line}\n" for line in sentences) or NO_DIFFERENCE + "\n"),
+        write_text(out / "metrics.json", paper_tables.to_json(paper_tables.facts_of(results))),
+        write_text(out / "findings.md", "".join(f"- {line}\n" for line in sentences) or NO_DIFFERENCE + "\n"),
     ]
     return files
 
@@ -72,14 +73,26 @@ def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_s
     files = [out / f"{name}.{kind}" for name in charts for kind in ("png", "svg")]
     for path in files:
         save(charts[path.stem], path)
-    shown = {name: run.evaluation(name) for name in results["methods"] if name not in not_shown}
+    shown = [name for name in results["methods"] if name not in not_shown]
+    return files + write_qualitative(run, out, settings, shown)
+
+
+def write_qualitative(
+    run: RunFolder, out: Path, settings: EvaluationSettings, names: Sequence[str], sheets: int = 4
+) -> list[Path]:
+    """Grids of reference, truth and methods, their mouths close up, and side-by-side videos with sound; -> the files.
+
+    Only clips that every method has a video of are shown; `sheets` of them as grids.
+    """
+    shown = {name: run.evaluation(name) for name in names}
     clips = read_evaluation_clips(run, settings)
-    cards, sheets = showcase(clips, shown, out / "videos")
-    for number, sheet in enumerate(sheets):
+    cards, pictures = showcase(clips, shown, out / "videos", sheets=sheets)
+    files = []
+    for number, sheet in enumerate(pictures):
         files.append(out / f"qualitative_{number}.png")
         Image.fromarray(sheet.picture).save(files[-1])
     mouths = [clip for clip in clips if all(video_path(home, clip.clip_id).exists() for home in shown.values())]
-    for number, clip in enumerate(mouths[: len(sheets)]):
+    for number, clip in enumerate(mouths[: len(pictures)]):
         files.append(out / f"mouths_{number}.png")
         Image.fromarray(_mouths(clip, shown)).save(files[-1])
     return files + [card.path for card in cards]
@@ -92,13 +105,13 @@ def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, 
     return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
 
 
-def _write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
+def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
     notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {note}\n" if note else "", "csv": ""}
     writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
-    return [_write(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]
+    return [write_text(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path

@@ -24,6 +24,20 @@ def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
     return [(line["round"], line["public_validation_loss"]) for line in read_rounds(run, method)]
 
 
+def traffic(run: RunFolder, method: str) -> dict[str, Any]:
+    """What travelled: sums over all rounds and clients, and what one client sends in one round."""
+    rounds = read_rounds(run, method)
+    adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
+    up = sum(line["bytes_up"] for line in rounds)
+    parts = sum(len(line["clients"]) for line in rounds)
+    return {
+        "trainable_parameters": int(adapter["parameters"]),
+        "bytes_up": up,
+        "bytes_down": sum(line["bytes_down"] for line in rounds),
+        "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
+    }
+
+
 def loss_file(run: RunFolder, name: str) -> Path:
     return run.evaluation(name) / "validation_loss.json"
 
@@ -50,3 +64,8 @@ def parameter_count(path: Path) -> int:
 
     with safe_open(path, framework="numpy") as tensors:
         return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+
+
+def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
+    """The method's privacy report, as `training.privacy.report` wrote it."""
+    return json.loads((run.federation(method) / "privacy.json").read_text())

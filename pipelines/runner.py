@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.configuration import PROJECT, load, remember
+from pipelines.configuration import PROJECT, Configuration, load, remember
 from pipelines.errors import FailedCheckError
 
 if TYPE_CHECKING:
@@ -28,29 +28,68 @@ def run_jobs(
     A job is one Dagster run, or one for each stretch of partitions that follow one another. Without an `instance`,
     the one of the project's `dagster.yaml` remembers the runs.
     """
-    import dagster as dg
-
     from pipelines.definitions import defs
 
     configuration = load(profile, overrides)
     remember(configuration)
-    settings = {"profile": profile, "overrides": list(overrides), "keep": keep}
-    run_config = {
-        "resources": {"run": {"config": settings}},
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # stages report themselves
-    }
-    told = {"run": configuration.run, "profile": Path(profile).stem, "seed": str(configuration.seed)}
-    told = {f"privfedtalk/{name}": value for name, value in told.items()}
-    os.environ["DAGSTER_HOME"] = str(PROJECT)
-    # dagster.yaml names its storage relative to the working directory.
-    with contextlib.chdir(PROJECT), instance or dg.DagsterInstance.get() as instance:
+    run_config = _run_config(profile, overrides, keep)
+    with _instance(instance) as instance:
         for name in names:
             job = defs.resolve_job_def(name)
-            for number, (first, last) in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
-                stretch = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+            for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
                 # What has no partitions was made with the first stretch.
                 only = _partitioned(job) if number else None
-                _run(job, run_config, instance, {**(stretch if first else {}), **told}, only)
+                _run(job, run_config, instance, _range(*ends) | _told(configuration, profile), only)
+
+
+def make_assets(
+    job: str,
+    names: Sequence[str],
+    profile: str,
+    overrides: Sequence[str],
+    partition: str = "",
+    instance: dg.DagsterInstance | None = None,
+) -> None:
+    """Some assets of a job, with their checks: all partitions, or the `partition` that is named."""
+    import dagster as dg
+
+    from pipelines.definitions import defs
+
+    run_config = _run_config(profile, overrides, keep=True)
+    definition, only = defs.resolve_job_def(job), [dg.AssetKey(name) for name in names]
+    partitioned = [key for key in _partitioned(definition) if key in only]
+    ends = (partition, partition) if partition else _stretches(definition, ())[0] if partitioned else ("", "")
+    with _instance(instance) as instance:
+        _run(definition, run_config, instance, _range(*ends) | _told(load(profile, overrides), profile), only)
+
+
+@contextlib.contextmanager
+def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
+    """The one given, or that of the project's `dagster.yaml`."""
+    import dagster as dg
+
+    os.environ["DAGSTER_HOME"] = str(PROJECT)
+    # dagster.yaml names its storage relative to the working directory.
+    with contextlib.chdir(PROJECT), given or dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _range(first: str, last: str) -> dict[str, str]:
+    """The tags of a run over a stretch of partitions; none where there are none."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last} if first else {}
+
+
+def _told(configuration: Configuration, profile: str) -> dict[str, str]:
+    """Tags by which runs are found again."""
+    told = {"run": configuration.run, "profile": Path(profile).stem, "seed": str(configuration.seed)}
+    return {f"privfedtalk/{name}": value for name, value in told.items()}
+
+
+def _run_config(profile: str, overrides: Sequence[str], keep: bool) -> dict[str, Any]:
+    return {
+        "resources": {"run": {"config": {"profile": profile, "overrides": list(overrides), "keep": keep}}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # stages report themselves
+    }
 
 
 def _run(

@@ -85,7 +85,8 @@ def _difference(one: Mapping[str, Any]) -> str:
     good = (one["difference"] < 0) == lower
     helped = one["clients"] - one["clients_higher"] if lower else one["clients_higher"]
     error = "" if one["standard_error"] is None else f" ± {one['standard_error']:.1g}"
+    seeds = f", in {one['seeds_agreeing']} of {one['seeds']} seeds" if "seeds" in one else ""
     return (
         f"{LABELS.get(metric, metric)} {'better' if good else 'worse'} by "
-        f"{abs(one['difference']):.2g}{error} (better on {helped} of {one['clients']} clients)"
+        f"{abs(one['difference']):.2g}{error} (better on {helped} of {one['clients']} clients{seeds})"
     )

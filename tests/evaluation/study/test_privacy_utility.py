@@ -84,7 +84,7 @@ def test_the_table_and_the_plot(home: Path, tmp_path: Path) -> None:
 def test_the_parameters_are_those_of_params_yaml_and_dvc_knows_them() -> None:
     asked = read_yaml(PROJECT / "params.yaml")["privacy_utility"]
     assert default_sweep().model_dump(mode="json", include=set(asked)) == asked
-    stage = read_yaml(PROJECT / "dvc.yaml")["stages"]["privacy_utility"]
+    stage = read_yaml(PROJECT / "benchmarks" / "dvc.yaml")["stages"]["privacy_utility"]
     assert stage["params"] == ["privacy_utility"]
     outputs = [*stage["outs"], *(next(iter(plot)) for plot in stage["plots"])]
     assert sorted(Path(path).name for path in outputs) == ["plot.png", "plot.svg", "table.csv", "table.md"]

@@ -1,0 +1,94 @@
+"""Writes what `dvc repro` made of the paper's tables into its section of docs/results.md; runs nothing.
+
+    .venv/bin/dvc repro && .venv/bin/python -m benchmarks.paper_page            (or: make paper)
+
+Tables and sentences are the stages' own files, copied as they are; nothing on the page is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.page_sections import write_section
+from evaluation.paper.folders import PaperFolder
+from pipelines.configuration import Configuration
+from pipelines.paper import PaperSettings, configuration_of, read_paper
+
+MARK = "<!-- Below: written by `make paper`; others leave it alone. -->"
+TITLE = "# The paper's tables, on rendered faces"
+TABLES = {
+    "table1": "Table 1: main comparison",
+    "table2": "Table 2: ablations",
+    "communication": "Communication",
+    "privacy": "Privacy",
+    "privacy_utility": "Privacy against utility",
+    "participation": "Participation",
+    "noniid": "Clients more or less alike",
+    "clients": "Who gains, who loses",
+    "published": "The paper's figures beside ours",
+}
+PICTURES = {
+    "table1": ("figure3", "Loss on public speakers by round, mean over seeds; bands span the seeds"),
+    "clients": ("client_gains", "Each client's gain, mean over seeds"),
+    "privacy_utility": ("privacy_utility", "Gain, identity and lips against noise"),
+    "participation": ("participation", "Gain against clients in a round"),
+    "noniid": ("noniid", "Gain against how clips were dealt"),
+}
+WIDTH = 1100
+"""Pixels of the copied qualitative figure."""
+
+
+def section(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
+    """The section in Markdown, from the mark on."""
+    parts = [MARK, TITLE, about(paper, configuration_of(paper, paper.seeds[0]), machine)]
+    for name, title in TABLES.items():
+        parts += [f"## {title}", (folder.tables / f"{name}.md").read_text().strip()]
+        findings = folder.tables / f"{name}_findings.md"
+        if findings.exists():
+            parts.append(findings.read_text().strip())
+        if name in PICTURES:
+            picture, caption = PICTURES[name]
+            parts.append(f"![{caption}](images/paper_{picture}.png)")
+    parts += ["## Faces", "![Reference, truth and methods on a held-out clip](images/paper_faces.jpg)"]
+    parts.append("![The same mouths, close up](images/paper_mouths.jpg)")
+    return "\n\n".join(parts) + "\n"
+
+
+def about(paper: PaperSettings, configuration: Configuration, machine: str) -> str:
+    """What was compared on what, from the configuration itself."""
+    studio, federation = configuration.studio, configuration.training.federation
+    return (
+        f"Written by `make paper` from `{paper.data}`, which `dvc repro` makes; nothing here is typed by hand. "
+        f"{studio.public_speakers} public speakers, {studio.clients} clients of {studio.client_clips} clips, "
+        f"{studio.unseen} people who never train, clips of {studio.seconds:g} s at "
+        f"{configuration.preparation.crops.size} pixels; {federation.rounds} rounds of {federation.local_steps} steps. "
+        f"Seeds {', '.join(map(str, paper.seeds))}: people, clips, autoencoder and rulers are the same for all, what a "
+        "seed draws is the backbone's initial weights and batches, the adapter, cohorts, clients' batches, noise, and "
+        f"what clips are generated from. Sweeps are of seed {paper.seeds[0]} alone. The adapter of the "
+        f"{federation.keep} round is measured." + (f" Machine: {machine}." if machine else "")
+    )
+
+
+def copy_pictures(folder: PaperFolder, images: Path) -> None:
+    for picture, _ in PICTURES.values():
+        shutil.copyfile(folder.figures / f"{picture}.png", images / f"paper_{picture}.png")
+    for source, target in (("qualitative_0", "faces"), ("mouths_0", "mouths")):
+        with Image.open(folder.figures / "qualitative" / f"{source}.png") as sheet:
+            sheet.thumbnail((WIDTH, WIDTH))
+            sheet.convert("RGB").save(images / f"paper_{target}.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
+    arguments = parser.parse_args()
+    asked = read_paper()
+    write_section(arguments.out / "results.md", MARK, section(asked, asked.folder, arguments.machine))
+    (arguments.out / "images").mkdir(exist_ok=True)
+    copy_pictures(asked.folder, arguments.out / "images")
+    print(f"wrote {arguments.out / 'results.md'}")
