@@ -2,6 +2,7 @@
 #
 #   make demo      set up, then run the whole federated training on rendered faces (data/demo/report/index.html)
 #   make test      set up, then lint, type-check and test
+#   make test-ui   the same pages that people see, in a real browser
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +18,7 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo paper results study privacy-utility test test-all lint format lock clean
+.PHONY: help setup demo paper results study privacy-utility test test-all test-ui lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,14 @@ test: lint  ## set up, lint, type-check and test
 test-all: lint  ## the same with the slow tests
 	$(BIN)/python -m pytest -m 'not ui' $(ARGS)
 
+# Installs only where it may: as root on a Debian. The test itself skips where there is still no browser.
+test-ui: setup  ## a real browser looks at `dagster dev`; installs Debian's chromium where it is missing and may
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	    && apt-get install --yes --no-install-recommends -qq chromium >/dev/null; } \
+	  || echo "no Chromium here, and none could be installed: the browser test will skip" >&2
+	$(BIN)/python -m pytest -m ui -rs tests/ui $(ARGS)
+
 lint: setup  ## ruff (rules and format) and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -68,7 +77,7 @@ format: setup  ## let ruff mend what it can
 	$(BIN)/ruff format
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock (versions and hashes, no addresses)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra ui --extra deploy --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --quiet -o requirements.lock
 
 clean:  ## undo setup and demo: environment, the demo run, Dagster's storage, caches (other runs stay)
