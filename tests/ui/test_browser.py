@@ -104,9 +104,16 @@ def test_a_click_materialises_the_corpus_and_its_pages_tell_of_it(site: Site) ->
     assert run["status"] == "SUCCESS", site.home.said
 
     site.open("/assets/manifest")
-    for text in ("One row a readable clip", "Materialized", "team:preparation".removeprefix("team:"), "speakers"):
+    for text in ("One row a readable clip", "Latest materialization", "Owners", "preparation", "speakers"):
         site.sees(text)
+    speakers = site.page.get_by_role("row").filter(has_text="speakers").first
+    assert speakers.inner_text().split()[-1] == "6"
     site.picture("dagster_asset")
+    site.page.get_by_text("[Show Markdown]").first.click()
+    faces = site.page.get_by_role("img", name="frames")
+    faces.wait_for(state="visible")
+    assert faces.evaluate("picture => picture.naturalWidth") > 300
+    site.picture("dagster_faces")
     site.open("/assets/clients?view=checks")
     site.sees("splits_disjoint")
     site.sees("Passed")
