@@ -57,14 +57,14 @@ def gather_results(
     measured = [name for name in rows if _metrics(run, name).exists()]
     losses = {name: read_losses(run, name) for name in measured}
     instruments = {name: _instruments(run, name) for name in measured}
-    traffic = {method: traffic(run, method) for method in trained}
+    sent = {method: traffic(run, method) for method in trained}
     facts = RunFacts(
         seconds={**seconds, "total": sum(seconds.values())},
         peak_memory_gb=peak_memory_gb,
         corpus=corpus,
         validation_losses={name: by_client for name, by_client in losses.items() if by_client},
         privacy=read_privacy(run, trained[0]) if trained else {},
-        communication={**traffic[trained[0]], "methods": traffic} if trained else {},
+        communication={**sent[trained[0]], "methods": sent} if trained else {},
         report=(run.report / "index.html").relative_to(run.root).as_posix(),
         versions=versions(),
         face_tracker=face_tracker,
