@@ -14,6 +14,7 @@ from assets.partitions import all_buckets
 from assets.run import Run
 from assets.shards import shards
 from assets.showing import drawing, pictures, table
+from assets.stages import code_version
 from assets.transient import retried
 from evaluation.nightly.settings import NightlySettings
 
@@ -47,7 +48,8 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
     from evaluation.nightly.nights import JUDGED, read_nights
 
     name = config.night or today(run.nightly)
-    measured = measure_night(run.folder, name, run.nightly, run.evaluation, run.training, run.seed)
+    code = code_version("evaluation", "training", "preparation")
+    measured = measure_night(run.folder, name, run.nightly, run.evaluation, run.training, run.seed, code)
     nights = read_nights(run.folder)
     plot = nights_plot(nights)
     save(plot, run.folder.nightly / "history.png")

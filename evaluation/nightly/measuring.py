@@ -19,6 +19,7 @@ import pandas as pd
 from evaluation.bars import BACKBONE
 from evaluation.contenders import Contender, open_contender
 from evaluation.gather import versions
+from evaluation.judges import judges_version
 from evaluation.nightly.nights import Night
 from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings
@@ -53,9 +54,10 @@ def measure_night(
     evaluation: EvaluationSettings,
     training: TrainingSettings,
     seed: int,
+    code: str = "",
 ) -> Night:
     """Measure the frozen backbone and the newest model of every method on the panel; a night measured before is
-    measured anew. `night` is a date as YYYY-MM-DD.
+    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, to be told beside the figures.
 
     Figures of all clips together (FID, FVD) are left out: they have no test, and a panel is too small for them.
     """
@@ -84,7 +86,8 @@ def measure_night(
         f"{evaluation.fingerprint()}{training.generation.fingerprint()}{training.objective.fingerprint()}{seed}".encode()
     )
     people = len({clip.client for clip in clips})
-    found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, versions(), means, missing)
+    made_with = versions() | {"code": code, "judges": judges_version(evaluation)}
+    found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, made_with, means, missing)
     with replacing(folder / "night.json") as partial:
         partial.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
     return found
