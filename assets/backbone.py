@@ -40,9 +40,12 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [folder.model("vae")],
     ) as stage:
         if stage.due:
+            from training.cards import public_card
             from training.public import make_vae
 
             make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
+            what = "An autoencoder that turns the crops of talking heads into latents and back."
+            public_card(folder, "Autoencoder", what, {"source": source}).write(folder.model("vae"))
             save_coded_faces(folder)
     faces = coded_faces(folder)
     return dg.MaterializeResult(
@@ -103,6 +106,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [home],
     ) as stage:
         if stage.due:
+            from training.cards import public_card
             from training.device import choose_device
             from training.pretraining import curve, pretrain
             from training.public import read_public_validation, stream_public
@@ -117,6 +121,9 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
                 choose_device(),
             )
             model.save(home)
+            facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
+            what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
+            public_card(folder, "Backbone", what, facts).write(home)
             (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n")
     rows = json.loads((home / "curve.json").read_text())
     return dg.MaterializeResult(

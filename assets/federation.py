@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -12,6 +13,7 @@ from assets.run import Run
 from assets.shards import shards
 from assets.showing import drawing, table
 from assets.transient import retried
+from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
     from training.execution import Pool
@@ -42,9 +44,10 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
     from training.methods import configure
 
     folder = run.folder
+    refused = _who_must_sit_out(run)
     with run.stage(
         f"federation/{method}",
-        settings=[configure(method, run.training)],
+        settings=[configure(method, run.training), json.dumps(refused)],
         after=["clients", "shards", "vae", "rulers", "backbone"],
         code=["training"],
         outputs=lambda: [
@@ -74,6 +77,20 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
         partition_key=method,
     )
     return stage.version
+
+
+def _who_must_sit_out(run: Run) -> list[str]:
+    """The clients who did not agree to training, or no longer do; each is said, with the reason."""
+    from preparation.clients import load_clients, of_role
+    from preparation.consent import objections, record_rendered
+
+    if run.corpus_kind is CorpusKind.STUDIO:  # runs older than these records
+        record_rendered(run.folder)
+    clients = of_role(load_clients(run.folder.clients_table), "client")
+    refused = objections(run.folder, clients, "training", run.training.consent.required)
+    for client, reason in refused.items():
+        sys.stderr.write(f"consent: {client} does not take part ({reason})\n")
+    return sorted(refused)
 
 
 @dg.asset_check(asset=adapter, blocking=True)

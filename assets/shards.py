@@ -13,6 +13,7 @@ from assets.run import Run
 from assets.showing import picture, pictures, table
 from assets.transient import retried
 from preparation.errors import PrivFedTalkError
+from preparation.settings import CorpusKind
 
 GROUP = "preparation"
 
@@ -68,6 +69,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
 def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who trains with which clips: every person is a client, or the usable clips are dealt to simulated clients."""
     from preparation.clients import load_clients
+    from preparation.consent import record_rendered
     from preparation.dealing import deal_run
 
     folder, settings = run.folder, run.preparation
@@ -80,6 +82,8 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     ) as stage:
         if stage.due:
             deal_run(folder, settings)
+    if run.corpus_kind is CorpusKind.STUDIO:
+        record_rendered(folder)
     found = load_clients(folder.clients_table)
     sizes = [len(client.clips()) for client in found.values() if client.role == "client"]
     return dg.MaterializeResult(

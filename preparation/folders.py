@@ -43,6 +43,10 @@ class RunFolder:
     def client(self, client: str) -> Path:
         return self.root / "clients" / client
 
+    def consent(self, client: str) -> Path:
+        """What the client agreed to, beside the client's own data."""
+        return self.client(client) / "consent.json"
+
     def crops(self, client: str) -> Path:
         return self.client(client) / "crops"
 
@@ -69,9 +73,16 @@ class RunFolder:
     def adapter(self, method: str) -> Path:
         return self.federation(method) / "adapter"
 
+    def imported(self, name: str) -> Path:
+        """An adapter that came from elsewhere."""
+        return self.root / "imported" / name
+
     def attack(self, name: str, method: str) -> Path:
         """What an attack on a method's clients came to."""
         return self.root / "attacks" / name / method
+
+    def participants(self, method: str) -> Path:
+        return self.federation(method) / "participants.json"
 
     def rounds(self, method: str) -> Path:
         return self.federation(method) / "rounds.jsonl"

@@ -29,7 +29,7 @@ from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
 from preparation.settings import PreparationSettings
 from preparation.shards import Sample, ShardIndex, load_index, write_shards
-from preparation.speech import SpeechFeatures, open_speech
+from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from preparation.speech_networks import model_version
 from preparation.video import FPS, SAMPLES_PER_FRAME
 
@@ -47,10 +47,6 @@ CODE = (
 
 FROM_CROP = ("corpus", "source_sha256", "settings", "tracker", "size", "mouth_box")
 """What a sample's description takes over from its crop's."""
-
-MARGIN = 50
-"""Frames of sound on either side of a part that its speech features are computed with, so that they are the whole
-clip's: log-mel windows reach 3 frames; networks hear further, ever more faintly."""
 
 Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The VAE's encoder: uint8 [T, H, W, 3] frames to float32 [T, 4, h, w] latents of about unit scale."""
@@ -214,9 +210,7 @@ def _samples(
 
 def _speech(crop: Crop, part: slice, frames: int, features: SpeechFeatures) -> NDArray[np.float16]:
     """Speech features of a part of the crop's first `frames` frames, as they are of the whole."""
-    start, stop = max(0, part.start - MARGIN), min(frames, part.stop + MARGIN)
-    sound = crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
-    return features(sound, stop - start)[part.start - start : part.stop - start].astype(np.float16)
+    return features_of_part(features, crop.audio, part.start, part.stop, frames).astype(np.float16)
 
 
 def _cepstra(crop: Crop, part: slice) -> NDArray[np.float16]:

@@ -318,6 +318,16 @@ class ShardSettings(Settings):
     `training.objective.sync.network=light_asd`, and by nothing else."""
 
 
+class ConsentSettings(Settings):
+    """What happens with clients of whom `preparation.consent` has no record; it is `training.consent`."""
+
+    required: bool = Field(
+        True,
+        description="clients without a record sit out. false only where something else covers all of them, e.g. a "
+        "corpus's research licence; revoked and expired records forbid all the same",
+    )
+
+
 class PreparationSettings(Settings):
     corpus: CorpusSettings = CorpusSettings()
     scenes: SceneSettings = SceneSettings()

@@ -29,6 +29,10 @@ SCALE = 3.5
 """ln(mel + FLOOR) of speech lies around MEAN +- SCALE. The constants are fixed, so that features of two
 clients can be compared and none has to share statistics of its voice."""
 
+MARGIN = 50
+"""Frames of sound on either side of a part that its features are computed with, so that they are the whole sound's:
+log-mel windows reach 3 frames; networks hear further, ever more faintly."""
+
 SpeechFeatures = Callable[[NDArray[np.int16], int], NDArray[np.float32]]
 """Sound int16 [S] and a count of frames T to features float32 [T, tokens, dim], frame f's centred on f/25 s."""
 
@@ -40,6 +44,18 @@ def open_speech(settings: SpeechSettings) -> SpeechFeatures:
     from preparation.speech_networks import open_network
 
     return open_network(settings)
+
+
+def features_of_part(
+    features: SpeechFeatures, audio: NDArray[np.int16], start: int, stop: int, frames: int
+) -> NDArray[np.float32]:
+    """Features of the frames from `start` to `stop` of a sound of `frames` frames, as they are of the whole.
+
+    Only that part with `MARGIN` frames on either side is computed, so memory does not grow with the sound.
+    """
+    first, last = max(0, start - MARGIN), min(frames, stop + MARGIN)
+    sound = audio[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
+    return features(sound, last - first)[start - first : stop - first]
 
 
 def speech_features(audio: NDArray[np.int16], frames: int) -> NDArray[np.float32]:

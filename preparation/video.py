@@ -181,19 +181,30 @@ def decode_audio(path: Path, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
     with _opened(path) as container:
         if not container.streams.audio:
             return np.zeros(0, dtype=np.int16)
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
-        start: float | None = None
-        parts: list[NDArray[np.int16]] = []
-        for frame in container.decode(container.streams.audio[0]):
-            if start is None:
-                start = float(frame.time or 0.0)
-            parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
-        parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
-    sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
-    offset = round(((start or 0.0) - _first_picture_seconds(path)) * rate_hz)
+        start, sound = _mono(container, rate_hz)
+    offset = round((start - _first_picture_seconds(path)) * rate_hz)
     if offset > 0:
         return np.concatenate([np.zeros(offset, dtype=np.int16), sound])
     return sound[-offset:]
+
+
+def decode_sound(path: Path, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
+    """The sound of a file that need not have pictures, from its own start: int16 [S], mono; empty where it has none."""
+    with _opened(path) as container:
+        return _mono(container, rate_hz)[1] if container.streams.audio else np.zeros(0, dtype=np.int16)
+
+
+def _mono(container: Any, rate_hz: int) -> tuple[float, NDArray[np.int16]]:
+    """When the sound track starts, seconds, and the whole of it, int16 [S]."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+    start: float | None = None
+    parts: list[NDArray[np.int16]] = []
+    for frame in container.decode(container.streams.audio[0]):
+        if start is None:
+            start = float(frame.time or 0.0)
+        parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
+    parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
+    return start or 0.0, np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
 
 
 def fit_audio(audio: NDArray[np.int16], frames: int) -> NDArray[np.int16]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,11 @@ def weights_dir() -> Path:
 @pytest.fixture(scope="session")
 def clips_dir() -> Path:
     return _existing(FIXTURES / "clips")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signing_identity_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clips that tests generate are signed by an identity of their own, never by the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIVFEDTALK_SIGNING", str(tmp_path_factory.mktemp("signing")))
+        yield

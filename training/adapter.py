@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
+from training.cards import adapter_card
 from training.factors import Factors, factorised
 from training.lora import quicken
 from training.settings import AdapterSettings
@@ -114,7 +115,7 @@ class Adapter:
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
 
     def save(self, folder: Path, theta: npt.NDArray[np.float32], metadata: dict[str, str]) -> None:
-        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's) and `privfedtalk.json` (base hash).
+        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (base hash) and a card.
 
         A residual is saved as further rank, which PEFT knows for each layer: the files load on the base model as it is.
         """
@@ -124,6 +125,7 @@ class Adapter:
         if self._residual.any():
             self._save_widened(folder)
         facts = {"base_sha256": self.base_sha256, "parameters": len(self), **metadata}
+        adapter_card(folder, facts).write(folder)  # in place of PEFT's empty form
         (folder / "privfedtalk.json").write_text(json.dumps(facts, indent=2) + "\n")
 
     def _save_widened(self, folder: Path) -> None:

@@ -8,12 +8,26 @@ from contextvars import ContextVar
 
 import torch
 
+from preparation.errors import PrivFedTalkError
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes the first GPU if there is one, else the CPU; any torch device name is accepted."""
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def open_device(name: str) -> torch.device:
+    """The device a person named, tried out: an unknown name and a GPU that is not there are errors for people."""
+    try:
+        device = choose_device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise PrivFedTalkError(
+            f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "name auto, cpu, cuda or cuda:0"
+        ) from error
+    return device
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from preparation import seeding
 from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
 from training.device import autocast
 from training.diffusion import sample_noise
 from training.samplers import make_sampler
 from training.settings import GenerationSettings
+
+CHUNK_FRAMES = 200
+"""How many frames of a long clip are sampled together, beside those around them that decide their edges."""
+DECODED_FRAMES = 40
+"""How many of them are decoded at once."""
+WINDOWS_AT_ONCE = 8
+"""How many windows of a long clip go through the backbone together: what bounds its memory."""
+
+Hear = Callable[[int, int], Tensor]
+"""Speech features [stop - start, S, D] of the frames from start to stop of a clip."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +49,71 @@ class Generator:
         window = self.backbone.settings.window
         speech = _at_least(speech, window)
         motion = speech.new_zeros(len(speech), shape.motion_dim) if motion is None else _at_least(motion, window)
-        starts = window_starts(len(speech), window, self.settings.overlap)
-        blend = blending_weights(starts, len(speech), window).to(reference.device)
         generator = torch.Generator().manual_seed(seed)
         size = (1, len(speech), shape.latent_channels, shape.latent_size, shape.latent_size)
-        z_t = sample_noise(size, self.shared_noise, generator)[0].to(reference.device)
+        noise = sample_noise(size, self.shared_noise, generator)[0]
+        return self._sample(noise, reference, speech, motion)[:frames]
+
+    @torch.inference_mode()
+    def stream(
+        self, reference: Tensor, hear: Hear, frames: int, seed: int, chunk: int = CHUNK_FRAMES
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """Frames of a clip of any length, uint8 [H, W, 3] each, in memory that does not grow with it; the head rests.
+
+        Each chunk is sampled with as many frames around it as decide its edges (`chunks_of`), so that it comes out as
+        if all had been sampled together: where chunks meet there is nothing to be seen. Noise is drawn for each frame
+        by its number.
+        """
+        window, shape = self.backbone.settings.window, self.backbone.shape
+        settings = self.settings
+        for kept, around in chunks_of(max(frames, window), window, settings.overlap, settings.steps, chunk):
+            heard = _at_least(hear(around.start, min(around.stop, frames)), around.stop - around.start)
+            resting = heard.new_zeros(len(heard), shape.motion_dim)
+            noise = self._noise_of(around, seed)
+            latents = self._sample(noise, reference, heard, resting, WINDOWS_AT_ONCE)
+            wanted = latents[kept.start - around.start : min(kept.stop, frames) - around.start]
+            for part in wanted.split(DECODED_FRAMES):
+                yield from self.vae.decode_latents(part)
+
+    def _noise_of(self, frames: range, seed: int) -> Tensor:
+        """The noise of some frames of an endless clip [T, C, h, w], as `sample_noise` mixes it."""
+        shape = self.backbone.shape
+        size = (shape.latent_channels, shape.latent_size, shape.latent_size)
+
+        def drawn(label: str) -> Tensor:
+            return torch.from_numpy(seeding.generator(seed, "noise", label).standard_normal(size, np.float32))
+
+        own = torch.stack([drawn(str(number)) for number in frames])
+        return self.shared_noise**0.5 * drawn("common") + (1 - self.shared_noise) ** 0.5 * own
+
+    def _sample(
+        self, noise: Tensor, reference: Tensor, speech: Tensor, motion: Tensor, windows_at_once: int | None = None
+    ) -> Tensor:
+        """From noise [T, C, h, w] on the CPU to latents [T, C, h, w] on the reference's device; T is a window or
+        more."""
+        window = self.backbone.settings.window
+        starts = window_starts(len(speech), window, self.settings.overlap)
+        blend = blending_weights(starts, len(speech), window).to(reference.device)
+        z_t = noise.to(reference.device)
         scheduler = make_sampler(self.settings.sampler, self.backbone.process, self.settings.steps)
         cuts = [slice(start, start + window) for start in starts]
         heard = torch.stack([speech[cut] for cut in cuts])
         moved = torch.stack([motion[cut] for cut in cuts])
-        still = reference.expand(len(cuts), -1, -1, -1)
+        count = windows_at_once or len(cuts)
+        groups = [slice(first, min(first + count, len(cuts))) for first in range(0, len(cuts), count)]
         for t in scheduler.timesteps:
-            with autocast(reference.device):
-                noisy = torch.stack([z_t[cut] for cut in cuts])
-                predicted = self._predict(noisy, t.expand(len(cuts)).to(reference.device), heard, still, moved)
             # Windows agree on shared frames by averaging their predictions at every step, so no seam can form.
             merged = torch.zeros_like(z_t)
-            for number, cut in enumerate(cuts):
-                merged[cut] += blend[number, :, None, None, None] * predicted[number].float()
+            for group in groups:
+                with autocast(reference.device):
+                    noisy = torch.stack([z_t[cut] for cut in cuts[group]])
+                    times = t.expand(len(noisy)).to(reference.device)
+                    still = reference.expand(len(noisy), -1, -1, -1)
+                    predicted = self._predict(noisy, times, heard[group], still, moved[group])
+                for cut, weight, one in zip(cuts[group], blend[group], predicted, strict=True):
+                    merged[cut] += weight[:, None, None, None] * one.float()
             z_t = scheduler.step(merged, t, z_t).prev_sample
-        return self.backbone.to_latents(z_t[None], reference[None])[0, :frames]
+        return self.backbone.to_latents(z_t[None], reference[None])[0]
 
     def _predict(self, noisy: Tensor, t: Tensor, heard: Tensor, still: Tensor, moved: Tensor) -> Tensor:
         """The backbone's prediction for windows, guided by speech and reference as the settings say.
@@ -94,6 +151,24 @@ def window_starts(frames: int, window: int, overlap: int) -> list[int]:
     if starts[-1] != frames - window:
         starts.append(frames - window)
     return starts
+
+
+def chunks_of(
+    frames: int, window: int, overlap: int, steps: int, chunk: int = CHUNK_FRAMES
+) -> Iterator[tuple[range, range]]:
+    """Cut a clip into chunks: the frames that each gives, and those that are sampled for it.
+
+    Windows lie where they lie in the whole clip. A window that is missing at the edge of what is sampled spoils its
+    frames at the first step, and each further step carries that on by as much as windows share; the frames around a
+    chunk are more than that.
+    """
+    stride = max(1, window - overlap)
+    reach = window + steps * (-(-window // stride) - 1) * stride
+    margin, chunk = -(-reach // stride) * stride, -(-chunk // stride) * stride
+    for start in range(0, frames, chunk):
+        stop = min(start + chunk, frames)
+        first, last = max(0, start - margin), -(-(stop + margin - window) // stride) * stride + window
+        yield range(start, stop), range(first, min(last, frames))
 
 
 def blending_weights(starts: list[int], frames: int, window: int) -> Tensor:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from preparation.settings import ConsentSettings
 from preparation.settings_base import Settings
+from training.marks.settings import ProvenanceSettings
 from training.privacy.settings import PrivacySettings
 from training.round_settings import AvailabilitySettings, CheckSettings, FaultSettings
 
@@ -371,6 +373,8 @@ class TrainingSettings(Settings):
     privacy: PrivacySettings = PrivacySettings()
     compute: ComputeSettings = ComputeSettings()
     generation: GenerationSettings = GenerationSettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
+    consent: ConsentSettings = ConsentSettings()
     execution: ExecutionSettings = ExecutionSettings()
     fedprox: FedProxSettings = FedProxSettings()
     scaffold: ScaffoldSettings = ScaffoldSettings()

@@ -8,10 +8,14 @@ import shutil
 from collections.abc import Sequence
 
 from preparation.clients import load_clients, of_role
+from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index
+from preparation.video import FPS
+from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
+from training.containing import save_participants
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation import FederationResult, Start, run_federation
@@ -52,7 +56,7 @@ def _federate(
     run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, pool: Pool
 ) -> FederationResult:
     folder = run.federation(method)
-    clients = trainable_clients(run)
+    clients = trainable_clients(run, settings.consent.required)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
         for client in clients:
@@ -64,6 +68,7 @@ def _federate(
         clients = [POOLED]
     trainer = open_trainer(homes, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
+    save_participants(run, method, people, objections(run, able_clients(run), "training", settings.consent.required))
     public = read_public_validation(run)
 
     def public_loss(theta: Theta) -> float:
@@ -81,10 +86,26 @@ def _federate(
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     report = account(method, settings, len(people), result.records, len(trainer.adapter))
-    trainer.adapter.save(run.adapter(method), result.theta, {"method": method, "privacy": report.mark, **own})
+    about = {"method": method, "privacy": report.mark, **counts(run, people, result.records), **own}
+    if named(method).pooled:
+        about["federated"] = "no"
+    trainer.adapter.save(run.adapter(method), result.theta, about)
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result
+
+
+def counts(run: RunFolder, clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, str]:
+    """What a model card says of the data: how much, never whose."""
+    indices = [load_index(run.client(client)) for client in clients]
+    clips = sum(index.splits.get("train", 0) for index in indices)
+    frames = sum(index.frames for index in indices)
+    return {
+        "clients": str(len(clients)),
+        "samples": str(clips),
+        "prepared_minutes": f"{frames / FPS / 60:.1f}",
+        "rounds": str(sum(record.applied for record in records)),
+    }
 
 
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
@@ -114,8 +135,23 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
     return {"own_adapters": "one in each client's folder"}
 
 
-def trainable_clients(run: RunFolder) -> list[str]:
-    """Clients with samples to train on and samples to be scored on, sorted."""
+def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
+    """Clients who agreed and have samples to train on and to be scored on, sorted; an error where there are none."""
+    able = able_clients(run)
+    refused = objections(run, able, "training", consent_required)
+    if len(refused) == len(able):
+        client, reason = next(iter(refused.items()))
+        raise PrivFedTalkError(
+            f"no client in {run.root} has agreed to training ({client}: {reason}"
+            + (f", and {len(refused) - 1} others)" if len(refused) > 1 else ")"),
+            "record what they agreed to: privfedtalk prepare --consent FILE, or privfedtalk consent grant; where "
+            "something else covers the corpus, --set training.consent.required=false",
+        )
+    return [client for client in able if client not in refused]
+
+
+def able_clients(run: RunFolder) -> list[str]:
+    """Clients with samples to train on and samples to be scored on, sorted, whether they agreed or not."""
     splits = {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
     able = [name for name, count in splits.items() if count.get("train") and count.get("validation")]
     if not able:

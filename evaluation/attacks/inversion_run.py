@@ -104,7 +104,7 @@ class Victims:
         self.trainer: ClientTrainer = open_trainer(Homes(run, method), self.training, seed)
         set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
         self.theta: Theta = self.trainer.adapter.vector()
-        self.clients = trainable_clients(run)[: settings.cohort]
+        self.clients = trainable_clients(run, consent_required=False)[: settings.cohort]
         self.number = sum(1 for _ in run.rounds(method).open()) + 1 if run.rounds(method).exists() else 1
 
     def window(self, client: str) -> Scene:

@@ -1,11 +1,27 @@
 """`privfedtalk`: one file a command group; anything slow to import is imported inside the command.
 
-Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the user can mend, 130 interrupted.
+Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the user can mend, 130 interrupted;
+`verify` has 0 for marks found, 1 for none, 2 for a file that cannot be read.
 """
 
 from __future__ import annotations
 
-from pipelines.cli import clients, config, corpus, demo, plan, privacy, results, tables, training, weights
+from pipelines.cli import (
+    adapter,
+    clients,
+    config,
+    consent,
+    corpus,
+    demo,
+    generate,
+    plan,
+    privacy,
+    results,
+    tables,
+    training,
+    verify,
+    weights,
+)
 from pipelines.cli.errors import ReadableErrors
 from pipelines.cli.shared import new_app
 
@@ -17,8 +33,12 @@ app.command("clients")(clients.clients)
 app.command("train")(training.train)
 app.command("evaluate")(results.evaluate)
 app.command("report")(results.report)
+app.command("generate")(generate.generate)
+app.command("verify")(verify.verify)
 app.command("tables")(tables.tables)
 app.command("plan")(plan.plan)
 app.command("config")(config.config)
+app.add_typer(adapter.app, name="adapter")
+app.add_typer(consent.app, name="consent")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(weights.app, name="weights")

@@ -87,6 +87,14 @@ def prepare(
             show_default="the profile's: taef2 for paper, else small",
         ),
     ] = None,
+    consent: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Who agreed to what: the columns client, who, scope, expires.",
+            show_default="what is recorded already; rendered faces need none",
+        ),
+    ] = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
     workers: WorkersOption = None,
@@ -104,13 +112,17 @@ def prepare(
 
         privfedtalk prepare --corpus lrs3 --root /path/to/lrs3 --out data/lrs3 --profile paper --workers 32
 
+        privfedtalk prepare --corpus folder --root our_clips --consent signed.csv --out data/ours
+
         privfedtalk prepare --corpus hdtf --root /path/to/videos --tables /path/to/HDTF_dataset --out data/hdtf
 
         privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
     """
-    from pipelines.cli.summary import show_preparation
+    from pipelines.cli.summary import show_consent, show_preparation
     from pipelines.jobs import PREPARE
     from pipelines.runner import run_jobs
+    from preparation.consent import read_table, record_from_file
+    from preparation.folders import RunFolder
     from preparation.speech_networks import check_model
     from training.autoencoders.sources import check_source
     from training.backbone.sources import check_sources
@@ -132,11 +144,16 @@ def prepare(
         workers=workers,
     )
     # Before hours of crops, not after them.
+    if consent is not None:
+        read_table(consent)
     check_source(choice.configuration.training.vae.source)
     check_model(choice.configuration.preparation.speech)
     check_sources(choice.configuration.training.backbone)
     run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
+    if consent is not None:
+        record_from_file(RunFolder(choice.configuration.root), consent)
     show_preparation(choice.configuration.root, choice.configuration.preparation.identity.check)
+    show_consent(choice.configuration.root, choice.configuration.training.consent.required)
 
 
 def _absolute(vae: str | None) -> str | None:

@@ -67,6 +67,25 @@ def show_preparation(root: Path, identities: bool = False) -> None:
         _show_identities(folder.identities)
 
 
+def show_consent(root: Path, required: bool) -> None:
+    """How many clients may be trained on, and what is to be done about the others."""
+    from preparation.clients import load_clients, of_role
+    from preparation.consent import objections
+
+    folder = RunFolder(root)
+    clients = of_role(load_clients(folder.clients_table), "client")
+    refused = objections(folder, clients, "training", required)
+    console.print(f"consent: {len(clients) - len(refused)} of {len(clients)} clients may be trained on")
+    for reason, count in Counter(refused.values()).most_common():
+        console.print(f"  {count} sit out: {reason}")
+    if "not recorded" in refused.values():
+        console.print(
+            "  record what they agreed to (--consent CSV, privfedtalk consent grant); where something else covers the "
+            "corpus, such as a research licence: train with --set training.consent.required=false",
+            markup=False,
+        )
+
+
 def _show_identities(path: Path) -> None:
     """Folders that hold another's clips and pairs of folders of one person, for the user to judge: nothing was left
     out because of them."""

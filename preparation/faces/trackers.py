@@ -5,7 +5,6 @@ from __future__ import annotations
 from preparation import weights
 from preparation.faces.fan_tracker import FaceAlignmentTracker
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
-from preparation.faces.track import FaceTracker
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.settings import FaceSettings
 
@@ -23,9 +22,16 @@ def tracker_weights(settings: FaceSettings) -> tuple[str, ...]:
     return needed[tracker_name(settings)]
 
 
-def make_tracker(settings: FaceSettings) -> FaceTracker:
+def make_tracker(settings: FaceSettings) -> MediaPipeTracker | FaceAlignmentTracker | TruthTracker:
     """Load the tracker that the settings mean; close it when done."""
     name = tracker_name(settings)
     if name == TruthTracker.name:
         return TruthTracker()
     return MediaPipeTracker(settings) if name == MediaPipeTracker.name else FaceAlignmentTracker(settings)
+
+
+def open_detector(settings: FaceSettings) -> MediaPipeTracker | FaceAlignmentTracker | None:
+    """The tracker that the settings mean, to look at single pictures; None where the truth of rendered clips is meant,
+    which says nothing of other pictures. Close it when done."""
+    tracker = make_tracker(settings)
+    return None if isinstance(tracker, TruthTracker) else tracker

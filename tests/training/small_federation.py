@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from preparation.settings import ConsentSettings
 from preparation.shards import Sample
 from tests.training.small_models import make_clip
 from training.client import Announcement, ClientTrainer, LocalUpdate
@@ -50,7 +51,12 @@ class InProcess:
 
 def whole_settings(**privacy: object) -> TrainingSettings:
     values = {"clip_norm": 0.05, "noise_multiplier": 0.0, "n_max": 3, "seeded_noise": 1, **privacy}
-    return TrainingSettings(federation=FEDERATION, adapter=AdapterSettings(rank=2), privacy=PrivacySettings(**values))
+    return TrainingSettings(
+        federation=FEDERATION,
+        adapter=AdapterSettings(rank=2),
+        privacy=PrivacySettings(**values),
+        consent=ConsentSettings(required=False),
+    )
 
 
 def settings_with(method: str, **privacy: object) -> TrainingSettings:

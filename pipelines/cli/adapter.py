@@ -1,0 +1,129 @@
+"""`privfedtalk adapter`: what an adapter is, taking it out of a run, putting it into another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from pipelines.cli.shared import choose, console
+
+if TYPE_CHECKING:
+    from training.adapter_folders import AdapterFacts
+
+app = typer.Typer(help="Adapters as folders that travel, in PEFT's format.", no_args_is_help=True)
+RunOption = Annotated[
+    str, typer.Option("--run", metavar="NAME|FOLDER", help="The run: a name in data/, or its folder.")
+]
+MethodOption = Annotated[str, typer.Option("--method", "-m", help="Which method's adapter.")]
+WhoseOption = Annotated[
+    str, typer.Option("--adapter", "-a", metavar="CLIENT|global", help="A client's own adapter, or the shared one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def inspect(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="An adapter's folder; else one of the run.")
+    ] = None,
+    run: RunOption = "demo",
+    method: MethodOption = "privfedtalk",
+    adapter: WhoseOption = "global",
+    as_json: JsonOption = False,
+) -> None:
+    """Show rank, layers, parameters, base model and what may be claimed about privacy; no model is loaded.
+
+    [bold]Examples[/bold]
+
+        privfedtalk adapter inspect --run mine --method fedavg
+
+        privfedtalk adapter inspect shared_adapter --json
+    """
+    from training.adapter_folders import inspect_adapter
+
+    facts = inspect_adapter(folder or _folder(run, method, adapter))
+    if as_json:
+        typer.echo(json.dumps(facts.to_json(), indent=2))
+    else:
+        _show(facts)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    run: RunOption = "demo",
+    method: MethodOption = "privfedtalk",
+    adapter: WhoseOption = "global",
+) -> None:
+    """Copy an adapter out of a run: PEFT's files, the base model's hash, and a model card with the run's figures.
+
+    A client's own adapter knows that client's face: it is exported only if the
+    client agreed to be generated.
+
+    [bold]Examples[/bold]
+
+        privfedtalk adapter export --run mine --out shared_adapter
+
+        privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
+    """
+    from preparation.consent import check_generation
+    from preparation.folders import RunFolder
+    from preparation.settings import CorpusKind
+    from training.adapter_folders import export_adapter
+
+    source, configuration = _folder(run, method, adapter), choose(None, run).configuration
+    folder = RunFolder(configuration.root)
+    if adapter != "global" and folder.client(adapter).exists():
+        rendered = configuration.corpus.kind is CorpusKind.STUDIO
+        check_generation(folder, adapter, configuration.training.consent.required and not rendered)
+    facts = export_adapter(folder, source, out)
+    console.print(f"{out}: {facts.parameters:,} parameters, {facts.bytes / 1e6:.2f} MB", markup=False)
+    console.print(f"privacy: {facts.privacy}", markup=False)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `adapter export` wrote.")],
+    name: Annotated[str, typer.Option("--as", help="What the run is to call it.")],
+    run: RunOption = "demo",
+) -> None:
+    """Put an adapter into a run, if it was trained on the run's backbone.
+
+    [bold]Example[/bold]
+
+        privfedtalk adapter import shared_adapter --as theirs --run mine
+
+        privfedtalk generate --run mine --adapter theirs --reference face.jpg --speech talk.wav --out talk.mp4
+    """
+    from preparation.folders import RunFolder
+    from training.adapter_folders import import_adapter
+
+    target = import_adapter(RunFolder(choose(None, run).configuration.root), folder, name)
+    console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …", markup=False)
+
+
+def _folder(run: str, method: str, adapter: str) -> Path:
+    from preparation.folders import RunFolder
+    from training.talking import adapter_folder
+
+    return adapter_folder(RunFolder(choose(None, run).configuration.root), method, adapter)
+
+
+def _show(facts: AdapterFacts) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    whose = f"{facts.client}'s own" if facts.client else "shared"
+    for row in (
+        ("method", f"{facts.method}, {whose}"),
+        ("rank, alpha", f"{facts.rank}, {facts.alpha:g}"),
+        ("layers", ", ".join(facts.targets)),
+        ("parameters", f"{facts.parameters:,} in {facts.tensors} tensors, {facts.bytes / 1e6:.2f} MB"),
+        ("SHA-256", facts.sha256),
+        ("base model", facts.base_sha256),
+        ("privacy", facts.privacy),
+    ):
+        table.add_row(*row)
+    console.print(table)

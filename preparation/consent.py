@@ -1,0 +1,183 @@
+"""Who agreed to what: one record a client, kept in that client's own folder, asked before training and generation.
+
+A record is a note of what somebody said elsewhere, on paper or by contract; it replaces neither. A client without a
+record has not agreed, unless `training.consent.required` is false because something else covers the corpus (a research
+licence such as LRS3's). A record that was revoked, has expired or does not cover a use forbids it whatever that says.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from preparation.clients import Client, ClientTable, load_clients, of_role
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.files import replacing
+from preparation.folders import RunFolder
+from preparation.settings_base import Settings
+
+Use = Literal["training", "generation"]
+USES: tuple[Use, ...] = get_args(Use)
+RENDERED = "nobody: a rendered face"
+COLUMNS = ("client", "who", "scope", "expires")
+
+
+class Consent(Settings):
+    """What one client agreed to. Dates are days, in UTC; a record holds to the end of the day that `expires` names."""
+
+    who: str = Field(min_length=1, description="the person or people, as they signed")
+    scope: tuple[Use, ...] = Field(USES, description="training: to share in models. generation: to be generated")
+    granted: datetime.date
+    expires: datetime.date | None = None
+    revoked: datetime.date | None = None
+    source: Literal["rendered", "file", "command"] = "command"
+
+    def objection(self, use: Use, today: datetime.date) -> str | None:
+        """Why the record forbids a use, or None."""
+        if self.revoked is not None:
+            return f"revoked on {self.revoked}"
+        if self.expires is not None and self.expires < today:
+            return f"expired on {self.expires}"
+        return None if use in self.scope else f"covers {' and '.join(self.scope) or 'nothing'}, not {use}"
+
+
+def now() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def read_consent(run: RunFolder, client: str) -> Consent | None:
+    """A client's record; None where nothing is recorded. One that cannot be read is an error, not a yes."""
+    path = run.consent(client)
+    try:
+        return Consent.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(
+            f"the consent record {path} cannot be read", "mend or remove it; without it nothing is agreed"
+        ) from error
+
+
+def write_consent(run: RunFolder, client: str, consent: Consent) -> None:
+    with replacing(run.consent(client)) as partial:
+        partial.write_text(consent.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def objection_to(
+    run: RunFolder, client: str, use: Use, required: bool, today: datetime.date | None = None
+) -> str | None:
+    """Why a client must not be used so, or None. `required`: whether silence is a no."""
+    consent = read_consent(run, client)
+    if consent is None:
+        return "not recorded" if required else None
+    return consent.objection(use, today or now())
+
+
+def objections(run: RunFolder, clients: Iterable[str], use: Use, required: bool) -> dict[str, str]:
+    """The clients who must not be used so, each with the reason."""
+    today = now()
+    found = {client: objection_to(run, client, use, required, today) for client in clients}
+    return {client: reason for client, reason in found.items() if reason is not None}
+
+
+def check_generation(run: RunFolder, client: str, required: bool) -> None:
+    """An error where a client's own adapter must not be used to generate."""
+    reason = objection_to(run, client, "generation", required)
+    if reason is not None:
+        raise PrivFedTalkError(
+            f"{client} has not agreed to be generated: {reason}",
+            f"ask, then: privfedtalk consent grant {client} --run {run.root.name} --who NAME",
+        )
+
+
+def record_rendered(run: RunFolder) -> None:
+    """Give each client of a rendered corpus a record, where there is none: nobody stands behind the face."""
+    for client in of_role(load_clients(run.clients_table), "client"):
+        if not run.consent(client).exists():
+            write_consent(run, client, Consent(who=RENDERED, granted=now(), source="rendered"))
+
+
+def record_from_file(run: RunFolder, path: Path) -> list[str]:
+    """Write the records that a table gives, and return the clients of whom it says nothing.
+
+    The table is CSV with the columns `client` (a client, or a person where clients were dealt from several), `who`,
+    `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). A client of several people
+    gets what all of them agreed to. What was revoked stays revoked.
+    """
+    rows, table = read_table(path), load_clients(run.clients_table)
+    _refuse_strangers(path, rows, table)
+    silent = []
+    for client in of_role(table, "client"):
+        consent = _agreed(rows, client, table[client])
+        before = read_consent(run, client)
+        if consent is None:
+            if before is None:
+                silent.append(client)
+        elif before is None or before.revoked is None:
+            write_consent(run, client, consent)
+    return silent
+
+
+def read_table(path: Path) -> dict[str, Consent]:
+    """The rows of a consent table by client; an error names the line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise PrivFedTalkError(
+                    f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
+                    f"begin it with the line {','.join(COLUMNS)}",
+                )
+            return {row["client"]: _row(row, f"{path}, line {reader.line_num}") for row in reader}
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrivFedTalkError(f"the consent table {path} cannot be read: {error}", "check the path") from error
+
+
+def _row(row: Mapping[str, str], where: str) -> Consent:
+    scope = [part.strip() for part in (row["scope"] or "").split(";") if part.strip()]
+    values = {"who": row["who"], "scope": scope or USES, "expires": row["expires"] or None}
+    try:
+        return Consent.model_validate({**values, "granted": now(), "source": "file"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PrivFedTalkError(
+            f"{where}: {'.'.join(str(part) for part in first['loc'])} {first['input']!r}: {first['msg']}",
+            "scope takes training and generation, with a semicolon between them; expires a day as 2027-12-31",
+        ) from error
+
+
+def _refuse_strangers(path: Path, rows: Mapping[str, Consent], table: ClientTable) -> None:
+    known = {name for client, entry in table.items() for name in (client, *_people(client, entry))}
+    strangers = sorted(set(rows) - known)
+    if strangers:
+        raise PrivFedTalkError(
+            f"{path} names {', '.join(strangers[:5])}, who {'are' if len(strangers) > 1 else 'is'} not in this run",
+            "name clients as `privfedtalk clients` lists them; nothing was recorded",
+        )
+
+
+def _people(client: str, entry: Client) -> list[str]:
+    return sorted({entry.person_of(clip) for clip in entry.clips()}) or [client]
+
+
+def _agreed(rows: Mapping[str, Consent], client: str, entry: Client) -> Consent | None:
+    """A client's own row, or what all of its people agreed to; None where one of them is not in the table."""
+    if client in rows:
+        return rows[client]
+    people = _people(client, entry)
+    if not all(person in rows for person in people):
+        return None
+    every = [rows[person] for person in people]
+    return Consent(
+        who="; ".join(each.who for each in every),
+        scope=tuple(use for use in USES if all(use in each.scope for each in every)),
+        granted=now(),
+        expires=min((each.expires for each in every if each.expires is not None), default=None),
+        source="file",
+    )

@@ -1,0 +1,29 @@
+"""`privfedtalk adapter`: inspect, export, import, and talking with what was imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.configuration import load, remember
+from tests.training.small_run import make_run
+
+
+def test_an_adapter_travels(tmp_path: Path) -> None:
+    cli, where = CliRunner(), ["--run", str(tmp_path / "mine")]
+    make_run(tmp_path / "mine")
+    remember(load("small", [f"data={tmp_path}", "run=mine"]))
+    told = json.loads(cli.invoke(app, ["adapter", "inspect", *where, "--json"]).stdout)
+    assert told["rank"] == 2 and told["privacy"] == "epsilon 3"
+    assert told["base_sha256"] in cli.invoke(app, ["adapter", "inspect", *where]).stdout.replace("\n", "")
+
+    assert cli.invoke(app, ["adapter", "export", *where, "--out", str(tmp_path / "out")]).exit_code == 0
+    again = json.loads(cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out"), "--json"]).stdout)
+    assert again == told
+    imported = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
+    assert imported.exit_code == 0 and "--adapter theirs" in imported.stdout.replace("\n", " ")
+    refused = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
+    assert refused.exit_code == 2 and "theirs is taken" in refused.stderr

@@ -1,0 +1,68 @@
+"""`privfedtalk consent`, and what it does to generation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.configuration import load, remember
+from preparation.clients import Client, save_clients
+from preparation.folders import RunFolder
+from preparation.video import encode
+from tests.preparation.conftest import noise
+from tests.training.small_run import SIZE, make_run, voice, write_portrait
+from training.containing import save_participants
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of real clips, as far as its configuration says, with a trained model."""
+    folder = make_run(tmp_path / "mine")
+    folder.consent("c0000").unlink()
+    splits = {"train": ["c0000/1"], "validation": [], "test": []}
+    save_clients({"c0000": Client("client", "c0000", splits)}, folder.clients_table)
+    folder.rounds("privfedtalk").write_text(json.dumps({"returned": ["c0000"]}) + "\n")
+    save_participants(folder, "privfedtalk", ["c0000"], {})
+    real = ["corpus.kind=folder", f"corpus.root={tmp_path}", "training.privacy.seeded_noise=null"]
+    crops = [f"preparation.crops.size={SIZE}", "preparation.faces.tracker=truth", "training.generation.steps=1"]
+    remember(load("small", [f"data={tmp_path}", "run=mine", *real, *crops]))
+    write_portrait(tmp_path / "face.png")
+    encode(noise(5), voice(0.2), tmp_path / "voice.mp4")
+    return tmp_path
+
+
+def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reaches(run: Path) -> None:
+    cli, where = CliRunner(), ["--run", str(run / "mine")]
+    files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
+
+    def generate(adapter: str):  # type: ignore[no-untyped-def]
+        return cli.invoke(app, ["generate", *where, *files, "--adapter", adapter])
+
+    assert "not recorded" in cli.invoke(app, ["consent", "show", *where]).stdout
+    refused = generate("c0000")
+    assert refused.exit_code == 2 and "c0000 has not agreed to be generated: not recorded" in refused.stderr
+    agreed = cli.invoke(app, ["consent", "grant", "c0000", "--who", "Ada", *where])
+    assert agreed.exit_code == 0 and "c0000 (Ada) agrees to training and generation" in agreed.stdout
+    assert generate("c0000").exit_code == 0
+    assert "warning" not in generate("global").stderr
+
+    told = cli.invoke(app, ["consent", "revoke", "c0000", *where])
+    assert "contains c0000: federation/privfedtalk/adapter (shared, in 1 of its sums)" in told.stdout
+    assert "clients/c0000/methods/privfedtalk/adapter (its own)" in told.stdout
+    assert "privfedtalk train --run" in told.stdout
+    assert "revoked on" in generate("c0000").stderr
+    assert "still contains c0000, who revoked" in generate("global").stderr
+    rows = json.loads(cli.invoke(app, ["consent", "show", *where, "--json"]).stdout)
+    assert rows["c0000"]["record"]["who"] == "Ada" and rows["c0000"]["record"]["revoked"]
+    assert RunFolder(run / "mine").consent("c0000").parent.name == "c0000"
+
+
+def test_unknown_clients_and_scopes_are_refused(run: Path) -> None:
+    cli, where = CliRunner(), ["--run", str(run / "mine")]
+    stranger = cli.invoke(app, ["consent", "revoke", "eve", *where])
+    assert stranger.exit_code == 2 and "has no client eve" in stranger.stderr
+    assert cli.invoke(app, ["consent", "grant", "c0000", "--who", "Ada", "--scope", "sale", *where]).exit_code == 2

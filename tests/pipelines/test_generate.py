@@ -1,0 +1,116 @@
+"""`privfedtalk generate`, from files to file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from evaluation.clips import read_evaluation_clips
+from pipelines.cli import app
+from pipelines.configuration import PROJECT, load, remember, remembered
+from preparation.folders import RunFolder
+from preparation.video import encode, probe
+from tests.preparation.conftest import noise
+from tests.training.small_run import SIZE, make_run, voice, write_portrait
+from training.rulers import OpeningRuler
+from training.talking import open_talker
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run, a portrait and a clip with a voice, in a folder."""
+    make_run(tmp_path / "mine")
+    remember(
+        load(
+            "small",
+            [f"data={tmp_path}", "run=mine", f"preparation.crops.size={SIZE}", "preparation.faces.tracker=truth"],
+        )
+    )
+    write_portrait(tmp_path / "face.png")
+    encode(noise(15), voice(0.6), tmp_path / "voice.mp4")
+    return tmp_path
+
+
+def options(run: Path, *more: str) -> list[str]:
+    files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
+    return ["generate", "--run", str(run / "mine"), *files, *more]
+
+
+def test_a_picture_talks(run: Path) -> None:
+    result = CliRunner().invoke(app, options(run, "--steps", "2"))
+    assert result.exit_code == 0, result.output
+    assert "taken as a crop, as it is" in result.stdout
+    assert "frames/s" in result.stdout
+    assert "generating" in result.stderr
+    assert probe(run / "talk.mp4").frames in (15, 16)  # AAC may end with a little more
+
+
+def test_json_for_machines(run: Path) -> None:
+    result = CliRunner().invoke(app, options(run, "--steps", "1", "--adapter", "c0000", "--json"))
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["adapter"], told["method"], told["device"]) == ("c0000", "privfedtalk", "cpu")
+    assert told["frames"] == probe(run / "talk.mp4").frames
+    assert told["frames_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--adapter", "nobody"], "nobody has no adapter of its own"),
+        (["--method", "scaffold"], "no adapter of a method 'scaffold'"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--run", "absent/run"], "holds no trained model"),
+    ],
+)
+def test_errors_exit_with_2_and_leave_no_file(run: Path, more: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, options(run, *more))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (run / "talk.mp4").exists()
+
+
+@pytest.mark.slow
+def test_silence_keeps_a_trained_mouth_shut() -> None:
+    """On the demo's model: in a second of silence before and after speech the mouth opens less than in the speech."""
+    demo = RunFolder(PROJECT / "data" / "demo")
+    if not (demo.adapter("privfedtalk") / "adapter_model.safetensors").exists():
+        pytest.skip("needs a trained data/demo (make demo)")
+    configuration = load(remembered(demo.root))
+    talker = open_talker(demo, configuration.training, configuration.preparation)
+    ruler, silence = OpeningRuler.load(demo.model("rulers") / "opening"), np.zeros(32_000, np.int16)
+    for clip in read_evaluation_clips(demo, roles=["unseen"])[:2]:
+        sound = np.concatenate([silence, clip.audio, silence])
+        opening = ruler.opening(np.stack(list(talker.frames(clip.reference, sound, 0))))
+        # Speech features look 0.1 s ahead and back.
+        quiet = np.concatenate([opening[:45], opening[-45:]])
+        spoken = opening[50:-50]
+        assert quiet.mean() < 0.5 * spoken.mean()
+        assert quiet.max() < np.quantile(spoken, 0.75)
+
+
+def test_what_is_generated_says_so_and_what_is_not_does_not(run: Path) -> None:
+    cli = CliRunner()
+    assert cli.invoke(app, options(run, "--steps", "1")).exit_code == 0
+    found = cli.invoke(app, ["verify", str(run / "talk.mp4")])
+    assert found.exit_code == 0
+    assert "synthetic" in found.stdout and "no known authority vouches" in found.stdout
+    told = json.loads(cli.invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)
+    assert told["marked"] and told["agree"] and told["manifest"]["maker"]["method"] == "privfedtalk"
+
+    none = cli.invoke(app, ["verify", str(run / "voice.mp4")])
+    assert none.exit_code == 1 and "no mark" in none.stdout
+    (run / "text.mp4").write_text("la la la")
+    assert cli.invoke(app, ["verify", str(run / "text.mp4")]).exit_code == 2
+    assert cli.invoke(app, ["verify", str(run / "absent.mp4")]).exit_code == 2
+
+
+def test_marks_can_be_left_out_and_that_is_said(run: Path) -> None:
+    unmarked = [f"training.provenance.{mark}=false" for mark in ("watermark", "manifest")]
+    result = CliRunner().invoke(app, options(run, "--steps", "1", *(p for s in unmarked for p in ("--set", s))))
+    assert "marked as synthetic by: nothing" in result.stdout
+    assert CliRunner().invoke(app, ["verify", str(run / "talk.mp4")]).exit_code == 1

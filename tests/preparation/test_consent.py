@@ -1,0 +1,135 @@
+"""Consent: what a record forbids, where records come from, and that what cannot be read is not a yes."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from preparation.clients import Client, save_clients
+from preparation.consent import (
+    RENDERED,
+    Consent,
+    check_generation,
+    objection_to,
+    objections,
+    read_consent,
+    record_from_file,
+    record_rendered,
+    write_consent,
+)
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+
+TODAY = datetime.date(2026, 6, 1)
+HEAD = "client,who,scope,expires\n"
+
+
+def entry(name: str, role: str, people: dict[str, str] | None = None) -> Client:
+    splits = {"train": [f"{person}/1" for person in (people or {name: ""})], "validation": [], "test": []}
+    return Client(speaker=name, role=role, splits=splits)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.root.mkdir()
+    table = {name: entry(name, "client") for name in ("c0", "c1", "c2")}
+    save_clients({**table, "p0": entry("p0", "public")}, folder.clients_table)
+    return folder
+
+
+def agreed(**values: object) -> Consent:
+    return Consent.model_validate({"who": "Ada", "granted": "2026-01-01", **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "training", "generation"),
+    [
+        ({}, None, None),
+        ({"expires": "2026-06-01"}, None, None),
+        ({"expires": "2026-05-31"}, "expired on 2026-05-31", "expired on 2026-05-31"),
+        ({"scope": ["training"]}, None, "covers training, not generation"),
+        ({"scope": []}, "covers nothing, not training", "covers nothing, not generation"),
+        ({"revoked": "2026-05-01"}, "revoked on 2026-05-01", "revoked on 2026-05-01"),
+    ],
+)
+def test_a_record_allows_what_it_says(values: dict, training: str | None, generation: str | None) -> None:
+    consent = agreed(**values)
+    assert (consent.objection("training", TODAY), consent.objection("generation", TODAY)) == (training, generation)
+
+
+def test_silence_is_a_no_only_where_consent_is_required_and_a_no_is_one_always(run: RunFolder) -> None:
+    write_consent(run, "c0", agreed())
+    write_consent(run, "c1", agreed(revoked="2026-05-01"))
+    assert objections(run, ["c0", "c1", "c2"], "training", required=True) == {
+        "c1": "revoked on 2026-05-01",
+        "c2": "not recorded",
+    }
+    assert objections(run, ["c0", "c1", "c2"], "training", required=False) == {"c1": "revoked on 2026-05-01"}
+    check_generation(run, "c0", required=True)
+    with pytest.raises(PrivFedTalkError, match="c2 has not agreed to be generated: not recorded"):
+        check_generation(run, "c2", required=True)
+
+
+def test_a_record_that_cannot_be_read_stops_the_work(run: RunFolder) -> None:
+    run.consent("c0").parent.mkdir(parents=True)
+    run.consent("c0").write_text('{"who": "Ada"')
+    with pytest.raises(PrivFedTalkError, match="cannot be read"):
+        objection_to(run, "c0", "training", required=False)
+
+
+def test_rendered_people_get_records_and_revoked_ones_stay_revoked(run: RunFolder) -> None:
+    write_consent(run, "c1", agreed(revoked="2026-05-01"))
+    record_rendered(run)
+    assert read_consent(run, "c0").who == RENDERED  # type: ignore[union-attr]
+    assert read_consent(run, "p0") is None  # public speakers are no clients
+    assert list(objections(run, ["c0", "c1", "c2"], "generation", required=True)) == ["c1"]
+
+
+def test_a_table_is_recorded_client_by_client(run: RunFolder, tmp_path: Path) -> None:
+    write_consent(run, "c1", agreed(revoked="2026-05-01"))
+    table = tmp_path / "signed.csv"
+    table.write_text(HEAD + "c0,Ada,training,2099-12-31\nc1,Ben,,\n", encoding="utf-8-sig")
+    assert record_from_file(run, table) == ["c2"]
+    ada = read_consent(run, "c0")
+    assert ada is not None and (ada.scope, ada.expires, ada.source) == (
+        ("training",),
+        datetime.date(2099, 12, 31),
+        "file",
+    )
+    assert objection_to(run, "c1", "training", required=True) == "revoked on 2026-05-01"
+
+
+def test_a_client_of_several_people_needs_all_of_them(run: RunFolder, tmp_path: Path) -> None:
+    both = Client(
+        speaker="d0", role="client", splits={"train": ["ann/1", "bob/1"], "validation": [], "test": []},
+        people={"ann/1": "ann", "bob/1": "bob"},
+    )  # fmt: skip
+    save_clients({"d0": both}, run.clients_table)
+    table = tmp_path / "signed.csv"
+    table.write_text(HEAD + "ann,Ann,training;generation,2099-01-01\n")
+    assert record_from_file(run, table) == ["d0"]
+    table.write_text(HEAD + "ann,Ann,training;generation,2099-01-01\nbob,Bob,training,2098-01-01\n")
+    assert record_from_file(run, table) == []
+    record = read_consent(run, "d0")
+    assert record is not None
+    assert (record.who, record.scope, str(record.expires)) == ("Ann; Bob", ("training",), "2098-01-01")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("client,who\nc0,Ada\n", "lacks the columns scope, expires"),
+        (HEAD + "c0,Ada,selling,\n", "line 2: scope"),
+        (HEAD + "c0,Ada,,soon\n", "line 2: expires 'soon'"),
+        (HEAD + "c0,,,\n", "line 2: who ''"),
+        (HEAD + "c7,Eve,,\n", "names c7, who is not in this run"),
+    ],
+)
+def test_a_wrong_table_is_refused_and_nothing_recorded(run: RunFolder, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "signed.csv").write_text(text)
+    with pytest.raises(PrivFedTalkError, match=said):
+        record_from_file(run, tmp_path / "signed.csv")
+    assert read_consent(run, "c0") is None

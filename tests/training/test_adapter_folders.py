@@ -1,0 +1,81 @@
+"""Adapters that travel: what is read of them, what goes along, and that another backbone refuses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from peft import PeftModel
+from safetensors.numpy import load_file
+
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from tests.training.small_run import make_run
+from training.adapter import weights_sha256
+from training.adapter_folders import export_adapter, import_adapter, inspect_adapter
+from training.backbone.kinds import load_backbone
+from training.talking import adapter_folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return make_run(tmp_path / "run")
+
+
+def test_what_is_read_agrees_with_the_weights(run: RunFolder) -> None:
+    facts = inspect_adapter(run.adapter("privfedtalk"))
+    tensors = load_file(run.adapter("privfedtalk") / "adapter_model.safetensors")
+    assert facts.parameters == sum(tensor.size for tensor in tensors.values()) == facts.recorded["parameters"]
+    assert (facts.rank, facts.tensors, facts.privacy) == (2, len(tensors), "epsilon 3")
+    assert facts.base_sha256 == weights_sha256(load_backbone(run.model("backbone")))
+    assert inspect_adapter(run.client_adapter("c0000", "privfedtalk")).client == "c0000"
+
+
+def test_an_exported_adapter_has_a_card_and_peft_loads_it(run: RunFolder, tmp_path: Path) -> None:
+    figures = {"lip_correlation": 0.93, "lip_correlation_se": 0.01, "psnr": 23.4}
+    run.results.write_text(json.dumps({"methods": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
+    facts = export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for said in (facts.base_sha256, "epsilon 3", "| lip correlation with the truth | 0.93 |", "corpus: studio", "peft"):
+        assert said in card
+    assert "Intended use" in card and "Licence" in card
+    model = PeftModel.from_pretrained(load_backbone(run.model("backbone")), str(tmp_path / "out"))
+    assert any("lora_A" in name for name, _ in model.named_parameters())
+    with pytest.raises(PrivFedTalkError, match="not an empty folder"):
+        export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+
+
+def test_a_card_lies_beside_every_adapter(run: RunFolder) -> None:
+    shared = (run.adapter("privfedtalk") / "README.md").read_text()
+    assert "Not evaluated" in shared and "many clients" in shared
+    own = (run.client_adapter("c0000", "privfedtalk") / "README.md").read_text()
+    assert "one client's clips" in own and "No guarantee is recorded" in own
+    assert "c0000" not in own  # a card travels; a name need not
+
+
+def test_an_adapter_is_imported_where_its_backbone_is_and_nowhere_else(run: RunFolder, tmp_path: Path) -> None:
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    target = import_adapter(run, tmp_path / "out", "theirs")
+    assert adapter_folder(run, "privfedtalk", "theirs") == target
+    assert inspect_adapter(target).sha256 == inspect_adapter(run.adapter("privfedtalk")).sha256
+    for name, said in (("theirs", "theirs is taken"), ("global", "global is taken"), ("../x", "cannot be called")):
+        with pytest.raises(PrivFedTalkError, match=said):
+            import_adapter(run, tmp_path / "out", name)
+    other = make_run(tmp_path / "other")
+    backbone = load_backbone(other.model("backbone"))
+    backbone.place.data += 1  # type: ignore[union-attr, operator]
+    backbone.save(other.model("backbone"))
+    with pytest.raises(PrivFedTalkError, match="was trained on backbone"):
+        import_adapter(other, tmp_path / "out", "theirs")
+    assert not other.imported("theirs").exists()
+
+
+def test_what_is_no_adapter_is_named(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(PrivFedTalkError, match=r"has no adapter_model\.safetensors"):
+        inspect_adapter(tmp_path)
+    folder = run.adapter("privfedtalk")
+    (folder / "adapter_model.safetensors").write_bytes(np.zeros(3).tobytes())
+    with pytest.raises(PrivFedTalkError, match="cannot be read"):
+        inspect_adapter(folder)

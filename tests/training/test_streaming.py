@@ -1,0 +1,99 @@
+"""Long clips: chunks give what the whole would, joints of windows do not show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.backbone.tiny import TinyBackbone
+from training.device import full_precision
+from training.generation import Generator, chunks_of
+from training.settings import GenerationSettings, Sampler, VaeSettings
+from training.vae import SmallVae
+
+FRAMES = 61
+
+
+@given(
+    frames=st.integers(8, 900),
+    window=st.integers(2, 16),
+    overlap=st.integers(0, 15),
+    steps=st.integers(1, 9),
+    chunk=st.integers(1, 300),
+)
+def test_chunks_give_every_frame_once_and_windows_keep_their_places(
+    frames: int, window: int, overlap: int, steps: int, chunk: int
+) -> None:
+    frames, overlap = max(frames, window), min(overlap, window - 1)
+    stride = window - overlap
+    given: list[int] = []
+    for kept, around in chunks_of(frames, window, overlap, steps, chunk):
+        given += kept
+        assert set(kept) <= set(around) <= set(range(frames))
+        assert len(around) >= window
+        assert around.start % stride == 0
+        assert around.stop == frames or (around.stop - window) % stride == 0
+        assert around.start == 0 or kept.start - around.start >= window
+        assert around.stop == frames or around.stop - kept.stop >= window
+    assert given == list(range(frames))
+
+
+def generator_for(backbone: TinyBackbone, **settings: object) -> Generator:
+    vae = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).eval()
+    return Generator(backbone, vae, GenerationSettings(**{"steps": 3, "overlap": 3, **settings}), shared_noise=0.5)
+
+
+def smooth_speech(generator: Generator, frames: int = FRAMES) -> torch.Tensor:
+    shape, times = generator.backbone.shape, torch.arange(frames)[:, None, None]
+    phases = torch.rand(shape.speech_steps, shape.speech_dim, generator=torch.Generator().manual_seed(3))
+    return torch.sin(times / 5 + 6.28 * phases)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_chunks_come_out_as_if_all_had_been_sampled_together(backbone: TinyBackbone, sampler: Sampler) -> None:
+    generator = generator_for(backbone, sampler=sampler)
+    speech, reference = smooth_speech(generator), torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def stream(chunk: int) -> np.ndarray:
+        return np.stack(list(generator.stream(reference, lambda a, b: speech[a:b], FRAMES, seed=7, chunk=chunk)))
+
+    with full_precision():
+        whole, cut = stream(1000), stream(12)
+    assert whole.shape == (FRAMES, 64, 64, 3)
+    assert np.abs(whole.astype(int) - cut).max() <= 1
+    # The test can fail: without the frames around it a chunk's edges are others.
+    with full_precision():
+        alone = np.stack(list(generator.stream(reference, lambda a, b: speech[12 + a : 12 + b], 12, seed=7)))
+    assert np.abs(whole[12:24].astype(int) - alone).max() > 1
+
+
+@pytest.mark.parametrize("frames", [1, 5, 6, 13])
+def test_a_stream_has_any_length(backbone: TinyBackbone, frames: int) -> None:
+    generator = generator_for(backbone)
+    speech = smooth_speech(generator, frames)
+    assert len(list(generator.stream(torch.zeros(4, 8, 8), lambda a, b: speech[a:b], frames, seed=1))) == frames
+
+
+def joint_ratio(frames: np.ndarray, window: int, overlap: int) -> float:
+    """Mean change between frames where a window begins or ends, over the mean change elsewhere."""
+    stride = window - overlap
+    deltas = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
+    after = np.arange(1, len(frames))
+    at_joint = (after % stride == 0) | ((after - window) % stride == 0)
+    return float(deltas[at_joint].mean() / deltas[~at_joint].mean())
+
+
+def test_joints_of_windows_do_not_show(backbone: TinyBackbone) -> None:
+    """Changes are as large where windows meet as elsewhere; windows that do not overlap have seams, and it says so."""
+    ratios = {}
+    for overlap in (3, 0):
+        generator = generator_for(backbone, overlap=overlap)
+        frames, window = 120, backbone.settings.window
+        speech = smooth_speech(generator, frames)
+        latents = generator.latents(torch.zeros(4, 8, 8), speech, seed=2).permute(0, 2, 3, 1).numpy()
+        ratios[overlap] = joint_ratio(latents, window, overlap)
+    assert ratios[3] < 1.1
+    assert ratios[0] > 1.3 * ratios[3]

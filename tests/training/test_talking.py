@@ -1,0 +1,91 @@
+"""Talking from files to file: length, sound, seed, adapters, flat memory, and what a trained model's mouth does."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.video import decode_all, decode_audio, probe
+from tests.training.small_run import PREPARATION, make_run, portrait, voice
+from training.settings import GenerationSettings, TrainingSettings
+from training.talking import Talker, open_talker
+
+TRAINING = TrainingSettings(generation=GenerationSettings(steps=2, overlap=3))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return make_run(tmp_path_factory.mktemp("talking") / "run")
+
+
+@pytest.fixture(scope="module")
+def talker(run: RunFolder) -> Talker:
+    return open_talker(run, TRAINING, PREPARATION)
+
+
+def test_the_clip_is_as_long_as_the_speech_and_has_its_sound(talker: Talker, tmp_path: Path) -> None:
+    sound = voice(1.23)
+    frames = talker.write(portrait(), sound, tmp_path / "talk.mp4", seed=0)
+    found = probe(tmp_path / "talk.mp4")
+    assert (
+        (found.frames, found.fps, found.width, found.audio_rate_hz) == (frames, 25, 64, 16_000) == (31, 25, 64, 16_000)
+    )
+    with av.open(str(tmp_path / "talk.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.audio[0].codec_context.name == "aac"
+    heard = decode_audio(tmp_path / "talk.mp4")[: len(sound)].astype(float)
+    assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.95
+
+
+def test_seed_and_adapter_decide(run: RunFolder, talker: Talker) -> None:
+    sound = voice(0.4)
+
+    def drawn(talker: Talker, seed: int) -> np.ndarray:
+        return np.stack(list(talker.frames(portrait(), sound, seed)))
+
+    own = open_talker(run, TRAINING, PREPARATION, adapter="c0000")
+    first = drawn(talker, 1)
+    np.testing.assert_array_equal(first, drawn(talker, 1))
+    assert np.abs(first.astype(int) - drawn(talker, 2)).max() > 0
+    assert np.abs(first.astype(int) - drawn(own, 1)).max() > 0
+    assert own.maker.model_sha256 == talker.maker.model_sha256
+    assert own.maker.adapter_sha256 != talker.maker.adapter_sha256
+
+
+def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(PrivFedTalkError, match="no trained model"):
+        open_talker(RunFolder(tmp_path / "empty"), TRAINING, PREPARATION)
+    with pytest.raises(PrivFedTalkError, match="'fedavg'; it has privfedtalk"):
+        open_talker(run, TRAINING, PREPARATION, method="fedavg")
+    with pytest.raises(PrivFedTalkError, match=r"c9 has no adapter of its own; those of privfedtalk who have: c0000"):
+        open_talker(run, TRAINING, PREPARATION, adapter="c9")
+    with pytest.raises(PrivFedTalkError, match="device 'gpu9'"):
+        open_talker(run, TRAINING, PREPARATION, device="gpu9")
+
+
+def test_memory_does_not_grow_with_length(talker: Talker) -> None:
+    """Arrays at their most, NumPy's own count: 48 s of frames would be 15 MB more than 16 s of them."""
+
+    def peak(seconds: int) -> int:
+        sound = voice(seconds)
+        tracemalloc.start()
+        count = sum(1 for _ in talker.frames(portrait(), sound, 0))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 25 * seconds
+        return most
+
+    assert peak(48) < peak(16) + 1_000_000
+
+
+def test_a_written_clip_shows_what_was_drawn(talker: Talker, tmp_path: Path) -> None:
+    sound = voice(0.4)
+    talker.write(portrait(), sound, tmp_path / "talk.mp4", seed=3, crf=8)
+    drawn = np.stack(list(talker.frames(portrait(), sound, seed=3))).astype(float)
+    assert np.abs(decode_all(tmp_path / "talk.mp4") - drawn).mean() < 8

@@ -1,0 +1,128 @@
+"""Model cards: `README.md` beside every model and adapter, written from what is recorded of it, never by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preparation.folders import RunFolder
+
+METRICS = {
+    "lip_correlation": "lip correlation with the truth",
+    "opening_error": "error of the mouth opening, inter-ocular distances",
+    "mouth_psnr": "PSNR of the mouth, dB",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "identity": "identity, cosine to the reference",
+    "validation_loss": "denoising loss on held-out clips",
+}
+INTENDED = (
+    "Research on federated and private learning of talking heads, and talking heads of people who agreed to them. "
+    "Not for showing anybody saying what they did not agree to say. What `privfedtalk generate` makes is marked as "
+    "synthetic; `privfedtalk verify` reads the marks."
+)
+LICENCE = (
+    "The code is MIT. Weights inherit the terms of what they were trained on and started from (LRS3: research only; "
+    "pretrained networks have licences of their own); the card's writer cannot know more."
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says; `metrics` by `METRICS`' names, empty where nothing was evaluated."""
+
+    title: str
+    what: str
+    facts: Mapping[str, str]
+    privacy: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    evaluated_on: str = ""
+    library: str = "safetensors"
+
+    def to_markdown(self) -> str:
+        """The card, headed by the fields that model hubs read."""
+        rows = [f"| {name} | {value} |" for name, value in self.facts.items()]
+        lines = [
+            "---",
+            f"library_name: {self.library}",
+            "license: other",
+            "tags: [talking-head, federated-learning]",
+            "---",
+        ]
+        lines += ["", f"# {self.title}", "", self.what, "", "| | |", "|---|---|", *rows]
+        lines += ["", "## Privacy", "", self.privacy, "", "## Metrics", "", *self._metrics()]
+        return "\n".join([*lines, "", "## Intended use", "", INTENDED, "", "## Licence", "", LICENCE, ""])
+
+    def _metrics(self) -> list[str]:
+        if not self.metrics:
+            return [
+                "Not evaluated when this card was written; `privfedtalk evaluate` does, and `adapter export` tells."
+            ]
+        rows = [f"| {label} | {self.metrics[name]:.4g} |" for name, label in METRICS.items() if name in self.metrics]
+        return [f"{self.evaluated_on}:", "", "| | |", "|---|---|", *rows]
+
+    def write(self, folder: Path) -> None:
+        (folder / "README.md").write_text(self.to_markdown(), encoding="utf-8")
+
+
+def adapter_card(
+    folder: Path, recorded: Mapping[str, Any], metrics: Mapping[str, float] | None = None, evaluated_on: str = ""
+) -> Card:
+    """The card of an adapter whose PEFT files lie in `folder` and of which `privfedtalk.json` is to say `recorded`."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    method = recorded.get("method", "unnamed method")
+    if "client" in recorded:
+        learnt = f"fitted by {method} to one client's clips"
+    elif recorded.get("federated") == "no":
+        learnt = f"trained by {method} on all clients' clips together"
+    else:
+        learnt = f"learnt from many clients by {method}; nobody's clips left their owner"
+    facts = {
+        "method": method,
+        "base model, SHA-256 of its weights": f"`{recorded['base_sha256']}`",
+        "trained parameters": f"{recorded['parameters']:,}",
+        "LoRA rank, alpha": f"{config['r']}, {config['lora_alpha']:g}",
+        "layers": ", ".join(sorted(config["target_modules"])),
+        **{label: str(recorded[name]) for name, label in COUNTED.items() if name in recorded},
+    }
+    what = f"A LoRA adapter for PrivFedTalk's talking-head backbone, {learnt}."
+    privacy = recorded.get("privacy", "No guarantee is recorded: treat it as not private.")
+    return Card(f"Adapter: {method}", what, facts, privacy, metrics or {}, evaluated_on, library="peft")
+
+
+COUNTED = {
+    "clients": "clients who trained",
+    "samples": "clips they trained on",
+    "prepared_minutes": "minutes of video they hold, held-out clips included",
+    "rounds": "rounds that were counted",
+}
+"""What `privfedtalk.json` counts, and what a card calls it."""
+
+
+def public_card(run: RunFolder, title: str, what: str, facts: Mapping[str, str]) -> Card:
+    """The card of a model that public speakers alone were shown."""
+    from preparation.clients import load_people, of_role
+
+    people = load_people(run)
+    public = of_role(people, "public")
+    clips = sum(len(people[name].splits["train"]) for name in public)
+    counts = {"public speakers": str(len(public)), "clips of theirs it trained on": str(clips)}
+    privacy = (
+        "It saw public speakers alone, so it tells nothing of any client. Towards the public speakers there is no "
+        "guarantee."
+    )
+    return Card(title, what, {**facts, **counts}, privacy)
+
+
+def metrics_of(run: RunFolder, method: str) -> tuple[dict[str, float], str]:
+    """A method's figures in the run's results.json and what they were measured on; empty where it was not evaluated."""
+    if not run.results.exists():
+        return {}, ""
+    results: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
+    values = results["methods"].get(method, {})
+    found = {name: float(values[name]) for name in METRICS if isinstance(values.get(name), int | float)}
+    kind = results.get("corpus", {}).get("kind", "unnamed")
+    return found, f"Means over held-out clips of the clients, corpus: {kind}"

@@ -1,0 +1,64 @@
+"""Which models a client's clips went into: what revoking consent cannot undo, and a new training can."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from preparation.consent import read_consent
+from preparation.folders import RunFolder
+from training.homes import POOLED
+
+
+@dataclass(frozen=True)
+class Contained:
+    """An adapter that a client's clips shaped. `own`: it is the client's alone; `rounds`: how many sums it was in."""
+
+    method: str
+    path: str
+    own: bool
+    rounds: int = 0
+
+
+def models_with(run: RunFolder, client: str) -> list[Contained]:
+    """The adapters of a run that contain a client: shared ones whose sums it was in, and its own.
+
+    The backbone, the autoencoder and the rulers never do: they learn from public speakers alone.
+    """
+    found = []
+    for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
+        method = log.parent.name
+        members = participants(run, method)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
+        rounds = sum(
+            client in line["returned"] or (POOLED in line["returned"] and client in members) for line in counted
+        )
+        if rounds and run.adapter(method).exists():
+            found.append(Contained(method, str(run.adapter(method).relative_to(run.root)), own=False, rounds=rounds))
+    own = sorted(run.client(client).glob("methods/*/adapter"))
+    return found + [Contained(path.parent.name, str(path.relative_to(run.root)), own=True) for path in own]
+
+
+def revoked_in(run: RunFolder, method: str) -> list[str]:
+    """Clients who are in a method's shared adapter and have revoked their consent since."""
+    clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
+    gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
+    return [name for name in gone if any(each.method == method and not each.own for each in models_with(run, name))]
+
+
+def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:
+    """Keep who was asked to train and who was not, with the reason."""
+    path = run.participants(method)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
+
+
+def participants(run: RunFolder, method: str) -> list[str]:
+    """Who was asked to train; of runs older than that note, every client who could be."""
+    path = run.participants(method)
+    if path.exists():
+        return list(json.loads(path.read_text())["clients"])
+    from training.trial import able_clients  # torch, for old runs only
+
+    return able_clients(run)

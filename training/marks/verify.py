@@ -1,0 +1,61 @@
+"""Reading a clip's marks: is it synthetic, and by which model?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.video import decode
+from training.marks.manifest import ReadManifest, read_manifest
+from training.marks.settings import KEY
+from training.marks.watermark import Found, detect
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a clip's marks say. `marked` where the watermark is there, or a manifest that holds says it is synthetic."""
+
+    watermark: Found
+    manifest: ReadManifest | None
+
+    @property
+    def marked(self) -> bool:
+        signed = self.manifest is not None and self.manifest.valid and self.manifest.synthetic
+        return self.watermark.detected or signed
+
+    @property
+    def agree(self) -> bool | None:
+        """Whether the watermark tells of the model that the manifest names; None where one of them tells of none."""
+        if self.manifest is None or self.manifest.maker is None or self.watermark.payload is None:
+            return None
+        return self.watermark.payload == self.manifest.maker.payload()
+
+    def to_json(self) -> dict[str, Any]:
+        payload = self.watermark.payload
+        return {
+            "marked": self.marked,
+            "agree": self.agree,
+            "watermark": {
+                "detected": self.watermark.detected,
+                "score": round(self.watermark.score, 3),
+                "false_positive_rate": self.watermark.false_positive_rate,
+                "frames": self.watermark.frames,
+                "model_sha256_begins": None if payload is None else payload[:3].hex(),
+                "adapter_sha256_begins": None if payload is None else payload[3:].hex(),
+            },
+            "manifest": None if self.manifest is None else asdict(self.manifest),
+        }
+
+
+def verify(path: Path, key: str = KEY) -> Verdict:
+    """Read both marks of a clip; a file that is not there or holds no pictures is an error."""
+    if not path.is_file():
+        raise PrivFedTalkError(f"there is no file {path}", "check the path")
+    frames = decode(path)
+    first = next(frames, None)
+    if first is None:
+        raise CorruptFileError(f"{path.name} holds no picture", "give a clip")
+    return Verdict(detect(chain([first], frames), key), read_manifest(path))

@@ -1,0 +1,145 @@
+"""A run's model made to talk: any portrait, any speech, any length, with the adapter of one client or of all.
+
+    talker = open_talker(RunFolder(Path("data/demo")), configuration.training, configuration.preparation)
+    talker.write(portrait.frame, sound, Path("talk.mp4"), seed=0)
+
+What it writes says by itself that it is synthetic, see `training.marks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from preparation.consent import check_generation
+from preparation.errors import PrivFedTalkError
+from preparation.files import partial_of, replacing
+from preparation.folders import RunFolder
+from preparation.pictures import Frame
+from preparation.progress import track
+from preparation.settings import PreparationSettings
+from preparation.speech import SpeechFeatures, features_of_part, open_speech
+from preparation.video import SAMPLES_PER_FRAME, encode, fit_audio
+from preparation.weights import sha256_of
+from training.adapter import load_adapted, weights_sha256
+from training.adapter_folders import WEIGHTS
+from training.autoencoders.sources import load_autoencoder
+from training.backbone.kinds import load_backbone
+from training.device import open_device
+from training.generation import Generator
+from training.marks.identity import open_identity
+from training.marks.manifest import Maker, attach
+from training.marks.settings import ProvenanceSettings
+from training.marks.watermark import embed
+from training.settings import TrainingSettings
+
+GLOBAL = "global"
+"""The shared adapter's name where a client's own could stand."""
+
+
+@dataclass(frozen=True)
+class Talker:
+    """A backbone with an adapter in it, the autoencoder, and the ear; `maker` says which weights these are."""
+
+    generator: Generator
+    hear: SpeechFeatures
+    device: torch.device
+    maker: Maker
+    provenance: ProvenanceSettings
+
+    def frames(self, portrait: Frame, sound: NDArray[np.int16], seed: int) -> Iterator[Frame]:
+        """Frames uint8 [H, W, 3] at 25 fps for a portrait of the run's crop size and a sound of 16 kHz mono, streamed;
+        memory does not grow with their number."""
+        vae, count = self.generator.vae, frames_for(sound)
+        reference = torch.from_numpy(vae.encode_frames(portrait[None])[0]).to(self.device)
+
+        def hear(start: int, stop: int) -> Tensor:
+            return torch.from_numpy(features_of_part(self.hear, sound, start, stop, count)).to(self.device)
+
+        return self.generator.stream(reference, hear, count, seed)
+
+    def write(self, portrait: Frame, sound: NDArray[np.int16], out: Path, seed: int, crf: int = 18) -> int:
+        """Write `out` as mp4, H.264 with the sound as AAC, marked, whole or not at all; returns its count of frames."""
+        count, settings = frames_for(sound), self.provenance
+        identity = open_identity() if settings.manifest else None
+        drawn: Iterable[Frame] = self.frames(portrait, sound, seed)
+        if settings.watermark:
+            drawn = embed(drawn, self.maker.payload(), settings.watermark_key)
+        shown = track(drawn, "generating", total=count, unit="frames")
+        if identity is None:
+            encode(shown, fit_audio(sound, count), out, crf=crf)
+            return count
+        unsigned = partial_of(out, "unsigned.partial")
+        try:
+            encode(shown, fit_audio(sound, count), unsigned, crf=crf)
+            with replacing(out) as signed:
+                attach(unsigned, signed, self.maker, identity, out.name)
+        finally:
+            unsigned.unlink(missing_ok=True)
+        return count
+
+
+def frames_for(sound: NDArray[np.int16]) -> int:
+    """How many frames a sound lasts; the last one may be heard in part."""
+    return -(-len(sound) // SAMPLES_PER_FRAME)
+
+
+def open_talker(
+    run: RunFolder,
+    training: TrainingSettings,
+    preparation: PreparationSettings,
+    method: str = "privfedtalk",
+    adapter: str = GLOBAL,
+    device: str = "auto",
+    rendered: bool = False,
+) -> Talker:
+    """Load what a run trained. `adapter` is `global`, the method's shared adapter; a client, for its own; or the name
+    of an imported one. `rendered`: nobody stands behind the run's faces, so that silence is consent.
+
+    Raises PrivFedTalkError where the run holds no model, no such method or no such adapter, and where the client did
+    not agree to be generated.
+    """
+    if not (run.model("backbone") / "config.json").exists():
+        raise PrivFedTalkError(
+            f"{run.root} holds no trained model", f"privfedtalk train --run {run.root.name}, or name another run"
+        )
+    folder, chosen = adapter_folder(run, method, adapter), open_device(device)
+    if folder == run.client_adapter(adapter, method):
+        check_generation(run, adapter, training.consent.required and not rendered)
+    backbone = load_backbone(run.model("backbone"))
+    base = weights_sha256(backbone)
+    adapted = load_adapted(backbone, folder).to(chosen)
+    vae = load_autoencoder(run.model("vae")).to(chosen)
+    generator = Generator(adapted, vae, training.generation, training.objective.shared_noise)
+    maker = Maker(base, sha256_of(folder / WEIGHTS), method, adapter)
+    return Talker(generator, open_speech(preparation.speech), chosen, maker, training.provenance)
+
+
+def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
+    """Where an adapter of a run lies: `global`, the client whose own it is, or the name it was imported under."""
+    if (run.imported(adapter) / WEIGHTS).exists():
+        return run.imported(adapter)
+    trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{WEIGHTS}"))
+    if method not in trained:
+        known = f"it has {', '.join(trained)}" if trained else "it has none"
+        raise PrivFedTalkError(
+            f"{run.root} holds no adapter of a method {method!r}; {known}",
+            f"privfedtalk train --run {run.root.name} --method {method}, or name another with --method",
+        )
+    if adapter == GLOBAL:
+        return run.adapter(method)
+    folder = run.client_adapter(adapter, method)
+    if not (folder / WEIGHTS).exists():
+        own = sorted(path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{WEIGHTS}"))
+        known = f"those of {method} who have: {', '.join(own)}" if own else f"nobody has under {method}"
+        raise PrivFedTalkError(
+            f"{adapter} has no adapter of its own; {known}",
+            "use --adapter global, or train with training.federation.personalisation_steps, or --method local",
+        )
+    return folder
