@@ -64,7 +64,7 @@ def read_picture(path: Path) -> Frame:
     """The pixels of a picture file, upright: uint8 [H, W, 3] RGB."""
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
         raise PrivFedTalkError(f"there is no picture {path}", "check the path given as --reference") from error
     except UnidentifiedImageError as error:

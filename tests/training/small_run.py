@@ -33,7 +33,7 @@ def make_run(root: Path, client: str = "c0000") -> RunFolder:
     adapter = Adapter(TinyBackbone.load(run.model("backbone")), AdapterSettings(rank=2), seed=0)
     theta = np.random.default_rng(0).normal(0, 0.1, len(adapter)).astype(np.float32)
     adapter.save(run.adapter("privfedtalk"), theta, {"method": "privfedtalk", "privacy": "epsilon 3"})
-    adapter.save(run.client_adapter(client, "privfedtalk"), -theta, {"method": "privfedtalk", "client": client})
+    adapter.save(run.client_adapter(client, "privfedtalk"), 2 * theta, {"method": "privfedtalk", "client": client})
     write_consent(run, client, Consent(who="Ada", granted=now()))
     return run
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from training.backbone.tiny import TinyBackbone
 from training.device import full_precision
@@ -86,14 +87,22 @@ def joint_ratio(frames: np.ndarray, window: int, overlap: int) -> float:
     return float(deltas[at_joint].mean() / deltas[~at_joint].mean())
 
 
+class Leaning(TinyBackbone):
+    """Predicts another thing at the start of a window than at its end: neighbours that never agree by themselves."""
+
+    def forward(self, z_t: Tensor, t: Tensor, speech: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
+        lean = torch.linspace(-3, 3, z_t.shape[1])[None, :, None, None, None]
+        return super().forward(z_t, t, speech, reference, motion) + lean
+
+
 def test_joints_of_windows_do_not_show(backbone: TinyBackbone) -> None:
-    """Changes are as large where windows meet as elsewhere; windows that do not overlap have seams, and it says so."""
+    """Changes are as large where windows meet as elsewhere; of windows that do not overlap the test sees the seams."""
+    backbone.__class__ = Leaning
     ratios = {}
     for overlap in (3, 0):
         generator = generator_for(backbone, overlap=overlap)
-        frames, window = 120, backbone.settings.window
-        speech = smooth_speech(generator, frames)
+        speech = smooth_speech(generator, 120)
         latents = generator.latents(torch.zeros(4, 8, 8), speech, seed=2).permute(0, 2, 3, 1).numpy()
-        ratios[overlap] = joint_ratio(latents, window, overlap)
-    assert ratios[3] < 1.1
-    assert ratios[0] > 1.3 * ratios[3]
+        ratios[overlap] = joint_ratio(latents, backbone.settings.window, overlap)
+    assert ratios[3] < 1.2, ratios
+    assert ratios[0] > 2, ratios

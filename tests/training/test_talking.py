@@ -11,7 +11,7 @@ import pytest
 
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.video import decode_all, decode_audio, probe
+from preparation.video import decode_audio, probe
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
 from training.settings import GenerationSettings, TrainingSettings
 from training.talking import Talker, open_talker
@@ -69,8 +69,10 @@ def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
         open_talker(run, TRAINING, PREPARATION, device="gpu9")
 
 
-def test_memory_does_not_grow_with_length(talker: Talker) -> None:
-    """Arrays at their most, NumPy's own count: 48 s of frames would be 15 MB more than 16 s of them."""
+def test_memory_does_not_grow_with_length(run: RunFolder) -> None:
+    """Arrays at their most, NumPy's own count: 24 s more of frames would be 7 MB."""
+    quick = TRAINING.model_copy(update={"generation": GenerationSettings(steps=1, overlap=1)})
+    talker = open_talker(run, quick, PREPARATION)
 
     def peak(seconds: int) -> int:
         sound = voice(seconds)
@@ -81,11 +83,5 @@ def test_memory_does_not_grow_with_length(talker: Talker) -> None:
         assert count == 25 * seconds
         return most
 
-    assert peak(48) < peak(16) + 1_000_000
-
-
-def test_a_written_clip_shows_what_was_drawn(talker: Talker, tmp_path: Path) -> None:
-    sound = voice(0.4)
-    talker.write(portrait(), sound, tmp_path / "talk.mp4", seed=3, crf=8)
-    drawn = np.stack(list(talker.frames(portrait(), sound, seed=3))).astype(float)
-    assert np.abs(decode_all(tmp_path / "talk.mp4") - drawn).mean() < 8
+    # From three chunks on one of them has neighbours on both sides.
+    assert peak(48) < peak(24) + 300_000
