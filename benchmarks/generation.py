@@ -34,7 +34,7 @@ from training.marks.watermark import STEP, detect, embed
 from training.rulers import OpeningRuler
 from training.talking import Talker, open_talker
 
-SECONDS = (10, 60, 300)
+SECONDS = (10, 30, 90)
 CRFS = (18, 23, 28, 32)
 SCALES = (0.5, 0.75, 1.5)
 STEPS = (20.0, STEP, 40.0)
@@ -81,7 +81,7 @@ def speed(folder: Path) -> Iterator[str]:
         yield f"| {seconds} | {frames:.0f} | {loading:.1f} | {rate:.1f} | {rate / 25:.2f} | {peak:.2f} |"
 
 
-def quality(folder: Path, most_clips: int = 4) -> Iterator[str]:
+def quality(folder: Path, most_clips: int = 2) -> Iterator[str]:
     talker, run, clips = open_run(folder)
     ruler, silence = OpeningRuler.load(run.model("rulers") / "opening"), np.zeros(SILENT_SECONDS * 16_000, np.int16)
     generator = talker.generator
