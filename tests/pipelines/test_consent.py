@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.cli.summary import show_consent
 from pipelines.configuration import load, remember
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
@@ -66,3 +67,12 @@ def test_unknown_clients_and_scopes_are_refused(run: Path) -> None:
     stranger = cli.invoke(app, ["consent", "revoke", "eve", *where])
     assert stranger.exit_code == 2 and "has no client eve" in stranger.stderr
     assert cli.invoke(app, ["consent", "grant", "c0000", "--who", "Ada", "--scope", "sale", *where]).exit_code == 2
+
+
+def test_preparation_says_who_sits_out_and_what_to_do(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_consent(run / "mine", required=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "consent: 0 of 1 clients may be trained on" in said and "1 sit out: not recorded" in said
+    assert "--consent CSV" in said and "training.consent.required=false" in said
+    show_consent(run / "mine", required=False)
+    assert capsys.readouterr().out == "consent: 1 of 1 clients may be trained on\n"
