@@ -26,7 +26,7 @@ from training.marks.codes import coded_length, decode, encode
 from training.marks.settings import KEY
 
 PAYLOAD_BYTES = 6
-STEP = 30.0
+STEP = 40.0
 """Delta, grey levels: what the mark costs in PSNR and what it survives are measured in benchmarks/README.md."""
 DETECTED = 5.0
 """The z from which on a mark is said to be there: a false one in 270,000 unmarked videos, at most."""
