@@ -93,6 +93,8 @@ def link_people(run: RunFolder, people: RunFolder, only: Sequence[str] | None = 
     for client in clients:
         for kind in OF_A_PERSON:
             link_folder(run.client(client) / kind, people.client(client) / kind)
+        if people.consent(client).exists():
+            link(run.consent(client), people.consent(client))
     return clients
 
 

