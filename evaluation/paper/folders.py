@@ -93,8 +93,9 @@ def link_people(run: RunFolder, people: RunFolder, only: Sequence[str] | None = 
     for client in clients:
         for kind in OF_A_PERSON:
             link_folder(run.client(client) / kind, people.client(client) / kind)
-        if people.consent(client).exists():
-            link(run.consent(client), people.consent(client))
+        record = run.consent(client)  # a rendered client of an older run may have one of its own
+        if people.consent(client).exists() and (record.is_symlink() or not record.exists()):
+            link(record, people.consent(client))
     return clients
 
 
