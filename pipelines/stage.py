@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from pipelines.cli.errors import MENDABLE
+from pipelines.cli.errors import INTERRUPTED, MENDABLE
 from pipelines.configuration import load, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
@@ -100,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     except PrivFedTalkError as error:
         sys.stderr.write(f"error: {error.reason}\nremedy: {error.remedy}\n")
         return MENDABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

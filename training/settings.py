@@ -304,11 +304,12 @@ class ComputeSettings(Settings):
 class ExecutionSettings(Settings):
     """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
 
-    Choose `ray` (needs the extra `ray`) for several machines, `local` for one. A Ray cluster's machines must see the
+    Choose `ray` (needs the extra `ray`) for several machines, `local` for one, `here` (no workers) where a federation
+    takes less than the half minute in which workers start. A Ray cluster's machines must see the
     run's folder under the same path.
     """
 
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray", "here"] = "local"
     devices: tuple[str, ...] = Field(
         (),
         description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",

@@ -16,7 +16,7 @@ import torch
 from preparation.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, settings_with
 from training.client import Announcement, ClientTrainer, LocalUpdate
-from training.execution import Job, LocalPool, PooledEngine, open_trainer
+from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
 from training.execution.engine import worker_devices
 from training.settings import ExecutionSettings, TrainingSettings
 
@@ -159,3 +159,19 @@ def test_where_clients_train_makes_no_method_due_again() -> None:
 
     elsewhere = TrainingSettings(execution=ExecutionSettings(engine="ray", devices=("cuda:1",)))
     assert configure("fedavg", elsewhere) == configure("fedavg", TrainingSettings())
+
+
+def test_here_is_what_workers_give_and_threads_are_put_back(trainer_for: TrainerFor) -> None:
+    """Several threads before: the pool computes on one, as workers do, and gives the rest back."""
+    trainer = trainer_for("scaffold")
+    theta = trainer.adapter.vector()
+    torch.set_num_threads(2)
+    try:
+        with open_pool(ExecutionSettings(engine="here"), 2) as pool:
+            engine = PooledEngine(pool, job_of(trainer))
+            here = engine.train(CLIENTS, Announcement(1, theta))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    with LocalPool(["cpu"]) as workers:
+        assert_same(here, PooledEngine(workers, job_of(trainer)).train(CLIENTS, Announcement(1, theta)), CLIENTS)

@@ -72,6 +72,10 @@ def open_pool(settings: ExecutionSettings, workers: int) -> Pool:
         from training.execution.ray_cluster import RayPool
 
         return RayPool(settings, workers)
+    if settings.engine == "here":
+        from training.execution.here import HerePool
+
+        return HerePool(worker_devices(settings.devices, 1)[0])
     from training.execution.local import LocalPool
 
     return LocalPool(worker_devices(settings.devices, workers), settings.restarts)
