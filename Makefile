@@ -39,7 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index.html
 	$(BIN)/privfedtalk demo $(ARGS)
 
-paper: setup  ## make the paper's tables and figures with DVC (under an hour on two cores) and write their part of docs/results.md
+paper: setup  ## make the paper's tables and figures with DVC (sized for an hour on two cores) and write their part of docs/results.md
 	$(BIN)/dvc repro $(ARGS)
 	$(BIN)/python -m benchmarks.paper_page
 
