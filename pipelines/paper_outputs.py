@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from evaluation.paper import figures, sweeps, tables
-from evaluation.paper.points import Point, main_point, read_points
+from evaluation.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, main_point, read_points
 from evaluation.paper_tables import ABLATIONS, MAIN
 from pipelines.paper import PaperSettings, configuration_of
-from pipelines.paper_sweeps import DEALT, NOISE, NOISY, PARTICIPATION
 
 Output = Callable[[PaperSettings], list[Path]]
 

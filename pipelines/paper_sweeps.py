@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.run import available_cores
-from evaluation.paper.points import Point, deal_anew, run_point, scratch_run, write_points
+from evaluation.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, write_points
+from evaluation.paper.trying import deal_anew, run_point, scratch_run
 from evaluation.settings import EvaluationSettings
 from pipelines.configuration import Configuration, load
 from pipelines.paper import PaperSettings, seed_overrides
 from preparation.folders import RunFolder
-
-PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
-NOISY = "privfedtalk"
-"""The method whose privacy is priced."""
 
 
 def run_participation(paper: PaperSettings, method: str) -> None:

@@ -1,36 +1,28 @@
-"""Points of a sweep: single federations of the first seed under other settings, and what came of each for its clients.
+"""Points of a sweep: what single federations of the first seed came to for their clients, one small JSON file a stage.
 
-A point's run is made of links in a scratch folder that goes when it is measured; what stays is one small JSON file a
-stage. Everything but what the point names is as in the main tables, whose run of that seed is the sweep's own point.
+Everything but what a point names is as in the main tables, whose run of that seed is the sweep's own point.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from evaluation.bars import BACKBONE
-from evaluation.contenders import client_losses, open_contender
-from evaluation.panel import measure
-from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_networks, link_people
+from evaluation.paper.folders import PaperFolder
 from evaluation.paper_files import write_text
 from evaluation.run_files import read_losses, read_privacy, traffic
-from evaluation.settings import EvaluationSettings
-from preparation.client_features import measure_clips
-from preparation.clients import load_clients, load_people, of_role, save_clients
-from preparation.dealing import deal_clips
+from preparation.clients import load_clients, of_role
 from preparation.folders import RunFolder
-from preparation.manifest import load_manifest
-from preparation.pipeline import build_all_shards
-from preparation.settings import ConsentSettings, PreparationSettings
-from training.settings import TrainingSettings
 
+PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
+"""The sweeps' folders."""
+NOISY = "privfedtalk"
+"""The method whose privacy is priced."""
 LOSS = "validation_loss"
 FIGURES = ("identity", "mouth_psnr", "opening_error", "lip_correlation")
 
@@ -48,7 +40,7 @@ class Point:
     bytes_up: int
     epsilon_release: float | None
     epsilon_server: float | None
-    delta: float | None = field(default=None)
+    delta: float | None
 
     def gains(self) -> list[float]:
         """Fall of each client's loss to the backbone's, percent, in the order of their names."""
@@ -66,73 +58,11 @@ def read_points(paths: Sequence[Path]) -> list[Point]:
 
 def main_point(paper: PaperFolder, method: str, seed: int, setting: Mapping[str, float]) -> Point:
     """The point that the main tables have anyway."""
-    return _point(paper.seed(seed), method, setting, read_losses(paper.seed(seed), BACKBONE))
+    return point_of(paper.seed(seed), method, setting, read_losses(paper.seed(seed), BACKBONE))
 
 
-@contextmanager
-def scratch_run(paper: PaperFolder, seed: int, name: str) -> Iterator[RunFolder]:
-    """A run of the seed's people and networks in which something may be tried; it is gone afterwards."""
-    root = paper.root / "scratch" / name
-    shutil.rmtree(root, ignore_errors=True)  # of a stage that was killed
-    run = RunFolder(root)
-    link_people(run, paper.people)
-    link_networks(run, paper.people, PUBLIC_NETWORKS)
-    link_networks(run, paper.seed(seed), [BACKBONE])
-    try:
-        yield run
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def deal_anew(run: RunFolder, preparation: PreparationSettings, workers: int) -> None:
-    """Give the clients' clips to simulated clients of a scratch run: a table of its own, and their shards."""
-    from training.autoencoders.sources import load_autoencoder
-
-    people = load_people(run)
-    members = [(name, people[name]) for name in of_role(people, "client")]
-    features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
-    table = deal_clips(load_manifest(run.manifest), people, features, preparation.partition, preparation.clients)
-    run.clients_table.unlink()  # the link: what it leads to stays
-    save_clients(table, run.clients_table)
-    encode = load_autoencoder(run.model("vae")).encode_frames
-    build_all_shards(run, encode, preparation, "", of_role(table, "client"), workers)
-
-
-def run_point(
-    run: RunFolder,
-    method: str,
-    training: TrainingSettings,
-    seed: int,
-    setting: Mapping[str, float],
-    workers: int,
-    evaluation: EvaluationSettings | None = None,
-) -> Point:
-    """Federate in a scratch run and measure the clients' losses; with `evaluation`, their generated clips too."""
-    from training.trial import federate
-
-    # Consent was asked for the run whose people these are; whoever is dealt anew has no record of its own.
-    again = training.model_copy(update={"consent": ConsentSettings(required=False)})
-    federate(run, method, again, seed, resume=False, workers=workers)
-    if evaluation is None:
-        denoiser = open_contender(run, method, training, seed).denoiser
-        assert denoiser is not None, "a method has a denoiser"
-        write_text(_losses(run, method), json.dumps(client_losses(run, denoiser, training.objective, seed)))
-    else:
-        measure(run, method, evaluation, training, seed)
-    return _point(run, method, setting, backbone_losses(run, training, seed))
-
-
-def backbone_losses(run: RunFolder, training: TrainingSettings, seed: int) -> dict[str, float]:
-    """The clients' losses under the frozen backbone, measured once for a run."""
-    path = _losses(run, BACKBONE)
-    if not path.exists():
-        denoiser = open_contender(run, BACKBONE, training, seed).denoiser
-        assert denoiser is not None, "the backbone is a denoiser"
-        write_text(path, json.dumps(client_losses(run, denoiser, training.objective, seed)))
-    return read_losses(run, BACKBONE)
-
-
-def _point(run: RunFolder, method: str, setting: Mapping[str, float], before: Mapping[str, float]) -> Point:
+def point_of(run: RunFolder, method: str, setting: Mapping[str, float], before: Mapping[str, float]) -> Point:
+    """What a run's files say of a method that was trained and measured in it."""
     report, sent = read_privacy(run, method), traffic(run, method)
     figures: dict[str, Mapping[str, float]] = {LOSS: read_losses(run, method)}
     measured = run.evaluation(method) / "metrics.parquet"
@@ -152,7 +82,3 @@ def _point(run: RunFolder, method: str, setting: Mapping[str, float], before: Ma
         epsilon_server=report["epsilon_server"],
         delta=report["delta"],
     )
-
-
-def _losses(run: RunFolder, name: str) -> Path:
-    return run.evaluation(name) / "validation_loss.json"
