@@ -163,7 +163,7 @@ def test_where_clients_train_makes_no_method_due_again() -> None:
 
 def test_here_is_what_workers_give_and_threads_are_put_back(trainer_for: TrainerFor) -> None:
     """Several threads before: the pool computes on one, as workers do, and gives the rest back."""
-    trainer = trainer_for("scaffold")
+    trainer = trainer_for(settings_with("scaffold"), "scaffold")
     theta = trainer.adapter.vector()
     torch.set_num_threads(2)
     try:
