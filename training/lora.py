@@ -63,7 +63,8 @@ def _forward(layer: Linear, usual: Callable[..., Tensor], x: Tensor, *rest: Any,
     if unusual or base.weight.requires_grad or not isinstance(layer.lora_dropout[active[0]], nn.Identity):
         return usual(x, *rest, **named)
     kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64  # which autocast leaves as it is
+    dtype = torch.get_autocast_dtype(kind) if cast else x.dtype
     bias = None if base.bias is None else base.bias.to(dtype)
     a, b = (factor[active[0]].weight.to(dtype) for factor in (layer.lora_A, layer.lora_B))
     return LoraProduct.apply(x.to(dtype), base.weight.to(dtype), bias, a, b, layer.scaling[active[0]])

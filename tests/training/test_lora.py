@@ -70,6 +70,9 @@ def test_autocast_gives_its_own_type() -> None:
         half, expected = quick(x), usual(x)
     assert half.dtype == expected.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), quick(x), rtol=0.05, atol=0.1)
+    usual, quick = adapted()
+    with torch.autocast("cpu", torch.bfloat16):  # it leaves double precision alone, and so do we
+        torch.testing.assert_close(quick(x.double()), usual(x.double()))
 
 
 def test_what_is_switched_off_merged_or_dropped_out_is_left_to_peft() -> None:
