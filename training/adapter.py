@@ -20,7 +20,6 @@ from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
 from training.cards import adapter_card
 from training.factors import Factors, factorised
-from training.lora import quicken
 from training.settings import AdapterSettings
 
 PEFT_PREFIX = "base_model.model."
@@ -54,7 +53,6 @@ class Adapter:
             if isinstance(layer, LoraLayer):
                 # PEFT widens inputs to the adapter's float32, and autocast narrows them again: the same, for nothing.
                 layer.cast_input_dtype_enabled = False
-        quicken(self.model)
         if settings.averaging == "ffa":
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_("lora_B" in name)
@@ -154,9 +152,7 @@ def load_adapted(backbone: Backbone, folder: Path) -> Backbone:
             f"the adapter in {folder} was trained on backbone {facts['base_sha256'][:12]}, not on {found[:12]}",
             "load the backbone of the same run, or train the adapter again",
         )
-    model = PeftModel.from_pretrained(backbone, str(folder))
-    quicken(model)
-    adapted = model.get_base_model()
+    adapted = PeftModel.from_pretrained(backbone, str(folder)).get_base_model()
     assert isinstance(adapted, Backbone)
     return adapted.eval().requires_grad_(False)
 

@@ -9,7 +9,8 @@ from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 
 NEVER_AT_HAND = {
-    "2dfan4", "lpips_alex", "lpips_squeeze", "lpips_vgg", "inception", "i3d", "syncnet", "syncnet_example",
+    "2dfan4", "arcface_r50", "lpips_alex", "lpips_squeeze", "lpips_vgg", "inception", "i3d", "syncnet",
+    "syncnet_example",
 }  # fmt: skip
 """Not among the fixtures: their sha256 is what others publish."""
 
