@@ -165,13 +165,14 @@ def test_here_is_what_workers_give_and_threads_are_put_back(trainer_for: Trainer
     """Several threads before: the pool computes on one, as workers do, and gives the rest back."""
     trainer = trainer_for(settings_with("scaffold"), "scaffold")
     theta = trainer.adapter.vector()
+    announced = Announcement(1, theta, shared={"c": np.full_like(theta, 1e-3)})
     torch.set_num_threads(2)
     try:
         with open_pool(ExecutionSettings(engine="here"), 2) as pool:
             engine = PooledEngine(pool, job_of(trainer))
-            here = engine.train(CLIENTS, Announcement(1, theta))
+            here = engine.train(CLIENTS, announced)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
     with LocalPool(["cpu"]) as workers:
-        assert_same(here, PooledEngine(workers, job_of(trainer)).train(CLIENTS, Announcement(1, theta)), CLIENTS)
+        assert_same(here, PooledEngine(workers, job_of(trainer)).train(CLIENTS, announced), CLIENTS)
