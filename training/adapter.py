@@ -20,6 +20,7 @@ from preparation.errors import PrivFedTalkError
 from training.backbone.interface import Backbone
 from training.cards import adapter_card
 from training.factors import Factors, factorised
+from training.narrow import train_as_one_product
 from training.settings import AdapterSettings
 
 PEFT_PREFIX = "base_model.model."
@@ -53,6 +54,7 @@ class Adapter:
             if isinstance(layer, LoraLayer):
                 # PEFT widens inputs to the adapter's float32, and autocast narrows them again: the same, for nothing.
                 layer.cast_input_dtype_enabled = False
+        train_as_one_product(self.model)
         if settings.averaging == "ffa":
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_("lora_B" in name)

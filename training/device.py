@@ -74,3 +74,11 @@ def deterministic(seed: int) -> Iterator[None]:
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """What autocast made bfloat16, as float32; float64, in which gradients are checked, stays."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def narrowed(x: torch.Tensor) -> torch.Tensor:
+    """x as autocast gives it to matrix products, where it is on: what enters several of them is rounded only once."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(kind))

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.backbone.conditions import SpeechEncoder, from_patches, timestep_embedding, to_patches
 from training.backbone.interface import Backbone, BackboneShape
-from training.device import at_least_float32
+from training.device import at_least_float32, narrowed
 from training.settings import BackboneSettings
 
 
@@ -68,17 +68,17 @@ class Block(nn.Module):
         """x [B, F, P, d] patches; tokens [B, F, K, d] speech and identity; condition [B, F, d]."""
         b, f, p, d = x.shape
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition))[:, :, None].chunk(6, -1)
-        h = self.norms[0](x) * (1 + scale1) + shift1
-        context = torch.cat([h, tokens], dim=2)
+        h = narrowed(self.norms[0](x) * (1 + scale1) + shift1)
+        context = torch.cat([h, tokens.to(h.dtype)], dim=2)
         attended = self.space(h.reshape(b * f, p, d), context.reshape(b * f, -1, d))
         x = x + (1 + gate1) * attended.view(b, f, p, d)
-        h = self.norms[1](x).transpose(1, 2).reshape(b * p, f, d)
+        h = narrowed(self.norms[1](x)).transpose(1, 2).reshape(b * p, f, d)
         x = x + self.time(h, h, self._relative_bias(f)).view(b, p, f, d).transpose(1, 2)
         side = math.isqrt(p)
-        grid = x.reshape(b * f, side, side, d).permute(0, 3, 1, 2)
+        grid = narrowed(x).reshape(b * f, side, side, d).permute(0, 3, 1, 2)
         x = x + self.neighbours(grid).permute(0, 2, 3, 1).reshape(b, f, p, d)
         h = self.norms[2](x) * (1 + scale2) + shift2
-        return x + (1 + gate2) * self.down(F.gelu(self.up(h), approximate="tanh"))
+        return x + (1 + gate2) * self.down(F.gelu(self.up(h)))
 
     def _relative_bias(self, frames: int) -> Tensor:
         """[heads, F, F] bias by the distance of two frames."""
