@@ -3,8 +3,9 @@
     python -m benchmarks.cpu
 
 Steps are the demo's own (`training.vae`, `training.pretraining`, a client's local steps) at its sizes, on random
-frames and latents. Variants of one subject take turns, `--repeat` times; medians count. The profile says which
-operators a step of the backbone is made of.
+frames and latents. Variants of one subject take turns, `--repeat` times; medians count. What was found to cost most
+and then reduced is undone again for comparison, one by one and together. The profile says which operators a step of the
+backbone is made of.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -61,12 +63,12 @@ def vae_steps() -> Work:
     return lambda: train_vae(frames, features, settings, 0)
 
 
-def backbone_steps(scratch: Path) -> tuple[Work, Work]:
-    """Steps of pretraining, all weights learning; and a client's local steps, its adapter alone."""
+def backbone_steps(scratch: Path) -> tuple[Work, Work, nn.Module]:
+    """Steps of pretraining, all weights learning; a client's local steps, its adapter alone; and the latter's model."""
     run, settings = make_run(scratch / "run", 1), configure("fedavg", TrainingSettings())
     trainer = open_trainer(Homes(run, "fedavg"), settings, 0)
     (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
-    whole = open_trainer(Homes(run, "fedavg"), settings, 0).backbone
+    whole = open_trainer(Homes(run, "fedavg"), settings, 0).adapter.model.unload()
     whole.requires_grad_(True).train()
     clips = trainer._clips(client, "train")
     count, window = settings.pretraining.batch_size, settings.backbone.window
@@ -82,7 +84,7 @@ def backbone_steps(scratch: Path) -> tuple[Work, Work]:
             nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
             optimizer.step()
 
-    return pretraining, lambda: bare_steps(trainer, client, LOCAL_STEPS)
+    return pretraining, lambda: bare_steps(trainer, client, LOCAL_STEPS), trainer.adapter.model
 
 
 def seconds(work: Work) -> float:
@@ -109,6 +111,39 @@ def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> Non
         print(f"| {name} | {what}, {threads} threads{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
 
 
+@contextmanager
+def pefts_products(model: nn.Module) -> Iterator[None]:
+    """LoRA's layers compute as PEFT does, in gradients too."""
+    held = [(layer, vars(layer).pop("forward")) for layer in model.modules() if "forward" in vars(layer)]
+    yield
+    for layer, forward in held:
+        layer.forward = forward
+
+
+def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int, chosen: bool) -> None:
+    """Print what each reduced cost took before, with one thread as a client's worker has."""
+    tanh = partial(nn.functional.gelu, approximate="tanh")
+    undone: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "LoRA by PEFT's products, scaling and sum": lambda: pefts_products(model),
+        "GELU by its tanh approximation": lambda: mock.patch("torch.nn.functional.gelu", tanh),
+        "activations rounded for each product anew": lambda: mock.patch("training.backbone.tiny.narrowed", lambda x: x),
+    }
+    variants = {"as it comes": [], **{what: [what] for what in undone}, "all three": list(undone)}
+    took: dict[str, list[float]] = defaultdict(list)
+    for turn in range(repeat + 1):
+        for variant, some in variants.items():
+            with computed(1, chosen), ExitStack() as stack:
+                for what in some:
+                    stack.enter_context(undone[what]())
+                spent = seconds(work)
+            if turn:
+                took[variant].append(spent / steps)
+    usual = statistics.median(took["as it comes"])
+    for variant, times in took.items():
+        middle = statistics.median(times)
+        print(f"| {name} | {variant} | {1e3 * middle:.0f} | {middle / usual:.2f} |", flush=True)
+
+
 def operators(work: Work, half: bool, most: int = 10) -> None:
     """Print the operators of one call, costliest first."""
     with computed(1, half), profile(activities=[ProfilerActivity.CPU]) as found:
@@ -127,11 +162,14 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}; ", end="")
     print(f"two processes of arithmetic do {scaling():.2f} × the work of one.\n")
     with tempfile.TemporaryDirectory() as folder:
-        pretraining, local = backbone_steps(Path(folder))
+        pretraining, local, adapted = backbone_steps(Path(folder))
         print("| a step of | computed in | ms | × as fast as it comes |\n|---|---|---|---|")
         compare("pretraining the backbone", pretraining, BACKBONE_STEPS, arguments.repeat, chosen)
         compare("a client's local training", local, LOCAL_STEPS, arguments.repeat, chosen)
         compare("the small autoencoder", vae_steps(), VAE_STEPS, arguments.repeat, chosen)
+        print("\n| a step of | undone | ms, one thread | × as it comes |\n|---|---|---|---|")
+        reductions("a client's local training", local, adapted, LOCAL_STEPS, arguments.repeat, chosen)
+        reductions("a client's local training, float32", local, adapted, LOCAL_STEPS, arguments.repeat, False)
         for half in (False, True):
             print(f"\nOperators of a step of pretraining, one thread, {'bfloat16 autocast' if half else 'float32'}:\n")
             print("| operator | ms | calls | share |\n|---|---|---|---|")

@@ -1,10 +1,10 @@
 """LoRA layers of small width, trained with fewer passes over the activations than PEFT's own.
 
-PEFT computes `W x + s B (A x)`: besides the layer's own product two thin ones, a scaling and a sum, each as large as the
-layer's output, and as many again backwards. Between narrow layers such passes cost more than arithmetic, and thin
+PEFT computes `W x + s B (A x)`: besides the layer's own product two thin ones, a scaling and a sum, each as large as
+the layer's output, and as many again backwards. In narrow layers such passes cost more than arithmetic, and thin
 products run at a small part of a processor's rate. `(W + s B A) x` is one product; its gradient is the layer's own
-full-rank one, taken through B A. The two agree but for rounding: under autocast the sum is rounded to bfloat16 anew at
-each step, as every trained weight is.
+full-rank one, taken through B A. The two agree but for rounding: under autocast the sum is rounded to bfloat16 anew
+at each step, as every trained weight is.
 """
 
 from __future__ import annotations

@@ -54,11 +54,10 @@ def test_gradients_of_the_parts_add_up_to_the_batchs(
 def test_a_small_budget_takes_smaller_parts(trainer_for: TrainerFor, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     settings = with_federation(settings_with("fedavg"), batch_size=8)
     trainer = trainer_for(settings, "fedavg")
-    one, two, eight = (step_bytes(trainer, windows) for windows in (1, 2, 8))
+    one, two, four, eight = (step_bytes(trainer, windows) for windows in (1, 2, 4, 8))
     assert eight - two == pytest.approx(6 * (two - one), rel=0.05)
     ample = plan_memory(trainer, settings, budget_gb=1.01 * eight / GB)
     assert (ample.micro_batch, ample.parts) == (8, 1)
-    four = one + 3 * (two - one)
     assert plan_memory(trainer, settings, budget_gb=four / GB).micro_batch < 4, "the other four windows take room, too"
     enough = 1.01 * (four + 4 * waiting_bytes(trainer)) / GB
     tight = plan_memory(trainer, settings, budget_gb=enough)
