@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.federation_run import bare_steps, make_run
+from benchmarks.federation_run import bare_steps, make_run, pefts_products
 from benchmarks.machine import scaling
 from training.data import Batch, stream_batches
 from training.device import has_fast_bfloat16
@@ -108,16 +108,10 @@ def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> Non
         what = "bfloat16 autocast" if half else "float32"
         mark = ", as it comes" if (threads, half) == (2, chosen) else ""
         middle = statistics.median(times)
-        print(f"| {name} | {what}, {threads} threads{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
-
-
-@contextmanager
-def pefts_products(model: nn.Module) -> Iterator[None]:
-    """LoRA's layers compute as PEFT does, in gradients too."""
-    held = [(layer, vars(layer).pop("forward")) for layer in model.modules() if "forward" in vars(layer)]
-    yield
-    for layer, forward in held:
-        layer.forward = forward
+        print(
+            f"| {name} | {what}, {threads} thread{'s' * (threads > 1)}{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |",
+            flush=True,
+        )
 
 
 def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int, chosen: bool) -> None:

@@ -6,6 +6,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +95,20 @@ def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
     _descend(trainer, parameters, optimizer, itertools.islice(batches, steps), generator)
 
 
+@contextmanager
+def pefts_products(model: nn.Module) -> Iterator[None]:
+    """LoRA's layers compute as PEFT does, in gradients too."""
+    held = [(layer, vars(layer).pop("forward")) for layer in model.modules() if "forward" in vars(layer)]
+    yield
+    for layer, forward in held:
+        layer.forward = forward
+
+
 def reference_client(
     trainer: ClientTrainer, client: str, clips: list[Path], steps: int, whole: bool
 ) -> dict[str, torch.Tensor]:
     """The paper's reference procedure for the same steps: models built for each client, clips decoded and encoded
-    for each epoch, the whole model's state sent, frozen weights and all.
+    for each epoch, LoRA computed as PEFT does, the whole model's state sent, frozen weights and all.
 
     It encodes each clip `whole`, or only the window of it that is trained on.
     """
@@ -123,7 +133,8 @@ def reference_client(
                 yield collate(windows)
                 windows = []
 
-    _descend(trainer, parameters, optimizer, itertools.islice(batches(), steps), generator, adapter)
+    with pefts_products(adapter.model):
+        _descend(trainer, parameters, optimizer, itertools.islice(batches(), steps), generator, adapter)
     return copy.deepcopy(adapter.model.state_dict())
 
 
