@@ -105,13 +105,10 @@ def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> Non
                 took[threads, half].append(spent / steps)
     usual = statistics.median(took[2, chosen])
     for (threads, half), times in took.items():
-        what = "bfloat16 autocast" if half else "float32"
+        what = f"{'bfloat16 autocast' if half else 'float32'}, {threads} thread{'s' if threads > 1 else ''}"
         mark = ", as it comes" if (threads, half) == (2, chosen) else ""
         middle = statistics.median(times)
-        print(
-            f"| {name} | {what}, {threads} thread{'s' * (threads > 1)}{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |",
-            flush=True,
-        )
+        print(f"| {name} | {what}{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
 
 
 def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int, chosen: bool) -> None:
