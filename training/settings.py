@@ -273,8 +273,12 @@ class FederationSettings(Settings):
         "or video may be bad, with a privacy.gamma of 5 or more, for its values lie between 0 and about 0.6",
     )
     score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
-    score_frames: int = Field(16, ge=2, description="frames generated for the score, on a validation clip")
-    score_steps: int = Field(3, ge=1)
+    score_frames: int = Field(
+        8, ge=2, description="frames generated for the score, on a validation clip: one window of the demo's backbone"
+    )
+    score_steps: int = Field(
+        2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
+    )
     keep: Literal["last", "best"] = Field(
         "last", description="the adapter that is saved: the last round's, or the one with the lowest public loss"
     )
