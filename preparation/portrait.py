@@ -16,7 +16,7 @@ from preparation.faces.trackers import open_detector
 from preparation.pictures import Frame
 from preparation.quality import face_pixels, loudness, median_roll
 from preparation.settings import PreparationSettings
-from preparation.video import AUDIO_RATE_HZ, decode_sound
+from preparation.video import AUDIO_RATE_HZ, decode, decode_sound
 
 AS_IT_IS_SCALE, AS_IT_IS_PIXELS = 0.02, 1.5
 """A picture of the crops' size whose face lies so near to where crops have it is taken as it is: cutting it anew would
@@ -61,19 +61,26 @@ def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
 
 
 def read_picture(path: Path) -> Frame:
-    """The pixels of a picture file, upright: uint8 [H, W, 3] RGB."""
+    """The pixels of a picture file, upright: uint8 [H, W, 3] RGB; of a clip, those of its first frame."""
     try:
         with Image.open(path) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
         raise PrivFedTalkError(f"there is no picture {path}", "check the path given as --reference") from error
-    except UnidentifiedImageError as error:
-        raise PrivFedTalkError(
-            f"{path.name} is no picture that can be read", "give a JPEG, PNG, WebP or TIFF file"
-        ) from error
+    except UnidentifiedImageError:
+        return _first_frame(path)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise CorruptFileError(
             f"{path.name} cannot be read: {error}", "open it, save it anew, or copy it again"
+        ) from error
+
+
+def _first_frame(path: Path) -> Frame:
+    try:
+        return next(decode(path))
+    except (CorruptFileError, StopIteration) as error:
+        raise PrivFedTalkError(
+            f"{path.name} is no picture that can be read, and no clip", "give a JPEG, PNG, WebP or TIFF file, or an MP4"
         ) from error
 
 

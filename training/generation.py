@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,21 @@ from training.diffusion import sample_noise
 from training.samplers import make_sampler
 from training.settings import GenerationSettings
 
-CHUNK_FRAMES = 200
+CHUNK_FRAMES = 240
 """How many frames of a long clip are sampled together, beside those around them that decide their edges."""
 DECODED_FRAMES = 40
 """How many of them are decoded at once."""
 WINDOWS_AT_ONCE = 8
 """How many windows of a long clip go through the backbone together: what bounds its memory."""
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, by their fractions, fall far from all before them."""
+
 Hear = Callable[[int, int], Tensor]
 """Speech features [stop - start, S, D] of the frames from start to stop of a clip."""
+
+Advance = Callable[[float], None]
+"""Told how many frames' worth of work was done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,19 @@ class Generator:
 
     @torch.inference_mode()
     def stream(
-        self, reference: Tensor, hear: Hear, frames: int, seed: int, chunk: int = CHUNK_FRAMES
+        self,
+        reference: Tensor,
+        hear: Hear,
+        frames: int,
+        seed: int,
+        chunk: int = CHUNK_FRAMES,
+        sampled: Advance | None = None,
     ) -> Iterator[npt.NDArray[np.uint8]]:
         """Frames of a clip of any length, uint8 [H, W, 3] each, in memory that does not grow with it; the head rests.
 
         Each chunk is sampled with as many frames around it as decide its edges (`chunks_of`), so that it comes out as
         if all had been sampled together: where chunks meet there is nothing to be seen. Noise is drawn for each frame
-        by its number.
+        by its number. `sampled` hears of progress between the chunks, whose frames come in bursts.
         """
         window, shape = self.backbone.settings.window, self.backbone.shape
         settings = self.settings
@@ -70,8 +83,9 @@ class Generator:
             heard = _at_least(hear(around.start, min(around.stop, frames)), around.stop - around.start)
             resting = heard.new_zeros(len(heard), shape.motion_dim)
             noise = self._noise_of(around, seed)
-            latents = self._sample(noise, reference, heard, resting, WINDOWS_AT_ONCE)
-            wanted = latents[kept.start - around.start : min(kept.stop, frames) - around.start]
+            inside = slice(kept.start - around.start, min(kept.stop, frames) - around.start)
+            advance = None if sampled is None else partial(_tell, sampled, inside.stop - inside.start)
+            wanted = self._sample(noise, reference, heard, resting, WINDOWS_AT_ONCE, advance)[inside]
             for part in wanted.split(DECODED_FRAMES):
                 yield from self.vae.decode_latents(part)
 
@@ -87,31 +101,38 @@ class Generator:
         return self.shared_noise**0.5 * drawn("common") + (1 - self.shared_noise) ** 0.5 * own
 
     def _sample(
-        self, noise: Tensor, reference: Tensor, speech: Tensor, motion: Tensor, windows_at_once: int | None = None
+        self,
+        noise: Tensor,
+        reference: Tensor,
+        speech: Tensor,
+        motion: Tensor,
+        windows_at_once: int | None = None,
+        advance: Advance | None = None,
     ) -> Tensor:
         """From noise [T, C, h, w] on the CPU to latents [T, C, h, w] on the reference's device; T is a window or
-        more."""
-        window = self.backbone.settings.window
-        starts = window_starts(len(speech), window, self.settings.overlap)
-        blend = blending_weights(starts, len(speech), window).to(reference.device)
+        more. `advance` hears of every share of the whole that was done."""
+        window, overlap = self.backbone.settings.window, self.settings.overlap
         z_t = noise.to(reference.device)
         scheduler = make_sampler(self.settings.sampler, self.backbone.process, self.settings.steps)
-        cuts = [slice(start, start + window) for start in starts]
-        heard = torch.stack([speech[cut] for cut in cuts])
-        moved = torch.stack([motion[cut] for cut in cuts])
-        count = windows_at_once or len(cuts)
-        groups = [slice(first, min(first + count, len(cuts))) for first in range(0, len(cuts), count)]
-        for t in scheduler.timesteps:
-            # Windows agree on shared frames by averaging their predictions at every step, so no seam can form.
+        at_once = windows_at_once or len(speech)
+        for step, t in enumerate(scheduler.timesteps):
+            # Windows agree on shared frames by averaging their predictions, and lie elsewhere at every step, so that
+            # no frame stays at a window's edge: no seam can form.
+            starts = window_starts(len(speech), window, overlap, shift_at(step, window, overlap))
+            blend = blending_weights(starts, len(speech), window).to(reference.device)
             merged = torch.zeros_like(z_t)
-            for group in groups:
+            for first in range(0, len(starts), at_once):
+                group = slice(first, first + at_once)
+                cuts = [slice(start, start + window) for start in starts[group]]
                 with autocast(reference.device):
-                    noisy = torch.stack([z_t[cut] for cut in cuts[group]])
-                    times = t.expand(len(noisy)).to(reference.device)
-                    still = reference.expand(len(noisy), -1, -1, -1)
-                    predicted = self._predict(noisy, times, heard[group], still, moved[group])
-                for cut, weight, one in zip(cuts[group], blend[group], predicted, strict=True):
+                    noisy, heard, moved = (torch.stack([each[cut] for cut in cuts]) for each in (z_t, speech, motion))
+                    times = t.expand(len(cuts)).to(reference.device)
+                    still = reference.expand(len(cuts), -1, -1, -1)
+                    predicted = self._predict(noisy, times, heard, still, moved)
+                for cut, weight, one in zip(cuts, blend[group], predicted, strict=True):
                     merged[cut] += weight[:, None, None, None] * one.float()
+                if advance is not None:
+                    advance(len(cuts) / len(starts) / self.settings.steps)
             z_t = scheduler.step(merged, t, z_t).prev_sample
         return self.backbone.to_latents(z_t[None], reference[None])[0]
 
@@ -144,13 +165,16 @@ class Generator:
         return self.vae.decode_latents(self.latents(reference, speech, seed, motion))
 
 
-def window_starts(frames: int, window: int, overlap: int) -> list[int]:
-    """Where windows begin so that they cover all frames, the last one ending at the last frame."""
+def window_starts(frames: int, window: int, overlap: int, shift: int = 0) -> list[int]:
+    """Where windows begin so that they cover all frames: on a grid that begins at `shift`, and at both ends."""
+    stride, last = max(1, window - overlap), frames - window
+    return sorted({0, *range(shift, last + 1, stride), last})
+
+
+def shift_at(step: int, window: int, overlap: int) -> int:
+    """Where the grid of windows begins at a step of sampling: far from where it began at those before."""
     stride = max(1, window - overlap)
-    starts = list(range(0, frames - window + 1, stride))
-    if starts[-1] != frames - window:
-        starts.append(frames - window)
-    return starts
+    return round(step * GOLDEN * stride) % stride
 
 
 def chunks_of(
@@ -158,12 +182,12 @@ def chunks_of(
 ) -> Iterator[tuple[range, range]]:
     """Cut a clip into chunks: the frames that each gives, and those that are sampled for it.
 
-    Windows lie where they lie in the whole clip. A window that is missing at the edge of what is sampled spoils its
-    frames at the first step, and each further step carries that on by as much as windows share; the frames around a
-    chunk are more than that.
+    Windows lie where they lie in the whole clip, but for the first and the last, which spoil their frames at the first
+    step. Each further step carries that on to the end of a window at most; the frames around a chunk are more than
+    that.
     """
     stride = max(1, window - overlap)
-    reach = window + steps * (-(-window // stride) - 1) * stride
+    reach = 1 + steps * (window - 1)
     margin, chunk = -(-reach // stride) * stride, -(-chunk // stride) * stride
     for start in range(0, frames, chunk):
         stop = min(start + chunk, frames)
@@ -172,12 +196,20 @@ def chunks_of(
 
 
 def blending_weights(starts: list[int], frames: int, window: int) -> Tensor:
-    """Weight of each window's frame [windows, window]; a triangle, normalised to sum to one at every frame."""
-    ramp = torch.minimum(torch.arange(1, window + 1), torch.arange(window, 0, -1)).float()
+    """Weight of each window's frame [windows, window], normalised to sum to one at every frame.
+
+    Hann's window squared: next to nothing is left of a window's edges, where it sees least around a frame, so that
+    nothing jumps where it begins or ends.
+    """
+    ramp = torch.sin(torch.pi * (torch.arange(window) + 0.5) / window) ** 4
     total = torch.zeros(frames)
     for start in starts:
         total[start : start + window] += ramp
     return torch.stack([ramp / total[start : start + window] for start in starts])
+
+
+def _tell(advance: Advance, frames: int, share: float) -> None:
+    advance(frames * share)
 
 
 def _at_least(x: Tensor, frames: int) -> Tensor:

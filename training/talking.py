@@ -22,7 +22,7 @@ from preparation.errors import PrivFedTalkError
 from preparation.files import partial_of, replacing
 from preparation.folders import RunFolder
 from preparation.pictures import Frame
-from preparation.progress import track
+from preparation.progress import Meter
 from preparation.settings import PreparationSettings
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from preparation.video import SAMPLES_PER_FRAME, encode, fit_audio
@@ -32,7 +32,7 @@ from training.adapter_folders import WEIGHTS
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.kinds import load_backbone
 from training.device import open_device
-from training.generation import Generator
+from training.generation import Advance, Generator
 from training.marks.identity import open_identity
 from training.marks.manifest import Maker, attach
 from training.marks.settings import ProvenanceSettings
@@ -53,25 +53,31 @@ class Talker:
     maker: Maker
     provenance: ProvenanceSettings
 
-    def frames(self, portrait: Frame, sound: NDArray[np.int16], seed: int) -> Iterator[Frame]:
+    def frames(
+        self, portrait: Frame, sound: NDArray[np.int16], seed: int, sampled: Advance | None = None
+    ) -> Iterator[Frame]:
         """Frames uint8 [H, W, 3] at 25 fps for a portrait of the run's crop size and a sound of 16 kHz mono, streamed;
-        memory does not grow with their number."""
+        memory does not grow with their number. They come in bursts; `sampled` hears of the work between."""
         vae, count = self.generator.vae, frames_for(sound)
         reference = torch.from_numpy(vae.encode_frames(portrait[None])[0]).to(self.device)
 
         def hear(start: int, stop: int) -> Tensor:
             return torch.from_numpy(features_of_part(self.hear, sound, start, stop, count)).to(self.device)
 
-        return self.generator.stream(reference, hear, count, seed)
+        return self.generator.stream(reference, hear, count, seed, sampled=sampled)
 
     def write(self, portrait: Frame, sound: NDArray[np.int16], out: Path, seed: int, crf: int = 18) -> int:
         """Write `out` as mp4, H.264 with the sound as AAC, marked, whole or not at all; returns its count of frames."""
         count, settings = frames_for(sound), self.provenance
         identity = open_identity() if settings.manifest else None
-        drawn: Iterable[Frame] = self.frames(portrait, sound, seed)
+        meter, steps = Meter("generating", count, "frames"), self.generator.settings.steps
+        # A frame is done in equal parts by each step of sampling and by being drawn.
+        drawn: Iterable[Frame] = self.frames(
+            portrait, sound, seed, lambda frames: meter.advance(frames * steps / (steps + 1))
+        )
         if settings.watermark:
             drawn = embed(drawn, self.maker.payload(), settings.watermark_key)
-        shown = track(drawn, "generating", total=count, unit="frames")
+        shown = _counted(drawn, meter, 1 / (steps + 1))
         if identity is None:
             encode(shown, fit_audio(sound, count), out, crf=crf)
             return count
@@ -83,6 +89,13 @@ class Talker:
         finally:
             unsigned.unlink(missing_ok=True)
         return count
+
+
+def _counted(frames: Iterable[Frame], meter: Meter, each: float) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        meter.advance(each)
+    meter.close()
 
 
 def frames_for(sound: NDArray[np.int16]) -> int:

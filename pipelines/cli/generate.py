@@ -13,7 +13,9 @@ from pipelines.cli.shared import SetOption, choose, console
 
 
 def generate(
-    reference: Annotated[Path, typer.Option("--reference", "-r", help="A picture of one face.")],
+    reference: Annotated[
+        Path, typer.Option("--reference", "-r", help="A picture of one face, or a clip's first frame.")
+    ],
     speech: Annotated[Path, typer.Option("--speech", help="A sound file, or a clip whose sound is taken.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The mp4 to write.")],
     run: Annotated[str, typer.Option("--run", metavar="NAME|FOLDER", help="The run whose model talks.")] = "demo",

@@ -85,6 +85,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
         read_portrait(tmp_path / "absent.jpg", RENDERED)
 
 
+def test_of_a_clip_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = np.stack([np.full((64, 64, 3), 60 + number, np.uint8) for number in range(0, 100, 20)])
+    encode(frames, None, tmp_path / "clip.mp4")
+    found = read_portrait(tmp_path / "clip.mp4", RENDERED).frame
+    assert found.shape == (64, 64, 3)
+    assert abs(float(found.mean()) - 60) < 4
+
+
 def test_half_a_picture_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "face.jpg", noise(1, 64, 64)[0])
     path.write_bytes(path.read_bytes()[:700])

@@ -8,18 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.backbone.tiny import TinyBackbone
-from training.generation import Generator, blending_weights, window_starts
+from training.generation import Generator, blending_weights, shift_at, window_starts
 from training.settings import GenerationSettings, VaeSettings
 from training.vae import SmallVae
 
 
-@given(frames=st.integers(8, 200), overlap=st.integers(0, 7))
-def test_windows_cover_every_frame_and_weights_sum_to_one(frames: int, overlap: int) -> None:
-    starts = window_starts(frames, 8, overlap)
+@given(frames=st.integers(8, 200), overlap=st.integers(0, 7), step=st.integers(0, 50))
+def test_windows_cover_every_frame_and_weights_sum_to_one(frames: int, overlap: int, step: int) -> None:
+    starts = window_starts(frames, 8, overlap, shift_at(step, 8, overlap))
     total = torch.zeros(frames)
     for start, weight in zip(starts, blending_weights(starts, frames, 8), strict=True):
         total[start : start + 8] += weight
     torch.testing.assert_close(total, torch.ones(frames))
+
+
+def test_windows_lie_elsewhere_at_every_step_before_they_come_back() -> None:
+    assert [shift_at(step, 8, 4) for step in range(4)] == [0, 2, 1, 3]
+    assert {shift_at(step, 16, 4) for step in range(20)} == set(range(12))
+    assert window_starts(8, 8, 4, 2) == [0]  # a clip of one window has no joints, and is what it would be alone
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from training import generation
 from training.backbone.tiny import TinyBackbone
 from training.device import full_precision
 from training.generation import Generator, chunks_of
@@ -71,6 +72,17 @@ def test_chunks_come_out_as_if_all_had_been_sampled_together(backbone: TinyBackb
     assert np.abs(whole[12:24].astype(int) - alone).max() > 1
 
 
+def test_progress_comes_between_the_chunks_and_adds_up_to_every_frame(backbone: TinyBackbone) -> None:
+    generator, told = generator_for(backbone), []
+    speech, reference = smooth_speech(generator), torch.zeros(4, 8, 8)
+    stream = generator.stream(reference, lambda a, b: speech[a:b], FRAMES, seed=1, chunk=30, sampled=told.append)
+    next(stream)
+    assert len(told) >= generator.settings.steps
+    assert sum(told) == pytest.approx(30)
+    assert len(list(stream)) == FRAMES - 1
+    assert sum(told) == pytest.approx(FRAMES)
+
+
 @pytest.mark.parametrize("frames", [1, 5, 6, 13])
 def test_a_stream_has_any_length(backbone: TinyBackbone, frames: int) -> None:
     generator = generator_for(backbone)
@@ -78,11 +90,11 @@ def test_a_stream_has_any_length(backbone: TinyBackbone, frames: int) -> None:
     assert len(list(generator.stream(torch.zeros(4, 8, 8), lambda a, b: speech[a:b], frames, seed=1))) == frames
 
 
-def joint_ratio(frames: np.ndarray, window: int, overlap: int) -> float:
-    """Mean change between frames where a window begins or ends, over the mean change elsewhere."""
+def joint_ratio(frames: np.ndarray, window: int, overlap: int, steps: int) -> float:
+    """Mean change between frames where a window of the last step begins or ends, over the mean change elsewhere."""
     stride = window - overlap
     deltas = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
-    after = np.arange(1, len(frames))
+    after = np.arange(1, len(frames)) - generation.shift_at(steps - 1, window, overlap)
     at_joint = (after % stride == 0) | ((after - window) % stride == 0)
     return float(deltas[at_joint].mean() / deltas[~at_joint].mean())
 
@@ -98,7 +110,7 @@ class Leaning(TinyBackbone):
 def ratio_with(backbone: TinyBackbone, overlap: int) -> float:
     generator = generator_for(backbone, overlap=overlap)
     latents = generator.latents(torch.zeros(4, 8, 8), smooth_speech(generator, 120), seed=2)
-    return joint_ratio(latents.permute(0, 2, 3, 1).numpy(), backbone.settings.window, overlap)
+    return joint_ratio(latents.permute(0, 2, 3, 1).numpy(), backbone.settings.window, overlap, generator.settings.steps)
 
 
 def test_joints_of_windows_do_not_show(backbone: TinyBackbone) -> None:
@@ -106,9 +118,13 @@ def test_joints_of_windows_do_not_show(backbone: TinyBackbone) -> None:
     assert ratio_with(backbone, 3) == pytest.approx(1, abs=0.1)
 
 
-def test_windows_that_disagree_are_brought_together(backbone: TinyBackbone) -> None:
-    """Without an overlap the measure sees their seams; with one little is left of them."""
+def test_windows_that_disagree_are_brought_together(backbone: TinyBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where windows neither overlap nor move, the measure sees their seams; overlap takes some of them, both all."""
     backbone.__class__ = Leaning
-    seams, joined = ratio_with(backbone, 0), ratio_with(backbone, 3)
+    joined, moved = ratio_with(backbone, 3), ratio_with(backbone, 0)
+    monkeypatch.setattr(generation, "shift_at", lambda step, window, overlap: 0)
+    seams, overlapping = ratio_with(backbone, 0), ratio_with(backbone, 3)
     assert seams > 3
-    assert joined - 1 < (seams - 1) / 5
+    assert overlapping - 1 < (seams - 1) / 5
+    assert moved - 1 < (seams - 1) / 5
+    assert joined == pytest.approx(1, abs=0.05)
