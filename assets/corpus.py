@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,13 +12,14 @@ import dagster as dg
 from assets.gathering import cut, lines_of, listing_of, mixed
 from assets.run import Run
 from assets.samples import first_frames
-from assets.showing import pictures, table
+from assets.showing import pictures, playing, table
 from assets.stages import Stage, digest
 from assets.transient import retried
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
     from preparation.clients import ClientTable
+    from preparation.manifest import Clip
 
 GROUP = "corpus"
 
@@ -106,11 +109,18 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
             "quarantined": len(refused),
             "faces": pictures(first_frames(clips, run.corpus_root)),
+            **_first_clip(clips, run.corpus_root),
             "first clips": table([vars(clip) for clip in clips[:20]]),
             "quarantine": table([vars(row) for row in refused]),
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def _first_clip(clips: Sequence[Clip], corpus_root: Path) -> dict[str, dg.MetadataValue]:
+    """A clip that plays, and where it lies with its sound; nothing for a corpus without any."""
+    paths = [corpus_root / clip.path for clip in clips[:1]]
+    return {"plays": playing(paths[0]), "the same with sound": dg.MetadataValue.path(paths[0])} if paths else {}
 
 
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])

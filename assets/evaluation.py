@@ -11,7 +11,7 @@ from assets.federation import adapter
 from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_run, own_adapter
 from assets.run import Run
 from assets.shards import shards
-from assets.showing import pictures
+from assets.showing import pictures, playing
 from assets.stages import digest
 from assets.transient import retried
 from evaluation.names import personal_of
@@ -92,5 +92,6 @@ def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     videos = sorted((folder / "videos").glob("*.mp4"))
     if videos:
         metadata["frames"] = pictures(list(decode_all(videos[0])[::6][:8]))
+        metadata["plays"] = playing(videos[0])
         metadata["the same with sound"] = dg.MetadataValue.path(videos[0])
     context.add_asset_metadata(metadata, partition_key=method)

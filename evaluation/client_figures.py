@@ -60,7 +60,7 @@ def save_client_figures(report: ClientReport, folder: Path) -> list[Path]:
 
 
 def _chart(y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

@@ -85,6 +85,17 @@ def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str) -> Figu
     return figure
 
 
+def legend_above(figure: Figure, columns: int) -> None:
+    """One legend for all panels of a figure, above them: every name once, in the order in which it first appears."""
+    handles = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    columns = max(1, min(columns, len(handles)))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
 def svg(figure: Figure) -> str:
     """The figure as an inline `<svg>` whose ink is `currentColor`; equal figures give equal text."""
     buffer = io.StringIO()
@@ -149,7 +160,7 @@ def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: 
 
 
 def _empty(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")  # letters that a phone can show
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from evaluation.figures import colour_of
+from evaluation.figures import colour_of, legend_above
 from evaluation.names import name_of
 from evaluation.nightly.nights import BETTER, Night, history
 from evaluation.report.words import LABELS
@@ -43,10 +43,7 @@ def nights_plot(nights: Sequence[Night]) -> Figure:
                 axes.axvline(_day(after.night), color="0.4", linestyle=":", linewidth=1)
     for axes in places[len(found) :]:
         axes.set_axis_off()
-    handles = {
-        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    legend_above(figure, columns=6)
     return figure
 
 

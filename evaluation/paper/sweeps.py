@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, MORE_COLOURS, colour_of
+from evaluation.figures import INK, MORE_COLOURS, colour_of, legend_above
 from evaluation.names import name_of
 from evaluation.paper.figures import save_both
 from evaluation.paper.folders import PaperFolder
@@ -142,8 +142,7 @@ def privacy_utility(drawn: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(noises)), ticks, fontsize=8)
         axes.set_ylabel("fall of the held-out loss, %" if name == "gain" else AXES[name], fontsize=9)
         _plain(axes)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9)
+    legend_above(figure, columns=8)
     return figure
 
 

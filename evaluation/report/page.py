@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from evaluation.gates import failures
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
+from preparation.video import FPS, decode
 
 PAGE_BYTES = 8_000_000
+POSTER_SECONDS = 0.6
+"""Into a clip, where people speak: what a player shows before it plays."""
 UNSEEN_COLUMNS = tuple(
     column
     for column in HEADLINE
@@ -126,16 +130,33 @@ def _context(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, str]], int]:
-    """Videos as data addresses, in order, while the page stays small enough to send."""
-    kept: list[tuple[VideoCard, str]] = []
+@dataclass(frozen=True)
+class Player:
+    """A video and the picture that it shows before it plays, as data addresses; `width` and `height` of both."""
+
+    video: str
+    poster: str
+    width: int
+    height: int
+
+
+def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, Player]], int]:
+    """Videos with their posters, in order, while the page stays small enough to send."""
+    kept: list[tuple[VideoCard, Player]] = []
     for video in videos:
-        uri = _data_uri(video.path.read_bytes(), "video/mp4")
-        budget -= len(uri)
+        player = _player(video.path)
+        budget -= len(player.video) + len(player.poster)
         if budget < 0:
             break
-        kept.append((video, uri))
+        kept.append((video, player))
     return kept, len(videos) - len(kept)
+
+
+def _player(path: Path) -> Player:
+    until = round(POSTER_SECONDS * FPS)
+    *_, frame = islice(decode(path), until + 1)  # the last one of a shorter clip
+    height, width = frame.shape[:2]
+    return Player(_data_uri(path.read_bytes(), "video/mp4"), _jpeg(frame), width, height)
 
 
 def _count_roles(clients: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, colour_of
+from evaluation.figures import INK, colour_of, legend_above
 from evaluation.study import experiments as study
 from evaluation.study.summary import Gain, Results, gains
 
@@ -33,10 +33,7 @@ def curves(results: Results) -> Figure | None:
         axes.set_ylabel(f"{whose} to backbone, %", fontsize=9, color=INK)
     for axes in places[len(drawn) :]:
         axes.set_axis_off()
-    handles = {
-        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    legend_above(figure, columns=3)
     return figure
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, MORE_COLOURS, save
+from evaluation.figures import INK, MORE_COLOURS, legend_above, save
 from evaluation.study.cells import Arm
 from evaluation.study.experiments import BACKBONE, Condition, Curve, Experiment
 from evaluation.study.page import table
@@ -153,8 +153,7 @@ def plot(found: pd.DataFrame) -> Figure:
         axes.set_ylabel(FIGURES[name], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9)
+    legend_above(figure, columns=8)
     return figure
 
 

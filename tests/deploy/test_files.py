@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,43 @@ def test_code_and_ray_are_found_where_they_are_served(compose: dict[str, Any]) -
 def test_the_image_copies_what_is_there() -> None:
     for line in re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE):
         assert all((DEPLOY.parent / name).exists() for name in line.split()), line
+
+
+def test_every_service_runs_a_program_that_the_image_has(compose: dict[str, Any]) -> None:
+    """Dagster's are in the environment that the image installs from the lock; Ray's it installs beside."""
+    image = (DEPLOY / "Dockerfile").read_text()
+    locked = (DEPLOY.parent / "requirements.lock").read_text()
+    brought = {"dagster": "dagster", "dagster-webserver": "dagster-webserver", "dagster-daemon": "dagster"}
+    for name, service in compose["services"].items():
+        if "command" not in service:
+            assert service["image"].startswith("postgres"), name
+            continue
+        program = service["command"].split()[0]
+        assert f"\n{brought[program]}==" in locked if program in brought else f'"{program}>=' in image, name
+        if program in brought:
+            assert Path(sys.executable).with_name(program).exists(), program
+
+
+def test_files_that_commands_name_are_in_the_image_and_folders_are_mounted(compose: dict[str, Any]) -> None:
+    image = (DEPLOY / "Dockerfile").read_text()
+    copied = set(" ".join(re.findall(r"^COPY (.+) \S+$", image, re.MULTILINE)).split())
+    mounted = {volume.removesuffix(":ro").rpartition(":")[2] for volume in compose["services"]["code"]["volumes"]}
+    for name, service in compose["services"].items():
+        for word in service.get("command", "").split():
+            if word.startswith("deploy/"):
+                assert (DEPLOY.parent / word).exists() and "deploy" in copied, f"{name}: {word}"
+    (params,) = re.findall(r"PRIVFEDTALK_PARAMS=(\S+)", image)
+    root = yaml.safe_load((DEPLOY.parent / params).read_text())["set"]["corpus.root"]
+    assert any(root.startswith(f"{folder}/") for folder in mounted), root
+    # What the project reads from its folder, and that is not written there, is copied into the image.
+    assert {"preparation", "training", "evaluation", "assets", "pipelines", "params.yaml", "dagster.yaml"} <= copied
+
+
+def test_variables_that_are_given_are_read_by_the_code_or_by_the_instance(compose: dict[str, Any]) -> None:
+    project = DEPLOY.parent
+    sources = [path for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
+               for path in (project / floor).rglob("*.py")]  # fmt: skip
+    read = "\n".join(path.read_text() for path in [*sources, DEPLOY / "dagster.yaml"])
+    given = {name for service in compose["services"].values() for name in service["environment"]}
+    given |= set(re.findall(r"(PRIVFEDTALK_\w+)=", (DEPLOY / "Dockerfile").read_text()))
+    assert {name for name in given if name.startswith("PRIVFEDTALK") and name not in read} == set()
