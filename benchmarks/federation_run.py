@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peft.tuners.lora.layer import Linear
 from torch import nn
 
 from preparation.folders import RunFolder
@@ -23,6 +24,7 @@ from training.backbone.interface import BackboneShape
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer
 from training.data import collate, stream_batches, window
+from training.narrow import OneProductLinear
 from training.objective import Draw, local_objective
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import BackboneSettings, VaeSettings
@@ -98,10 +100,12 @@ def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
 @contextmanager
 def pefts_products(model: nn.Module) -> Iterator[None]:
     """LoRA's layers compute as PEFT does, in gradients too."""
-    held = [(layer, vars(layer).pop("forward")) for layer in model.modules() if "forward" in vars(layer)]
+    held = [layer for layer in model.modules() if isinstance(layer, OneProductLinear)]
+    for layer in held:
+        layer.__class__ = Linear
     yield
-    for layer, forward in held:
-        layer.forward = forward
+    for layer in held:
+        layer.__class__ = OneProductLinear
 
 
 def reference_client(

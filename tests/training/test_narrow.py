@@ -74,6 +74,16 @@ def test_only_narrow_layers_are_one_product() -> None:
     assert products(wide, x) == 6
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and this machine has none")
+def test_on_a_gpu_wide_layers_are_one_product_too() -> None:
+    usual, quick = (model.cuda() for model in adapted(middle=WIDTH + 1))
+    x = torch.randn(5, 6, dtype=torch.float64, device="cuda")
+    expected, found = gradients(usual, x), gradients(quick, x)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient)
+    assert products(quick, x) == 4
+
+
 def test_the_gradient_can_be_differentiated_again() -> None:
     _, quick = adapted()
     factors = {name: p.detach().clone().requires_grad_() for name, p in quick.named_parameters() if p.requires_grad}
