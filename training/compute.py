@@ -10,6 +10,8 @@ from training.device import has_fast_bfloat16
 from training.settings import ComputeSettings
 
 MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SIZES = 64
+"""So many sizes of a block are compiled: those of `sd15`'s residual blocks alone are more than torch's limit of 8."""
 
 
 def speed_up(backbone: Backbone, settings: ComputeSettings) -> None:
@@ -22,7 +24,8 @@ def speed_up(backbone: Backbone, settings: ComputeSettings) -> None:
     if settings.frozen_bfloat16:
         halve_frozen(backbone)
     if settings.compile:
-        backbone.compile(dynamic=False)
+        torch.compiler.config.recompile_limit = max(torch.compiler.config.recompile_limit, SIZES)
+        backbone.compile_blocks()
 
 
 def halve_frozen(backbone: Backbone) -> None:

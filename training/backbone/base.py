@@ -136,6 +136,10 @@ class BaseBackbone(Backbone):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def compile_blocks(self) -> None:
+        for block in self.blocks:
+            block.compile(dynamic=False)
+
     def forward(self, z_t: Tensor, t: Tensor, speech: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
         f, patch = z_t.shape[1], self.settings.base.patch
         still = to_patches(reference[:, None], patch)

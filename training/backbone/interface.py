@@ -80,6 +80,10 @@ class Backbone(nn.Module, ABC):
         third more time. Gradients stay the same."""
         self.gradient_checkpointing = enable
 
+    def compile_blocks(self) -> None:
+        """Let torch compile what takes the time; kinds made of like blocks compile one of each size for all."""
+        self.compile(dynamic=False)
+
     def describe(self) -> dict[str, Any]:
         """What `from_config` makes the same network of, without its weights."""
         return {"settings": self.settings.model_dump(mode="json"), "shape": self.shape.model_dump()}

@@ -13,11 +13,15 @@ import functools
 from typing import Any, Self
 
 import torch
-from diffusers import UNetMotionModel
+from diffusers import Transformer2DModel, UNetMotionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from training.backbone.frame_attention import FrameAttention
 from training.backbone.inflation import open_motion_unet, random_motion_unet
 from training.backbone.interface import Backbone, BackboneShape
 from training.device import at_least_float32
@@ -59,12 +63,20 @@ class Sd15Backbone(Backbone):
         super().__init__(settings, shape)
         self.unet = unet or open_motion_unet(settings.sd15, shape.latent_channels, settings.window)
         self.tokens = ConditionTokens(shape, int(self.unet.config.cross_attention_dim))
+        for name, module in self.unet.named_modules():
+            if isinstance(module, Attention) and ".motion_modules." in name:
+                module.set_processor(FrameAttention())
 
     def forward(self, z_t: Tensor, t: Tensor, speech: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
         tokens = self.tokens(speech, reference, (motion / self.motion_std).clamp(-4, 4))
         shown = torch.cat([z_t, reference[:, None].expand_as(z_t)], 2).transpose(1, 2)
         predicted = self.unet(shown, t, tokens.flatten(0, 1), return_dict=False)[0]
         return at_least_float32(predicted.transpose(1, 2))
+
+    def compile_blocks(self) -> None:
+        for module in self.unet.modules():
+            if isinstance(module, (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)):
+                module.compile(dynamic=False)
 
     def enable_gradient_checkpointing(self, enable: bool = True) -> None:
         super().enable_gradient_checkpointing(enable)
@@ -75,8 +87,9 @@ class Sd15Backbone(Backbone):
         # diffusers checkpoints residual blocks and spatial attention, but not the temporal layers.
         for name, module in self.unet.named_modules():
             if name.rpartition(".")[0].endswith("motion_modules"):
-                plain = type(module).forward.__get__(module)
-                module.forward = functools.partial(checkpoint, plain, use_reentrant=False) if enable else plain
+                vars(module).pop("forward", None)
+                if enable:
+                    module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"unet": {k: v for k, v in self.unet.config.items() if not k.startswith("_")}}
