@@ -35,15 +35,16 @@ from training.execution.memory import GB
 
 BUDGET_SECONDS = {
     "ceiling": 15,
-    "steps_sd15": 130,
-    "steps_base": 50,
-    "profile": 20,
-    "memory": 30,
+    "steps_sd15": 60,
+    "steps_base": 100,
+    "profile": 60,
+    "memory": 60,
     "generation": 50,
     "resolutions": 25,
     "vae": 25,
     "metrics": 20,
-    "federation": 110,
+    "federation": 150,
+    "federation_sd15": 150,
 }
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
@@ -51,12 +52,13 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "steps_sd15": partial(steps, "sd15"),
     "profile": profile,
     "generation": generation,
-    "federation": federation,
+    "federation": partial(federation, "base"),
     "steps_base": partial(steps, "base"),
     "memory": memory,
     "resolutions": resolutions,
     "vae": vae,
     "metrics": metrics,
+    "federation_sd15": partial(federation, "sd15"),
 }
 
 

@@ -200,10 +200,11 @@ def build_subject(kind: str, sizes: Sizes, device: torch.device, targets: str = 
     return Subject(ClientTrainer(homes, adapter, vae, ruler, settings, 0), sizes, parameters)
 
 
-def federated_run(root: Path, kind: str, sizes: Sizes) -> RunFolder:
+def federated_run(root: Path, kind: str, sizes: Sizes, device: torch.device) -> RunFolder:
     """A run's folder with a random backbone, a small autoencoder and clients of four training clips each."""
     run = RunFolder(root)
-    random_backbone(kind, sizes).save(run.model("backbone"))
+    with device:  # where a billion weights are drawn at once; a CPU takes half a minute
+        random_backbone(kind, sizes).save(run.model("backbone"))
     SmallVae(VaeSettings(latent_channels=4)).eval().save(run.model("vae"))
     IdentityRuler().frozen().save(run.model("rulers") / "identity")
     for number in range(sizes.clients):

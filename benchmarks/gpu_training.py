@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_bench import Bench, only_attention, without_autocast
+from benchmarks.gpu_bench import Bench, only_attention, without, without_autocast
 from benchmarks.gpu_subjects import Subject, bare_steps, build_subject, federated_run, settings_for
 from training.compute import speed_up
-from training.execution import Job, LocalPool, PooledEngine, open_trainer
+from training.execution import Job, LocalPool, PooledEngine
+from training.execution.bench import Bench as ModelBench
 from training.execution.memory import GB, plan_memory, step_bytes
 from training.federation import Start, run_federation
 from training.homes import Homes
@@ -58,13 +59,20 @@ def steps(kind: str, bench: Bench) -> None:
     )
 
     def measure(
-        batch: int, attention: str = "", fused: bool = True, float32: bool = False, **compute: Any
+        batch: int,
+        attention: str = "",
+        fused: bool = True,
+        float32: bool = False,
+        targets: str = "attention",
+        undone: str = "",
+        **compute: Any,
     ) -> dict[str, Any]:
-        targets = compute.pop("targets", "attention")
-        own = subject if targets == "attention" else build_subject(kind, bench.sizes, bench.device, targets)
+        with without(undone):
+            own = build_subject(kind, bench.sizes, bench.device, targets) if undone or targets == "all" else subject
         speed_up(own.backbone, ComputeSettings(**compute))
         step = own.stepper(batch, fused)
-        with only_attention(attention), without_autocast() if float32 else contextlib.nullcontext():
+        plain = without_autocast() if float32 else contextlib.nullcontext()
+        with only_attention(attention), plain, without(undone):
             peak = bench.peak_gb(step)
             seconds = bench.seconds(step, 1.0 if bench.cuda else 0.1)
         total = (flops if own is subject else own.flops_a_window()) * batch / seconds / 1e12
@@ -86,17 +94,17 @@ def steps(kind: str, bench: Bench) -> None:
         {"batch": middle, "channels_last": True},
         {"batch": middle, "frozen_bfloat16": True},
         {"batch": middle, **fast},
+        {"batch": middle, **fast, "undone": "one product"},
+        *([{"batch": middle, **fast, "undone": "frame attention"}] if kind == "sd15" else []),
         {"batch": middle, **fast, "gradient_checkpointing": True},
         {"batch": middle, **fast, "fused": False},
         {"batch": middle, **fast, "attention": "EFFICIENT_ATTENTION"},
         {"batch": middle, **fast, "attention": "CUDNN_ATTENTION"},
-        {"batch": middle, **fast, "attention": "MATH"},
         {"batch": small, **fast},
         {"batch": large, **fast},
         {"batch": middle, **fast, "targets": "all"},
         {"batch": middle, **fast, "compile": True},
         {"batch": large, **fast, "compile": True},
-        {"batch": large, **fast, "compile": True, "gradient_checkpointing": True},
     ]
     bench.try_each(f"steps_{kind}", variants, measure)
 
@@ -126,15 +134,17 @@ def resolutions(bench: Bench) -> None:
 
 
 def profile(bench: Bench) -> None:
-    """Where the time of an sd15 step goes: the fifteen operators that hold the GPU longest, and groups of them."""
+    """Where the time of an sd15 step goes: what holds the GPU longest, by operator and by kernel."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
 
     subject = build_subject("sd15", bench.sizes, bench.device)
-    for compute in ({}, {"channels_last": True, "frozen_bfloat16": True}):
+    for compiled in (False, True):
+        compute = {"channels_last": True, "frozen_bfloat16": True, **({"compile": True} if compiled else {})}
         speed_up(subject.backbone, ComputeSettings(**compute))
         step = subject.stepper(bench.sizes.batches("sd15")[1])
-        step()
+        for _ in range(2):
+            step()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.cuda else [])]
         with profiled(activities=activities) as told:
             step()
@@ -152,7 +162,7 @@ def profile(bench: Bench) -> None:
             held[1] += event.count
         for what, table in (("operator", operators), ("kernel", kernels)):
             total = sum(ms for ms, _ in table.values())
-            for name, (ms, count) in sorted(table.items(), key=lambda item: -item[1][0])[:15]:
+            for name, (ms, count) in sorted(table.items(), key=lambda item: -item[1][0])[:40]:
                 row = {"of": what, **compute, "name": name, "ms": ms, "calls": count, "share": ms / total}
                 bench.note("profile", row)
             bench.note("profile", {"of": what, **compute, "name": "all", "ms": total})
@@ -192,63 +202,67 @@ def memory(bench: Bench) -> None:
         bench.try_each(f"budget_{kind}", [{"parts": parts} for parts in (1.5, 3.0)], kept)
 
 
-def federation(bench: Bench) -> None:
+def federation(kind: str, bench: Bench) -> None:
     """A round of FedAvg through the local engine beside the clients' bare steps; one worker and two on one device."""
     device = f"{bench.device.type}:0" if bench.cuda else "cpu"
+    clients = [f"client{number}" for number in range(bench.sizes.clients if kind == "base" else 2)]
+    few, some, _ = bench.sizes.batches(kind)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalPool([device]) as one,
+        LocalPool([device, device]) as two,
+    ):
+        run = federated_run(Path(folder) / "run", kind, bench.sizes, bench.device)
+        bench.clear()
+        homes, leader = Homes(run, "fedavg"), ModelBench(torch.device(device))
 
-    def rounds(kind: str, batch: int) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            run = federated_run(Path(folder) / "run", kind, bench.sizes)
-            settings = settings_for(bench.sizes, batch_size=batch)
-            homes = Homes(run, "fedavg")
-            trainer, job = open_trainer(homes, settings, 0, device), Job(homes, settings, 0)
-            theta = trainer.adapter.vector()
-            clients = [f"client{number}" for number in range(bench.sizes.clients)]
+        def rounds(kind: str, batch: int) -> dict[str, Any]:
+            settings = settings_for(bench.sizes, batch_size=batch, rounds=3)
+            compute = ComputeSettings(channels_last=True, frozen_bfloat16=True)
+            job = Job(homes, settings.model_copy(update={"compute": compute}), 0)
+            trainer, steps = leader.trainer(job), settings.federation.local_steps
 
             def plain() -> None:
                 for client in clients:
-                    bare_steps(trainer, client, settings.federation.local_steps)
+                    bare_steps(trainer, client, steps)
 
             plain()
-            row: dict[str, Any] = {"clients": len(clients), "local_steps": settings.federation.local_steps}
-            row["bare_seconds"] = statistics.median(_timed(plain) for _ in range(3))
-            row["bytes_up"] = theta.nbytes
-            for workers in (1, 2):
-                with LocalPool([device] * workers) as pool:
-                    engine = PooledEngine(pool, job)
-                    ends: list[float] = []
-
-                    def one_round(
-                        engine: PooledEngine = engine, ends: list[float] = ends, workers: int = workers
-                    ) -> None:
-                        home = Path(folder) / f"rounds{workers}"
-                        shutil.rmtree(home, ignore_errors=True)
-                        three = settings.model_copy(
-                            update={"federation": settings.federation.model_copy(update={"rounds": 4})}
-                        )
-                        start = Start(theta, trainer.adapter.base_sha256)
-                        ends.append(time.perf_counter())
-                        note = lambda record: ends.append(time.perf_counter())  # noqa: E731
-                        run_federation(engine, "fedavg", start, clients, _no_loss, three, home, 0, on_round=note)
-
-                    one_round()
-                    took = [after - before for before, after in itertools.pairwise(ends)]
-                    # The first round waits for the workers to load libraries, models and shards.
-                    row[f"first_round_{workers}"], row[f"round_seconds_{workers}"] = (
-                        took[0],
-                        statistics.median(took[1:]),
-                    )
+            row: dict[str, Any] = {"clients": len(clients), "local_steps": steps}
+            row["bare_seconds"] = statistics.median(_timed(plain) for _ in range(2))
+            row["score_seconds"] = statistics.median(
+                _timed(lambda: [trainer.score(client, 1) for client in clients]) for _ in range(2)
+            )
+            bench.clear()
+            start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
+            row["bytes_up"] = start.theta.nbytes
+            for workers, pool in ((1, one), (2, two)):
+                first, *others = _round_seconds(PooledEngine(pool, job), start, clients, Path(folder) / "rounds")
+                # The first round waits for the workers to load libraries, models and shards.
+                row |= {f"first_round_{workers}": first, f"round_seconds_{workers}": statistics.median(others)}
             row["overhead"] = row["round_seconds_1"] / row["bare_seconds"]
             row["gain_of_two"] = row["round_seconds_1"] / row["round_seconds_2"]
             return row
 
-    base, sd15 = bench.sizes.batches("base"), bench.sizes.batches("sd15")
-    variants = [{"kind": "base", "batch": base[1]}, {"kind": "sd15", "batch": sd15[1]}, {"kind": "base", "batch": 1}]
-    bench.try_each("federation", variants, rounds)
+        batches = (some, 1) if kind == "base" else (few,)  # two workers of sd15 share the memory
+        bench.try_each("federation", [{"kind": kind, "batch": batch} for batch in batches], rounds)
 
 
-def _no_loss(theta: Any) -> float:
-    return 0.0
+def _round_seconds(engine: PooledEngine, start: Start, clients: list[str], home: Path) -> list[float]:
+    """What each round of a federation takes, from the announcement to its record."""
+    shutil.rmtree(home, ignore_errors=True)
+    ends = [time.perf_counter()]
+    run_federation(
+        engine,
+        "fedavg",
+        start,
+        clients,
+        lambda theta: 0.0,
+        engine.job.settings,
+        home,
+        0,
+        on_round=lambda record: ends.append(time.perf_counter()),
+    )
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def _timed(work: Callable[[], object]) -> float:
