@@ -29,7 +29,7 @@ def train_as_one_product(model: nn.Module) -> None:
     weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes as PEFT does.
     """
     for layer in model.modules():
-        if type(layer) is Linear and isinstance(layer.get_base_layer(), nn.Linear):
+        if isinstance(layer, Linear) and isinstance(layer.get_base_layer(), nn.Linear):
             # The class and not the layer's own `forward`: layers alike then share what torch.compile makes of one.
             layer.__class__ = OneProductLinear
 
