@@ -40,7 +40,7 @@ CRFS = (18, 23, 28, 32)
 SCALES = (0.5, 0.75, 1.5)
 STEPS = (20.0, 30.0, STEP)
 SILENT_SECONDS = 2
-JOINT_SECONDS = 8
+JOINT_SECONDS = 6
 RESAMPLED = 10_000
 MARK = "<!-- Below: written by python -m benchmarks.generation -->"
 PAGE = Path(__file__).resolve().parent / "README.md"
@@ -49,8 +49,8 @@ TITLES = {
     "speed": "From portrait and sound to a file (features, sampling, decoding, watermark, H.264, AAC, manifest), each "
     "in a process of its own; the model's loading apart:",
     "joints": "How much frames change where a window of the last step begins or ends, over how much they change "
-    "elsewhere, and the same for every other place between two joints, where it can only be chance (8 s each of other "
-    "people, two seeds; mean and 95 % interval over people, bootstrap):",
+    "elsewhere, and the same for every other place between two joints, where it can only be chance "
+    f"({JOINT_SECONDS} s each, two seeds; mean and 95 % interval over people, bootstrap):",
     "silence": "Silence (two seconds before and after speech; openings by the run's ruler):",
     "marks": "The watermark, on clips that the run generated, written once at CRF 18, then again; `read` is the share "
     "whose six bytes came back, `detected` those with z ≥ 5; Δ = 40 is the default:",
