@@ -35,7 +35,7 @@ from training.execution.memory import GB
 
 BUDGET_SECONDS = {
     "ceiling": 15,
-    "steps_sd15": 60,
+    "steps_sd15": 75,
     "steps_base": 100,
     "profile": 60,
     "memory": 60,

@@ -111,16 +111,3 @@ def without_autocast() -> Iterator[None]:
 
     with mock.patch.object(objective, "autocast", lambda device: contextlib.nullcontext()):
         yield
-
-
-@contextlib.contextmanager
-def without(what: str) -> Iterator[None]:
-    """Steps without one of the measures that are always on, for the comparison; an empty name takes none away."""
-    from unittest import mock
-
-    changes = {
-        "one product": ("training.adapter.train_as_one_product", lambda model: None),
-        "frame attention": ("training.backbone.frame_attention.HAS_TRITON", False),
-    }
-    with mock.patch(*changes[what]) if what else contextlib.nullcontext():
-        yield

@@ -26,10 +26,17 @@ SETTINGS = {
     "float32": "float32, no autocast",
 }
 
+UNDONE = {
+    "one product": "LoRA as PEFT computes it, temporal attention by torch",
+    "frame attention": "temporal attention by torch",
+}
+
+ATTENTION = ("_cudnn_attention", "_flash_attention", "ShortAttention", "_forward_", "_backward_")
 GROUPS = {
-    "arithmetic": ("mm", "addmm", "bmm", "_cudnn_attention", "_flash_attention", "cudnn_convolution", "convolution_"),
-    "copies and casts": ("copy_",),
-    "sums, products and GELU": ("mul", "add_", "add", "gelu"),
+    "products, convolutions and attention": ("mm", "addmm", "bmm", "cudnn_convolution", "convolution_", *ATTENTION),
+    "copies, casts and joins": ("copy_", "cat"),
+    "fused by the compiler": ("triton_",),
+    "sums, products and activations": ("mul", "div", "add_", "add", "gelu", "silu"),
     "norms": ("native_group_norm", "native_layer_norm"),
 }
 """Operators by what limits them, by how their names begin; the first group that fits counts."""
@@ -43,6 +50,7 @@ def readable(row: Row) -> str:
     parts += [f"{row['attention'].removesuffix('_ATTENTION').lower()} attention"] if row.get("attention") else []
     parts += ["AdamW not fused"] if row.get("fused") is False else []
     parts += [f"LoRA on {row['targets']}"] if row.get("targets") else []
+    parts += [UNDONE[row["undone"]]] if row.get("undone") else []
     return ", ".join(parts) or "as it comes"
 
 
@@ -64,14 +72,19 @@ def ceiling_tflops(results: dict[str, Any]) -> float:
     return max(row["tflops"] for row in good(results, "ceiling", "tflops"))
 
 
-def about(results: dict[str, Any]) -> str:
-    machine = results["machine"]
-    beside = f", with {machine['beside']}" if "beside" in machine else ""
-    copied = max(row["gb_per_second"] for row in good(results, "ceiling", "gb_per_second"))
+def card(machine: Row) -> str:
+    beside = f", {machine['beside']}" if "beside" in machine else ""
     return (
         f"{machine['device']} ({machine.get('memory_gb', 0):.0f} GB), torch {machine['torch']}, {machine['cores']} CPU "
-        f"cores{beside}. Measured ceilings: {ceiling_tflops(results):.0f} TFLOP/s in bf16 matrix products, "
-        f"{copied:,.0f} GB/s copied in device memory (read and written)."
+        f"cores{beside}"
+    )
+
+
+def about(results: dict[str, Any]) -> str:
+    copied = max(row["gb_per_second"] for row in good(results, "ceiling", "gb_per_second"))
+    return (
+        f"{card(results['machine'])}. Measured ceilings: {ceiling_tflops(results):.0f} TFLOP/s in bf16 matrix "
+        f"products, {copied:,.0f} GB/s copied in device memory (read and written)."
     )
 
 
@@ -99,36 +112,37 @@ def _why(row: Row) -> str:
 
 
 def profile(results: dict[str, Any]) -> list[str]:
-    """The operators that hold the GPU longest in the last of the profiled settings."""
-    rows = [row for row in results.get("profile", []) if row.get("of") == "operator" and row["name"] != "all"]
-    last = [row for row in rows if readable(row) == readable(rows[-1])]
-    lines = [f"| `{row['name']}` | {row['ms']:.1f} | {row['calls']:.0f} | {row['share']:.0%} |" for row in last]
-    under = readable(last[-1]) if last else ""
-    lines = table(f"| operator of a step of `sd15` ({under}) | ms on the GPU | calls | share |", lines)
-    return [*lines, *account(results, last, under)] if last else []
+    """The operators that hold the GPU longest, and what they say, for each of the profiled settings."""
+    rows = [row for row in results.get("profile", []) if row.get("of") == "operator"]
+    lines = []
+    for under in dict.fromkeys(readable(row) for row in rows):
+        one = [row for row in rows if readable(row) == under and row["name"] != "all"]
+        told = [f"| `{row['name'][:60]}` | {row['ms']:.1f} | {row['calls']:.0f} | {row['share']:.0%} |" for row in one]
+        lines += table(f"| operator of a step of `sd15` ({under}) | ms on the GPU | calls | share |", told[:12])
+        lines += account(results, one, under)
+    return lines
 
 
 def account(results: dict[str, Any], operators: list[Row], under: str) -> list[str]:
     """What the profile says of the distance to the ceiling."""
-    busy = next(row["ms"] for row in reversed(results["profile"]) if row["name"] == "all" and row["of"] == "operator")
+    alls = [row for row in results["profile"] if row["name"] == "all" and row["of"] == "operator"]
+    busy = next(row["ms"] for row in alls if readable(row) == under)
     spent = dict.fromkeys(GROUPS, 0.0)
     for row in operators:
         name = row["name"].removeprefix("aten::")
         group = next((what for what, parts in GROUPS.items() if name.startswith(parts)), None)
         if group:
             spent[group] += row["ms"]
-    timed = good(results, "steps_sd15", "clips_per_second")
-    same = next(row for row in timed if readable(row) == under)
-    best = max(timed, key=lambda row: row["clips_per_second"])
-    flops = results["steps_sd15"][0]["window_tflop"] * same["batch"]
-    groups = ", ".join(f"{what} {ms:.0f} ms ({ms / busy:.0%})" for what, ms in spent.items())
-    arithmetic = spent["arithmetic"] / 1e3
+    windows = results["machine"]["sizes"]["sd15_batches"][1]
+    same = [row for row in good(results, "steps_sd15", "ms") if readable(row) == under and row["batch"] == windows]
+    whole = f"Of the step's {same[0]['ms']:.0f} ms" if same else "Of a step, whose whole time was not measured,"
+    tera, ceiling = results["steps_sd15"][0]["window_tflop"] * windows, ceiling_tflops(results)
+    groups = ", ".join(f"{what} {ms:.0f} ms" for what, ms in spent.items() if ms)
+    arithmetic = 1e3 * tera / next(iter(spent.values()))
     return [
-        f"Of a step's {same['ms']:.0f} ms with {same['batch']} windows the GPU is at work for {busy:.0f}, and waits "
-        f"for launches: {groups}, of those above. The arithmetic by itself runs at {flops / arithmetic:.0f} TFLOP/s, "
-        f"{flops / arithmetic / ceiling_tflops(results):.0%} of the ceiling; what is between it and the whole step's "
-        f"{same['share_of_ceiling']:.0%} is memory traffic and launches. Compiling joins them: {readable(best)}, "
-        f"{best['batch']} windows, {best['share_of_ceiling']:.0%}.",
+        f"{whole} with {windows} windows the GPU is at work for {busy:.0f}: {groups}, the rest "
+        f"{busy - sum(spent.values()):.0f} ms. With no waiting that is {1e3 * tera / busy / ceiling:.0%} of the "
+        f"ceiling; the first of these by itself runs at {arithmetic:.0f} TFLOP/s, {arithmetic / ceiling:.0%}.",
         "",
     ]
 
@@ -150,7 +164,10 @@ def pictures(results: dict[str, Any]) -> list[str]:
     ]
     lines += table("| autoencoder (sd-vae): frames at once | settings | encoded fps | decoded fps | peak GB |", coded)
     measured = [f"| {row['network']} | {number(row['fps'])} |" for row in good(results, "metrics", "fps")]
-    return lines + table("| network of the metrics | fps |", measured)
+    lines += table("| network of the metrics | fps |", measured)
+    kept = results.get("kept")
+    where = [f"Generation, autoencoder and metrics on another machine: {card(kept)}.", ""] if kept else []
+    return where + lines
 
 
 def rounds(results: dict[str, Any]) -> list[str]:
@@ -160,7 +177,15 @@ def rounds(results: dict[str, Any]) -> list[str]:
         for row in good(results, "federation", "overhead")
     ]
     head = "| | windows a step | bare steps, s | round, s | round ÷ steps | round on two workers, s | gain of two |"
-    return table(head, rows)
+    lines = table(head, rows)
+    if lines:
+        row = good(results, "federation", "overhead")[0]
+        lines += [
+            f"{row['clients']} clients of {row['local_steps']} steps each. A round also scores every client on a clip "
+            "that it generates, which the bare steps do not; both workers share one GPU.",
+            "",
+        ]
+    return lines
 
 
 def budgets(results: dict[str, Any]) -> list[str]:
@@ -188,7 +213,9 @@ def readme(results: dict[str, Any]) -> str:
         about(results),
         "",
         f"Local steps of `ClientTrainer`, {pixels} pixels, windows of {frames} frames, LoRA of rank 8 on attention, "
-        "AdamW. FLOPs are counted operator by operator over both passes, without what checkpointing repeats.",
+        "AdamW. FLOPs are counted operator by operator over both passes as PEFT and torch compute them, without what "
+        "checkpointing repeats or a faster way does besides; shares are of the largest product's rate. Steps that are "
+        "not compiled wait for launches, and their times vary by a tenth.",
         "",
     ]
     for kind in ("sd15", "base"):
@@ -203,20 +230,22 @@ def readme(results: dict[str, Any]) -> str:
 
 def scaling(results: dict[str, Any]) -> str:
     """The section of docs/scaling.md: what each size needs and gives, and the paper's run."""
-    overheads = {row["kind"]: row["overhead"] for row in reversed(good(results, "federation", "overhead"))}
+    measured = good(results, "federation", "overhead")
+    # What a client costs beside its steps does not shrink with them: seconds, of the largest measured.
+    beside = max(((row["round_seconds_1"] - row["bare_seconds"]) / row["clients"] for row in measured), default=0.0)
     adapters = {kind: results[f"steps_{kind}"][0]["adapter"] for kind in ("base", "sd15") if f"steps_{kind}" in results}
     rows, sums = [], []
     for kind, parameters in adapters.items():
         for pixels, row in _fastest(results, kind).items():
-            seconds = CLIENTS * LOCAL_STEPS * row["batch"] / row["clips_per_second"] * overheads.get(kind, 1.0)
+            seconds = CLIENTS * (LOCAL_STEPS * row["batch"] / row["clips_per_second"] + beside)
             rows.append(
                 f"| `{kind}` | {pixels} | {readable(row)} | {row['batch']} | {number(row.get('peak_gb'))} | "
                 f"{number(row['clips_per_second'])} | {number(3600 / seconds)} | "
                 f"{4 * parameters * CLIENTS / 1e6:.0f} MB |"
             )
             sums.append(
-                f"- `{kind}` at {pixels} pixels: {ROUNDS} × {CLIENTS} × {LOCAL_STEPS} × {row['batch']} windows ÷ "
-                f"{number(row['clips_per_second'])} windows/s × {overheads.get(kind, 1.0):.2f} = "
+                f"- `{kind}` at {pixels} pixels: {ROUNDS} × {CLIENTS} × ({LOCAL_STEPS} × {row['batch']} windows ÷ "
+                f"{number(row['clips_per_second'])} windows/s + {beside:.2f} s) = "
                 f"**{ROUNDS * seconds / 3600:.1f} hours**, and {ROUNDS * CLIENTS * 4 * parameters / 1e9:.0f} GB up."
             )
     head = "| | pixels | settings | windows a step | peak GB | windows/s | rounds/hour | bytes up a round |"
@@ -230,9 +259,10 @@ def scaling(results: dict[str, Any]) -> str:
             "",
             f"A round: {CLIENTS} clients, {LOCAL_STEPS} local steps each, LoRA of rank 8 on attention, one worker. "
             + (
-                "Its cost beside the bare steps is that measured in benchmarks/README.md."
-                if overheads
-                else "Its cost beside the bare steps has no figure on this card and is left out."
+                f"Beside its steps a client costs {beside:.2f} s, its score among it, as measured for "
+                f"{' and '.join(dict.fromkeys('`' + row['kind'] + '`' for row in measured))} (benchmarks/README.md)."
+                if measured
+                else "What a client costs beside its steps has no figure on this card and is left out."
             ),
             "",
             *table(head, rows),
@@ -249,7 +279,7 @@ def _fastest(results: dict[str, Any], kind: str) -> dict[int, Row]:
     side = results["machine"]["sizes"]["latent"]
     rows = [{"latent": side, **row} for row in good(results, f"steps_{kind}", "clips_per_second")]
     rows += [row for row in good(results, "resolutions", "clips_per_second") if row["kind"] == kind]
-    rows = [row for row in rows if not row.get("targets")]
+    rows = [row for row in rows if not row.get("targets") and not row.get("undone")]
     return {
         8 * latent: max((row for row in rows if row["latent"] == latent), key=lambda row: row["clips_per_second"])
         for latent in sorted({row["latent"] for row in rows})

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_bench import Bench, only_attention, without, without_autocast
-from benchmarks.gpu_subjects import Subject, bare_steps, build_subject, federated_run, settings_for
+from benchmarks.gpu_bench import Bench, only_attention, without_autocast
+from benchmarks.gpu_subjects import Subject, bare_steps, build_subject, federated_run, settings_for, without
 from training.compute import speed_up
 from training.execution import Job, LocalPool, PooledEngine
 from training.execution.bench import Bench as ModelBench
@@ -67,12 +67,11 @@ def steps(kind: str, bench: Bench) -> None:
         undone: str = "",
         **compute: Any,
     ) -> dict[str, Any]:
-        with without(undone):
-            own = build_subject(kind, bench.sizes, bench.device, targets) if undone or targets == "all" else subject
+        own = subject if targets == "attention" else build_subject(kind, bench.sizes, bench.device, targets)
         speed_up(own.backbone, ComputeSettings(**compute))
         step = own.stepper(batch, fused)
         plain = without_autocast() if float32 else contextlib.nullcontext()
-        with only_attention(attention), plain, without(undone):
+        with only_attention(attention), plain, without(undone, own.adapter.model):
             peak = bench.peak_gb(step)
             seconds = bench.seconds(step, 1.0 if bench.cuda else 0.1)
         total = (flops if own is subject else own.flops_a_window()) * batch / seconds / 1e12
@@ -102,6 +101,7 @@ def steps(kind: str, bench: Bench) -> None:
         {"batch": middle, **fast, "attention": "CUDNN_ATTENTION"},
         {"batch": small, **fast},
         {"batch": large, **fast},
+        {"batch": large + 2, **fast},
         {"batch": middle, **fast, "targets": "all"},
         {"batch": middle, **fast, "compile": True},
         {"batch": large, **fast, "compile": True},
