@@ -16,8 +16,8 @@ from torch import nn
 
 from preparation.folders import RunFolder
 from preparation.shards import Sample, write_shards
-from preparation.speech import DIM, TOKENS
-from preparation.video import decode, encode
+from preparation.speech import DIM, TOKENS, speech_features
+from preparation.video import decode, decode_audio, encode
 from training.adapter import Adapter
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.interface import BackboneShape
@@ -82,7 +82,8 @@ def make_clips(folder: Path) -> list[Path]:
         paths.append(folder / f"{number}.mp4")
         phases = np.linspace(0, 6, FRAMES) + number
         waves = [np.stack([np.sin(5 * x + p), np.sin(7 * y - p), np.sin(4 * (x + y) + 2 * p)], -1) for p in phases]
-        encode(((127 + 100 * wave).astype(np.uint8) for wave in waves), np.zeros(FRAMES * 640, np.int16), paths[-1])
+        sound = np.random.default_rng(number).normal(0, 3000, FRAMES * 640).astype(np.int16)
+        encode(((127 + 100 * wave).astype(np.uint8) for wave in waves), sound, paths[-1])
     return paths
 
 
@@ -111,8 +112,8 @@ def pefts_products(model: nn.Module) -> Iterator[None]:
 def reference_client(
     trainer: ClientTrainer, client: str, clips: list[Path], steps: int, whole: bool
 ) -> dict[str, torch.Tensor]:
-    """The paper's reference procedure for the same steps: models built for each client, clips decoded and encoded
-    for each epoch, LoRA computed as PEFT does, the whole model's state sent, frozen weights and all.
+    """The paper's reference procedure for the same steps: models built for each client, clips with their sound decoded
+    and encoded for each epoch, LoRA computed as PEFT does, the whole model's state sent, frozen weights and all.
 
     It encodes each clip `whole`, or only the window of it that is trained on.
     """
@@ -122,17 +123,20 @@ def reference_client(
     parameters = adapter.parameters
     optimizer = torch.optim.AdamW(parameters, lr=settings.federation.learning_rate, weight_decay=0.0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    known = trainer._clips(client, "train")  # speech, motion and boxes are given to it for nothing
+    known = trainer._clips(client, "train")  # motion and boxes are given to it for nothing
 
     def batches() -> Iterator:
         windows = []
         for clip, path in itertools.cycle(zip(known, clips, strict=True)):
             frames = np.stack(list(decode(path)))
             start = int(rng.integers(0, FRAMES - trainer.backbone.settings.window + 1))
-            cut = window(clip, start, trainer.backbone.settings.window)
-            end = start + len(cut[0])
-            latents = vae.encode_frames(frames)[start:end] if whole else vae.encode_frames(frames[start:end])
-            windows.append((torch.from_numpy(latents), *cut[1:]))
+            part = slice(start, start + trainer.backbone.settings.window)
+            latents = vae.encode_frames(frames)[part] if whole else vae.encode_frames(frames[part])
+            speech = speech_features(decode_audio(path), FRAMES)[part]
+            reference = vae.encode_frames(frames[:1])[0]
+            *_, motion, mouth, eyes, cepstra = window(clip, start, trainer.backbone.settings.window)
+            seen = (torch.from_numpy(each) for each in (latents, speech, reference))
+            windows.append((*seen, motion, mouth, eyes, cepstra))
             if len(windows) == settings.federation.batch_size:
                 yield collate(windows)
                 windows = []
