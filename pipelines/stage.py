@@ -47,8 +47,11 @@ def federation(paper: PaperSettings, asked: argparse.Namespace) -> None:
 
 
 def evaluation(paper: PaperSettings, asked: argparse.Namespace) -> None:
+    import torch
+
     from evaluation.paper.folders import open_seed
 
+    torch.set_num_threads(1)  # the last digits are the same whether or not other stages run beside this one
     trained = [asked.method] if asked.method in paper.methods else []
     open_seed(paper.folder, asked.seed, methods=trained, measured=[asked.method])
     own = asked.method if trained else None
