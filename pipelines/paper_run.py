@@ -42,9 +42,10 @@ def generations(root: Path) -> list[list[str]]:
 def run_side_by_side(names: Sequence[str], jobs: int, root: Path) -> list[int]:
     """Run what is due of stages that do not need each other; the exit codes."""
     shares = [names[first::jobs] for first in range(min(jobs, len(names)))]
-    started = [
-        subprocess.Popen([DVC, "--wait-for-lock", "repro", "--single-item", *share], cwd=root) for share in shares
-    ]
+    # Threads of several processes that wait for each other on the same cores would take most of their time.
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if len(shares) > 1 else {})
+    command = [DVC, "--wait-for-lock", "repro", "--single-item"]
+    started = [subprocess.Popen([*command, *share], cwd=root, env=environment) for share in shares]
     try:
         return [process.wait() for process in started]
     except KeyboardInterrupt:
