@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, TypeVar
@@ -35,23 +36,137 @@ def map_processes(
 ) -> Iterator[Done[Item, Result]]:
     """Run `work` on every item in spawned processes, in the order in which they finish.
 
-    Spawned, because a forked MediaPipe or CUDA hangs; they end with this process, however it ends. When one dies, the
-    pool with all its pending work is gone; the items that are left then go one by one, so that the deadly one is known
-    by name and the others live. An error of `initializer` is raised here: without it no item could be worked on.
+    Spawned, because a forked MediaPipe or CUDA hangs; they end with this process, however it ends. An item whose
+    process dies is tried again after all others, alone: it may have died of its neighbours' memory. An error of
+    `initializer` is raised here: without it no item could be worked on.
     """
-    left = dict(enumerate(items))
-    pool = _pool(workers, initializer, initargs)
+    order = _Order(work, initializer, initargs)
+    again: list[Item] = []
+    for done in _side_by_side(order, items, workers):
+        if done.died:
+            again.append(done.item)
+        else:
+            yield done
+    yield from _side_by_side(order, again, 1)
+
+
+def _side_by_side(order: _Order[Item, Result], items: Sequence[Item], workers: int) -> Iterator[Done[Item, Result]]:
+    # Each process has a pipe of its own. Those of ProcessPoolExecutor share a queue, which a killed one leaves in an
+    # unknown state: the pool is lost with all its work, and waits for ever for a process that ignores SIGTERM.
+    waiting = deque(items)
+    busy: dict[connection.Connection, _Worker[Item, Result]] = {}
+
+    def begin(worker: _Worker[Item, Result]) -> None:
+        busy[worker.connection] = worker
+        worker.give(waiting.popleft())
+
     try:
-        futures = {pool.submit(_ask, work, item): place for place, item in left.items()}
-        for future in as_completed(futures):
-            result = future.result()
-            yield Done(left.pop(futures[future]), result)
-        return
-    except BrokenProcessPool:
-        pass
+        for _ in range(min(workers, len(items))):
+            begin(_Worker(order))
+        while busy:
+            for ready in connection.wait(list(busy)):
+                worker = busy[ready]  # type: ignore[index]
+                done = worker.answer()
+                if waiting and not done.died:
+                    begin(worker)
+                else:
+                    del busy[worker.connection]
+                    worker.close()
+                    if waiting:
+                        begin(_Worker(order))
+                yield done
     finally:
-        pool.shutdown(cancel_futures=True)
-    yield from _one_by_one(work, list(left.values()), initializer, initargs)
+        for worker in busy.values():
+            worker.close()
+
+
+class _Worker(Generic[Item, Result]):
+    """One process, seen from the one who gives it work."""
+
+    def __init__(self, order: _Order[Item, Result]) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, order), daemon=True)
+        self._process.start()
+        theirs.close()  # held by the process alone, so that its end is the end of the pipe
+
+    def give(self, item: Item) -> None:
+        """Let the process begin with an item; whether it was dead already shows when it is asked for the answer."""
+        self.item = item
+        with suppress(OSError):
+            self.connection.send(item)
+
+    def answer(self) -> Done[Item, Result]:
+        """Wait for what became of the item; an error of the work is raised."""
+        try:
+            reply: _Reply[Result] = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.kill()  # a pipe may also end before its process
+            return Done(self.item, None, died=True)
+        if reply.error is not None:
+            reply.error.add_note(f"in a worker process:\n{reply.trace}")
+            raise reply.error
+        return Done(self.item, reply.result)
+
+    def close(self) -> None:
+        """Let the process finish what it is at: closing its pipe tells it that nothing follows."""
+        self.connection.close()
+        self._process.join()
+
+
+@dataclass(frozen=True)
+class _Order(Generic[Item, Result]):
+    """What a process does with every item, and once before the first."""
+
+    work: Callable[[Item], Result]
+    initializer: Callable[..., None] | None
+    initargs: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Reply(Generic[Result]):
+    """What became of an item: the work's result, or its error with the place it came from."""
+
+    result: Result | None
+    error: Exception | None = None
+    trace: str = ""
+
+
+def _serve(pipe: connection.Connection, order: _Order[Item, Result]) -> None:
+    """Until the pipe is closed: one item after the other."""
+    end_with_parent()
+    # Ctrl-C reaches this process as well; what it was at is left like any work that was cut off.
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        failed = _attempt(_initialize, order)
+        while True:
+            item = pipe.recv()
+            pipe.send(failed if failed.error else _attempt(order.work, item))
+
+
+def _initialize(order: _Order[Any, Any]) -> None:
+    if order.initializer is not None:
+        order.initializer(*order.initargs)
+
+
+def _attempt(work: Callable[[Item], Result], item: Item) -> _Reply[Result]:
+    try:
+        return _Reply(work(item))
+    except Exception as error:
+        return _Reply(None, portable(error), traceback.format_exc())
+
+
+def portable(error: Exception) -> Exception:
+    """The error as another process can read it; one that cannot travel is told as text.
+
+    Processes of one run talk in pickles, as `multiprocessing` does. What is read here was written on the same line; no
+    file and nobody else's bytes are ever unpickled.
+    """
+    import pickle
+
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def map_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
@@ -88,53 +203,6 @@ def _one_core() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
-
-
-def _one_by_one(
-    work: Callable[[Item], Result],
-    items: Sequence[Item],
-    initializer: Callable[..., None] | None,
-    initargs: tuple[Any, ...],
-) -> Iterator[Done[Item, Result]]:
-    pool = _pool(1, initializer, initargs)
-    try:
-        for item in items:
-            try:
-                yield Done(item, pool.submit(_ask, work, item).result())
-            except BrokenProcessPool:
-                pool.shutdown()
-                pool = _pool(1, initializer, initargs)
-                yield Done(item, None, died=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _pool(workers: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, initargs))
-
-
-def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
-    # Workers hold both ends of the queue they wait on, so nothing tells them that the one who fills it was killed.
-    end_with_parent()
-    if initializer is None:
-        return
-    try:
-        initializer(*initargs)
-    except Exception as error:
-        # Let through, it would break the pool and look like a dead process; the first item brings it home instead.
-        _Startup.error = error
-
-
-class _Startup:
-    """What kept this process from starting."""
-
-    error: Exception | None = None
-
-
-def _ask(work: Callable[[Item], Result], item: Item) -> Result:
-    if _Startup.error is not None:
-        raise _Startup.error
-    return work(item)
 
 
 def end_with_parent() -> None:

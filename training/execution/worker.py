@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from preparation.workers import end_with_parent
+from preparation.workers import end_with_parent, portable
 from training.client import ClientTrainer, LocalUpdate
 from training.execution.bench import Bench, Job, Order, carry_out
 from training.execution.shared_vectors import Block, Held, bytes_of
@@ -119,7 +119,7 @@ class _Served:
             try:
                 reply = self._take(message)
             except Exception as error:
-                reply = Failed(_portable(error), traceback.format_exc())
+                reply = Failed(portable(error), traceback.format_exc())
             self.connection.send(reply)
 
     def _take(self, message: Take) -> Done:
@@ -144,17 +144,3 @@ class _Served:
             self.connection.send(Room(size))
             self.block = Block(name=self.connection.recv())
         return self.block
-
-
-def _portable(error: Exception) -> Exception:
-    """The error as another process can read it; one that cannot travel is told as text.
-
-    Processes of one run talk in pickles, as `multiprocessing` does. What is read here was written on the same line; no
-    file and nobody else's bytes are ever unpickled.
-    """
-    import pickle
-
-    try:
-        return pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
