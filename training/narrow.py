@@ -47,7 +47,7 @@ def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
     """The weight with which a layer, adapted or not, is one product of x; None where it computes as it always does."""
     if type(layer) is nn.Linear:
         return layer.weight
-    if not isinstance(layer, Linear) or not torch.is_grad_enabled():
+    if not isinstance(layer, OneProductLinear) or not torch.is_grad_enabled():
         return None
     base, active = layer.get_base_layer(), layer.active_adapters
     if layer.disable_adapters or layer.merged or layer.lora_variant or len(active) != 1:
