@@ -85,12 +85,13 @@ def objections(run: RunFolder, clients: Iterable[str], use: Use, required: bool)
     return {client: reason for client, reason in found.items() if reason is not None}
 
 
-def check_generation(run: RunFolder, client: str, required: bool) -> None:
-    """An error where a client's own adapter must not be used to generate."""
+def check_generation(run: RunFolder, client: str, required: bool, adapter: str | None = None) -> None:
+    """An error where an adapter fitted to a client, by default the client's own, must not be used to generate."""
     reason = objection_to(run, client, "generation", required)
     if reason is not None:
+        who = client if adapter in (None, client) else f"the adapter {adapter} is fitted to {client}, who"
         raise PrivFedTalkError(
-            f"{client} has not agreed to be generated: {reason}",
+            f"{who} has not agreed to be generated: {reason}",
             f"ask, then: privfedtalk consent grant {client} --run {run.root.name} --who NAME",
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from preparation.consent import read_consent
 from preparation.folders import RunFolder
+from training.adapter_folders import FACTS, inspect_adapter
 from training.homes import POOLED
 
 
@@ -21,10 +22,23 @@ class Contained:
 
 
 def models_with(run: RunFolder, client: str) -> list[Contained]:
-    """The adapters of a run that contain a client: shared ones whose sums it was in, and its own.
+    """The adapters of a run that contain a client: shared ones whose sums it was in, its own, and imported ones whose
+    record names it.
 
-    The backbone, the autoencoder and the rulers never do: they learn from public speakers alone.
+    The backbone, the autoencoder and the rulers never do: they learn from public speakers alone. What was imported and
+    shared among clients elsewhere does not say among whom.
     """
+    own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
+    for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
+        facts = inspect_adapter(record.parent)
+        if facts.client == client:
+            own.append((facts.method, record.parent))
+    alone = [Contained(method, str(path.relative_to(run.root)), own=True) for method, path in own]
+    return [*shared_with(run, client), *alone]
+
+
+def shared_with(run: RunFolder, client: str) -> list[Contained]:
+    """The shared adapters whose sums a client was in, or whose pool its clips were in."""
     found = []
     for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
         method = log.parent.name
@@ -36,15 +50,14 @@ def models_with(run: RunFolder, client: str) -> list[Contained]:
         )
         if rounds and run.adapter(method).exists():
             found.append(Contained(method, str(run.adapter(method).relative_to(run.root)), own=False, rounds=rounds))
-    own = sorted(run.client(client).glob("methods/*/adapter"))
-    return found + [Contained(path.parent.name, str(path.relative_to(run.root)), own=True) for path in own]
+    return found
 
 
 def revoked_in(run: RunFolder, method: str) -> list[str]:
     """Clients who are in a method's shared adapter and have revoked their consent since."""
     clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
     gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
-    return [name for name in gone if any(each.method == method and not each.own for each in models_with(run, name))]
+    return [name for name in gone if any(each.method == method for each in shared_with(run, name))]
 
 
 def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:

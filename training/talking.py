@@ -26,9 +26,8 @@ from preparation.progress import Meter
 from preparation.settings import PreparationSettings
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from preparation.video import SAMPLES_PER_FRAME, encode, fit_audio
-from preparation.weights import sha256_of
 from training.adapter import load_adapted, weights_sha256
-from training.adapter_folders import WEIGHTS
+from training.adapter_folders import WEIGHTS, AdapterFacts, inspect_adapter
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.kinds import load_backbone
 from training.device import open_device
@@ -45,13 +44,15 @@ GLOBAL = "global"
 
 @dataclass(frozen=True)
 class Talker:
-    """A backbone with an adapter in it, the autoencoder, and the ear; `maker` says which weights these are."""
+    """A backbone with an adapter in it, the autoencoder, and the ear; `maker` says which weights these are, and
+    `fitted_to` whose clips alone the adapter learned from, where its record names a client."""
 
     generator: Generator
     hear: SpeechFeatures
     device: torch.device
     maker: Maker
     provenance: ProvenanceSettings
+    fitted_to: str | None
 
     def frames(
         self, portrait: Frame, sound: NDArray[np.int16], seed: int, sampled: Advance | None = None
@@ -113,25 +114,38 @@ def open_talker(
     rendered: bool = False,
 ) -> Talker:
     """Load what a run trained. `adapter` is `global`, the method's shared adapter; a client, for its own; or the name
-    of an imported one. `rendered`: nobody stands behind the run's faces, so that silence is consent.
+    of an imported one, whose own record says by which method it was made. `rendered`: nobody stands behind the run's
+    faces, so that silence is consent.
 
-    Raises PrivFedTalkError where the run holds no model, no such method or no such adapter, and where the client did
-    not agree to be generated.
+    Raises PrivFedTalkError where the run holds no model, no such method or no such adapter, and where the client whom
+    the adapter is fitted to did not agree to be generated.
     """
     if not (run.model("backbone") / "config.json").exists():
         raise PrivFedTalkError(
             f"{run.root} holds no trained model", f"privfedtalk train --run {run.root.name}, or name another run"
         )
     folder, chosen = adapter_folder(run, method, adapter), open_device(device)
-    if folder == run.client_adapter(adapter, method):
-        check_generation(run, adapter, training.consent.required and not rendered)
+    facts = agreed_facts(run, folder, adapter, training.consent.required and not rendered)
     backbone = load_backbone(run.model("backbone"))
     base = weights_sha256(backbone)
     adapted = load_adapted(backbone, folder).to(chosen)
     vae = load_autoencoder(run.model("vae")).to(chosen)
     generator = Generator(adapted, vae, training.generation, training.objective.shared_noise)
-    maker = Maker(base, sha256_of(folder / WEIGHTS), method, adapter)
-    return Talker(generator, open_speech(preparation.speech), chosen, maker, training.provenance)
+    maker = Maker(base, facts.sha256, facts.method, adapter)
+    return Talker(generator, open_speech(preparation.speech), chosen, maker, training.provenance, facts.client)
+
+
+def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> AdapterFacts:
+    """What an adapter in `folder`, by the run's name for it, says of itself, if whom it is fitted to may be generated.
+
+    A copy that was exported and imported again is still its client's: the record in it names the client. One whose
+    client the run has never heard of passes, for consent was asked where it was exported.
+    """
+    facts = inspect_adapter(folder)
+    client = facts.client or adapter
+    if client != GLOBAL and run.client(client).exists():
+        check_generation(run, client, required, adapter)
+    return facts
 
 
 def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:

@@ -61,8 +61,8 @@ def export(
 ) -> None:
     """Copy an adapter out of a run: PEFT's files, the base model's hash, and a model card with the run's figures.
 
-    A client's own adapter knows that client's face: it is exported only if the
-    client agreed to be generated.
+    An adapter fitted to one client, imported ones included, knows that client's face:
+    it is exported only if the client agreed to be generated.
 
     [bold]Examples[/bold]
 
@@ -70,16 +70,15 @@ def export(
 
         privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
     """
-    from preparation.consent import check_generation
     from preparation.folders import RunFolder
     from preparation.settings import CorpusKind
     from training.adapter_folders import export_adapter
+    from training.talking import agreed_facts
 
     source, configuration = _folder(run, method, adapter), choose(None, run).configuration
     folder = RunFolder(configuration.root)
-    if adapter != "global" and folder.client(adapter).exists():
-        rendered = configuration.corpus.kind is CorpusKind.STUDIO
-        check_generation(folder, adapter, configuration.training.consent.required and not rendered)
+    rendered = configuration.corpus.kind is CorpusKind.STUDIO
+    agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
     facts = export_adapter(folder, source, out)
     console.print(f"{out}: {facts.parameters:,} parameters, {facts.bytes / 1e6:.2f} MB", markup=False)
     console.print(f"privacy: {facts.privacy}", markup=False)

@@ -92,7 +92,7 @@ def grant(
 
 @app.command()
 def revoke(client: ClientArgument, run: RunOption = "demo", as_json: JsonOption = False) -> None:
-    """Note that a client no longer agrees: it takes part in no further federation, and its adapter generates nothing.
+    """Note that a client no longer agrees: it takes part in no further federation, and its adapters generate nothing.
 
     Lists the models that contain the client already: what they learned cannot be
     taken out of them, only trained anew without it or deleted.

@@ -57,10 +57,11 @@ def generate(
     gone = revoked_in(folder, method) if adapter == GLOBAL else []
     if gone:
         anew = f"privfedtalk train --run {run} --method {method}"
-        warning = (
-            f"warning: {method} still contains {', '.join(gone)}, who revoked their consent; train it anew: {anew}"
+        _warn(f"{method} still contains {', '.join(gone)}, who revoked their consent; train it anew: {anew}")
+    if talker.fitted_to is not None and not folder.client(talker.fitted_to).exists():
+        _warn(
+            f"{adapter} is fitted to {talker.fitted_to}, of whose consent this run knows nothing: ask who exported it"
         )
-        typer.secho(warning, fg="yellow", err=True)
     loaded = time.perf_counter()
     portrait = read_portrait(reference, configuration.preparation)
     sound = read_speech(speech, configuration.preparation)
@@ -73,7 +74,7 @@ def generate(
         "frames": frames,
         "seconds": frames / 25,
         "reference": portrait.how,
-        "method": method,
+        "method": talker.maker.method,
         "adapter": adapter,
         "seed": seed,
         "device": str(talker.device),
@@ -95,3 +96,7 @@ def generate(
     marks = [name for name, on in (("watermark", told["watermark"]), ("C2PA manifest", told["manifest"])) if on]
     console.print(f"marked as synthetic by: {' and '.join(marks) or '[bold yellow]nothing[/bold yellow]'}")
     console.print(f"Open [bold]{out}[/bold]")
+
+
+def _warn(what: str) -> None:
+    typer.secho(f"warning: {what}", fg="yellow", err=True)

@@ -16,6 +16,7 @@ from preparation.folders import RunFolder
 from preparation.video import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
+from training.adapter_folders import FACTS, export_adapter, import_adapter
 from training.containing import save_participants
 
 
@@ -50,16 +51,37 @@ def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reach
     assert agreed.exit_code == 0 and "c0000 (Ada) agrees to training and generation" in agreed.stdout
     assert generate("c0000").exit_code == 0
     assert "warning" not in generate("global").stderr
+    away = ["adapter", "export", *where, "--out", str(run / "out")]
+    assert cli.invoke(app, [*away, "--adapter", "c0000"]).exit_code == 0
+    assert cli.invoke(app, ["adapter", "import", str(run / "out"), "--as", "theirs", *where]).exit_code == 0
+    assert generate("theirs").exit_code == 0
 
     told = cli.invoke(app, ["consent", "revoke", "c0000", *where])
     assert "contains c0000: federation/privfedtalk/adapter (shared, in 1 of its sums)" in told.stdout
     assert "clients/c0000/methods/privfedtalk/adapter (its own)" in told.stdout
+    assert "imported/theirs (its own)" in told.stdout
     assert "privfedtalk train --run" in told.stdout
     assert "revoked on" in generate("c0000").stderr
+    refused = generate("theirs")
+    assert refused.exit_code == 2 and "theirs is fitted to c0000, who has not agreed" in refused.stderr
+    again = cli.invoke(app, ["adapter", "export", *where, "--out", str(run / "again"), "--adapter", "theirs"])
+    assert again.exit_code == 2 and "revoked on" in again.stderr and not (run / "again").exists()
     assert "still contains c0000, who revoked" in generate("global").stderr
     rows = json.loads(cli.invoke(app, ["consent", "show", *where, "--json"]).stdout)
     assert rows["c0000"]["record"]["who"] == "Ada" and rows["c0000"]["record"]["revoked"]
     assert RunFolder(run / "mine").consent("c0000").parent.name == "c0000"
+
+
+def test_an_imported_adapter_of_an_unknown_client_is_said_to_be_one(run: Path) -> None:
+    cli, mine = CliRunner(), RunFolder(run / "mine")
+    export_adapter(mine, mine.client_adapter("c0000", "privfedtalk"), run / "out")
+    record = json.loads((run / "out" / FACTS).read_text())
+    (run / "out" / FACTS).write_text(json.dumps(record | {"client": "e0001", "method": "local"}))
+    import_adapter(mine, run / "out", "theirs")
+    files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
+    done = cli.invoke(app, ["generate", "--run", str(run / "mine"), *files, "--adapter", "theirs", "--json"])
+    assert done.exit_code == 0 and "theirs is fitted to e0001, of whose consent this run knows nothing" in done.stderr
+    assert json.loads(done.stdout)["method"] == "local"
 
 
 def test_unknown_clients_and_scopes_are_refused(run: Path) -> None:

@@ -14,6 +14,8 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
+from tests.training.small_run import make_run
+from training.adapter_folders import export_adapter, import_adapter
 from training.containing import Contained, models_with, revoked_in, save_participants
 from training.trial import trainable_clients
 
@@ -64,6 +66,21 @@ def test_models_that_contain_a_client_are_listed(run: RunFolder) -> None:
     write_consent(run, "c1", Consent(who="Ben", granted=DAY, revoked=DAY))
     assert revoked_in(run, "fedavg") == ["c1"]
     assert revoked_in(run, "scaffold") == []
+
+
+def test_imported_adapters_fitted_to_a_client_are_listed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for source, name in (
+        (run.client_adapter("c0000", "privfedtalk"), "theirs"),
+        (run.adapter("privfedtalk"), "shared"),
+    ):
+        export_adapter(run, source, tmp_path / name)
+        import_adapter(run, tmp_path / name, name)
+    assert models_with(run, "c0000") == [
+        Contained("privfedtalk", "clients/c0000/methods/privfedtalk/adapter", own=True),
+        Contained("privfedtalk", "imported/theirs", own=True),
+    ]
+    assert models_with(run, "c1") == []
 
 
 def test_a_pool_contains_only_who_took_part(run: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import av
 import numpy as np
 import pytest
 
+from preparation.consent import Consent, now, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.video import decode_audio, probe
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
+from training.adapter_folders import FACTS, export_adapter, import_adapter
 from training.settings import GenerationSettings, TrainingSettings
 from training.talking import Talker, open_talker
 
@@ -67,6 +70,34 @@ def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
         open_talker(run, TRAINING, PREPARATION, adapter="c9")
     with pytest.raises(PrivFedTalkError, match="device 'gpu9'"):
         open_talker(run, TRAINING, PREPARATION, device="gpu9")
+
+
+def test_a_copy_of_a_clients_adapter_is_still_the_clients(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    export_adapter(run, run.client_adapter("c0000", "privfedtalk"), tmp_path / "out")
+    import_adapter(run, tmp_path / "out", "theirs")
+    assert open_talker(run, TRAINING, PREPARATION, adapter="theirs").fitted_to == "c0000"
+    write_consent(run, "c0000", Consent(who="Ada", granted=now(), revoked=now()))
+    for rendered in (False, True):
+        with pytest.raises(
+            PrivFedTalkError, match=r"adapter theirs is fitted to c0000, who has not agreed.*revoked on"
+        ):
+            open_talker(run, TRAINING, PREPARATION, adapter="theirs", rendered=rendered)
+    run.consent("c0000").unlink()
+    with pytest.raises(PrivFedTalkError, match="not recorded"):
+        open_talker(run, TRAINING, PREPARATION, adapter="theirs")
+    assert open_talker(run, TRAINING, PREPARATION, adapter="theirs", rendered=True).fitted_to == "c0000"
+
+
+def test_an_imported_adapter_keeps_its_own_method(tmp_path: Path) -> None:
+    """What a clip's manifest says is what the adapter's record says, not what the command was asked for."""
+    run = make_run(tmp_path / "run")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / FACTS).read_text())
+    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": "scaffold"}))
+    import_adapter(run, tmp_path / "out", "theirs")
+    maker = open_talker(run, TRAINING, PREPARATION, method="privfedtalk", adapter="theirs").maker
+    assert (maker.method, maker.adapter) == ("scaffold", "theirs")
 
 
 def test_memory_does_not_grow_with_length(run: RunFolder) -> None:
