@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import choose, console
+from pipelines.cli import completion
+from pipelines.cli.shared import DemoOption, JsonOption, choose, console, print_json
 
 if TYPE_CHECKING:
     from training.adapter_folders import AdapterFacts
 
 app = typer.Typer(help="Adapters as folders that travel, in PEFT's format.", no_args_is_help=True)
-RunOption = Annotated[
-    str, typer.Option("--run", metavar="NAME|FOLDER", help="The run: a name in data/, or its folder.")
+MethodOption = Annotated[
+    str, typer.Option("--method", "-m", help="Which method's adapter.", autocompletion=completion.methods)
 ]
-MethodOption = Annotated[str, typer.Option("--method", "-m", help="Which method's adapter.")]
 WhoseOption = Annotated[
     str, typer.Option("--adapter", "-a", metavar="CLIENT|global", help="A client's own adapter, or the shared one.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command()
@@ -30,7 +28,7 @@ def inspect(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="An adapter's folder; else one of the run.")
     ] = None,
-    run: RunOption = "demo",
+    run: DemoOption = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
@@ -47,7 +45,7 @@ def inspect(
 
     facts = inspect_adapter(folder or _folder(run, method, adapter))
     if as_json:
-        typer.echo(json.dumps(facts.to_json(), indent=2))
+        print_json(facts.to_json())
     else:
         _show(facts)
 
@@ -55,9 +53,10 @@ def inspect(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
-    run: RunOption = "demo",
+    run: DemoOption = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
+    as_json: JsonOption = False,
 ) -> None:
     """Copy an adapter out of a run: PEFT's files, the base model's hash, and a model card with the run's figures.
 
@@ -80,6 +79,9 @@ def export(
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
     agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
     facts = export_adapter(folder, source, out)
+    if as_json:
+        print_json({"folder": out, **facts.to_json()})
+        return
     console.print(f"{out}: {facts.parameters:,} parameters, {facts.bytes / 1e6:.2f} MB", markup=False)
     console.print(f"privacy: {facts.privacy}", markup=False)
 
@@ -88,7 +90,8 @@ def export(
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `adapter export` wrote.")],
     name: Annotated[str, typer.Option("--as", help="What the run is to call it.")],
-    run: RunOption = "demo",
+    run: DemoOption = "demo",
+    as_json: JsonOption = False,
 ) -> None:
     """Put an adapter into a run, if it was trained on the run's backbone.
 
@@ -99,10 +102,13 @@ def import_(
         privfedtalk generate --run mine --adapter theirs --reference face.jpg --speech talk.wav --out talk.mp4
     """
     from preparation.folders import RunFolder
-    from training.adapter_folders import import_adapter
+    from training.adapter_folders import import_adapter, inspect_adapter
 
     target = import_adapter(RunFolder(choose(None, run).configuration.root), folder, name)
-    console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …", markup=False)
+    if as_json:
+        print_json({"folder": target, "adapter": name, **inspect_adapter(target).to_json()})
+    else:
+        console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …", markup=False)
 
 
 def _folder(run: str, method: str, adapter: str) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import choose, console
+from pipelines.cli import completion
+from pipelines.cli.shared import JsonOption, RunArgument, aside, choose, console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from training.privacy.accounting import Sampling
     from training.privacy.settings import Mode
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 MethodsOption = Annotated[
     list[str] | None,
-    typer.Option("--method", "-m", help="A trained method; again for more.", show_default="all that are trained"),
+    typer.Option(
+        "--method",
+        "-m",
+        help="A trained method; again for more.",
+        show_default="all that are trained",
+        autocompletion=completion.methods,
+    ),
 ]
 
 
@@ -76,7 +81,7 @@ def audit(
         raise PrivFedTalkError(
             "an audit needs a RUN or the claim to test, and not both", "name a run, or give --noise-multiplier"
         )
-    with console.status("auditing") as status:
+    with aside.status("auditing") as status:
         if run is not None:
             folder, methods = trained_methods(run, method)
             found = {name: audit_run(folder, name, settings, _rounds_in(status, name)) for name in methods}
@@ -85,7 +90,7 @@ def audit(
             found = {"": run_audit(claim, settings, _rounds_in(status, ""))}
     if as_json:
         told = {name: report.to_json() for name, report in found.items()}
-        typer.echo(json.dumps(told if run else told[""], indent=2, allow_nan=False))
+        print_json(told if run else told[""])
     else:
         for name, report in found.items():
             _show(name, audit_card(report.to_json()), "red" if report.flagged else "green")
@@ -94,7 +99,7 @@ def audit(
 
 
 def membership(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    run: RunArgument,
     method: MethodsOption = None,
     shadows: Annotated[
         int, typer.Option(min=0, help="Shadow federations for the likelihood ratio; even. Each trains half of all.")
@@ -129,7 +134,7 @@ def membership(
         methods = [name for name in methods if named(name).sends and not named(name).pooled]
     settings = MembershipSettings(shadows=shadows, clips=clips, draws=draws)
     found = {}
-    with console.status("attacking") as status:
+    with aside.status("attacking") as status:
         for name in methods:
             status.update(f"attacking {name}")
             found[name] = attack_membership(
@@ -137,7 +142,7 @@ def membership(
             )
     if as_json:
         told = {name: report.to_json() for name, report in found.items()}
-        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        print_json(told)
         return
     for name, report in found.items():
         _show(name, membership_card(report.to_json()), "yellow" if report.found else "green")

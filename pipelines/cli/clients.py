@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import RunOption, choose, console
+from pipelines.cli.shared import JsonOption, RunOption, choose, console, print_json
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from preparation.client_report import ClientReport
     from preparation.clients import Client
     from preparation.shards import ShardIndex
@@ -22,6 +24,7 @@ LISTED = 40
 def clients(
     run: RunOption = None,
     every: Annotated[bool, typer.Option("--all", help=f"List everybody, not the first {LISTED} of each role.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the clients of a prepared run: role, people, clips a split, samples and bytes; and how unlike they are.
 
@@ -36,6 +39,9 @@ def clients(
 
     folder = RunFolder(choose(None, run).configuration.root)
     found = load_clients(folder.clients_table)
+    if as_json:
+        print_json(_told(folder, found))
+        return
     heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
     table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
     for column in table.columns[2:-1]:
@@ -54,6 +60,31 @@ def clients(
         console.print(f"charts and figures of each client: {folder.client_report.parent}")
     else:
         console.print("how unlike they are is not measured yet: privfedtalk prepare")
+
+
+def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
+    """Every client, and how unlike they are where that is measured."""
+    from preparation.client_report import load_client_report
+    from preparation.clients import SPLITS
+
+    rows = []
+    for name, entry in sorted(found.items()):
+        index, clips = _index(folder, name), entry.clips()
+        rows.append(
+            {
+                "name": name,
+                "role": entry.role,
+                "people": len({entry.person_of(clip) for clip in clips}),
+                **{split: len(entry.splits[split]) for split in SPLITS},
+                "one_video": entry.one_video,
+                "samples": None if index is None else index.samples,
+                "quarantined": None if index is None else len(clips) - index.samples,
+                "bytes": None if index is None else sum(shard.bytes for shard in index.shards),
+            }
+        )
+    measured = vars(load_client_report(folder.client_report)) if folder.client_report.exists() else {}
+    unlike = {name: value for name, value in measured.items() if name != "clients"}
+    return {"run": folder.root, "clients": rows, "how_unlike": unlike or None}
 
 
 def _cells(entry: Client, index: ShardIndex | None) -> list[str]:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import ProfileOption, SetOption
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, print_json
 
 
 def config(
     profile: ProfileOption = "demo",
     set_: SetOption = None,
     only: Annotated[str, typer.Argument(help="Only keys that contain this.", show_default=False)] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """List every setting as key=value, as --set takes it.
 
@@ -25,6 +26,10 @@ def config(
     from pipelines.configuration import load
     from pipelines.settings_reader import flatten
 
-    for key, value in flatten(load(profile, set_ or []).model_dump(mode="json")):
-        if only in key:
-            typer.echo(f"{key}={value}")
+    settings = flatten(load(profile, set_ or []).model_dump(mode="json"))
+    found = {key: value for key, value in settings if only in key}
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        typer.echo(f"{key}={value}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import choose, console
+from pipelines.cli.shared import DemoOption, JsonOption, choose, console, print_json
 
 if TYPE_CHECKING:
     from preparation.consent import Consent
@@ -17,14 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Who agreed to what: a record a client, kept with the client's data.", no_args_is_help=True)
 ClientArgument = Annotated[str, typer.Argument(metavar="CLIENT", help="As `privfedtalk clients` lists them.")]
-RunOption = Annotated[
-    str, typer.Option("--run", metavar="NAME|FOLDER", help="The run: a name in data/, or its folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command()
-def show(run: RunOption = "demo", as_json: JsonOption = False) -> None:
+def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
     """List every client's record, and whether it allows training and generation today.
 
     [bold]Example[/bold]
@@ -43,7 +38,7 @@ def show(run: RunOption = "demo", as_json: JsonOption = False) -> None:
             "objections": {use: objection_to(folder, client, use, required) for use in USES},
         }
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     table = Table("client", "who", "expires", *USES, title=f"consent in {folder.root}", title_justify="left")
     for client, row in rows.items():
@@ -57,7 +52,7 @@ def show(run: RunOption = "demo", as_json: JsonOption = False) -> None:
 def grant(
     client: ClientArgument,
     who: Annotated[str, typer.Option("--who", help="The person, as they signed.")],
-    run: RunOption = "demo",
+    run: DemoOption = "demo",
     scope: Annotated[
         list[str] | None,
         typer.Option("--scope", help="training or generation; again for both.", show_default="both"),
@@ -66,6 +61,7 @@ def grant(
         datetime.datetime | None,
         typer.Option("--expires", formats=["%Y-%m-%d"], help="The last day it holds.", show_default="never"),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Record what a client agreed to, in place of what was recorded before.
 
@@ -84,14 +80,18 @@ def grant(
     _known(folder, client)
     until = None if expires is None else expires.date()
     covered = tuple(use for use in USES if scope is None or use in scope)
-    write_consent(folder, client, Consent(who=who, scope=covered, granted=now(), expires=until))
+    consent = Consent(who=who, scope=covered, granted=now(), expires=until)
+    write_consent(folder, client, consent)
+    if as_json:
+        print_json({"client": client, "record": consent.model_dump(mode="json")})
+        return
     console.print(
         f"{client} ({who}) agrees to {' and '.join(covered)}" + (f" until {until}" if until else ""), markup=False
     )
 
 
 @app.command()
-def revoke(client: ClientArgument, run: RunOption = "demo", as_json: JsonOption = False) -> None:
+def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption = False) -> None:
     """Note that a client no longer agrees: it takes part in no further federation, and its adapters generate nothing.
 
     Lists the models that contain the client already: what they learned cannot be
@@ -111,7 +111,7 @@ def revoke(client: ClientArgument, run: RunOption = "demo", as_json: JsonOption 
         write_consent(folder, client, before.model_copy(update={"revoked": now()}))
     found = models_with(folder, client)
     if as_json:
-        typer.echo(json.dumps({"client": client, "models": [vars(model) for model in found]}, indent=2))
+        print_json({"client": client, "models": [vars(model) for model in found]})
         return
     console.print(f"{client} takes part in nothing from now on.")
     shared = [model for model in found if not model.own]

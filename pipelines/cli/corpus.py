@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import FreshOption, ProfileOption, SeedOption, SetOption, WorkersOption, choose, console
+from pipelines.cli.shared import (
+    FreshOption,
+    JsonOption,
+    ProfileOption,
+    SeedOption,
+    SetOption,
+    WorkersOption,
+    carry_out,
+    choose,
+    console,
+    print_json,
+)
 from preparation.settings import CorpusKind
 
 
@@ -20,6 +31,7 @@ def studio(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: WorkersOption = None,
     settings: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Render talking heads: any number of people, the same bytes for the same seed.
 
@@ -46,7 +58,10 @@ def studio(
         studio__seconds=seconds,
     ).configuration
     render_corpus(out, chosen.studio, workers or available_cores())
-    console.print(f"{speakers} people, {speakers * clips} clips in {out}")
+    if as_json:
+        print_json({"folder": out, "people": speakers, "clips": speakers * clips})
+    else:
+        console.print(f"{speakers} people, {speakers * clips} clips in {out}")
 
 
 def prepare(
@@ -103,6 +118,7 @@ def prepare(
     forget: Annotated[
         bool, typer.Option("--forget", help="Delete what was made of clips that are no longer in the corpus.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn clips into crops, latents, speech features and shards; what cannot be used is listed with its reason.
 
@@ -119,8 +135,8 @@ def prepare(
         privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
     """
     from pipelines.cli.summary import show_consent, show_preparation
+    from pipelines.cli.told import told_of_preparation
     from pipelines.jobs import PREPARE
-    from pipelines.runner import run_jobs
     from preparation.consent import read_table, record_from_file
     from preparation.folders import RunFolder
     from preparation.speech_networks import check_model
@@ -149,11 +165,15 @@ def prepare(
     check_source(choice.configuration.training.vae.source)
     check_model(choice.configuration.preparation.speech)
     check_sources(choice.configuration.training.backbone)
-    run_jobs([PREPARE], choice.profile, choice.overrides, keep=not fresh)
+    carry_out([PREPARE], choice, not fresh, as_json)
+    root, required = choice.configuration.root, choice.configuration.training.consent.required
     if consent is not None:
-        record_from_file(RunFolder(choice.configuration.root), consent)
-    show_preparation(choice.configuration.root, choice.configuration.preparation.identity.check)
-    show_consent(choice.configuration.root, choice.configuration.training.consent.required)
+        record_from_file(RunFolder(root), consent)
+    if as_json:
+        print_json(told_of_preparation(root, required))
+        return
+    show_preparation(root, choice.configuration.preparation.identity.check)
+    show_consent(root, required)
 
 
 def _absolute(vae: str | None) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pipelines.cli.shared import (
     FreshOption,
+    JsonOption,
     ProfileOption,
     RunOption,
     SeedOption,
     SetOption,
     WorkersOption,
+    carry_out,
     choose,
     console,
 )
@@ -21,6 +23,7 @@ def demo(
     workers: WorkersOption = None,
     settings: SetOption = None,
     fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Render a corpus, prepare it, train every method, evaluate, and write the report.
 
@@ -34,18 +37,19 @@ def demo(
 
         privfedtalk demo --set training.federation.rounds=12 --fresh
     """
-    from pipelines.cli.summary import show_results
+    from pipelines.cli.summary import tell_results
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import WHOLE_RUN
-    from pipelines.runner import run_jobs
 
     choice = choose(profile, run, settings, seed=seed, workers=workers)
-    root = choice.configuration.root
-    console.print(f"[bold]PrivFedTalk[/bold]: profile {choice.profile}, seed {choice.configuration.seed}, into {root}")
+    root, seed = choice.configuration.root, choice.configuration.seed
+    if not as_json:
+        console.print(f"[bold]PrivFedTalk[/bold]: profile {choice.profile}, seed {seed}, into {root}")
     try:
-        run_jobs(WHOLE_RUN, choice.profile, choice.overrides, keep=not fresh)
-    except FailedCheckError:
-        show_results(root)
+        carry_out(WHOLE_RUN, choice, not fresh, as_json)
+    except FailedCheckError as error:
+        tell_results(root, as_json, error)
         raise
-    show_results(root)
-    console.print("Every stage with its tables and pictures: [bold].venv/bin/dagster dev[/bold]")
+    tell_results(root, as_json)
+    if not as_json:
+        console.print("Every stage with its tables and pictures: [bold].venv/bin/dagster dev[/bold]")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import SetOption, choose, console
+from pipelines.cli.adapter import MethodOption, WhoseOption
+from pipelines.cli.shared import DemoOption, JsonOption, SetOption, choose, console, print_json
 
 
 def generate(
@@ -18,11 +18,9 @@ def generate(
     ],
     speech: Annotated[Path, typer.Option("--speech", help="A sound file, or a clip whose sound is taken.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The mp4 to write.")],
-    run: Annotated[str, typer.Option("--run", metavar="NAME|FOLDER", help="The run whose model talks.")] = "demo",
-    method: Annotated[str, typer.Option("--method", "-m", help="Which method's adapter.")] = "privfedtalk",
-    adapter: Annotated[
-        str, typer.Option("--adapter", "-a", metavar="CLIENT|global", help="A client's own adapter, or the shared one.")
-    ] = "global",
+    run: DemoOption = "demo",
+    method: MethodOption = "privfedtalk",
+    adapter: WhoseOption = "global",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise that it begins with.")] = 0,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Of sampling.", show_default="the run's own")
@@ -30,7 +28,7 @@ def generate(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")] = "auto",
     crf: Annotated[int, typer.Option("--crf", min=0, max=51, help="H.264 quality; less is better and larger.")] = 18,
     settings: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a picture talk: H.264 at 25 frames/s with the sound as AAC, as long as the speech.
 
@@ -87,7 +85,7 @@ def generate(
         "frames_per_second": round(frames / (ended - loaded), 2),
     }
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
         return
     console.print(
         f"{frames} frames ({frames / 25:.1f} s) from files to file in {ended - loaded:.1f} s on {talker.device}: "

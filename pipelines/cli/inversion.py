@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import choose, console
+from pipelines.cli import completion
+from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def inversion(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
-    method: Annotated[str, typer.Option("--method", "-m", help="Whose adapter and updates.")] = "privfedtalk",
+    run: RunArgument,
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="Whose adapter and updates.", autocompletion=completion.methods)
+    ] = "privfedtalk",
     clients: Annotated[int, typer.Option(min=2, help="Clients whose own update is attacked.")] = 4,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the attacker who knows the noise draws.")] = 80,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Try to see a client's face in its raw update, in the cohort's sum, and in the noisy sum that the server gets.
 
@@ -42,7 +44,7 @@ def inversion(
     settings = InversionSettings(clients=clients, steps=steps)
     told = run_inversion(folder, method, configuration.training, configuration.seed, settings)
     if as_json:
-        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        print_json(told)
     else:
         _show(told)
         console.print(f"pictures: {folder.attack('inversion', method) / 'inversion.png'}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import ProfileOption, SetOption, choose, console
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -22,7 +21,7 @@ def plan(
         typer.Option("--clients", "-n", min=1, help="N.", show_default="the corpus's, or LRS3's as published"),
     ] = None,
     timed: Annotated[bool, typer.Option("--time/--no-time", help="Time a local step on this machine.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Load a profile, check all that can be checked, and say what its run will be: stages, clients, ε, bytes, time.
 
@@ -38,7 +37,7 @@ def plan(
 
     made = make_plan(choose(profile, None, settings).configuration, clients, timed)
     if as_json:
-        typer.echo(json.dumps(made.to_json(), indent=2, allow_nan=False))
+        print_json(made.to_json())
     else:
         _show(made)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from pipelines.cli.attacks import audit, membership
 from pipelines.cli.inversion import inversion
-from pipelines.cli.shared import choose, console
+from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
 
 if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
@@ -44,7 +43,7 @@ def plan(
         Literal["release", "server"],
         typer.Option(help="Whose ε is meant: who sees the released model, or the server that knows the cohorts."),
     ] = "release",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which noise multiplier reaches an ε, and what that noise does to the update.
 
@@ -64,17 +63,18 @@ def plan(
     schedule = Schedule(clients, per_round, rounds, sampling, max_participation)
     made = make_plan(schedule, target_epsilon, settings, dimension, reader)
     if as_json:
-        typer.echo(json.dumps(made.to_json(), indent=2, allow_nan=False))
+        print_json(made.to_json())
     else:
         _show(made)
 
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    run: RunArgument,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="RUN/report/privacy")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write each method's privacy report as Markdown, JSON and HTML; exit code 2 where one claims what does not hold.
 
@@ -99,6 +99,10 @@ def report(
             "; ".join(found), "train again: this report says more than the run's records and settings bear out"
         )
     pages = write_privacy_reports(folder, methods, out or folder.report / "privacy")
+    if as_json:
+        told = zip(methods, pages, strict=True)
+        print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in told})
+        return
     table = Table("method", "verdict", "ε released", "ε server", "δ", "page")
     for method, page in zip(methods, pages, strict=True):
         told = read_privacy(folder, method)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from pipelines.cli.shared import FreshOption, ProfileOption, RunOption, SetOption, choose, console
+from pipelines.cli.shared import (
+    FreshOption,
+    JsonOption,
+    ProfileOption,
+    RunOption,
+    SetOption,
+    carry_out,
+    choose,
+    console,
+)
 
 
 def evaluate(
-    run: RunOption = None, profile: ProfileOption = None, settings: SetOption = None, fresh: FreshOption = False
+    run: RunOption = None,
+    profile: ProfileOption = None,
+    settings: SetOption = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure every method and reference on held-out clips, then write results.json and the page.
 
@@ -16,25 +29,43 @@ def evaluate(
 
         privfedtalk evaluate --fresh
     """
-    from pipelines.cli.summary import show_results
+    from pipelines.cli.summary import tell_results
+    from pipelines.errors import FailedCheckError
     from pipelines.jobs import EVALUATE, REPORT
-    from pipelines.runner import run_jobs
 
     choice = choose(profile, run, settings)
-    run_jobs([EVALUATE, REPORT], choice.profile, choice.overrides, keep=not fresh)
-    show_results(choice.configuration.root)
+    try:
+        carry_out([EVALUATE, REPORT], choice, not fresh, as_json)
+    except FailedCheckError as error:
+        tell_results(choice.configuration.root, as_json, error)
+        raise
+    tell_results(choice.configuration.root, as_json)
 
 
-def report(run: RunOption = None, profile: ProfileOption = None, settings: SetOption = None) -> None:
+def report(
+    run: RunOption = None,
+    profile: ProfileOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Write results.json and the report page again, from what is measured already.
 
     [bold]Example[/bold]
 
         privfedtalk report --run mine
     """
+    from pipelines.cli.summary import tell_results
+    from pipelines.errors import FailedCheckError
     from pipelines.jobs import REPORT
-    from pipelines.runner import run_jobs
 
     choice = choose(profile, run, settings)
-    run_jobs([REPORT], choice.profile, choice.overrides, keep=False)
+    try:
+        carry_out([REPORT], choice, False, as_json)
+    except FailedCheckError as error:
+        if as_json:
+            tell_results(choice.configuration.root, as_json, error)
+        raise
+    if as_json:
+        tell_results(choice.configuration.root, as_json)
+        return
     console.print(f"Open {choice.configuration.root / 'report' / 'index.html'}")

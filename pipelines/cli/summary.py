@@ -8,19 +8,21 @@ from typing import Any
 
 from rich.table import Table
 
-from pipelines.cli.shared import console
+from pipelines.cli.errors import failure
+from pipelines.cli.shared import console, print_json
+from pipelines.cli.told import SHOWN, alike, prepared, told_of_results
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 
-SHOWN = {
-    "lip_correlation": ("lip correlation", 3),
-    "opening_error": ("opening error", 3),
-    "mouth_psnr": ("mouth PSNR", 2),
-    "psnr": ("PSNR", 2),
-    "identity": ("identity", 3),
-    "validation_loss": ("validation loss", 4),
-}
-
 MOST_LINES = 10
+
+
+def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = None) -> None:
+    """What came of a run, as text or as the document of --json, which has the `error` that ended it."""
+    if as_json:
+        print_json(told_of_results(root) | (failure(error) if error else {}))
+    else:
+        show_results(root)
 
 
 def show_results(root: Path) -> None:
@@ -49,18 +51,16 @@ def show_results(root: Path) -> None:
 def show_preparation(root: Path, identities: bool = False) -> None:
     """How many clips became samples, why the others did not, and with `identities` whom the faces show."""
     from preparation.quarantine import load_quarantine
-    from preparation.shards import load_index
 
     folder = RunFolder(root)
-    indices = [load_index(path.parents[1]) for path in sorted(root.glob("clients/*/shards/index.json"))]
-    samples, frames = sum(index.samples for index in indices), sum(index.frames for index in indices)
-    console.print(f"{samples} samples ({frames / 25:.0f} s) of {len(indices)} people in {root / 'clients'}")
-    refused = load_quarantine(folder.quarantine)
-    alike = Counter((row.step, row.reason, row.remedy) for row in refused)
-    first = {(row.step, row.reason, row.remedy): row.file for row in reversed(refused)}
-    for (step, reason, remedy), count in alike.most_common():
-        files = repr(first[step, reason, remedy]) + (" and others" if count > 1 else "")
-        console.print(f"{count} quarantined by {step}: {reason} ({files}); {remedy}", markup=False)
+    people, samples, frames = prepared(root)
+    console.print(f"{samples} samples ({frames / 25:.0f} s) of {people} people in {root / 'clients'}")
+    refused = alike(load_quarantine(folder.quarantine))
+    for row in refused:
+        files = repr(row["first"]) + (" and others" if row["files"] > 1 else "")
+        console.print(
+            f"{row['files']} quarantined by {row['step']}: {row['reason']} ({files}); {row['remedy']}", markup=False
+        )
     if refused:
         console.print(f"all of them: {folder.quarantine}", markup=False)
     if identities and folder.identities.exists():

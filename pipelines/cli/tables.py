@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import choose, console
+from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
 
 
 def tables(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.")],
+    run: RunArgument,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="RUN/tables and RUN/figures")
     ] = None,
     only: Annotated[
         str | None, typer.Option("--only", help="tables or figures.", show_default="both", metavar="KIND")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the paper's tables (CSV, Markdown, LaTeX) and figures (PNG, SVG, mp4) from what is measured already.
 
@@ -40,5 +41,8 @@ def tables(
         files += write_tables(folder, out or folder.root / "tables")
     if only != "tables":
         files += write_figures(folder, out or folder.root / "figures", configuration.evaluation, NOT_SHOWN)
+    if as_json:
+        print_json({"run": folder.root, "files": files})
+        return
     for path in files:
         console.print(str(path), markup=False)

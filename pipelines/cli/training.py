@@ -7,11 +7,29 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import FreshOption, ProfileOption, RunOption, SeedOption, SetOption, choose, console
+from pipelines.cli import completion
+from pipelines.cli.shared import (
+    FreshOption,
+    JsonOption,
+    ProfileOption,
+    RunOption,
+    SeedOption,
+    SetOption,
+    carry_out,
+    choose,
+    console,
+    print_json,
+)
 
 MethodOption = Annotated[
     list[str] | None,
-    typer.Option("--method", "-m", help="A method to train; give it again for more.", show_default="training.methods"),
+    typer.Option(
+        "--method",
+        "-m",
+        help="A method to train; give it again for more.",
+        show_default="training.methods",
+        autocompletion=completion.methods,
+    ),
 ]
 
 
@@ -22,6 +40,7 @@ def train(
     seed: SeedOption = None,
     settings: SetOption = None,
     fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pretrain the backbone on public speakers, then train one federated adapter a method.
 
@@ -35,12 +54,15 @@ def train(
 
         privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
     """
+    from pipelines.cli.told import told_of_training
     from pipelines.jobs import TRAIN
-    from pipelines.runner import run_jobs
     from training.backbone.sources import check_sources
 
     methods = json.dumps(method) if method else None
     choice = choose(profile, run, settings, seed=seed, training__methods=methods)
     check_sources(choice.configuration.training.backbone)
-    run_jobs([TRAIN], choice.profile, choice.overrides, keep=not fresh)
-    console.print(f"Models and adapters are in {choice.configuration.root}")
+    carry_out([TRAIN], choice, not fresh, as_json)
+    if as_json:
+        print_json(told_of_training(choice.configuration.root, choice.configuration.training.methods))
+    else:
+        console.print(f"Models and adapters are in {choice.configuration.root}")

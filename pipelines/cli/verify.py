@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import console
+from pipelines.cli.shared import JsonOption, console, print_json
 
 if TYPE_CHECKING:
     from training.marks.verify import Verdict
@@ -22,7 +21,7 @@ def verify(
     key: Annotated[
         str | None, typer.Option("--key", help="Of the watermark.", show_default="the public one", metavar="TEXT")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read the marks that `privfedtalk generate` leaves: the watermark and the C2PA manifest.
 
@@ -40,7 +39,7 @@ def verify(
 
     found = read(file, key or KEY)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
         _show(file, found)
     raise typer.Exit(FOUND if found.marked else NONE)

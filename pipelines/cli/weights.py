@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import console
+from pipelines.cli import completion
+from pipelines.cli.shared import JsonOption, console, print_json
 from preparation.errors import CorruptFileError, MissingWeightError
 
 app = typer.Typer(
@@ -18,7 +20,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_weights() -> None:
+def list_weights(as_json: JsonOption = False) -> None:
     """Every registered network with its licence, size, checksum and place.
 
     [bold]Example[/bold]
@@ -27,6 +29,10 @@ def list_weights() -> None:
     """
     from preparation.weights import ENVIRONMENT_VARIABLE, REGISTRY, folders
 
+    if as_json:
+        rows = [{"name": name, **asdict(weight), **_judged(name)} for name, weight in REGISTRY.items()]
+        print_json({"folders": folders(), "weights": rows})
+        return
     table = Table(
         "name", "what", "MB", "sha256", "licence", "state",
         title=f"looked for in {_places(folders())}", title_justify="left",
@@ -38,14 +44,14 @@ def list_weights() -> None:
             "" if weight.bytes is None else f"{weight.bytes / 1e6:.1f}",
             "unknown" if weight.sha256 is None else weight.sha256[:8],
             weight.licence,
-            _state(name)[0],
+            _judged(name)["state"],
         )
     console.print(table)
     console.print(f"Another folder: export {ENVIRONMENT_VARIABLE}=FOLDER. Get one: privfedtalk weights fetch NAME")
 
 
 @app.command()
-def check() -> None:
+def check(as_json: JsonOption = False) -> None:
     """Compare every file's SHA-256 with the registered one; exit code 2 when one is damaged.
 
     [bold]Example[/bold]
@@ -54,24 +60,30 @@ def check() -> None:
     """
     from preparation.weights import REGISTRY
 
-    damaged = False
-    for name in REGISTRY:
-        state, detail = _state(name)
-        damaged |= state == "damaged"
-        console.print(f"{name}: {state}" + (f"\n  {detail}" if detail else ""), markup=False)
-    if damaged:
+    judged = {name: _judged(name) for name in REGISTRY}
+    if as_json:
+        print_json(judged)
+    else:
+        for name, found in judged.items():
+            remedy = found["remedy"]
+            console.print(f"{name}: {found['state']}" + (f"\n  {remedy}" if remedy else ""), markup=False)
+    if any(found["state"] == "damaged" for found in judged.values()):
         raise typer.Exit(2)
 
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `weights list` shows.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Names that `weights list` shows.", autocompletion=completion.weights),
+    ],
     into: Annotated[
         Path | None, typer.Option("--into", help="The folder to put them in.", show_default="the user's cache")
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Accept the first copy of a file whose SHA-256 nobody published.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download networks and keep only what has the registered SHA-256.
 
@@ -84,27 +96,33 @@ def fetch(
     from preparation import weight_downloads
     from preparation.weights import REGISTRY, sha256_of
 
+    fetched = []
     for name in names:
         path = weight_downloads.fetch(name, into, trust)
+        published = REGISTRY[name].sha256 is not None
+        fetched.append({"name": name, "file": path, "sha256": sha256_of(path), "published": published})
+        if as_json:
+            continue
         console.print(f"{name}: {path}", markup=False)
-        if REGISTRY[name].sha256 is None:
+        if not published:
             console.print(
                 f"[bold yellow]UNVERIFIED[/bold yellow] nobody published the SHA-256 of {path.name}: its first copy "
                 f"was taken on trust. It is {sha256_of(path)}; from now on every copy must have it."
             )
+    if as_json:
+        print_json({"fetched": fetched})
 
 
-def _state(name: str) -> tuple[str, str]:
-    """present, absent or damaged; and what to do about it."""
+def _judged(name: str) -> dict[str, Any]:
+    """Whether a network is present, absent or damaged; its path, or what to do about it."""
     from preparation.weights import find
 
     try:
-        find(name)
+        return {"state": "present", "path": find(name), "remedy": ""}
     except CorruptFileError as error:
-        return "damaged", str(error)
+        return {"state": "damaged", "path": None, "remedy": str(error)}
     except MissingWeightError as error:
-        return "absent", error.remedy
-    return "present", ""
+        return {"state": "absent", "path": None, "remedy": error.remedy}
 
 
 def _places(folders: list) -> str:

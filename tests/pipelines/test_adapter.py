@@ -20,10 +20,15 @@ def test_an_adapter_travels(tmp_path: Path) -> None:
     assert told["rank"] == 2 and told["privacy"] == "epsilon 3"
     assert told["base_sha256"] in cli.invoke(app, ["adapter", "inspect", *where]).stdout.replace("\n", "")
 
-    assert cli.invoke(app, ["adapter", "export", *where, "--out", str(tmp_path / "out")]).exit_code == 0
+    exported = json.loads(
+        cli.invoke(app, ["adapter", "export", *where, "--out", str(tmp_path / "out"), "--json"]).stdout
+    )
+    assert exported == told | {"folder": str(tmp_path / "out")}
     again = json.loads(cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out"), "--json"]).stdout)
     assert again == told
     imported = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
     assert imported.exit_code == 0 and "--adapter theirs" in imported.stdout.replace("\n", " ")
     refused = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
     assert refused.exit_code == 2 and "theirs is taken" in refused.stderr
+    second = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "again", *where, "--json"])
+    assert json.loads(second.stdout)["sha256"] == told["sha256"] and json.loads(second.stdout)["adapter"] == "again"

@@ -61,6 +61,30 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("tra", {"train"}),
+        ("train --method fed", {"fedavg", "fedprox", "fedadam"}),
+        ("plan --profile s", {"small", "sd15"}),
+        ("weights fetch face_l", {"face_landmarker"}),
+        ("report --js", {"--json"}),
+    ],
+)
+def test_the_shell_completes_names(cli: CliRunner, typed: str, offered: set[str]) -> None:
+    line = f"privfedtalk {typed}"
+    asked = {"_PRIVFEDTALK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    result = cli.invoke(app, [], prog_name="privfedtalk", env=asked)
+    assert set(result.stdout.split()) == offered
+
+
+def test_completion_can_be_shown() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("privfedtalk"), "--show-completion", "bash"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "_privfedtalk_completion" in done.stdout
+
+
 def test_an_unknown_key_names_the_nearest_and_exits_with_2(cli: CliRunner) -> None:
     result = cli.invoke(app, ["config", "--set", "training.federation.round=3"])
     assert result.exit_code == 2

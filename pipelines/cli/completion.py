@@ -1,0 +1,33 @@
+"""What the shell may complete: names that are known without a run, or by looking into data/."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+
+def profiles() -> list[str]:
+    """The profiles that come with the project."""
+    from pipelines import configuration
+
+    return configuration.profiles()
+
+
+def runs() -> list[str]:
+    """The runs in data/ that remember their configuration."""
+    from pipelines.configuration import PROJECT, remembered
+
+    return sorted(folder.name for folder in (PROJECT / "data").glob("*/") if remembered(folder).exists())
+
+
+def methods() -> list[str]:
+    """Every method that can be trained."""
+    from training.settings import MethodName
+
+    return list(get_args(MethodName))
+
+
+def weights() -> list[str]:
+    """Every registered network."""
+    from preparation.weights import REGISTRY
+
+    return list(REGISTRY)

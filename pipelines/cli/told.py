@@ -1,0 +1,113 @@
+"""What a command says under --json: the same figures as its text, under names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from preparation.folders import RunFolder
+from preparation.quarantine import QuarantineRow
+
+SHOWN = {
+    "lip_correlation": ("lip correlation", 3),
+    "opening_error": ("opening error", 3),
+    "mouth_psnr": ("mouth PSNR", 2),
+    "psnr": ("PSNR", 2),
+    "identity": ("identity", 3),
+    "validation_loss": ("validation loss", 4),
+}
+"""The headline metrics: what they are called and with how many digits they are printed."""
+CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
+"""What of a privacy report is said in few words."""
+
+
+def told_of_results(root: Path) -> dict[str, Any]:
+    """Headline figures of every method, bars, what was not measured, privacy, and where everything is; before there
+    are results, where the run is."""
+    from evaluation.results import read_results
+
+    folder = RunFolder(root)
+    if not folder.results.exists():
+        return {"run": root}
+    results = read_results(folder.results)
+    return {
+        "run": root,
+        "report": root / results["report"],
+        "results": folder.results,
+        "methods": {
+            method: {name: values.get(name) for name in ("private", *SHOWN)}
+            for method, values in results["methods"].items()
+        },
+        "bars": results["bars"],
+        "missing": results.get("missing", []),
+        "privacy": {name: results["privacy"].get(name) for name in CLAIMED},
+        "seconds": results["seconds"]["total"],
+        "peak_memory_gb": results["peak_memory_gb"],
+    }
+
+
+def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
+    """Samples, what was left out and why, doubted identities, and who may be trained on; `required` as
+    `training.consent.required`."""
+    from preparation.clients import load_clients, of_role
+    from preparation.consent import objections
+    from preparation.quarantine import load_quarantine
+    from preparation.video import FPS
+
+    folder = RunFolder(root)
+    people, samples, frames = prepared(root)
+    clients = of_role(load_clients(folder.clients_table), "client")
+    refused = objections(folder, clients, "training", required)
+    return {
+        "run": root,
+        "people": people,
+        "samples": samples,
+        "seconds": frames / FPS,
+        "quarantined": alike(load_quarantine(folder.quarantine)),
+        "quarantine_table": folder.quarantine,
+        "identities": _doubted(folder.identities) if folder.identities.exists() else None,
+        "clients": len(clients),
+        "may_be_trained_on": len(clients) - len(refused),
+        "sit_out": dict(Counter(refused.values())),
+    }
+
+
+def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
+    """The backbone, and each method's adapter with its rounds and what may be claimed of it."""
+    from evaluation.run_files import read_privacy, read_rounds
+
+    folder = RunFolder(root)
+    trained = {}
+    for method in methods:
+        privacy = read_privacy(folder, method)
+        claims = {name: privacy[name] for name in CLAIMED}
+        trained[method] = {"adapter": folder.adapter(method), "rounds": len(read_rounds(folder, method)), **claims}
+    return {"run": root, "backbone": folder.model("backbone"), "methods": trained}
+
+
+def _doubted(path: Path) -> dict[str, Any]:
+    from preparation.identity import load_report
+
+    report = load_report(path)
+    mismatches, pairs = len(report.mismatches), len(report.same_person)
+    return {"report": path, "clips_of_another_face": mismatches, "pairs_of_one_person": pairs}
+
+
+def prepared(root: Path) -> tuple[int, int, int]:
+    """How many people's shards there are, and the samples and frames in them."""
+    from preparation.shards import load_index
+
+    indices = [load_index(path.parents[1]) for path in sorted(root.glob("clients/*/shards/index.json"))]
+    return len(indices), sum(index.samples for index in indices), sum(index.frames for index in indices)
+
+
+def alike(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
+    """Quarantined files that one step refused for one reason as one row, the most frequent first."""
+    rows = list(rows)
+    first = {(row.step, row.reason, row.remedy): row.file for row in reversed(rows)}
+    return [
+        {"step": step, "reason": reason, "remedy": remedy, "files": count, "first": first[step, reason, remedy]}
+        for (step, reason, remedy), count in Counter((row.step, row.reason, row.remedy) for row in rows).most_common()
+    ]
