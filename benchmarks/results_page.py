@@ -23,6 +23,7 @@ from benchmarks.page_sections import write_section
 from evaluation.clips import read_evaluation_clips
 from evaluation.gather import NOT_SHOWN
 from evaluation.showcase import showcase
+from evaluation.tables import bounds_of
 from preparation.folders import RunFolder
 
 METRICS = {
@@ -36,6 +37,7 @@ METRICS = {
     "identity": "identity",
     "validation_loss": "validation loss",
     "mean_frame_delta": "mean frame delta",
+    "mean_frame_delta_truth": "mean frame delta, real",
     "landmarker_rate": "landmarker",
     "n": "n",
 }
@@ -58,7 +60,8 @@ def page(results: dict[str, Any]) -> str:
         "Bars on generated quality are judged on the worst federated method.",
         "## Held-out clips of clients",
         methods_table(results["methods"]),
-        "± is one standard error over clients. Identity, opening and lip figures are read by two small rulers, "
+        "Brackets hold 95 % intervals, from resampling clients and their clips. "
+        "Identity, opening and lip figures are read by two small rulers, "
         "networks that the run trained itself on its public speakers. `copy_reference` is a still, `vae_ceiling` the "
         "true video through the autoencoder, `noise` an untrained denoiser.",
         "## People who never trained",
@@ -81,15 +84,18 @@ def bar_row(bar: dict[str, Any]) -> list[str]:
 def methods_table(methods: dict[str, dict[str, Any]]) -> str:
     """One row a metric, one column a method."""
     rows = [
-        [title, *(with_error(values.get(key), values.get(f"{key}_se")) for values in methods.values())]
+        [title, *(with_interval(values, key) for values in methods.values())]
         for key, title in METRICS.items()
         if any(values.get(key) is not None for values in methods.values())
     ]
     return table(["", *methods], rows)
 
 
-def with_error(value: float | None, error: float | None) -> str:
-    return number(value) + (f" ± {error:.2g}" if value is not None and error else "")
+def with_interval(values: dict[str, Any], key: str) -> str:
+    bounds = bounds_of(values, key)
+    # Gates such as a still have one value for all, and their interval is a point.
+    shown = f" [{number(bounds[0])}, {number(bounds[1])}]" if bounds and bounds[0] < bounds[1] else ""
+    return number(values.get(key)) + shown
 
 
 def number(value: Any) -> str:

@@ -22,7 +22,7 @@ from training.autoencoders.sources import load_autoencoder
 from training.backbone.interface import Backbone
 from training.backbone.kinds import load_backbone, untrained_like
 from training.data import ClipTensors
-from training.device import deterministic
+from training.device import choose_device, deterministic
 from training.generation import Generator
 from training.methods import METHODS, named
 from training.settings import ObjectiveSettings, TrainingSettings
@@ -76,7 +76,7 @@ def client_losses(
 
 
 def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    backbone = load_backbone(run.model("backbone"))
+    backbone = load_backbone(run.model("backbone")).to(choose_device())
     return _generating(lambda client: backbone, run, settings, seed)
 
 
@@ -93,7 +93,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
 
         @lru_cache(maxsize=2)  # clips come client by client
         def with_adapter(folder: Path) -> Backbone:
-            return load_adapted(load_backbone(run.model("backbone")), folder)
+            return load_adapted(load_backbone(run.model("backbone")), folder).to(choose_device())
 
         def denoiser_of(client: str) -> Backbone:
             folder = run.client_adapter(client, method)
@@ -107,7 +107,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
 
 def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
     with deterministic(seed):
-        backbone = untrained_like(load_backbone(run.model("backbone")))
+        backbone = untrained_like(load_backbone(run.model("backbone"))).to(choose_device())
     return _generating(lambda client: backbone, run, settings, seed)
 
 
@@ -116,7 +116,7 @@ def _still(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
 
 
 def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
-    vae = load_autoencoder(run.model("vae"))
+    vae = load_autoencoder(run.model("vae")).to(choose_device())
 
     def coded(clip: EvaluationClip, speech: Floats) -> Frames:
         return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
@@ -126,14 +126,15 @@ def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Conte
 
 def _generating(denoiser_of: DenoiserOf, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
     """Generation from one picture and speech; every method draws the same noise for the same clip."""
-    vae = load_autoencoder(run.model("vae"))
+    device = choose_device()
+    vae = load_autoencoder(run.model("vae")).to(device)
 
     def generate(clip: EvaluationClip, speech: Floats) -> Frames:
         denoiser = denoiser_of(clip.client)
         generator = Generator(denoiser, vae, settings.generation, settings.objective.shared_noise)
-        reference = torch.from_numpy(vae.encode_frames(clip.reference[None])[0])
+        reference = torch.from_numpy(vae.encode_frames(clip.reference[None])[0]).to(device)
         draw = int(seeding.generator(seed, "generation", clip.clip_id).integers(2**62))
-        return generator.frames(reference, torch.from_numpy(speech), draw)
+        return generator.frames(reference, torch.from_numpy(speech).to(device), draw)
 
     return Contender(generate, denoiser=denoiser_of)
 

@@ -21,16 +21,16 @@ def mean_frame_delta(frames: Frames) -> float:
     """mean |frame_{t+1} − frame_t| with frames uint8 [T, H, W, 3] taken in [0, 1]."""
     if len(frames) < 2:
         return float("nan")
-    return float(np.abs(_delta(frames)).mean())
+    return float(np.mean([np.abs(delta).mean() for delta in _deltas(frames)]))
 
 
 def flicker_ratio(frames: Frames) -> float:
     """mean |Δ²| / mean |Δ| of frames over time: real clips 1.2-1.4, independent noise √3; NaN for a still."""
     if len(frames) < 3:
         return float("nan")
-    delta = _delta(frames)
-    moving = float(np.abs(delta).mean())
-    return float(np.abs(np.diff(delta, axis=0)).mean()) / moving if moving > 0 else float("nan")
+    moving = mean_frame_delta(frames)
+    trembling = float(np.mean([np.abs(later - delta).mean() for delta, later in pairwise(_deltas(frames))]))
+    return trembling / moving if moving > 0 else float("nan")
 
 
 def landmark_jitter(landmarks: Landmarks) -> float:
@@ -66,5 +66,7 @@ def _flows(frames: Frames) -> Iterator[npt.NDArray[np.float32]]:
         yield cv2.calcOpticalFlowFarneback(one, other, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
-def _delta(frames: Frames) -> npt.NDArray[np.float32]:
-    return np.diff(frames.astype(np.float32) / 255, axis=0)
+def _deltas(frames: Frames) -> Iterator[npt.NDArray[np.float32]]:
+    """Change [H, W, 3] from each frame to the next, one at a time: a long clip is never held as floats."""
+    for frame, later in pairwise(frames):
+        yield later.astype(np.float32) / 255 - frame.astype(np.float32) / 255

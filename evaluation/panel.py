@@ -19,6 +19,7 @@ from evaluation.protocol import Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
 from preparation.faces.embedder import KINDS
 from preparation.folders import RunFolder
+from training.device import choose_device
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
@@ -63,6 +64,7 @@ def open_judges(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[
     instruments, missing = open_instruments(
         settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
     )
+    device = choose_device()
     embedder = open_embedder(settings.face_embedder)
     with open_track() as (track, reason):
         if track is None:
@@ -72,8 +74,8 @@ def open_judges(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[
             remedy = f"{TRACKER_REMEDY} {kind.weight}"
             missing.append(Missing((f"identity ({kind.label})",), "tracker or embedder is absent", remedy))
         judges = Judges(
-            opening=OpeningRuler.load(run.model("rulers") / "opening"),
-            identity=IdentityRuler.load(run.model("rulers") / "identity"),
+            opening=OpeningRuler.load(run.model("rulers") / "opening").to(device),
+            identity=IdentityRuler.load(run.model("rulers") / "identity").to(device),
             track=track,
             no_track_reason=reason,
             faces=embedder,

@@ -19,20 +19,20 @@ from evaluation.protocol import EvaluationClip, video_path
 from evaluation.published import WHY_NOT
 from evaluation.report.words import findings
 from evaluation.results import read_results
-from evaluation.run_files import UNSHARED, gains, public_curve
+from evaluation.run_files import UNSHARED, gains, public_curve, write_text
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
-from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.quarantine import write_parquet
 from preparation.video import decode_all
 
 NOTE = (
-    "± is one standard error over clients; * differs significantly from the frozen backbone (paired permutation test "
+    "Brackets hold 95 % intervals of the mean, from resampling clients and each client's clips; "
+    "* differs significantly from the frozen backbone (paired permutation test "
     "over clients, Holm within the metric, p < 0.05). KID, FID and FVD are of "
-    "all clips together: no test, and their ± is a jackknife over clients."
+    "all clips together: no test, and their interval is a jackknife's over clients."
 )
 NO_DIFFERENCE = "No significant difference between any two methods in any metric that was tested."
 
@@ -109,9 +109,3 @@ def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
     notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {note}\n" if note else "", "csv": ""}
     writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     return [write_text(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]
-
-
-def write_text(path: Path, text: str) -> Path:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path

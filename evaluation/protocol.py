@@ -31,6 +31,7 @@ from preparation.shards import Sample
 from preparation.video import encode
 
 FACE_STRIDE = 5
+QUARTERS = 4
 """Of the tracked frames every fifth is embedded: a face hardly changes in between."""
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
@@ -156,13 +157,13 @@ def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_f
         values["lip_correlation"] = lip_correlation(opening, clip.opening)
         values["opening_error"] = opening_error(opening, clip.opening)
     if tracked_frames and judges.track is not None:
-        values |= _tracked(frames[:tracked_frames], clip, judges.track, judges.faces)
+        values |= _tracked(frames[:tracked_frames], clip, judges.track)
+        if judges.faces is not None:
+            values |= _faces(frames, clip, judges.track, judges.faces)
     return values
 
 
-def _tracked(
-    frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: AlignedEmbedder | None
-) -> dict[str, float]:
+def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[str, float]:
     """What a face tracker says of the generated frames, and of the true ones by the same tracker."""
     landmarks, found = track_faces(frames)
     true_landmarks, true_found = track_faces(clip.frames[: len(frames)])
@@ -173,25 +174,21 @@ def _tracked(
     if both.all():
         # A hole in the track would count as a jump.
         values["landmark_jitter_ratio"] = landmark_jitter_ratio(landmarks, true_landmarks)
-    return values | (_faces(frames, landmarks, found, clip, track_faces, embedder) if embedder else {})
+    return values
 
 
-def _faces(
-    frames: Frames,
-    landmarks: Landmarks,
-    found: Sequence[bool],
-    clip: EvaluationClip,
-    track_faces: Track,
-    embedder: AlignedEmbedder,
-) -> dict[str, float]:
-    """Identity by the pretrained embedder; a frame without a face is `landmarker_rate`'s to count."""
-    place, here = track_faces(clip.reference[None])
-    seen = [index for index in range(0, len(frames), FACE_STRIDE) if found[index]]
-    if not here[0] or not seen:
+def _faces(frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: AlignedEmbedder) -> dict[str, float]:
+    """Identity by the pretrained embedder, at every fifth frame of the whole clip; a frame without a face is
+    `landmarker_rate`'s to count, and a clip with too few of them for quarters has no drift."""
+    some = frames[::FACE_STRIDE]
+    (place,), here = track_faces(clip.reference[None])
+    landmarks, found = track_faces(some)
+    if not here[0] or not any(found):
         return {}
-    reference = embedder.embed_aligned(clip.reference[None], place)[0]
-    similarity = cosine_to(embedder.embed_aligned(frames[seen], landmarks[seen]), reference)
-    return {embedder.metric: float(similarity.mean()), f"{embedder.metric}_drift": identity_drift(similarity)}
+    (reference,) = embedder.embed_aligned(clip.reference[None], place[None])
+    similarity = cosine_to(embedder.embed_aligned(some[found], landmarks[found]), reference)
+    values = {embedder.metric: float(similarity.mean())}
+    return values | ({f"{embedder.metric}_drift": identity_drift(similarity)} if sum(found) >= QUARTERS else {})
 
 
 def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, float]:

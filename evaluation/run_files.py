@@ -1,4 +1,4 @@
-"""Reading what the stages of a run left behind: rounds, losses, gains."""
+"""A run's small files: what the stages left behind (rounds, losses, gains), and text written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.bars import BACKBONE
+from preparation.files import replacing
 from preparation.folders import RunFolder
 
 UNSHARED = ("local",)
@@ -69,3 +70,10 @@ def parameter_count(path: Path) -> int:
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """The method's privacy report, as `training.privacy.report` wrote it."""
     return json.loads((run.federation(method) / "privacy.json").read_text())
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path

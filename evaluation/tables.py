@@ -82,16 +82,16 @@ FURTHER = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: text with its standard error apart, and whether it differs from the backbone."""
+    """One figure: text with its 95 % interval apart, and whether it differs from the backbone."""
 
     value: str
-    error: str
+    interval: str
     mark: str
     best: bool
 
     @property
     def text(self) -> str:
-        return f"{self.value}{self.mark} ± {self.error}" if self.error else f"{self.value}{self.mark}"
+        return f"{self.value}{self.mark} {self.interval}" if self.interval else f"{self.value}{self.mark}"
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,19 @@ def to_html(table: pd.DataFrame) -> str:
     return f"<table><thead>{line(list(table.columns), 'th')}</thead><tbody>{body}</tbody></table>"
 
 
+def bounds_of(method: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    """The ends of a figure's 95 % interval; a figure of all clips together has them under names of their own."""
+    low, high = method.get(f"{metric}_ci") or (method.get(f"{metric}_low"), method.get(f"{metric}_high"))
+    return None if low is None or high is None else (low, high)
+
+
 def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bool) -> Cell:
-    value, error = method.get(column.metric), method.get(f"{column.metric}_se")
+    value, bounds = method.get(column.metric), bounds_of(method, column.metric)
     if value is None:
         return Cell(MISSING, "", "", best=False)
     return Cell(
         f"{value:.{column.digits}f}",
-        "" if error is None else f"{error:.{column.digits}f}",
+        "" if bounds is None else "[{:.{digits}f}, {:.{digits}f}]".format(*bounds, digits=column.digits),
         MARK if significant else "",
         best,
     )

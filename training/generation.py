@@ -24,7 +24,7 @@ CHUNK_FRAMES = 240
 DECODED_FRAMES = 40
 """How many of them are decoded at once."""
 WINDOWS_AT_ONCE = 8
-"""How many windows of a long clip go through the backbone together: what bounds its memory."""
+"""How many windows of a clip go through the backbone together: what bounds its memory."""
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, by their fractions, fall far from all before them."""
@@ -85,7 +85,7 @@ class Generator:
             noise = self._noise_of(around, seed)
             inside = slice(kept.start - around.start, min(kept.stop, frames) - around.start)
             advance = None if sampled is None else partial(_tell, sampled, inside.stop - inside.start)
-            wanted = self._sample(noise, reference, heard, resting, WINDOWS_AT_ONCE, advance)[inside]
+            wanted = self._sample(noise, reference, heard, resting, advance)[inside]
             for part in wanted.split(DECODED_FRAMES):
                 yield from self.vae.decode_latents(part)
 
@@ -106,7 +106,6 @@ class Generator:
         reference: Tensor,
         speech: Tensor,
         motion: Tensor,
-        windows_at_once: int | None = None,
         advance: Advance | None = None,
     ) -> Tensor:
         """From noise [T, C, h, w] on the CPU to latents [T, C, h, w] on the reference's device; T is a window or
@@ -114,15 +113,14 @@ class Generator:
         window, overlap = self.backbone.settings.window, self.settings.overlap
         z_t = noise.to(reference.device)
         scheduler = make_sampler(self.settings.sampler, self.backbone.process, self.settings.steps)
-        at_once = windows_at_once or len(speech)
         for step, t in enumerate(scheduler.timesteps):
             # Windows agree on shared frames by averaging their predictions, and lie elsewhere at every step, so that
             # no frame stays at a window's edge: no seam can form.
             starts = window_starts(len(speech), window, overlap, shift_at(step, window, overlap))
             blend = blending_weights(starts, len(speech), window).to(reference.device)
             merged = torch.zeros_like(z_t)
-            for first in range(0, len(starts), at_once):
-                group = slice(first, first + at_once)
+            for first in range(0, len(starts), WINDOWS_AT_ONCE):
+                group = slice(first, first + WINDOWS_AT_ONCE)
                 cuts = [slice(start, start + window) for start in starts[group]]
                 with autocast(reference.device):
                     noisy, heard, moved = (torch.stack([each[cut] for cut in cuts]) for each in (z_t, speech, motion))

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from evaluation.figures import client_gains, colour_of, curves, save
 from evaluation.paper.folders import PaperFolder
-from evaluation.paper_files import write_qualitative, write_text
-from evaluation.run_files import UNSHARED, gains, public_curve
+from evaluation.paper_files import write_qualitative
+from evaluation.run_files import UNSHARED, gains, public_curve, write_text
 from evaluation.settings import EvaluationSettings
 from evaluation.tables import to_csv
 

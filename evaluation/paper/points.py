@@ -14,8 +14,7 @@ import pandas as pd
 
 from evaluation.bars import BACKBONE
 from evaluation.paper.folders import PaperFolder
-from evaluation.paper_files import write_text
-from evaluation.run_files import read_losses, read_privacy, traffic
+from evaluation.run_files import read_losses, read_privacy, traffic, write_text
 from preparation.clients import load_clients, of_role
 from preparation.folders import RunFolder
 

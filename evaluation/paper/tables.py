@@ -11,14 +11,14 @@ import pandas as pd
 
 from evaluation import paper_tables
 from evaluation.bars import BACKBONE, GATES
-from evaluation.gates import failures, judge_gates
+from evaluation.gates import concessions, failures, judge_gates
 from evaluation.names import name_of
 from evaluation.paper.folders import PaperFolder
 from evaluation.paper.rows import over_seeds, pairs_of, read_missing, read_rows, read_together
-from evaluation.paper_files import NO_DIFFERENCE, write_table, write_text
+from evaluation.paper_files import NO_DIFFERENCE, write_table
 from evaluation.published import WHY_NOT
 from evaluation.report.words import findings
-from evaluation.run_files import gains, read_losses, read_privacy, traffic
+from evaluation.run_files import gains, read_losses, read_privacy, traffic, write_text
 from evaluation.tables import MISSING
 
 REFERENCES = (BACKBONE, *GATES)
@@ -46,6 +46,7 @@ def write_comparison(
     missing = read_missing(paper, methods[0], seeds[0])
     lines = findings(results["comparisons"]) or [NO_DIFFERENCE]
     lines += [f"{line}." for line in failures(judge_gates(results["methods"]))] or [ALL_GATES]
+    lines += concessions(results["methods"])
     lines += [f"Not measured: {', '.join(one['metrics'])} ({one['reason']}; {one['remedy']})." for one in missing]
     return [
         *write_table(paper.tables / name, paper_tables.comparison(results, table), _unit(results)),
@@ -55,7 +56,7 @@ def write_comparison(
     ]
 
 
-ALL_GATES = "Every model beats noise on everything that was measured, and a still picture on the lips."
+ALL_GATES = "Every model beats noise on everything that was measured, and a still picture on how the lips move."
 TESTS = "p is from sign flips of whole clients; p (Holm) is adjusted over the rows of a metric."
 
 
@@ -142,9 +143,11 @@ def _unit(results: Mapping[str, Any]) -> str:
     seeds = max(row["seeds"] for row in results["methods"].values())
     return (
         f"The unit is the client: {clients} clients, each the mean over its clips and {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'}. ± is one standard error over clients; * differs significantly from the "
+        f"{'seed' if seeds == 1 else 'seeds'}. Brackets hold 95 % intervals of the mean, from resampling "
+        "clients, seeds and each client's clips; * differs significantly from the "
         "frozen backbone (paired permutation test over clients, Holm within the metric, p < 0.05). n counts clips "
-        "times seeds. KID, FID and FVD are of all clips together: no test, and their ± is a jackknife over clients."
+        "times seeds. KID, FID and FVD are of all clips together: no test, and their interval is a "
+        "jackknife's over clients."
     )
 
 

@@ -13,8 +13,7 @@ from evaluation.contenders import client_losses, open_contender
 from evaluation.panel import measure
 from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_networks, link_people
 from evaluation.paper.points import Point, point_of
-from evaluation.paper_files import write_text
-from evaluation.run_files import read_losses
+from evaluation.run_files import read_losses, write_text
 from evaluation.settings import EvaluationSettings
 from preparation.client_features import measure_clips
 from preparation.clients import load_people, of_role, save_clients

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from evaluation import contenders
 from evaluation.contenders import has_personal, open_contender
 from preparation.folders import RunFolder
 from training.adapter import Adapter
@@ -46,3 +48,17 @@ def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_t
         assert opened is not None
         torch.testing.assert_close(b_of(opened("c0")), torch.full((16, 2), of_client))
         torch.testing.assert_close(b_of(opened("stranger")), torch.full((16, 2), 0.3))
+
+
+def test_networks_lie_where_the_device_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a GPU an evaluation must use it; `meta` stands for a device that is not the default."""
+    run = RunFolder(tmp_path)
+    TinyBackbone(BackboneSettings(width=16, depth=1, heads=2, window=4), SHAPE).save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    adapter = Adapter(TinyBackbone.load(run.model("backbone")), AdapterSettings(rank=2), seed=0)
+    adapter.save(run.adapter("fedavg"), adapter.vector(), {})
+    monkeypatch.setattr(contenders, "choose_device", lambda: torch.device("meta"))
+    for name in ("backbone", "fedavg", "noise"):
+        denoiser_of = open_contender(run, name, TrainingSettings(), seed=0).denoiser
+        assert denoiser_of is not None
+        assert {parameter.device.type for parameter in denoiser_of("c0").parameters()} == {"meta"}, name

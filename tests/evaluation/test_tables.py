@@ -8,8 +8,14 @@ from evaluation.tables import HEADLINE, MISSING, as_frame, headline_rows, to_csv
 
 METHODS = {
     "noise": {"lip_correlation": 0.999, "n": 4},
-    "backbone": {"lip_correlation": 0.95, "lip_correlation_se": 0.004, "opening_error": 0.08, "n": 4},
-    "fed_avg": {"lip_correlation": 0.94, "lip_correlation_se": 0.004, "opening_error": 0.05, "n": 4},
+    "backbone": {"lip_correlation": 0.95, "lip_correlation_ci": [0.941, 0.958], "opening_error": 0.08, "n": 4},
+    "fed_avg": {
+        "lip_correlation": 0.94,
+        "lip_correlation_low": 0.93,
+        "lip_correlation_high": 0.95,
+        "opening_error": 0.05,
+        "n": 4,
+    },
 }
 COLUMNS = HEADLINE[:2]
 SIGNIFICANT = [
@@ -28,7 +34,7 @@ def test_gates_come_last_and_never_win() -> None:
 
 def test_only_significant_differences_are_marked() -> None:
     table = as_frame(headline_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
-    assert list(table["Lip correlation ↑"]) == ["0.950 ± 0.004", "0.940 ± 0.004", "0.999"]
+    assert list(table["Lip correlation ↑"]) == ["0.950 [0.941, 0.958]", "0.940 [0.930, 0.950]", "0.999"]
     assert list(table["Opening error ↓"]) == ["0.080", "0.050*", MISSING]
 
 
@@ -41,9 +47,9 @@ def test_the_same_cells_in_every_format() -> None:
     table = as_frame(headline_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
     markdown = to_markdown(table).splitlines()
     assert markdown[0] == "| Method | n | Lip correlation ↑ | Opening error ↓ |"
-    assert markdown[3] == "| fed_avg | 4 | 0.940 ± 0.004 | 0.050* |"
+    assert markdown[3] == "| fed_avg | 4 | 0.940 [0.930, 0.950] | 0.050* |"
     assert pd.read_csv(io.StringIO(to_csv(table)), dtype=str).values.tolist() == table.astype(str).values.tolist()
     latex = to_latex(table)
-    assert r"fed\_avg & 4 & 0.940 $\pm$ 0.004 & 0.050* \\" in latex and r"\begin{tabular}{lrrr}" in latex
-    assert "<td>0.950 ± 0.004</td>" in to_html(table)
+    assert r"fed\_avg & 4 & 0.940 [0.930, 0.950] & 0.050* \\" in latex and r"\begin{tabular}{lrrr}" in latex
+    assert "<td>0.950 [0.941, 0.958]</td>" in to_html(table)
     assert "&lt;b&gt;" in to_html(pd.DataFrame({"x": ["<b>"]}))

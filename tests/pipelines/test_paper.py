@@ -19,6 +19,7 @@ from pipelines.paper import PARAMS, configuration_of, people_overrides, read_pap
 from pipelines.settings_reader import read_yaml
 from pipelines.stage import STAGES
 from preparation.errors import PrivFedTalkError
+from tests.test_floors import imports_of
 from training.methods import configure
 
 
@@ -154,3 +155,32 @@ def test_the_page_shows_the_files_as_they_are(tmp_path: Path) -> None:
     assert "- no significant difference, says the test" in text and "Machine: two cores." in text
     assert "10 clients of 7 clips" in text
     assert not re.search(r"/work|/tmp", text)
+
+
+EVALUATING = {"evaluation", "reference", "participate", "deal", "noise"}
+"""Stages whose minutes are worth a list of the modules that they use; others read all of `evaluation`."""
+
+
+def modules_used(path: Path) -> set[Path]:
+    """The files of `evaluation` that a file imports, itself included, and what these import."""
+    used, waiting = {path}, [path]
+    while waiting:
+        for name in imports_of(PROJECT / waiting.pop()):
+            found = Path(name.replace(".", "/")).with_suffix(".py")
+            if found.parts[0] == "evaluation" and (PROJECT / found).exists() and found not in used:
+                used.add(found)
+                waiting.append(found)
+    return used
+
+
+def test_a_change_of_code_that_a_stage_runs_is_seen() -> None:
+    wanted = modules_used(Path("evaluation/panel.py"))
+    sweeping = modules_used(Path("pipelines/paper_sweeps.py")) | wanted
+    for name, stage in stages().items():
+        kind, deps = name.split("@")[0], {Path(str(dep)) for dep in stage.deps}
+        needed = (sweeping if kind in ("participate", "deal", "noise") else wanted) if kind in EVALUATING else set()
+        assert needed <= deps, f"{name} does not depend on {sorted(map(str, needed - deps))}"
+        if " write " in str(stage.cmd):
+            assert Path("evaluation") in deps, name
+        elif kind != "corpus":
+            assert {Path("preparation"), Path("pipelines/profiles/demo.yaml")} <= deps, name
