@@ -21,7 +21,7 @@ CHANCE = (0, (4, 3))
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 
 
-def client_sizes(report: ClientReport) -> Figure:
+def client_sizes(report: ClientReport, named: bool = True) -> Figure:
     """Clips of each client, stacked by split, the largest first."""
     figure, axes = _chart("clips")
     rows = sorted(report.clients, key=lambda row: (-row.clips, row.client))
@@ -31,12 +31,12 @@ def client_sizes(report: ClientReport) -> Figure:
         axes.bar(range(len(rows)), heights, 0.85, bottom=base, color=colour, label=split)
         base += heights
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _name(axes, [row.client for row in rows])
+    _name(axes, [row.client for row in rows], named)
     _legend(axes)
     return figure
 
 
-def client_distances(report: ClientReport) -> Figure:
+def client_distances(report: ClientReport, named: bool = True) -> Figure:
     """Total variation of each client to all, in looks and pose, the farthest first; dashed: what chance alone makes."""
     figure, axes = _chart("total variation to all clients")
     rows = [row for row in report.clients if row.cluster_tv is not None]
@@ -46,7 +46,7 @@ def client_distances(report: ClientReport) -> Figure:
         axes.plot(range(len(rows)), [getattr(row, field) for row in rows], "o", color=colour, markersize=5, label=label)
         axes.axhline(chance, color=colour, linewidth=1.4, linestyle=CHANCE)
     axes.set_ylim(0, 1)
-    _name(axes, [row.client for row in rows])
+    _name(axes, [row.client for row in rows], named)
     _legend(axes, Line2D([], [], color=INK, alpha=0.6, linewidth=1.4, linestyle=CHANCE, label="by chance"))
     return figure
 
@@ -73,8 +73,10 @@ def _chart(y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _name(axes: Axes, clients: Sequence[str]) -> None:
-    if len(clients) <= NAMED:
+def _name(axes: Axes, clients: Sequence[str], named: bool) -> None:
+    if not named:
+        axes.set_xticks([])
+    if named and len(clients) <= NAMED:
         axes.set_xticks(range(len(clients)), clients, rotation=45 if len(clients) > 10 else 0)
     else:
         axes.set_xlabel(f"{len(clients)} clients", color=INK, fontsize=10)

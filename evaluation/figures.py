@@ -69,17 +69,25 @@ def curves(
     return figure
 
 
-def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str) -> Figure:
-    """Bars for each client and method: who gains and who loses; method -> client -> gain."""
+def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str, named: bool = True) -> Figure:
+    """Bars for each client and method: who gains and who loses; method -> client -> gain. Without names the clients
+    stand in the order of the first method's gain."""
     figure, axes = _empty("", y_label)
     clients = sorted({client for by_client in gains.values() for client in by_client})
+    if not named:
+        first = next(iter(gains.values()), {})
+        clients.sort(key=lambda client: -first.get(client, 0.0))
     width = 0.8 / max(1, len(gains))
     for index, (method, by_client) in enumerate(gains.items()):
         x = np.arange(len(clients)) + (index - (len(gains) - 1) / 2) * width
         heights = [by_client.get(client, float("nan")) for client in clients]
         axes.bar(x, heights, width * 0.92, color=colour_of(method, index), label=name_of(method))
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_xticks(range(len(clients)), clients)
+    if named:
+        axes.set_xticks(range(len(clients)), clients)
+    else:
+        axes.set_xticks([])
+        axes.set_xlabel(f"{len(clients)} clients", color=INK, fontsize=10)
     if len(gains) > 1:
         _legend(axes)
     return figure

@@ -17,6 +17,7 @@ from evaluation.clips import read_evaluation_clips
 from evaluation.figures import client_gains, curves
 from evaluation.names import PERSONAL, personal_of
 from evaluation.protocol import read_metrics
+from evaluation.report.counts import counted
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble
 from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_privacy, traffic
@@ -98,7 +99,7 @@ def gather_report(
         sheets=sheets,
         charts=_charts(run, results),
         clients=_clients(run),
-        quarantine=[vars(row) for row in load_quarantine(run.quarantine)],
+        quarantine=counted(load_quarantine(run.quarantine)),
         configuration=configuration,
         seeded_noise=bool(results["privacy"].get("seeded_noise")),
     )
@@ -141,29 +142,32 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
             Chart(
                 "What each client gained",
                 "Fall of the loss on the client's own held-out clips against the frozen backbone, in percent.",
-                client_gains(gained, "percent"),
+                client_gains(gained, "percent", named=False),
             )
         )
     if run.client_report.exists():
         report = load_client_report(run.client_report)
-        charts.append(Chart("How large the clients are", "Clips of each client by split.", client_sizes(report)))
+        charts.append(
+            Chart("How large the clients are", "Clips of each client by split.", client_sizes(report, named=False))
+        )
         charts.append(
             Chart(
                 "How unlike the clients are",
                 "Each client beside all: 0 is the same mixture of looks and poses, 1 nothing in common. Dashed is what "
                 "clients of these sizes show when clips are dealt at random.",
-                client_distances(report),
+                client_distances(report, named=False),
             )
         )
     return charts
 
 
 def _clients(run: RunFolder) -> list[dict[str, Any]]:
+    """Who took part, without names: on real corpora they are the names of people's folders."""
     rows = []
     for name, client in sorted(load_clients(run.clients_table).items()):
         index = load_index(run.client(name))
         splits = {split: index.splits.get(split, 0) for split in SPLITS}
-        rows.append({"client": name, "role": client.role, **splits, "seconds": round(index.frames / FPS, 1)})
+        rows.append({"role": client.role, **splits, "seconds": round(index.frames / FPS, 1)})
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,10 +28,11 @@ def showcase(
     """One video for each clip that every method has a video of, and a contact sheet for the first few.
 
     methods: name -> the folder `evaluate_method` wrote to, in the order of the panels; `said` tells a clip's
-    words. The videos are written to `folder`.
+    words. The videos are written to `folder`. Titles and captions number the people: their names may be folders' names.
     """
     cards: list[VideoCard] = []
     pictures: list[Sheet] = []
+    numbers: dict[str, dict[str, int]] = defaultdict(dict)
     for clip in clips:
         made = {name: video_path(home, clip.clip_id) for name, home in methods.items()}
         if not all(path.exists() for path in made.values()):
@@ -38,12 +40,13 @@ def showcase(
         panels = _panels(clip, made)
         path = folder / f"{clip.clip_id.replace('/', '_')}.mp4"
         encode(labelled_grid(panels), clip.audio, path, crf=VIDEO_CRF)
-        who = "Client" if clip.role == "client" else "Stranger"
+        people = numbers[clip.role]
+        title = f"{'Client' if clip.role == 'client' else 'Stranger'} {people.setdefault(clip.client, len(people) + 1)}"
         words = (said or {}).get(clip.clip_id)
-        cards.append(VideoCard(f"{who} {clip.client}", f"“{words}”" if words else clip.clip_id, path))
+        cards.append(VideoCard(title, f"“{words}”" if words else "A held-out clip", path))
         if len(pictures) < sheets:
-            caption = f"Clip {clip.clip_id}: each column is one moment of the clip, the reference is another clip's."
-            pictures.append(Sheet(f"{who} {clip.client}", caption, contact_sheet(panels)))
+            caption = "Each column is one moment of a held-out clip, the reference is another clip's."
+            pictures.append(Sheet(title, caption, contact_sheet(panels)))
     return cards, pictures
 
 

@@ -23,6 +23,7 @@ from evaluation.figures import colour_of, svg
 from evaluation.gates import failures
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
+from evaluation.report.counts import by_role
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 from preparation.video import FPS, decode
 
@@ -71,8 +72,8 @@ class ReportData:
     videos: Sequence[VideoCard] = ()
     sheets: Sequence[Sheet] = ()
     charts: Sequence[Chart] = ()
-    clients: Sequence[Mapping[str, Any]] = ()  # client, role, train, validation, test, seconds …
-    quarantine: Sequence[Mapping[str, str]] = ()  # file, step, reason, remedy
+    clients: Sequence[Mapping[str, Any]] = ()  # role, train, validation, test, seconds; no names
+    quarantine: Sequence[Mapping[str, Any]] = ()  # step, reason, remedy, files
     configuration: Mapping[str, Any] = field(default_factory=dict)
     title: str = "PrivFedTalk"
     seeded_noise: bool = False
@@ -116,7 +117,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "videos_left_out": left_out,
         "sheets": sheets,
         "charts": [(chart, Markup(svg(chart.figure))) for chart in data.charts],
-        "clients": data.clients,
+        "people": by_role(data.clients),
         "roles": _count_roles(data.clients),
         "quarantine": data.quarantine,
         "configuration": yaml.safe_dump(dict(data.configuration), sort_keys=False, allow_unicode=True),

@@ -106,7 +106,7 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
         encode(clips[0].frames, clips[0].audio, video_path(home, clips[0].clip_id))
     encode(clips[1].frames, clips[1].audio, video_path(homes["fedavg"], clips[1].clip_id))
     cards, sheets = showcase(clips, homes, tmp_path / "shown", said={"c0000/00000": "the red boat"})
-    assert [card.title for card in cards] == ["Client c0000"] and len(sheets) == 1
+    assert [card.title for card in cards] == ["Client 1"] and len(sheets) == 1
     assert cards[0].caption == "“the red boat”"
     assert decode_all(cards[0].path).shape[0] == 6
     assert len(decode_audio(cards[0].path)) >= 6 * 640

@@ -14,7 +14,9 @@ import pytest
 
 from evaluation.figures import contact_sheet, curves
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
+from evaluation.report.counts import counted, nameless
 from evaluation.results import assemble
+from preparation.quarantine import QuarantineRow
 from preparation.video import encode
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
@@ -46,10 +48,10 @@ def data(results: dict, tmp_path_factory: pytest.TempPathFactory) -> ReportData:
         sheets=[Sheet("Client c0000", "a caption", contact_sheet([("truth", frames)], tile=32))],
         charts=[Chart("Validation loss", "by round", curves({"fedavg": [(0, 1), (1, 0.5)]}, "round", "loss"))],
         clients=[
-            {"client": "p0000", "role": "public", "train": 3},
-            {"client": "c0000", "role": "client", "train": 4},
+            {"role": "public", "train": 3},
+            {"role": "client", "train": 4},
         ],
-        quarantine=[{"file": "a b.mp4", "step": "faces", "reason": "no face", "remedy": "show it"}],
+        quarantine=counted(QuarantineRow(f"ann/{n}.mp4", "faces", f"no face in {n}.mp4", "show it") for n in "xy"),
         configuration={"seed": 3},
         title="A made-up run",
         seeded_noise=True,
@@ -111,9 +113,19 @@ def test_the_page_says_what_the_run_found(data: ReportData, tmp_path: Path) -> N
         "no face",
         "truth and <methods>",
         "Face tracker: truth",
-        "not listed",
+        "2 files did not become samples",
+        "Counts only",
     ):
         assert expected in text, expected
+
+
+def test_no_name_reaches_the_page(data: ReportData, tmp_path: Path) -> None:
+    assert len(data.quarantine) == 1 and data.quarantine[0]["files"] == 2
+    text = " ".join(read(write_report(tmp_path, data)).text)
+    assert "ann" not in text.split() and "x.mp4" not in text
+    assert nameless("ann lee.mp4 ends at 2.0 s", "ann lee.mp4") == "… ends at 2.0 s"
+    assert nameless("set preparation.clients.sizes=natural", "bob/1.mp4") == "set preparation.clients.sizes=natural"
+    assert nameless("line 3 names no clip: 'ann'", "list.txt") == "line 3 names no clip: …"
 
 
 def test_an_empty_run_still_makes_a_page(results: dict, tmp_path: Path) -> None:

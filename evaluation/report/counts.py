@@ -1,0 +1,48 @@
+"""Who took part and what was left out, as counts: the page is handed around, and names may be people's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from statistics import median
+from typing import Any
+
+from preparation.clients import SPLITS
+from preparation.quarantine import QuarantineRow
+
+NAMES = re.compile(
+    r"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?<!\S)/\S+|\S+\.(?:mp4|mov|avi|mkv|webm|wav|txt|json|safetensors)\b"""
+)
+"""What in a reason may be a name: what is quoted, absolute paths, files."""
+ROLES = {"public": "public people", "client": "clients", "unseen": "strangers"}
+
+
+def counted(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
+    """Files that one step refused for one reason as one row, the most frequent first, without any file's name."""
+    alike = Counter((row.step, nameless(row.reason, row.file), nameless(row.remedy, row.file)) for row in rows)
+    return [
+        {"step": step, "reason": reason, "remedy": remedy, "files": files}
+        for (step, reason, remedy), files in alike.most_common()
+    ]
+
+
+def nameless(text: str, file: str) -> str:
+    """A reason or remedy in which neither the file nor its folders are named."""
+    path = PurePath(file)
+    for name in sorted({file, path.name, path.stem, *path.parts}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
+    return NAMES.sub("…", text)
+
+
+def by_role(clients: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many people of each role there are, and how their clips are spread over them."""
+    rows = []
+    for role, label in ROLES.items():
+        own = [client for client in clients if client["role"] == role]
+        clips = sorted(sum(client.get(split, 0) for split in SPLITS) for client in own)
+        if own:
+            spread = {"fewest": clips[0], "median": median(clips), "most": clips[-1], "all": sum(clips)}
+            rows.append({"role": label, "people": len(own), **spread})
+    return rows
