@@ -8,11 +8,17 @@ from typing import Any
 
 from pipelines.configuration import PROJECT, Configuration
 from preparation import weights
+from preparation.clients import load_clients, of_role
+from preparation.consent import COLUMNS, objections
 from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
 from preparation.settings import CorpusKind
 
 LRS3_CLIENTS = 4004
 """Videos of LRS3's trainval subset as its authors count them (Afouras et al., 2018, table 1), a client each."""
+
+SHOWN = 5
+"""So many clients are named where more could be."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,31 @@ def _lacks(configuration: Configuration) -> Iterator[Lack]:
         check_sources(configuration.training.backbone)
     except PrivFedTalkError as error:
         yield Lack(error.reason, error.remedy, fatal=True)
+    yield from _consent_lacks(configuration)
+
+
+def _consent_lacks(configuration: Configuration) -> Iterator[Lack]:
+    """Who will sit out for want of consent; before preparation, when nobody is known yet, that records are needed."""
+    run, required = RunFolder(configuration.root), configuration.training.consent.required
+    if configuration.corpus.kind is CorpusKind.STUDIO:
+        return  # nobody stands behind the faces
+    covered = "where a research licence covers the corpus: --set training.consent.required=false"
+    if not run.clients_table.exists():
+        if required:
+            remedy = f"privfedtalk prepare --consent FILE …, a table of {','.join(COLUMNS)}; {covered}"
+            yield Lack("consent records, without which no client trains", remedy, fatal=True)
+        return
+    clients = of_role(load_clients(run.clients_table), "client")
+    refused = objections(run, clients, "training", required)
+    if refused:
+        shown = [f"{client}: {reason}" for client, reason in list(refused.items())[:SHOWN]]
+        named = ", ".join(shown) + (f" and {len(refused) - SHOWN} others" if len(refused) > SHOWN else "")
+        yield Lack(
+            f"consent of {len(refused)} of {len(clients)} clients, who will sit out ({named})",
+            f"privfedtalk consent grant CLIENT --run {run.root.name} --who NAME, or prepare --consent FILE"
+            + (f"; {covered}" if required else ""),
+            fatal=len(refused) == len(clients),
+        )
 
 
 def _clients(configuration: Configuration, named: int | None) -> tuple[int, str]:

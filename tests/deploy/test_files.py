@@ -49,6 +49,7 @@ def test_code_and_ray_are_found_where_they_are_served(compose: dict[str, Any]) -
     assert configuration.training.execution.engine == "ray"
     assert f"--head --port {port}" in compose["services"][host]["command"]
     assert configuration.nightly.time_zone == "UTC"
+    assert configuration.training.consent.required  # its people are real
 
 
 def test_the_image_copies_what_is_there() -> None:

@@ -9,9 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.configuration import load
-from pipelines.plan import LRS3_CLIENTS, make_plan
+from pipelines.configuration import load, profile_path
+from pipelines.plan import LRS3_CLIENTS, Lack, make_plan
+from preparation.clients import Client, save_clients
+from preparation.consent import Consent, now, write_consent
 from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import epsilons
 from training.settings import TrainingSettings
@@ -68,6 +71,43 @@ def test_what_is_missing_is_named_with_its_remedy(paper: dict, tmp_path: Path) -
     fuller = ["corpus.root=" + str(tmp_path), "training.methods=[fedavg]", "training.federation.clients_per_round=2"]
     found = make_plan(load("paper", [*SMALLER, *fuller]), timed=False)
     assert found.clients == 2 and not any(lack.what.startswith("the corpus") for lack in found.lacks)
+
+
+def consent_lacks(data: Path, *settings: str) -> list[Lack]:
+    made = make_plan(load("paper", [*SMALLER, f"data={data}", "training.methods=[fedavg]", *settings]), timed=False)
+    return [lack for lack in made.lacks if "consent" in lack.what]
+
+
+def test_consent_that_the_federation_will_ask_for_is_missing_until_it_is_recorded(tmp_path: Path) -> None:
+    (before,) = consent_lacks(tmp_path)
+    assert before.fatal and "no client trains" in before.what and "prepare --consent" in before.remedy
+    assert consent_lacks(tmp_path, "training.consent.required=false") == []
+
+    run = RunFolder(tmp_path / "paper")
+    save_clients({f"c{i}": Client("client", f"c{i}", {}) for i in range(7)}, run.clients_table)
+    (silent,) = consent_lacks(tmp_path)
+    assert silent.fatal and "7 of 7 clients" in silent.what and silent.what.endswith("and 2 others)")
+    assert "c0: not recorded" in silent.what and "consent grant CLIENT --run paper" in silent.remedy
+    for i in range(6):
+        write_consent(run, f"c{i}", Consent(who="Ada", granted=now()))
+    (one,) = consent_lacks(tmp_path)
+    assert not one.fatal and "1 of 7 clients, who will sit out (c6: not recorded)" in one.what
+    write_consent(run, "c6", Consent(who="Ben", granted=now(), revoked=now()))
+    (gone,) = consent_lacks(tmp_path, "training.consent.required=false")
+    assert "c6: revoked on" in gone.what and "required=false" not in gone.remedy
+
+
+def test_faces_that_nobody_stands_behind_need_no_record() -> None:
+    small = ["training.backbone={width: 32, depth: 1}", "preparation.crops.size=64", "training.methods=[fedavg]"]
+    found = make_plan(load("demo", small), timed=False)
+    assert not any("consent" in lack.what for lack in found.lacks)
+
+
+@pytest.mark.parametrize("profile", ["paper", "sd15"])
+def test_profiles_of_real_corpora_require_consent_and_say_how_it_is_recorded(profile: str) -> None:
+    assert load(profile).training.consent.required
+    said = profile_path(profile).read_text()
+    assert "--consent" in said and "training.consent.required" in said
 
 
 def test_settings_that_cannot_run_are_told_before_anything_runs() -> None:
