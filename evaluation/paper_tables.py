@@ -15,7 +15,7 @@ import pandas as pd
 from evaluation.bars import BACKBONE, GATES
 from evaluation.names import name_of
 from evaluation.published import PUBLISHED
-from evaluation.run_files import UNSHARED, gains, parameter_count, read_losses, read_rounds
+from evaluation.run_files import FLOAT, UNSHARED, gains, parameter_count, plain_upload, read_losses, read_rounds
 from evaluation.tables import FURTHER, HEADLINE, MISSING, Column, as_frame, headline_rows, measured
 from preparation.folders import RunFolder
 
@@ -30,7 +30,6 @@ CENTRE = (
     Column("fid_centre_frame", "FID, centre frame", 2, "lower", "the paper's protocol"),
 )
 REAL_MOTION = Column("mean_frame_delta_truth", "Frame delta, real", 4, "neither", "the true clips' own")
-BYTES = 4  # float32
 
 
 def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
@@ -44,15 +43,16 @@ def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFra
 def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
     """What one client sends in one round, plain and as it was sent, beside the whole backbone; and all until the best.
 
-    Plain are four bytes a parameter; sent is measured from the messages, masks, shares and headers included. The best
-    round is that of the lowest public validation loss.
+    Plain is what the method's vectors hold, as the rounds' log has it: an update, with SCAFFOLD a control variate too,
+    nothing where clips are pooled or stay for good. Sent is measured from the messages, masks, shares and headers
+    included. The best round is that of the lowest public validation loss.
     """
-    model = BYTES * parameter_count(run.model("backbone") / "model.safetensors")
+    model = FLOAT * parameter_count(run.model("backbone") / "model.safetensors")
     rows = []
     for method, traffic in results["communication"].get("methods", {}).items():
         rounds = read_rounds(run, method)
         parts = max(1, sum(len(line["clients"]) for line in rounds))
-        plain = BYTES * traffic["trainable_parameters"]
+        plain = plain_upload(rounds, traffic["trainable_parameters"])
         best = min(range(len(rounds)), key=lambda place: rounds[place]["public_validation_loss"]) if rounds else -1
         rows.append(
             {

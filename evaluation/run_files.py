@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from evaluation.bars import BACKBONE
 from preparation.files import replacing
 from preparation.folders import RunFolder
 
+FLOAT = 4  # bytes
 UNSHARED = ("local",)
 """Methods without a shared adapter whose loss outsiders could follow."""
 
@@ -37,6 +39,15 @@ def traffic(run: RunFolder, method: str) -> dict[str, Any]:
         "bytes_down": sum(line["bytes_down"] for line in rounds),
         "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
     }
+
+
+def plain_upload(rounds: Sequence[Mapping[str, Any]], parameters: int) -> int:
+    """Bytes that one client's vectors hold in one round, without masks and headers; 0 where none are sent.
+
+    Logs from before `vector_bytes` say only whether anything was sent: one vector of all parameters then.
+    """
+    older = FLOAT * parameters
+    return max((line.get("vector_bytes", older if line["bytes_up"] else 0) for line in rounds), default=0)
 
 
 def loss_file(run: RunFolder, name: str) -> Path:

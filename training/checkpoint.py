@@ -26,8 +26,9 @@ class RoundRecord:
     """One line of `rounds.jsonl`. `simulation` holds what only a simulation can know; no server ever sees it.
 
     `clients` were sampled, `returned` are in the sum, `dropped` says of the others what the server waited for in
-    vain. Figures of the sum are None where none was opened or nobody was in it; `public_validation_loss` is that of
-    the adapter after the round, whether it moved or not.
+    vain. `bytes_up` and `bytes_down` are what all of them sent and were sent; `vector_bytes` what one client's vectors
+    hold, without masks and headers. Figures of the sum are None where none was opened or nobody was in it;
+    `public_validation_loss` is that of the adapter after the round, whether it moved or not.
     """
 
     round: int
@@ -43,6 +44,7 @@ class RoundRecord:
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float]
+    vector_bytes: int = 0
     outcome: Outcome = "applied"
     reason: str = ""
     returned: list[str] = field(default_factory=list)

@@ -68,6 +68,11 @@ class LocalUpdate:
     seconds: float
     extra: State = field(default_factory=dict)
 
+    @property
+    def vector_bytes(self) -> int:
+        """What its vectors hold, four bytes a number, as they would travel without masks and headers."""
+        return self.delta.nbytes + sum(value.nbytes for value in self.extra.values())
+
 
 class ClientTrainer:
     """Trains any client with one backbone and one adapter, built once for all of them."""

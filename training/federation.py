@@ -89,7 +89,8 @@ def run_federation(
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
     A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
-    sends, federation = named(method).sends, settings.federation
+    rule, federation = named(method), settings.federation
+    sends = rule.sends and not rule.pooled  # where all clips lie in one place, nobody sends an update
     server = server_of(method, settings, start.factors)
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
@@ -139,6 +140,7 @@ def run_federation(
             bytes_up=aggregator.bytes_up if sends else 0,
             bytes_down=_bytes(announced) * len(reached) if sends else 0,
             seconds=laps.seconds,
+            vector_bytes=max((update.vector_bytes for update in updates.values()), default=0) if sends else 0,
             outcome=step.outcome,
             reason=step.reason,
             returned=step.aggregate.returned if step.aggregate else [],

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from evaluation import paper_tables
 from evaluation.paper_files import write_tables
 from evaluation.results import assemble, read_results, write_results
+from evaluation.run_files import traffic
 from preparation.folders import RunFolder
 
 
@@ -66,6 +67,29 @@ def test_communication_is_set_against_the_whole_backbone(run: RunFolder) -> None
     assert (row["Up, plain (bytes)"], row["Up, as sent (bytes)"], row["Down (bytes)"]) == (4000, 50, 30)
     assert row["Whole backbone (bytes)"] == 200_000 and row["Plain adapter / backbone"] == "0.0200"
     assert (row["Best round"], row["Total to best (bytes)"]) == (1, 2 * 160)
+
+
+def test_what_is_sent_is_read_from_the_rounds(run: RunFolder, tmp_path: Path) -> None:
+    """SCAFFOLD sends two vectors, pooled clips and clients alone none, though all train the same 1,000 parameters."""
+    copy = RunFolder(tmp_path)
+    copy.model("backbone").parent.mkdir()
+    copy.model("backbone").symlink_to(run.model("backbone"))
+    sent = {"privfedtalk": (4000, 4500), "scaffold": (8000, 8012), "centralized": (0, 0), "local": (0, 0)}
+    for method, (plain, up) in sent.items():
+        copy.federation(method).mkdir(parents=True)
+        line = {"round": 1, "clients": ["a", "b"], "bytes_up": 2 * up, "bytes_down": 2 * plain}
+        silent = {"round": 2, "clients": ["a", "b"], "bytes_up": 0, "bytes_down": 0, "vector_bytes": 0}
+        lines = [line | {"vector_bytes": plain}, silent]
+        copy.rounds(method).write_text(
+            "".join(json.dumps(one | {"public_validation_loss": 0.5}) + "\n" for one in lines)
+        )
+        copy.adapter(method).mkdir()
+        (copy.adapter(method) / "privfedtalk.json").write_text(json.dumps({"parameters": 1000}))
+    results = {"communication": {"methods": {method: traffic(copy, method) for method in sent}}}
+    table = paper_tables.communication(copy, results)
+    assert table["Up, plain (bytes)"].tolist() == [4000, 8000, 0, 0]
+    assert table["Plain adapter / backbone"].tolist() == ["0.0200", "0.0400", "0.0000", "0.0000"]
+    assert set(table["Trainable parameters"]) == {1000}
 
 
 def test_every_clients_gain_is_there(run: RunFolder) -> None:

@@ -44,6 +44,7 @@ def test_masked_round_without_noise_is_the_clipped_weighted_sum(trainer_for: Tra
     expected = theta + total / (len(CLIENTS) * 0.5)
     np.testing.assert_allclose(result.theta, expected, atol=3 * 0.05 / 2**20)
     assert result.records[0].bytes_up > 4 * len(theta) * len(CLIENTS)
+    assert result.records[0].vector_bytes == 4 * len(theta)
 
 
 def test_isfa_weights_are_the_papers_up_to_a_common_factor() -> None:

@@ -23,7 +23,7 @@ from tests.training.small_federation import (
     whole_settings,
 )
 from training.client import Announcement
-from training.federation import Start, run_federation
+from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED
 from training.methods import METHODS, configure, named
 from training.methods.base import LocalRule, Released, State, Theta
@@ -203,6 +203,10 @@ def test_scaffolds_variates_stay_in_balance(trainer_for: TrainerFor, tmp_path: P
     plain = federate(trainer_for, "fedavg", settings_with("fedavg"), tmp_path / "g")
     assert np.abs(plain.theta - result.theta).max() > 1e-5
     assert result.records[0].bytes_up > 1.9 * plain.records[0].bytes_up
+    assert [plain.records[0].vector_bytes, result.records[0].vector_bytes] == [
+        plain.theta.nbytes,
+        2 * plain.theta.nbytes,
+    ]
 
 
 def test_scaffold_under_privacy_is_an_error() -> None:
@@ -264,7 +268,7 @@ def test_local_is_each_client_alone(trainer_for: TrainerFor, tmp_path: Path) -> 
     trainer = trainer_for(settings, "local")
     start = trainer.adapter.vector()
     np.testing.assert_array_equal(result.theta, start)
-    assert [(r.bytes_up, r.bytes_down) for r in result.records] == [(0, 0), (0, 0)]
+    assert [(r.bytes_up, r.bytes_down, r.vector_bytes) for r in result.records] == [(0, 0, 0), (0, 0, 0)]
     own = [trainer.homes.load_state(client, 2)["theta"] for client in CLIENTS]
     assert min(np.abs(a - b).max() for a, b in [(own[0], own[1]), (own[1], own[2]), (own[0], start)]) > 1e-4
     first = trainer_for(settings_with("fedavg"), "fedavg").train("c0", Announcement(1, start)).delta
@@ -302,15 +306,17 @@ def test_centralized_pools_the_clips_and_matches_the_steps(trainer_for: TrainerF
     seen = {clip.clip_id for clip in trainer._training_clips(POOLED, np.random.default_rng(0))}
     assert len(seen) == 6
 
-    def rounds(number: int, folder: Path) -> Theta:
+    def rounds(number: int, folder: Path) -> FederationResult:
         few = settings.model_copy(update={"federation": settings.federation.model_copy(update={"rounds": number})})
         return run_federation(
             InProcess(trainer), "centralized", start, [POOLED], lambda theta: 0.0, few, folder, seed=5
-        ).theta
+        )
 
     whole = rounds(2, tmp_path / "whole")
     rounds(1, tmp_path / "cut")
-    np.testing.assert_array_equal(rounds(2, tmp_path / "cut"), whole)
+    np.testing.assert_array_equal(rounds(2, tmp_path / "cut").theta, whole.theta)
+    # The clips were brought together; no update travels.
+    assert [(r.bytes_up, r.bytes_down, r.vector_bytes) for r in whole.records] == [(0, 0, 0), (0, 0, 0)]
 
 
 def test_components_go_off_one_by_one() -> None:
