@@ -67,12 +67,21 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         "rulers", settings=[public_version(run.folder, CROPS)], after=[], code=["training"], outputs=lambda: [home]
     ) as stage:
         if stage.due:
+            from training.cards import public_card
             from training.public import read_public_frames
             from training.rulers import train_identity_ruler, train_opening_ruler
 
             public = read_public_frames(run.folder)
-            train_opening_ruler(public.frames, public.openings, seed=run.seed).save(home / "opening")
-            train_identity_ruler(public.frames, public.speakers, seed=run.seed).save(home / "identity")
+            opening = train_opening_ruler(public.frames, public.openings, seed=run.seed)
+            identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed)
+            for ruler, name, measured in (
+                (opening, "opening", "how far the mouth in an aligned crop is open, in inter-ocular distances"),
+                (identity, "identity", "whose face an aligned crop shows, as an embedding to compare by its cosine"),
+            ):
+                ruler.save(home / name)
+                facts = {"parameters": f"{sum(p.numel() for p in ruler.parameters()):,}"}
+                what = f"A small network that measures {measured}."
+                public_card(run.folder, f"Ruler: {name}", what, facts).write(home / name)
     return dg.MaterializeResult(
         metadata={
             "opening ruler": dg.MetadataValue.path(home / "opening"),

@@ -173,6 +173,8 @@ def test_another_dealing_redoes_dealing_and_shards_alone(
     prepare(data)
     capfd.readouterr()
     assert public_training(data, keep=False).success
+    for model in ("vae", "rulers/opening", "rulers/identity", "backbone"):
+        assert "| public speakers | 3 |" in (folder.model(model) / "README.md").read_text()
     assert capfd.readouterr().err.count(": done in") == 2
     for settings, due in (
         ([*DEALT, "preparation.partition.alpha=0.3"], True),
