@@ -74,6 +74,7 @@ ELSEWHERE = {
     r"privfedtalk prepare .*--corpus (lrs3|hdtf|mix)": "needs a corpus under a licence; tests/preparation/corpora",
     r"privfedtalk .*--run (lrs3|sd15)": "needs a corpus under a licence",
     r"privfedtalk weights fetch": "downloads; tests/preparation/test_weight_downloads.py has a server of its own",
+    r"privfedtalk --install-completion": "writes into the shell's own files",
     r"privfedtalk demo": "half an hour; the small run here goes through the same jobs",
     r"privfedtalk adapter inspect$": "names no folder; tests/pipelines/test_adapter.py",
     r"privfedtalk prepare --consent": "leaves the corpus out; tests/pipelines/test_consent.py",

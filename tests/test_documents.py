@@ -92,6 +92,9 @@ def test_a_command_and_its_options_exist(document: str, command: str, whole: boo
     words = [word for word in shlex.split(command)[1:] if word not in ("…", "...")]
     found: Any = get_command(app)
     context = found.context_class(found, info_name="privfedtalk")
+    if words[:1] and words[0].startswith("--"):
+        assert words[0] in {option for parameter in found.params for option in parameter.opts}, f"{document}: {command}"
+        return
     while hasattr(found, "resolve_command") and words:
         name, below, words = found.resolve_command(context, words)
         found, context = below, below.context_class(below, parent=context, info_name=name)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from preparation.errors import PrivFedTalkError
 from training.client import LocalUpdate
 from training.methods.base import Released, State
 from training.privacy import paper_literal, release, skellam
@@ -57,24 +58,57 @@ class Aggregate:
 class RoundOutcome:
     """The noisy scalars of a finished round, from which the next round's public C and D may follow."""
 
-    clients: int
     weight: float
-    within_clip: float
+    within_clip: float  # the share of clients, not their number
+
+
+METRICS = ("score",)
+"""What a client measures of itself that may travel beside its update."""
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """Poisson sampling's public numbers. Its theorem compares a client drawn with the same client not drawn, under the
+    same noise: a sum whose noise, or whose reading, followed the number of those who came would tell that number, and
+    with it far more than the theorem counts. So the server fills the noise up to what no cohort exceeds, and reads
+    scalars with the expected number in the place of the true one."""
+
+    population: int
+    expected: float
+
+    @property
+    def most(self) -> float:
+        """A number of clients that a round all but never exceeds."""
+        return min(self.population, self.expected + NOISE_DEVIATIONS * math.sqrt(self.expected))
 
 
 class Aggregator:
     """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D.
 
-    `cohort` is how many clients were sampled: the noise shares and the floor of survivors follow from it.
+    `cohort` is how many clients were sampled: the noise shares and the floor of survivors follow from it. `lottery`
+    is given where each client is drawn by itself.
     """
 
-    def __init__(self, settings: PrivacySettings, cohort: int, seed: int, clip_norm: float, denominator: float) -> None:
-        self.settings, self.seed, self.cohort = settings, seed, cohort
+    def __init__(
+        self,
+        settings: PrivacySettings,
+        cohort: int,
+        seed: int,
+        clip_norm: float,
+        denominator: float,
+        lottery: Lottery | None = None,
+    ) -> None:
+        self.settings, self.seed, self.cohort, self.lottery = settings, seed, cohort, lottery
         self.clip_norm, self.denominator = clip_norm, denominator
+        if unknown := set(settings.metrics) - set(METRICS):
+            raise PrivFedTalkError(
+                f"privacy.metrics names {', '.join(sorted(unknown))}, which no client measures",
+                f"name some of {', '.join(METRICS)}, or none",
+            )
         self.deviation = release.noise_deviation(settings, clip_norm)
         self.grid = clip_norm / skellam.STEPS_PER_CLIP
         self.survivors = settings.minimum_survivors(max(cohort, 1))
-        self.honest = self.survivors - settings.tolerated_colluders
+        self.honest = self._honest(cohort)
         self.ring = skellam.choose_ring(
             release.vector_norm_bound(settings, clip_norm),
             self.grid,
@@ -90,15 +124,20 @@ class Aggregator:
         return sum(each.up for each in self.traffic.values())
 
     def noise_on_sum(self, clients: int) -> float:
-        """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it."""
+        """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it, and a
+        lottery's sums all carry the same."""
         if self.settings.mode != "distributed":
             return self.deviation
+        if self.lottery:
+            return self.deviation * math.sqrt(skellam.steady_share(self.lottery.population, self._honest))
         return self.deviation * math.sqrt(max(clients, 1) / max(self.honest, 1))
 
     def norm_bound(self, total: release.RoundSum) -> float:
         """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
         coordinates, s (sqrt d + 6), by concentration. By the paper's weights both grow with Σ a_k, not with m."""
         noise = math.sqrt(total.update.size) + NOISE_DEVIATIONS
+        if self.lottery and self.settings.has_proof:
+            return self.lottery.most * self.clip_norm + self.noise_on_sum(total.clients) * noise
         if self.settings.mode == NO_PROOF:
             return total.weight * (self.clip_norm + self.deviation * noise)
         return total.clients * self.clip_norm + self.noise_on_sum(total.clients) * noise
@@ -114,7 +153,7 @@ class Aggregator:
         settings, broken = self.settings, not np.isfinite(update.delta).all()
         if broken and settings.mode == "none":
             update = replace(update, delta=np.zeros_like(update.delta), clips=0)
-        metrics = {"score": update.score}
+        metrics = {name: getattr(update, name) for name in settings.metrics}
         vector = release.client_vector(update.delta, update.clips, update.score, metrics, settings, self.clip_norm)
         weight = 0.0 if broken else release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
@@ -170,6 +209,8 @@ class Aggregator:
                 self.traffic[client] = Traffic(up=vectors[client].nbytes + extras)
         if settings.mode == "central":
             total = total + self._servers_noise(len(total), round_number)
+        elif settings.mode == "distributed" and self.lottery:
+            total = total + self._skellam_of_the_server(len(total), round_number, len(returned) / self.honest)
         summed = self._read(total, len(returned))
         if not settings.has_proof and summed.weight < LEAST_WEIGHT:
             raise RoundAbortedError("aggregation", 0, 1)
@@ -189,9 +230,7 @@ class Aggregator:
         if settings.mode == "central":
             noise = self._servers_noise(size, round_number)
         else:
-            generator = skellam.noise_generator(settings.seeded_noise, self.seed, "server", round_number)
-            integers = skellam.skellam_noise((self.deviation / self.grid) ** 2, size, generator)
-            noise = skellam.dequantise(integers, self.grid)
+            noise = self._skellam_of_the_server(size, round_number, 0.0)
         return Aggregate(self._read(noise, 0), [])
 
     def released(self, aggregate: Aggregate, share: float) -> Released:
@@ -233,10 +272,23 @@ class Aggregator:
     def _read(self, total: npt.NDArray[np.float64], clients: int) -> release.RoundSum:
         if self.settings.mode == NO_PROOF:
             return paper_literal.read_sum(total, clients)
-        return release.read_sum(total, clients, self.settings, self.clip_norm)
+        seen = self.lottery.expected if self.lottery and self.settings.has_proof else None
+        return release.read_sum(total, clients, self.settings, self.clip_norm, seen)
 
     def _opened(self, total: skellam.RingVector) -> npt.NDArray[np.float64]:
         return skellam.dequantise(self.ring.decode(total), self.grid)
+
+    def _honest(self, cohort: int) -> int:
+        """How many shares of a cohort make up the noise that is counted on."""
+        return self.settings.minimum_survivors(max(cohort, 1)) - self.settings.tolerated_colluders
+
+    def _skellam_of_the_server(self, size: int, round_number: int, there: float) -> npt.NDArray[np.float64]:
+        """What a sum lacks of the noise that every sum of the lottery carries; `there` of what is counted on it has."""
+        counted = (self.deviation / self.grid) ** 2
+        whole = skellam.steady_share(self.lottery.population, self._honest) if self.lottery else 1.0
+        generator = skellam.noise_generator(self.settings.seeded_noise, self.seed, "server", round_number)
+        missing = max(whole - there, 0.0) * counted
+        return skellam.dequantise(skellam.skellam_noise(missing, size, generator), self.grid)
 
     def _servers_noise(self, size: int, round_number: int) -> npt.NDArray[np.float64]:
         generator = skellam.noise_generator(self.settings.seeded_noise, self.seed, "server", round_number)
@@ -260,7 +312,7 @@ def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> f
     C = settings.clip_norm
     if settings.adaptive_clipping:
         for outcome in past:
-            C = release.adapted_clip_norm(C, outcome.within_clip, outcome.clients, settings)
+            C = release.adapted_clip_norm(C, outcome.within_clip, settings)
     return C
 
 

@@ -20,6 +20,7 @@ from training.aggregation import (
     Aggregate,
     Aggregator,
     Contribution,
+    Lottery,
     RoundOutcome,
     next_clip_norm,
     next_denominator,
@@ -34,7 +35,7 @@ from training.methods.base import ServerRule, State, Theta
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.records import Laps, dropped, simulation_log
-from training.sampling import draw_cohort, expected_cohort, last_counted
+from training.sampling import draw_cohort, expected_cohort, last_counted, takes_everybody
 from training.settings import TrainingSettings
 from training.spent import epsilon_so_far
 
@@ -126,14 +127,15 @@ def run_federation(
         )
         total = step.aggregate.total if step.aggregate else None
         heard = total.clients if total else 0
+        counted = aggregator.lottery.expected if aggregator.lottery else heard
         record = RoundRecord(
             round=number,
             clients=list(cohort),
             survivors=heard,
             public_validation_loss=step.loss,
             weight_sum=total.weight if total else None,
-            within_clip=total.within_clip / heard if total and heard else None,
-            score_mean=total.metrics["score"] / heard if total and heard else None,
+            within_clip=total.within_clip / counted if total and counted else None,
+            score_mean=total.metrics["score"] / counted if total and counted and "score" in total.metrics else None,
             update_norm=float(np.linalg.norm(step.theta - theta)),
             clip_norm=aggregator.clip_norm,
             denominator=aggregator.denominator,
@@ -145,7 +147,7 @@ def run_federation(
             reason=step.reason,
             returned=step.aggregate.returned if step.aggregate else [],
             dropped=dropped(fates),
-            metrics={name: value / heard for name, value in total.metrics.items()} if total and heard else {},
+            metrics={name: value / counted for name, value in total.metrics.items()} if total and counted else {},
             simulation=simulation_log(fates, struck, updates, contributions),
         )
         release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(theta))
@@ -169,15 +171,24 @@ def open_round(
     settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
 ) -> Aggregator:
     """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
+    lottery = lottery_of(settings, population)
     past = [
-        RoundOutcome(r.survivors, r.weight_sum or 0.0, (r.within_clip or 0.0) * r.survivors)
+        RoundOutcome(r.weight_sum, r.within_clip)
         for r in records
-        if r.applied and r.survivors
+        if r.applied and r.weight_sum is not None and r.within_clip is not None
     ]
     clip_norm = next_clip_norm(settings.privacy, past)
     expected = expected_cohort(population, settings.federation)
     denominator = next_denominator(settings.privacy, expected, population, past)
-    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator)
+    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, lottery)
+
+
+def lottery_of(settings: TrainingSettings, population: int) -> Lottery | None:
+    """The lottery that draws each client by itself; None where cohorts have a fixed size, or nothing is promised."""
+    federation = settings.federation
+    drawn = federation.sampling == "poisson" and not takes_everybody(population, federation)
+    expected = float(expected_cohort(population, federation))
+    return Lottery(population, expected) if drawn and settings.privacy.has_proof else None
 
 
 def server_step(

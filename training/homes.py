@@ -54,6 +54,10 @@ class Homes:
             return
         own = self._own(client)
         own.mkdir(parents=True, exist_ok=True)
+        if before and not self._state(client, before).exists():
+            # Its first round counted and left nothing to keep (it diverged): that nothing is what this one began from.
+            with replacing(self._state(client, before)) as partial:
+                save_file({}, partial)
         (own / "keeps").touch()
         path = self._state(client, number)
         with replacing(path) as partial:

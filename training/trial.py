@@ -129,7 +129,9 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
     """Write each client's own adapter to its own folder, where it trained at all; facts for the shared adapter."""
     counted = last_counted(clients, result.records)
     for client, number in counted.items():
-        theta = trainer.homes.load_state(client, number)["theta"]
+        theta = trainer.homes.load_state(client, number).get("theta")
+        if theta is None:  # its training diverged each time
+            continue
         about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER}
         trainer.adapter.save(trainer.homes.adapter(client), theta, about)
     return {"own_adapters": "one in each client's folder"}

@@ -56,8 +56,8 @@ def _unpaid_clipping(settings: PrivacySettings, records: Sequence[RoundRecord]) 
     for record in records:
         if not math.isclose(record.clip_norm, C, rel_tol=1e-9):
             moved.append(record.round)
-        if settings.adaptive_clipping and record.applied and record.survivors and record.within_clip is not None:
-            C = adapted_clip_norm(C, record.within_clip * record.survivors, record.survivors, settings)
+        if settings.adaptive_clipping and record.applied and record.within_clip is not None:
+            C = adapted_clip_norm(C, record.within_clip, settings)
     return moved
 
 

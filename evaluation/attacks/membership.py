@@ -43,8 +43,8 @@ class MembershipSettings(Settings):
     shadows: int = Field(
         0,
         ge=0,
-        multiple_of=2,
-        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio. Each "
+        multiple_of=4,
+        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio; of two none could be left out. Each "
         "takes as long as one of the run with so many clients",
     )
     clips: int | None = Field(

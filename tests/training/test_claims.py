@@ -60,7 +60,7 @@ def test_methods_that_are_no_federation_are_never_private(method: str, said: str
 
 def test_adaptive_clipping_follows_the_released_shares() -> None:
     settings = settings_with(adaptive_clipping=True)
-    C = adapted_clip_norm(0.5, 9.0, 10, settings.privacy)
+    C = adapted_clip_norm(0.5, 0.9, settings.privacy)
     moved = [round_record(1, within_clip=0.9), round_record(2, clip_norm=C)]
     report = account("privfedtalk", settings, 10, moved, 1000)
     assert report.private and report.clip_norms == (0.5, C) and f"to {C:.3g}" in report.to_markdown()

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.aggregation import Aggregator
 from training.client import Announcement, LocalUpdate
 from training.execution import open_trainer
+from training.homes import Homes
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
 from training.rulers import IdentityRuler, OpeningRuler
@@ -139,3 +141,24 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
         "c2", Announcement(1, theta)
     )
     np.testing.assert_array_equal(silent.delta, off.delta)
+
+
+def test_a_client_whose_first_counted_round_left_nothing_to_keep_can_repeat_its_second(tmp_path: Path) -> None:
+    """It diverged in round 1; round 2, after which it keeps something, is lost and comes again."""
+    homes = Homes(RunFolder(tmp_path), "scaffold")
+    homes.save_state("c0", 1, 0, {})
+    assert homes.load_state("c0", 1) == {}
+    homes.save_state("c0", 2, 1, {"control": np.ones(3, np.float32)})
+    assert homes.load_state("c0", 1) == {}
+    assert homes.load_state("c0", 2)["control"].tolist() == [1, 1, 1]
+    with pytest.raises(PrivFedTalkError, match="is missing"):
+        homes.load_state("c0", 7)
+
+
+def test_a_metric_that_nobody_measures_is_refused_before_anybody_trains() -> None:
+    settings = PrivacySettings(metrics=("score", "loss"))
+    with pytest.raises(PrivFedTalkError, match="names loss, which no client measures"):
+        Aggregator(settings, 3, 0, 1.0, 1.0)
+    update = LocalUpdate(np.zeros(4, np.float32), 4, 0.5, {}, 0.0)
+    without = Aggregator(PrivacySettings(metrics=(), mode="none", secure_aggregation=False), 1, 0, 1.0, 1.0)
+    assert without.combine({"c0": without.contribute("c0", update, 1)}, 1).total.metrics == {}

@@ -123,13 +123,20 @@ class RoundSum:
     weight: float  # Σ a_k + noise
     within_clip: float  # Σ b_k + noise
     metrics: dict[str, float]  # per metric: Σ over clients + noise
-    clients: int  # m, public
+    clients: int  # m, known to the server
 
 
-def read_sum(noisy_sum: Vector, clients: int, settings: PrivacySettings, clip_norm: float | None = None) -> RoundSum:
-    """Undoes the scaling and centring of `client_vector` on the sum over `clients` (m, public) vectors."""
+def read_sum(
+    noisy_sum: Vector,
+    clients: int,
+    settings: PrivacySettings,
+    clip_norm: float | None = None,
+    seen: float | None = None,
+) -> RoundSum:
+    """Undoes the scaling and centring of `client_vector` on the sum over `clients` (m) vectors; `seen` takes the place
+    of m where what is released must not depend on it."""
     d = noisy_sum.size - settings.scalars
-    scalars = noisy_sum[d:] / scalar_scale(settings, clip_norm) + 0.5 * clients
+    scalars = noisy_sum[d:] / scalar_scale(settings, clip_norm) + 0.5 * (clients if seen is None else seen)
     metrics = dict(zip(settings.metrics, map(float, scalars[2:]), strict=True))
     return RoundSum(noisy_sum[:d], float(scalars[0]), float(scalars[1]), metrics, clients)
 
@@ -173,8 +180,8 @@ class LaggedDenominator:
         return replace(self, value=max(self.floor, average))
 
 
-def adapted_clip_norm(C: float, within_clip: float, clients: int, settings: PrivacySettings) -> float:
+def adapted_clip_norm(C: float, within_clip: float, settings: PrivacySettings) -> float:
     """C · exp(−rate (b̃ − quantile)) (Andrew et al. 2021, https://arxiv.org/abs/1905.03871), b̃ the noisy share of
     clients whose update was within C. Post-processing of what is released: it costs no further budget."""
-    share = min(max(within_clip / max(clients, 1), 0.0), 1.0)
+    share = min(max(within_clip, 0.0), 1.0)
     return C * math.exp(-settings.clip_learning_rate * (share - settings.clip_quantile))

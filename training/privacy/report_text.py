@@ -70,6 +70,11 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
             "precision by a statistical generator that is seeded by "
             + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
+        if schedule.sampling == "poisson":
+            points.append(
+                "The server fills the noise up to what no cohort exceeds, so that its amount does not tell how many "
+                "were drawn; whether a round fell short of its survivors depends on nobody's clips."
+            )
     if settings.mode == "central":
         points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")
     points.append(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -83,6 +84,15 @@ def integer_sensitivities(norm_bound: float, grid: float, dimension: int) -> tup
     """(Δ₂, Δ₁) of a rounded vector of `dimension` coordinates: Δ₂ = S/g + √d, whatever way one rounds; Δ₁ ≤ √d·Δ₂."""
     l2 = norm_bound / grid + math.sqrt(dimension)
     return l2, math.sqrt(dimension) * l2
+
+
+def steady_share(clients: int, honest_of: Callable[[int], int]) -> float:
+    """The most noise that a sum over up to `clients` clients carries, as a multiple of what is counted on.
+
+    `honest_of` gives, for a cohort's size m, how many honest shares make up the noise that is counted on: m clients
+    bring m / honest_of(m) of it. Cohorts without an honest share open no round.
+    """
+    return max((m / honest_of(m) for m in range(1, clients + 1) if honest_of(m) > 0), default=1.0)
 
 
 def share_variance(noise_deviation: float, grid: float, minimum_survivors: int, colluders: int) -> float:
