@@ -44,8 +44,8 @@ class MembershipSettings(Settings):
         0,
         ge=0,
         multiple_of=4,
-        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio; of two none could be left out. Each "
-        "takes as long as one of the run with so many clients",
+        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio; of "
+        "two none could be left out. Each takes as long as one of the run with so many clients",
     )
     clips: int | None = Field(
         None, ge=1, description="of each person, that the adversary has; None: as many as everybody has"
