@@ -123,6 +123,11 @@ class Aggregator:
         """What clients have sent so far, of rounds that were abandoned too."""
         return sum(each.up for each in self.traffic.values())
 
+    @property
+    def bytes_down(self) -> int:
+        """What the protocol has sent to clients so far: keys and others' shares, beside what is announced to them."""
+        return sum(each.down for each in self.traffic.values())
+
     def noise_on_sum(self, clients: int) -> float:
         """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it, and a
         lottery's sums all carry the same."""

@@ -140,7 +140,7 @@ def run_federation(
             clip_norm=aggregator.clip_norm,
             denominator=aggregator.denominator,
             bytes_up=aggregator.bytes_up if sends else 0,
-            bytes_down=_bytes(announced) * len(reached) if sends else 0,
+            bytes_down=_bytes(announced) * len(reached) + aggregator.bytes_down if sends else 0,
             seconds=laps.seconds,
             vector_bytes=max((update.vector_bytes for update in updates.values()), default=0) if sends else 0,
             outcome=step.outcome,

@@ -88,8 +88,8 @@ def forecast(method: str, training: TrainingSettings, clients: int, dimension: i
     federation, privacy = settings.federation, settings.privacy
     people = 1 if named(method).pooled else clients
     cohort = expected_cohort(people, federation)
-    up = upload_bytes(settings, cohort, dimension) if named(method).sends and not named(method).pooled else 0
-    down = FLOAT * dimension if up else 0
+    sends = named(method).sends and not named(method).pooled
+    up, down = traffic_of(settings, cohort, dimension) if sends else (0, 0)
     everybody = takes_everybody(people, federation)
     release = server = None
     if privacy.has_proof and not named(method).pooled:
@@ -111,8 +111,9 @@ def forecast(method: str, training: TrainingSettings, clients: int, dimension: i
     )
 
 
-def upload_bytes(settings: TrainingSettings, cohort: int, dimension: int) -> int:
-    """What one client sends in a round, measured: a whole cohort sends random updates of that size, masks and all."""
+def traffic_of(settings: TrainingSettings, cohort: int, dimension: int) -> tuple[int, int]:
+    """What one client sends and gets in a round, measured: a whole cohort sends random updates of that size, masks and
+    all, and gets theta and the protocol's messages."""
     aggregator = Aggregator(settings.privacy, cohort, 0, settings.privacy.clip_norm, 1.0)
     rng = np.random.default_rng(0)
     sent = {}
@@ -120,7 +121,7 @@ def upload_bytes(settings: TrainingSettings, cohort: int, dimension: int) -> int
         delta = rng.normal(0, 1e-3, dimension).astype(np.float32)
         sent[f"client{number}"] = aggregator.contribute(f"client{number}", LocalUpdate(delta, 1, 0.5, {}, 0.0), 1)
     aggregator.combine(sent, 1)
-    return round(aggregator.bytes_up / cohort)
+    return round(aggregator.bytes_up / cohort), FLOAT * dimension + round(aggregator.bytes_down / cohort)
 
 
 def seconds_of_a_window(
