@@ -93,9 +93,9 @@ def methods_table(methods: dict[str, dict[str, Any]]) -> str:
 
 def with_interval(values: dict[str, Any], key: str) -> str:
     bounds = bounds_of(values, key)
+    ends = [number(bound) for bound in bounds] if bounds else []
     # Gates such as a still have one value for all, and their interval is a point.
-    shown = f" [{number(bounds[0])}, {number(bounds[1])}]" if bounds and bounds[0] < bounds[1] else ""
-    return number(values.get(key)) + shown
+    return number(values.get(key)) + (f" [{', '.join(ends)}]" if len(set(ends)) > 1 else "")
 
 
 def number(value: Any) -> str:
