@@ -62,7 +62,7 @@ class RoundOutcome:
     within_clip: float  # the share of clients, not their number
 
 
-METRICS = ("score",)
+METRICS = ("score", "identity", "stability")
 """What a client measures of itself that may travel beside its update."""
 
 

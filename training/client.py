@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from training.methods.base import LocalRule, State
 from training.objective import Draw, feature_weight, local_objective
 from training.pixel_terms import PixelTerms
 from training.rulers import IdentityRuler
-from training.score import identity_similarity, reliability, speech_dependence, temporal_stability
+from training.score import Scored, identity_similarity, reliability, speech_dependence, temporal_stability
 from training.settings import TrainingSettings
 from training.validation import validation_loss
 from training.violations import OWN_ADAPTER
@@ -58,7 +59,8 @@ class Announcement:
 class LocalUpdate:
     """What a client knows after local training; private until `training.privacy` has made it safe.
 
-    `extra` is what the method's clients send beside delta, for methods that have no privacy to lose.
+    `extra` is what the method's clients send beside delta, for methods that have no privacy to lose. `identity` and
+    `stability` are what the score was made of, see `training.score`.
     """
 
     delta: npt.NDArray[np.float32]
@@ -67,6 +69,8 @@ class LocalUpdate:
     losses: dict[str, float]
     seconds: float
     extra: State = field(default_factory=dict)
+    identity: float = math.nan
+    stability: float = math.nan
 
     @property
     def vector_bytes(self) -> int:
@@ -112,8 +116,9 @@ class ClientTrainer:
         delta = (self.adapter.vector() - announced.theta)[: len(self.adapter)]
         # Whoever diverged counts for nothing in this round, and goes on from what it kept before.
         self.homes.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
-        score = self.score(client, number)
-        return LocalUpdate(delta, self._count(client), score, losses, time.perf_counter() - started, rule.extra)
+        scored, seconds = self.score(client, number), time.perf_counter() - started
+        faces = {"identity": scored.identity, "stability": scored.stability}
+        return LocalUpdate(delta, self._count(client), scored.score, losses, seconds, rule.extra, **faces)
 
     def personalise(self, client: str, theta: npt.NDArray[np.float32], steps: int) -> None:
         """Fit the federation's theta to the client's own clips, by plain AdamW, and save it in the client's folder.
@@ -178,10 +183,10 @@ class ClientTrainer:
                 sums[name] = sums[name] + part if name in sums else part
         return sums
 
-    def score(self, client: str, round_number: int) -> float:
+    def score(self, client: str, round_number: int) -> Scored:
         """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""
         if self.settings.federation.score == "speech":
-            return self._speech_score(client)
+            return Scored(self._speech_score(client))
         truth, sample = self._score_clip(client)
         settings = self.settings
         sampler = settings.generation.model_copy(update={"steps": settings.federation.score_steps})
@@ -193,7 +198,8 @@ class ClientTrainer:
         )
         embeddings = self.identity.embed(np.concatenate([frames, sample.reference[None]]))
         id_sim = identity_similarity(embeddings[:-1], embeddings[-1])
-        return reliability(id_sim, temporal_stability(frames, truth), settings.federation.score_alpha)
+        stability = temporal_stability(frames, truth)
+        return Scored(reliability(id_sim, stability, settings.federation.score_alpha), id_sim, stability)
 
     def _speech_score(self, client: str) -> float:
         """s_k by `speech_dependence` of the client's validation clips, the same noise with either speech."""

@@ -3,6 +3,9 @@ or ours, how much what it learnt from its clips depends on their speech."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +22,15 @@ def temporal_stability(generated: Frames, truth: Frames) -> float:
     frame-to-frame changes of generated and of true frames; both uint8 [T, H, W, 3]."""
     changes = [np.diff(frames.astype(np.float32) / 255.0, axis=0) for frames in (generated, truth)]
     return float(1.0 / (1.0 + np.abs(changes[0] - changes[1]).mean()))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """s_k, and what it was made of where it looked at faces; NaN where it did not."""
+
+    score: float
+    identity: float = math.nan
+    stability: float = math.nan
 
 
 def reliability(id_sim: float, temp_stab: float, alpha: float) -> float:

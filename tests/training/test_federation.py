@@ -162,3 +162,11 @@ def test_a_metric_that_nobody_measures_is_refused_before_anybody_trains() -> Non
     update = LocalUpdate(np.zeros(4, np.float32), 4, 0.5, {}, 0.0)
     without = Aggregator(PrivacySettings(metrics=(), mode="none", secure_aggregation=False), 1, 0, 1.0, 1.0)
     assert without.combine({"c0": without.contribute("c0", update, 1)}, 1).total.metrics == {}
+
+
+def test_each_metric_that_is_asked_for_stands_in_the_rounds_line(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    """The score's parts come out of the sum as the score does; their mean makes it, whatever the weights."""
+    settings = settings_with("privfedtalk", mode="none", metrics=("score", "identity", "stability"))
+    for record in federate(trainer_for, "privfedtalk", settings, tmp_path / "f").records:
+        alpha, found = settings.federation.score_alpha, record.metrics
+        assert found["score"] == pytest.approx(alpha * found["identity"] + (1 - alpha) * found["stability"], abs=1e-4)

@@ -42,7 +42,8 @@ class PrivacySettings(Settings):
     )
     metrics: tuple[str, ...] = Field(
         default=("score",),
-        description="validation metrics in [0, 1] that travel, noisy, inside the same vector",
+        description="validation metrics in [0, 1] that travel, noisy, inside the same vector: score, and what it is "
+        "made of, identity and stability; each takes its part of the scalars' budget",
     )
 
     # ISFA weights.
