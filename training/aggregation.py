@@ -86,7 +86,7 @@ class Aggregator:
     """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D.
 
     `cohort` is how many clients were sampled: the noise shares and the floor of survivors follow from it. `lottery`
-    is given where each client is drawn by itself.
+    is given where each client is drawn by itself and there is a guarantee to keep.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Aggregator:
         """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
         coordinates, s (sqrt d + 6), by concentration. By the paper's weights both grow with Σ a_k, not with m."""
         noise = math.sqrt(total.update.size) + NOISE_DEVIATIONS
-        if self.lottery and self.settings.has_proof:
+        if self.lottery:
             return self.lottery.most * self.clip_norm + self.noise_on_sum(total.clients) * noise
         if self.settings.mode == NO_PROOF:
             return total.weight * (self.clip_norm + self.deviation * noise)
@@ -277,7 +277,7 @@ class Aggregator:
     def _read(self, total: npt.NDArray[np.float64], clients: int) -> release.RoundSum:
         if self.settings.mode == NO_PROOF:
             return paper_literal.read_sum(total, clients)
-        seen = self.lottery.expected if self.lottery and self.settings.has_proof else None
+        seen = self.lottery.expected if self.lottery else None
         return release.read_sum(total, clients, self.settings, self.clip_norm, seen)
 
     def _opened(self, total: skellam.RingVector) -> npt.NDArray[np.float64]:
