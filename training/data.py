@@ -180,6 +180,16 @@ def _random_window(clips: list[ClipTensors], frames: int, rng: np.random.Generat
     return window(clip, start, frames)
 
 
+def longest(lengths: Iterable[int], enough: int) -> int:
+    """The longest of some clips, in frames, or the first that is `enough`: those after it are not looked at."""
+    most = 0
+    for length in lengths:
+        most = max(most, length)
+        if most >= enough:
+            break
+    return most
+
+
 def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[Window]:
     """Every clip cut into consecutive windows, for validation; the rest of each clip that is too short is dropped."""
     return [window(clip, start, frames) for clip in clips for start in range(0, len(clip.latents) - frames + 1, frames)]

@@ -17,7 +17,7 @@ from preparation.progress import track
 from training.backbone.conditions import SpeechEncoder
 from training.backbone.interface import Backbone, BackboneShape
 from training.backbone.kinds import build_backbone
-from training.data import ClipTensors, stream_batches
+from training.data import ClipTensors, longest, stream_batches
 from training.device import deterministic
 from training.objective import Draw, local_objective
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
@@ -100,13 +100,11 @@ def pretrain(
 
 def _need_a_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:
     """Batches are drawn from clips as long as a window; without one there is nothing to learn from, or to measure."""
-    longest = 0
-    for clip in clips:
-        longest = max(longest, len(clip.latents))
-        if longest >= frames:
-            return
+    most = longest((len(clip.latents) for clip in clips), frames)
+    if most >= frames:
+        return
     raise PrivFedTalkError(
-        f"no public clip for {split} is as long as a window of {frames} frames (the longest has {longest})",
+        f"no public clip for {split} is as long as a window of {frames} frames (the longest has {most})",
         remedy="set training.backbone.window to fewer frames, or give longer clips of public speakers",
     )
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 
 from preparation.clients import load_clients, of_role
 from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import load_index
+from preparation.shards import load_index, read_shards
 from preparation.video import FPS
+from training.backbone.kinds import window_of
 from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.containing import save_participants
+from training.data import longest
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation import FederationResult, Start, run_federation
@@ -56,7 +59,9 @@ def _federate(
     run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, pool: Pool
 ) -> FederationResult:
     folder = run.federation(method)
-    clients = trainable_clients(run, settings.consent.required)
+    agreed = trainable_clients(run, settings.consent.required)
+    short = short_clients(run, agreed, settings)
+    clients = [client for client in agreed if client not in short]
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
         for client in clients:
@@ -68,7 +73,8 @@ def _federate(
         clients = [POOLED]
     trainer = open_trainer(homes, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
-    save_participants(run, method, people, objections(run, able_clients(run), "training", settings.consent.required))
+    refused = objections(run, able_clients(run), "training", settings.consent.required)
+    save_participants(run, method, people, refused | short)
     public = read_public_validation(run)
 
     def public_loss(theta: Theta) -> float:
@@ -150,6 +156,34 @@ def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
             "something else covers the corpus, --set training.consent.required=false",
         )
     return [client for client in able if client not in refused]
+
+
+def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
+    """The clients who have no clip as long as the backbone's window, so no batch to train on, each with the reason.
+
+    Each is named on standard error, and the federation goes on without; an error where nobody is left.
+    """
+    frames = window_of(run.model("backbone"))
+    # The score by speech is a loss on windows of the validation clips.
+    splits = ("train", "validation") if settings.federation.score == "speech" else ("train",)
+    found: dict[str, str] = {}
+    for client in clients:
+        for split in splits:
+            samples = read_shards(run.client(client), split, verify=False)
+            most = longest((len(sample.latents) for sample in samples), frames)
+            if most < frames:
+                found[client] = (
+                    f"no clip for {split} is as long as a window of {frames} frames (the longest has {most})"
+                )
+                break
+    remedy = "give longer clips, or set training.backbone.window to fewer frames"
+    if found and len(found) == len(clients):
+        client, reason = next(iter(found.items()))
+        others = f", and {len(found) - 1} others" if len(found) > 1 else ""
+        raise PrivFedTalkError(f"no client in {run.root} can train: {client}: {reason}{others}", remedy)
+    for client, reason in found.items():
+        sys.stderr.write(f"windows: {client} does not take part: {reason}; {remedy}\n")
+    return found
 
 
 def able_clients(run: RunFolder) -> list[str]:

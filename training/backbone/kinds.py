@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from training.backbone.interface import Backbone, BackboneShape
@@ -36,10 +37,12 @@ def build_backbone(settings: BackboneSettings, shape: BackboneShape) -> Backbone
 
 def load_backbone(folder: Path) -> Backbone:
     """Read what any kind's `save` wrote; frozen, as the federation needs it."""
-    file = folder / "config.json"
-    if not file.exists():
-        raise PrivFedTalkError(f"{folder} holds no backbone", remedy="run the backbone stage first")
-    return kind_of(json.loads(file.read_text())["settings"].get("kind", "tiny")).load(folder)
+    return kind_of(_settings_in(folder).get("kind", "tiny")).load(folder)
+
+
+def window_of(folder: Path) -> int:
+    """Frames that a saved backbone denoises together; its weights are not read."""
+    return int(_settings_in(folder)["window"])
 
 
 def untrained_like(backbone: Backbone) -> Backbone:
@@ -52,3 +55,11 @@ def untrained_like(backbone: Backbone) -> Backbone:
     random.residual_std.copy_(backbone.residual_std)
     random.motion_std.copy_(backbone.motion_std)
     return random.eval().requires_grad_(False)
+
+
+def _settings_in(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.exists():
+        raise PrivFedTalkError(f"{folder} holds no backbone", remedy="run the backbone stage first")
+    settings: dict[str, Any] = json.loads(file.read_text())["settings"]
+    return settings

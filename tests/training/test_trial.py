@@ -1,0 +1,100 @@
+"""A federation over the shards of a run: who takes part in it, and who cannot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from preparation.clients import Client, save_clients
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.settings_base import Settings
+from preparation.shards import Sample, write_shards
+from tests.training.small_federation import CLIENTS, sample_for, whole_settings
+from training.backbone.tiny import TinyBackbone
+from training.rulers import IdentityRuler
+from training.settings import ExecutionSettings, TrainingSettings, VaeSettings
+from training.trial import federate, short_clients
+from training.vae import SmallVae
+
+WINDOW = 6
+
+
+@pytest.fixture
+def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
+    """Three clients of clips of twelve frames, twice the window, and a public speaker who is held out."""
+    run = RunFolder(tmp_path)
+    backbone.save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
+    splits = {"train": [], "validation": [], "test": []}
+    table = {"p0": Client("public", "p0", {**splits, "validation": ["p0/0"]})}
+    write_shards(run.client("p0"), [sample_for("c0", 7, "validation")])
+    for client in CLIENTS:
+        write_client(run, client)
+        table[client] = Client("client", client, splits)
+    save_clients(table, run.clients_table)
+    save_clients(table, run.people_table)
+    return run
+
+
+def write_client(run: RunFolder, client: str, train: int = 12, validation: int = 12) -> None:
+    """A client whose clips have so many frames."""
+    lengths = {"train": train, "validation": validation, "test": 12}
+    samples = [cut(sample_for(client, i, split), frames) for i, (split, frames) in enumerate(lengths.items())]
+    write_shards(run.client(client), samples)
+
+
+def cut(sample: Sample, frames: int) -> Sample:
+    assert sample.motion is not None
+    return replace(
+        sample,
+        latents=sample.latents[:frames],
+        speech=sample.speech[:frames],
+        landmarks=sample.landmarks[:frames],
+        motion=sample.motion[:frames],
+    )
+
+
+def settings_of(**federation: object) -> TrainingSettings:
+    whole = whole_settings()
+    changed: Settings = whole.federation.model_copy(update={"rounds": 1, "local_steps": 1, **federation})
+    return whole.model_copy(update={"federation": changed, "execution": ExecutionSettings(engine="here")})
+
+
+@pytest.mark.parametrize("method", ["fedavg", "centralized"])
+def test_a_client_whose_clips_are_shorter_than_a_window_sits_out_and_is_named(
+    run: RunFolder, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others' adapter is that of a run in which it never was."""
+    write_client(run, "c1", train=WINDOW - 1)
+    found = federate(run, method, settings_of(), seed=0, resume=False)
+    reason = "no clip for train is as long as a window of 6 frames (the longest has 5)"
+    assert f"c1 does not take part: {reason}; give longer clips" in capsys.readouterr().err
+    noted = json.loads(run.participants(method).read_text())
+    assert noted == {"clients": ["c0", "c2"], "left_out": {"c1": reason}}
+    assert "c1" not in found.records[0].clients
+    table = json.loads(run.clients_table.read_text())
+    table.pop("c1")
+    run.clients_table.write_text(json.dumps(table))
+    without = federate(run, method, settings_of(), seed=0, resume=False)
+    assert (found.theta == without.theta).all()
+
+
+def test_where_nobodys_clips_are_long_enough_that_is_said_before_the_first_round(run: RunFolder) -> None:
+    for client in CLIENTS:
+        write_client(run, client, train=WINDOW - 1)
+    with pytest.raises(PrivFedTalkError, match=r"can train: c0: no clip .* 6 frames .* has 5\), and 2 others") as error:
+        federate(run, "fedavg", settings_of(), seed=0, resume=False)
+    assert "training.backbone.window" in error.value.remedy
+    assert not run.federation("fedavg").exists()
+
+
+def test_a_score_by_speech_needs_a_validation_clip_of_a_window_too(run: RunFolder) -> None:
+    write_client(run, "c2", validation=WINDOW - 1)
+    write_client(run, "c1", train=WINDOW, validation=WINDOW)
+    assert short_clients(run, CLIENTS, settings_of()) == {}
+    assert list(short_clients(run, CLIENTS, settings_of(score="speech"))) == ["c2"]
