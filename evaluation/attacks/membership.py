@@ -33,6 +33,7 @@ from preparation.folders import RunFolder
 from preparation.settings_base import Settings
 from training.adapter import load_adapted
 from training.backbone.kinds import load_backbone
+from training.device import choose_device
 from training.methods import named
 from training.settings import TrainingSettings
 
@@ -83,10 +84,11 @@ def attack_membership(
     if named(method).pooled or not named(method).sends:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
     people = People.of(run, settings.clips)
-    backbone = load_backbone(run.model("backbone"))
+    device = choose_device()
+    backbone = load_backbone(run.model("backbone")).to(device)
     before = losses(backbone, people.clips, training.objective, seed, settings.draws)
     before_other = losses(backbone, people.other_clips, training.objective, seed, settings.draws)
-    adapted = load_adapted(backbone, run.adapter(method))
+    adapted = load_adapted(backbone, run.adapter(method)).to(device)
     after = losses(adapted, people.clips, training.objective, seed, settings.draws)
     after_other = losses(adapted, people.other_clips, training.objective, seed, settings.draws)
     scores = {"loss": -after, "gain": np.log(before / after)}

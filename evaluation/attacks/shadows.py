@@ -5,6 +5,8 @@ Runs come in pairs of a random half and the other half, so that everybody is in 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 
 from evaluation.attacks.auc import Area, Scores, area_within_runs
 from evaluation.attacks.people import People, losses
-from evaluation.study.cells import Arm
+from evaluation.study.cells import Arm, without_unread_score
 from evaluation.study.federations import train
 from preparation import seeding
+from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
+from training.device import choose_device
 from training.methods import configure
 from training.settings import TrainingSettings
 
@@ -79,22 +83,33 @@ def train_shadows(
     """Federate `count` halves of the people by the run's method, settings and frozen networks.
 
     Seeds differ from the run's: the adversary knows neither its batches nor its noise. `before` has the frozen
-    backbone's losses.
+    backbone's losses. Each run's losses are kept in the run's folder once it has ended: one that was interrupted, or
+    is to have more shadows, goes on with those that are there.
     """
     included = draw_halves(len(people.names), count, seed)
-    settled = configure(method, training)
+    settled = without_unread_score(configure(method, training))
+    # The backbone's losses stand for its weights, the clips, and the noise under which both are looked at.
+    parts = [method, settled.fingerprint(), str(seed), *people.names, before.tobytes().hex(), str(draws)]
+    made_from = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     after = np.zeros(included.shape)
     with tempfile.TemporaryDirectory() as folder:
         world = _world(run, people, Path(folder) / "world")
         for number, members in enumerate(included):
+            kept = run.attack("membership", method) / "shadows" / f"{made_from}-{number}.json"
+            if kept.exists():
+                after[number] = list(json.loads(kept.read_text()).values())
+                on_shadow(number + 1, count)
+                continue
             scratch = Path(folder) / f"shadow-{number}"
             scratch.mkdir()
             clients = [name for name, is_in in zip(people.names, members, strict=True) if is_in]
             own_seed = int(seeding.generator(seed, "shadow run", str(number)).integers(2**31))
-            trained = train(world, scratch, Arm(method=method), clients, settled, own_seed, personal_steps=1)
+            trained = train(world, scratch, Arm(method=method), clients, settled, own_seed, 0, str(choose_device()))
             trained.trainer.adapter.load_vector(trained.shared[max(trained.shared)])
             after[number] = losses(trained.trainer.backbone, people.clips, training.objective, seed, draws)
             shutil.rmtree(scratch)
+            with replacing(kept) as partial:
+                partial.write_text(json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n")
             on_shadow(number + 1, count)
     return Shadows(after, np.log(before / after), included)
 

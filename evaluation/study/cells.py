@@ -60,12 +60,7 @@ class Arm(Settings):
                 "components": components,
             }
         )
-        resolved = configure(self.method or "fedavg", whole)
-        if resolved.privacy.gamma == 0:  # nobody reads the score, so it may be a cheap one
-            unread = {"score_frames": 2, "score_steps": 1}
-            federation = resolved.federation.model_copy(update=unread)
-            resolved = resolved.model_copy(update={"federation": federation})
-        return resolved
+        return without_unread_score(configure(self.method or "fedavg", whole))
 
 
 class Cell(Settings):
@@ -86,6 +81,17 @@ class Cell(Settings):
         values = [own, *(group.model_dump(mode="json", exclude_defaults=True) for group in (self, *groups))]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
         return f"seed{self.seed}-{self.world.name}-{self.arm.method or 'backbone'}-{digest}"
+
+
+def without_unread_score(settings: TrainingSettings) -> TrainingSettings:
+    """The settings of a method at work; where it does not weigh by the score nobody reads it, and a cheap one will do.
+
+    Adapters are the same to the bit: metrics travel beside the update and are not clipped with it.
+    """
+    if settings.privacy.gamma != 0:
+        return settings
+    federation = settings.federation.model_copy(update={"score_frames": 2, "score_steps": 1})
+    return settings.model_copy(update={"federation": federation})
 
 
 def _given(values: dict[str, object]) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -136,7 +137,7 @@ def membership(
     found = {}
     with aside.status("attacking") as status:
         for name in methods:
-            status.update(f"attacking {name}")
+            _tell(status, f"attacking {name}")
             found[name] = attack_membership(
                 folder, name, configuration.training, configuration.seed, settings, _runs_in(status, name)
             )
@@ -149,7 +150,19 @@ def membership(
 
 
 def _runs_in(status: Status, method: str) -> Callable[[int, int], None]:
-    return lambda number, of: status.update(f"attacking {method}: {number} of {of} shadow runs")
+    began = time.monotonic()
+
+    def tell(number: int, of: int) -> None:
+        _tell(status, f"attacking {method}: {number} of {of} shadow runs ({time.monotonic() - began:.0f} s)")
+
+    return tell
+
+
+def _tell(status: Status, what: str) -> None:
+    """In a terminal a line that changes; in a log, which shows no such line, one more."""
+    status.update(what)
+    if not aside.is_terminal:
+        aside.print(what)
 
 
 def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list[str]]:

@@ -54,5 +54,11 @@ def test_the_clients_of_a_run_are_looked_for(tmp_path: Path) -> None:
     assert shown.exit_code == 0 and "surely better than a guess" in shown.stdout and "5 in, 5 out" in shown.stdout
     told = json.loads((run.attack("membership", "fedavg") / "membership.json").read_text())
     assert set(told["people"]) == {*CLIENTS, *STRANGERS} and told["areas"]["gain"]["value"] == 0.5
+    brief = "training: {federation: {rounds: 1, local_steps: 1, batch_size: 1, score_frames: 2, score_steps: 1}}\n"
+    (run.root / "configuration.yaml").write_text(brief)
+    shadowed = invoke("privacy", "membership", str(run.root), "--draws", "1", "--shadows", "4", "--json")
+    lines = [line for line in shadowed.stderr.splitlines() if "shadow runs" in line]
+    assert [line.split(" (")[0] for line in lines] == [f"attacking fedavg: {n} of 4 shadow runs" for n in range(1, 5)]
+    assert json.loads(shadowed.stdout)["fedavg"]["shadows"] == 4
     unknown = invoke("privacy", "membership", str(run.root), "--method", "privfedtalk")
     assert unknown.exit_code == 2 and "no privacy report of privfedtalk" in unknown.stderr

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evaluation.attacks.auc import Area
+from evaluation.attacks.auc import Area, Scores
 from evaluation.attacks.membership import MembershipSettings, attack_membership, judge
-from evaluation.attacks.shadows import Shadows, draw_halves, likelihood_ratios
+from evaluation.attacks.people import People
+from evaluation.attacks.shadows import Shadows, draw_halves, likelihood_ratios, train_shadows
 from evaluation.report.privacy_page import write_privacy_reports
+from evaluation.study.cells import Arm, without_unread_score
+from evaluation.study.federations import train
 from preparation.clients import Client, save_clients
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, TRAINING, federated, make_run, release
+from training.methods import configure
 
 SETTINGS = MembershipSettings(draws=3)
 
@@ -57,6 +63,47 @@ def test_shadow_runs_make_the_likelihood_ratio(run: RunFolder, tmp_path: Path) -
     assert told == [1, 2, 3, 4] and set(found.among_shadows) == {"loss", "gain", "ratio"}
     assert found.areas["ratio"].value > 0.8 and found.among_shadows["gain"].value > 0.8
     assert found.among_shadows["ratio"].members == found.among_shadows["ratio"].others == 20
+
+
+def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
+    once = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1})
+    training = TRAINING.model_copy(update={"federation": once})
+    people, kept = People.of(run, None), run.attack("membership", "fedavg") / "shadows"
+    before = np.ones(len(people.names))
+
+    def interrupt(number: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    def shadows(on_shadow: Callable[[int, int], None] = lambda number, of: None, before: Scores = before) -> Shadows:
+        return train_shadows(run, "fedavg", people, training, before, 0, 2, 1, on_shadow)
+
+    with pytest.raises(KeyboardInterrupt):
+        shadows(interrupt)
+    (first,) = kept.iterdir()
+    ended = first.stat().st_mtime_ns
+    resumed = shadows()
+    assert len(list(kept.iterdir())) == 2 and first.stat().st_mtime_ns == ended
+    with pytest.raises(KeyboardInterrupt):
+        shadows(interrupt, 2 * before)  # of another backbone, or other clips
+    assert len(list(kept.iterdir())) == 3
+    shutil.rmtree(kept)
+    np.testing.assert_array_equal(shadows().losses, resumed.losses)
+
+
+def test_a_cheap_score_that_nobody_reads_leaves_the_adapter_as_it_is(run: RunFolder, tmp_path: Path) -> None:
+    thetas = []
+    for score_frames in (2, 5):
+        scored = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1, "score_frames": score_frames})
+        settled = configure("fedavg", TRAINING.model_copy(update={"federation": scored}))
+        scratch = tmp_path / str(score_frames)
+        scratch.mkdir()
+        trained = train(run, scratch, Arm(method="fedavg"), CLIENTS, settled, 1, 0)
+        thetas.append((trained.shared[1], list(trained.scores.values())))
+    (cheap, its_scores), (whole, other_scores) = thetas
+    assert (cheap == whole).all() and its_scores != other_scores
+    assert without_unread_score(settled).federation.score_frames == 2
+    weighed = settled.model_copy(update={"privacy": settled.privacy.model_copy(update={"gamma": 2.0})})
+    assert without_unread_score(weighed).federation.score_frames == 5
 
 
 def test_every_person_is_in_half_of_the_shadow_runs() -> None:
