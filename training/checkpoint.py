@@ -7,6 +7,8 @@ clients keep their own state in their own folders, so this is all that a federat
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -102,18 +104,24 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
-    """The progress of a run with the same fingerprint, or None to begin anew."""
-    state_file = folder / "checkpoint" / "state.json"
-    if not state_file.exists():
-        return None
-    found = json.loads(state_file.read_text())
-    if found["fingerprint"] != fingerprint:
+    """The progress of a run with the same fingerprint, or None to begin anew.
+
+    What another run left here is then taken away whole, before a client trains: its rounds have the same names, and
+    its clients' states are overwritten from the first round on, so that going on from it later would mix the two.
+    """
+    state_file, log = folder / "checkpoint" / "state.json", folder / "rounds.jsonl"
+    found: dict[str, Any] = {"fingerprint": None, "round": 0}
+    if state_file.exists():
+        found = json.loads(state_file.read_text())
+    lines = log.read_text().splitlines()[: found["round"]] if log.exists() else []
+    if found["fingerprint"] != fingerprint or len(lines) < found["round"]:
+        if found["round"]:
+            sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are taken away\n")
+        state_file.unlink(missing_ok=True)  # first, so that a killed run leaves no checkpoint, never half of one
+        log.unlink(missing_ok=True)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return None
     vectors = load_file(_vectors(folder, found["round"]))
-    log = folder / "rounds.jsonl"
-    lines = log.read_text().splitlines()[: found["round"]]
-    if len(lines) < found["round"]:  # a run under other settings had begun here
-        return None
     _replace(log, "".join(line + "\n" for line in lines))
     return Progress(
         theta=vectors["theta"],

@@ -50,9 +50,12 @@ class Homes:
 
     def save_state(self, client: str, number: int, before: int, state: State) -> None:
         """Keep the state after round `number`; that after its round `before` stays, in case this one is repeated."""
+        own = self._own(client)
+        if not before:  # what lies here is of a round that was lost, or of a run under other settings
+            for old in own.glob("state-*.safetensors"):
+                old.unlink()
         if not state:
             return
-        own = self._own(client)
         own.mkdir(parents=True, exist_ok=True)
         if before and not self._state(client, before).exists():
             # Its first round counted and left nothing to keep (it diverged): that nothing is what this one began from.
