@@ -1,9 +1,9 @@
 """A federation in a process of its own, which may be killed at any moment.
 
-    python killed_federation.py RUN METHOD SETTINGS.json
+    python killed_federation.py RUN METHOD SETTINGS.json [here]
 
-All clients of the run take part, trained by two workers. It says one line a round, those of earlier lives included,
-and saves the adapter at the end.
+All clients of the run take part, trained by two workers, or by this process itself (`here`, which starts sooner). It
+says one line a round, those of earlier lives included, and saves the adapter at the end.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import numpy as np
 
 from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
-from training.execution import Job, LocalPool, PooledEngine, open_trainer
+from training.execution import Job, LocalPool, Pool, PooledEngine, open_trainer
+from training.execution.here import HerePool
 from training.federation import Start, run_federation
 from training.homes import Homes
 from training.methods.base import Theta
 from training.settings import TrainingSettings
 
 
-def main(run: RunFolder, method: str, settings: TrainingSettings) -> None:
+def main(run: RunFolder, method: str, settings: TrainingSettings, pool: Pool) -> None:
     clients = sorted(path.name for path in (run.root / "clients").iterdir())
     homes = Homes(run, method)
     trainer = open_trainer(homes, settings, seed=5)
@@ -35,13 +36,12 @@ def main(run: RunFolder, method: str, settings: TrainingSettings) -> None:
         sys.stdout.write(f"{record.round}\n")
         sys.stdout.flush()
 
-    with LocalPool(["cpu", "cpu"]) as pool:
-        engine = PooledEngine(pool, Job(homes, settings, 5))
-        folder = run.federation(method)
-        result = run_federation(engine, method, start, clients, public_loss, settings, folder, 5, say)
+    engine = PooledEngine(pool, Job(homes, settings, 5))
+    result = run_federation(engine, method, start, clients, public_loss, settings, run.federation(method), 5, say)
     trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
 
 
 if __name__ == "__main__":
     read = TrainingSettings.model_validate_json(Path(sys.argv[3]).read_text())
-    main(RunFolder(Path(sys.argv[1])), sys.argv[2], read)
+    with HerePool("cpu") if sys.argv[4:] == ["here"] else LocalPool(["cpu", "cpu"]) as opened:
+        main(RunFolder(Path(sys.argv[1])), sys.argv[2], read, opened)
