@@ -102,7 +102,7 @@ class ClientTrainer:
             pixel_terms.to(self.device)
         # Clients that come back soon are not read again; a few dozen small clients is all that is held.
         self._clips = lru_cache(maxsize=64)(self._read_clips)
-        self._score_clip = lru_cache(maxsize=64)(self._read_score_clip)
+        self._score_clips = lru_cache(maxsize=64)(self._read_score_clips)
 
     def train(self, client: str, announced: Announcement) -> LocalUpdate:
         """Algorithm 1, step 2, up to the score: load theta, train, evaluate (s_k, n_k)."""
@@ -184,22 +184,28 @@ class ClientTrainer:
         return sums
 
     def score(self, client: str, round_number: int) -> Scored:
-        """s_k: generate a held-out clip of the client with the adapter as it stands, and look at it."""
+        """s_k: generate held-out clips of the client with the adapter as it stands, and look at them."""
         if self.settings.federation.score == "speech":
             return Scored(self._speech_score(client))
-        truth, sample = self._score_clip(client)
+        looks = []
+        for index, (truth, sample) in enumerate(self._score_clips(client)):
+            labels = ("score", client, str(round_number), *([str(index)] if index else []))
+            looks.append(self._look_at(truth, sample, int(seeding.generator(self.seed, *labels).integers(2**62))))
+        id_sim, stability = (float(np.mean(part)) for part in zip(*looks, strict=True))
+        return Scored(reliability(id_sim, stability, self.settings.federation.score_alpha), id_sim, stability)
+
+    def _look_at(self, truth: npt.NDArray[np.uint8], sample: Sample, seed: int) -> tuple[float, float]:
+        """IDSim and TempStab of a clip generated from the sample's reference and speech, as long as `truth`."""
         settings = self.settings
         sampler = settings.generation.model_copy(update={"steps": settings.federation.score_steps})
         generator = Generator(self.backbone, self.vae, sampler, settings.objective.shared_noise)
         frames = generator.frames(
             torch.from_numpy(sample.reference_latent.astype(np.float32)).to(self.device),
             torch.from_numpy(sample.speech[: len(truth)].astype(np.float32)).to(self.device),
-            seed=int(seeding.generator(self.seed, "score", client, str(round_number)).integers(2**62)),
+            seed=seed,
         )
         embeddings = self.identity.embed(np.concatenate([frames, sample.reference[None]]))
-        id_sim = identity_similarity(embeddings[:-1], embeddings[-1])
-        stability = temporal_stability(frames, truth)
-        return Scored(reliability(id_sim, stability, settings.federation.score_alpha), id_sim, stability)
+        return identity_similarity(embeddings[:-1], embeddings[-1]), temporal_stability(frames, truth)
 
     def _speech_score(self, client: str) -> float:
         """s_k by `speech_dependence` of the client's validation clips, the same noise with either speech."""
@@ -240,12 +246,14 @@ class ClientTrainer:
         samples = chain.from_iterable(read_shards(folder, split) for folder in self.homes.shards(client))
         return tuple(ClipTensors.from_sample(sample) for sample in samples)
 
-    def _read_score_clip(self, client: str) -> tuple[npt.NDArray[np.uint8], Sample]:
-        """A validation clip's sample, and its first frames as the autoencoder shows them."""
-        sample = next(chain.from_iterable(read_shards(folder, "validation") for folder in self.homes.shards(client)))
-        frames = self.settings.federation.score_frames
-        latents = torch.from_numpy(sample.latents[:frames].astype(np.float32))
-        return self.vae.decode_latents(latents), sample
+    def _read_score_clips(self, client: str) -> list[tuple[npt.NDArray[np.uint8], Sample]]:
+        """Samples of validation clips, each after its first frames as the autoencoder shows them."""
+        settings = self.settings.federation
+        samples = chain.from_iterable(read_shards(folder, "validation") for folder in self.homes.shards(client))
+        return [
+            (self.vae.decode_latents(torch.from_numpy(each.latents[: settings.score_frames].astype(np.float32))), each)
+            for each in itertools.islice(samples, settings.score_clips)
+        ]
 
 
 def _means(losses: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

@@ -276,6 +276,12 @@ class FederationSettings(Settings):
     score_frames: int = Field(
         8, ge=2, description="frames generated for the score, on a validation clip: one window of the demo's backbone"
     )
+    score_clips: int | None = Field(
+        1,
+        ge=1,
+        description="held-out clips of the client over which the score's parts are averaged; None: all of them. "
+        "One tells little of a client whose clips differ; each more costs as much again",
+    )
     score_steps: int = Field(
         2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
     )

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from torch import Tensor
 
-from tests.training.small_federation import TrainerFor, whole_settings
+from preparation.shards import write_shards
+from tests.training.small_federation import TrainerFor, sample_for, whole_settings
 from training.client import Announcement
 from training.data import ClipTensors
-from training.score import reliability, speech_dependence, temporal_stability
+from training.score import Frames, identity_similarity, reliability, speech_dependence, temporal_stability
 
 
 def test_the_papers_score_by_hand() -> None:
@@ -51,3 +53,42 @@ def test_a_client_whose_clips_follow_their_speech_scores_higher(trainer_for: Tra
     foreign = clips("c1", "train")[0].speech.flip(0)
     assert scored(lambda clip: foreign) < 0.005
     assert 0.01 < scored(lambda clip: clip.speech) <= 1
+
+
+def test_the_score_is_a_mean_over_as_many_held_out_clips_as_are_asked_for(
+    trainer_for: TrainerFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each clip is generated and looked at by itself; the first as where it is the only one."""
+    looks: list[tuple[float, float]] = []
+    seen: dict[int | None, list[tuple[float, float]]] = {}
+    identities: list[float] = []
+    truths: list[Frames] = []
+
+    def identity(embeddings: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> float:
+        identities.append(identity_similarity(embeddings, reference))
+        return identities[-1]
+
+    def stability(generated: Frames, truth: Frames) -> float:
+        truths.append(truth)
+        looks.append((identities[-1], temporal_stability(generated, truth)))
+        return looks[-1][1]
+
+    monkeypatch.setattr("training.client.identity_similarity", identity)
+    monkeypatch.setattr("training.client.temporal_stability", stability)
+    settings = whole_settings()
+    shards = trainer_for(settings).homes.run.client("c0")
+    splits = ("train", "validation", "validation", "validation")
+    write_shards(shards, [sample_for("c0", i, split) for i, split in enumerate(splits)])
+    for clips in (1, 2, None):
+        looks.clear()
+        truths.clear()
+        federation = settings.federation.model_copy(update={"score_clips": clips})
+        scored = trainer_for(settings.model_copy(update={"federation": federation})).score("c0", 1)
+        seen[clips] = list(looks)
+        assert len(looks) == (clips or 3)
+        assert (scored.identity, scored.stability) == pytest.approx(tuple(np.mean(looks, 0)))
+        assert scored.score == reliability(scored.identity, scored.stability, federation.score_alpha)
+        assert len({truth.tobytes() for truth in truths}) == len(truths)
+    assert seen[1] == seen[2][:1]
+    assert seen[2] == seen[None][:2]
+    assert len(set(seen[None])) == 3
