@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipelines.cli import completion
 from pipelines.cli.shared import JsonOption, console, print_json
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
-    """Every registered network with its licence, size, checksum and place.
+    """Every registered network with its licence, size, checksum, source and state; --json has them whole, and paths.
 
     [bold]Example[/bold]
 
@@ -34,7 +35,7 @@ def list_weights(as_json: JsonOption = False) -> None:
         print_json({"folders": folders(), "weights": rows})
         return
     table = Table(
-        "name", "what", "MB", "sha256", "licence", "state",
+        Column("name", no_wrap=True), "what", "MB", "sha256", "licence", Column("source", overflow="fold"), "state",
         title=f"looked for in {_places(folders())}", title_justify="left",
     )  # fmt: skip
     for name, weight in REGISTRY.items():
@@ -44,6 +45,7 @@ def list_weights(as_json: JsonOption = False) -> None:
             "" if weight.bytes is None else f"{weight.bytes / 1e6:.1f}",
             "unknown" if weight.sha256 is None else weight.sha256[:8],
             weight.licence,
+            _whose(weight.source),
             _judged(name)["state"],
         )
     console.print(table)
@@ -123,6 +125,11 @@ def _judged(name: str) -> dict[str, Any]:
         return {"state": "damaged", "path": None, "remedy": str(error)}
     except MissingWeightError as error:
         return {"state": "absent", "path": None, "remedy": error.remedy}
+
+
+def _whose(source: str) -> str:
+    """The repository or host that a network comes from, which fits into a table."""
+    return urlsplit(source).hostname or source.partition("@")[0]
 
 
 def _places(folders: list) -> str:

@@ -139,7 +139,10 @@ def test_weights_are_listed_where_they_are_absent(
 ) -> None:
     monkeypatch.setenv("PRIVFEDTALK_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert "absent" in cli.invoke(app, ["weights", "list"]).stdout
+    listed = cli.invoke(app, ["weights", "list"], env={"COLUMNS": "250"}).stdout
+    assert "absent" in listed
+    for source in ("madebyollin/taesd", "download.pytorch.org", "www.robots.ox.ac.uk"):
+        assert source in listed
     assert cli.invoke(app, ["weights", "check"]).exit_code == 0
     (tmp_path / "face_landmarker.task").write_bytes(b"not a network")
     assert cli.invoke(app, ["weights", "check"]).exit_code == 2
