@@ -74,15 +74,19 @@ def inspect_adapter(folder: Path) -> AdapterFacts:
 
 
 def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
-    """Copy an adapter's files to `out`, a new or empty folder, with a card that has the run's figures of it."""
+    """Copy an adapter's files to `out`, a new or empty folder, with a card that has the run's figures of it.
+
+    Of an adapter that was imported the run has none: those of its method are of the run's own adapter.
+    """
     facts = inspect_adapter(source)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrivFedTalkError(f"{out} is there and not an empty folder", "name another --out")
     out.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CONFIG, FACTS):
         shutil.copyfile(source / name, out / name)
-    metrics, evaluated_on = metrics_of(run, facts.method) if facts.client is None else ({}, "")
-    adapter_card(out, facts.recorded, metrics, evaluated_on).write(out)
+    imported = source.resolve().parent == run.imported(source.name).resolve().parent
+    metrics, evaluated_on = metrics_of(run, facts.method) if facts.client is None and not imported else ({}, "")
+    adapter_card(out, facts.recorded, metrics, evaluated_on, elsewhere=imported).write(out)
     return facts
 
 
@@ -107,7 +111,7 @@ def import_adapter(run: RunFolder, source: Path, name: str) -> Path:
     target.mkdir(parents=True)
     for file in (WEIGHTS, CONFIG, FACTS):
         shutil.copyfile(source / file, target / file)
-    adapter_card(target, facts.recorded).write(target)
+    adapter_card(target, facts.recorded, elsewhere=True).write(target)
     return target
 
 

@@ -28,6 +28,7 @@ LICENCE = (
     "The code is MIT. Weights inherit the terms of what they were trained on and started from (LRS3: research only; "
     "pretrained networks have licences of their own); the card's writer cannot know more."
 )
+ELSEWHERE = "Unknown: it was trained in another run, and figures do not travel with an adapter's weights."
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Card:
     privacy: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     evaluated_on: str = ""
+    unevaluated: str = (
+        "Not evaluated when this card was written; `privfedtalk evaluate` does, and `adapter export` tells."
+    )
     library: str = "safetensors"
 
     def to_markdown(self) -> str:
@@ -58,9 +62,7 @@ class Card:
 
     def _metrics(self) -> list[str]:
         if not self.metrics:
-            return [
-                "Not evaluated when this card was written; `privfedtalk evaluate` does, and `adapter export` tells."
-            ]
+            return [self.unevaluated]
         rows = [f"| {label} | {self.metrics[name]:.4g} |" for name, label in METRICS.items() if name in self.metrics]
         return [f"{self.evaluated_on}:", "", "| | |", "|---|---|", *rows]
 
@@ -69,9 +71,16 @@ class Card:
 
 
 def adapter_card(
-    folder: Path, recorded: Mapping[str, Any], metrics: Mapping[str, float] | None = None, evaluated_on: str = ""
+    folder: Path,
+    recorded: Mapping[str, Any],
+    metrics: Mapping[str, float] | None = None,
+    evaluated_on: str = "",
+    elsewhere: bool = False,
 ) -> Card:
-    """The card of an adapter whose PEFT files lie in `folder` and of which `privfedtalk.json` is to say `recorded`."""
+    """The card of an adapter whose PEFT files lie in `folder` and of which `privfedtalk.json` is to say `recorded`.
+
+    `elsewhere`: it was trained in another run, whose figures of it are not here.
+    """
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     method = recorded.get("method", "unnamed method")
     if "client" in recorded:
@@ -90,7 +99,8 @@ def adapter_card(
     }
     what = f"A LoRA adapter for PrivFedTalk's talking-head backbone, {learnt}."
     privacy = recorded.get("privacy", "No guarantee is recorded: treat it as not private.")
-    return Card(f"Adapter: {method}", what, facts, privacy, metrics or {}, evaluated_on, library="peft")
+    unevaluated = ELSEWHERE if elsewhere else Card.unevaluated
+    return Card(f"Adapter: {method}", what, facts, privacy, metrics or {}, evaluated_on, unevaluated, library="peft")
 
 
 COUNTED = {

@@ -47,6 +47,18 @@ def test_an_exported_adapter_has_a_card_and_peft_loads_it(run: RunFolder, tmp_pa
         export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
 
 
+def test_an_imported_adapter_never_gets_the_figures_of_the_run_it_lies_in(run: RunFolder, tmp_path: Path) -> None:
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    theirs = import_adapter(run, tmp_path / "out", "theirs")
+    figures = {"psnr": 23.4}
+    run.results.write_text(json.dumps({"methods": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
+    export_adapter(run, theirs, tmp_path / "again")
+    for folder in (theirs, tmp_path / "again"):
+        card = (folder / "README.md").read_text()
+        assert "23.4" not in card and "corpus: studio" not in card
+        assert "Unknown: it was trained in another run" in card and "epsilon 3" in card
+
+
 def test_a_card_lies_beside_every_adapter(run: RunFolder) -> None:
     shared = (run.adapter("privfedtalk") / "README.md").read_text()
     assert "Not evaluated" in shared and "many clients" in shared
