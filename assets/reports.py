@@ -12,6 +12,7 @@ from assets.run import Run
 from assets.showing import table
 from assets.stages import read_records
 from assets.transient import retried
+from preparation.settings import CorpusKind
 
 GROUP = "reports"
 
@@ -89,15 +90,19 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 @dg.asset_check(asset=report, blocking=True)
 def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Every bar that could be measured is met. The page is written all the same: it shows which are not."""
+    """Every bar that could be measured is met. The page is written all the same: it shows which are not.
+
+    The bars were set on rendered people; of other corpora a miss is a warning.
+    """
     from evaluation.results import read_results
 
     bars = read_results(run.folder.results)["bars"]
     missed = [bar for bar in bars if bar["pass"] is False]
     lines = [f"{bar['name']} is {bar['value']:.3g}, wanted {bar['direction']} {bar['bar']:g}" for bar in missed]
+    binding = run.gates and run.corpus_kind is CorpusKind.STUDIO
     return dg.AssetCheckResult(
         passed=not missed,
-        severity=dg.AssetCheckSeverity.ERROR if run.gates else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if binding else dg.AssetCheckSeverity.WARN,
         description="; ".join(lines) if lines else "every measured bar is met",
         metadata={"bars": table(bars)},
     )

@@ -31,8 +31,8 @@ class Run:
     """One run, as the assets see it. `corpus_root` is where the clips lie, rendered, cut or found.
 
     `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
-    on "Materialize" always does the work. `gates` says whether figures below a bar fail the run; `quarantine_rate`
-    above which share of clips left out a check warns.
+    on "Materialize" always does the work. `gates` says whether models that lose to a gate, or figures below a bar, fail
+    the run; `quarantine_rate` above which share of clips left out a check warns.
     """
 
     folder: RunFolder

@@ -52,7 +52,11 @@ class Configuration(Settings):
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
     data: Path = Path("data")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
-    gates: bool = Field(True, description="whether a run whose figures miss a bar has failed; see evaluation/bars.py")
+    gates: bool = Field(
+        True,
+        description="whether a run has failed whose models do not beat the gates (evaluation/gates.py) or, of rendered "
+        "people, miss a bar (evaluation/bars.py)",
+    )
     quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")
     corpus: CorpusChoice = CorpusChoice()
     studio: StudioSettings = StudioSettings()
