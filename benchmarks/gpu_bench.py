@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -88,6 +90,23 @@ class Bench:
     def clear(self) -> None:
         if self.cuda:
             torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """TimeoutError in the body once it has taken so long, as soon as Python runs again: a compiler or a federation that
+    does not end is stopped, too."""
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        raise TimeoutError("no time left in this section")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextlib.contextmanager
