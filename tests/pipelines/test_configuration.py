@@ -44,6 +44,12 @@ def test_the_profile_of_stable_diffusion_is_what_its_weights_were_trained_to() -
     check_sources(backbone)
 
 
+@pytest.mark.parametrize("profile", ["paper", "sd15"])
+def test_profiles_of_long_runs_on_a_gpu_compute_as_was_measured_to_be_fast(profile: str) -> None:
+    chosen = load(profile).training.compute
+    assert chosen.compile and chosen.channels_last and chosen.frozen_bfloat16 and not chosen.gradient_checkpointing
+
+
 def test_every_listed_setting_can_be_set() -> None:
     listed = [f"{key}={value}" for key, value in flatten(load("small").model_dump(mode="json"))]
     assert load("small", listed) == load("small")
