@@ -90,7 +90,7 @@ def without_unread_score(settings: TrainingSettings) -> TrainingSettings:
     """
     if settings.privacy.gamma != 0:
         return settings
-    federation = settings.federation.model_copy(update={"score_frames": 2, "score_steps": 1})
+    federation = settings.federation.model_copy(update={"score_clips": 1, "score_frames": 2, "score_steps": 1})
     return settings.model_copy(update={"federation": federation})
 
 
