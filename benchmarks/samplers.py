@@ -51,8 +51,9 @@ FEATURES: dict[str, dict[str, float]] = {
     "min-SNR, gamma 5": {"min_snr_gamma": 5.0},
     "speech dropped 10 %": {"drop_speech": 0.1},
     "speech and identity dropped 10 %": {"drop_speech": 0.1, "drop_identity": 0.1},
+    "no moving average of the weights (EMA)": {"ema": 0.0},
 }
-"""What of the objective each backbone is trained with."""
+"""What of the objective, or of the pretraining, each backbone is trained with."""
 
 FIGURES = "mouth PSNR, dB | lip correlation | opening error | frame delta ÷ true"
 
@@ -133,20 +134,34 @@ def samplers(home: Path, seed: int, panel: Panel) -> Iterator[str]:
 
 
 def features(home: Path, seed: int, panel: Panel, steps: int) -> Iterator[str]:
-    """Rows of the table of features; the losses are all of the objective without any of them."""
+    """Rows of the table of features; the losses are all of the objective without any of them. Rows of an earlier
+    call that ended are kept: a new feature costs its own row alone."""
     run, training = public_folder(home, seed), StudySettings().training
     held_out, plain = read_public_validation(run), training.objective
-    pretraining = training.pretraining.model_copy(update={"steps": steps, "validate_every": steps})
+    usual = training.pretraining.model_copy(update={"steps": steps, "validate_every": steps})
+    kept = _kept_rows(home / "features.md")
     yield f"| trained with | guidance | held-out loss | {FIGURES} |"
     yield "|---|---|---|---|---|---|---|"
     for name, changed in FEATURES.items():
-        objective = ObjectiveSettings(**{**plain.model_dump(), **changed})
+        of_objective = {key: value for key, value in changed.items() if key in ObjectiveSettings.model_fields}
+        objective = ObjectiveSettings(**{**plain.model_dump(), **of_objective})
+        guidances = GUIDANCE if objective.drop_speech else (1.0,)
+        if len(kept[name]) == len(guidances):
+            yield from kept[name]
+            continue
+        pretraining = usual.model_copy(update={k: v for k, v in changed.items() if k not in of_objective})
         backbone, _ = pretrain(lambda: stream_public(run), held_out, training.backbone, objective, pretraining, seed)
         loss = validation_loss(backbone, held_out, plain, seed)
-        for guidance in GUIDANCE if objective.drop_speech else (1.0,):
+        for guidance in guidances:
             settings = GenerationSettings(speech_guidance=guidance)
             row = panel.row(backbone, settings, objective.shared_noise)
             yield f"| {name} | {guidance:g} | {loss:.4f} | {_figures(row)} |"
+
+
+def _kept_rows(table: Path) -> dict[str, list[str]]:
+    """What an earlier call printed, by feature."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    return {name: [line for line in lines if line.startswith(f"| {name} |")] for name in FEATURES}
 
 
 def _figures(row: dict[str, float]) -> str:
@@ -178,10 +193,11 @@ def main() -> int:
     }
     for name in arguments.only:
         sys.stderr.write(f"{name}, {len(panel.clips)} clips a row\n")
-        with (home / f"{name}.md").open("w") as kept:
+        with (home / f"{name}.partial").open("w") as kept:
             for line in tables[name]():
                 kept.write(line + "\n")
                 print(line, flush=True)
+        (home / f"{name}.partial").replace(home / f"{name}.md")
         print()
     return 0
 
