@@ -31,6 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.federation_run import bare_steps, make_run, pefts_products
 from benchmarks.machine import scaling
+from training.backbone.interface import Backbone
 from training.data import Batch, stream_batches
 from training.device import has_fast_bfloat16
 from training.execution import open_trainer
@@ -78,13 +79,24 @@ def backbone_steps(scratch: Path) -> tuple[Work, Work, nn.Module]:
     def pretraining() -> None:
         generator = torch.Generator().manual_seed(0)
         for _ in range(BACKBONE_STEPS):
-            draw = Draw.sample(batch.latents, settings.objective, generator)
-            optimizer.zero_grad(set_to_none=True)
-            local_objective(whole, batch, draw, settings.objective).total.backward()
-            nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
-            optimizer.step()
+            pretraining_step(whole, batch, optimizer, settings, generator)
 
     return pretraining, lambda: bare_steps(trainer, client, LOCAL_STEPS), trainer.adapter.model
+
+
+def pretraining_step(
+    model: Backbone,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+) -> None:
+    """One step of the backbone's pretraining."""
+    draw = Draw.sample(batch.latents, settings.objective, generator)
+    optimizer.zero_grad(set_to_none=True)
+    local_objective(model, batch, draw, settings.objective).total.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
 
 
 def seconds(work: Work) -> float:

@@ -21,9 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which
 
 import numpy as np
 import torch
-from torch import nn
 
-from benchmarks.cpu import Work, seconds
+from benchmarks.cpu import Work, pretraining_step, seconds
 from benchmarks.federation_run import SIZE, make_run
 from preparation.folders import RunFolder
 from training.autoencoders.sources import load_autoencoder
@@ -34,7 +33,7 @@ from training.execution import open_trainer
 from training.homes import Homes
 from training.methods import configure
 from training.methods.base import LocalRule
-from training.objective import Draw, local_objective
+from training.objective import Draw
 from training.settings import TrainingSettings
 
 STEPS = 6
@@ -95,11 +94,7 @@ def pretraining_steps(run: RunFolder) -> dict[str, Work]:
         def work() -> None:
             generator = torch.Generator().manual_seed(0)
             for _ in range(STEPS):
-                draw = Draw.sample(batch.latents, settings.objective, generator)
-                optimizer.zero_grad(set_to_none=True)
-                local_objective(backbone, batch, draw, settings.objective).total.backward()
-                nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
-                optimizer.step()
+                pretraining_step(backbone, batch, optimizer, settings, generator)
                 if averaged:
                     for name, value in backbone.state_dict().items():
                         average[name].lerp_(value, 1 - settings.pretraining.ema)

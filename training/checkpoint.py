@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from safetensors.numpy import load_file, save_file
 
+from preparation.errors import CorruptFileError
 from preparation.files import replacing
 from training.methods.base import State, Theta
 
@@ -104,23 +105,16 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
-    """The progress of a run with the same fingerprint, or None to begin anew.
-
-    What another run left here is then taken away whole, before a client trains: its rounds have the same names, and
-    its clients' states are overwritten from the first round on, so that going on from it later would mix the two.
-    """
-    state_file, log = folder / "checkpoint" / "state.json", folder / "rounds.jsonl"
-    found: dict[str, Any] = {"fingerprint": None, "round": 0}
-    if state_file.exists():
-        found = json.loads(state_file.read_text())
-    lines = log.read_text().splitlines()[: found["round"]] if log.exists() else []
-    if found["fingerprint"] != fingerprint or len(lines) < found["round"]:
-        if found["round"]:
-            sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are taken away\n")
-        state_file.unlink(missing_ok=True)  # first, so that a killed run leaves no checkpoint, never half of one
-        log.unlink(missing_ok=True)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    """The progress of a run with the same fingerprint, or None to begin anew, after `discard_checkpoint`."""
+    found, log = _state(folder), folder / "rounds.jsonl"
+    if found is None or found["fingerprint"] != fingerprint:
         return None
+    lines = log.read_text().splitlines()[: found["round"]] if log.exists() else []
+    if len(lines) < found["round"]:  # a line is written before the state that counts it
+        raise CorruptFileError(
+            f"{log} has {len(lines)} of the {found['round']} rounds that the checkpoint beside it counts",
+            remedy="put the whole file back, or begin the federation anew with --fresh",
+        )
     vectors = load_file(_vectors(folder, found["round"]))
     _replace(log, "".join(line + "\n" for line in lines))
     return Progress(
@@ -130,6 +124,26 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
         earlier=list(dict(sorted(_with_prefix(vectors, "earlier.").items())).values()),
         records=[RoundRecord(**json.loads(line)) for line in lines],
     )
+
+
+def discard_checkpoint(folder: Path) -> None:
+    """Take away whole what a run under other settings left here, before a client trains.
+
+    Its rounds have the same names, and its clients' states are overwritten from the first round on, so that going on
+    from it later would mix the two.
+    """
+    found = _state(folder)
+    if found:
+        sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are taken away\n")
+    # The state first, so that a killed run leaves no checkpoint, never half of one.
+    (folder / "checkpoint" / "state.json").unlink(missing_ok=True)
+    (folder / "rounds.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _state(folder: Path) -> dict[str, Any] | None:
+    file = folder / "checkpoint" / "state.json"
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def _with_prefix(vectors: State, prefix: str) -> State:

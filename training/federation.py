@@ -25,7 +25,7 @@ from training.aggregation import (
     next_clip_norm,
     next_denominator,
 )
-from training.checkpoint import Outcome, Progress, RoundRecord, load_checkpoint, save_checkpoint
+from training.checkpoint import Outcome, Progress, RoundRecord, discard_checkpoint, load_checkpoint, save_checkpoint
 from training.checks import objection_to_sum, objection_to_theta
 from training.client import Announcement
 from training.execution import Engine
@@ -96,7 +96,10 @@ def run_federation(
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
     fingerprint = _fingerprint(method, start, clients, settings, seed)
-    progress = load_checkpoint(folder, fingerprint) or Progress(start.theta, server.initial(start.theta), start.theta)
+    progress = load_checkpoint(folder, fingerprint)
+    if progress is None:
+        discard_checkpoint(folder)
+        progress = Progress(start.theta, server.initial(start.theta), start.theta)
     records = progress.records
     for record in records:
         on_round(record)

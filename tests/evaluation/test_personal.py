@@ -10,13 +10,10 @@ from evaluation.contenders import client_losses, has_personal, open_contender
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
-from tests.training.small_federation import CLIENTS, sample_for, whole_settings
+from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from tests.training.small_models import small_backbone
 from training.backbone.tiny import TinyBackbone
-from training.rulers import IdentityRuler
-from training.settings import VaeSettings
 from training.trial import federate
-from training.vae import SmallVae
 
 
 @pytest.fixture
@@ -28,11 +25,7 @@ def backbone() -> TinyBackbone:
 def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
     """Three clients of two training clips, and a public speaker who is held out."""
     run = RunFolder(tmp_path)
-    backbone.save(run.model("backbone"))
-    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
-    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
-    table = {"p0": Client("public", "p0", {"train": [], "validation": ["p0/0"], "test": []})}
-    write_shards(run.client("p0"), [sample_for("c0", 7, "validation")])
+    table = save_public(run, backbone)
     for client in CLIENTS:
         splits = ["train", "train", "validation", "test"]
         write_shards(run.client(client), [sample_for(client, i, split) for i, split in enumerate(splits)])

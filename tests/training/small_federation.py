@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from preparation.clients import Client
+from preparation.folders import RunFolder
 from preparation.settings import ConsentSettings
-from preparation.shards import Sample
+from preparation.shards import Sample, write_shards
 from tests.training.small_models import make_clip
+from training.backbone.interface import Backbone
 from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.federation import FederationResult, Start, run_federation
 from training.methods import configure
 from training.privacy.settings import PrivacySettings
-from training.settings import AdapterSettings, FederationSettings, TrainingSettings
+from training.rulers import IdentityRuler
+from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
+from training.vae import SmallVae
 
 CLIENTS = ["c0", "c1", "c2"]
 FEDERATION = FederationSettings(rounds=3, local_steps=2, batch_size=2, score_frames=6, score_steps=2)
@@ -47,6 +52,15 @@ class InProcess:
 
     def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
         return {client: self.trainer.train(client, announced) for client in clients}
+
+
+def save_public(run: RunFolder, backbone: Backbone) -> dict[str, Client]:
+    """Put the frozen networks, untrained, and a held-out public speaker into a run; the table of people so far."""
+    backbone.save(run.model("backbone"))
+    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
+    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
+    write_shards(run.client("p0"), [sample_for("c0", 7, "validation")])
+    return {"p0": Client("public", "p0", {"train": [], "validation": ["p0/0"], "test": []})}
 
 
 def whole_settings(**privacy: object) -> TrainingSettings:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from preparation import files
+from preparation.errors import CorruptFileError
 from preparation.folders import RunFolder
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
 from training.client import Announcement, LocalUpdate
@@ -71,3 +72,14 @@ def test_a_client_that_keeps_nothing_of_its_first_round_has_nothing_of_another_r
     homes.save_state("c0", 3, 0, {})  # its training diverged
     homes.save_state("c0", 4, 3, {"control": np.zeros(3, np.float32)})
     assert homes.load_state("c0", 3) == {}
+
+
+def test_a_log_that_lost_rounds_is_named_and_nothing_is_taken_away(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    settings, folder = settings_with("fedavg"), tmp_path / "f"
+    federate(trainer_for, "fedavg", settings, folder, rounds=2)
+    log = folder / "rounds.jsonl"
+    log.write_text(log.read_text().splitlines()[0] + "\n")
+    with pytest.raises(CorruptFileError, match=r"rounds.jsonl has 1 of the 2 rounds") as error:
+        federate(trainer_for, "fedavg", settings, folder, rounds=3)
+    assert "--fresh" in error.value.remedy
+    assert (folder / "checkpoint" / "round-00002.safetensors").exists()

@@ -13,12 +13,10 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.settings_base import Settings
 from preparation.shards import Sample, write_shards
-from tests.training.small_federation import CLIENTS, sample_for, whole_settings
+from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from training.backbone.tiny import TinyBackbone
-from training.rulers import IdentityRuler
-from training.settings import ExecutionSettings, TrainingSettings, VaeSettings
+from training.settings import ExecutionSettings, TrainingSettings
 from training.trial import federate, short_clients
-from training.vae import SmallVae
 
 WINDOW = 6
 
@@ -27,15 +25,10 @@ WINDOW = 6
 def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
     """Three clients of clips of twelve frames, twice the window, and a public speaker who is held out."""
     run = RunFolder(tmp_path)
-    backbone.save(run.model("backbone"))
-    SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
-    IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
-    splits = {"train": [], "validation": [], "test": []}
-    table = {"p0": Client("public", "p0", {**splits, "validation": ["p0/0"]})}
-    write_shards(run.client("p0"), [sample_for("c0", 7, "validation")])
+    table = save_public(run, backbone)
     for client in CLIENTS:
         write_client(run, client)
-        table[client] = Client("client", client, splits)
+        table[client] = Client("client", client, {"train": [], "validation": [], "test": []})
     save_clients(table, run.clients_table)
     save_clients(table, run.people_table)
     return run
