@@ -66,8 +66,8 @@ def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
     Two sentences of the same length, each with silence around it, are alike by chance (truths correlate at 0.3 and
     more), and lips that follow the one then seem to follow the other. So the donor is the clip whose true opening
     is least like this one's: only then does `swapped_old` tell a habit from hearing. The choice looks at truths
-    alone, so it is the same for every method. Where openings are unknown it is the next clip; where no clip will
-    do, the swap is left out.
+    alone, so it is the same for every method. Where no clip will do, or where openings are unknown, so that nothing
+    could be said of such lips, the swap is left out.
     """
     swapped = []
     for index, clip in enumerate(clips):
@@ -91,7 +91,8 @@ def _likeness(clip: EvaluationClip) -> Callable[[EvaluationClip], float]:
 
 
 def _may_speak_for(donor: EvaluationClip, clip: EvaluationClip) -> bool:
-    return donor.client != clip.client and len(donor.frames) >= len(clip.frames)
+    known = clip.opening is not None or donor.opening is not None
+    return known and donor.client != clip.client and len(donor.frames) >= len(clip.frames)
 
 
 def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:

@@ -93,7 +93,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
 
         @lru_cache(maxsize=2)  # clips come client by client
         def with_adapter(folder: Path) -> Backbone:
-            return load_adapted(load_backbone(run.model("backbone")), folder).to(choose_device())
+            return load_adapted(load_backbone(run.model("backbone")), folder, merged=True).to(choose_device())
 
         def denoiser_of(client: str) -> Backbone:
             folder = run.client_adapter(client, method)

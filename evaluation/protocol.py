@@ -118,7 +118,7 @@ def evaluate_method(
         if count <= settings.instrument_clips_per_client:
             for instrument in judges.instruments:
                 values |= instrument.measure(clip, frames)
-        if speaks and clip.swapped is not None:
+        if speaks and clip.swapped is not None and count <= settings.swapped_clips_per_client:
             swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
             values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
         if folder is not None and count <= settings.videos_per_client:

@@ -14,6 +14,9 @@ class EvaluationSettings(Settings):
     """What is measured on, and how much of it."""
 
     clips_per_client: int = Field(2, ge=1)
+    swapped_clips_per_client: int = Field(
+        1, ge=0, description="clips generated again with another's speech, half of the cost"
+    )
     tracked_clips_per_client: int = Field(1, ge=0, description="clips the face tracker looks at, for its cost")
     tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
     face_embedder: EmbedderName = Field(

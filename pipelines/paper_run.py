@@ -2,9 +2,10 @@
 
     .venv/bin/python -m pipelines.paper_run [--jobs 2]
 
-DVC runs one stage after the other, and a stage keeps one core busy: loading libraries is half of it. What does not wait
-for each other is given here to several `dvc repro --single-item`, which lock what they write; DVC still decides what is
-due. `dvc repro` alone makes the same files, one after the other.
+DVC runs one stage after the other, and a stage keeps one core busy. What does not wait for each other is given here to
+several `dvc repro --single-item`, which lock what they write, and their stages are forks of one process that has the
+libraries loaded (`pipelines.warm`); DVC still decides what is due. `dvc repro` alone makes the same files, one after
+the other.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from dvc.repo import Repo
+
+from pipelines import warm
 
 DVC = str(Path(sys.executable).with_name("dvc"))
 ALONE = ("corpus", "people", "backbone")
@@ -39,13 +42,11 @@ def generations(root: Path) -> list[list[str]]:
     return found
 
 
-def run_side_by_side(names: Sequence[str], jobs: int, root: Path) -> list[int]:
+def run_side_by_side(names: Sequence[str], jobs: int, root: Path, environment: Mapping[str, str]) -> list[int]:
     """Run what is due of stages that do not need each other; the exit codes."""
     shares = [names[first::jobs] for first in range(min(jobs, len(names)))]
-    # Threads of several processes that wait for each other on the same cores would take most of their time.
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if len(shares) > 1 else {})
     command = [DVC, "--wait-for-lock", "repro", "--single-item"]
-    started = [subprocess.Popen([*command, *share], cwd=root, env=environment) for share in shares]
+    started = [subprocess.Popen([*command, *share], cwd=root, env=os.environ | environment) for share in shares]
     try:
         return [process.wait() for process in started]
     except KeyboardInterrupt:
@@ -59,13 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages at once; 1.4 GB of memory each")
     asked = parser.parse_args(arguments)
     root = Path.cwd()
-    for names in generations(root):
-        codes = run_side_by_side(names, 1 if names[0].startswith(ALONE) else asked.jobs, root)
-        if any(codes):
-            sys.stderr.write(
-                "error: a stage failed, see above; what is done stays\nremedy: mend it, run the same again\n"
-            )
-            return 1
+    with warm.opened() as to_fork:
+        for names in generations(root):
+            # Threads of several stages that wait for each other on the same cores would take most of their time: what
+            # has all cores is a process of its own, all else a fork, which has one.
+            alone = names[0].startswith(ALONE)
+            if any(run_side_by_side(names, 1 if alone else asked.jobs, root, {} if alone else to_fork)):
+                sys.stderr.write(
+                    "error: a stage failed, see above; what is done stays\nremedy: mend it, run the same again\n"
+                )
+                return 1
     return 0
 
 

@@ -145,8 +145,12 @@ class Adapter:
         config.save_pretrained(str(folder))
 
 
-def load_adapted(backbone: Backbone, folder: Path) -> Backbone:
-    """Put a saved adapter on the backbone it was trained for; another backbone is an error."""
+def load_adapted(backbone: Backbone, folder: Path, merged: bool = False) -> Backbone:
+    """Put a saved adapter on the backbone it was trained for; another backbone is an error.
+
+    `merged` adds s B A to the frozen weights, for use without training: the same function but for rounding, without
+    the adapter's products in each layer.
+    """
     facts = json.loads((folder / "privfedtalk.json").read_text())
     found = weights_sha256(backbone)
     if facts["base_sha256"] != found:
@@ -154,7 +158,8 @@ def load_adapted(backbone: Backbone, folder: Path) -> Backbone:
             f"the adapter in {folder} was trained on backbone {facts['base_sha256'][:12]}, not on {found[:12]}",
             "load the backbone of the same run, or train the adapter again",
         )
-    adapted = PeftModel.from_pretrained(backbone, str(folder)).get_base_model()
+    wrapped = PeftModel.from_pretrained(backbone, str(folder))
+    adapted = wrapped.merge_and_unload() if merged else wrapped.get_base_model()
     assert isinstance(adapted, Backbone)
     return adapted.eval().requires_grad_(False)
 

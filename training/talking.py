@@ -128,7 +128,7 @@ def open_talker(
     facts = agreed_facts(run, folder, adapter, training.consent.required and not rendered)
     backbone = load_backbone(run.model("backbone"))
     base = weights_sha256(backbone)
-    adapted = load_adapted(backbone, folder).to(chosen)
+    adapted = load_adapted(backbone, folder, merged=True).to(chosen)
     vae = load_autoencoder(run.model("vae")).to(chosen)
     generator = Generator(adapted, vae, training.generation, training.objective.shared_noise)
     maker = Maker(base, facts.sha256, facts.method, adapter)

@@ -121,3 +121,8 @@ def test_the_donor_is_the_stranger_whose_lips_are_least_alike(run: RunFolder) ->
     swapped = swap_speech([mine, alike, unlike])[0].swapped
     assert swapped is not None and swapped.opening is not None
     np.testing.assert_array_equal(swapped.opening, np.sin(2 * t))
+
+
+def test_no_speech_is_swapped_where_nothing_could_be_said_of_the_lips(run: RunFolder) -> None:
+    clips = [replace(clip, opening=None, swapped=None) for clip in read_evaluation_clips(run)]
+    assert all(clip.swapped is None for clip in swap_speech(clips))

@@ -19,26 +19,33 @@ from training.vae import SmallVae
 SHAPE = BackboneShape(latent_channels=4, latent_size=8, speech_steps=6, speech_dim=10, motion_dim=12)
 
 
-def b_of(denoiser: TinyBackbone) -> torch.Tensor:
-    return denoiser.blocks[0].space.to_q.lora_B["default"].weight
+ADAPTER = AdapterSettings(rank=2)
+
+
+def value_of(denoiser: TinyBackbone, run: RunFolder) -> float:
+    """The value that all numbers in A and B have: what is merged is W + alpha / rank B A = W + alpha value^2."""
+    base = TinyBackbone.load(run.model("backbone")).blocks[0].space.to_q.weight
+    added = denoiser.blocks[0].space.to_q.weight - base
+    torch.testing.assert_close(added, added.mean().expand_as(added))
+    return (added.mean().item() / ADAPTER.alpha) ** 0.5
 
 
 def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_the_shared_one(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     TinyBackbone(BackboneSettings(width=16, depth=1, heads=2, window=4), SHAPE).save(run.model("backbone"))
     SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
-    adapter = Adapter(TinyBackbone.load(run.model("backbone")), AdapterSettings(rank=2), seed=0)
+    adapter = Adapter(TinyBackbone.load(run.model("backbone")), ADAPTER, seed=0)
     for value, folder in ((0.1, run.adapter("local")), (0.2, run.client_adapter("c0", "local"))):
         adapter.save(folder, 0 * adapter.vector() + value, {})
     denoiser_of = open_contender(run, "local", TrainingSettings(), seed=0).denoiser
     assert denoiser_of is not None
     for client, value in (("c0", 0.2), ("stranger", 0.1), ("c0", 0.2)):
-        torch.testing.assert_close(b_of(denoiser_of(client)), torch.full((16, 2), value))
+        assert value_of(denoiser_of(client), run) == pytest.approx(value, rel=1e-4)
     # What one method leaves to a client is not another's.
     adapter.save(run.adapter("fedavg"), 0 * adapter.vector() + 0.3, {})
     fedavg = open_contender(run, "fedavg", TrainingSettings(), seed=0).denoiser
     assert fedavg is not None
-    torch.testing.assert_close(b_of(fedavg("c0")), torch.full((16, 2), 0.3))
+    assert value_of(fedavg("c0"), run) == pytest.approx(0.3, rel=1e-4)
     # A method that has a shared adapter is that one; what its clients made of it has a name of its own.
     assert not has_personal(run, "fedavg") and not has_personal(run, "local") and not has_personal(run, "backbone")
     adapter.save(run.client_adapter("c0", "fedavg"), 0 * adapter.vector() + 0.4, {})
@@ -46,8 +53,8 @@ def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_t
     for name, of_client in (("fedavg", 0.3), ("fedavg_personal", 0.4)):
         opened = open_contender(run, name, TrainingSettings(), seed=0).denoiser
         assert opened is not None
-        torch.testing.assert_close(b_of(opened("c0")), torch.full((16, 2), of_client))
-        torch.testing.assert_close(b_of(opened("stranger")), torch.full((16, 2), 0.3))
+        assert value_of(opened("c0"), run) == pytest.approx(of_client, rel=1e-4)
+        assert value_of(opened("stranger"), run) == pytest.approx(0.3, rel=1e-4)
 
 
 def test_networks_lie_where_the_device_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +62,7 @@ def test_networks_lie_where_the_device_is(tmp_path: Path, monkeypatch: pytest.Mo
     run = RunFolder(tmp_path)
     TinyBackbone(BackboneSettings(width=16, depth=1, heads=2, window=4), SHAPE).save(run.model("backbone"))
     SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
-    adapter = Adapter(TinyBackbone.load(run.model("backbone")), AdapterSettings(rank=2), seed=0)
+    adapter = Adapter(TinyBackbone.load(run.model("backbone")), ADAPTER, seed=0)
     adapter.save(run.adapter("fedavg"), adapter.vector(), {})
     monkeypatch.setattr(contenders, "choose_device", lambda: torch.device("meta"))
     for name in ("backbone", "fedavg", "noise"):

@@ -92,6 +92,20 @@ def test_a_listener_follows_whatever_speech_it_gets(clips: list[EvaluationClip])
     assert (found["psnr"].n, found["psnr"].clients) == (4, 2)
 
 
+def test_as_many_clips_of_a_client_are_generated_again_as_is_asked(clips: list[EvaluationClip]) -> None:
+    calls: list[str] = []
+
+    def counting(clip: EvaluationClip, speech: Floats) -> Frames:
+        calls.append(clip.clip_id)
+        return listener(clip, speech)
+
+    found = summarise(evaluate_method("listener", counting, clips, JUDGES))["listener"]
+    assert found["swapped_new"].n == found["swapped_old"].n == 2  # the first clip of each client
+    assert len(calls) == len(clips) + 2
+    every = EvaluationSettings(swapped_clips_per_client=2)
+    assert summarise(evaluate_method("listener", listener, clips, JUDGES, every))["listener"]["swapped_new"].n == 4
+
+
 def test_a_still_has_no_lips(clips: list[EvaluationClip]) -> None:
     table = evaluate_method("copy_reference", copy_reference, clips, JUDGES, speaks=False)
     found = summarise(table)["copy_reference"]

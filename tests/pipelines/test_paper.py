@@ -16,8 +16,8 @@ from evaluation.names import NAMES
 from pipelines import paper_outputs
 from pipelines.configuration import PROJECT
 from pipelines.paper import PARAMS, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.paper_stages import STAGES
 from pipelines.settings_reader import read_yaml
-from pipelines.stage import STAGES
 from preparation.errors import PrivFedTalkError
 from tests.test_floors import imports_of
 from training.methods import configure

@@ -16,8 +16,8 @@ from assets.partitions import REFERENCES
 from pipelines import runner
 from pipelines.paper import PaperSettings, read_paper
 from pipelines.paper_outputs import OUTPUTS
+from pipelines.paper_stages import STAGES
 from pipelines.settings_reader import merge
-from pipelines.stage import STAGES
 
 METHODS = ("privfedtalk", "fedavg", "local", "tdc_only")
 SMALLER = {

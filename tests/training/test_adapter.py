@@ -64,6 +64,10 @@ def test_files_are_pefts_and_load_with_peft_alone(backbone: TinyBackbone, batch:
     by_us = load_adapted(TinyBackbone.load(base), tmp_path / "adapter")
     torch.testing.assert_close(velocity_of(by_peft, batch), expected)
     torch.testing.assert_close(velocity_of(by_us, batch), expected)
+    merged = load_adapted(TinyBackbone.load(base), tmp_path / "adapter", merged=True)
+    torch.testing.assert_close(velocity_of(merged, batch), expected)
+    assert weights_sha256(merged) != adapter.base_sha256
+    assert not any("lora" in name for name, _ in merged.named_modules())
 
 
 def test_another_backbone_is_refused(backbone: TinyBackbone, tmp_path: Path) -> None:
