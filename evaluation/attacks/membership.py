@@ -37,6 +37,8 @@ from training.device import choose_device
 from training.methods import named
 from training.settings import TrainingSettings
 
+LEVEL = 0.95
+
 
 class MembershipSettings(Settings):
     """How hard the adversary tries."""
@@ -93,21 +95,28 @@ def attack_membership(
     after_other = losses(adapted, people.other_clips, training.objective, seed, settings.draws)
     scores = {"loss": -after, "gain": np.log(before / after)}
     strangers = scores["gain"][~people.was_in]
-    among: dict[str, Area] = {}
+    shadows = None
     if settings.shadows:
         shadows = train_shadows(
             run, method, people, training, before, seed, settings.shadows, settings.draws, on_shadow
         )
         scores["ratio"] = likelihood_ratios(scores["gain"], shadows)
-        among = shadows.areas(seed)
-    areas = {name: area(some[people.was_in], some[~people.was_in]) for name, some in scores.items()}
-    areas["other clips"] = area(np.log(before_other / after_other), strangers)
-    found, verdict = judge(areas, among)
+
+    def areas(level: float) -> dict[str, Area]:
+        of_clips = {name: area(some[people.was_in], some[~people.was_in], level) for name, some in scores.items()}
+        return of_clips | {"other clips": area(np.log(before_other / after_other), strangers, level)}
+
+    def among(level: float) -> dict[str, Area]:
+        return shadows.areas(seed, level) if shadows else {}
+
+    attacks = len(scores) + 1 + (len(scores) if shadows else 0)
+    jointly = 1 - (1 - LEVEL) / attacks
+    found, verdict = judge(areas(jointly), among(jointly))
     result = MembershipReport(
         verdict=verdict,
         found=found,
-        areas=areas,
-        among_shadows=among,
+        areas=areas(LEVEL),
+        among_shadows=among(LEVEL),
         people={
             name: {"was_in": float(people.was_in[i]), **{kind: float(some[i]) for kind, some in scores.items()}}
             for i, name in enumerate(people.names)
@@ -122,12 +131,16 @@ def attack_membership(
 
 
 def judge(areas: Mapping[str, Area], among: Mapping[str, Area]) -> tuple[bool, str]:
-    """Whether any attack does better than a guess, in one sentence. Of several attacks one may do so by chance."""
+    """Whether any attack does better than a guess, in one sentence. Of several attacks one does so by chance, so that
+    these intervals must hold together (Bonferroni's: each at 1 - 0.05 over their number)."""
     named_areas = [*areas.items(), *((f"{name} among shadow runs", one) for name, one in among.items())]
-    name, best = max(named_areas, key=lambda pair: pair[1].low)
-    shown = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] by {name}"
-    if best.finds_members:
-        return True, f"Members are found: {shown}."
-    name, best = max(named_areas, key=lambda pair: pair[1].value)
-    shown = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] by {name}"
-    return False, f"No attack is surely better than a guess; the best: {shown}."
+
+    def shown(name: str, one: Area) -> str:
+        together = f", at 95 % for all {len(named_areas)} attacks together" if len(named_areas) > 1 else ""
+        return f"AUC {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] by {name}{together}"
+
+    best = max(named_areas, key=lambda pair: pair[1].low)
+    if best[1].finds_members:
+        return True, f"Members are found: {shown(*best)}."
+    best = max(named_areas, key=lambda pair: pair[1].value)
+    return False, f"No attack is surely better than a guess; the best: {shown(*best)}."

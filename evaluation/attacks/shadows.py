@@ -37,11 +37,11 @@ class Shadows:
     gains: Scores
     included: NDArray[np.bool_]
 
-    def areas(self, seed: int) -> dict[str, Area]:
+    def areas(self, seed: int, level: float = 0.95) -> dict[str, Area]:
         """The attacks on each of the runs in turn, the others being the adversary's own for the likelihood ratio."""
         ratios = np.stack([likelihood_ratios(self.gains[run], self.without(run)) for run in range(len(self.gains))])
         scores = {"loss": -self.losses, "gain": self.gains, "ratio": ratios}
-        return {name: area_within_runs(some, self.included, seed) for name, some in scores.items()}
+        return {name: area_within_runs(some, self.included, seed, level) for name, some in scores.items()}
 
     def without(self, run: int) -> Shadows:
         others = np.arange(len(self.gains)) != run
