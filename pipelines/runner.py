@@ -15,6 +15,10 @@ from pipelines.errors import FailedCheckError
 if TYPE_CHECKING:
     import dagster as dg
 
+OF_THE_COMMAND_LINE = {"concurrency": {"pools": {"default_limit": 1, "granularity": "run"}}}
+"""Not as in `dagster.yaml`: a run that is not launched from Dagster's queue takes no place in a pool. Killed, it would
+keep its place, and all others would wait for it; and stages that DVC runs side by side would take turns."""
+
 
 def run_jobs(
     names: Sequence[str],
@@ -65,12 +69,15 @@ def make_assets(
 
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
-    """The one given, or that of the project's `dagster.yaml`."""
+    """The one given, or that of the project's `dagster.yaml` (`local_temp` is what takes a folder and overrides)."""
     import dagster as dg
 
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
-    with contextlib.chdir(PROJECT), given or dg.DagsterInstance.get() as instance:
+    with (
+        contextlib.chdir(PROJECT),
+        given or dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE) as instance,
+    ):
         yield instance
 
 
