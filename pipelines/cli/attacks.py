@@ -103,7 +103,7 @@ def membership(
     run: RunArgument,
     method: MethodsOption = None,
     shadows: Annotated[
-        int, typer.Option(min=0, help="Shadow federations for the likelihood ratio; even. Each trains half of all.")
+        int, typer.Option(min=0, help="Federations for the likelihood ratio, 4, 8, ...; each trains half of all.")
     ] = 0,
     clips: Annotated[
         int | None, typer.Option(min=1, help="Of each person.", show_default="as many as everybody has")
@@ -129,6 +129,8 @@ def membership(
     from evaluation.report.attack_cards import membership_card
     from training.methods import named
 
+    if shadows % 4:
+        raise typer.BadParameter(f"{shadows} is not a multiple of 4", param_hint="--shadows")
     configuration = choose(None, run).configuration
     folder, methods = trained_methods(run, method)
     if not method:

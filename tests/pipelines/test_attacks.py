@@ -60,5 +60,7 @@ def test_the_clients_of_a_run_are_looked_for(tmp_path: Path) -> None:
     lines = [line for line in shadowed.stderr.splitlines() if "shadow runs" in line]
     assert [line.split(" (")[0] for line in lines] == [f"attacking fedavg: {n} of 4 shadow runs" for n in range(1, 5)]
     assert json.loads(shadowed.stdout)["fedavg"]["shadows"] == 4
+    odd = invoke("privacy", "membership", str(run.root), "--shadows", "2")
+    assert odd.exit_code == 2 and "not a multiple of 4" in odd.stderr
     unknown = invoke("privacy", "membership", str(run.root), "--method", "privfedtalk")
     assert unknown.exit_code == 2 and "no privacy report of privfedtalk" in unknown.stderr
