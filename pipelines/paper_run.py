@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         for names in generations(root):
             # Threads of several stages that wait for each other on the same cores would take most of their time: what
             # has all cores is a process of its own, all else a fork, which has one.
-            alone = names[0].startswith(ALONE)
-            if any(run_side_by_side(names, 1 if alone else asked.jobs, root, {} if alone else to_fork)):
+            jobs = 1 if names[0].startswith(ALONE) else asked.jobs
+            if any(run_side_by_side(names, jobs, root, to_fork if jobs > 1 else {})):
                 sys.stderr.write(
                     "error: a stage failed, see above; what is done stays\nremedy: mend it, run the same again\n"
                 )
