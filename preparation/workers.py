@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import sys
 import threading
 import traceback
@@ -158,13 +160,11 @@ def _attempt(work: Callable[[Item], Result], item: Item) -> _Reply[Result]:
 def portable(error: Exception) -> Exception:
     """The error as another process can read it; one that cannot travel is told as text.
 
-    Processes of one run talk in pickles, as `multiprocessing` does. What is read here was written on the same line; no
-    file and nobody else's bytes are ever unpickled.
+    Some can be pickled and not be made again from their arguments, which a copy finds out as unpickling would.
     """
-    import pickle
-
     try:
-        return pickle.loads(pickle.dumps(error))
+        pickle.dumps(error)
+        return copy.deepcopy(error)
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
