@@ -79,10 +79,10 @@ def ask(path: str, arguments: Sequence[str]) -> int:
 
 def serve(listening: socket.socket, module: str, libraries: Sequence[str]) -> None:
     """Fork for everyone who asks, until standard input is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # stages get it, too, and say what is to be said
     for name in libraries:
         importlib.import_module(name)
     main: Main = importlib.import_module(module).main
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # stages get it, too, and say what is to be said
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork: it tells those who asked by itself
     while True:
         ready, _, _ = select([listening, sys.stdin], [], [])

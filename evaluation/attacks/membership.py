@@ -109,14 +109,14 @@ def attack_membership(
     def among(level: float) -> dict[str, Area]:
         return shadows.areas(seed, level) if shadows else {}
 
-    attacks = len(scores) + 1 + (len(scores) if shadows else 0)
-    jointly = 1 - (1 - LEVEL) / attacks
+    each, each_among = areas(LEVEL), among(LEVEL)
+    jointly = 1 - (1 - LEVEL) / (len(each) + len(each_among))
     found, verdict = judge(areas(jointly), among(jointly))
     result = MembershipReport(
         verdict=verdict,
         found=found,
-        areas=areas(LEVEL),
-        among_shadows=among(LEVEL),
+        areas=each,
+        among_shadows=each_among,
         people={
             name: {"was_in": float(people.was_in[i]), **{kind: float(some[i]) for kind, some in scores.items()}}
             for i, name in enumerate(people.names)
