@@ -37,8 +37,10 @@ def commands_in(path: Path) -> Iterator[tuple[str, bool]]:
     blocks += re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         yield from ((command, True) for command in _simple(line))
-    for mention in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
-        yield from ((command, False) for command in _simple(mention))
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n", prose):  # a mention may go on in the next line
+        for mention in re.findall(r"`([^`]+)`", paragraph):
+            yield from ((command, False) for command in _simple(" ".join(mention.split())))
 
 
 def _simple(line: str) -> Iterator[str]:
