@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import dagster as dg
 
@@ -126,8 +126,8 @@ def _first_clip(clips: Sequence[Clip], corpus_root: Path) -> dict[str, dg.Metada
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
 @retried
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Who is public, who is a client, who stays unseen; and which clips each trains, validates, tests on."""
-    from preparation.clients import load_people, save_clients
+    """Who is public, a client, a volunteer or unseen; and which clips each trains, validates, tests on."""
+    from preparation.clients import Role, load_people, save_clients
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
@@ -152,7 +152,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={
-            **{role: sum(client.role == role for client in found.values()) for role in ("public", "client", "unseen")},
+            **{role: sum(client.role == role for client in found.values()) for role in get_args(Role)},
             "clips a split": table(
                 [
                     {"client": name, "role": client.role, **{split: len(ids) for split, ids in client.splits.items()}}

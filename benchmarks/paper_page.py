@@ -58,18 +58,25 @@ def section(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+KEPT = {
+    "last": "The adapter of the last round is measured.",
+    "best": "The adapter measured is that of the round with the lowest loss on the volunteers, public people like the "
+    "clients; `local`, which shares none, has its last.",
+}
+
+
 def about(paper: PaperSettings, configuration: Configuration, machine: str) -> str:
     """What was compared on what, from the configuration itself."""
     studio, federation = configuration.studio, configuration.training.federation
     return (
         f"Written by `make paper` from `{paper.data}`, which `dvc repro` makes; nothing here is typed by hand. "
         f"{studio.public_speakers} public speakers, {studio.clients} clients of {studio.client_clips} clips, "
-        f"{studio.unseen} people who never train, clips of {studio.seconds:g} s at "
+        f"{studio.volunteers} volunteers and {studio.unseen} people who never train, clips of {studio.seconds:g} s at "
         f"{configuration.preparation.crops.size} pixels; {federation.rounds} rounds of {federation.local_steps} steps. "
         f"Seeds {', '.join(map(str, paper.seeds))}: people, clips, autoencoder and rulers are the same for all, what a "
         "seed draws is the backbone's initial weights and batches, the adapter, cohorts, clients' batches, noise, and "
-        f"what clips are generated from. Sweeps are of seed {paper.seeds[0]} alone. The adapter of the "
-        f"{federation.keep} round is measured." + (f" Machine: {machine}." if machine else "")
+        f"what clips are generated from. Sweeps are of seed {paper.seeds[0]} alone. "
+        f"{KEPT[federation.keep]}" + (f" Machine: {machine}." if machine else "")
     )
 
 

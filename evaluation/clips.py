@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 
 from evaluation.lipsync import lip_correlation
-from evaluation.protocol import EvaluationClip, Swapped
+from evaluation.protocol import EvaluationClip, MeasuredRole, Swapped
 from evaluation.settings import EvaluationSettings
-from preparation.clients import Role, load_clients, of_role
+from preparation.clients import load_clients, of_role
 from preparation.crops import load_crop
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -20,7 +20,7 @@ from preparation.video import SAMPLES_PER_FRAME
 
 
 def read_evaluation_clips(
-    run: RunFolder, settings: EvaluationSettings | None = None, roles: Sequence[Role] = ("client", "unseen")
+    run: RunFolder, settings: EvaluationSettings | None = None, roles: Sequence[MeasuredRole] = ("client", "unseen")
 ) -> list[EvaluationClip]:
     """Held-out clips of clients, and clips of people who never trained; the same list for every method."""
     settings = settings or EvaluationSettings()
@@ -40,11 +40,10 @@ def read_evaluation_clips(
     return swap_speech(clips)
 
 
-def read_clip(run: RunFolder, sample: Sample, role: Role) -> EvaluationClip:
+def read_clip(run: RunFolder, sample: Sample, role: MeasuredRole) -> EvaluationClip:
     """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
     crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
-    assert role != "public", "methods are judged on people whom the backbone never saw"
     return EvaluationClip(
         # A part of a long clip is named by where it begins: results and videos are filed by this name.
         clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),

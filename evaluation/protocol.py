@@ -58,13 +58,17 @@ class Swapped:
     audio: Audio
 
 
+MeasuredRole = Literal["client", "unseen"]
+"""Whose clips methods are judged on: people whom the backbone never saw and who chose no checkpoint."""
+
+
 @dataclass(frozen=True)
 class EvaluationClip:
     """One held-out clip with all that methods may use (reference, speech) and all that judges them."""
 
     clip_id: str
     client: str
-    role: Literal["client", "unseen"]
+    role: MeasuredRole
     frames: Frames  # [T, H, W, 3], the true crop
     landmarks: Landmarks  # [T, 68, 2], pixels of the crop
     opening: Floats | None  # [T], the true opening where the corpus knows it

@@ -15,12 +15,12 @@ Lines = Sequence[tuple[str, Sequence[float | None]]]
 
 
 def round_curves(rounds: Sequence[dict[str, Any]]) -> Figure:
-    """Loss on public speakers, clients' training losses by term (a simulation's knowledge), what was in the sum, and
+    """Public validation loss, clients' training losses by term (a simulation's knowledge), what was in the sum, and
     epsilon so far, over the lines of `rounds.jsonl`. Crosses are rounds that did not move the adapter."""
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     (public, losses), (shares, epsilon) = figure.subplots(2, 2)
     numbers = [line["round"] for line in rounds]
-    _lines(public, numbers, [("loss on public speakers", [line["public_validation_loss"] for line in rounds])])
+    _lines(public, numbers, [("public validation loss", [line["public_validation_loss"] for line in rounds])])
     failed = [line for line in rounds if line["outcome"] != "applied"]
     if failed:
         at = [line["round"] for line in failed], [line["public_validation_loss"] for line in failed]

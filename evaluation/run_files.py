@@ -23,7 +23,7 @@ def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
 
 
 def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
-    """Loss on public speakers after each round: what outsiders can see, and what picks the checkpoint."""
+    """Public validation loss after each round: what outsiders can see, and what picks the checkpoint."""
     return [(line["round"], line["public_validation_loss"]) for line in read_rounds(run, method)]
 
 

@@ -1,4 +1,4 @@
-"""Who is a client, who is public, who stays unseen; and which clips each trains, validates and tests on."""
+"""Who is a client, who is public, a volunteer or unseen; and which clips each trains, validates and tests on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +20,17 @@ from preparation.seeding import generator
 from preparation.settings import ClientSettings, SizeRule
 from preparation.sources import by_source
 
-Role = Literal["public", "client", "unseen"]
+Role = Literal["public", "client", "unseen", "volunteer"]
+"""A volunteer is like the clients and gave the clips away: public data on which a federation's rounds are compared."""
 SPLITS = ("train", "validation", "test")
 
-SUBSET_ROLES: dict[str, Role] = {"pretrain": "public", "trainval": "client", "test": "unseen"}
-_STRICTEST_FIRST = ("unseen", "client", "public")
+SUBSET_ROLES: dict[str, Role] = {
+    "pretrain": "public",
+    "trainval": "client",
+    "test": "unseen",
+    "volunteers": "volunteer",
+}
+_STRICTEST_FIRST: tuple[Role, ...] = ("unseen", "client", "volunteer", "public")
 
 
 @dataclass(frozen=True)
@@ -57,10 +64,11 @@ ClientTable = dict[str, Client]
 def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None) -> ClientTable:
     """Give every speaker a role and every clip a split; the same clips and seed give the same table.
 
-    LRS3 and the studio say who is who by subset: pretrain is public, trainval are clients, test is unseen. A
-    speaker found in two subsets takes the stricter role for all clips, so that no client's face trains the
-    public backbone. In other corpora a seeded share of the speakers becomes public. Public speakers are held
-    out whole for validation, clients split their own clips by the videos they were cut from, unseen people only
+    LRS3 and the studio say who is who by subset: pretrain is public, trainval are clients, test is unseen; a folder
+    `volunteers` beside them, or `settings.volunteers`, names who gave clips for validation. A speaker found in two
+    subsets takes the stricter role for all clips, so that no client's face trains the public backbone. In other
+    corpora a seeded share of the speakers becomes public. Public speakers are held out whole for validation,
+    volunteers do nothing else, clients split their own clips by the videos they were cut from, unseen people only
     test. With skewed sizes some clips are in no split: see `left_out`.
     """
     settings = settings or ClientSettings()
@@ -79,6 +87,8 @@ def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None
         splits: dict[str, list[str]] = {split: [] for split in SPLITS}
         if role == "unseen":
             splits["test"] = ids
+        elif role == "volunteer":
+            splits["validation"] = ids
         elif role == "public":
             splits["validation" if speaker in held_out else "train"] = ids
         else:
@@ -186,9 +196,11 @@ def _entry(client: Client) -> dict[str, Any]:
 
 
 def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, Role]:
-    roles: dict[str, Role] = {}
+    roles: dict[str, Role] = dict.fromkeys(_volunteers(by_speaker, settings), "volunteer")
     undecided: list[str] = []
     for speaker, clips in by_speaker.items():
+        if speaker in roles:
+            continue
         named = {SUBSET_ROLES[clip.subset] for clip in clips if clip.subset in SUBSET_ROLES}
         if named:
             roles[speaker] = next(role for role in _STRICTEST_FIRST if role in named)
@@ -202,6 +214,18 @@ def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[
     for speaker in _shuffled(named_clients, settings.seed, "unseen")[:count]:
         roles[speaker] = "unseen"
     return {speaker: roles[speaker] for speaker in by_speaker}
+
+
+def _volunteers(speakers: Iterable[str], settings: ClientSettings) -> list[str]:
+    known = sorted(speakers)
+    for name in settings.volunteers:
+        if name not in known:
+            near = get_close_matches(name, known, 1) or known[:1]
+            raise PrivFedTalkError(
+                f"preparation.clients.volunteers names '{name}', of whom the corpus has no clip",
+                remedy=f"take the name out, or mend it (the nearest is '{near[0]}')" if near else "take the name out",
+            )
+    return list(settings.volunteers)
 
 
 def _held_out_public(public: list[str], settings: ClientSettings) -> set[str]:

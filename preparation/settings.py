@@ -124,8 +124,9 @@ class CorpusPart(Settings):
 
 
 class CorpusSettings(Settings):
-    subsets: tuple[str, ...] = ("pretrain", "trainval", "test")
-    """Which LRS3 subsets are read (also of the studio, which has the same layout)."""
+    subsets: tuple[str, ...] = ("pretrain", "trainval", "test", "volunteers")
+    """Which LRS3 subsets are read (also of the studio, which has the same layout). LRS3 has no `volunteers`: a folder
+    of one's own beside the others, of people on whom a federation's rounds are compared."""
     lists: tuple[Path, ...] = ()
     """Files that name LRS3 clips (see `preparation.corpora.lists`): only these are read; none: all are."""
     extensions: tuple[str, ...] = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
@@ -265,6 +266,9 @@ class ClientSettings(Settings):
     """Share of speakers that become public in a corpus that does not say who is (LRS3 and the studio do)."""
     public_validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of public speakers held out whole, so that a backbone is chosen on people it never saw."""
+    volunteers: tuple[str, ...] = ()
+    """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
+    where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
     validation_fraction: float = Field(default=0.25, ge=0, lt=1)
     test_fraction: float = Field(default=0.25, ge=0, lt=1)
     sources: SourceRule = SourceRule.AUTO

@@ -108,6 +108,7 @@ COUNTED = {
     "samples": "clips they trained on",
     "prepared_minutes": "minutes of video they hold, held-out clips included",
     "rounds": "rounds that were counted",
+    "round": "round after which it is kept (`federation.keep`)",
 }
 """What `privfedtalk.json` counts, and what a card calls it."""
 

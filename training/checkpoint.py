@@ -79,7 +79,7 @@ class Progress:
 
     @property
     def best_round(self) -> int:
-        """The round after which the loss on public speakers was lowest; 0: no round was applied."""
+        """The round after which the public validation loss was lowest; 0: no round was applied."""
         applied = [record for record in self.records if record.applied]
         return min(applied, key=lambda record: record.public_validation_loss).round if applied else 0
 

@@ -58,6 +58,8 @@ class FederationResult:
 
     theta: Theta
     records: list[RoundRecord]
+    round: int
+    """After which theta stood as it is kept."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def run_federation(
     """Run all rounds, or those that an interrupted run in `folder` has left.
 
     `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
-    `training.methods.configure`); `public_loss` validates theta on public speakers; `folder` receives
+    `training.methods.configure`); `public_loss` validates theta on public people; `folder` receives
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
     A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
@@ -167,7 +169,9 @@ def run_federation(
             "see rounds.jsonl in the method's folder; lower privacy.survivor_floor, or the chances of "
             "federation.availability and federation.faults",
         )
-    return FederationResult(progress.theta if federation.keep == "last" else progress.best, records)
+    if federation.keep == "last":
+        return FederationResult(progress.theta, records, records[-1].round)
+    return FederationResult(progress.best, records, progress.best_round)
 
 
 def open_round(

@@ -114,5 +114,19 @@ def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTen
     return clips
 
 
+def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
+    """Clips on which a federation's rounds are compared: the volunteers', or, where there are none, those of the public
+    speakers who are held out.
+
+    Where the clients look or sound unlike the public speakers, the loss on the latter rises while the clients' falls;
+    then only volunteers can say which round was best.
+    """
+    table = load_people(run)
+    volunteers = of_role(table, "volunteer")
+    samples = (sample for name in volunteers for sample in read_shards(run.client(name), "validation"))
+    clips = [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
+    return clips or read_public_validation(run, most_clips)
+
+
 def _with(table: ClientTable, split: str) -> Sequence[str]:
     return [speaker for speaker in of_role(table, "public") if table[speaker].splits[split]]

@@ -286,7 +286,9 @@ class FederationSettings(Settings):
         2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
     )
     keep: Literal["last", "best"] = Field(
-        "last", description="the adapter that is saved: the last round's, or the one with the lowest public loss"
+        "last",
+        description="the adapter that is saved: the last round's, or that of the round with the lowest public "
+        "validation loss (on volunteers, where the corpus has any: docs/corpora.md)",
     )
     availability: AvailabilitySettings = AvailabilitySettings()
     faults: tuple[FaultSettings, ...] = ()

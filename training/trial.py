@@ -25,7 +25,7 @@ from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED, Homes
 from training.methods import configure, named
 from training.methods.base import Theta
-from training.public import read_public_validation
+from training.public import read_federation_validation
 from training.round_settings import AvailabilitySettings
 from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
@@ -75,11 +75,11 @@ def _federate(
     settings = within_budget(trainer, settings, folder)
     refused = objections(run, able_clients(run), "training", settings.consent.required)
     save_participants(run, method, people, refused | short)
-    public = read_public_validation(run)
+    held_out = read_federation_validation(run)
 
     def public_loss(theta: Theta) -> float:
         trainer.adapter.load_vector(theta)
-        return validation_loss(trainer.backbone, public, settings.objective, seed)
+        return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
     engine = PooledEngine(pool, Job(homes, settings, seed))
@@ -92,7 +92,8 @@ def _federate(
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     report = account(method, settings, len(people), result.records, len(trainer.adapter))
-    about = {"method": method, "privacy": report.mark, **counts(run, people, result.records), **own}
+    kept = {"round": str(result.round)}
+    about = {"method": method, "privacy": report.mark, **counts(run, people, result.records), **kept, **own}
     if named(method).pooled:
         about["federated"] = "no"
     trainer.adapter.save(run.adapter(method), result.theta, about)

@@ -20,7 +20,7 @@ KINDS = ("png", "svg")
 
 
 def write_validation_curves(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> list[Path]:
-    """Figure 3: loss on public speakers by round, mean over seeds; the band spans the seeds."""
+    """Figure 3: public validation loss by round, mean over seeds; the band spans the seeds."""
     rows = [
         {"method": method, "seed": seed, "round": number, "loss": loss}
         for method in methods
@@ -42,7 +42,7 @@ def validation_curves(by_round: pd.DataFrame) -> Figure:
     """Columns method, round, mean, min, max."""
     parts = {str(name): part for name, part in by_round.groupby("method", sort=False)}
     series = {name: list(zip(part["round"], part["mean"], strict=True)) for name, part in parts.items()}
-    figure = curves(series, "round", "loss on public speakers")
+    figure = curves(series, "round", "public validation loss")
     for index, (name, part) in enumerate(parts.items()):
         band = figure.axes[0].fill_between(part["round"], part["min"], part["max"], alpha=0.12, linewidth=0)
         band.set_facecolor(colour_of(name, index))

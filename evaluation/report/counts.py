@@ -16,7 +16,8 @@ NAMES = re.compile(
     r"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?<!\S)/\S+|\S+\.(?:mp4|mov|avi|mkv|webm|wav|txt|json|safetensors)\b"""
 )
 """What in a reason may be a name: what is quoted, absolute paths, files."""
-ROLES = {"public": "public people", "client": "clients", "unseen": "strangers"}
+ROLES = {"public": "public people", "client": "clients", "unseen": "strangers", "volunteer": "volunteers"}
+ONE = {"public": "public person", "client": "client", "unseen": "stranger", "volunteer": "volunteer"}
 
 
 def counted(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
@@ -34,6 +35,16 @@ def nameless(text: str, file: str) -> str:
     for name in sorted({file, path.name, path.stem, *path.parts}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
     return NAMES.sub("…", text)
+
+
+def headcount(count: int, role: str) -> str:
+    """So many people of a role, in words: "8 clients", "1 stranger"."""
+    return f"{count} {(ONE if count == 1 else ROLES)[role]}"
+
+
+def roles_of(clients: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many people have each role."""
+    return {role: sum(client["role"] == role for client in clients) for role in ROLES}
 
 
 def by_role(clients: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

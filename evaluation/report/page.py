@@ -23,7 +23,7 @@ from evaluation.figures import colour_of, svg
 from evaluation.gates import failures
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
-from evaluation.report.counts import by_role
+from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 from preparation.video import FPS, decode
 
@@ -82,7 +82,7 @@ class ReportData:
 def write_report(folder: Path, data: ReportData) -> Path:
     """Write `folder/index.html`, everything inlined, and return its path."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"size": words.size, "duration": words.duration, "name": name_of}
+    environment.filters |= {"size": words.size, "duration": words.duration, "name": name_of, "people": headcount}
     template = environment.from_string(_resource("template.html"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
@@ -118,7 +118,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "sheets": sheets,
         "charts": [(chart, Markup(svg(chart.figure))) for chart in data.charts],
         "people": by_role(data.clients),
-        "roles": _count_roles(data.clients),
+        "roles": roles_of(data.clients),
         "quarantine": data.quarantine,
         "configuration": yaml.safe_dump(dict(data.configuration), sort_keys=False, allow_unicode=True),
         "gates": results.get("gates", ()),
@@ -158,13 +158,6 @@ def _player(path: Path) -> Player:
     *_, frame = islice(decode(path), until + 1)  # the last one of a shorter clip
     height, width = frame.shape[:2]
     return Player(_data_uri(path.read_bytes(), "video/mp4"), _jpeg(frame), width, height)
-
-
-def _count_roles(clients: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {"public": 0, "client": 0, "unseen": 0}
-    for client in clients:
-        counts[client["role"]] = counts.get(client["role"], 0) + 1
-    return counts
 
 
 def _jpeg(picture: Frames) -> str:

@@ -46,7 +46,7 @@ def clients(
     table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
     for column in table.columns[2:-1]:
         column.justify = "right"
-    for role in ("client", "unseen", "public"):
+    for role in ("client", "unseen", "volunteer", "public"):
         own = sorted(name for name, entry in found.items() if entry.role == role)
         shown = own if every else own[:LISTED]
         for name in shown:

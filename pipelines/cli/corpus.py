@@ -25,7 +25,9 @@ from preparation.settings import CorpusKind
 
 def studio(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new corpus, in LRS3 layout.")],
-    speakers: Annotated[int, typer.Option(min=1, help="People: four fifths public, the rest clients and unseen.")] = 60,
+    speakers: Annotated[
+        int, typer.Option(min=1, help="People: three quarters public, the rest clients, unseen and volunteers.")
+    ] = 60,
     clips: Annotated[int, typer.Option(min=1, help="Clips a person.")] = 4,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -44,17 +46,19 @@ def studio(
     from assets.run import available_cores
     from preparation.corpora.studio.corpus import render_corpus
 
-    clients, unseen = -(-speakers // 8), speakers // 16
+    clients, unseen, volunteers = -(-speakers // 8), speakers // 16, speakers // 16
     chosen = choose(
         "demo",
         settings=settings,
         seed=seed,
-        studio__public_speakers=speakers - clients - unseen,
+        studio__public_speakers=speakers - clients - unseen - volunteers,
         studio__clients=clients,
         studio__unseen=unseen,
         studio__public_clips=clips,
         studio__client_clips=clips,
         studio__unseen_clips=clips,
+        studio__volunteers=volunteers,
+        studio__volunteer_clips=clips,
         studio__seconds=seconds,
     ).configuration
     render_corpus(out, chosen.studio, workers or available_cores())

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.errors import failure
@@ -33,16 +34,23 @@ def show_results(root: Path) -> None:
     if not folder.results.exists():
         return
     results = read_results(folder.results)
-    table = Table("method", *(label for label, _ in SHOWN.values()), title="held-out clips of clients")
+    # Narrow enough for a terminal of 80 columns: no lines between the columns, marks explained below.
+    table = Table(box=SIMPLE_HEAD, title="held-out clips of clients", title_justify="left", caption_justify="left")
+    table.pad_edge, table.collapse_padding, table.show_edge = False, True, False
+    table.add_column("method", no_wrap=True)
+    for label, _ in SHOWN.values():
+        table.add_column(label.replace(" ", "\n"), justify="right", vertical="bottom")
     for method, values in results["methods"].items():
-        mark = "" if values.get("private", True) else " [yellow](not private)[/yellow]"
+        mark = "" if values.get("private", True) else " [yellow]*[/yellow]"
+        if mark:
+            table.caption = "[yellow]*[/yellow] not private"
         table.add_row(method + mark, *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()))
     console.print(table)
     _show_bars(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
-        epsilon = _figure(privacy["epsilon_release"], 2)
-        console.print(f"ε of the released model {epsilon} at δ = {privacy.get('delta')}; {privacy.get('mark', '')}")
+        epsilon, delta = (_short(privacy.get(name)) for name in ("epsilon_release", "delta"))
+        console.print(f"ε of the released model {epsilon} at δ = {delta}; {privacy.get('mark', '')}")
     minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")
     console.print(f"Open [bold]{folder.root / results['report']}[/bold]")
@@ -110,6 +118,10 @@ def _show_bars(bars: list[dict[str, Any]]) -> None:
             wanted = f"{bar['direction']} {bar['bar']}"
             value = "not measured" if bar["value"] is None else _figure(bar["value"], 3)
             console.print(f"  [yellow]{bar['name']}[/yellow]: {value}, wanted {wanted} ({bar['what']})")
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -19,7 +19,7 @@ from preparation.corpora.candidate import Candidate
 from preparation.errors import PrivFedTalkError
 from preparation.quarantine import QuarantineRow
 
-SUBSETS = ("pretrain", "trainval", "test")
+SUBSETS = ("pretrain", "trainval", "test", "volunteers")
 _CLIP = re.compile(rf"^(?:\S*?/)??(?:({'|'.join(SUBSETS)})/)?([\w-]+)/([\w-]+)(?:\.(?:mp4|txt|wav|npz))?$")
 
 

@@ -20,6 +20,7 @@ TINY = [
     "studio.clients=1",
     "studio.client_clips=3",
     "studio.unseen=0",
+    "studio.volunteers=0",
     "studio.seconds=0.8",
     "studio.size=64",
     "workers=1",

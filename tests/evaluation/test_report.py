@@ -14,7 +14,7 @@ import pytest
 
 from evaluation.figures import contact_sheet, curves
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
-from evaluation.report.counts import counted, nameless
+from evaluation.report.counts import counted, headcount, nameless
 from evaluation.results import assemble
 from preparation.quarantine import QuarantineRow
 from preparation.video import encode
@@ -117,6 +117,17 @@ def test_the_page_says_what_the_run_found(data: ReportData, tmp_path: Path) -> N
         "Counts only",
     ):
         assert expected in text, expected
+
+
+def test_the_page_counts_people_as_one_speaks(data: ReportData, tmp_path: Path) -> None:
+    alone = " ".join(" ".join(read(write_report(tmp_path / "alone", data)).text).split())
+    assert "learned to speak from 1 public person. 1 client then taught" in alone
+    assert "volunteer" not in alone and "took no part" not in alone
+    more = replace(data, clients=[*data.clients, {"role": "volunteer"}, *[{"role": "unseen"}] * 2])
+    text = " ".join(" ".join(read(write_report(tmp_path / "more", more)).text).split())
+    assert "1 volunteer like them chose the round that is kept" in text
+    assert "2 strangers who took no part say whether it helps others" in text
+    assert headcount(8, "client") == "8 clients"
 
 
 def test_no_name_reaches_the_page(data: ReportData, tmp_path: Path) -> None:

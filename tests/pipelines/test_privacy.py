@@ -81,13 +81,14 @@ def test_a_run_that_claims_too_much_cannot_be_reported(run: RunFolder, tmp_path:
 def test_the_closing_table_marks_what_is_not_private(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "_width", 160)
-    methods = {"privfedtalk": {"private": False, "psnr": 20.0}, "fedavg": {"private": True}, "backbone": {}}
+    monkeypatch.setattr(console, "_width", 80)
+    methods = {"privfedtalk": {"private": False, "psnr": 20.0}, "fedavg": {"private": True}, "copy_reference": {}}
     privacy = {"epsilon_release": 3.0, "delta": 0.1, "mark": "NOT PRIVATE: a known seed."}
     results = {"methods": methods, "bars": [], "privacy": privacy, "seconds": {"total": 60}, "peak_memory_gb": 1}
     run.results.write_text(json.dumps({**results, "report": "report/index.html"}))
     show_results(run.root)
     shown = capsys.readouterr().out
     rows = {name: next(line for line in shown.splitlines() if name in line) for name in methods}
-    assert [name for name, row in rows.items() if "(not private)" in row] == ["privfedtalk"]
+    assert [name for name, row in rows.items() if "*" in row] == ["privfedtalk"] and "* not private" in shown
+    assert "…" not in shown and max(map(len, rows.values())) <= 80  # an ordinary terminal shows all of it
     assert "NOT PRIVATE: a known seed." in shown

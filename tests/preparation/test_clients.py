@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from preparation.clients import (
     SPLITS,
+    SUBSET_ROLES,
     assign_clients,
     left_out,
     load_clients,
@@ -37,7 +38,7 @@ def clip(speaker: str, number: int, subset: str = "") -> Clip:
 
 populations = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=4),
-    st.tuples(st.integers(1, 12), st.sampled_from(["", "pretrain", "trainval", "test"])),
+    st.tuples(st.integers(1, 12), st.sampled_from(["", *SUBSET_ROLES])),
     min_size=1,
     max_size=12,
 )
@@ -54,12 +55,14 @@ def test_every_clip_stands_in_exactly_one_split(people: dict[str, tuple[int, str
     assert table == assign_clients(reversed(clips), ClientSettings(seed=seed))
     for name, entry in table.items():
         subset = people[name][1]
-        assert subset == "" or entry.role == {"pretrain": "public", "trainval": "client", "test": "unseen"}[subset]
+        assert subset == "" or entry.role == SUBSET_ROLES[subset]
         filled = [split for split in SPLITS if entry.splits[split]]
         if entry.role == "unseen":
             assert filled == ["test"]
         elif entry.role == "public":
             assert filled in (["train"], ["validation"])
+        elif entry.role == "volunteer":
+            assert filled == ["validation"]
         elif people[name][0] >= 3:
             assert filled == list(SPLITS)
 
@@ -87,6 +90,21 @@ def test_a_client_who_also_stands_in_public_data_is_no_public_speaker() -> None:
     table = assign_clients([clip("ann", 1, "pretrain"), clip("ann", 2, "trainval"), clip("bob", 1, "pretrain")])
     assert table["ann"].role == "client" and len(table["ann"].clips()) == 2
     assert of_role(table, "public") == ["bob"]
+
+
+def test_volunteers_only_validate_and_may_be_named_in_any_corpus() -> None:
+    clips = [clip(f"s{who}", number) for who in range(10) for number in range(3)]
+    clips += [clip("ann", number, "volunteers") for number in range(2)] + [clip("ann", 9, "pretrain")]
+    table = assign_clients(clips, ClientSettings(volunteers=("s3", "s4"), public_speaker_fraction=0.25))
+    assert of_role(table, "volunteer") == ["ann", "s3", "s4"]
+    assert all(table[name].splits["validation"] == table[name].clips() for name in ("ann", "s3", "s4"))
+    assert len(of_role(table, "public")) == 2 and len(of_role(table, "client")) == 6  # of the eight that are left
+
+
+def test_a_volunteer_whom_the_corpus_does_not_have_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(PrivFedTalkError, match="names 'anna'") as refused:
+        assign_clients([clip("ann", 1), clip("bob", 1)], ClientSettings(volunteers=("anna",)))
+    assert "'ann'" in refused.value.remedy
 
 
 def test_plain_folders_get_a_seeded_public_share() -> None:

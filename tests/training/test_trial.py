@@ -91,3 +91,19 @@ def test_a_score_by_speech_needs_a_validation_clip_of_a_window_too(run: RunFolde
     write_client(run, "c1", train=WINDOW, validation=WINDOW)
     assert short_clients(run, CLIENTS, settings_of()) == {}
     assert list(short_clients(run, CLIENTS, settings_of(score="speech"))) == ["c2"]
+
+
+def test_rounds_are_compared_on_volunteers_and_without_any_on_public_speakers(run: RunFolder) -> None:
+    """The other speech of the volunteer's clip gives another loss; the adapter says which round it is of."""
+    public = federate(run, "fedavg", settings_of(rounds=2, keep="best"), seed=0, resume=False)
+    write_shards(run.client("v0"), [sample_for("c2", 3, "validation")])
+    table = json.loads(run.people_table.read_text())
+    table["v0"] = {"role": "volunteer", "speaker": "v0", "splits": {"train": [], "validation": ["v0/0"], "test": []}}
+    run.people_table.write_text(json.dumps(table))
+    volunteers = federate(run, "fedavg", settings_of(rounds=2, keep="best"), seed=0, resume=False)
+    losses = [[record.public_validation_loss for record in found.records] for found in (public, volunteers)]
+    assert losses[0] != losses[1]
+    assert volunteers.round == losses[1].index(min(losses[1])) + 1
+    noted = json.loads((run.adapter("fedavg") / "privfedtalk.json").read_text())
+    assert noted["round"] == str(volunteers.round)
+    assert federate(run, "fedavg", settings_of(rounds=2), seed=0, resume=False).round == 2

@@ -62,7 +62,7 @@ class StudioClip:
 
 
 def population_of(kind: str, settings: StudioSettings) -> PopulationSettings:
-    """What the people of a kind have in common: clients and unseen people share one shifted population."""
+    """What the people of a kind have in common: clients, unseen people and volunteers share one shifted population."""
     if kind == "public":
         return settings.public_population
     return settings.public_population.towards(settings.client_population, settings.shift)

@@ -1,6 +1,7 @@
 """A whole corpus in LRS3 layout, rendered in parallel; a run that was cut off goes on where it stopped.
 
-`pretrain` holds the public speakers, `trainval` the clients, `test` people of the clients' population who never train.
+`pretrain` holds the public speakers, `trainval` the clients, `test` and `volunteers` people of the clients' population
+who never train: unseen ones, and those on whom rounds are compared.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from preparation.corpora.studio.writer import TRUTH_SUFFIX, encode_clip, sidecar
 from preparation.errors import PrivFedTalkError
 from preparation.progress import track
 
-SUBSETS = {"public": "pretrain", "client": "trainval", "unseen": "test"}
+SUBSETS = {"public": "pretrain", "client": "trainval", "unseen": "test", "volunteer": "volunteers"}
 SETTINGS_NAME = "studio.json"
-_COUNTS = ("public_speakers", "public_clips", "clients", "client_clips", "unseen", "unseen_clips")
+_COUNTS = (
+    *("public_speakers", "public_clips", "clients", "client_clips", "unseen", "unseen_clips"),
+    *("volunteers", "volunteer_clips"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def corpus_tasks(settings: StudioSettings) -> list[Task]:
     """All speakers, clients first: they have the most clips, so that no worker is left alone at the end."""
     tasks = [Task("client", number, settings.client_clips) for number in range(settings.clients)]
     tasks += [Task("unseen", number, settings.unseen_clips) for number in range(settings.unseen)]
+    tasks += [Task("volunteer", number, settings.volunteer_clips) for number in range(settings.volunteers)]
     return tasks + [Task("public", number, settings.public_clips) for number in range(settings.public_speakers)]
 
 

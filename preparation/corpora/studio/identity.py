@@ -12,7 +12,7 @@ from preparation.corpora.studio.voice import Voice
 
 Colour = NDArray[np.float32]
 
-KINDS = {"public": 0, "client": 1, "unseen": 2}
+KINDS = {"public": 0, "client": 1, "unseen": 2, "volunteer": 3}
 
 # sRGB; from very light to very dark, with the hues between them that interpolation gives.
 SKIN_TONES = np.array(
@@ -124,7 +124,7 @@ def speaker_seed(seed: int, kind: str, number: int, clip: int | None = None) -> 
 
 
 def draw_identity(seed: int, kind: str, number: int, population: PopulationSettings) -> Identity:
-    """Person `number` of a kind ("public", "client", "unseen").
+    """Person `number` of a kind (one of `KINDS`).
 
     Whatever a population does not set is drawn from the same distributions for everyone.
     """

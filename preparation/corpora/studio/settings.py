@@ -60,8 +60,9 @@ CLIENT_POPULATION = PopulationSettings(
 class StudioSettings(Settings):
     """A rendered corpus: how many people, how many clips of each, how large, how different.
 
-    `shift` moves the clients' (and unseen people's) population from the public one (0) to `client_population`
-    (1) and beyond: choose 0 to ask whether federation invents a gain where there is nothing to learn.
+    `shift` moves the clients' population, which is the unseen people's and volunteers' too, from the public one (0) to
+    `client_population` (1) and beyond: choose 0 to ask whether federation invents a gain where there is nothing to
+    learn.
     """
 
     public_speakers: int = Field(48, ge=0)
@@ -70,6 +71,8 @@ class StudioSettings(Settings):
     client_clips: int = Field(8, ge=1)
     unseen: int = Field(4, ge=0)
     unseen_clips: int = Field(3, ge=1)
+    volunteers: int = Field(0, ge=0)
+    volunteer_clips: int = Field(2, ge=1)
     seconds: float = Field(2.0, ge=0.8, le=60.0)
     size: int = Field(144, ge=64, le=1024, multiple_of=2)
     seed: int = Field(0, ge=0)

@@ -110,6 +110,9 @@ def test_a_corpus_grows_but_is_not_mixed(corpus: Path, tmp_path: Path) -> None:
     one = SMALL.model_copy(update={"public_speakers": 1, "clients": 0, "unseen": 0})
     render_corpus(tmp_path, one, workers=1)
     assert render_corpus(tmp_path, one.model_copy(update={"public_speakers": 2}), workers=1).rendered == 1
+    volunteered = one.model_copy(update={"public_speakers": 2, "volunteers": 1, "volunteer_clips": 1})
+    assert render_corpus(tmp_path, volunteered, workers=1).rendered == 1
+    assert (tmp_path / "volunteers" / "v0000" / "00001.mp4").exists()
     with pytest.raises(PrivFedTalkError, match="other settings"):
         render_corpus(tmp_path, one.model_copy(update={"seed": 1}), workers=1)
 

@@ -30,10 +30,11 @@ def test_gains_of_public_speakers_vary_and_clients_articulate_wider() -> None:
         population = population_of(kind, settings)
         return np.array([draw_identity(0, kind, n, population).articulation_gain for n in range(count)])
 
-    public, clients, unseen = gains("public", 60), gains("client", 30), gains("unseen", 30)
+    public, shifted = gains("public", 60), {kind: gains(kind, 30) for kind in ("client", "unseen", "volunteer")}
     assert 0.7 <= public.min() < 0.8 and 1.2 < public.max() <= 1.3
-    for shifted in (clients, unseen):
-        assert 1.7 * public.mean() <= shifted.min() and shifted.max() <= 2.1 * public.mean()
+    for found in shifted.values():
+        assert 1.7 * public.mean() <= found.min() and found.max() <= 2.1 * public.mean()
+    assert not set(shifted["client"]) & set(shifted["volunteer"]), "they are other people"
 
 
 def test_glasses_come_in_the_share_that_is_asked_for_and_go_by_the_same_people() -> None:
