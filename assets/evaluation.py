@@ -70,7 +70,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         ],
     ) as stage:
         if stage.due:
-            from evaluation.panel import measure_with_personal
+            from evaluation.measuring.panel import measure_with_personal
 
             measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
     _show(context, run, method)
@@ -79,7 +79,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     """Means over the clients' clips, and frames of the first generated video."""
-    from evaluation.protocol import read_metrics, summarise
+    from evaluation.measuring.protocol import read_metrics, summarise
     from preparation.video import decode_all
 
     folder = run.folder.evaluation(method)

@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 
 from benchmarks.page_sections import write_section
-from evaluation.clips import read_evaluation_clips
-from evaluation.protocol import EvaluationClip
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.protocol import EvaluationClip
 from pipelines.configuration import load, remembered
 from preparation.folders import RunFolder
 from preparation.video import decode_all, encode

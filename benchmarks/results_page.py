@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.page_sections import write_section
-from evaluation.clips import read_evaluation_clips
 from evaluation.gather import NOT_SHOWN
+from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.showcase import showcase
 from evaluation.tables import bounds_of
 from preparation.folders import RunFolder

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from benchmarks.page_sections import write_section
-from evaluation.clips import read_evaluation_clips
-from evaluation.motion import mean_frame_delta
-from evaluation.protocol import EvaluationClip
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.motion import mean_frame_delta
+from evaluation.measuring.protocol import EvaluationClip
 from evaluation.settings import EvaluationSettings
 from evaluation.study.measuring import mouth_figures
 from evaluation.study.settings import StudySettings

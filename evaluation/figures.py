@@ -21,7 +21,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluation.arrays import Frames
+from evaluation.measuring.arrays import Frames
 from evaluation.names import name_of
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.

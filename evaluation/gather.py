@@ -13,10 +13,10 @@ import pandas as pd
 
 from evaluation.bars import BACKBONE
 from evaluation.client_figures import client_distances, client_sizes
-from evaluation.clips import read_evaluation_clips
 from evaluation.figures import client_gains, curves
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.protocol import read_metrics
 from evaluation.names import PERSONAL, personal_of
-from evaluation.protocol import read_metrics
 from evaluation.report.counts import counted
 from evaluation.report.page import Chart, ReportData
 from evaluation.results import RunFacts, assemble

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.instruments import INSTRUMENTS
+from evaluation.measuring.instruments import INSTRUMENTS
 from evaluation.settings import EvaluationSettings
 from preparation import weights
 from preparation.faces.embedder import KINDS

@@ -11,11 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from evaluation import paper_tables
-from evaluation.clips import read_evaluation_clips
-from evaluation.fidelity import cut
 from evaluation.figures import client_gains, contact_sheet, curves, save
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.fidelity import cut
+from evaluation.measuring.protocol import EvaluationClip, video_path
 from evaluation.names import name_of
-from evaluation.protocol import EvaluationClip, video_path
 from evaluation.published import WHY_NOT
 from evaluation.report.words import findings
 from evaluation.results import read_results

@@ -17,8 +17,8 @@ import pandas as pd
 
 from evaluation.bars import BACKBONE, FEDERATED, judge
 from evaluation.gates import judge_gates
+from evaluation.measuring.protocol import COLUMNS, summarise
 from evaluation.names import personal_of
-from evaluation.protocol import COLUMNS, summarise
 from evaluation.significance import Comparison, Estimate, compare
 from preparation.errors import PrivFedTalkError
 
@@ -76,7 +76,7 @@ TOGETHER_DOUBT = tuple(
     f"{name}_{end}" for name in ("kid", "fid", "kid_centre_frame", "fid_centre_frame", "fvd")
     for end in ("se", "low", "high")
 )  # fmt: skip
-"""Jackknife over clients, see `evaluation.set_level`."""
+"""Jackknife over clients, see `evaluation.measuring.set_level`."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.arrays import Frames
 from evaluation.figures import contact_sheet, labelled_grid
+from evaluation.measuring.arrays import Frames
+from evaluation.measuring.protocol import EvaluationClip, video_path
 from evaluation.names import name_of
-from evaluation.protocol import EvaluationClip, video_path
 from evaluation.report.page import Sheet, VideoCard
 from preparation.video import decode_all, encode
 

@@ -114,7 +114,7 @@ def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
 
 
 def _lacks(configuration: Configuration) -> Iterator[Lack]:
-    from evaluation.instruments import INSTRUMENTS
+    from evaluation.measuring.instruments import INSTRUMENTS
     from training.backbone.sources import check_sources
 
     corpus = configuration.corpus

@@ -27,7 +27,7 @@ STAGES = "pipelines.paper_stages"
 LIBRARIES = (
     "assets.showing",
     "evaluation.judges",
-    "evaluation.panel",
+    "evaluation.measuring.panel",
     "evaluation.round_figures",
     "pipelines.definitions",
     "pipelines.paper_outputs",

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from evaluation.arrays import Floats, Frames
 from evaluation.attacks.inversion_run import GUESSED, KNOWN, ONE_STEP, ROUND, Attacked, InversionSettings, attack
 from evaluation.attacks.inversion_views import NOISY, RAW, SUM
-from evaluation.fidelity import psnr
 from evaluation.figures import contact_sheet
-from evaluation.identity import Embedder, cosine_to
+from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.fidelity import psnr
+from evaluation.measuring.identity import Embedder, cosine_to
 from evaluation.significance import Values, standard_error
 from preparation.errors import MissingWeightError
 from preparation.files import replacing

@@ -17,14 +17,14 @@ from datetime import date
 import pandas as pd
 
 from evaluation.bars import BACKBONE
-from evaluation.contenders import Contender, open_contender
 from evaluation.gather import versions
 from evaluation.judges import judges_version
+from evaluation.measuring.contenders import Contender, open_contender
+from evaluation.measuring.panel import open_judges
+from evaluation.measuring.protocol import COLUMNS, EvaluationClip, evaluate_method, summarise
 from evaluation.nightly.nights import Night
 from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings
-from evaluation.panel import open_judges
-from evaluation.protocol import COLUMNS, EvaluationClip, evaluate_method, summarise
 from evaluation.settings import EvaluationSettings
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing

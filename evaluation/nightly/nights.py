@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from evaluation.measuring.protocol import read_metrics
 from evaluation.names import name_of
-from evaluation.protocol import read_metrics
 from evaluation.report.words import LABELS
 from evaluation.results import COMPARED
 from evaluation.significance import Comparison, compare

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from evaluation.clips import read_clip
+from evaluation.measuring.clips import read_clip
+from evaluation.measuring.protocol import EvaluationClip
 from evaluation.nightly.settings import NightlySettings
-from evaluation.protocol import EvaluationClip
 from preparation import seeding
 from preparation.clients import load_clients
 from preparation.errors import PrivFedTalkError

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from evaluation.bars import BACKBONE
+from evaluation.measuring.protocol import COLUMNS
 from evaluation.paper.folders import PaperFolder
-from evaluation.protocol import COLUMNS
 from evaluation.results import COMPARED, METRICS, TOGETHER, TOGETHER_DOUBT
 from evaluation.significance import client_means, compare, standard_error
 from preparation.errors import PrivFedTalkError

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluation.bars import BACKBONE
-from evaluation.contenders import client_losses, open_contender
-from evaluation.panel import measure
+from evaluation.measuring.contenders import client_losses, open_contender
+from evaluation.measuring.panel import measure
 from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_networks, link_people
 from evaluation.paper.points import Point, point_of
 from evaluation.run_files import read_losses, write_text

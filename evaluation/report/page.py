@@ -18,9 +18,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.arrays import Frames
 from evaluation.figures import colour_of, svg
 from evaluation.gates import failures
+from evaluation.measuring.arrays import Frames
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.clips import read_evaluation_clips
-from evaluation.fidelity import cut, psnr
-from evaluation.identity import identity_similarity
-from evaluation.lipsync import lip_correlation, opening_error
-from evaluation.protocol import EvaluationClip
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.fidelity import cut, psnr
+from evaluation.measuring.identity import identity_similarity
+from evaluation.measuring.lipsync import lip_correlation, opening_error
+from evaluation.measuring.protocol import EvaluationClip
 from evaluation.settings import EvaluationSettings
 from evaluation.study.cells import Cell
 from evaluation.study.federations import Trained

@@ -7,17 +7,17 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from tests.evaluation.test_protocol import JUDGES, listener, make_clip
 
 from assets.reports import models_beat_gates, quality_gates
 from assets.run import Run
-from evaluation.arrays import Floats, Frames
 from evaluation.gather import gather_results
-from evaluation.protocol import EvaluationClip, Generate, copy_reference, evaluate_method
+from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference, evaluate_method
 from evaluation.results import write_results
 from pipelines.configuration import load
 from pipelines.resources import RunResource
 from preparation.folders import RunFolder
-from tests.evaluation.test_protocol import JUDGES, listener, make_clip
 
 CLIPS = [make_clip(index, f"c{index // 2:04d}") for index in range(4)]
 REAL = ("corpus.kind=lrs3", "corpus.root=somewhere", "training.privacy.seeded_noise=null")

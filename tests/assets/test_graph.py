@@ -8,7 +8,7 @@ import sys
 import dagster as dg
 
 from assets.partitions import METHODS, REFERENCES
-from evaluation import contenders
+from evaluation.measuring import contenders
 from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from evaluation.identity import METRICS, open_embedder
+from evaluation.measuring.identity import METRICS, open_embedder
 from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError
 from preparation.faces.embedder import KINDS, SIZE, FaceEmbedder, network_input

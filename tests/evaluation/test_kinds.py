@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.contenders import client_losses, open_contender
-from evaluation.protocol import EvaluationClip, Judges, evaluate_method
+from evaluation.measuring.contenders import client_losses, open_contender
+from evaluation.measuring.protocol import EvaluationClip, Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder

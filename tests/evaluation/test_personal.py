@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.contenders import client_losses, has_personal, open_contender
+from evaluation.measuring.contenders import client_losses, has_personal, open_contender
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
 from preparation.shards import write_shards

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from evaluation.bars import BARS, judge
-from evaluation.protocol import COLUMNS
+from evaluation.measuring.protocol import COLUMNS
 from evaluation.results import METRICS, RunFacts, assemble, read_results, write_results
 from evaluation.significance import compare
 from preparation.errors import PrivFedTalkError

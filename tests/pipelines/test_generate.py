@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.clips import read_evaluation_clips
+from evaluation.measuring.clips import read_evaluation_clips
 from pipelines.cli import app
 from pipelines.configuration import PROJECT, load, remember, remembered
 from preparation.folders import RunFolder

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from evaluation.measuring.protocol import COLUMNS
 from evaluation.paper.folders import BACKBONE, PaperFolder, open_seed
-from evaluation.protocol import COLUMNS
 from preparation.clients import Client, save_clients
 
 SEEDS = (0, 1)

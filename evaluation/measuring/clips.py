@@ -1,0 +1,102 @@
+"""The clips that every method is measured on, read from a run's crops and shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from evaluation.measuring.lipsync import lip_correlation
+from evaluation.measuring.protocol import EvaluationClip, MeasuredRole, Swapped
+from evaluation.settings import EvaluationSettings
+from preparation.clients import load_clients, of_role
+from preparation.crops import load_crop
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import Sample, read_shards
+from preparation.video import SAMPLES_PER_FRAME
+
+
+def read_evaluation_clips(
+    run: RunFolder, settings: EvaluationSettings | None = None, roles: Sequence[MeasuredRole] = ("client", "unseen")
+) -> list[EvaluationClip]:
+    """Held-out clips of clients, and clips of people who never trained; the same list for every method."""
+    settings = settings or EvaluationSettings()
+    table = load_clients(run.clients_table)
+    clips = [
+        read_clip(run, sample, role)
+        for role in roles
+        for client in of_role(table, role)
+        if (run.shards(client) / "index.json").exists()
+        for sample in islice(read_shards(run.client(client), "test"), settings.clips_per_client)
+    ]
+    if not clips:
+        raise PrivFedTalkError(
+            f"{run.root} holds no test clip of {' or '.join(roles)} people",
+            remedy="prepare a corpus with at least two clips for each client",
+        )
+    return swap_speech(clips)
+
+
+def read_clip(run: RunFolder, sample: Sample, role: MeasuredRole) -> EvaluationClip:
+    """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
+    crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
+    start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
+    return EvaluationClip(
+        # A part of a long clip is named by where it begins: results and videos are filed by this name.
+        clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
+        client=sample.client,
+        role=role,
+        frames=np.stack(list(islice(crop.frames(), start, stop))),
+        landmarks=sample.landmarks,
+        opening=sample.mouth_opening,
+        audio=crop.audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME],
+        speech=sample.speech.astype(np.float32),
+        reference=sample.reference,
+        sample=sample,
+    )
+
+
+def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
+    """Give each clip the speech of a clip by another person and long enough, cut to its length.
+
+    Two sentences of the same length, each with silence around it, are alike by chance (truths correlate at 0.3 and
+    more), and lips that follow the one then seem to follow the other. So the donor is the clip whose true opening
+    is least like this one's: only then does `swapped_old` tell a habit from hearing. The choice looks at truths
+    alone, so it is the same for every method. Where no clip will do, or where openings are unknown, so that nothing
+    could be said of such lips, the swap is left out.
+    """
+    swapped = []
+    for index, clip in enumerate(clips):
+        after = [*clips[index + 1 :], *clips[:index]]
+        donors = [other for other in after if _may_speak_for(other, clip)]
+        swapped.append(
+            replace(clip, swapped=_speech_of(min(donors, key=_likeness(clip)), len(clip.frames))) if donors else clip
+        )
+    return swapped
+
+
+def _likeness(clip: EvaluationClip) -> Callable[[EvaluationClip], float]:
+    """How much the true opening of another clip resembles this one's, by the size of their correlation."""
+
+    def likeness(other: EvaluationClip) -> float:
+        if clip.opening is None or other.opening is None:
+            return 0.0
+        return abs(lip_correlation(other.opening[: len(clip.opening)], clip.opening))
+
+    return likeness
+
+
+def _may_speak_for(donor: EvaluationClip, clip: EvaluationClip) -> bool:
+    known = clip.opening is not None or donor.opening is not None
+    return known and donor.client != clip.client and len(donor.frames) >= len(clip.frames)
+
+
+def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
+    return Swapped(
+        speech=donor.speech[:frames],
+        opening=None if donor.opening is None else donor.opening[:frames],
+        audio=donor.audio[: frames * SAMPLES_PER_FRAME],
+    )

@@ -1,0 +1,147 @@
+"""What is compared: for each method and gate, how it makes frames and which denoiser its loss is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference
+from evaluation.names import PERSONAL
+from preparation import seeding
+from preparation.clients import load_clients, of_role
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.shards import read_shards
+from training.adapter import load_adapted
+from training.autoencoders.sources import load_autoencoder
+from training.backbone.interface import Backbone
+from training.backbone.kinds import load_backbone, untrained_like
+from training.data import ClipTensors
+from training.device import choose_device, deterministic
+from training.generation import Generator
+from training.methods import METHODS, named
+from training.settings import ObjectiveSettings, TrainingSettings
+from training.validation import validation_loss
+
+DenoiserOf = Callable[[str], Backbone]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`speaks` is False where frames do not depend on speech; `denoiser` gives the one that serves a client, and is
+    None where there is none to score."""
+
+    generate: Generate
+    speaks: bool = True
+    denoiser: DenoiserOf | None = None
+
+
+def open_contender(run: RunFolder, method: str, settings: TrainingSettings, seed: int) -> Contender:
+    """A reference by its name, or the method whose adapter lies in the run's folder.
+
+    By its own name a method is its shared adapter, by `names.personal_of` each client's own where there is one. A
+    method without a shared adapter is known by its own name only.
+    """
+    if method in REFERENCES:
+        return REFERENCES[method](run, settings, seed)
+    base = method.removesuffix(PERSONAL)
+    return _adapted(base, own=method != base or not named(base).sends)(run, settings, seed)
+
+
+def has_personal(run: RunFolder, method: str) -> bool:
+    """Whether the method's clients have adapters of their own beside the shared one."""
+    return (
+        method in METHODS
+        and named(method).sends
+        and any(run.root.glob(f"clients/*/methods/{method}/adapter/adapter_model.safetensors"))
+    )
+
+
+def client_losses(
+    run: RunFolder, denoiser_of: DenoiserOf, settings: ObjectiveSettings, seed: int, split: str = "test"
+) -> dict[str, float]:
+    """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser."""
+    losses = {}
+    for client in of_role(load_clients(run.clients_table), "client"):
+        clips = [ClipTensors.from_sample(sample) for sample in read_shards(run.client(client), split)]
+        denoiser = denoiser_of(client)
+        if any(len(clip.latents) >= denoiser.settings.window for clip in clips):
+            losses[client] = validation_loss(denoiser, clips, settings, seed)
+    return losses
+
+
+def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    backbone = load_backbone(run.model("backbone")).to(choose_device())
+    return _generating(lambda client: backbone, run, settings, seed)
+
+
+def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
+    """A method's shared adapter; with `own` a client that has one of its own is served by that."""
+
+    def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+        if not (run.adapter(method) / "adapter_model.safetensors").exists():
+            known = ", ".join(REFERENCES)
+            raise PrivFedTalkError(
+                f"{run.root} holds no adapter of a method {method!r}",
+                remedy=f"train it first, or choose one of {known}",
+            )
+
+        @lru_cache(maxsize=2)  # clips come client by client
+        def with_adapter(folder: Path) -> Backbone:
+            return load_adapted(load_backbone(run.model("backbone")), folder, merged=True).to(choose_device())
+
+        def denoiser_of(client: str) -> Backbone:
+            folder = run.client_adapter(client, method)
+            served = own and (folder / "adapter_model.safetensors").exists()
+            return with_adapter(folder if served else run.adapter(method))
+
+        return _generating(denoiser_of, run, settings, seed)
+
+    return opened
+
+
+def _untrained(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    with deterministic(seed):
+        backbone = untrained_like(load_backbone(run.model("backbone"))).to(choose_device())
+    return _generating(lambda client: backbone, run, settings, seed)
+
+
+def _still(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    return Contender(copy_reference, speaks=False)
+
+
+def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    vae = load_autoencoder(run.model("vae")).to(choose_device())
+
+    def coded(clip: EvaluationClip, speech: Floats) -> Frames:
+        return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
+
+    return Contender(coded, speaks=False)
+
+
+def _generating(denoiser_of: DenoiserOf, run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
+    """Generation from one picture and speech; every method draws the same noise for the same clip."""
+    device = choose_device()
+    vae = load_autoencoder(run.model("vae")).to(device)
+
+    def generate(clip: EvaluationClip, speech: Floats) -> Frames:
+        denoiser = denoiser_of(clip.client)
+        generator = Generator(denoiser, vae, settings.generation, settings.objective.shared_noise)
+        reference = torch.from_numpy(vae.encode_frames(clip.reference[None])[0]).to(device)
+        draw = int(seeding.generator(seed, "generation", clip.clip_id).integers(2**62))
+        return generator.frames(reference, torch.from_numpy(speech).to(device), draw)
+
+    return Contender(generate, denoiser=denoiser_of)
+
+
+REFERENCES: Mapping[str, Callable[[RunFolder, TrainingSettings, int], Contender]] = {
+    "backbone": _frozen_backbone,
+    "copy_reference": _still,
+    "vae_ceiling": _vae_ceiling,
+    "noise": _untrained,
+}

@@ -1,0 +1,235 @@
+"""The matched protocol: every method, reference and gate sees the same clips, references and speech.
+
+A method is a name and a function from a clip and speech to frames. The gates put methods in their place:
+`copy_reference` repeats a still picture, `vae_ceiling` passes the true clip through the autoencoder, `noise` is
+what an untrained model gives. A method that does not beat the still on the lips does not speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from evaluation.measuring.arrays import Audio, Floats, Frame, Frames
+from evaluation.measuring.fidelity import cut, psnr, ssim
+from evaluation.measuring.identity import AlignedEmbedder, Embedder, cosine_to, identity_drift, identity_similarity
+from evaluation.measuring.instruments import Instrument
+from evaluation.measuring.lipsync import lip_correlation, lip_landmark_distance, opening_error
+from evaluation.measuring.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
+from evaluation.settings import EvaluationSettings
+from evaluation.significance import Estimate, estimate
+from preparation.errors import PrivFedTalkError
+from preparation.faces.landmarks import Landmarks, mouth_box
+from preparation.progress import track
+from preparation.quarantine import write_parquet
+from preparation.shards import Sample
+from preparation.video import encode
+
+FACE_STRIDE = 5
+QUARTERS = 4
+"""Of the tracked frames every fifth is embedded: a face hardly changes in between."""
+
+COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
+
+Generate = Callable[["EvaluationClip", Floats], Frames]
+"""From a clip (whose truth only a gate may look at) and speech [T, tokens, dim] to frames [T, H, W, 3]."""
+
+Track = Callable[[Frames], tuple[Landmarks, Sequence[bool]]]
+"""A face tracker: frames [T, H, W, 3] -> landmarks [T, 68, 2] and whether a face was found in each frame."""
+
+
+class OpeningMeter(Protocol):
+    """Reads the mouth opening off frames uint8 [T, H, W, 3]: float32 [T]."""
+
+    def opening(self, frames: Frames) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """Speech of another clip: a face that follows it follows sound, not a habit of its own."""
+
+    speech: Floats  # [T, tokens, dim], as long as the clip it will drive
+    opening: Floats | None  # [T], the other clip's true opening
+    audio: Audio
+
+
+MeasuredRole = Literal["client", "unseen"]
+"""Whose clips methods are judged on: people whom the backbone never saw and who chose no checkpoint."""
+
+
+@dataclass(frozen=True)
+class EvaluationClip:
+    """One held-out clip with all that methods may use (reference, speech) and all that judges them."""
+
+    clip_id: str
+    client: str
+    role: MeasuredRole
+    frames: Frames  # [T, H, W, 3], the true crop
+    landmarks: Landmarks  # [T, 68, 2], pixels of the crop
+    opening: Floats | None  # [T], the true opening where the corpus knows it
+    audio: Audio
+    speech: Floats  # [T, tokens, dim]
+    reference: Frame  # [H, W, 3], from another clip of the same person
+    swapped: Swapped | None = None
+    sample: Sample | None = None  # what the clip is to a trained model: latents, reference latent, motion
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The frozen networks that measure; none has seen a client or a generated frame."""
+
+    opening: OpeningMeter
+    identity: Embedder
+    track: Track | None = None
+    no_track_reason: str = "no face tracker was given"
+    faces: AlignedEmbedder | None = None
+    instruments: Sequence[Instrument] = ()
+
+
+def copy_reference(clip: EvaluationClip, speech: Floats) -> Frames:
+    """The gate that does nothing: the reference frame, repeated."""
+    return np.repeat(clip.reference[None], len(speech), axis=0)
+
+
+def evaluate_method(
+    method: str,
+    generate: Generate,
+    clips: Sequence[EvaluationClip],
+    judges: Judges,
+    settings: EvaluationSettings | None = None,
+    folder: Path | None = None,
+    speaks: bool = True,
+) -> pd.DataFrame:
+    """Generate every clip and measure it: one row per clip and metric (columns as in `COLUMNS`).
+
+    NaN marks what is undefined on a clip (the flicker of a still), an absent row what was not measured.
+    `speaks=False` is for gates whose output does not depend on speech: the swap is left out. With a `folder`,
+    `metrics.parquet` and `videos/<clip>.mp4` (with the clip's sound) are written there.
+    """
+    settings = settings or EvaluationSettings()
+    rows: list[dict[str, object]] = []
+    seen: dict[str, int] = {}
+    for clip in track(clips, f"evaluating {method}", unit="clips"):
+        count = seen[clip.client] = seen.get(clip.client, 0) + 1
+        frames = _checked(method, clip, generate(clip, clip.speech))
+        tracked_frames = settings.tracked_frames if count <= settings.tracked_clips_per_client else 0
+        values = measure_clip(clip, frames, judges, tracked_frames)
+        if count <= settings.instrument_clips_per_client:
+            for instrument in judges.instruments:
+                values |= instrument.measure(clip, frames)
+        if speaks and clip.swapped is not None and count <= settings.swapped_clips_per_client:
+            swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
+            values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
+        if folder is not None and count <= settings.videos_per_client:
+            encode(frames, clip.audio, video_path(folder, clip.clip_id), crf=settings.video_crf)
+        place = {"method": method, "role": clip.role, "client": clip.client, "clip_id": clip.clip_id}
+        rows += [place | {"metric": metric, "value": value} for metric, value in values.items()]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if folder is not None:
+        write_parquet(table, folder / "metrics.parquet")
+    return table
+
+
+def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_frames: int = 0) -> dict[str, float]:
+    """All metrics of one generated clip [T, H, W, 3] against its truth."""
+    middle = slice(len(frames) // 2, len(frames) // 2 + 1)
+    box = mouth_box(clip.landmarks, clip.frames.shape[1])
+    mouth, true_mouth = cut(frames, box), cut(clip.frames, box)
+    whole_psnr, whole_ssim = psnr(frames, clip.frames), ssim(frames, clip.frames)
+    similarity = identity_similarity(judges.identity, frames, clip.reference)
+    values = {
+        "psnr": float(whole_psnr.mean()),
+        "ssim": float(whole_ssim.mean()),
+        "psnr_centre_frame": float(whole_psnr[middle].mean()),
+        "ssim_centre_frame": float(whole_ssim[middle].mean()),
+        "mouth_psnr": float(psnr(mouth, true_mouth).mean()),
+        "mouth_ssim": float(ssim(mouth, true_mouth).mean()),
+        "identity": float(similarity.mean()),
+        "identity_drift": identity_drift(similarity),
+        "mean_frame_delta": mean_frame_delta(frames),
+        "mean_frame_delta_truth": mean_frame_delta(clip.frames),
+        "flicker_ratio": flicker_ratio(frames),
+        "flicker_ratio_truth": flicker_ratio(clip.frames),
+    }
+    if clip.opening is not None:
+        opening = judges.opening.opening(frames)
+        values["lip_correlation"] = lip_correlation(opening, clip.opening)
+        values["opening_error"] = opening_error(opening, clip.opening)
+    if tracked_frames and judges.track is not None:
+        values |= _tracked(frames[:tracked_frames], clip, judges.track)
+        if judges.faces is not None:
+            values |= _faces(frames, clip, judges.track, judges.faces)
+    return values
+
+
+def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[str, float]:
+    """What a face tracker says of the generated frames, and of the true ones by the same tracker."""
+    landmarks, found = track_faces(frames)
+    true_landmarks, true_found = track_faces(clip.frames[: len(frames)])
+    both = np.asarray(found, bool) & np.asarray(true_found, bool)
+    values = {"landmarker_rate": float(np.mean(found)), "landmarker_rate_truth": float(np.mean(true_found))}
+    if both.any():
+        values["lip_landmark_distance"] = lip_landmark_distance(landmarks[both], true_landmarks[both])
+    if both.all():
+        # A hole in the track would count as a jump.
+        values["landmark_jitter_ratio"] = landmark_jitter_ratio(landmarks, true_landmarks)
+    return values
+
+
+def _faces(frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: AlignedEmbedder) -> dict[str, float]:
+    """Identity by the pretrained embedder, at every fifth frame of the whole clip; a frame without a face is
+    `landmarker_rate`'s to count, and a clip with too few of them for quarters has no drift."""
+    some = frames[::FACE_STRIDE]
+    (place,), here = track_faces(clip.reference[None])
+    landmarks, found = track_faces(some)
+    if not here[0] or not any(found):
+        return {}
+    (reference,) = embedder.embed_aligned(clip.reference[None], place[None])
+    similarity = cosine_to(embedder.embed_aligned(some[found], landmarks[found]), reference)
+    values = {embedder.metric: float(similarity.mean())}
+    return values | ({f"{embedder.metric}_drift": identity_drift(similarity)} if sum(found) >= QUARTERS else {})
+
+
+def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, float]:
+    """Opening under another clip's speech, against that clip's truth (new) and this one's (old)."""
+    values: dict[str, float] = {}
+    if swapped.opening is not None:
+        values["swapped_new"] = lip_correlation(opening, swapped.opening)
+    if clip.opening is not None:
+        values["swapped_old"] = lip_correlation(opening, clip.opening)
+    return values
+
+
+def summarise(table: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+    """Per method and metric: mean of client means, standard error, interval, n. Rows of one role at a time."""
+    roles = table["role"].unique()
+    assert len(roles) <= 1, f"a summary mixes {sorted(roles)}: select one role first"
+    summary: dict[str, dict[str, Estimate]] = {}
+    for (method, metric), group in table.groupby(["method", "metric"], sort=False):
+        summary.setdefault(str(method), {})[str(metric)] = estimate(group["value"], group["client"], seed)
+    return summary
+
+
+def video_path(folder: Path, clip_id: str) -> Path:
+    return folder / "videos" / f"{clip_id.replace('/', '_')}.mp4"
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise PrivFedTalkError(f"no metrics at {path}", remedy="evaluate that method first")
+    return pd.read_parquet(path)
+
+
+def _checked(method: str, clip: EvaluationClip, frames: Frames) -> Frames:
+    """Refuse what would spoil a mean silently."""
+    if frames.shape != clip.frames.shape or frames.dtype != np.uint8:
+        raise PrivFedTalkError(
+            f"{method} gave {frames.dtype} {frames.shape} for {clip.clip_id}, the truth is {clip.frames.shape}",
+            remedy="a method returns uint8 frames, one for each of the clip's",
+        )
+    return frames
