@@ -50,6 +50,8 @@ class Start:
     theta: Theta
     base_sha256: str
     factors: Factors | None = None
+    validation: str = ""
+    """A digest of what `public_loss` is measured on: rounds compared on something else are begun anew."""
 
 
 @dataclass(frozen=True)
@@ -255,5 +257,5 @@ def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: Tr
     """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
     free = {"rounds": 1, "personalisation_steps": 0, "keep": "last"}
     federation = settings.federation.model_copy(update=free)
-    parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256]
+    parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256, start.validation]
     return "-".join([method, *parts, str(seed), *clients])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -126,6 +127,15 @@ def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[Cli
     samples = (sample for name in volunteers for sample in read_shards(run.client(name), "validation"))
     clips = [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
     return clips or read_public_validation(run, most_clips)
+
+
+def digest_of(clips: Iterable[ClipTensors]) -> str:
+    """SHA-256 of what a loss on these clips depends on, beside the network."""
+    whole = hashlib.sha256()
+    for clip in clips:
+        for tensor in (clip.latents, clip.speech, clip.reference, clip.motion):
+            whole.update(tensor.contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _with(table: ClientTable, split: str) -> Sequence[str]:

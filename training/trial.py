@@ -25,7 +25,7 @@ from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED, Homes
 from training.methods import configure, named
 from training.methods.base import Theta
-from training.public import read_federation_validation
+from training.public import digest_of, read_federation_validation
 from training.round_settings import AvailabilitySettings
 from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
@@ -81,7 +81,8 @@ def _federate(
         trainer.adapter.load_vector(theta)
         return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
-    start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
+    adapter = trainer.adapter
+    start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
     with RoundDisplay(method, settings.federation.rounds) as show:
         result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)

@@ -106,4 +106,15 @@ def test_rounds_are_compared_on_volunteers_and_without_any_on_public_speakers(ru
     assert volunteers.round == losses[1].index(min(losses[1])) + 1
     noted = json.loads((run.adapter("fedavg") / "privfedtalk.json").read_text())
     assert noted["round"] == str(volunteers.round)
+    resumed = federate(run, "fedavg", settings_of(rounds=3, keep="best"), seed=0, resume=True)
+    assert [record.public_validation_loss for record in resumed.records][:2] == losses[1]
     assert federate(run, "fedavg", settings_of(rounds=2), seed=0, resume=False).round == 2
+
+
+def test_rounds_that_were_compared_on_other_clips_are_not_gone_on_from(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federate(run, "fedavg", settings_of(rounds=1), seed=0, resume=True)
+    write_shards(run.client("p0"), [sample_for("c2", 3, "validation")])
+    federate(run, "fedavg", settings_of(rounds=2), seed=0, resume=True)
+    assert "1 rounds of a run under other settings are taken away" in capsys.readouterr().err
