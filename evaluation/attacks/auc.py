@@ -73,7 +73,9 @@ def area_within_runs(scores: Scores, included: NDArray[np.bool_], seed: int, lev
     """The mean over runs of each run's AUC; scores and inclusion are [runs, people], the same people in all runs.
 
     Only people of one run are compared, as they stand before one adversary. The interval resamples people, who keep
-    all their runs, and runs (percentiles of the double bootstrap, which errs on the wide side).
+    all their runs, and runs (percentiles of the double bootstrap, which errs on the wide side). Where all pairs of all
+    runs are won, or all lost, every resample says the same: then it is Newcombe's for the people of one run, of whose
+    area the mean over runs is no less certain.
     """
     runs, people = scores.shape
     higher = scores[:, :, None] > scores[:, None, :]
@@ -97,4 +99,7 @@ def area_within_runs(scores: Scores, included: NDArray[np.bool_], seed: int, lev
         for _ in range(RESAMPLES)
     ]
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    if value in (0.0, 1.0):
+        inside = round(included.sum(axis=1).mean())
+        low, high = newcombe(value, inside, people - inside, level)
     return Area(value, float(low), float(high), int(included.sum()), int((~included).sum()))

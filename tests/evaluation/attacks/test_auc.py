@@ -61,6 +61,15 @@ def test_within_one_run_it_is_the_runs_own() -> None:
     assert found.value == pytest.approx(auc(scores[included], scores[~included]))
 
 
+def test_right_about_everybody_in_every_run_is_still_about_so_many_people() -> None:
+    included = np.tile([[True, False], [False, True]], (4, 6))
+    found = area_within_runs(included.astype(np.float64), included, seed=0)
+    assert found.value == 1.0
+    assert (found.low, found.high) == newcombe(1.0, 6, 6)
+    lost = area_within_runs(1 - included.astype(np.float64), included, seed=0)
+    assert (lost.value, lost.low) == (0.0, 0.0) and lost.high == pytest.approx(1 - found.low)
+
+
 def test_people_who_score_high_in_every_run_are_not_found() -> None:
     """The same people always score high, in and out: over pairs of a half and the other half it is a guess."""
     rng = np.random.default_rng(3)
