@@ -32,7 +32,7 @@ TABLES = {
     "published": "The paper's figures beside ours",
 }
 PICTURES = {
-    "table1": ("figure3", "Loss on public speakers by round, mean over seeds; bands span the seeds"),
+    "table1": ("figure3", "Public validation loss by round, mean over seeds; bands span the seeds"),
     "clients": ("client_gains", "Each client's gain, mean over seeds"),
     "privacy_utility": ("privacy_utility", "Gain, identity and lips against noise"),
     "participation": ("participation", "Gain against clients in a round"),

@@ -19,6 +19,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.measuring.arrays import Frames
@@ -62,6 +63,7 @@ def curves(
     if baseline is not None:
         name, level = baseline
         axes.axhline(level, color=colour_of(name), linewidth=1.6, linestyle=(0, (4, 3)), label=name_of(name))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
     if len(series) + (baseline is not None) > 1:

@@ -131,7 +131,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
         charts.append(
             Chart(
                 "Federation, seen from outside",
-                "Loss on public speakers by round: the only validation that costs no privacy.",
+                "Loss on public people by round, volunteers where there are any: validation that costs no privacy.",
                 curves(public, "round", "loss"),
             )
         )

@@ -66,7 +66,7 @@ def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_s
     charts = {}
     public = {name: public_curve(run, name) for name in federated if name not in UNSHARED}
     if public:
-        charts["figure3_validation"] = curves(public, "round", "loss on public speakers")
+        charts["figure3_validation"] = curves(public, "round", "public validation loss")
     gained = {name: found for name in federated if (found := gains(run, name))}
     if gained:
         charts["client_gains"] = client_gains(gained, "fall of the held-out loss, percent")

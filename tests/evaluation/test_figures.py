@@ -45,3 +45,8 @@ def test_grid_keeps_panels_in_step_and_sizes_even() -> None:
     for moment in range(5):
         assert abs(int(grid[moment, 40, 16, 0]) - 50 * moment) <= 1
         assert abs(int(grid[moment, 40, 52, 0]) - 50 * (4 - moment)) <= 1
+
+
+def test_rounds_are_whole_numbers() -> None:
+    axes = curves({"fedavg": [(number, 1 / number) for number in range(1, 4)]}, "round", "loss").axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
