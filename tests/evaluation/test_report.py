@@ -127,6 +127,7 @@ def test_the_page_counts_people_as_one_speaks(data: ReportData, tmp_path: Path) 
     text = " ".join(" ".join(read(write_report(tmp_path / "more", more)).text).split())
     assert "1 volunteer like them chose the round that is kept" in text
     assert "2 strangers who took no part say whether it helps others" in text
+    assert "5 people: 1 public, 1 client, 1 volunteer, 2 strangers" in text
     assert headcount(8, "client") == "8 clients"
 
 
