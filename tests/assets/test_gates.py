@@ -7,7 +7,6 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
-from tests.evaluation.test_protocol import JUDGES, listener, make_clip
 
 from assets.reports import models_beat_gates, quality_gates
 from assets.run import Run
@@ -18,6 +17,7 @@ from evaluation.results import write_results
 from pipelines.configuration import load
 from pipelines.resources import RunResource
 from preparation.folders import RunFolder
+from tests.evaluation.measuring.test_protocol import JUDGES, listener, make_clip
 
 CLIPS = [make_clip(index, f"c{index // 2:04d}") for index in range(4)]
 REAL = ("corpus.kind=lrs3", "corpus.root=somewhere", "training.privacy.seeded_noise=null")
