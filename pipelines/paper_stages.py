@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import wraps
 
 from pipelines.cli.errors import INTERRUPTED, MENDABLE
 from pipelines.configuration import load, remember
@@ -13,6 +14,7 @@ from pipelines.paper import PaperSettings, configuration_of, people_overrides, r
 from pipelines.runner import make_assets
 from preparation.errors import PrivFedTalkError
 
+Stage = Callable[[PaperSettings, argparse.Namespace], None]
 PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")
 
 
@@ -42,11 +44,8 @@ def federation(paper: PaperSettings, asked: argparse.Namespace) -> None:
 
 
 def evaluation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    import torch
-
     from evaluation.paper.folders import open_seed
 
-    torch.set_num_threads(1)  # the last digits are the same whether or not other stages run beside this one
     trained = [asked.method] if asked.method in paper.methods else []
     open_seed(paper.folder, asked.seed, methods=trained, measured=[asked.method])
     own = asked.method if trained else None
@@ -80,9 +79,26 @@ def write(paper: PaperSettings, asked: argparse.Namespace) -> None:
         sys.stderr.write(f"{path}\n")
 
 
-STAGES: Mapping[str, Callable[[PaperSettings, argparse.Namespace], None]] = {
+def on_one_thread(stage: Stage) -> Stage:
+    """The last digits of losses are the same whether or not other stages run beside this one."""
+
+    @wraps(stage)
+    def alone(paper: PaperSettings, asked: argparse.Namespace) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        stage(paper, asked)
+
+    return alone
+
+
+STAGES: Mapping[str, Stage] = {
     stage.__name__: stage
-    for stage in (corpus, people, backbone, federation, evaluation, participation, dealt, noise, write)
+    for stage in (
+        *(corpus, people, backbone),
+        *map(on_one_thread, (federation, evaluation, participation, dealt, noise)),
+        write,
+    )
 }
 
 

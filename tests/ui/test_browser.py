@@ -30,6 +30,8 @@ SMALLEST: dict[str, Any] = {
     "studio.client_clips": 2,
     "studio.unseen": 1,
     "studio.unseen_clips": 1,
+    "studio.volunteers": 1,
+    "studio.volunteer_clips": 1,
     "studio.seconds": 0.8,
     "studio.size": 64,
     "workers": 1,
@@ -107,7 +109,7 @@ def test_a_click_materialises_the_corpus_and_its_pages_tell_of_it(site: Site) ->
     for text in ("One row a readable clip", "Latest materialization", "Owners", "preparation", "speakers"):
         site.sees(text)
     speakers = site.page.get_by_role("row").filter(has_text="speakers").first
-    assert speakers.inner_text().split()[-1] == "6"
+    assert speakers.inner_text().split()[-1] == "7"
     site.picture("dagster_asset")
     site.page.get_by_text("[Show Markdown]").first.click()
     faces = site.page.get_by_role("img", name="frames")
@@ -122,7 +124,7 @@ def test_a_click_materialises_the_corpus_and_its_pages_tell_of_it(site: Site) ->
     from preparation.folders import RunFolder
 
     root = next((site.home.folder.parent / "data").iterdir())
-    assert len(load_people(RunFolder(root))) == 6
+    assert len(load_people(RunFolder(root))) == 7
 
 
 def test_schedule_and_sensors_stand_on_their_page(site: Site) -> None:
