@@ -58,16 +58,15 @@ def section(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-KEPT = {
-    "last": "The adapter of the last round is measured.",
-    "best": "The adapter measured is that of the round with the lowest loss on the volunteers, public people like the "
-    "clients; `local`, which shares none, has its last.",
-}
-
-
 def about(paper: PaperSettings, configuration: Configuration, machine: str) -> str:
     """What was compared on what, from the configuration itself."""
     studio, federation = configuration.studio, configuration.training.federation
+    judges = "the volunteers, public people like the clients" if studio.volunteers else "held-out public speakers"
+    measured = {
+        "last": "The adapter of the last round is measured.",
+        "best": f"The adapter measured is that of the round with the lowest loss on {judges}; `local`, which shares none, "
+        "has its last.",
+    }
     return (
         f"Written by `make paper` from `{paper.data}`, which `dvc repro` makes; nothing here is typed by hand. "
         f"{studio.public_speakers} public speakers, {studio.clients} clients of {studio.client_clips} clips, "
@@ -76,7 +75,7 @@ def about(paper: PaperSettings, configuration: Configuration, machine: str) -> s
         f"Seeds {', '.join(map(str, paper.seeds))}: people, clips, autoencoder and rulers are the same for all, what a "
         "seed draws is the backbone's initial weights and batches, the adapter, cohorts, clients' batches, noise, and "
         f"what clips are generated from. Sweeps are of seed {paper.seeds[0]} alone. "
-        f"{KEPT[federation.keep]}" + (f" Machine: {machine}." if machine else "")
+        f"{measured[federation.keep]}" + (f" Machine: {machine}." if machine else "")
     )
 
 

@@ -217,13 +217,13 @@ def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[
 
 
 def _volunteers(speakers: Iterable[str], settings: ClientSettings) -> list[str]:
-    known = sorted(speakers)
+    known = set(speakers)
     for name in settings.volunteers:
         if name not in known:
-            near = get_close_matches(name, known, 1) or known[:1]
+            near = "".join(f"; did you mean '{close}'?" for close in get_close_matches(name, sorted(known), 1))
             raise PrivFedTalkError(
-                f"preparation.clients.volunteers names '{name}', of whom the corpus has no clip",
-                remedy=f"take the name out, or mend it (the nearest is '{near[0]}')" if near else "take the name out",
+                f"preparation.clients.volunteers names '{name}', no speaker of the corpus (of a mix: its first part)",
+                remedy=f"mend the name, or take it out{near}",
             )
     return list(settings.volunteers)
 

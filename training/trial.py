@@ -75,14 +75,13 @@ def _federate(
     settings = within_budget(trainer, settings, folder)
     refused = objections(run, able_clients(run), "training", settings.consent.required)
     save_participants(run, method, people, refused | short)
-    held_out = read_federation_validation(run)
+    held_out, adapter = read_federation_validation(run), trainer.adapter
 
     def public_loss(theta: Theta) -> float:
-        trainer.adapter.load_vector(theta)
+        adapter.load_vector(theta)
         return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
-    adapter = trainer.adapter
-    start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, digest_of(held_out))
+    start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
     with RoundDisplay(method, settings.federation.rounds) as show:
         result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)
@@ -92,12 +91,12 @@ def _federate(
         for client in people:  # of an earlier run that did personalise
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
-    report = account(method, settings, len(people), result.records, len(trainer.adapter))
-    kept = {"round": str(result.round)}
-    about = {"method": method, "privacy": report.mark, **counts(run, people, result.records), **kept, **own}
+    report = account(method, settings, len(people), result.records, len(adapter))
+    trained = counts(run, people, result.records)
+    about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
         about["federated"] = "no"
-    trainer.adapter.save(run.adapter(method), result.theta, about)
+    adapter.save(run.adapter(method), result.theta, about)
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
     return result

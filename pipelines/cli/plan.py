@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json, short
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -64,7 +64,7 @@ def _show(made: Plan) -> None:
             one["method"],
             f"{one['steps']:,}",
             *(size(one[name]) if one[name] else "-" for name in ("bytes_up", "bytes_down", "bytes_total")),
-            *(epsilon(one[name]) for name in ("epsilon_release", "epsilon_server")),
+            *(short(one[name], absent="-") for name in ("epsilon_release", "epsilon_server")),
             "-" if hours is None else f"{hours:,.1f}",
         )
     if made.methods:
@@ -78,7 +78,3 @@ def _show(made: Plan) -> None:
     for lack in made.lacks:
         console.print(f"[{'red' if lack.fatal else 'yellow'}]missing[/]: {lack.what}\n  remedy: {lack.remedy}")
     console.print("Nothing that the run needs is missing." if made.ready else "It cannot run here yet: see above.")
-
-
-def epsilon(value: Any) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.errors import failure
-from pipelines.cli.shared import console, print_json
+from pipelines.cli.shared import console, print_json, short
 from pipelines.cli.told import SHOWN, alike, prepared, told_of_results
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -49,7 +49,7 @@ def show_results(root: Path) -> None:
     _show_bars(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
-        epsilon, delta = (_short(privacy.get(name)) for name in ("epsilon_release", "delta"))
+        epsilon, delta = (short(privacy.get(name)) for name in ("epsilon_release", "delta"))
         console.print(f"ε of the released model {epsilon} at δ = {delta}; {privacy.get('mark', '')}")
     minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")
@@ -118,10 +118,6 @@ def _show_bars(bars: list[dict[str, Any]]) -> None:
             wanted = f"{bar['direction']} {bar['bar']}"
             value = "not measured" if bar["value"] is None else _figure(bar["value"], 3)
             console.print(f"  [yellow]{bar['name']}[/yellow]: {value}, wanted {wanted} ({bar['what']})")
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _figure(value: float | None, digits: int) -> str:
