@@ -64,8 +64,8 @@ def about(paper: PaperSettings, configuration: Configuration, machine: str) -> s
     judges = "the volunteers, public people like the clients" if studio.volunteers else "held-out public speakers"
     measured = {
         "last": "The adapter of the last round is measured.",
-        "best": f"The adapter measured is that of the round with the lowest loss on {judges}; `local`, which shares none, "
-        "has its last.",
+        "best": f"The adapter measured is that of the round with the lowest loss on {judges}; `local`, which shares "
+        "none, has its last.",
     }
     return (
         f"Written by `make paper` from `{paper.data}`, which `dvc repro` makes; nothing here is typed by hand. "
