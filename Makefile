@@ -41,7 +41,7 @@ demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index
 	$(BIN)/privfedtalk demo $(ARGS)
 
 paper: setup  ## make the paper's tables and figures with DVC (sized for an hour on two cores) and write their part of docs/results.md
-	$(BIN)/python -m pipelines.paper_run $(ARGS)
+	$(BIN)/dvc repro $(ARGS)
 	$(BIN)/python -m benchmarks.paper_page
 
 results: setup  ## write docs/results.md from the demo's figures

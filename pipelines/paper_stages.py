@@ -1,21 +1,41 @@
-"""The stages of `dvc.yaml`: what params.yaml asks for, made through Dagster, so that `dagster dev` shows all runs."""
+"""The stages of `dvc.yaml`: what params.yaml asks for, made through Dagster, so that `dagster dev` shows all runs.
+
+A stage is a method, and its seeds are worked on side by side.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import dataclass
 
+from assets.partitions import REFERENCES
+from assets.run import available_cores
+from evaluation.paper.folders import open_seed
 from pipelines.cli.errors import INTERRUPTED, MENDABLE
 from pipelines.configuration import load, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.paper_sweeps import run_dealt, run_noise, run_participation
 from pipelines.runner import make_assets
+from pipelines.side_by_side import side_by_side
 from preparation.errors import PrivFedTalkError
 
 Stage = Callable[[PaperSettings, argparse.Namespace], None]
 PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A method, or a reference, under one seed."""
+
+    paper: PaperSettings
+    seed: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} under seed {self.seed}"
 
 
 def corpus(paper: PaperSettings, asked: argparse.Namespace) -> None:
@@ -29,44 +49,47 @@ def people(paper: PaperSettings, asked: argparse.Namespace) -> None:
 
 
 def backbone(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from evaluation.paper.folders import open_seed
-
-    open_seed(paper.folder, asked.seed)
-    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, asked.seed))
-    remember(configuration_of(paper, asked.seed))
+    seed = int(asked.value)
+    open_seed(paper.folder, seed)
+    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, seed))
+    remember(configuration_of(paper, seed))
 
 
 def federation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from evaluation.paper.folders import open_seed
+    side_by_side(federate, [Seeded(paper, seed, asked.value) for seed in paper.seeds], available_cores())
 
-    open_seed(paper.folder, asked.seed, methods=[asked.method])
-    make_assets(TRAIN, ["adapter"], paper.profile, seed_overrides(paper, asked.seed, asked.method), asked.method)
+
+def federate(one: Seeded) -> None:
+    open_seed(one.paper.folder, one.seed, methods=[one.name])
+    overrides = seed_overrides(one.paper, one.seed, one.name)
+    make_assets(TRAIN, ["adapter"], one.paper.profile, overrides, one.name)
 
 
 def evaluation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from evaluation.paper.folders import open_seed
+    side_by_side(evaluate, [Seeded(paper, seed, asked.value) for seed in paper.seeds], available_cores())
 
-    trained = [asked.method] if asked.method in paper.methods else []
-    open_seed(paper.folder, asked.seed, methods=trained, measured=[asked.method])
-    own = asked.method if trained else None
-    make_assets(EVALUATE, ["evaluation"], paper.profile, seed_overrides(paper, asked.seed, own), asked.method)
+
+def references(paper: PaperSettings, asked: argparse.Namespace) -> None:
+    each = [Seeded(paper, seed, name) for name in REFERENCES for seed in paper.seeds]
+    side_by_side(evaluate, each, available_cores())
+
+
+def evaluate(one: Seeded) -> None:
+    trained = [one.name] if one.name in one.paper.methods else []
+    open_seed(one.paper.folder, one.seed, methods=trained, measured=[one.name])
+    overrides = seed_overrides(one.paper, one.seed, one.name if trained else None)
+    make_assets(EVALUATE, ["evaluation"], one.paper.profile, overrides, one.name)
 
 
 def participation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from pipelines.paper_sweeps import run_participation
-
-    run_participation(paper, asked.method)
+    run_participation(paper, asked.value)
 
 
 def dealt(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from pipelines.paper_sweeps import run_dealt
-
     run_dealt(paper, asked.value)
 
 
 def noise(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    from pipelines.paper_sweeps import run_noise
-
     run_noise(paper, asked.value)
 
 
@@ -79,25 +102,11 @@ def write(paper: PaperSettings, asked: argparse.Namespace) -> None:
         sys.stderr.write(f"{path}\n")
 
 
-def on_one_thread(stage: Stage) -> Stage:
-    """The last digits of losses are the same whether or not other stages run beside this one."""
-
-    @wraps(stage)
-    def alone(paper: PaperSettings, asked: argparse.Namespace) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        stage(paper, asked)
-
-    return alone
-
-
 STAGES: Mapping[str, Stage] = {
     stage.__name__: stage
     for stage in (
-        *(corpus, people, backbone),
-        *map(on_one_thread, (federation, evaluation, participation, dealt, noise)),
-        write,
+        *(corpus, people, backbone, federation, evaluation, references),
+        *(participation, dealt, noise, write),
     )
 }
 
@@ -105,9 +114,7 @@ STAGES: Mapping[str, Stage] = {
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("pipelines.stage", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("value", nargs="?", default="", help="of a sweep, or the name of an output")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", default="")
+    parser.add_argument("value", nargs="?", default="", help="a seed, a method, a sweep's value or an output's name")
     asked = parser.parse_args(arguments)
     try:
         STAGES[asked.stage](read_paper(), asked)

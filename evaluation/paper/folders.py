@@ -1,10 +1,11 @@
 """Where the paper's runs lie: people and public networks once, a run's folder for each seed, made of links to them.
 
     people/                      a run: corpus, crops, clients, shards, autoencoder, rulers; the same for every seed
-    seed<n>/                     a run: its own backbone, and links to all else, so that whatever reads a run reads it
+    backbone/seed<n>             a seed's backbone
     federation/<method>/seed<n>  what a seed's federation left; `own/<client>` is what the client keeps
     evaluation/<method>/seed<n>  what it was measured at
     sweeps/<sweep>/...           figures of single federations under other settings
+    seed<n>/                     a run: links to all of these, so that whatever reads a run reads it
 
 A method's results of all seeds lie together because that is what a table depends on; links are no results.
 """
@@ -40,6 +41,9 @@ class PaperFolder:
     def seed(self, seed: int) -> RunFolder:
         return RunFolder(self.root / seed_name(seed))
 
+    def backbone(self, seed: int) -> Path:
+        return self.root / BACKBONE / seed_name(seed)
+
     def federation(self, method: str, seed: int) -> Path:
         return self.root / "federation" / method / seed_name(seed)
 
@@ -70,7 +74,7 @@ def open_seed(paper: PaperFolder, seed: int, methods: Iterable[str] = (), measur
     run = paper.seed(seed)
     clients = link_people(run, paper.people)
     link_networks(run, paper.people, PUBLIC_NETWORKS)
-    run.model(BACKBONE).mkdir(parents=True, exist_ok=True)
+    link_folder(run.model(BACKBONE), paper.backbone(seed))
     for record in sorted((paper.people.root / "stages").glob("*.json")):
         link(run.root / "stages" / record.name, record)
     for method in methods:

@@ -11,7 +11,7 @@ from pathlib import Path
 from evaluation.bars import BACKBONE
 from evaluation.measuring.contenders import client_losses, open_contender
 from evaluation.measuring.panel import measure
-from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_networks, link_people
+from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_folder, link_networks, link_people
 from evaluation.paper.points import Point, point_of
 from evaluation.run_files import read_losses, write_text
 from evaluation.settings import EvaluationSettings
@@ -33,7 +33,7 @@ def scratch_run(paper: PaperFolder, seed: int, name: str) -> Iterator[RunFolder]
     run = RunFolder(root)
     link_people(run, paper.people)
     link_networks(run, paper.people, PUBLIC_NETWORKS)
-    link_networks(run, paper.seed(seed), [BACKBONE])
+    link_folder(run.model(BACKBONE), paper.backbone(seed))
     try:
         yield run
     finally:
