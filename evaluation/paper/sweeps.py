@@ -19,6 +19,7 @@ from evaluation.paper_files import write_table
 from evaluation.run_files import write_text
 from evaluation.significance import Values, holm, paired_permutation, standard_error
 from evaluation.tables import MISSING, to_csv
+from training.privacy.digits import three_digits
 
 ONE_SEED = (
     "One seed: ± is one standard error over its clients, and says nothing of other trainings. p is from sign flips of "
@@ -54,8 +55,8 @@ def write_noise(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
     settings: Mapping[str, Callable[[Point], str]] = {
         "z": lambda point: f"{point.setting['z']:g}",
         "C": lambda point: f"{point.setting['C']:g}",
-        "ε released": lambda point: _epsilon(point.epsilon_release),
-        "ε server": lambda point: _epsilon(point.epsilon_server),
+        "ε released": lambda point: three_digits(point.epsilon_release),
+        "ε server": lambda point: three_digits(point.epsilon_server),
     }
     table = sweep_table(ordered, settings, FIGURES)
     rows = [
@@ -139,7 +140,7 @@ def privacy_utility(drawn: pd.DataFrame) -> Figure:
                 label=f"C = {norm:g}",
             )  # fmt: skip
         of_noise = drawn.groupby("z")["epsilon_release"].first()
-        ticks = [f"z = {z:g}\nε = {_epsilon(of_noise.get(z))}" for z in noises]
+        ticks = [f"z = {z:g}\nε = {three_digits(of_noise.get(z))}" for z in noises]
         axes.set_xticks(range(len(noises)), ticks, fontsize=8)
         axes.set_ylabel("fall of the held-out loss, %" if name == "gain" else AXES[name], fontsize=9)
         _plain(axes)
@@ -169,10 +170,6 @@ def _mean_and_error(point: Point, name: str, prefix: str = "") -> dict[str, floa
 def _cell(point: Point, name: str) -> str:
     values = _values(point, name)
     return f"{values.mean():.3g} ± {standard_error(values):.2g}" if len(values) else MISSING
-
-
-def _epsilon(value: float | None) -> str:
-    return "none" if value is None or np.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _plain(axes: Axes) -> None:

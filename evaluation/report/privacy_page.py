@@ -19,6 +19,7 @@ from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from training.privacy.digits import three_digits
 
 SECTIONS = {
     "violations": "Why this run is not private",
@@ -71,15 +72,8 @@ def page(
         sections=[(title, report[key]) for key, title in SECTIONS.items() if report[key]],
         attacks=attacks,
         inversion=inversion,
-        epsilons=[figure(report["epsilon_release"]), figure(report["epsilon_server"])],
+        epsilons=[three_digits(report["epsilon_release"]), three_digits(report["epsilon_server"])],
     )
-
-
-def figure(value: float | None) -> str:
-    """Three digits; where no finite value holds, that."""
-    if value is None:
-        return "none"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -87,7 +81,7 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     counts = sorted((int(rounds), clients) for rounds, clients in report["took_part"].items())
     rate = report["clients_per_round"] / report["clients"]
     return [
-        ("δ", figure(report["delta"])),
+        ("δ", three_digits(report["delta"])),
         ("noise multiplier z", f"{report['noise_multiplier']:g}"),
         ("clipping norm C", f"{report['clip_norm']:g}" + (f", at last {path[-1]:.3g}" if len(set(path)) > 1 else "")),
         ("clients", f"{report['clients']:,}"),

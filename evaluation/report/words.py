@@ -9,6 +9,7 @@ from typing import Any
 from evaluation.bars import BACKBONE
 from evaluation.names import name_of
 from evaluation.tables import FURTHER, HEADLINE, SIGNIFICANT
+from training.privacy.digits import three_digits
 
 LOUD_EPSILON = 10.0
 LOWER_IS_BETTER = {column.metric for column in (*HEADLINE, *FURTHER) if column.better == "lower"}
@@ -44,7 +45,7 @@ def privacy_sentences(privacy: Mapping[str, Any]) -> list[str]:
     if release is None:
         sentences.append("No finite ε: the released adapter carries no differential-privacy guarantee.")
     else:
-        amount = f"{release:,.0f}" if release >= 100 else f"{release:.3g}"
+        amount = three_digits(release)
         shown = f"ε = {amount} at δ = {delta:.1g}" if delta is not None else f"ε = {amount}"
         factor = math.exp(min(release, 700))
         odds = f"{factor:.1f}" if factor < 1000 else f"10^{math.floor(release / math.log(10))}"

@@ -25,6 +25,7 @@ from preparation.files import replacing
 from training.adapter import Adapter
 from training.backbone.kinds import load_backbone
 from training.privacy.accounting import Schedule
+from training.privacy.digits import three_digits
 from training.privacy.guarantee import epsilons, meaningful_population
 from training.privacy.report import finite
 
@@ -112,16 +113,12 @@ def markdown(found: pd.DataFrame) -> str:
         [
             f"{row['noise_multiplier']:g}",
             f"{row['clip_norm']:g}",
-            *(_number(row[name]) for name in ("epsilon_release", "epsilon_server", "clients_for_epsilon_8")),
+            *(three_digits(row[name]) for name in ("epsilon_release", "epsilon_server", "clients_for_epsilon_8")),
             *(_with_half(row.get(name), row.get(f"{name}_half")) for name in FIGURES),
         ]
         for row in found.to_dict("records")
     ]
     return table(head, lines)
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None or pd.isna(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _with_half(value: float | None, half: float | None) -> str:
@@ -159,7 +156,7 @@ def plot(found: pd.DataFrame) -> Figure:
 
 def _tick(found: pd.DataFrame, z: float) -> str:
     epsilon = found.loc[found["noise_multiplier"] == z, "epsilon_release"].iloc[0]
-    return f"z = {z:g}\nε = {_number(epsilon)}"
+    return f"z = {z:g}\nε = {three_digits(epsilon)}"
 
 
 def write(folder: Path, found: pd.DataFrame) -> list[Path]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json, short
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json
+from training.privacy.digits import three_digits
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -64,7 +65,7 @@ def _show(made: Plan) -> None:
             one["method"],
             f"{one['steps']:,}",
             *(size(one[name]) if one[name] else "-" for name in ("bytes_up", "bytes_down", "bytes_total")),
-            *(short(one[name], absent="-") for name in ("epsilon_release", "epsilon_server")),
+            *(three_digits(one[name], absent="-") for name in ("epsilon_release", "epsilon_server")),
             "-" if hours is None else f"{hours:,.1f}",
         )
     if made.methods:

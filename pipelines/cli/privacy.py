@@ -84,10 +84,11 @@ def report(
 
         privfedtalk privacy report data/mine --out /tmp/privacy
     """
-    from evaluation.report.privacy_page import figure, read_privacy, write_privacy_reports
+    from evaluation.report.privacy_page import read_privacy, write_privacy_reports
     from preparation.errors import PrivFedTalkError
     from preparation.folders import RunFolder
     from training.claims import contradictions_of
+    from training.privacy.digits import three_digits
 
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
@@ -106,7 +107,7 @@ def report(
     table = Table("method", "verdict", "ε released", "ε server", "δ", "page")
     for method, page in zip(methods, pages, strict=True):
         told = read_privacy(folder, method)
-        epsilons = (figure(told[name]) for name in ("epsilon_release", "epsilon_server", "delta"))
+        epsilons = (three_digits(told[name]) for name in ("epsilon_release", "epsilon_server", "delta"))
         table.add_row(method, told["verdict"], *epsilons, str(page))
     console.print(table)
 

@@ -117,8 +117,3 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """The one document of a command under --json; a NaN in it is an error, not invalid JSON."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, default=os.fspath))
     owes_json.set(False)
-
-
-def short(value: float | None, absent: str = "–") -> str:
-    """An ε or δ in three digits, a large one in full."""
-    return absent if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

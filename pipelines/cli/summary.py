@@ -10,10 +10,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.errors import failure
-from pipelines.cli.shared import console, print_json, short
+from pipelines.cli.shared import console, print_json
 from pipelines.cli.told import SHOWN, alike, prepared, told_of_results
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from training.privacy.digits import three_digits
 
 MOST_LINES = 10
 
@@ -49,7 +50,7 @@ def show_results(root: Path) -> None:
     _show_bars(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
-        epsilon, delta = (short(privacy.get(name)) for name in ("epsilon_release", "delta"))
+        epsilon, delta = (three_digits(privacy.get(name), absent="–") for name in ("epsilon_release", "delta"))
         console.print(f"ε of the released model {epsilon} at δ = {delta}; {privacy.get('mark', '')}")
     minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")

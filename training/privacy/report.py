@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.privacy.accounting import Schedule
+from training.privacy.digits import three_digits
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, epsilons, meaningful_population
 from training.privacy.report_text import assumptions, not_protected, plain_note, what_server_saw
 from training.privacy.settings import NO_PROOF, PrivacySettings
+
+NONE_HOLDS = "none holds"
+"""In the place of an ε that is infinite."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ class PrivacyReport:
     def mark(self) -> str:
         """What stands beside the model wherever it is named: the verdict, and why it is no better."""
         if self.private:
-            return f"{self.verdict}: ε = {_figure(self.epsilon_release)}, δ = {_figure(self.delta)}"
+            return f"{self.verdict}: ε = {three_digits(self.epsilon_release)}, δ = {three_digits(self.delta)}"
         if self.violations:
             return f"{self.verdict}: {self.violations[0]}"
-        return f"{self.verdict}: ε = {_figure(self.epsilon_release)}"
+        return f"{self.verdict}: ε = {three_digits(self.epsilon_release)}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for results.json: no NaN or infinity, None instead."""
@@ -76,9 +80,9 @@ class PrivacyReport:
     def to_markdown(self) -> str:
         """Two screens: the verdict, the figures, then what they rest on."""
         rows = [
-            ("ε of the released model", _figure(self.epsilon_release), self.accountant_release),
-            ("ε towards the server", _figure(self.epsilon_server), self.accountant_server),
-            ("δ", _figure(self.delta), "chance that the bound on ε does not hold"),
+            ("ε of the released model", three_digits(self.epsilon_release, NONE_HOLDS), self.accountant_release),
+            ("ε towards the server", three_digits(self.epsilon_server, NONE_HOLDS), self.accountant_server),
+            ("δ", three_digits(self.delta, NONE_HOLDS), "chance that the bound on ε does not hold"),
             (
                 "noise multiplier z",
                 f"{self.noise_multiplier:g}",
@@ -211,9 +215,3 @@ def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
 def finite(value: float) -> float | None:
     """The value, or None where it is infinite: JSON knows no infinity."""
     return value if math.isfinite(value) else None
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "none holds"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from training.privacy.accounting import Schedule
+from training.privacy.digits import three_digits
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population
 from training.privacy.settings import NO_PROOF, PrivacySettings
 
@@ -23,12 +24,12 @@ def plain_note(
         sentences.append("This model comes with no mathematical guarantee about any person.")
     elif violated:
         sentences.append(
-            f"The rules that would give epsilon = {_short(epsilon)} were not all kept, so nothing is promised."
+            f"The rules that would give epsilon = {three_digits(epsilon)} were not all kept, so nothing is promised."
         )
     else:
         sentences.append(
             f"Whether or not one person took part changes the odds of any conclusion from this model by at most a "
-            f"factor of e^{_short(epsilon)}, except with probability {delta:.2g}."
+            f"factor of e^{three_digits(epsilon)}, except with probability {delta:.2g}."
         )
     if math.isfinite(epsilon) and not (violated and epsilon <= LARGEST_MEANINGFUL_EPSILON):
         sentences.append(_judgement(epsilon, schedule))
@@ -36,8 +37,8 @@ def plain_note(
         sentences.append(
             f"The same training with about {population.clients:,} clients"
             + (f", {population.per_round:,} a round," if population.per_round < population.clients else "")
-            + f" would reach epsilon = {_short(population.epsilon_release)} at delta = {population.delta:.1g} without "
-            "a less precise average, because the same blur then hides one among many."
+            + f" would reach epsilon = {three_digits(population.epsilon_release)} at delta = {population.delta:.1g} "
+            "without a less precise average, because the same blur then hides one among many."
         )
     if settings.seeded_noise is not None and settings.mode != "none":
         sentences.append("Its noise can be repeated by anyone who knows the seed: fit for rendered faces only.")
@@ -144,7 +145,3 @@ def not_protected(settings: PrivacySettings) -> tuple[str, ...]:
         "Anything against the operator of a machine that runs server and clients together, as a simulation does."
     )
     return tuple(points)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

@@ -1,0 +1,12 @@
+"""How ε, δ and z are written for people, everywhere alike."""
+
+from __future__ import annotations
+
+import math
+
+
+def three_digits(value: float | None, absent: str = "none") -> str:
+    """An ε or δ in three digits, a large one in full; `absent` where there is none."""
+    if value is None or math.isnan(value):
+        return absent
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
