@@ -22,7 +22,7 @@ from pipelines.runner import make_assets
 from pipelines.side_by_side import side_by_side
 from preparation.errors import PrivFedTalkError
 
-Stage = Callable[[PaperSettings, argparse.Namespace], None]
+Stage = Callable[[PaperSettings, str], None]
 PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")
 
 
@@ -38,25 +38,24 @@ class Seeded:
         return f"{self.name} under seed {self.seed}"
 
 
-def corpus(paper: PaperSettings, asked: argparse.Namespace) -> None:
+def corpus(paper: PaperSettings, _: str) -> None:
     make_assets(PREPARE, ["corpus"], paper.profile, people_overrides(paper))
 
 
-def people(paper: PaperSettings, asked: argparse.Namespace) -> None:
+def people(paper: PaperSettings, _: str) -> None:
     make_assets(PREPARE, PREPARED, paper.profile, people_overrides(paper))
     make_assets(TRAIN, ["rulers"], paper.profile, people_overrides(paper))
     remember(load(paper.profile, people_overrides(paper)))
 
 
-def backbone(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    seed = int(asked.value)
-    open_seed(paper.folder, seed)
-    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, seed))
-    remember(configuration_of(paper, seed))
+def backbone(paper: PaperSettings, seed: str) -> None:
+    open_seed(paper.folder, int(seed))
+    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, int(seed)))
+    remember(configuration_of(paper, int(seed)))
 
 
-def federation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    side_by_side(federate, [Seeded(paper, seed, asked.value) for seed in paper.seeds], available_cores())
+def federation(paper: PaperSettings, method: str) -> None:
+    side_by_side(federate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
 
 
 def federate(one: Seeded) -> None:
@@ -65,11 +64,11 @@ def federate(one: Seeded) -> None:
     make_assets(TRAIN, ["adapter"], one.paper.profile, overrides, one.name)
 
 
-def evaluation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    side_by_side(evaluate, [Seeded(paper, seed, asked.value) for seed in paper.seeds], available_cores())
+def evaluation(paper: PaperSettings, method: str) -> None:
+    side_by_side(evaluate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
 
 
-def references(paper: PaperSettings, asked: argparse.Namespace) -> None:
+def references(paper: PaperSettings, _: str) -> None:
     each = [Seeded(paper, seed, name) for name in REFERENCES for seed in paper.seeds]
     side_by_side(evaluate, each, available_cores())
 
@@ -81,33 +80,26 @@ def evaluate(one: Seeded) -> None:
     make_assets(EVALUATE, ["evaluation"], one.paper.profile, overrides, one.name)
 
 
-def participation(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    run_participation(paper, asked.value)
-
-
-def dealt(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    run_dealt(paper, asked.value)
-
-
-def noise(paper: PaperSettings, asked: argparse.Namespace) -> None:
-    run_noise(paper, asked.value)
-
-
-def write(paper: PaperSettings, asked: argparse.Namespace) -> None:
+def write(paper: PaperSettings, name: str) -> None:
     from pipelines.paper_outputs import OUTPUTS
 
-    if asked.value not in OUTPUTS:
-        raise PrivFedTalkError(f"there is no output '{asked.value}'", f"choose one of {', '.join(OUTPUTS)}")
-    for path in OUTPUTS[asked.value](paper):
+    if name not in OUTPUTS:
+        raise PrivFedTalkError(f"there is no output '{name}'", f"choose one of {', '.join(OUTPUTS)}")
+    for path in OUTPUTS[name](paper):
         sys.stderr.write(f"{path}\n")
 
 
 STAGES: Mapping[str, Stage] = {
-    stage.__name__: stage
-    for stage in (
-        *(corpus, people, backbone, federation, evaluation, references),
-        *(participation, dealt, noise, write),
-    )
+    "corpus": corpus,
+    "people": people,
+    "backbone": backbone,
+    "federation": federation,
+    "evaluation": evaluation,
+    "references": references,
+    "participation": run_participation,
+    "dealt": run_dealt,
+    "noise": run_noise,
+    "write": write,
 }
 
 
@@ -117,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("value", nargs="?", default="", help="a seed, a method, a sweep's value or an output's name")
     asked = parser.parse_args(arguments)
     try:
-        STAGES[asked.stage](read_paper(), asked)
+        STAGES[asked.stage](read_paper(), asked.value)
     except PrivFedTalkError as error:
         sys.stderr.write(f"error: {error.reason}\nremedy: {error.remedy}\n")
         return MENDABLE

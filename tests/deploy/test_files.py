@@ -57,6 +57,16 @@ def test_the_image_copies_what_is_there() -> None:
         assert all((DEPLOY.parent / name).exists() for name in line.split()), line
 
 
+def test_the_builder_is_sent_what_is_copied_and_neither_runs_nor_secrets() -> None:
+    first, *others = [
+        line for line in (DEPLOY.parent / ".dockerignore").read_text().splitlines() if not line.startswith("#")
+    ]
+    sent = {line.removeprefix("!") for line in others if line.startswith("!")}
+    copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert first == "*" and sent == set(" ".join(copied).split())
+    assert "**/.env" in others  # deploy/.env holds the database's password
+
+
 def test_every_service_runs_a_program_that_the_image_has(compose: dict[str, Any]) -> None:
     """Dagster's are in the environment that the image installs from the lock; Ray's it installs beside."""
     image = (DEPLOY / "Dockerfile").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +44,7 @@ def smallest(data: Path) -> PaperSettings:
 
 
 def do(paper: PaperSettings, stage: str, value: str = "") -> None:
-    STAGES[stage](paper, argparse.Namespace(value=value))
+    STAGES[stage](paper, value)
 
 
 def everything(paper: PaperSettings) -> dict[str, bytes]:
