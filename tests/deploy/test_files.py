@@ -47,6 +47,8 @@ def test_code_and_ray_are_found_where_they_are_served(compose: dict[str, Any]) -
     configuration = load(params["profile"], [f"{key}={value}" for key, value in params["set"].items()])
     host, _, port = str(configuration.training.execution.ray_address).partition(":")
     assert configuration.training.execution.engine == "ray"
+    # On the machine that starts runs: Ray takes orders from nodes of its cluster alone.
+    assert host == location["grpc_server"]["host"]
     assert f"--head --port {port}" in compose["services"][host]["command"]
     assert configuration.nightly.time_zone == "UTC"
     assert configuration.training.consent.required  # its people are real
@@ -76,10 +78,11 @@ def test_every_service_runs_a_program_that_the_image_has(compose: dict[str, Any]
         if "command" not in service:
             assert service["image"].startswith("postgres"), name
             continue
-        program = service["command"].split()[0]
-        assert f"\n{brought[program]}==" in locked if program in brought else f'"{program}>=' in image, name
-        if program in brought:
-            assert Path(sys.executable).with_name(program).exists(), program
+        for step in service["command"].removeprefix('bash -c "').split("&&"):
+            program = step.replace("exec ", "").split()[0]
+            assert f"\n{brought[program]}==" in locked if program in brought else f'"{program}>=' in image, name
+            if program in brought:
+                assert Path(sys.executable).with_name(program).exists(), program
 
 
 def test_files_that_commands_name_are_in_the_image_and_folders_are_mounted(compose: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -48,6 +48,13 @@ def make_home(folder: Path, profile: str, settings: dict[str, Any], instance: di
     return Home(folder, {**os.environ, **own, "PYTHONPATH": str(PROJECT)}, folder / "log.txt")
 
 
+class Talkative(Protocol):
+    """Whatever has a log."""
+
+    @property
+    def said(self) -> str: ...
+
+
 @contextmanager
 def running(home: Home, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command of this environment in a session of its own, which ends with the block, children included."""
@@ -69,7 +76,7 @@ def running(home: Home, *command: str) -> Iterator[subprocess.Popen[bytes]]:
                 continue
 
 
-def until(ready: Callable[[], Any], seconds: float, home: Home, what: str) -> Any:
+def until(ready: Callable[[], Any], seconds: float, home: Talkative, what: str) -> Any:
     """What `ready` gives once that is true; a failure shows the end of the processes' log."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
