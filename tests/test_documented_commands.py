@@ -78,7 +78,7 @@ ELSEWHERE = {
     r"privfedtalk demo": "half an hour; the small run here goes through the same jobs",
     r"privfedtalk adapter inspect$": "names no folder; tests/pipelines/test_adapter.py",
     r"privfedtalk prepare --consent": "leaves the corpus out; tests/pipelines/test_consent.py",
-    r"docker compose": "needs Docker; tests/deploy checks the files",
+    r"docker compose": "needs a Docker daemon; tests/deploy/test_compose.py starts it where there is one",
     r"dagster(-webserver|-daemon| dev| code-server)": "never ends; started in tests/ui, deploy, test_nightly_tick",
     r"dagster job launch": "leaves its run behind; `job execute` runs the same here",
     r"make (setup|format|lock|test|test-all|test-ui)": "the development loop itself",

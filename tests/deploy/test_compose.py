@@ -21,7 +21,6 @@ import yaml
 
 from assets.partitions import BUCKETS
 from tests.pipelines.live_dagster import PROJECT, ask, free_port, until
-from tests.ui.test_browser import SMALLEST
 
 pytestmark = pytest.mark.slow
 
@@ -84,10 +83,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     folder, port = tmp_path_factory.mktemp("compose"), free_port()
     for name in ("data", "corpora", "weights"):
         (folder / name).mkdir()
-    own = {"run": "deployed", "training.methods": "[fedavg]", "corpus.kind": "studio"}
+    own = {"run": "deployed", "training.methods": ["fedavg"], "corpus.kind": "studio", "workers": 1}
     ours = yaml.safe_load((PROJECT / "deploy" / "params.yaml").read_text())["set"]
     ray = {key: value for key, value in ours.items() if key.startswith("training.execution.")}
-    (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "set": SMALLEST | own | ray}))
+    (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "set": own | ray}))
     more: dict[str, Any] = {"code": {"volumes": [f"{folder}/params.yaml:/app/deploy/params.yaml:ro"]}}
     (folder / "more.yaml").write_text(
         yaml.safe_dump({"services": more}) + f'  webserver:\n    ports: !override ["127.0.0.1:{port}:3000"]\n'
@@ -111,7 +110,7 @@ def test_jobs_from_the_queue_prepare_and_train_on_ray(deployment: Deployment) ->
         return [each["locationOrLoadError"]["__typename"] for each in entries] == ["RepositoryLocation"]
 
     until(loaded, 180, deployment, "the code location")
-    assert deployment.launch("prepare", "000", f"{BUCKETS - 1:03d}") == "SUCCESS"
+    assert deployment.launch("prepare", "000", f"{BUCKETS - 1:03d}") == "SUCCESS", deployment.said
     assert deployment.launch("train", "fedavg", "fedavg") == "SUCCESS", deployment.said
     method = deployment.folder / "data" / "deployed" / "federation" / "fedavg"
     assert (method / "adapter" / "adapter_model.safetensors").exists()
