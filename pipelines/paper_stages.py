@@ -48,10 +48,11 @@ def people(paper: PaperSettings, _: str) -> None:
     remember(load(paper.profile, people_overrides(paper)))
 
 
-def backbone(paper: PaperSettings, seed: str) -> None:
-    open_seed(paper.folder, int(seed))
-    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, int(seed)))
-    remember(configuration_of(paper, int(seed)))
+def backbone(paper: PaperSettings, value: str) -> None:
+    seed = int(value)
+    open_seed(paper.folder, seed)
+    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, seed))
+    remember(configuration_of(paper, seed))
 
 
 def federation(paper: PaperSettings, method: str) -> None:

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 RUN = "{ runsOrError { ... on Runs { results { runId status jobName } } } }"
 LOADED = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+IMAGE = "privfedtalk-test"
+COMPOSE_VERSION = ["docker", "compose", "version"]
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -33,7 +35,7 @@ def objection() -> str | None:
     """Why nothing can be tried here; None where it can."""
     if shutil.which("docker") is None:
         return "Docker is not installed"
-    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+    if subprocess.run(COMPOSE_VERSION, capture_output=True).returncode:
         return "Docker has no Compose"
     return "no Docker daemon runs" if subprocess.run(["docker", "info"], capture_output=True).returncode else None
 
@@ -87,10 +89,12 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     ours = yaml.safe_load((PROJECT / "deploy" / "params.yaml").read_text())["set"]
     ray = {key: value for key, value in ours.items() if key.startswith("training.execution.")}
     (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "set": own | ray}))
-    more: dict[str, Any] = {"code": {"volumes": [f"{folder}/params.yaml:/app/deploy/params.yaml:ro"]}}
-    (folder / "more.yaml").write_text(
-        yaml.safe_dump({"services": more}) + f'  webserver:\n    ports: !override ["127.0.0.1:{port}:3000"]\n'
-    )
+    # An image of a name of its own: the one that a machine works with stays what it is.
+    more: dict[str, Any] = {name: {"image": IMAGE} for name in ("code", "webserver", "daemon", "ray-worker")}
+    more["code"]["volumes"] = [f"{folder}/params.yaml:/app/deploy/params.yaml:ro"]
+    more["webserver"]["ports"] = "OURS"
+    ports = f'!override ["127.0.0.1:{port}:3000"]'
+    (folder / "more.yaml").write_text(yaml.safe_dump({"services": more}).replace("OURS", ports))
     values = {f"PRIVFEDTALK_{name.upper()}": str(folder / name) for name in ("data", "corpora", "weights")}
     named = {"POSTGRES_PASSWORD": secrets.token_hex(8), "COMPOSE_PROJECT_NAME": "privfedtalk-test"}
     made = Deployment(folder, port, os.environ | values | named)
@@ -101,6 +105,19 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         # What the services wrote is root's, which only they may take away.
         made.compose("exec", "-T", "code", "find", "/app/data", "-mindepth", "1", "-delete")
         made.compose("down", "--volumes")
+        subprocess.run(["docker", "image", "rm", IMAGE], capture_output=True)
+
+
+def test_the_file_for_gpus_gives_them_to_what_trains() -> None:
+    if shutil.which("docker") is None or subprocess.run(COMPOSE_VERSION, capture_output=True).returncode:
+        pytest.skip("Docker with Compose is not installed")
+    files = [word for name in ("compose", "compose.gpu") for word in ("-f", str(PROJECT / "deploy" / f"{name}.yaml"))]
+    command = ["docker", "compose", *files, "config", "--format", "json"]
+    told = subprocess.run(command, env=os.environ | {"POSTGRES_PASSWORD": "x"}, capture_output=True, check=True)
+    services = json.loads(told.stdout)["services"]
+    given = {name for name, service in services.items() if service.get("deploy", {}).get("resources")}
+    assert given == {"code", "ray-worker"}
+    assert "dagster code-server start" in " ".join(services["code"]["command"])  # what the first file says stands
 
 
 def test_jobs_from_the_queue_prepare_and_train_on_ray(deployment: Deployment) -> None:
