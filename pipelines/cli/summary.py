@@ -47,7 +47,7 @@ def show_results(root: Path) -> None:
             table.caption = "[yellow]*[/yellow] not private"
         table.add_row(method + mark, *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()))
     console.print(table)
-    _show_bars(results["bars"])
+    show_bars(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
         epsilon, delta = (three_digits(privacy.get(name), absent="–") for name in ("epsilon_release", "delta"))
@@ -111,9 +111,10 @@ def _show_identities(path: Path) -> None:
         console.print(f"all of them, none was left out: {path}", markup=False)
 
 
-def _show_bars(bars: list[dict[str, Any]]) -> None:
-    met = sum(bar["pass"] is True for bar in bars)
-    console.print(f"{met} of {len(bars)} bars met")
+def show_bars(bars: list[dict[str, Any]]) -> None:
+    judged = [bar["pass"] for bar in bars if bar["pass"] is not None]
+    unmeasured = f", {len(bars) - len(judged)} not measured" if len(judged) < len(bars) else ""
+    console.print(f"{sum(judged)} of {len(judged)} bars met{unmeasured}")
     for bar in bars:
         if bar["pass"] is not True:
             wanted = f"{bar['direction']} {bar['bar']}"

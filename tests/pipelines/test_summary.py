@@ -1,12 +1,13 @@
-"""What `prepare` says at its end."""
+"""What `prepare` and `demo` say at their ends."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.cli.summary import show_preparation
+from pipelines.cli.summary import show_bars, show_preparation
 from preparation.folders import RunFolder
 from preparation.identity import IdentityReport, Mismatch, SamePerson, save_report
 from preparation.quarantine import QuarantineRow, replace_rows
@@ -36,3 +37,17 @@ def test_doubted_identities_are_told_when_they_were_asked_for(
     assert "2 show another face than their client's, 1 pairs of clients are one person" in printed
     assert "grid: 2 clips of another face" in printed and "ann and anna: one person (cosine 0.97)" in printed
     assert "one person" not in said(tmp_path, capsys)
+
+
+def bar(name: str, value: float | None, met: bool | None) -> dict[str, Any]:
+    return {"name": name, "value": value, "pass": met, "direction": "at least", "bar": 0.9, "what": "a share"}
+
+
+def test_a_bar_that_was_not_measured_is_told_and_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the page does: it was neither met nor missed."""
+    show_bars([bar("met", 0.95, True), bar("missed", 0.1, False), bar("absent", None, None)])
+    printed = capsys.readouterr().out
+    assert "1 of 2 bars met, 1 not measured" in printed
+    assert "missed: 0.100, wanted at least 0.9" in printed and "absent: not measured" in printed
+    show_bars([bar("met", 0.95, True)])
+    assert capsys.readouterr().out == "1 of 1 bars met\n"
