@@ -28,6 +28,7 @@ TINY = [
     "studio.clients=2",
     "studio.client_clips=2",
     "studio.unseen=0",
+    "studio.volunteers=0",
     "studio.seconds=0.8",
     "studio.size=64",
     "preparation.crops.size=64",
