@@ -13,6 +13,7 @@ from tests.training.small_federation import settings_with
 from training.backbone.tiny import TinyBackbone
 from training.client import Announcement, ClientTrainer
 from training.compute import speed_up
+from training.device import full_precision
 from training.settings import ComputeSettings, TrainingSettings
 
 
@@ -31,8 +32,12 @@ def test_the_same_is_learned(trainer_for: Callable[..., ClientTrainer], option: 
 
 @pytest.mark.slow
 def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer]) -> None:
-    plain, other = update(trainer_for), update(trainer_for, compile=True)
-    assert np.linalg.norm(other - plain) < 0.05 * np.linalg.norm(plain)
+    """In float32 the same; under autocast no further from it than what is not compiled."""
+    with full_precision():
+        exact, exact_compiled = update(trainer_for), update(trainer_for, compile=True)
+    assert np.linalg.norm(exact_compiled - exact) < 1e-3 * np.linalg.norm(exact)
+    plain, compiled = update(trainer_for), update(trainer_for, compile=True)
+    assert np.linalg.norm(compiled - exact) < 1.5 * max(np.linalg.norm(plain - exact), 1e-3 * np.linalg.norm(exact))
 
 
 def test_what_learns_stays_whole(trainer_for: Callable[..., ClientTrainer]) -> None:

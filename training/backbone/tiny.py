@@ -36,9 +36,11 @@ class Attention(nn.Module):
         n, queries, width = x.shape
         head = width // self.heads
         q = self.to_q(x).view(n, queries, self.heads, head).transpose(1, 2)
-        k = self.to_k(context).view(n, -1, self.heads, head).permute(0, 2, 3, 1)
+        k = self.to_k(context).view(n, -1, self.heads, head).transpose(1, 2)
         v = self.to_v(context).view(n, -1, self.heads, head).transpose(1, 2)
-        scores = (q @ k) * head**-0.5
+        # The keys' last two axes change places by themselves: of one permutation of all axes torch.compile makes
+        # fused attention of the wrong tensor (pytorch/pytorch#195320).
+        scores = (q @ k.transpose(-2, -1)) * head**-0.5
         if bias is not None:
             scores = scores + bias
         return self.to_out((scores.softmax(-1) @ v).transpose(1, 2).reshape(n, queries, width))

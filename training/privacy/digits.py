@@ -1,4 +1,4 @@
-"""How ε, δ and z are written for people, everywhere alike."""
+"""How ε and δ are written for people, everywhere alike."""
 
 from __future__ import annotations
 
