@@ -78,6 +78,9 @@ def local_steps(run: RunFolder) -> dict[str, Work]:
         "accumulation, 2 windows at a time": steps(changed("federation", micro_batch=2)),
         "accumulation, 1 window at a time": steps(changed("federation", micro_batch=1)),
         "gradient checkpointing": steps(changed("compute", gradient_checkpointing=True)),
+        "frozen weights bf16": steps(changed("compute", frozen_bfloat16=True)),
+        "channels last": steps(changed("compute", channels_last=True)),
+        "compiled": steps(changed("compute", compile=True)),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from preparation.faces.landmarks import eye_boxes, interocular, mouth_box, mouth_opening
 from preparation.shards import Sample
+from training.device import sent
 
 Boxes = npt.NDArray[np.int64]
 
@@ -71,7 +72,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same windows on another device."""
-        return self.changed(lambda value: value.to(device, non_blocking=True))
+        return self.changed(lambda value: sent(value, device))
 
     def part(self, cut: slice) -> Batch:
         """Some of the windows."""

@@ -30,6 +30,17 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """x on a device, on its way there when this returns.
+
+    To a GPU it goes from pinned memory: a copy out of any other waits until the GPU has done all that it was given, and
+    who trains there would launch no step before the last one has ended.
+    """
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 matrix products run natively; emulated ones are slower than float32."""
     if device.type == "cuda":

@@ -22,11 +22,13 @@ WIDTH = 512
 
 
 def train_as_one_product(model: nn.Module) -> None:
-    """Let LoRA layers of `model` on a frozen `nn.Linear`, on a CPU the narrow ones, compute as one product while
-    gradients are taken.
+    """Let LoRA layers of `model` on a frozen `nn.Linear` compute as one product: on a GPU always, on a CPU the narrow
+    ones while gradients are taken.
 
-    Without gradients PEFT computes, so that its own loading of an adapter gives the same frames to the bit. Names,
-    weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes as PEFT does.
+    Without gradients a CPU computes as PEFT, whose own loading of an adapter then gives the same frames to the bit; a
+    GPU has few frames to draw there, a client's score, and waits for launches, of which PEFT's way has twice as many.
+    Names, weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes as
+    PEFT does.
     """
     for layer in model.modules():
         if isinstance(layer, Linear) and isinstance(layer.get_base_layer(), nn.Linear):
@@ -47,13 +49,14 @@ def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
     """The weight with which a layer, adapted or not, is one product of x; None where it computes as it always does."""
     if type(layer) is nn.Linear:
         return layer.weight
-    if not isinstance(layer, OneProductLinear) or not torch.is_grad_enabled():
+    if not isinstance(layer, OneProductLinear):
         return None
     base, active = layer.get_base_layer(), layer.active_adapters
     if layer.disable_adapters or layer.merged or layer.lora_variant or len(active) != 1:
         return None
-    wide = max(base.weight.shape) > WIDTH and x.device.type == "cpu"
-    if wide or not isinstance(layer.lora_dropout[active[0]], nn.Identity):
+    if x.device.type == "cpu" and (max(base.weight.shape) > WIDTH or not torch.is_grad_enabled()):
+        return None
+    if not isinstance(layer.lora_dropout[active[0]], nn.Identity):
         return None
     name = active[0]
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight

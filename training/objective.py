@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.backbone.interface import Backbone
 from training.data import Batch
-from training.device import at_least_float32, autocast
+from training.device import at_least_float32, autocast, sent
 from training.diffusion import add_noise, sample_noise, sample_timesteps
 from training.pixel_terms import PixelTerms
 from training.settings import ObjectiveSettings
@@ -42,7 +42,7 @@ class Draw:
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on another device: drawn on the CPU, it is the same on all of them."""
-        return self._each(lambda drawn: drawn.to(device))
+        return self._each(lambda drawn: sent(drawn, device))
 
     def part(self, cut: slice) -> Draw:
         """The draw of some of the windows."""

@@ -79,7 +79,7 @@ def pretrain(
         own_references=settings.own_references,
     )
     history: list[PretrainingRow] = []
-    recent = 0.0
+    recent = torch.zeros((), dtype=torch.float64, device=device)  # read where it is shown: a GPU rests while one reads
     for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
         batch = batch.to(device)
         draw = Draw.sample(batch.latents, objective, generator).to(device)
@@ -90,10 +90,11 @@ def pretrain(
         optimizer.step()
         schedule.step()
         _update_average(average, backbone, min(settings.ema, (1 + step) / (10 + step)))
-        recent = losses.denoising.item() if step == 1 else 0.98 * recent + 0.02 * losses.denoising.item()
+        loss = losses.denoising.detach().double()
+        recent = loss if step == 1 else 0.98 * recent + 0.02 * loss
         if step % settings.validate_every == 0 or step == settings.steps:
-            loss = _validate_average(backbone, average, validation, objective, seed)
-            history.append(PretrainingRow(step, recent, loss))
+            held_out = _validate_average(backbone, average, validation, objective, seed)
+            history.append(PretrainingRow(step, float(recent), held_out))
     backbone.load_state_dict(average)
     return backbone.eval().requires_grad_(False), history
 
@@ -166,8 +167,8 @@ def _warm_cosine(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    for name, value in model.state_dict().items():
-        average[name].lerp_(value, 1 - decay)
+    current = model.state_dict()
+    torch._foreach_lerp_(list(average.values()), [current[name] for name in average], 1 - decay)
 
 
 def _validate_average(

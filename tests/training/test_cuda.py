@@ -24,6 +24,7 @@ from tests.training.small_federation import CLIENTS, TrainerFor, sample_for, set
 from tests.training.small_models import SHAPE, make_clip
 from training.backbone.tiny import TinyBackbone
 from training.client import Announcement
+from training.data import stream_batches
 from training.device import autocast, has_fast_bfloat16
 from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
 from training.execution.engine import worker_devices
@@ -31,6 +32,8 @@ from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes
 from training.federation import FederationResult, Start, run_federation
 from training.homes import Homes
 from training.methods import configure
+from training.methods.base import LocalRule
+from training.objective import Draw
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import (
     BackboneSettings,
@@ -115,6 +118,29 @@ def test_a_gpu_starts_where_a_cpu_does_and_sees_the_same_draws(trainer_for: Trai
     # bfloat16 rounds at 4e-3; other draws of noise and timesteps would change the loss by tens of percent.
     assert on_gpu.losses["total"] == pytest.approx(on_cpu.losses["total"], rel=0.02)
     assert on_gpu.score == pytest.approx(on_cpu.score, abs=0.05)
+
+
+def test_steps_do_not_wait_for_the_gpu(trainer_for: TrainerFor) -> None:
+    settings = settings_with("fedavg")
+    trainer = open_trainer(trainer_for(settings, "fedavg").homes, settings, 5, GPU)
+    rule, generator = LocalRule(settings, {}, {}), torch.Generator().manual_seed(0)
+    optimizer = rule.begin(trainer.adapter.parameters)
+    batches = stream_batches(
+        iter(trainer._clips("c2", "train")), 2, trainer.backbone.settings.window, np.random.default_rng(0)
+    )
+
+    def step() -> None:
+        batch = next(batches)
+        draw = Draw.sample(batch.latents, settings.objective, generator)
+        trainer.step(batch.to(trainer.device), draw.to(trainer.device), rule, optimizer)
+
+    step()  # tables of the schedule and the optimiser's state are made
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_terms_on_decoded_frames_run_where_the_backbone_is(trainer_for: TrainerFor) -> None:

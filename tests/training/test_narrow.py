@@ -82,6 +82,9 @@ def test_on_a_gpu_wide_layers_are_one_product_too() -> None:
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient)
     assert products(quick, x) == 4
+    with torch.no_grad():  # a client's score: launches are what it waits for
+        torch.testing.assert_close(quick(x), usual(x))
+        assert products(quick, x) == 4
 
 
 def test_the_gradient_can_be_differentiated_again() -> None:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from preparation.errors import PrivFedTalkError
 from training.backbone.conditions import SpeechEncoder, from_patches, timestep_embedding, to_patches
 from training.backbone.interface import Backbone, BackboneShape
-from training.device import at_least_float32
+from training.device import at_least_float32, narrowed
 from training.settings import BackboneSettings
 
 TIME_WIDTH = 256
@@ -25,7 +25,7 @@ TIME_WIDTH = 256
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries [N, Q, d] over [N, K, d]; `frames` places both as consecutive frames."""
+    """Multi-head attention of queries [N, Q, d] over [N, K, d]; `turns` places both as consecutive frames."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -36,13 +36,14 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(width, width)
         self.scale_q, self.scale_k = (nn.Parameter(torch.ones(self.head)) for _ in range(2))
 
-    def forward(self, x: Tensor, context: Tensor, frames: bool = False) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, turns: Tensor | None = None) -> Tensor:
         n, queries, width = x.shape
         q = self._normalised(self.to_q(x), self.scale_q)
         k = self._normalised(self.to_k(context), self.scale_k)
         v = self._heads(self.to_v(context))
-        if frames:
-            q, k = rotate(q), rotate(k)
+        if turns is not None:
+            cos, sin = turns.to(q.dtype)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.to_out(attended.transpose(1, 2).reshape(n, queries, width))
 
@@ -54,12 +55,16 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head)).transpose(1, 2)
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Rotary places: x [N, heads, F, d], pairs (i, i + d/2) turned by f / 10000**(2 i / d) at frame f."""
-    frames, half = x.shape[-2], x.shape[-1] // 2
-    speed = 10000.0 ** (-torch.arange(half, device=x.device) / half)
-    angle = torch.arange(frames, device=x.device)[:, None] * speed
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+def turns_of(frames: int, head: int, device: torch.device) -> Tensor:
+    """Rotary places: cosines and sines [2, F, head / 2] of the angle f / 10000**(2 i / head) at frame f."""
+    half = head // 2
+    speed = 10000.0 ** (-torch.arange(half, device=device) / half)
+    angle = torch.arange(frames, device=device)[:, None] * speed
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [N, heads, F, d], its pairs (i, i + d/2) turned by the angles of `turns_of`."""
     one, two = x.chunk(2, -1)
     return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
 
@@ -76,18 +81,18 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
         self.table = nn.Parameter(torch.zeros(9, width))
 
-    def forward(self, x: Tensor, tokens: Tensor, modulation: Tensor) -> Tensor:
-        """x [B, F, P, d] patches; tokens [B, F, K, d] speech and identity; modulation [B, F, 9, d]."""
+    def forward(self, x: Tensor, tokens: Tensor, modulation: Tensor, turns: Tensor) -> Tensor:
+        """x [B, F, P, d] patches; tokens [B, F, K, d] speech and identity; modulation [B, F, 9, d]; see `turns_of`."""
         b, f, p, d = x.shape
         shift1, scale1, gate1, shift2, scale2, gate2, shift3, scale3, gate3 = (
             (modulation + self.table)[:, :, None].to(x.dtype).unbind(3)
         )
-        h = self.norms[0](x) * (1 + scale1) + shift1
+        h = narrowed(self.norms[0](x) * (1 + scale1) + shift1)
         context = torch.cat([h, tokens.to(h.dtype)], 2)
         attended = self.space(h.reshape(b * f, p, d), context.reshape(b * f, -1, d))
         x = x + gate1 * attended.view(b, f, p, d)
-        h = (self.norms[1](x) * (1 + scale2) + shift2).transpose(1, 2).reshape(b * p, f, d)
-        x = x + gate2 * self.time(h, h, frames=True).view(b, p, f, d).transpose(1, 2)
+        h = narrowed(self.norms[1](x) * (1 + scale2) + shift2).transpose(1, 2).reshape(b * p, f, d)
+        x = x + gate2 * self.time(h, h, turns).view(b, p, f, d).transpose(1, 2)
         h = self.norms[2](x) * (1 + scale3) + shift3
         return x + gate3 * self.down(F.gelu(self.up(h), approximate="tanh"))
 
@@ -150,12 +155,14 @@ class BaseBackbone(Backbone):
         now = self.time_mlp(timestep_embedding(t, TIME_WIDTH).to(self.place.dtype))
         condition = F.silu(now[:, None] + heard + moved + identity)
         spoken = self.speech_tokens(speech) + self.speech_place
-        tokens = self.token_norm(torch.cat([spoken, identity[:, :, None].expand(-1, f, -1, -1)], 2))
+        tokens = narrowed(self.token_norm(torch.cat([spoken, identity[:, :, None].expand(-1, f, -1, -1)], 2)))
         modulation = self.modulation(condition).unflatten(-1, (9, -1))
+        # Once for all blocks: a short window on a GPU waits for launches, and these were a tenth of them.
+        turns = turns_of(f, x.shape[-1] // self.settings.base.heads, x.device)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, tokens, modulation, use_reentrant=False)
+                x = checkpoint(block, x, tokens, modulation, turns, use_reentrant=False)
             else:
-                x = block(x, tokens, modulation)
+                x = block(x, tokens, modulation, turns)
         shift, scale = self.modulation_out(condition)[:, :, None].chunk(2, -1)
         return at_least_float32(from_patches(self.patch_out(self.norm_out(x) * (1 + scale) + shift), patch))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from preparation.errors import PrivFedTalkError
 from tests.training.small_kinds import small_kind, small_settings
 from tests.training.small_models import SHAPE, make_clip
-from training.backbone.base import rotate
+from training.backbone.base import rotate, turns_of
 from training.backbone.kinds import build_backbone
 from training.data import Batch
 from training.pretraining import pretrain
@@ -21,7 +21,8 @@ from training.settings import BackboneSettings, BaseSettings, ObjectiveSettings,
 def test_rotation_keeps_lengths_and_leaves_only_the_distance_of_frames() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 1, 1, 8, generator=generator).expand(1, 1, 10, 8) for _ in range(2))
-    turned_q, turned_k = rotate(q), rotate(k)
+    turns = turns_of(10, 8, q.device)
+    turned_q, turned_k = rotate(q, *turns), rotate(k, *turns)
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm(dim=-1))
     scores = (turned_q @ turned_k.transpose(-1, -2))[0, 0]
     for distance in range(-9, 10):
