@@ -45,6 +45,11 @@ class OneProductLinear(Linear):
         return super().forward(x, *rest, **named) if weight is None else F.linear(x, weight, self.base_layer.bias)
 
 
+def pays(weight: Tensor, device: torch.device) -> bool:
+    """Whether one product is the cheaper way on a device, given whether gradients are taken."""
+    return device.type != "cpu" or (torch.is_grad_enabled() and max(weight.shape) <= WIDTH)
+
+
 def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
     """The weight with which a layer, adapted or not, is one product of x; None where it computes as it always does."""
     if type(layer) is nn.Linear:
@@ -54,9 +59,7 @@ def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
     base, active = layer.get_base_layer(), layer.active_adapters
     if layer.disable_adapters or layer.merged or layer.lora_variant or len(active) != 1:
         return None
-    if x.device.type == "cpu" and (max(base.weight.shape) > WIDTH or not torch.is_grad_enabled()):
-        return None
-    if not isinstance(layer.lora_dropout[active[0]], nn.Identity):
+    if not pays(base.weight, x.device) or not isinstance(layer.lora_dropout[active[0]], nn.Identity):
         return None
     name = active[0]
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight

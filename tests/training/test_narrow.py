@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from training.narrow import WIDTH, train_as_one_product
+from training.narrow import WIDTH, pays, train_as_one_product
 
 
 class Two(nn.Module):
@@ -72,6 +72,19 @@ def test_only_narrow_layers_are_one_product() -> None:
     _, wide = adapted(middle=WIDTH + 1)
     assert products(narrow, x) == 4  # B A added to W, and the layer's
     assert products(wide, x) == 6
+
+
+def test_it_pays_on_a_gpu_always_on_a_cpu_for_narrow_layers_in_training() -> None:
+    narrow, wide = torch.empty(4, WIDTH), torch.empty(4, WIDTH + 1)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [pays(weight, device) for device in (cpu, gpu) for weight in (narrow, wide)] == [True, False, True, True]
+    with torch.no_grad():
+        assert [pays(weight, device) for device in (cpu, gpu) for weight in (narrow, wide)] == [
+            False,
+            False,
+            True,
+            True,
+        ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and this machine has none")

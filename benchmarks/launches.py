@@ -1,0 +1,122 @@
+"""How many kernels a GPU is asked for by a step and by a score of `base`, counted without one.
+
+    python -m benchmarks.launches
+
+A short window on a GPU waits for launches and not for arithmetic, so that a client's score, two passes over one
+window, takes as long as it has operators. Counted are those that compute (no views), as a CPU under bfloat16 autocast
+is asked for them, on few channels: their number does not depend on sizes. A GPU has some fused that count several here,
+as RMSNorm's five. Each reduction is undone again for comparison.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.gpu_subjects import TINY, Subject, settings_for
+from preparation.folders import RunFolder
+from training.adapter import Adapter
+from training.backbone import base
+from training.backbone.base import rotate, turns_of
+from training.backbone.kinds import build_backbone
+from training.client import ClientTrainer
+from training.compute import halve_frozen
+from training.generation import Generator
+from training.homes import Homes
+from training.rulers import IdentityRuler
+from training.settings import BackboneSettings, BaseSettings, VaeSettings
+from training.vae import SmallVae
+
+WINDOW = 4
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that compute: views and tensors that nothing was written into are not launched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not operator.is_view and operator.overloadpacket.__name__ not in ("empty", "empty_like", "detach")
+        return operator(*args, **(kwargs or {}))
+
+
+def make_subject(folder: Path) -> Subject:
+    """`base` as deep as it comes and narrow, with LoRA on attention."""
+    torch.manual_seed(0)
+    narrow = BackboneSettings(kind="base", window=WINDOW, base=BaseSettings(width=48, heads=2))
+    backbone = build_backbone(narrow, TINY.shape).eval().requires_grad_(False)
+    settings = settings_for(TINY)
+    adapter = Adapter(backbone, settings.adapter, 0)
+    halve_frozen(adapter.backbone)
+    vae, ruler = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)), IdentityRuler().frozen()
+    homes = Homes(RunFolder(folder), "fedavg")
+    return Subject(ClientTrainer(homes, adapter, vae, ruler, settings, 0), TINY, 0)
+
+
+def sampled(subject: Subject) -> Callable[[], object]:
+    """What a score samples: one window, in as many steps as scores have."""
+    trainer, shape = subject.trainer, subject.backbone.shape
+    settings = trainer.settings.generation.model_copy(update={"steps": trainer.settings.federation.score_steps})
+    generator = Generator(subject.backbone, trainer.vae, settings, trainer.settings.objective.shared_noise)
+    reference = torch.zeros(shape.latent_channels, shape.latent_size, shape.latent_size)
+    speech = torch.zeros(WINDOW, shape.speech_steps, shape.speech_dim)
+    # Inference mode would count what is made of several operators as one.
+    whole = Generator.latents.__wrapped__  # type: ignore[attr-defined]
+    return torch.no_grad()(lambda: whole(generator, reference, speech, 0))
+
+
+def turned_anew(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate`, the angles computed for each call."""
+    return rotate(x, *turns_of(x.shape[-2], x.shape[-1], x.device).to(x.dtype))
+
+
+@contextmanager
+def pefts_products_without_gradients() -> Iterator[None]:
+    """As a CPU has it."""
+    with mock.patch("training.narrow.pays", lambda weight, device: torch.is_grad_enabled()):
+        yield
+
+
+UNDONE: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "LoRA by PEFT's products, where no gradients are taken": pefts_products_without_gradients,
+    "frames' turns for each block anew": lambda: mock.patch.object(base, "rotate", turned_anew),
+    "activations rounded for each product anew": lambda: mock.patch.object(base, "narrowed", lambda x: x),
+}
+
+
+def counted(work: Callable[[], object], undone: list[str]) -> int:
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch("training.narrow.pays", lambda weight, device: True))
+        stack.enter_context(mock.patch("training.device.has_fast_bfloat16", lambda device: True))
+        for what in undone:
+            stack.enter_context(UNDONE[what]())
+        work()  # tables and the optimiser's state are made
+        with Launches() as launches:
+            work()
+    return launches.count
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(Path(folder))
+        works = {"step": subject.stepper(2), "score": sampled(subject)}
+        usual = {name: counted(work, []) for name, work in works.items()}
+        print("| undone | a local step | × as it comes | a score's sampling | × as it comes |\n|---|---|---|---|---|")
+        for what, some in {"as it comes": [], **{what: [what] for what in UNDONE}, "all three": list(UNDONE)}.items():
+            found = {name: counted(work, some) for name, work in works.items()}
+            cells = (f"{found[name]:,} | {found[name] / usual[name]:.2f}" for name in works)
+            print(f"| {what} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
