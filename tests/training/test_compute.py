@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
+from torch import Tensor
 
 from tests.training.small_federation import settings_with
+from tests.training.small_kinds import KINDS, small_kind
+from training.adapter import Adapter
 from training.backbone.tiny import TinyBackbone
 from training.client import Announcement, ClientTrainer
 from training.compute import speed_up
+from training.data import Batch
 from training.device import full_precision
-from training.settings import ComputeSettings, TrainingSettings
+from training.settings import AdapterSettings, ComputeSettings, TrainingSettings
 
 
 def update(trainer_for: Callable[..., ClientTrainer], **compute: bool) -> np.ndarray:
@@ -38,6 +43,30 @@ def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer])
     assert np.linalg.norm(exact_compiled - exact) < 1e-3 * np.linalg.norm(exact)
     plain, compiled = update(trainer_for), update(trainer_for, compile=True)
     assert np.linalg.norm(compiled - exact) < 1.5 * max(np.linalg.norm(plain - exact), 1e-3 * np.linalg.norm(exact))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_each_kind_computes_the_same(batch: Batch, tmp_path: Path, kind: str) -> None:
+    """In training and, as a score does, without gradients, in float32."""
+
+    def computed(compiled: bool) -> tuple[Tensor, Tensor, Tensor]:
+        adapter = Adapter(small_kind(kind, tmp_path / "unet"), AdapterSettings(rank=2), 0)
+        noise = np.random.default_rng(0).normal(0, 0.02, len(adapter)).astype(np.float32)
+        adapter.load_vector(adapter.vector() + noise)
+        speed_up(adapter.backbone, ComputeSettings(compile=compiled))
+        t = torch.arange(len(batch.latents)) * 300 + 50
+        given = (batch.latents, t, batch.speech, batch.reference, batch.motion)
+        predicted = adapter.backbone(*given)
+        predicted.square().mean().backward()
+        gradient = torch.cat([p.grad.flatten() for p in adapter.parameters if p.grad is not None])
+        with torch.no_grad():
+            return predicted.detach(), gradient, adapter.backbone(*given)
+
+    plain, compiled = computed(False), computed(True)
+    assert len(plain[1]) and plain[1].any()
+    for expected, found in zip(plain, compiled, strict=True):
+        assert (found - expected).norm() < 1e-4 * expected.norm()
 
 
 def test_what_learns_stays_whole(trainer_for: Callable[..., ClientTrainer]) -> None:
