@@ -172,11 +172,15 @@ def pictures(results: dict[str, Any]) -> list[str]:
 
 def rounds(results: dict[str, Any]) -> list[str]:
     rows = [
-        f"| `{row['kind']}` | {row['batch']} | {number(row['bare_seconds'])} | {number(row['round_seconds_1'])} | "
-        f"**{row['overhead']:.3f}** | {number(row['round_seconds_2'])} | {row['gain_of_two']:.2f} |"
+        f"| `{row['kind']}` | {row['batch']} | {number(row['bare_seconds'])} | {number(row.get('score_seconds'))} | "
+        f"{number(row['round_seconds_1'])} | **{row['overhead']:.3f}** | {number(row['round_seconds_2'])} | "
+        f"{row['gain_of_two']:.2f} |"
         for row in good(results, "federation", "overhead")
     ]
-    head = "| | windows a step | bare steps, s | round, s | round ÷ steps | round on two workers, s | gain of two |"
+    head = (
+        "| | windows a step | bare steps, s | scores alone, s | round, s | round ÷ steps | round on two workers, s | "
+        "gain of two |"
+    )
     lines = table(head, rows)
     if lines:
         row = good(results, "federation", "overhead")[0]
