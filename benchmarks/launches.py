@@ -2,8 +2,8 @@
 
     python -m benchmarks.launches
 
-A short window on a GPU waits for launches and not for arithmetic, so that a client's score, two passes over one
-window, takes as long as it has operators. Counted are those that compute (no views), as a CPU under bfloat16 autocast
+Two passes over one window, a client's score, are so little arithmetic for a GPU that the number of operators should
+decide how long they take. Counted are those that compute (no views), as a CPU under bfloat16 autocast
 is asked for them, on few channels: their number does not depend on sizes. A GPU has some fused that count several here,
 as RMSNorm's five. Each reduction is undone again for comparison.
 """
@@ -11,8 +11,8 @@ as RMSNorm's five. Each reduction is undone again for comparison.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -80,15 +80,10 @@ def turned_anew(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotate(x, *turns_of(x.shape[-2], x.shape[-1], x.device).to(x.dtype))
 
 
-@contextmanager
-def pefts_products_without_gradients() -> Iterator[None]:
-    """As a CPU has it."""
-    with mock.patch("training.narrow.pays", lambda weight, device: torch.is_grad_enabled()):
-        yield
-
-
 UNDONE: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "LoRA by PEFT's products, where no gradients are taken": pefts_products_without_gradients,
+    "LoRA by PEFT's products, where no gradients are taken": lambda: mock.patch(
+        "training.narrow.pays", lambda weight, device: torch.is_grad_enabled()
+    ),
     "frames' turns for each block anew": lambda: mock.patch.object(base, "rotate", turned_anew),
     "activations rounded for each product anew": lambda: mock.patch.object(base, "narrowed", lambda x: x),
 }

@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
+from torch._inductor import config as inductor
 
 from tests.training.small_federation import settings_with
 from tests.training.small_kinds import KINDS, small_kind
@@ -37,12 +38,17 @@ def test_the_same_is_learned(trainer_for: Callable[..., ClientTrainer], option: 
 
 @pytest.mark.slow
 def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer]) -> None:
-    """In float32 the same; under autocast no further from it than what is not compiled."""
+    """In float32, and under autocast where the compiler rounds wherever torch does; where it rounds less often, as it
+    comes, what is learned is no further from float32."""
     with full_precision():
         exact, exact_compiled = update(trainer_for), update(trainer_for, compile=True)
     assert np.linalg.norm(exact_compiled - exact) < 1e-3 * np.linalg.norm(exact)
     plain, compiled = update(trainer_for), update(trainer_for, compile=True)
-    assert np.linalg.norm(compiled - exact) < 1.5 * max(np.linalg.norm(plain - exact), 1e-3 * np.linalg.norm(exact))
+    assert np.linalg.norm(compiled - exact) < 1.1 * max(np.linalg.norm(plain - exact), 1e-3 * np.linalg.norm(exact))
+    torch.compiler.reset()
+    with inductor.patch(emulate_precision_casts=True):
+        rounded = update(trainer_for, compile=True)
+    assert np.linalg.norm(rounded - plain) < 0.05 * np.linalg.norm(plain)
 
 
 @pytest.mark.slow
