@@ -11,6 +11,7 @@ from typing import Any
 from evaluation.bars import BACKBONE
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from training.privacy.mechanism import settings_in
 
 FLOAT = 4  # bytes
 UNSHARED = ("local",)
@@ -31,13 +32,18 @@ def traffic(run: RunFolder, method: str) -> dict[str, Any]:
     """What travelled: sums over all rounds and clients, and what one client sends in one round."""
     rounds = read_rounds(run, method)
     adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
-    up = sum(line["bytes_up"] for line in rounds)
-    parts = sum(len(line["clients"]) for line in rounds)
+    up, down = sum(line["bytes_up"] for line in rounds), sum(line["bytes_down"] for line in rounds)
+    parts: float = sum(len(line["clients"]) for line in rounds)
+    one, used = round(up / max(1, parts)), rounds[-1].get("mechanism", {}) if rounds else {}
+    if used and settings_in(used).secret_coins and used["sampling"] == "poisson":
+        # Bytes count the cohorts, which are secret: what is told is what the draws were expected to come to.
+        one, parts = plain_upload(rounds, int(adapter["parameters"])), used["per_round"] * len(rounds)
+        up, down = round(one * parts), round(FLOAT * int(adapter["parameters"]) * parts)
     return {
         "trainable_parameters": int(adapter["parameters"]),
         "bytes_up": up,
-        "bytes_down": sum(line["bytes_down"] for line in rounds),
-        "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
+        "bytes_down": down,
+        "bytes_up_of_one_client_in_one_round": one,
     }
 
 

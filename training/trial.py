@@ -23,6 +23,7 @@ from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED, Homes
+from training.ledger import Ledger
 from training.methods import configure, named
 from training.methods.base import Theta
 from training.public import digest_of, read_federation_validation
@@ -30,7 +31,7 @@ from training.round_settings import AvailabilitySettings
 from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
 from training.showing import RoundDisplay
-from training.spent import account
+from training.spent import account, entries_of, participation_figures
 from training.validation import validation_loss
 from training.violations import OWN_ADAPTER
 
@@ -83,15 +84,20 @@ def _federate(
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
+    ledger = Ledger(run.ledger, run.client_ledger)
     with RoundDisplay(method, settings.federation.rounds) as show:
-        result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)
+        result = run_federation(
+            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people
+        )
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
         for client in people:  # of an earlier run that did personalise
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
-    report = account(method, settings, len(people), result.records, len(adapter))
+    ledger.ended(result.name)
+    spent = entries_of(ledger, people, until=result.name)
+    report = account(method, settings, len(people), result.records, len(adapter), spent, federation=result.name)
     trained = counts(run, people, result.records)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
@@ -99,6 +105,8 @@ def _federate(
     adapter.save(run.adapter(method), result.theta, about)
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
+    figures = participation_figures(settings, len(people), result.records, len(adapter))
+    run.participation(method).write_text(json.dumps(figures, indent=1) + "\n")
     return result
 
 

@@ -88,6 +88,7 @@ def report(
     from preparation.errors import PrivFedTalkError
     from preparation.folders import RunFolder
     from training.claims import contradictions_of
+    from training.outdated import mark_outdated
     from training.privacy.digits import three_digits
 
     configuration = choose(None, run).configuration
@@ -95,6 +96,8 @@ def report(
     methods = [method for method in configuration.training.methods if folder.adapter(method).exists()]
     if not methods:
         raise PrivFedTalkError(f"no method of {folder.root} is trained", f"privfedtalk train --run {run}")
+    for method in methods:
+        mark_outdated(folder, method)
     if found := [f"{method}: {line}" for method in methods for line in contradictions_of(folder, method)]:
         raise PrivFedTalkError(
             "; ".join(found), "train again: this report says more than the run's records and settings bear out"
@@ -104,11 +107,11 @@ def report(
         told = zip(methods, pages, strict=True)
         print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in told})
         return
-    table = Table("method", "verdict", "ε released", "ε server", "δ", "page")
+    table = Table("method", "verdict", "ε released", "ε server", "ε client", "ε all", "δ", "page")
     for method, page in zip(methods, pages, strict=True):
         told = read_privacy(folder, method)
-        epsilons = (three_digits(told[name]) for name in ("epsilon_release", "epsilon_server", "delta"))
-        table.add_row(method, told["verdict"], *epsilons, str(page))
+        found = [told["epsilon_release"], told["epsilon_server"], told["epsilon_client"], told["together"]["epsilon"]]
+        table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]), str(page))
     console.print(table)
 
 

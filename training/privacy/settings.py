@@ -13,6 +13,14 @@ Mode = Literal["distributed", "central", "none", "local_no_proof"]
 NO_PROOF: Mode = "local_no_proof"
 
 
+def largest_delta(clients: int) -> float:
+    """The largest δ that is a promise among N clients: min(1e-3, 1/(10 N)).
+
+    Publishing each client's clips whole with probability δ is (0, δ)-private, so δ N must be far below one person.
+    """
+    return min(1e-3, 0.1 / max(clients, 1))
+
+
 class PrivacySettings(Settings):
     """How one client's contribution to a round is bounded, hidden and accounted.
 
@@ -62,7 +70,9 @@ class PrivacySettings(Settings):
     clip_learning_rate: float = Field(default=0.2, gt=0)
 
     # The guarantee.
-    delta: float | None = Field(default=None, gt=0, lt=1, description="None means N^-1.1")
+    delta: float | None = Field(
+        default=None, gt=0, lt=1, description="None means min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+    )
     max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
 
     # Secure aggregation.
@@ -77,7 +87,8 @@ class PrivacySettings(Settings):
 
     seeded_noise: int | None = Field(
         default=None,
-        description="None: noise from the operating system. A number: repeatable, hence NOT private",
+        description="None: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
+        "all other draws from the run's seed, so that the run repeats; hence NOT private",
     )
     tuned_on_clients: bool = Field(
         default=False,
@@ -110,13 +121,18 @@ class PrivacySettings(Settings):
         return self.mode in ("distributed", "central")
 
     @property
+    def secret_coins(self) -> bool:
+        """Whether cohorts, batches and diffusion draws must be secret, as the noise is: a guarantee rests on them."""
+        return self.has_proof and self.seeded_noise is None
+
+    @property
     def scalars(self) -> int:
         """How many scalars travel with an update: the weight, the clip indicator, the metrics."""
         return 2 + len(self.metrics)
 
     def target_delta(self, clients: int) -> float:
-        """δ: as set, else N^-1.1 for N clients (N = 1 would give 1, which promises nothing; it counts as 2)."""
-        return self.delta if self.delta is not None else max(clients, 2) ** -1.1
+        """δ: as set, else min(1e-5, 1/(10 N)) for N clients."""
+        return self.delta if self.delta is not None else min(1e-5, largest_delta(clients))
 
     def share_threshold(self, cohort: int) -> int:
         """t: how many of the cohort must answer for the sum to open; always a majority."""

@@ -28,7 +28,7 @@ independent and at most d of them move: add up. ∎
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from dp_accounting import rdp
@@ -56,6 +56,10 @@ class SkellamNoise:
         Δ₂ = S/g + √d."""
         l2, l1 = integer_sensitivities(norm_over_clip, 1 / steps, dimension)
         return cls((noise_multiplier * norm_over_clip * steps) ** 2, l2, l1, dimension)
+
+    def scaled(self, share: float) -> SkellamNoise:
+        """The mechanism with this share of the noise's variance left, as for who knows the rest of it."""
+        return replace(self, variance=self.variance * share)
 
 
 def renyi_divergence(noise: SkellamNoise, order: float) -> float:
