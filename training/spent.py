@@ -104,7 +104,7 @@ def together(entries: Sequence[Entry], delta: float) -> Together:
 def entries_of(ledger: Ledger, clients: Iterable[str], until: str | None = None) -> list[Entry]:
     """The federations, in this run and in those that clients' own ledgers tell of, that used clips of `clients`."""
     wanted, entries = set(clients), ledger.entries(until)
-    known = {entry.federation for entry in entries}
+    known = {entry.federation for entry in ledger.entries()}
     others = [entry for client in sorted(wanted) for entry in ledger.brought_along(client, known)]
     return [entry for entry in (*entries, *others) if wanted & set(entry.clients)]
 
