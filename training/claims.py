@@ -60,9 +60,11 @@ def contradictions(
 
     `whole` is what the ledger says of all releases on the same clients.
     """
+    if not records:
+        return ["there is no record of any round"]
+    if unknown := [record.round for record in records if not record.mechanism]:
+        return [f"round {unknown[0]} does not say what it used: it was run under rules that did not hold"]
     found = _other_figures(report, records)
-    if found or not records:
-        return found or ["there is no record of any round"]
     used = records[-1].mechanism
     settings, schedule = settings_in(used), _schedule(used, records)
     delta = float(used["delta"])
@@ -105,8 +107,6 @@ def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) ->
     found = []
     for record in records:
         used = record.mechanism
-        if not used:
-            return [f"round {record.round} does not say what it used: it was run under rules that did not hold"]
         settings = settings_in(used)
         claimed = {
             "clients": used["clients"],
@@ -120,12 +120,12 @@ def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) ->
             "max_participation": settings.max_participation,
             "secure_aggregation": settings.secure_aggregation,
             "seeded_noise": settings.seeded_noise is not None,
-            "settings": used["settings"],
-        }
+        } | {f"settings.{name}": value for name, value in used["settings"].items()}
+        told = {**report, **{f"settings.{name}": value for name, value in report["settings"].items()}}
         found += [
-            f"{name} is {report[name]} in the report, and round {record.round} used {value}"
+            f"{name} is {told.get(name)} in the report, and round {record.round} used {value}"
             for name, value in claimed.items()
-            if report[name] != value
+            if told.get(name) != value
         ]
         if not _noise_fits(settings, record):
             found.append(f"round {record.round} added noise of another size than its settings say")

@@ -72,7 +72,7 @@ def test_a_run_that_claims_too_much_cannot_be_reported(run: RunFolder, tmp_path:
     told = json.loads(path.read_text())
     path.write_text(json.dumps({**told, "settings": {**told["settings"], "seeded_noise": 7}}))
     result = invoke("privacy", "report", str(run.root), "--out", str(tmp_path / "out"))
-    assert result.exit_code == 2 and "called private, which it is not" in result.stderr
+    assert result.exit_code == 2 and "settings.seeded_noise is 7 in the report" in result.stderr
     assert not (tmp_path / "out").exists()
     nothing = invoke("privacy", "report", str(tmp_path / "other"))
     assert nothing.exit_code == 2 and "is trained" in nothing.stderr
