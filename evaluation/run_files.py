@@ -51,7 +51,7 @@ class RoundTraffic(NamedTuple):
 
 
 def traffic_by_round(rounds: Sequence[Mapping[str, Any]], parameters: int) -> list[RoundTraffic]:
-    """As it was measured; or, where each client is drawn by a secret coin, as it is expected, without masks and headers:
+    """As it was measured; or, where each client is drawn by a secret coin, as expected, without masks and headers:
     bytes count the cohorts, and who reads them would know more of the coins than the theorem allows."""
     used = rounds[-1].get("mechanism") if rounds else None
     if used and used["sampling"] == "poisson" and settings_in(used).secret_coins:
