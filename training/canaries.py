@@ -181,7 +181,7 @@ def audit(
     attacks = (cosines, total, guessed)
     each = 1 - (1 - CONFIDENCE) / len(attacks)
     final, iterates, recomputed = (lower_bound(scores, canaries.included, claim.delta, each) for scores in attacks)
-    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value, recomputed.value))
+    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value, recomputed.value), claim.delta)
     return AuditReport(
         flagged=flagged,
         verdict=verdict,
@@ -225,18 +225,20 @@ def audit_run(
     return found
 
 
-def judge(claimed: float, estimate: Estimate, bound: float) -> tuple[bool, str]:
+def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
     """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
+    at = f"at δ = {delta:.2g}"
     if math.isinf(claimed):
         return False, "No ε is claimed, so there is nothing to refute."
     if bound > claimed:
-        return True, f"Refuted: ε is at least {bound:.3g}, more than the {claimed:.3g} that is claimed."
+        return True, f"Refuted: ε is at least {bound:.3g} {at}, more than the {claimed:.3g} that is claimed."
     if estimate.low > claimed:
         return True, (
-            f"Refuted by estimate: ε is about {estimate.value:.3g}, surely above {estimate.low:.3g}, where "
+            f"Refuted by estimate: ε is about {estimate.value:.3g} {at}, surely above {estimate.low:.3g}, where "
             f"{claimed:.3g} is claimed."
         )
-    return False, f"Not refuted: ε is at least {bound:.3g} and about {estimate.value:.3g}; claimed is {claimed:.3g}."
+    shown = f"ε is at least {bound:.3g} and about {estimate.value:.3g}"
+    return False, f"Not refuted: {shown} {at}; claimed is {claimed:.3g}."
 
 
 def default_canaries(claim: Claim) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
@@ -20,7 +20,7 @@ def settings(sampling: str, **privacy: object) -> TrainingSettings:
 def cohorts(*sizes: int) -> list[RoundRecord]:
     names = [f"c{number}" for number in range(10)]
     return [
-        replace(round_record(number, clients=names[:size]), bytes_up=500 * size, bytes_down=700 * size, vector_bytes=400)
+        round_record(number, clients=names[:size], bytes_up=500 * size, bytes_down=700 * size, vector_bytes=400)
         for number, size in enumerate(sizes, start=1)
     ]
 

@@ -103,9 +103,9 @@ def test_clipping_that_was_forgotten_is_flagged(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_refutes_a_claim() -> None:
     wide, high = Estimate(5.0, 2.0, 9.0), Estimate(9.0, 6.0, 12.0)
-    assert not judge(4.0, wide, 3.9)[0]
-    assert judge(4.0, wide, 4.1)[0] and judge(4.0, high, 1.0)[0]
-    flagged, verdict = judge(math.inf, high, 50.0)
+    assert not judge(4.0, wide, 3.9, 1e-5)[0]
+    assert judge(4.0, wide, 4.1, 1e-5)[0] and judge(4.0, high, 1.0, 1e-5)[0]
+    flagged, verdict = judge(math.inf, high, 50.0, 1e-5)
     assert not flagged and "nothing to refute" in verdict
 
 
