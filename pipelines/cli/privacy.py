@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.attacks import audit, membership
@@ -112,12 +113,17 @@ def report(
         told = zip(methods, pages, strict=True)
         print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in told})
         return
-    table = Table("method", "verdict", "ε released", "ε server", "ε client", "ε all", "δ", "page")
-    for method, page in zip(methods, pages, strict=True):
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    for head in ("verdict", "ε\nreleased", "ε\nserver", "ε another\nclient", "ε all\nreleases", "δ"):
+        table.add_column(head, vertical="bottom")
+    for method in methods:
         told = read_privacy(folder, method)
         found = [told["epsilon_release"], told["epsilon_server"], told["epsilon_client"], told["together"]["epsilon"]]
-        table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]), str(page))
+        table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]))
     console.print(table)
+    for page in pages:
+        console.print(f"Open {page}", soft_wrap=True, markup=False)
 
 
 def _show(made: PrivacyPlan) -> None:

@@ -59,7 +59,7 @@ def test_the_report_of_a_run(run: RunFolder) -> None:
         told = json.loads((out / f"{method}.json").read_text())
         page, markdown = (out / f"{method}.html").read_text(), (out / f"{method}.md").read_text()
         assert told["verdict"] == verdict and verdict in page and f"**{verdict}.**" in markdown
-        assert verdict in next(line for line in result.output.splitlines() if line.startswith(f"│ {method}"))
+        assert verdict in next(line for line in result.output.splitlines() if line.startswith(f"  {method} "))
         assert not re.search(r"""(src|href)=["'](?!data:|#)|url\((?!data:)|@import|<script""", page)
         assert len(page) < 100_000 and 'name="viewport"' in page
         for part in ("What the server saw", "What is not protected", "What the figures rest on", "zero-out"):
