@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from preparation.corpora import folder, lrs3
-from preparation.corpora.candidate import Candidate
+from preparation.corpora.candidate import Candidate, part_alike
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
@@ -82,7 +82,7 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
     if kind is CorpusKind.MIX:
         return _scan_parts(root, settings)
-    candidates = list(READERS[kind](root, settings))
+    candidates, clashes = part_alike(READERS[kind](root, settings))
     lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
     pool = ThreadPoolExecutor(READING_THREADS)
     try:
@@ -91,7 +91,7 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     finally:
         pool.shutdown(cancel_futures=True)
     clips = [row for row in rows if isinstance(row, Clip)]
-    return Scan(clips, [*lacking, *(row for row in rows if isinstance(row, QuarantineRow))])
+    return Scan(clips, [*lacking, *clashes, *(row for row in rows if isinstance(row, QuarantineRow))])
 
 
 def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
