@@ -278,7 +278,8 @@ class SpeechSettings(Settings):
 
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
     model: str | None = None
-    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`); logmel has none."""
+    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
+    `owner/name@revision`); logmel has none."""
     tokens: int = Field(default=10, ge=1, le=50)
     """Tokens of 20 ms a frame for networks: 10 see +-100 ms, the reach of a phoneme and its neighbours. More let a
     backbone hear further, at the cost of shards that much larger."""
