@@ -74,9 +74,9 @@ def test_what_is_written_lies_in_folders_that_the_user_may_write_to(compose: dic
     image = (DEPLOY / "Dockerfile").read_text()
     volumes = compose["services"]["code"]["volumes"]
     written = {volume.rpartition(":")[2] for volume in volumes if not volume.endswith(":ro")}
-    assert written == {"/tmp", "/home/privfedtalk", "/app/data"}
+    assert written == {"/tmp", "/var/lib/privfedtalk", "/app/data"}
     logs = compose["services"]["code"]["environment"]["PRIVFEDTALK_LOGS"]
-    assert logs.startswith("/app/data/") and "HOME=/home/privfedtalk" in image
+    assert logs.startswith("/app/data/") and "HOME=/var/lib/privfedtalk" in image
     assert "install --directory --owner 10001 --group 10001 /app/data" in image
     # Corpora and weights are read, and never written to.
     assert {volume.split(":")[-2] for volume in volumes if volume.endswith(":ro")} == {"/corpora", "/weights"}

@@ -21,55 +21,65 @@ pytestmark = pytest.mark.slow
 USER = "10001"
 CAGE = """
 set -e
-home={folder}/home data={folder}/data python={python}
-# A home that others may not enter holds the interpreter: what they need of it is shown in an empty one.
-mkdir -p /mnt/python; mount --bind "$python" /mnt/python
-case "$python" in /root/*)
-  mount -t tmpfs tmpfs /root; mkdir -p "$python"; mount --bind /mnt/python "$python"; chmod 755 /root;;
-esac
-mount --bind {folder} /mnt; mount --bind {folder}/tmp /tmp
-for place in $(awk '$2 ~ "^/" && $2 !~ "^/(proc|sys|dev|tmp|mnt)" {{print $2}}' /proc/mounts); do
-  mount -o remount,ro,bind "$place" 2>/dev/null || true
-done
-exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set=-all --no-new-privs env HOME=/mnt/home "$@"
+# A home that others may not enter may hold the interpreter: what they need of it is shown in an empty one.
+mount --bind {python} {folder}/python
+if [ {hidden} = yes ]; then
+  mount -t tmpfs tmpfs {top}; chmod 755 {top}; mkdir -p {python}; mount --bind {folder}/python {python}
+fi
+mount --bind {folder} {seen}; mount --bind {folder}/tmp /tmp
+for place in $(awk '$2 ~ "^/" && $2 !~ "^/(proc|sys|dev|tmp|srv)" {{print $2}}' /proc/mounts); do
+  mount -o remount,ro,bind "$place" || true
+done 2>/dev/null
+exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set=-all --no-new-privs env HOME={seen}/home "$@"
 """
+SEEN = "/srv"
+"""Where the cage shows the test's folder: nothing of it but `home` and `data` may be written to."""
 
 
 @pytest.fixture
 def cage(tmp_path: Path) -> list[str]:
-    """The words that go before a command: it then runs in the cage, with `/mnt/{home,data}` and `/tmp` to write to."""
+    """The words that go before a command: it then runs in the cage, with `/srv/{home,data}` and `/tmp` to write to."""
     needed = ("unshare", "setpriv")
     if os.geteuid() or any(shutil.which(name) is None for name in needed):
         pytest.skip("needs root, unshare and setpriv")
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
+    (tmp_path / "python").mkdir()
     for name in ("home", "data", "tmp"):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, int(USER), int(USER))
     tmp_path.chmod(0o755)
     python = Path(sys.executable).resolve().parents[1]
-    return ["unshare", "-m", "bash", "-c", CAGE.format(folder=tmp_path, python=python, user=USER), "cage"]
+    top = Path("/", python.parts[1])
+    hidden = "no" if top.stat().st_mode & 0o005 == 0o005 else "yes"
+    made = CAGE.format(folder=tmp_path, python=python, top=top, hidden=hidden, user=USER, seen=SEEN)
+    return ["unshare", "-m", "bash", "-c", made, "cage"]
 
 
-def test_the_cage_is_one(cage: list[str]) -> None:
-    seen = "id -u; grep CapBnd /proc/self/status; touch /etc/x /usr/x 2>/dev/null; touch /tmp/a /mnt/home/a /mnt/data/a"
+def test_the_cage_is_one(cage: list[str], tmp_path: Path) -> None:
+    seen = "id -u; grep CapBnd /proc/self/status; touch /etc/x /usr/x /srv/x 2>/dev/null; "
+    seen += "touch /tmp/a /srv/home/a /srv/data/a"
     done = subprocess.run([*cage, "bash", "-c", seen], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [USER, "CapBnd:", "0" * 16] and not Path("/etc/x").exists()
+    assert (
+        done.stdout.split() == [USER, "CapBnd:", "0" * 16]
+        and not Path("/etc/x").exists()
+        and not (tmp_path / "x").exists()
+    )
 
 
 def test_a_run_needs_no_more_than_the_cage_gives(cage: list[str], tmp_path: Path) -> None:
     pytest.importorskip("dagster_postgres", reason="needs the extra `deploy`")
     (tmp_path / "dagster").mkdir()
     shutil.copy(PROJECT / "deploy" / "dagster.yaml", tmp_path / "dagster" / "dagster.yaml")
-    values = SMALLEST | {"run": "deployed", "data": "/mnt/data"}
+    values = SMALLEST | {"run": "deployed", "data": "/srv/data"}
     (tmp_path / "params.yaml").write_text(
         "profile: small\nset:\n" + "".join(f"  {name}: {value}\n" for name, value in values.items())
     )
     with server(tmp_path / "postgres") as own:
         told = own | {
-            "DAGSTER_HOME": "/mnt/dagster", "PRIVFEDTALK_LOGS": "/mnt/data/.logs",
-            "PRIVFEDTALK_PARAMS": "/mnt/params.yaml", "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1",
+            "DAGSTER_HOME": "/srv/dagster", "PRIVFEDTALK_LOGS": "/srv/data/.logs",
+            "PRIVFEDTALK_PARAMS": "/srv/params.yaml", "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         command = [BIN / "dagster", "asset", "materialize", "-m", "pipelines.definitions", "--select", "group:corpus"]
         done = subprocess.run(
