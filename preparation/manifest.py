@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from preparation.corpora import folder, lrs3
-from preparation.corpora.candidate import Candidate, part_alike
+from preparation.corpora.candidate import Candidate, folded, part_alike
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
@@ -102,7 +102,7 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
         own = settings if kind in LACKING else settings.model_copy(update={"lists": ()})
         found = scan(kind, root / part, own)
         for clip in found.clips:
-            speaker = f"{part}-{clip.speaker}" if clip.speaker in taken else clip.speaker
+            speaker = f"{part}-{clip.speaker}" if folded(clip.speaker) in taken else clip.speaker
             whole.clips.append(
                 replace(
                     clip,
@@ -113,7 +113,7 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
                     truth=clip.truth and f"{part}/{clip.truth}",
                 )
             )
-        taken |= {clip.speaker for clip in whole.clips}
+        taken |= {folded(clip.speaker) for clip in whole.clips}
         whole.quarantine.extend(replace(row, file=f"{part}/{row.file}") for row in found.quarantine)
     return whole
 

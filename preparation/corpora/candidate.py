@@ -58,13 +58,13 @@ def part_alike(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Q
     speakers: dict[str, str] = {}
     clips: dict[tuple[str, str], Candidate] = {}
     for one in sorted(ordered, key=lambda each: (each.speaker, each.name, each.path)):
-        speakers.setdefault(_folded(one.speaker), one.speaker)
-        clips.setdefault((_folded(one.speaker), _folded(one.name)), one)
+        speakers.setdefault(folded(one.speaker), one.speaker)
+        clips.setdefault((folded(one.speaker), folded(one.name)), one)
     kept: list[Candidate] = []
     rows: list[QuarantineRow] = []
     for one in ordered:
-        other_speaker = speakers[_folded(one.speaker)]
-        other_clip = clips[_folded(one.speaker), _folded(one.name)].name
+        other_speaker = speakers[folded(one.speaker)]
+        other_clip = clips[folded(one.speaker), folded(one.name)].name
         if other_speaker != one.speaker:
             rows.append(_alike(one, f"its speaker {one.speaker}", other_speaker, "put one person's clips into one"))
         elif other_clip != one.name:
@@ -80,5 +80,6 @@ def _alike(one: Candidate, what: str, other: str, remedy: str) -> QuarantineRow:
     return QuarantineRow(printable, "manifest", reason, f"{remedy}, or give it a name of its own")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What names that a disk or a reader would take for one have in common."""
     return unicodedata.normalize("NFKC", name).casefold()

@@ -16,12 +16,13 @@ from assets.showing import drawing, table
 from evaluation import figures, paper_files
 from evaluation.client_figures import client_distances, client_sizes
 from evaluation.nightly.figures import nights_plot
-from evaluation.nightly.nights import Night
+from evaluation.nightly.nights import JUDGED, Night
 from evaluation.paper.figures import validation_curves
 from evaluation.paper.sweeps import lines
 from evaluation.round_figures import round_curves
 from evaluation.study import figures as study_figures
-from evaluation.study.privacy_utility import markdown as study_markdown
+from evaluation.study.page import table as page_table
+from evaluation.study.summary import Gain, Results
 from evaluation.tables import read_csv, to_csv, to_html, to_latex, to_markdown
 from preparation.client_report import ClientReport, ClientRow
 from tests.evaluation.test_round_figures import line
@@ -48,6 +49,20 @@ def rounds(name: str) -> Figure:
     return round_curves(lines_)
 
 
+def nights(name: str) -> Figure:
+    two = [Night(f"2026-01-0{day}", "a", 9, 9, "s", {name: "1"}, {}, {name: {JUDGED[0]: 0.1 * day}}) for day in (1, 2)]
+    return nights_plot(two)
+
+
+def study(name: str, monkeypatch: pytest.MonkeyPatch) -> Figure:
+    """The study's figure of gains whose curve has the name; where they come from is the study's own tests' matter."""
+    found = [Gain(x, name, 0.1, 0.0, 0.2, 9, 5, 2, 2, 0.01) for x in (1.0, 2.0)]
+    monkeypatch.setattr(study_figures, "gains", lambda *_: found)
+    figure = study_figures.curves(Results.__new__(Results))
+    assert figure is not None
+    return figure
+
+
 def by_round(name: str) -> Figure:
     return validation_curves(
         pd.DataFrame({"method": [name] * 2, "round": [1, 2], "mean": [1.0, 2.0], "min": [0.9, 1.8], "max": [1.1, 2.2]})
@@ -63,6 +78,7 @@ CHARTS = {
     "rounds": rounds,
     "sweep": sweep,
     "validation": by_round,
+    "nights": nights,
 }
 
 
@@ -97,6 +113,11 @@ def test_every_chart_draws_every_name(chart: str) -> None:
             assert figures.svg(figure).startswith("<svg")
         letters = [one for one in name if one.isalnum() and one.isascii()][:10]
         assert chart in UNNAMED or all(letter in texts(figure) for letter in letters), name
+
+
+def test_the_study_draws_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DRAWN[:4]:
+        assert figures.svg(study(name, monkeypatch)).startswith("<svg")
 
 
 def test_files_and_metadata_take_such_a_figure(tmp_path: Path) -> None:
@@ -143,6 +164,12 @@ def test_tables_hold_the_name_and_nothing_else(name: str, tmp_path: Path) -> Non
         assert path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_the_pages_tables_keep_their_shape(name: str) -> None:
+    lines_ = page_table(["a", name], [[name, "1"]]).splitlines()
+    assert len(lines_) == 3 and lines_[1] == "| --- | --- |" and "<img" not in "".join(lines_)
+
+
 def test_ordinary_tables_are_written_as_before() -> None:
     whole = pd.DataFrame({"a": [1, None], "b": ["x", "-0.5"], "c": [0.1, -2.0]}).astype({"a": object})
     assert to_csv(whole) == whole.to_csv(index=False, lineterminator="\n")
@@ -155,10 +182,6 @@ def test_ordinary_tables_are_written_as_before() -> None:
 def test_dagsters_tables_take_every_name(name: str) -> None:
     shown = table([{"client": name, "n": -1}])
     assert "\n" not in shown.records[0].data["client"] and shown.records[0].data["n"] == -1
-
-
-def test_the_nights_and_the_study_draw_too() -> None:
-    assert nights_plot and Night and study_figures.curves and study_markdown  # their texts go through the same helper
 
 
 FLOORS = ("preparation", "training", "evaluation", "assets", "pipelines", "benchmarks")
