@@ -40,6 +40,11 @@ class RunFolder:
     def identities(self) -> Path:
         return self.root / "identities.json"
 
+    @property
+    def speech_network(self) -> Path:
+        """Which pretrained network described the sound; absent with log-mel."""
+        return self.root / "speech_network.json"
+
     def client(self, client: str) -> Path:
         return self.root / "clients" / client
 

@@ -107,6 +107,30 @@ class CutSettings(Settings):
     """How much earlier than annotated a video may end; more, and it is another video or a broken download."""
 
 
+class MediaSettings(Settings):
+    """How much one file may hold before it is refused; a small file can describe hours of pictures that nobody filmed.
+
+    The defaults let pass three hours of 1080p at 25 frames/s, an hour of it at 60, or an hour of 4K at 25.
+    """
+
+    longest_gap_seconds: float = Field(default=5.0, gt=0)
+    """A longer jump between two timestamps is taken for a broken index, not for a still picture."""
+    slowest_fps: float = Field(default=5.0, gt=0, le=25)
+    """Smallest number of pictures a second on average: at less, most frames at 25 a second would be repeats."""
+    frames: int = Field(default=270_000, ge=1)
+    """Most frames of a file, its own or at 25 a second; sound may last as long (270,000 / 25 s, three hours)."""
+    pixels_a_frame: int = Field(default=2**25, ge=1)
+    """Largest frame, pixels; 8K has 33 million."""
+    pixels: int = Field(default=10**12, ge=1)
+    """Most pixels of all frames together, which bounds the time that a file takes."""
+    pixels_a_picture: int = Field(default=2**26, ge=1, le=89_478_485)
+    """Largest reference picture, pixels; Pillow refuses more than 89 million by itself."""
+
+    @property
+    def longest_seconds(self) -> float:
+        return self.frames / 25
+
+
 class CorpusPart(Settings):
     """One of the corpora that a mix is made of."""
 
@@ -133,6 +157,7 @@ class CorpusSettings(Settings):
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
     cuts: CutSettings = CutSettings()
+    media: MediaSettings = MediaSettings()
     forget_absent: bool = False
     """Whether what was made of clips that are no longer in the corpus is removed: crops, shards, people's folders. Set
     it when somebody withdraws consent; without it a disk that is missing for a day costs nothing."""
@@ -253,7 +278,8 @@ class SpeechSettings(Settings):
 
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
     model: str | None = None
-    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`); logmel has none."""
+    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
+    `owner/name@revision`); logmel has none."""
     tokens: int = Field(default=10, ge=1, le=50)
     """Tokens of 20 ms a frame for networks: 10 see +-100 ms, the reach of a phoneme and its neighbours. More let a
     backbone hear further, at the cost of shards that much larger."""
