@@ -103,6 +103,12 @@ def test_what_is_generated_says_so_and_what_is_not_does_not(run: Path) -> None:
     told = json.loads(cli.invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)
     assert told["marked"] and told["agree"] and told["manifest"]["maker"]["method"] == "privfedtalk"
 
+    bare = [*options(run, "--steps", "1"), "--set", "training.provenance.manifest=false"]
+    assert cli.invoke(app, bare).exit_code == 0
+    hint = cli.invoke(app, ["verify", str(run / "talk.mp4")])
+    assert hint.exit_code == 3 and "a hint that it is synthetic" in " ".join(hint.stdout.split())
+    assert json.loads(cli.invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)["evidence"] == "hint"
+
     none = cli.invoke(app, ["verify", str(run / "voice.mp4")])
     assert none.exit_code == 1 and "no mark" in none.stdout
     (run / "text.mp4").write_text("la la la")
