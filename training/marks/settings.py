@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from preparation.settings_base import Settings
+from preparation.settings_base import HIDDEN, Settings
 
 KEY = "privfedtalk"
 """The watermark's default key, which everybody knows."""
@@ -21,6 +21,7 @@ class ProvenanceSettings(Settings):
     watermark_key: str = Field(
         KEY,
         min_length=1,
+        json_schema_extra={HIDDEN: "secret"},
         description="under which key the watermark is written and read; choose one of your own only to tell your "
         "marks from others'. It protects nothing: whoever has one marked clip copies or removes its mark without it",
     )
