@@ -132,8 +132,15 @@ def open_talker(
     adapted = load_adapted(backbone, folder, merged=True).to(chosen)
     vae = load_autoencoder(run.model("vae")).to(chosen)
     generator = Generator(adapted, vae, training.generation, training.objective.shared_noise)
-    maker = Maker(base, facts.sha256, facts.method, adapter)
+    maker = Maker(base, facts.sha256, facts.method, _kind_of(facts, adapter))
     return Talker(generator, open_speech(preparation.speech), chosen, maker, training.provenance, facts.client)
+
+
+def _kind_of(facts: AdapterFacts, adapter: str) -> str:
+    """What a clip says of its adapter beside the hash: no name, for a clip travels, and names are people's."""
+    if facts.client is not None:
+        return "a client's own"
+    return GLOBAL if adapter == GLOBAL else "imported"
 
 
 def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> AdapterFacts:

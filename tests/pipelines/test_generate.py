@@ -56,6 +56,10 @@ def test_json_for_machines(run: Path) -> None:
     assert (told["adapter"], told["method"], told["device"]) == ("c0000", "privfedtalk", "cpu")
     assert told["frames"] == probe(run / "talk.mp4").frames
     assert told["frames_per_second"] > 0
+    # The clip travels, and a client's name may be a person's.
+    assert b"c0000" not in (run / "talk.mp4").read_bytes()
+    manifest = json.loads(CliRunner().invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)["manifest"]
+    assert manifest["maker"]["adapter"] == "a client's own"
 
 
 @pytest.mark.parametrize(
