@@ -11,11 +11,14 @@ LONGEST = 300
 def one_line(text: object, longest: int = LONGEST) -> str:
     """The text on one line without control and formatting characters (which could move a terminal's cursor, or turn
     the direction of what follows), shortened to `longest` characters."""
-    # The rest is not looked at: it may be very long.
-    begun = str(text)[: 8 * longest]
+    try:
+        whole = str(text)
+    except (RecursionError, ValueError):  # lists in lists without end, numbers of thousands of digits
+        whole = "…"
+    begun = whole[: 8 * longest]  # the rest is not looked at: it may be very long
     kept = "".join(each if unicodedata.category(each)[0] not in "CZ" else _space(each) for each in begun)
     joined = " ".join(kept.split())
-    return joined if len(joined) <= longest and len(begun) == len(str(text)) else f"{joined[: longest - 1]}…"
+    return joined if len(joined) <= longest and len(begun) == len(whole) else f"{joined[: longest - 1]}…"
 
 
 def code_span(text: object, longest: int = LONGEST) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def _folder_name(value: Any) -> bool:
         and 0 < len(value) <= 255
         and value not in {".", ".."}
         and not {"/", "\\"} & set(value)
-        and one_line(value, 255) == value
+        and not any(unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for each in value)
     )
 
 
@@ -39,7 +40,7 @@ ALLOWED: dict[str, Callable[[Any], bool]] = {
     "method": _matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
     "privacy": lambda value: isinstance(value, str),
     "clients": _matches(COUNT),
-    "rounds": _matches(COUNT),
+    "rounds_planned": _matches(COUNT),
     "round": _matches(COUNT),
     "federated": _matches("no"),
     "own_adapters": _matches(re.escape(OWN_ADAPTERS)),

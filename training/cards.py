@@ -94,7 +94,7 @@ def adapter_card(
     facts = {
         "method": method,
         "base model, SHA-256 of its weights": f"`{recorded['base_sha256']}`",
-        "trained parameters": f"{recorded['parameters']:,}",
+        **({"trained parameters": f"{recorded['parameters']:,}"} if "parameters" in recorded else {}),
         "LoRA rank, alpha": f"{config['r']}, {config['lora_alpha']:g}",
         "layers": ", ".join(sorted(config["target_modules"])),
         **{label: str(recorded[name]) for name, label in COUNTED.items() if name in recorded},
@@ -111,7 +111,7 @@ def adapter_card(
 
 COUNTED = {
     "clients": "clients who trained",
-    "rounds": "rounds planned",
+    "rounds_planned": "rounds planned",
     "round": "round after which it is kept (`federation.keep`)",
 }
 """What `privfedtalk.json` counts, and what a card calls it."""

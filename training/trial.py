@@ -107,7 +107,7 @@ def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]
     How many clips clients hold is theirs: an exact count tells one client's clips from another number of them, which no
     budget pays for. So is how many rounds were counted, which follows the cohorts that were drawn.
     """
-    return {"clients": str(len(clients)), "rounds": str(settings.federation.rounds)}
+    return {"clients": str(len(clients)), "rounds_planned": str(settings.federation.rounds)}
 
 
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:

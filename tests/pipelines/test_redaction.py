@@ -105,15 +105,18 @@ def test_parameters_that_dvc_records_may_not_hold_them(tmp_path: Path, monkeypat
     resources.default_run()
 
 
-def test_every_field_whose_name_tells_of_a_secret_is_marked() -> None:
+def test_every_field_whose_name_tells_of_a_secret_or_of_people_is_marked() -> None:
     """A new field cannot be forgotten: what is called key, secret, token, password is hidden."""
     telling = ("key", "secret", "token", "password", "passphrase", "credential")
     schema = Configuration.model_json_schema()
     groups = [schema, *schema["$defs"].values()]
-    fields = {name: field for group in groups for name, field in group.get("properties", {}).items()}
-    found = {name for name in fields if set(name.split("_")) & {*telling}}
-    assert found == {"watermark_key"}
-    assert all(fields[name].get("hidden") == "secret" for name in found)
+    fields = [each for group in groups for each in group.get("properties", {}).items()]
+    found = {name: field for name, field in fields if set(name.split("_")) & {*telling}}
+    assert found.keys() == {"watermark_key"} and found["watermark_key"]["hidden"] == "secret"
+    people = {"volunteers", "people", "speakers", "names", "who", "clients"}
+    named = [(name, field) for name, field in fields if name in people and field.get("type") == "array"]
+    assert {name for name, _ in named} == {"volunteers", "clients"}
+    assert all(field.get("hidden") == "people" for _, field in named)
     assert redacted(Configuration, {"training": {"provenance": {"watermark_key": "x"}}}) != {}
 
 

@@ -230,7 +230,7 @@ def test_a_pipe_is_not_waited_for(run: RunFolder, foreign: Path) -> None:
         ({"parameters": 10**9}, "parameters"),
         ({"parameters": -1}, "parameters"),
         ({"clients": "<script>"}, "clients"),
-        ({"rounds": "many"}, "rounds"),
+        ({"rounds_planned": "many"}, "rounds_planned"),
         ({"federated": "<i>"}, "federated"),
         ({"base_sha256": "a|b"}, "base_sha256"),
     ],
@@ -239,6 +239,34 @@ def test_a_pipe_is_not_waited_for(run: RunFolder, foreign: Path) -> None:
 def test_a_record_of_another_shape_is_refused(run: RunFolder, foreign: Path, values: Values, said: str) -> None:
     change(foreign / FACTS, **values)
     refuse(run, foreign, said)
+
+
+@pytest.mark.parametrize("name", [CONFIG, FACTS])
+def test_a_record_or_configuration_that_lacks_something_is_an_adapter_or_an_error_of_ours(
+    run: RunFolder, foreign: Path, name: str
+) -> None:
+    whole = json.loads((foreign / name).read_text())
+    for lacking in whole:
+        (foreign / name).write_text(json.dumps({key: value for key, value in whole.items() if key != lacking}))
+        with contextlib.suppress(PrivFedTalkError):
+            shutil.rmtree(import_adapter(run, foreign, "theirs"))
+    (foreign / name).write_text("{}")
+    refuse(run, foreign, r"base_sha256|r is None")
+
+
+@pytest.mark.parametrize("depth", [500, 900, 940, 960, 970, 980, 990, 1000])
+def test_values_nested_as_deep_as_json_is_read_are_an_error_of_ours(foreign: Path, depth: int) -> None:
+    (foreign / CONFIG).write_text('{"r": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(PrivFedTalkError):
+        inspect_adapter(foreign)
+
+
+def test_counts_of_older_records_are_left_out(run: RunFolder, foreign: Path) -> None:
+    change(foreign / FACTS, samples="31", prepared_minutes="2.5", rounds="4")
+    target = import_adapter(run, foreign, "older")
+    kept = json.loads((target / FACTS).read_text())
+    assert not {"samples", "prepared_minutes", "rounds"} & kept.keys()
+    shutil.rmtree(target)
 
 
 CLAIM = "Private: ε = 0.1\n\n# Title\n<script>alert(1)</script> | [link](http://x) `code` [bold red]x[/] \x1b[2J---\n"
