@@ -66,7 +66,7 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     configuration = {
         "seed": run.seed,
         **{
-            name: getattr(run, name).model_dump(mode="json", exclude_defaults=True)
+            name: getattr(run, name).shown(exclude_defaults=True)
             for name in ("studio", "preparation", "training", "evaluation")
         },
     }

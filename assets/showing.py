@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 
-from preparation.foreign_text import markdown_cell, one_line
+from preparation.foreign_text import markdown_cell, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,12 +97,12 @@ def _waveform(sound: npt.NDArray[np.int16], width: int, mark: float) -> npt.NDAr
 
 def _cell(value: Any) -> str | int | float | bool | None:
     if isinstance(value, str):
-        return one_line(value)
+        return printable(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float | np.floating):
         return round(float(value), 4)
-    return int(value) if isinstance(value, np.integer) else one_line(str(value))
+    return int(value) if isinstance(value, np.integer) else printable(str(value))
 
 
 def _column_type(rows: Sequence[dict[str, Any]], name: str) -> str:

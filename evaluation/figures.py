@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.measuring.arrays import Frames
 from evaluation.names import name_of
-from preparation.foreign_text import one_line
+from preparation.foreign_text import printable
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
 COLOURS = {
@@ -54,7 +54,7 @@ def label_of(text: str) -> str:
 
     A leading underscore would hide the entry from a legend, so it stands behind a space of no width there.
     """
-    shown = one_line(text, LONGEST_LABEL).replace("$", r"\$")
+    shown = printable(text, LONGEST_LABEL).replace("$", r"\$")
     return f"\u2060{shown}" if shown.startswith("_") else shown
 
 
@@ -145,7 +145,7 @@ def save(figure: Figure, path: Path) -> None:
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:
     """Rows of (label, frames [T, H, W, 3]) at `columns` moments spread over the clip: one picture [H, W, 3]."""
     font, gap = _font(18), 3
-    labels = [one_line(name_of(label), LONGEST_LABEL) for label, _ in rows]
+    labels = [printable(name_of(label), LONGEST_LABEL) for label, _ in rows]
     label_width = max(176, *(math.ceil(font.getlength(label)) + 16 for label in labels))
     width = label_width + columns * (tile + gap)
     sheet = Image.new("RGB", (width, len(rows) * (tile + gap) - gap), (24, 26, 30))
@@ -176,7 +176,7 @@ def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: 
         ((index % columns) * (tile + gap), (index // columns) * (tile + header + gap)) for index in range(len(panels))
     ]
     for (left, top), (label, _) in zip(corners, panels, strict=True):
-        shown = one_line(name_of(label), LONGEST_LABEL)
+        shown = printable(name_of(label), LONGEST_LABEL)
         draw.text((left + 6, top + header / 2), shown, fill=(226, 228, 232), font=font, anchor="lm")
     base = np.asarray(canvas)
     grid = np.repeat(base[None], len(panels[0][1]), axis=0)

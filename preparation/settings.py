@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preparation.settings_base import Settings
+from preparation.settings_base import HIDDEN, Settings
 
 
 class CorpusKind(StrEnum):
@@ -292,7 +292,7 @@ class ClientSettings(Settings):
     """Share of speakers that become public in a corpus that does not say who is (LRS3 and the studio do)."""
     public_validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of public speakers held out whole, so that a backbone is chosen on people it never saw."""
-    volunteers: tuple[str, ...] = ()
+    volunteers: tuple[str, ...] = Field(default=(), json_schema_extra={HIDDEN: "people"})
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
     where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
     validation_fraction: float = Field(default=0.25, ge=0, lt=1)

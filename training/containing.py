@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from preparation.consent import read_consent
 from preparation.folders import RunFolder
-from training.adapter_folders import FACTS, inspect_adapter
+from training.adapter_checks import FACTS
+from training.adapter_folders import inspect_adapter
 from training.homes import POOLED
 
 
@@ -30,7 +31,7 @@ def models_with(run: RunFolder, client: str) -> list[Contained]:
     """
     own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
     for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
-        facts = inspect_adapter(record.parent)
+        facts = inspect_adapter(record.parent, run)
         if facts.client == client:
             own.append((facts.method, record.parent))
     alone = [Contained(method, str(path.relative_to(run.root)), own=True) for method, path in own]

@@ -7,7 +7,7 @@ from typing import Any
 
 from preparation.files import replacing
 from preparation.folders import RunFolder
-from training.adapter_folders import FACTS
+from training.adapter_checks import FACTS
 from training.privacy.report import RULES
 
 SENTENCE = (

@@ -13,9 +13,8 @@ from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import load_index, read_shards
-from preparation.video import FPS
+from training.adapter_record import OWN_ADAPTERS
 from training.backbone.kinds import window_of
-from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.containing import save_participants
 from training.data import longest
@@ -98,7 +97,7 @@ def _federate(
     ledger.ended(result.name)
     spent = entries_of(ledger, people, until=result.name)
     report = account(method, settings, len(people), result.records, len(adapter), spent, federation=result.name)
-    trained = counts(run, people, result.records)
+    trained = counts(people, settings)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
         about["federated"] = "no"
@@ -110,17 +109,13 @@ def _federate(
     return result
 
 
-def counts(run: RunFolder, clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, str]:
-    """What a model card says of the data: how much, never whose."""
-    indices = [load_index(run.client(client)) for client in clients]
-    clips = sum(index.splits.get("train", 0) for index in indices)
-    frames = sum(index.frames for index in indices)
-    return {
-        "clients": str(len(clients)),
-        "samples": str(clips),
-        "prepared_minutes": f"{frames / FPS / 60:.1f}",
-        "rounds": str(sum(record.applied for record in records)),
-    }
+def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
+    """The counts that travel with an adapter: public ones alone.
+
+    How many clips clients hold is theirs: an exact count tells one client's clips from another number of them, which no
+    budget pays for. So is how many rounds were counted, which follows the cohorts that were drawn.
+    """
+    return {"clients": str(len(clients)), "rounds_planned": str(settings.federation.rounds)}
 
 
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
@@ -149,7 +144,7 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
             continue
         about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER}
         trainer.adapter.save(trainer.homes.adapter(client), theta, about)
-    return {"own_adapters": "one in each client's folder"}
+    return {"own_adapters": OWN_ADAPTERS}
 
 
 def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:

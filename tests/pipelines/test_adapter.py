@@ -25,7 +25,7 @@ def test_an_adapter_travels(tmp_path: Path) -> None:
     )
     assert exported == told | {"folder": str(tmp_path / "out")}
     again = json.loads(cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out"), "--json"]).stdout)
-    assert again == told
+    assert again == told | {"privacy": "claimed by its maker: epsilon 3"}
     imported = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
     assert imported.exit_code == 0 and "--adapter theirs" in imported.stdout.replace("\n", " ")
     refused = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from preparation.corpora.candidate import LONGEST_BYTES, Candidate, part_alike, safe_name
 from preparation.foreign_text import (
+    LONGEST,
+    code_span,
     from_spreadsheet_cell,
     latex_text,
     markdown_cell,
     one_line,
+    printable,
     spreadsheet_cell,
 )
 from preparation.manifest import scan
@@ -69,7 +73,7 @@ def test_latex_sees_no_command_of_a_name(text: str) -> None:
 
 @given(st.text(max_size=300), st.integers(1, 50))
 def test_one_line_is_short_and_visible(text: str, longest: int) -> None:
-    line = one_line(text, longest)
+    line = printable(text, longest)
     assert len(line) <= longest
     assert not any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in line)
 
@@ -105,3 +109,26 @@ def test_a_corpus_of_hostile_folders_is_scanned(tmp_path: Path) -> None:
         write(tmp_path / name / "x.mp4", regular(3))
     (row,) = scan("folder", tmp_path).quarantine
     assert row.file == "anna/x.mp4" and "ANNA" in row.reason
+
+
+@given(st.text(max_size=2000))
+def test_it_is_one_line_of_bounded_length_without_control_characters(text: str) -> None:
+    shown = one_line(text)
+    assert len(shown) <= LONGEST
+    assert not any(unicodedata.category(each)[0] == "C" for each in shown)
+    assert shown.splitlines() in ([], [shown])
+    assert one_line(shown) == shown
+
+
+def test_a_sentence_stays_as_it_is() -> None:
+    assert one_line("Private: ε = 1.05, δ = 1e-05") == "Private: ε = 1.05, δ = 1e-05"
+    assert one_line("x" * 301) == "x" * 299 + "…"
+    assert one_line("a\n---\n\x1b[31mred\u202e") == "a --- [31mred"
+
+
+@given(st.text(alphabet="`|<>&[]()!*_#-\n\r\\ahttp:/.", max_size=60))
+def test_in_markdown_it_is_code_and_nothing_else(text: str) -> None:
+    page = MarkdownIt("gfm-like", {"linkify": False}).parse(f"| a |\n|---|\n| {code_span(text)} |\n")
+    cells = [token for token in page if token.type == "inline"]
+    assert len(cells) == 2  # the head and one cell
+    assert [each.type for each in cells[1].children] == ["code_inline"]
