@@ -7,6 +7,7 @@ from what comes out how well one can tell who was in.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -261,9 +262,7 @@ def _rounds(
     names = list(numbers)
     server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
     progress = Progress(theta, server.initial(theta), theta)
-    # A claim is about secret cohorts, whatever a run that made none of it used.
-    secret = privacy.model_copy(update={"seeded_noise": None})
-    coins = Coins(audit.seed) if audit.seeded_cohorts else Coins.toss(secret, audit.seed)
+    coins = Coins(audit.seed) if audit.seeded_cohorts else _secret_coins(privacy, audit.seed)
     for number in range(1, claim.rounds + 1):
         draws = coins.of_round(number)
         cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, draws)
@@ -276,6 +275,14 @@ def _rounds(
         progress.records.append(_record(number, cohort, aggregator, step))
         progress.theta, progress.state = step.theta, step.state
         yield aggregator, step
+
+
+def _secret_coins(privacy: PrivacySettings, seed: int) -> Coins:
+    """A claim is about secret cohorts. Where its noise is seeded the audit repeats: then its cohorts follow from the
+    seed as well, but not in the way that is published."""
+    if privacy.secret_coins:
+        return Coins.toss(privacy, seed)
+    return Coins(seed, hashlib.sha256(f"audited cohorts {seed}".encode()).digest())
 
 
 def federation_of(claim: Claim, schedule: Schedule) -> FederationSettings:

@@ -44,7 +44,7 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
         found = [f"rounds.jsonl: {objection}"] if objection else []
         records = [RoundRecord(**line) for line in lines]
         members = [POOLED] if named(method).pooled else participants(run, method)
-        name = report.get("federation")
+        name = json.loads(run.participation(method).read_text())["federation"]
         whole = together(entries_of(Ledger(run.ledger, run.client_ledger), members, name), report["delta"])
         found += contradictions(method, report, records, whole)
     mark = json.loads((run.adapter(method) / "privfedtalk.json").read_text()).get("privacy")

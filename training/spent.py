@@ -69,10 +69,9 @@ def account(
     dimension: int,
     ledger: Sequence[Entry] = (),
     unit: str = "person",
-    federation: str = "",
 ) -> PrivacyReport:
     """The report of the rounds that were run. `ledger` has all federations on the same clients so far, this one too,
-    `unit` says what one client is, `federation` is this one's name in the ledger."""
+    `unit` says what one client is."""
     schedule = schedule_of(settings, clients, records)
     return privacy_report(
         settings.privacy,
@@ -83,7 +82,6 @@ def account(
         clip_norms=tuple(record.clip_norm for record in records),
         together=together(ledger, settings.privacy.target_delta(clients)),
         unit=unit,
-        federation=federation,
     )
 
 
@@ -110,13 +108,19 @@ def entries_of(ledger: Ledger, clients: Iterable[str], until: str | None = None)
 
 
 def participation_figures(
-    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
+    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int, federation: str
 ) -> dict[str, Any]:
-    """What the coordinator alone may know: how often clients took part, and ε towards the server that follows."""
+    """What the coordinator alone may know: the federation's name in the ledger, how often clients took part, and ε
+    towards the server that follows."""
     counts = participation(records)
     _, server = epsilon_so_far(settings, clients, records, dimension)
     rounds = dict(sorted(Counter(counts.values()).items()))
-    return {"most": max(counts.values(), default=0), "clients_by_rounds": rounds, "epsilon_server": server}
+    return {
+        "federation": federation,
+        "most": max(counts.values(), default=0),
+        "clients_by_rounds": rounds,
+        "epsilon_server": server,
+    }
 
 
 def _release(entry: Entry) -> Release:

@@ -96,7 +96,7 @@ def _federate(
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     ledger.ended(result.name)
     spent = entries_of(ledger, people, until=result.name)
-    report = account(method, settings, len(people), result.records, len(adapter), spent, federation=result.name)
+    report = account(method, settings, len(people), result.records, len(adapter), spent)
     trained = counts(people, settings)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
@@ -104,7 +104,7 @@ def _federate(
     adapter.save(run.adapter(method), result.theta, about)
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
-    figures = participation_figures(settings, len(people), result.records, len(adapter))
+    figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
     run.participation(method).write_text(json.dumps(figures, indent=1) + "\n")
     return result
 

@@ -14,7 +14,7 @@ from training.ledger import Entry, Ledger
 from training.privacy.mechanism import mechanism
 from training.privacy.release import noise_deviation
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account, entries_of, planned_schedule
+from training.spent import account, entries_of, participation_figures, planned_schedule
 from training.violations import promise_of
 
 CLIENTS = [f"c{number}" for number in range(10)]
@@ -77,7 +77,7 @@ def write_method(
     ledger, name = Ledger(run.ledger, run.client_ledger), secrets.token_hex(4)
     records = using(settings, records, dimension=dimension)
     spent = note_in_ledger(ledger, name, method, settings, records, dimension=dimension)
-    report = account(method, settings, len(CLIENTS), records, dimension, spent, federation=name)
+    report = account(method, settings, len(CLIENTS), records, dimension, spent)
     run.adapter(method).mkdir(parents=True, exist_ok=True)
     save_participants(run, method, CLIENTS, {})
     signed: list[RoundRecord] = []
@@ -87,6 +87,8 @@ def write_method(
     facts = {"method": method, "parameters": dimension, "privacy": report.mark}
     (run.adapter(method) / "privfedtalk.json").write_text(json.dumps(facts))
     (run.federation(method) / "privacy.json").write_text(json.dumps(report.to_json()))
+    figures = participation_figures(settings, len(CLIENTS), records, dimension, name)
+    run.participation(method).write_text(json.dumps(figures))
     (run.federation(method) / "privacy.md").write_text(report.to_markdown())
     run.rounds(method).write_text("".join(json.dumps(asdict(record)) + "\n" for record in signed))
     return json.loads((run.federation(method) / "privacy.json").read_text())

@@ -112,7 +112,7 @@ def test_a_report_is_the_same_whoever_was_drawn(sampling: str) -> None:
     assert report_of(settings, one) == report_of(settings, other)
 
 
-CENTRAL = PrivacySettings(mode="central", secure_aggregation=False, noise_multiplier=1.0)
+CENTRAL = PrivacySettings(mode="central", secure_aggregation=False, noise_multiplier=1.0, seeded_noise=0)
 SAMPLED = Claim(CENTRAL, 0.02, "poisson", 300, 1e-5)
 """A fiftieth of the clients a round for 300 rounds: the claim is 2.2 with amplification, and far more without."""
 

@@ -11,7 +11,7 @@ from tests.training.privacy_records import round_record, settings_with, write_me
 from training.claims import contradictions_of
 from training.outdated import SENTENCE, mark_outdated
 
-NEW = ("rules", "federation", "together", "epsilon_client", "accountant_client")
+NEW = ("rules", "together", "epsilon_client", "accountant_client")
 
 
 def test_an_older_report_is_marked_wherever_it_is_named(tmp_path: Path) -> None:

@@ -69,7 +69,6 @@ class PrivacyReport:
     settings: dict[str, Any]  # all of them, for whoever computes epsilon again
     clip_norms: tuple[float, ...]  # of each round
     budget: dict[str, float]  # noise over sensitivity of the update and of each scalar; together z
-    federation: str = ""  # its name in the run's ledger
     rules: int = RULES
 
     @property
@@ -155,14 +154,13 @@ def privacy_report(
     clip_norms: tuple[float, ...] = (),
     together: Together | None = None,
     unit: str = "person",
-    federation: str = "",
 ) -> PrivacyReport:
     """The report of a run.
 
     dimension: d, parameters of the update (its scalars are added here). violations: what else broke the guarantee, such
     as selection of a checkpoint on private data; each a sentence. events: what happened to rounds that the figures take
     into account. clip_norms: C of each round. together: what all releases on these clients cost, None where this is the
-    only one. unit: what one client is, as the note calls it. federation: its name in the run's ledger.
+    only one. unit: what one client is, as the note calls it.
     """
     delta = settings.target_delta(schedule.clients)
     release, server = epsilons(settings, schedule, dimension, delta)
@@ -206,7 +204,6 @@ def privacy_report(
         settings=settings.model_dump(mode="json"),
         clip_norms=clip_norms,
         budget=budget_split(settings),
-        federation=federation,
     )
 
 
