@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evaluation.bars import BACKBONE
 from preparation.files import replacing
 from preparation.folders import RunFolder
-from training.privacy.mechanism import settings_in
+from training.privacy.promise import settings_in
 
 FLOAT = 4  # bytes
 UNSHARED = ("local",)

@@ -36,7 +36,7 @@ class RoundRecord:
     hold, without masks and headers. Figures of the sum are None where none was opened or nobody was in it;
     `public_validation_loss` is that of the adapter after the round, whether it moved or not. `reopened` has the cohorts
     of earlier attempts at this round whose sum may have been opened before the run was interrupted. `mechanism` is what
-    the round used (see `training.privacy.mechanism`), `near_abort` whether one client more or fewer would have changed
+    the round used (see `training.privacy.promise`), `near_abort` whether one client more or fewer would have changed
     that it opened. `signature` is the run's (see `training.signed_log`).
     """
 

@@ -24,7 +24,7 @@ from training.privacy.guarantee import (
     epsilon_towards_clients,
     epsilons,
 )
-from training.privacy.mechanism import schedule_in, settings_in
+from training.privacy.promise import schedule_in, settings_in
 from training.privacy.release import vector_norm_bound
 from training.privacy.report import RULES, delta_violations, settings_violations
 from training.privacy.settings import NO_PROOF, PrivacySettings

@@ -45,7 +45,7 @@ from training.factors import Factors
 from training.ledger import Ledger
 from training.methods import named, server_of
 from training.methods.base import ServerRule, State, Theta
-from training.privacy.mechanism import mechanism
+from training.privacy.promise import promise
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.records import Laps, dropped, simulation_log
@@ -129,7 +129,7 @@ def run_federation(
     progress = progress or Progress(start.theta, server.initial(start.theta), start.theta)
     records = progress.records
     people = clients if people is None else people
-    used = mechanism(settings.privacy, planned_schedule(settings, len(people)), _trained(start, settings))
+    used = promise(settings.privacy, planned_schedule(settings, len(people)), _trained(start, settings))
     promised, why = promise_of(method, settings)
     ledger.begins(this.name, method, people, {**used, "rounds": federation.rounds} if promised else None, why)
     for record in records:

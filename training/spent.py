@@ -10,7 +10,7 @@ from training.checkpoint import RoundRecord
 from training.ledger import Entry, Ledger
 from training.privacy.accounting import Epsilon, Release, Schedule, epsilon_together
 from training.privacy.guarantee import Together, epsilons
-from training.privacy.mechanism import release_in
+from training.privacy.promise import release_in
 from training.privacy.report import PrivacyReport, finite, privacy_report
 from training.sampling import expected_cohort, participation, takes_everybody
 from training.settings import TrainingSettings

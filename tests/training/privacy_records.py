@@ -11,7 +11,7 @@ from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
 from training.containing import save_participants
 from training.ledger import Entry, Ledger
-from training.privacy.mechanism import mechanism
+from training.privacy.promise import promise
 from training.privacy.release import noise_deviation
 from training.settings import FederationSettings, TrainingSettings
 from training.spent import account, entries_of, participation_figures, planned_schedule
@@ -42,7 +42,7 @@ def using(
     settings: TrainingSettings, records: Sequence[RoundRecord], clients: int = len(CLIENTS), dimension: int = 1000
 ) -> list[RoundRecord]:
     """The records as rounds under these settings write them: with what each used."""
-    used = mechanism(settings.privacy, planned_schedule(settings, clients), dimension)
+    used = promise(settings.privacy, planned_schedule(settings, clients), dimension)
     return [
         replace(record, mechanism={**used, "noise_deviation": noise_deviation(settings.privacy, record.clip_norm)})
         for record in records
@@ -60,7 +60,7 @@ def note_in_ledger(
 ) -> list[Entry]:
     """What a federation of these records leaves in the ledger; all entries up to its end."""
     promised, why = promise_of(method, settings)
-    used = mechanism(settings.privacy, planned_schedule(settings, len(members)), dimension)
+    used = promise(settings.privacy, planned_schedule(settings, len(members)), dimension)
     ledger.begins(name, method, members, {**used, "rounds": len(records)} if promised else None, why)
     for record in records if promised else ():
         for attempt, cohort in enumerate((*record.reopened, record.clients), start=1):
