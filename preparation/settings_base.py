@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, get_args, get_origin
 
@@ -19,12 +19,20 @@ people, of which the number is shown."""
 class Settings(BaseModel):
     """A frozen, validated group of parameters; defaults live in code, files hold only differences."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that change whenever a value changes (of this group or one inside it)."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What `repr` shows, in tracebacks and logs."""
+        values = dict(super().__repr_args__())
+        for name, field in type(self).model_fields.items():
+            if _mark_of(field) and name in values:
+                values[name] = _shown(field, values[name])
+        return values.items()
 
     def shown(self, exclude_defaults: bool = False) -> dict[str, Any]:
         """The values as they may be shown to anybody: pages, logs, commands and messages take them from here."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from assets.reports import shown_configuration
 from pipelines import paper, resources
 from pipelines.cli import app
 from pipelines.configuration import Configuration, load, remember, remembered
@@ -40,9 +41,16 @@ def assert_absent(text: str) -> None:
 def test_settings_are_shown_without_them() -> None:
     configuration = load("small", [*HIDDEN, FAULT])
     assert_absent(json.dumps(configuration.shown()) + json.dumps(configuration.shown(exclude_defaults=True)))
+    assert_absent(repr(configuration) + str(configuration))
     assert configuration.shown()["preparation"]["clients"]["volunteers"] == "(1 names)"
     assert load("small").shown() == load("small").model_dump(mode="json")
     assert configuration.fingerprint() != load("small").fingerprint()  # a change of them is a change
+
+
+def test_the_page_shows_the_configuration_without_them() -> None:
+    shown = shown_configuration(resources.open_run(load("small", [*HIDDEN, FAULT]), keep=True))
+    assert shown["training"]["provenance"] == {"watermark_key": "(hidden)"}
+    assert_absent(json.dumps(shown))
 
 
 @pytest.mark.parametrize("options", [["config"], ["config", "--json"], ["config", "watermark"], ["plan", "--json"]])
