@@ -152,7 +152,8 @@ def test_a_whole_run_shows_them_nowhere(tmp_path: Path, capfd: pytest.CaptureFix
     shutil.rmtree(tmp_path / "corpus" / "volunteers")
     overrides = [f"data={tmp_path}", "run=mine", f"corpus.root={tmp_path / 'corpus'}", *SMALLER, *HIDDEN]
     (tmp_path / "dagster").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+    quiet = {"telemetry": {"enabled": False}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), quiet) as instance:
         run_jobs(WHOLE_RUN, "small", overrides, instance=instance)
     run, printed = RunFolder(tmp_path / "mine"), capfd.readouterr()
     assert SECRET not in printed.out + printed.err
