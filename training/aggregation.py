@@ -150,9 +150,11 @@ class Aggregator:
         """What the protocol has sent to clients so far: keys and others' shares, beside what is announced to them."""
         return sum(each.down for each in self.traffic.values())
 
-    def noise_on_sum(self, clients: int) -> float:
-        """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it, and a
-        lottery's sums all carry the same. In central mode with masks `central_deviation` is a hair more."""
+    def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
+        """The deviation of the noise on a sum of `clients` vectors of `dimension` coordinates, scalars included: shares
+        beyond those counted on add to it, and a lottery's sums all carry the same."""
+        if self.settings.mode == "central":
+            return self.central_deviation(dimension)
         if self.settings.mode != "distributed":
             return self.deviation
         if self.lottery:
@@ -190,11 +192,12 @@ class Aggregator:
         """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
         coordinates, s (sqrt d + 6), by concentration. By the paper's weights both grow with Σ a_k, not with m."""
         noise = math.sqrt(total.update.size) + NOISE_DEVIATIONS
+        on_sum = self.noise_on_sum(total.clients, total.update.size + self.settings.scalars)
         if self.lottery:
-            return self.lottery.most * self.clip_norm + self.noise_on_sum(total.clients) * noise
+            return self.lottery.most * self.clip_norm + on_sum * noise
         if self.settings.mode == NO_PROOF:
             return total.weight * (self.clip_norm + self.deviation * noise)
-        return total.clients * self.clip_norm + self.noise_on_sum(total.clients) * noise
+        return total.clients * self.clip_norm + on_sum * noise
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.

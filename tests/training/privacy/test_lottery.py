@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from training.aggregation import Aggregator, Lottery
+from training.checks import norm_allowed
 from training.client import LocalUpdate
 from training.privacy import skellam
 from training.privacy.release import RoundSum
@@ -79,6 +80,15 @@ def test_every_cohort_without_dropouts_opens_and_one_client_less_in_it_too() -> 
         settings = PrivacySettings(tolerated_colluders=colluders)
         floors = [settings.minimum_survivors(n) for n in range(1, 200)]
         assert all(later - earlier in (0, 1) for earlier, later in pairwise(floors))
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central"])
+def test_whether_a_round_is_taken_back_does_not_depend_on_how_many_came(mode: str) -> None:
+    allowed = set()
+    for came in range(0, 17):
+        aggregator = Aggregator(LOTTERY.model_copy(update={"mode": mode}), came, 0, 1.0, 5.0, Lottery(20, 10.0))
+        allowed.add(norm_allowed(RoundSum(np.zeros(1000), 0.0, 0.0, {}, came), aggregator))
+    assert len(allowed) == 1
 
 
 def _opens(cohort: int, came: int, drop: dict[DropStage, set[str]] | None = None) -> bool | None:
