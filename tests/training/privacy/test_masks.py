@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy import stats
 
-from training.aggregation import Aggregator
+from training.aggregation import Aggregator, Lottery
 from training.client import LocalUpdate
 from training.privacy.secure_aggregation import shamir
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
@@ -55,7 +55,7 @@ def _masked(n: int) -> tuple[Session, dict[str, np.ndarray]]:
 
 
 def _looks_uniform(vector: np.ndarray) -> bool:
-    return bool(stats.chisquare(np.bincount(vector.view(np.uint8), minlength=256)).pvalue > 1e-5)
+    return bool(stats.chisquare(np.bincount(vector.view(np.uint8), minlength=256)).pvalue > 1e-8)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -111,9 +111,10 @@ def test_no_secret_serves_two_clients_or_two_rounds():
     assert len(secrets) == 3 * len(members)
 
 
-# Noise.
+# Noise. Draws are unseeded here: bounds are more than five standard errors away.
 
-UPDATE = LocalUpdate(np.zeros(4000, np.float32), 0, 0.0, {}, 0.0)
+D = 40_000
+UPDATE = LocalUpdate(np.zeros(D, np.float32), 0, 0.0, {}, 0.0)
 
 
 def _noise(settings: PrivacySettings, cohort: int, number: int = 1, seed: int = 0) -> np.ndarray:
@@ -132,7 +133,7 @@ def test_two_unseeded_runs_of_one_round_differ_in_every_noise(z):
     settings = PrivacySettings(noise_multiplier=z)
     first, second = _noise(settings, 10), _noise(settings, 10)
     assert (first == second).mean() < 0.01
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.08
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
     both = [_noise(settings.model_copy(update={"seeded_noise": 1}), 10) for _ in range(2)]
     np.testing.assert_array_equal(*both)
 
@@ -145,9 +146,9 @@ def test_the_servers_noise_is_not_the_same_in_two_unseeded_rounds(secure):
         aggregator = Aggregator(settings, 4, 0, 1.0, 1.0)
         sums.append(aggregator.combine({f"c{k}": aggregator.contribute(f"c{k}", UPDATE, 1) for k in range(4)}, 1))
     first, second = (each.total.update for each in sums)
-    assert first.std() == pytest.approx(aggregator.central_deviation(4003), rel=0.06)
+    assert first.std() == pytest.approx(aggregator.central_deviation(4003), rel=0.02)
     assert not (first == second).any()
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.08
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
 
 
 @pytest.mark.parametrize("colluders", [1, 2, 5])
@@ -156,9 +157,18 @@ def test_shares_grow_with_tolerated_colluders(colluders):
     settings = PrivacySettings(tolerated_colluders=colluders)
     honest = settings.minimum_survivors(10) - colluders
     counted = Aggregator(settings, 10, 0, 1.0, 1.0).deviation
-    assert _noise(settings, 10).std() == pytest.approx(counted / np.sqrt(honest), rel=0.05)
+    assert _noise(settings, 10).std() == pytest.approx(counted / np.sqrt(honest), rel=0.02)
     alone = _noise(PrivacySettings(tolerated_colluders=0), 10).std()
     assert _noise(settings, 10).std() > 1.04 * alone
+
+
+def test_what_the_server_fills_sums_up_with_is_not_the_same_in_two_unseeded_rounds():
+    """Of a lottery's empty cohort the noise is all that there is."""
+    aggregators = [Aggregator(PrivacySettings(), 0, 0, 1.0, 1.0, Lottery(20, 10.0)) for _ in range(2)]
+    first, second = (aggregator.noise_alone(D, 1).total.update for aggregator in aggregators)
+    assert (first == second).mean() < 0.01
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
+    assert first.std() == pytest.approx(aggregators[0].noise_on_sum(0), rel=0.02)
 
 
 def test_two_clients_noise_is_unrelated_and_so_is_that_of_two_rounds():
@@ -168,7 +178,7 @@ def test_two_clients_noise_is_unrelated_and_so_is_that_of_two_rounds():
         aggregator.ring.decode(aggregator.contribute(c, UPDATE, r).vector) for c, r in (("a", 1), ("b", 1), ("a", 2))
     ]
     for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert abs(np.corrcoef(drawn[one][:4000], drawn[other][:4000])[0, 1]) < 0.08
+        assert abs(np.corrcoef(drawn[one][:D], drawn[other][:D])[0, 1]) < 0.03
 
 
 def test_an_opened_sum_carries_everybodys_noise():
@@ -176,5 +186,5 @@ def test_an_opened_sum_carries_everybodys_noise():
     aggregator = Aggregator(settings, 10, 0, 1.0, 1.0)
     sent = {f"c{k}": aggregator.contribute(f"c{k}", UPDATE, 1) for k in range(10)}
     opened = aggregate_in_process({name: one.vector for name, one in sent.items()}, 6).total
-    noise = aggregator.ring.decode(opened)[:4000] * aggregator.grid
-    assert noise.std() == pytest.approx(aggregator.noise_on_sum(10), rel=0.06)
+    noise = aggregator.ring.decode(opened)[:D] * aggregator.grid
+    assert noise.std() == pytest.approx(aggregator.noise_on_sum(10), rel=0.02)

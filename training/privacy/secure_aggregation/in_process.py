@@ -68,7 +68,8 @@ def aggregate_in_process(
     traffic: filled as messages pass, for those who want to know it of a round that is abandoned too.
     settings: what was promised to the clients, who hold the terms against it. mechanism: that by which `vectors` were
     made; None: the promised one. taken_part: client → earlier rounds in which its vector left it.
-    RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` masked vectors.
+    RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` up to the masked
+    vectors. ProtocolError if a client finds the terms short of its promise.
     """
     shapes = {(vector.shape, vector.dtype) for vector in vectors.values()}
     if len(shapes) != 1:
