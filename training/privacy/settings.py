@@ -77,12 +77,20 @@ class PrivacySettings(Settings):
 
     # Secure aggregation.
     secure_aggregation: bool = True
-    threshold: float = Field(default=0.6, gt=0.5, le=1, description="fraction of a cohort whose shares open the sum")
+    threshold: float = Field(
+        default=0.6,
+        gt=0.5,
+        le=1,
+        description="fraction of a cohort whose shares open the sum; more where the colluders below ask for it",
+    )
     survivor_floor: float = Field(
         default=0.8, gt=0, le=1, description="fraction of a cohort below which a round is abandoned"
     )
     tolerated_colluders: int = Field(
-        default=0, ge=0, description="clients who may tell the server their noise without weakening epsilon"
+        default=1,
+        ge=0,
+        description="c: clients who may work with the server, tell it their noise and their shares, without weakening "
+        "epsilon or baring a vector. 1 also covers what a fellow client knows: its own noise",
     )
 
     seeded_noise: int | None = Field(
@@ -134,9 +142,18 @@ class PrivacySettings(Settings):
         """δ: as set, else min(1e-5, 1/(10 N)) for N clients."""
         return self.delta if self.delta is not None else min(1e-5, largest_delta(clients))
 
+    def colluders_among(self, cohort: int) -> int:
+        """c: how many of a cohort may work with the server; at most all but one, whom they would work against."""
+        return min(self.tolerated_colluders, max(cohort - 1, 0))
+
     def share_threshold(self, cohort: int) -> int:
-        """t: how many of the cohort must answer for the sum to open; always a majority."""
-        return min(cohort, max(math.ceil(self.threshold * cohort), cohort // 2 + 1))
+        """t: how many of the cohort must answer for the sum to open, so many that c < 2t − n.
+
+        With more colluders among n clients a server that tells two stories gets t answers to both: see
+        `secure_aggregation`. Always a majority.
+        """
+        least = (cohort + self.colluders_among(cohort)) // 2 + 1
+        return min(cohort, max(math.ceil(self.threshold * cohort), least))
 
     def minimum_survivors(self, cohort: int) -> int:
         """m_min: with fewer masked vectors than this the noise would fall short, and the round is abandoned."""
