@@ -179,10 +179,11 @@ class Aggregator:
         Such a sum tells that each of its clients was drawn: amplification by sampling does not hold for it. In all
         others it does. Proof. Fix all but client x, which is drawn with chance q and, if drawn, drops out with chance
         p. If the sum opens with x and without, an opened sum holds x with chance q(1 − p)/(1 − qp) ≤ q, under one
-        noise, and an abandoned round shows nothing. ∎ Where nobody drops out, cohorts of any size open.
+        noise. A round that was abandoned holds nobody, and whatever x sent would have been as likely to be. ∎
+        Where nobody drops out, cohorts of any size open.
         """
         settings, one_less = self.settings, max(self.cohort - 1, 0)
-        if survivors < self.survivors or not one_less:
+        if not self.lottery or survivors < self.survivors or not one_less:
             return False
         few_vectors = survivors - 1 < settings.minimum_survivors(one_less)
         answered, roster = self._answered or (survivors, survivors)
@@ -198,18 +199,6 @@ class Aggregator:
         if self.settings.mode == NO_PROOF:
             return total.weight * (self.clip_norm + self.deviation * noise)
         return total.clients * self.clip_norm + on_sum * noise
-
-    def near_abort(self, survivors: int) -> bool:
-        """Whether one client more or fewer would have changed that a lottery's round with so many survivors opens.
-
-        Only a client who answers matters: the vector of one who was drawn and fell silent is in no sum, whoever was
-        drawn. Where everybody answers a cohort of any size opens.
-        """
-        if self.lottery is None or not self.cohort:
-            return False
-        needed = self.settings.minimum_survivors
-        fewer = self.cohort == 1 or survivors - 1 >= needed(self.cohort - 1)
-        return not (survivors >= needed(self.cohort) and survivors + 1 >= needed(self.cohort + 1) and fewer)
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.

@@ -49,7 +49,7 @@ from training.privacy.promise import promise
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.records import Laps, dropped, simulation_log
-from training.sampling import draw_cohort, expected_cohort, last_counted, takes_everybody
+from training.sampling import draw_cohort, expected_cohort, last_counted, rounds_taken_part, takes_everybody
 from training.settings import TrainingSettings
 from training.spent import epsilon_so_far, planned_schedule
 from training.violations import promise_of
@@ -229,7 +229,8 @@ def open_round(
     clip_norm = next_clip_norm(settings.privacy, past)
     expected = expected_cohort(population, settings.federation)
     denominator = next_denominator(settings.privacy, expected, population, past)
-    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, lottery)
+    before = rounds_taken_part(records)
+    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, lottery, taken_part=before)
 
 
 def lottery_of(settings: TrainingSettings, population: int) -> Lottery | None:

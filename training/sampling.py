@@ -76,6 +76,15 @@ def may_take_part(
     return rested
 
 
+def rounds_taken_part(records: Sequence[RoundRecord]) -> dict[str, list[int]]:
+    """Client → numbers of the rounds whose opened sums it was in: what it holds the next round's terms against."""
+    rounds: dict[str, list[int]] = {}
+    for record in records:
+        for client in record.returned if record.opened else ():
+            rounds.setdefault(client, []).append(record.round)
+    return rounds
+
+
 def participation(records: Sequence[RoundRecord]) -> Counter[str]:
     """How many opened sums each client was in: rounds that were rolled back were seen too, and so, as far as anybody
     can tell, were those that an interruption lost when they were about to be opened."""

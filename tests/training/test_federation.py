@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from tests.training.small_federation import CLIENTS, TrainerFor, federate, setti
 from training.aggregation import Aggregator
 from training.client import Announcement, LocalUpdate
 from training.execution import open_trainer
+from training.federation import open_round
 from training.homes import Homes
 from training.methods import configure
+from training.privacy.secure_aggregation.messages import ProtocolError
 from training.privacy.settings import PrivacySettings
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import ObjectiveSettings
@@ -106,6 +109,21 @@ def test_participation_cap_ends_the_federation(trainer_for: TrainerFor, tmp_path
     with pytest.raises(PrivFedTalkError, match="taken part 2 times"):
         federate(trainer_for, "privfedtalk", settings_with("privfedtalk", max_participation=2), tmp_path / "f")
     assert len((tmp_path / "f" / "rounds.jsonl").read_text().splitlines()) == 2
+
+
+def test_clients_hold_a_rounds_terms_against_the_rounds_they_were_in(trainer_for: TrainerFor, tmp_path: Path) -> None:
+    settings = settings_with("privfedtalk", max_participation=3)
+    records = federate(trainer_for, "privfedtalk", settings, tmp_path / "f", rounds=2).records
+    aggregator = open_round(settings, len(CLIENTS), len(CLIENTS), records, 5)
+    assert aggregator.taken_part == {client: [1, 2] for client in CLIENTS}
+    update = LocalUpdate(np.zeros(4, np.float32), 1, 0.5, {}, 0.0)
+    sent = {client: aggregator.contribute(client, update, 3) for client in CLIENTS}
+    with pytest.raises(ProtocolError, match="round 2, but this client has taken part in it already"):
+        aggregator.combine(sent, 2)
+    assert aggregator.combine(sent, 3).returned == CLIENTS
+    again = open_round(settings, len(CLIENTS), len(CLIENTS), [*records, replace(records[1], round=3)], 5)
+    with pytest.raises(ProtocolError, match="taken part 3 times, its cap"):
+        again.combine(sent, 4)
 
 
 def test_methods_share_data_seeds_and_budget() -> None:
