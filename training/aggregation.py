@@ -199,18 +199,6 @@ class Aggregator:
             return total.weight * (self.clip_norm + self.deviation * noise)
         return total.clients * self.clip_norm + on_sum * noise
 
-    def near_abort(self, survivors: int) -> bool:
-        """Whether one client more or fewer would have changed that a lottery's round with so many survivors opens.
-
-        Only a client who answers matters: the vector of one who was drawn and fell silent is in no sum, whoever was
-        drawn. Where everybody answers a cohort of any size opens.
-        """
-        if self.lottery is None or not self.cohort:
-            return False
-        needed = self.settings.minimum_survivors
-        fewer = self.cohort == 1 or survivors - 1 >= needed(self.cohort - 1)
-        return not (survivors >= needed(self.cohort) and survivors + 1 >= needed(self.cohort + 1) and fewer)
-
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.
 
