@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.mutants                  (or: make mutants)
     .venv/bin/python -m benchmarks.mutants --only shamir    files, functions or names with this in them
-    .venv/bin/python -m benchmarks.mutants --survivors      those alone that survived the last time
+    .venv/bin/python -m benchmarks.mutants --survivors      after tests were added: those that survived the last time
     .venv/bin/python -m benchmarks.mutants --list           name them, run nothing
 
 A mutant is killed where a test fails with it. One that survives must stand in `reviewed.toml` with the reason why it
@@ -38,7 +38,7 @@ KEPT = ROOT / "data" / "mutants"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="mutants whose name holds one of these")
-    parser.add_argument("--survivors", action="store_true", help="run those that survived the last time")
+    parser.add_argument("--survivors", action="store_true", help="what was killed the last time stays so")
     parser.add_argument("--fresh", action="store_true", help="forget what has run")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -54,9 +54,7 @@ def main() -> int:
     known = {} if arguments.fresh else _load(log)
     if arguments.survivors:
         last = max(KEPT.glob("*.jsonl"), key=lambda path: path.stat().st_mtime, default=log)
-        survived = {name for name, result in _load(last).items() if result.outcome == "survived"}
-        chosen = [mutant for mutant in chosen if mutant.identity in survived]
-        known = {}
+        known = {name: result for name, result in _load(last).items() if result.outcome == "killed"} | known
     begun = time.monotonic()
     results = {mutant.identity: known[mutant.identity] for mutant in chosen if mutant.identity in known}
     waiting = [mutant for mutant in chosen if mutant.identity not in results]
@@ -98,8 +96,8 @@ def all_mutants() -> list[Mutant]:
 
 
 def digest_of_sources() -> str:
-    """Of all that a result can depend on: the two lower floors, their tests and this tool."""
-    folders = ("preparation", "training", "tests/preparation", "tests/training", "benchmarks/mutants")
+    """Of all that a result can depend on: the two lower floors and their tests."""
+    folders = ("preparation", "training", "tests/preparation", "tests/training")
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.mutants.operators import Mutant
 from benchmarks.mutants.targets import read
@@ -22,10 +23,14 @@ class Result:
     by: str
 
 
+def load_groups(path: Path = REVIEW) -> list[dict[str, Any]]:
+    """The review as it is kept: `why`, and the `mutants` to which it applies."""
+    return list(tomllib.loads(path.read_text(encoding="utf-8")).get("reason", [])) if path.exists() else []
+
+
 def load_review(path: Path = REVIEW) -> dict[str, str]:
-    """Survivor → why it weakens no secret; the file groups survivors by their reason."""
-    groups = tomllib.loads(path.read_text(encoding="utf-8")).get("reason", []) if path.exists() else []
-    return {identity: group["why"] for group in groups for identity in group["mutants"]}
+    """Survivor → why it weakens no secret."""
+    return {identity: group["why"] for group in load_groups(path) for identity in group["mutants"]}
 
 
 def diff_of(mutant: Mutant) -> str:

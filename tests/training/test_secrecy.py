@@ -17,6 +17,8 @@ import pytest
 from training.aggregation import Aggregator, Contribution, Lottery
 from training.client import LocalUpdate
 from training.privacy import skellam
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import epsilons
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
 
@@ -284,3 +286,17 @@ def test_sums_of_the_largest_vectors_and_noise_do_not_wrap() -> None:
         update = LocalUpdate(delta, 5, 1.0, {}, 0.0)
         total = aggregator.combine({f"c{k}": aggregator.contribute(f"c{k}", update, 1) for k in range(12)}, 1).total
         assert abs(total.update[0] - 12 * C) < 6 * aggregator.noise_on_sum(12) + 12 * aggregator.grid
+
+
+# At what price.
+
+
+def test_each_noise_is_accounted_by_its_own_theorem() -> None:
+    schedule = Schedule(100, 100, 5, "full")
+    skellam_epsilon, _ = epsilons(DISTRIBUTED, schedule, D, 1e-4)
+    gaussian_epsilon, _ = epsilons(CENTRAL, schedule, D, 1e-4)
+    assert "Skellam" in skellam_epsilon.accountant and "Gaussian" in gaussian_epsilon.accountant
+    assert gaussian_epsilon.value < skellam_epsilon.value < 1.3 * gaussian_epsilon.value
+    for mode in ("none", "local_no_proof"):
+        none = DISTRIBUTED.model_copy(update={"mode": mode, "secure_aggregation": False})
+        assert {each.value for each in epsilons(none, schedule, D, 1e-4)} == {math.inf}

@@ -6,6 +6,7 @@ shows that its attack works where it should, so that it cannot pass because the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -23,6 +24,7 @@ from training.privacy.secure_aggregation.messages import (
     ProtocolError,
     encode_places,
     frame,
+    seal,
 )
 from training.privacy.secure_aggregation.payloads import PublicKeys, RevealedShares, Secret
 from training.privacy.secure_aggregation.server import Stage
@@ -185,11 +187,29 @@ def test_the_server_with_fewer_than_the_threshold_of_answers_opens_no_secret() -
     t = tap.terms.threshold
     for victim in NAMES:
         for holders in combinations(NAMES, t - 1):
-            try:
+            with contextlib.suppress(ValueError):  # what came out is no secret at all
                 assert not tap.opens(victim, tap.secret(victim, Secret.SELF_MASK, holders))
-            except ValueError:
-                pass  # what came out is no secret at all
         assert tap.opens(victim, tap.secret(victim, Secret.SELF_MASK, NAMES[:t]))
+
+
+def test_the_mask_key_of_a_lost_client_needs_the_threshold_too() -> None:
+    tap = tapped(LATE, length=4)
+    for holders in combinations(tap.survivors, tap.terms.threshold - 1):
+        with contextlib.suppress(ValueError):
+            found = X25519PrivateKey.from_private_bytes(tap.secret(LATE, Secret.MASK_KEY, holders))
+            assert keys.raw_public_key(found) != tap.keys_of(LATE).mask
+    tap.without_pairwise_masks(LATE)  # which shows that the threshold suffices
+
+
+def test_one_secret_of_a_client_does_not_tell_the_other() -> None:
+    late, honest = tapped(LATE, length=4), tapped(length=4)
+    mask_key = late.secret(LATE, Secret.MASK_KEY, late.survivors[:3])
+    assert not late.opens(LATE, mask_key)
+    for name in NAMES:
+        seed = honest.secret(name, Secret.SELF_MASK, NAMES[:3])
+        public = keys.raw_public_key(X25519PrivateKey.from_private_bytes(seed))
+        assert public not in (honest.keys_of(name).mask, honest.keys_of(name).channel)
+        assert honest.keys_of(name).mask != honest.keys_of(name).channel
 
 
 def test_relayed_shares_cannot_be_read() -> None:
@@ -264,6 +284,16 @@ def test_a_commitment_names_its_owner_the_round_and_the_whole_seed() -> None:
     told = {payloads.self_mask_commitment(terms, c, s) for terms in (here, elsewhere) for c in NAMES for s in seeds}
     assert len(told) == 2 * len(NAMES) * len(seeds)
     assert not any(seed in commitment for seed in seeds for commitment in told)
+
+
+def test_a_client_whose_own_keys_are_not_listed_goes_no_further() -> None:
+    """Somebody with its identity key, a copy of its machine, may have signed others."""
+    here = session()
+    said = {name: here.answer(name) for name in NAMES}
+    strange = payloads.encode_keys(PublicKeys(b"\1" * 32, b"\2" * 32))
+    listed = [*list(said.values())[1:], seal(Kind.KEYS, here.terms, "c0000", strange, here.identities["c0000"])]
+    with pytest.raises(ProtocolError, match="other keys"):
+        here.clients["c0000"].share_keys(frame(Kind.KEY_LIST, here.terms, payloads.encode_envelopes(listed)))
 
 
 def test_a_client_answers_one_request_to_unmask_whatever_it_says() -> None:
