@@ -62,15 +62,8 @@ _NEIGHBOUR: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Is: ast.IsNot,
     ast.IsNot: ast.Is,
 }
-_OPPOSITE: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.BitOr: ast.BitAnd,
-    ast.BitAnd: ast.BitOr,
-}
-_OTHER_FUNCTION = {"min": "max", "max": "min", "any": "all", "all": "any"}
+_OTHER_SET: dict[type[ast.operator], type[ast.operator]] = {ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
+_OTHER_FUNCTION = {"any": "all", "all": "any"}
 _MESSAGES = re.compile(r"(.*Error|write)$")
 _TEXT_KEYWORDS = {"description", "remedy"}
 
@@ -162,15 +155,14 @@ def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
                 ops[place] = _NEIGHBOUR[type(operator)]()
                 yield f"({_with(node, ops=ops)})"
         case ast.BoolOp():
-            yield f"({_with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())})"
             for place in range(len(node.values)):
                 kept = [value for i, value in enumerate(node.values) if i != place]
                 yield f"({ast.unparse(kept[0] if len(kept) == 1 else _copy(node, values=kept))})"
         case ast.UnaryOp(op=ast.Not()):
             yield f"({ast.unparse(node.operand)})"
         case ast.BinOp():
-            if type(node.op) in _OPPOSITE:
-                yield f"({_with(node, op=_OPPOSITE[type(node.op)]())})"
+            if type(node.op) in _OTHER_SET:
+                yield f"({_with(node, op=_OTHER_SET[type(node.op)]())})"
             yield f"({ast.unparse(node.left)})"
         case ast.IfExp():
             yield f"({ast.unparse(node.body)})"

@@ -6,31 +6,32 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# File → a regular expression of its functions (`Class.method`) that guard secrecy or say what it costs.
+# File → a regular expression of its functions (`Class.method`) that guard secrecy or say what it costs; in the order in
+# which they are run.
 TARGETS = {
-    "training/privacy/skellam.py": ".*",
-    "training/privacy/release.py": ".*",
-    "training/privacy/accounting.py": "Schedule.*|epsilon_release|epsilon_server|_amplified|without_replacement_rdp",
-    "training/privacy/guarantee.py": "epsilons|skellam_mechanism",
-    "training/privacy/settings.py": "PrivacySettings.*",
-    "training/privacy/report.py": "privacy_report|settings_violations",
     "training/privacy/secure_aggregation/client.py": ".*",
-    "training/privacy/secure_aggregation/in_process.py": "aggregate_in_process|new_identities",
-    "training/privacy/secure_aggregation/keys.py": ".*",
-    "training/privacy/secure_aggregation/masking.py": ".*",
-    "training/privacy/secure_aggregation/messages.py": ".*",
-    "training/privacy/secure_aggregation/payloads.py": ".*",
     "training/privacy/secure_aggregation/server.py": ".*",
     "training/privacy/secure_aggregation/shamir.py": ".*",
+    "training/privacy/secure_aggregation/masking.py": ".*",
+    "training/privacy/secure_aggregation/keys.py": ".*",
+    "training/privacy/secure_aggregation/payloads.py": ".*",
+    "training/privacy/skellam.py": ".*",
     "training/aggregation.py": "Lottery.*|Aggregator.*|next_clip_norm|next_denominator|_weighted",
-    "training/sampling.py": ".*",
-    "training/spent.py": "schedule_of|epsilon_so_far|account",
-    "training/claims.py": ".*",
-    "training/violations.py": "violations|_of_method|_unpaid_clipping",
-    "training/checkpoint.py": "RoundRecord.*|Progress.*|load_checkpoint",
-    "training/federation.py": "open_round|lottery_of|server_step|_fingerprint",
-    "training/trial.py": "trainable_clients",
     "preparation/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_from_file|_agreed",
+    "training/trial.py": "trainable_clients",
+    "training/sampling.py": ".*",
+    "training/violations.py": "violations|_of_method|_unpaid_clipping",
+    "training/claims.py": ".*",
+    "training/checkpoint.py": "RoundRecord.*|Progress.*|load_checkpoint",
+    "training/spent.py": "schedule_of|epsilon_so_far|account",
+    "training/privacy/settings.py": "PrivacySettings.*",
+    "training/privacy/accounting.py": "Schedule.*|epsilon_release|epsilon_server|_amplified|without_replacement_rdp",
+    "training/privacy/guarantee.py": "epsilons|skellam_mechanism",
+    "training/privacy/secure_aggregation/in_process.py": "aggregate_in_process|new_identities",
+    "training/federation.py": "open_round|lottery_of|server_step|_fingerprint",
+    "training/privacy/report.py": "privacy_report|settings_violations",
+    "training/privacy/secure_aggregation/messages.py": ".*",
+    "training/privacy/release.py": ".*",
 }
 
 # Tests whose parts take longer than `running.SLOWEST_TEST_SECONDS` are left out one by one.

@@ -20,7 +20,7 @@ class Guard:
         if held & asked:
             raise ValueError(f"both of {len(asked) - 1}")
         if len(asked) < self.limit and σ:
-            self.answer(b"α")
+            self.answer("α", b"a")
         return b"purpose" + os.urandom(32)
 '''
 
@@ -35,14 +35,13 @@ def test_guards_fall_comparisons_move_and_randomness_goes() -> None:
         "held & asked → False",
         "held & asked → (held | asked)",
         "len(asked) < self.limit → (len(asked) <= self.limit)",
-        "len(asked) < self.limit and σ → (len(asked) < self.limit or σ)",
         "len(asked) < self.limit and σ → (σ)",
-        "self.answer(b'α') → pass",
+        "self.answer('α', b'a') → pass",
         "os.urandom(32) → (bytes([7]) * 32)",
         "b'purpose' + os.urandom(32) → (b'purpose')",
     } <= found
     assert not any("7" in change.partition(" → ")[0] or "asked) - 1" in change for change in found), "texts stay"
-    assert not any(change.startswith(("3", "5")) for change in found), "so does what is outside functions"
+    assert not any(change.startswith(("3 ", "5 ")) for change in found), "so does what is outside functions"
 
 
 def test_a_mutant_is_the_source_with_one_place_changed() -> None:
