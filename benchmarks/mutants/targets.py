@@ -43,6 +43,7 @@ TESTS = (
     "tests/training/test_checkpoint.py",
     "tests/training/test_federation.py",
     "tests/training/test_trial.py",
+    "tests/training/test_containing.py",
     "tests/preparation/test_consent.py",
 )
 # Shown to every mutant whose line they run, whatever time other tests take.

@@ -69,6 +69,13 @@ def accounted(settings: PrivacySettings) -> float:
     return (settings.noise_multiplier * settings.clip_norm) ** 2 / (1 - settings.scalar_budget)
 
 
+def repeats(noise: npt.NDArray[np.float64]) -> bool:
+    """Whether noise resembles itself, shifted by any number of places: by its autocorrelation at all lags."""
+    spectrum = np.fft.rfft(noise - noise.mean(), 2 * len(noise))
+    lags = np.fft.irfft(np.abs(spectrum) ** 2)[1 : len(noise)]
+    return bool(np.abs(lags).max() > 7.5 * noise.var() * math.sqrt(len(noise)))
+
+
 # How much.
 
 
@@ -187,7 +194,7 @@ def test_noise_of_rounds_and_of_repeated_runs_is_unrelated(name: str) -> None:
     for a, b in combinations(halves, 2):
         assert abs(np.corrcoef(a, b)[0, 1]) < math.sqrt(2) * CORRELATION
     for noise in drawn:
-        assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < CORRELATION
+        assert not repeats(noise)
 
 
 def test_noise_is_not_what_the_public_seed_draws() -> None:
@@ -204,6 +211,7 @@ def test_clients_shares_are_unrelated() -> None:
     again = [own_noise(aggregator, each) for each in contributions(aggregator).values()]
     for a, b in combinations([*shares, *again], 2):
         assert abs(np.corrcoef(a, b)[0, 1]) < CORRELATION
+    assert not any(map(repeats, shares))
 
 
 def test_unseeded_generators_never_meet() -> None:
@@ -286,6 +294,13 @@ def test_sums_of_the_largest_vectors_and_noise_do_not_wrap() -> None:
         update = LocalUpdate(delta, 5, 1.0, {}, 0.0)
         total = aggregator.combine({f"c{k}": aggregator.contribute(f"c{k}", update, 1) for k in range(12)}, 1).total
         assert abs(total.update[0] - 12 * C) < 6 * aggregator.noise_on_sum(12) + 12 * aggregator.grid
+
+
+def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
+    """A hundred clients, each with the noise that one of them must bring: ten times the wanted deviation."""
+    for deviation, bits in ((2.0**20, 32), (2.0**24, 64)):
+        assert skellam.choose_ring(1.0, 1.0, deviation, 100, shares=1).bits == bits
+    assert skellam.choose_ring(1.0, 1.0, 2.0**24, 100, shares=100).bits == 32
 
 
 # At what price.

@@ -255,6 +255,10 @@ def test_a_key_serves_one_round_one_pair_and_one_purpose() -> None:
                 found.add(key)
         found |= {keys.self_mask_key(each, seed) for seed in (bytes(32), b"\1" * 32)}
     assert len(found) == 12
+    # It comes from what only the two know: a public key that makes that known to all is refused.
+    for derive in (keys.pairwise_mask_key, keys.channel_key):
+        with pytest.raises(ProtocolError, match="not a usable"):
+            derive(rounds[0], own, bytes(32), "c0000", "c0001")
     # Public bytes alone derive none of them: another private key gives another mask.
     stranger = X25519PrivateKey.generate()
     assert keys.pairwise_mask_key(rounds[0], stranger, keys.raw_public_key(other), "c0000", "c0001") not in found
@@ -294,6 +298,35 @@ def test_a_client_whose_own_keys_are_not_listed_goes_no_further() -> None:
     listed = [*list(said.values())[1:], seal(Kind.KEYS, here.terms, "c0000", strange, here.identities["c0000"])]
     with pytest.raises(ProtocolError, match="other keys"):
         here.clients["c0000"].share_keys(frame(Kind.KEY_LIST, here.terms, payloads.encode_envelopes(listed)))
+
+
+def test_a_client_that_consented_to_one_set_does_not_open_another_that_enough_consented_to() -> None:
+    """A server that tells two stories may gather the threshold's consents to each, from colluders too."""
+    here = session(threshold=3).run_until(Stage.CONSENT)
+    fewer = set(NAMES[1:])
+    other = frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, fewer))
+    here.clients["c0001"].consent(here.inbox["c0001"])  # this client was told of everybody
+    consents = [here.clients[name].consent(other) for name in NAMES[2:]]
+    lists = encode_places(here.terms, fewer) + encode_places(here.terms, {"c0000"})
+    request = frame(Kind.UNMASK_REQUEST, here.terms, lists + payloads.encode_envelopes(consents))
+    with pytest.raises(ProtocolError, match="than this client consented to"):
+        here.clients["c0001"].unmask(request)
+    assert here.clients["c0002"].unmask(request), "the attack itself must work on who consented to it"
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.DONE])
+def test_a_signature_binds_the_round_the_stage_and_the_sender(stage: Stage) -> None:
+    """What a client signed elsewhere, under the header of the message that is due here."""
+    before = session().run_until(stage)
+    here = session(identities=before.identities, round_number=2).run_until(stage)
+    due, signed = here.answer("c0001"), before.answer("c0001")
+    assert len(due) == len(signed) and due[:HEADER_BYTES] != signed[:HEADER_BYTES]
+    with pytest.raises(ProtocolError, match="signature"):
+        here.server.receive(due[:HEADER_BYTES] + signed[HEADER_BYTES:])
+    of_another = due[:5] + here.terms.places["c0002"].to_bytes(2, "little") + due[7:]
+    with pytest.raises(ProtocolError, match="signature"):
+        here.server.receive(of_another)
+    assert here.server.receive(due) == "c0001"
 
 
 def test_a_client_answers_one_request_to_unmask_whatever_it_says() -> None:
