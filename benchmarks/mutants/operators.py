@@ -173,8 +173,6 @@ def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
             yield from _one_less(node)
         case ast.Constant(value=bool()):
             yield str(not node.value)
-        case ast.Constant(value=int()):
-            yield str(node.value + 1)
         case ast.Constant(value=float()):
             yield repr(2 * node.value or 1.0)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():

@@ -15,17 +15,17 @@ MARK = "<!-- Below: written by `make mutants` -->"
 
 
 def write_page(
-    mutants: Sequence[Mutant], results: Mapping[str, Result], minutes: float, workers: int, page: Path = PAGE
+    mutants: Sequence[Mutant], results: Mapping[str, Result], minutes: float | None, workers: int, page: Path = PAGE
 ) -> None:
-    """Write the section. minutes: of all results together; workers: processes side by side."""
+    """Write the section. minutes: of a run without a break; workers: processes side by side."""
     named = [mutant for mutant in mutants if mutant.name]
     killed = sum(results[mutant.identity].outcome == "killed" for mutant in named)
+    took = f" in {minutes:.0f} minutes, {workers} at a time" if minutes is not None else ", in several runs"
     lines = [
         MARK,
         "## What the last run found",
         "",
-        f"{len(mutants)} mutants in {minutes:.0f} minutes, {workers} at a time. Of the {len(named)} written by hand "
-        f"{killed} were killed.",
+        f"{len(mutants)} mutants{took}. Of the {len(named)} written by hand {killed} were killed.",
         "",
         table_of(mutants, results),
         "",

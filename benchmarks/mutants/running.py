@@ -8,6 +8,7 @@ tests that run its line, the quickest first, until one fails.
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib
 import inspect
 import json
@@ -51,6 +52,8 @@ class Baseline:
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
     """What tests import while they run; imported beforehand, it is there for every fork."""
+    files: dict[str, str] = field(default_factory=dict)
+    """The digest of each file of tests; those of one that changed are measured again."""
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """The tests that run the mutant's line, or its function where the line is a part of a longer statement."""
@@ -82,7 +85,7 @@ def function_lines(mutant: Mutant) -> range:
 def run_mutants(mutants: Sequence[Mutant], workers: int, on_result: OnResult, kept: Path) -> None:
     """Run each mutant; `on_result` takes it, "killed" or "survived", and the test that noticed it.
 
-    kept: where the baseline of these sources is, or is to be written. RuntimeError where a test fails on the unchanged
+    kept: where the baseline of these sources is kept. RuntimeError where a test fails on the unchanged
     code.
     """
     os.chdir(ROOT)
@@ -113,8 +116,7 @@ class _Plugin:
         gc.collect()
         live = _live_functions()
         gc.freeze()  # a fork's collections then leave shared pages alone
-        kept = Baseline(**json.loads(self._kept.read_text())) if self._kept.exists() else None
-        baseline = kept or self._measure(session)
+        baseline = self._measure(session)
         if baseline is not None:
             for module in baseline.modules:
                 with suppress(Exception):  # some exist only as parts of others
@@ -136,27 +138,37 @@ class _Plugin:
             (self._child / "failed").write_text(f"{report.nodeid}\n{report.longreprtext}")
 
     def _measure(self, session: pytest.Session) -> Baseline | None:
+        """The baseline of these sources: what is kept of it, and the tests that changed since."""
+        known = Baseline(**json.loads(self._kept.read_text())) if self._kept.exists() else Baseline()
+        files = {file: digest_of(ROOT / file) for file in {_file_of(item.nodeid) for item in session.items}}
+        changed = [
+            item for item in session.items if known.files.get(_file_of(item.nodeid)) != files[_file_of(item.nodeid)]
+        ]
+        gone = {test for test in known.seconds if known.files.get(_file_of(test)) != files.get(_file_of(test))}
+        for each in (known.seconds, known.lines):
+            for test in gone & each.keys():
+                del each[test]
         folder, before = Path(tempfile.mkdtemp(prefix="mutants-")), set(sys.modules)
         if os.fork() == 0:
             with _fork_ends(folder):
                 self._begin(session, folder)
+                session.items[:] = changed
                 sys.settrace(self._tracer())
                 session.config.hook.pytest_runtestloop(session=session)
                 sys.settrace(None)
                 self._baseline.modules = sorted(set(sys.modules) - before)
                 (folder / "baseline.json").write_text(json.dumps(vars(self._baseline)))
         os.wait()
-        try:
-            if (folder / "fault").exists():
-                self.fault = (folder / "fault").read_text()
+        for failed in (folder / "fault", folder / "failed"):
+            if failed.exists():
+                self.fault = "on the unchanged code: " + failed.read_text()
                 return None
-            if (folder / "failed").exists():
-                self.fault = "a test fails on the unchanged code: " + (folder / "failed").read_text()
-                return None
-            shutil.copy(folder / "baseline.json", self._kept)
-            return Baseline(**json.loads(self._kept.read_text()))
-        finally:
-            shutil.rmtree(folder)
+        found = Baseline(**json.loads((folder / "baseline.json").read_text()))
+        shutil.rmtree(folder)
+        modules = sorted({*known.modules, *found.modules})
+        whole = Baseline(known.seconds | found.seconds, known.lines | found.lines, modules, files)
+        self._kept.write_text(json.dumps(vars(whole)))
+        return whole
 
     def _tracer(self) -> Callable[[FrameType, str, Any], Any]:
         targets = {str(ROOT / file): file for file in TARGETS}
@@ -233,6 +245,18 @@ class _Plugin:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
+
+
+def digest_of(*paths: Path) -> str:
+    """Of the names and contents of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 @contextmanager

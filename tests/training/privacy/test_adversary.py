@@ -15,7 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from scipy import stats
 
+from preparation.errors import PrivFedTalkError
 from training.privacy.secure_aggregation import keys, payloads, shamir
+from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.masking import add_masks
 from training.privacy.secure_aggregation.messages import (
     ENVELOPE_OVERHEAD,
@@ -96,7 +98,7 @@ class Wiretap:
         return vector
 
 
-def tapped(late: str | None = None, length: int = 40_000, **terms: object) -> Wiretap:
+def tapped(late: str | None = None, length: int = 17_000, **terms: object) -> Wiretap:
     """A round of five, threshold three, on vectors longer than one piece of keystream."""
     return Wiretap(session(length=length, **terms), late)
 
@@ -147,7 +149,7 @@ def test_masks_of_two_vectors_are_unrelated_and_do_not_repeat_within_one() -> No
     for a, b in combinations(masks, 2):
         assert looks_uniform(a) and looks_uniform(a - b) and looks_uniform(a + b)
     for mask in masks:
-        assert len(np.unique(mask)) == len(mask)  # 64 bits: two alike among 40,000 are not to be expected
+        assert len(np.unique(mask)) == len(mask)  # 64 bits: two alike among 17,000 are not to be expected
 
 
 # Shares.
@@ -327,6 +329,66 @@ def test_a_signature_binds_the_round_the_stage_and_the_sender(stage: Stage) -> N
     with pytest.raises(ProtocolError, match="signature"):
         here.server.receive(of_another)
     assert here.server.receive(due) == "c0001"
+
+
+@pytest.mark.parametrize("stage", [Stage.SHARE_KEYS, Stage.MASKED_INPUT, Stage.CONSENT, Stage.UNMASK])
+def test_the_servers_messages_are_read_to_the_last_byte(stage: Stage) -> None:
+    """One client has dropped out, so that no list is as long as it might be."""
+    here = session()
+    here.run_stage(drop={LATE})
+    here.run_until(stage)
+    whole = here.inbox["c0000"]
+    for changed in (whole + b"\0", whole[:-1], whole + whole[-2:]):
+        here.inbox["c0000"] = changed
+        with pytest.raises(ProtocolError):
+            here.answer("c0000")
+    here.inbox["c0000"] = whole
+    assert here.answer("c0000")
+
+
+def test_too_few_or_others_alone_get_no_shares_no_vector_and_no_consent() -> None:
+    """At each stage a server may name less than the threshold, or leave out the very client that it asks."""
+    here = session()
+    said = {name: here.answer(name) for name in NAMES}
+    for listed in (NAMES[:2], NAMES[1:]):
+        key_list = payloads.encode_envelopes([said[name] for name in listed])
+        with pytest.raises(ProtocolError):
+            here.clients["c0000"].share_keys(frame(Kind.KEY_LIST, here.terms, key_list))
+    here = session().run_until(Stage.MASKED_INPUT)
+    relayed = here.inbox["c0000"]
+    one = 2 + payloads.SEALED_SHARES_BYTES
+    begin = len(relayed) - (len(NAMES) - 1) * one  # behind the header and the count
+    alone = payloads.encode_addressed(here.terms, {"c0001": relayed[begin + 2 : begin + one]})
+    with pytest.raises(ProtocolError, match="2 of 3"):
+        here.clients["c0000"].masked_input(frame(Kind.SHARE_LIST, here.terms, alone), here.vectors["c0000"])
+    here = session().run_until(Stage.CONSENT)
+    for named in (NAMES[:2], NAMES[1:]):
+        with pytest.raises(ProtocolError):
+            here.clients["c0000"].consent(frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, set(named))))
+
+
+def test_who_is_not_in_the_roster_or_has_another_identity_takes_no_part() -> None:
+    here = session()
+    for name, identity in (("stranger", here.identities["c0000"]), ("c0000", here.identities["c0001"])):
+        with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
+            Client(here.terms, name, identity)
+
+
+def test_nobody_consents_to_a_survivor_who_never_shared_keys() -> None:
+    here = session().run_until(Stage.SHARE_KEYS)
+    here.run_stage(drop={LATE})
+    here.run_until(Stage.CONSENT)
+    for named in (set(NAMES), {LATE, *NAMES[:2]}):
+        with pytest.raises(ProtocolError, match="never shared"):
+            here.clients["c0000"].consent(frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, named)))
+
+
+def test_a_vector_of_another_kind_is_not_masked() -> None:
+    """Half of its bits would be hidden by half a mask."""
+    here = session().run_until(Stage.MASKED_INPUT)
+    for wrong in (here.vectors["c0000"].astype("<u4"), here.vectors["c0000"].astype("<i8"), here.vectors["c0000"][:-1]):
+        with pytest.raises(PrivFedTalkError, match="has a vector of"):
+            here.clients["c0000"].masked_input(here.inbox["c0000"], wrong)
 
 
 def test_a_client_answers_one_request_to_unmask_whatever_it_says() -> None:
