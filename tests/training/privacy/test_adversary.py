@@ -24,6 +24,7 @@ from training.privacy.secure_aggregation.messages import (
     SIGNATURE_BYTES,
     Kind,
     ProtocolError,
+    RoundAbortedError,
     encode_places,
     frame,
     seal,
@@ -174,6 +175,19 @@ def test_less_than_the_threshold_of_shares_gives_nothing(threshold: int, holders
         top["interpolated"].append(guess >> 248)
     for bytes_seen in top.values():
         assert stats.kstest(np.array(bytes_seen) / 256, "uniform").pvalue > NEVER
+
+
+def test_no_share_is_taken_that_is_none() -> None:
+    """A holder at 0 modulo the prime would hold the secret itself; shares outside the field have a second reading."""
+    for place in (0, shamir.PRIME, shamir.PRIME + 1):
+        with pytest.raises(ValueError, match="place"):
+            shamir.split(bytes(32), 2, [1, place])
+    good = shamir.split(bytes(32), 2, [1, 2])
+    for bad in (b"", good[2][1:], b"\0" + good[2], shamir.PRIME.to_bytes(33, "big"), b"\xff" * 33):
+        with pytest.raises(ValueError, match="field"):
+            shamir.combine({1: good[1], 2: bad})
+    with pytest.raises(ValueError, match="belong together"):
+        shamir.combine({1: (2**256 + 5).to_bytes(33, "big")})
 
 
 def test_the_same_secret_is_never_shared_alike() -> None:
@@ -372,6 +386,47 @@ def test_who_is_not_in_the_roster_or_has_another_identity_takes_no_part() -> Non
     for name, identity in (("stranger", here.identities["c0000"]), ("c0000", here.identities["c0001"])):
         with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
             Client(here.terms, name, identity)
+
+
+def test_only_survivors_consents_count_towards_the_threshold() -> None:
+    """A colluder whose vector is not in the sum has nothing to lose by any sum, so its consent is worth nothing."""
+    here = session(threshold=3).run_until(Stage.CONSENT)
+    left, gone = set(NAMES[:3]), set(NAMES[3:])
+    told = frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, left))
+    consents = [here.clients[name].consent(told) for name in NAMES[:3]]
+    digest = payloads.survivors_digest(here.terms, frozenset(left))
+    bought = seal(Kind.CONSENT, here.terms, LATE, digest, here.identities[LATE])
+    lists = encode_places(here.terms, left) + encode_places(here.terms, gone)
+    for shown in (consents[:2], [*consents[:2], bought], [*consents, bought]):
+        request = frame(Kind.UNMASK_REQUEST, here.terms, lists + payloads.encode_envelopes(shown))
+        with pytest.raises(ProtocolError, match="shows the consent"):
+            here.clients["c0000"].unmask(request)
+    honest = frame(Kind.UNMASK_REQUEST, here.terms, lists + payloads.encode_envelopes(consents))
+    assert here.clients["c0000"].unmask(honest)
+
+
+def test_a_client_that_shares_with_some_alone_is_refused() -> None:
+    """It could not be opened later, or by its friends alone."""
+    here = session().run_until(Stage.SHARE_KEYS)
+    payload = here.answer("c0000")[HEADER_BYTES:-SIGNATURE_BYTES]
+    commitment, boxes = payload[: payloads.DIGEST_BYTES], payload[payloads.DIGEST_BYTES + 2 :]
+    entry = 2 + payloads.SEALED_SHARES_BYTES
+    one_less = (len(NAMES) - 2).to_bytes(2, "little") + boxes[entry:]
+    for changed in (commitment + one_less, payload[:-1], commitment + one_less + b"\0"):
+        with pytest.raises(ProtocolError) as caught:
+            here.server.receive(seal(Kind.SHARES, here.terms, "c0000", changed, here.identities["c0000"]))
+        assert caught.value.client == "c0000"
+
+
+def test_below_the_threshold_a_round_ends_before_survivors_are_named_and_hears_nobody_after_it() -> None:
+    here = session(threshold=3).run_until(Stage.MASKED_INPUT)
+    late = here.answer("c0000")
+    with pytest.raises(RoundAbortedError, match="masked_input"):
+        here.run_stage(drop={"c0000", "c0003", "c0004"})
+    with pytest.raises(ProtocolError, match="over"):
+        here.server.receive(late)
+    with pytest.raises(ProtocolError, match="before the round ended"):
+        here.server.result()
 
 
 def test_nobody_consents_to_a_survivor_who_never_shared_keys() -> None:
