@@ -301,6 +301,18 @@ def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     for deviation, bits in ((2.0**20, 32), (2.0**24, 64)):
         assert skellam.choose_ring(1.0, 1.0, deviation, 100, shares=1).bits == bits
     assert skellam.choose_ring(1.0, 1.0, 2.0**24, 100, shares=100).bits == 32
+    # Eight vectors of this norm round up to 2^28 a coordinate: 32 bits would read their sum as negative.
+    largest = 2.0**28 - 0.5
+    assert 8 * skellam.quantise(np.array([largest]), 1.0)[0] == 2**31
+    assert skellam.choose_ring(largest, 1.0, 0.0, 8).bits == 64
+
+
+def test_a_lottery_fills_up_to_what_the_largest_cohort_brings() -> None:
+    """Also where it is everybody who brings the most, compared with the shares that are counted on."""
+    counted_on = {1: 1, 2: 2, 3: 3, 4: 2}
+    assert skellam.steady_share(4, counted_on.__getitem__) == 2.0
+    assert skellam.steady_share(3, counted_on.__getitem__) == 1.0
+    assert skellam.steady_share(3, lambda clients: 0) == 1.0
 
 
 # At what price.

@@ -24,6 +24,7 @@ from training.privacy.secure_aggregation.messages import (
     SIGNATURE_BYTES,
     Kind,
     ProtocolError,
+    Reader,
     RoundAbortedError,
     encode_places,
     frame,
@@ -186,8 +187,9 @@ def test_no_share_is_taken_that_is_none() -> None:
     for bad in (b"", good[2][1:], b"\0" + good[2], shamir.PRIME.to_bytes(33, "big"), b"\xff" * 33):
         with pytest.raises(ValueError, match="field"):
             shamir.combine({1: good[1], 2: bad})
-    with pytest.raises(ValueError, match="belong together"):
-        shamir.combine({1: (2**256 + 5).to_bytes(33, "big")})
+    for value in (2**256, 2**256 + 5):
+        with pytest.raises(ValueError, match="belong together"):
+            shamir.combine({1: value.to_bytes(33, "big")})
 
 
 def test_the_same_secret_is_never_shared_alike() -> None:
@@ -416,6 +418,29 @@ def test_a_client_that_shares_with_some_alone_is_refused() -> None:
         with pytest.raises(ProtocolError) as caught:
             here.server.receive(seal(Kind.SHARES, here.terms, "c0000", changed, here.identities["c0000"]))
         assert caught.value.client == "c0000"
+
+
+def test_a_list_has_one_reading() -> None:
+    """No entry twice, none of an unknown kind, nothing behind the last: what is signed means one thing."""
+    terms = session().terms
+    share, box = bytes(shamir.SHARE_BYTES), bytes(payloads.SEALED_SHARES_BYTES)
+    place = b"\1\0"
+    revealed = {
+        "twice": b"\2\0" + 2 * (place + b"\1" + share),
+        "both kinds": b"\2\0" + place + b"\1" + share + place + b"\2" + share,
+        "an unknown kind": b"\1\0" + place + b"\3" + share,
+        "more than announced": b"\1\0" + place + b"\1" + share + b"\0",
+    }
+    for payload in revealed.values():
+        with pytest.raises(ProtocolError) as caught:
+            payloads.decode_revealed(payload, terms, "c0003")
+        assert caught.value.client == "c0003"
+    assert payloads.decode_revealed(b"\1\0" + place + b"\2" + share, terms, "c0003")
+    for payload in (bytes(payloads.KEYS_BYTES + 1), bytes(payloads.KEYS_BYTES - 1)):
+        with pytest.raises(ProtocolError):
+            payloads.decode_keys(payload, "c0003")
+    with pytest.raises(ProtocolError, match="twice"):
+        payloads.read_addressed(Reader(b"\2\0" + 2 * (place + box), "c0003"), terms, "c0003")
 
 
 def test_below_the_threshold_a_round_ends_before_survivors_are_named_and_hears_nobody_after_it() -> None:
