@@ -301,6 +301,9 @@ def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     for deviation, bits in ((2.0**20, 32), (2.0**24, 64)):
         assert skellam.choose_ring(1.0, 1.0, deviation, 100, shares=1).bits == bits
     assert skellam.choose_ring(1.0, 1.0, 2.0**24, 100, shares=100).bits == 32
+    # The whole cohort's vectors are what a round's ring must hold: without noise, two thousand fill 32 bits.
+    quiet = DISTRIBUTED.model_copy(update={"noise_multiplier": 0.0})
+    assert [aggregator_of(quiet, cohort).ring.bits for cohort in (1, 1000, 3000)] == [32, 32, 64]
     # Eight vectors of this norm round up to 2^28 a coordinate: 32 bits would read their sum as negative.
     largest = 2.0**28 - 0.5
     assert 8 * skellam.quantise(np.array([largest]), 1.0)[0] == 2**31
