@@ -48,7 +48,7 @@ TESTS = (
     "tests/preparation/test_consent.py",
 )
 # Shown to every mutant whose line they run, whatever time other tests take.
-ADVERSARIES = ("tests/training/privacy/test_adversary.py",)
+ADVERSARIES = "tests/training/privacy/test_adversary"
 # Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
 LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
 
