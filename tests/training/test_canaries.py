@@ -77,7 +77,7 @@ def test_shares_of_noise_planted_too_small_raise_the_estimate(monkeypatch: pytes
     """The same fault where clients add the noise: their shares, and what the server fills them up with, are a tenth.
     Forty parties under masks are what a test can pay for: the estimate shows the fault, its interval is too wide to
     call the claim refuted."""
-    size = AuditSettings(canaries=40, dimension=1000)
+    size = AuditSettings(canaries=40, dimension=1000, seed=1)
 
     def audits() -> list[AuditReport]:
         """Under two draws of the noise: one estimate of so few parties may be far off."""

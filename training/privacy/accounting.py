@@ -31,6 +31,7 @@ from dp_accounting import NeighboringRelation, pld, rdp
 from scipy import stats
 
 from preparation.errors import PrivFedTalkError
+from training.privacy.skellam import RARE_COHORT
 from training.privacy.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
 
 Sampling = Literal["poisson", "fixed", "full"]
@@ -168,7 +169,8 @@ def epsilon_client(
     accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
     accountant.compose(_rounds(dp_accounting.PoissonSampledDpEvent(schedule.rate, gaussian), schedule.rounds))
     accountant.compose(_rounds(gaussian, both))
-    value = float(accountant.get_epsilon(delta / 2))
+    spare = delta / 2 - (0.0 if left is None else _rare(schedule))
+    value = float(accountant.get_epsilon(spare)) if spare > 0 else math.inf
     return min(known, Epsilon(value, "RDP (Poisson, joint rounds unamplified)"), key=lambda epsilon: epsilon.value)
 
 
@@ -198,14 +200,16 @@ def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
     added = Epsilon(sum(each), f"sum of {len(releases)} releases")
     if not 0 < added.value < math.inf or any(one.schedule.sampling == "fixed" for one in releases):
         return added
-    accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
+    accountant, left = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE), delta
     for one in releases:
         z = one.noise_multiplier if one.skellam is None else dominating_noise_multiplier(one.skellam)
         event, count = _gaussian(z), one.schedule.participation
         if one.schedule.draws and one.schedule.amplifies and one.schedule.max_participation is None:
             event, count = dp_accounting.PoissonSampledDpEvent(one.schedule.rate, event), one.schedule.rounds
+            left -= 0.0 if one.skellam is None else _rare(one.schedule)
         accountant.compose(_rounds(event, count))
-    composed = Epsilon(float(accountant.get_epsilon(delta)), f"RDP, {len(releases)} releases composed")
+    value = float(accountant.get_epsilon(left)) if left > 0 else math.inf
+    composed = Epsilon(value, f"RDP, {len(releases)} releases composed")
     return min(added, composed, key=lambda epsilon: epsilon.value)
 
 
@@ -231,9 +235,15 @@ def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skella
         return Epsilon(without_replacement_rdp(schedule, noise_multiplier, delta), "RDP (sampling without replacement)")
     if skellam is not None:
         # Sound at whole orders by `dominating_noise_multiplier`: the subsampled moments are sums of plain ones.
+        left = delta - _rare(schedule)
         z = dominating_noise_multiplier(skellam)
-        return Epsilon(poisson_rdp(q, z, T, delta), "RDP (Poisson-sampled Skellam)")
+        return Epsilon(poisson_rdp(q, z, T, left) if left > 0 else math.inf, "RDP (Poisson-sampled Skellam)")
     return poisson_pld(q, noise_multiplier, T, delta)
+
+
+def _rare(schedule: Schedule) -> float:
+    """The chance that some round's cohort is of a size whose noise tells it, where clients add the noise."""
+    return schedule.rounds * RARE_COHORT
 
 
 def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) -> Epsilon:
