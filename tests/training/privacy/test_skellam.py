@@ -183,6 +183,10 @@ def test_large_rates_are_drawn_in_parts_and_larger_ones_refused():
     assert noise.astype(np.float64).var() == pytest.approx(variance, rel=0.05)
     assert stats.chisquare(np.bincount(noise % 8, minlength=8)).pvalue > 1e-4
     assert stats.kstest(noise / np.sqrt(variance), "norm").pvalue > 1e-4
+    one, other = (np.random.default_rng(2) for _ in range(2))
+    halves = [other.poisson(0.75 * skellam.LARGEST_PART, 1000) for _ in range(4)]
+    whole = skellam.skellam_noise(2 * 1.5 * skellam.LARGEST_PART, 1000, one)
+    np.testing.assert_array_equal(whole, halves[0] - halves[1] + halves[2] - halves[3])
     for refused in (1.01 * variance, 2.0**55, np.inf, np.nan, -1.0):
         with pytest.raises(PrivFedTalkError, match="drawn correctly"):
             skellam.skellam_noise(refused, 3, np.random.default_rng(0))
