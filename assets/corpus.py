@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.gathering import cut, lines_of, listing_of, mixed
 from assets.run import Run
-from assets.samples import first_frames
+from assets.samples import first_frames, shown
 from assets.showing import pictures, playing, table
 from assets.stages import Stage, digest
 from assets.transient import retried
@@ -108,8 +108,8 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
             "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
             "quarantined": len(refused),
-            "faces": pictures(first_frames(clips, run.corpus_root)),
-            **_first_clip(clips, run.corpus_root),
+            "faces": pictures(first_frames(shown(folder, clips), run.corpus_root)),
+            **_first_clip(shown(folder, clips), run.corpus_root),
             "first clips": table([vars(clip) for clip in clips[:20]]),
             "quarantine": table([vars(row) for row in refused]),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.agreements import refusals
 from assets.evaluation import evaluation
 from assets.facts import crop_facts
 from assets.partitions import REFERENCES
@@ -48,6 +49,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         face_tracker=facts.tracker,
         seed=run.seed,
+        required=run.training.consent.required,
     )
     write_results(found, folder.results)
     rows = [{"method": name, **_headline(values)} for name, values in found["methods"].items()]
@@ -72,14 +74,15 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     }
     with run.stage(
         "report",
-        settings=[folder.results.read_text()],
+        settings=[folder.results.read_text(), *refusals(run, "generation")],
         after=["manifest", "dealing", "client_report"],
         code=["evaluation"],
         outputs=lambda: [folder.report / "index.html"],
     ) as stage:
         if stage.due:
             found = read_results(folder.results)
-            page = gather_report(folder, found, run.evaluation, configuration, run.corpus_root)
+            required = run.training.consent.required
+            page = gather_report(folder, found, run.evaluation, configuration, run.corpus_root, required)
             write_report(folder.report, page)
     path = folder.report / "index.html"
     return dg.MaterializeResult(

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from preparation.consent import read_consent
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from training.adapter_folders import FACTS, inspect_adapter
 from training.homes import POOLED
@@ -51,6 +52,27 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
         if rounds and run.adapter(method).exists():
             found.append(Contained(method, str(run.adapter(method).relative_to(run.root)), own=False, rounds=rounds))
     return found
+
+
+def counted_in_release(run: RunFolder, method: str) -> set[str]:
+    """The clients whose updates are in a method's released adapter: those in the sums of the rounds up to the one that
+    was kept. Who was asked and never drawn, or only after that round, is not among them.
+
+    Raises PrivFedTalkError where the method has no record of its rounds.
+    """
+    log, facts = run.rounds(method), run.adapter(method) / FACTS
+    if not log.exists():
+        raise PrivFedTalkError(
+            f"{log} is missing: who took part in {method} is not known",
+            f"train the method: privfedtalk train --run {run.root.name} --method {method}",
+        )
+    kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
+    if kept is not None:
+        counted = [line for line in counted if line["round"] <= int(kept)]
+    names = {name for line in counted for name in line["returned"]}
+    return names - {POOLED} | (set(participants(run, method)) if POOLED in names else set())
 
 
 def revoked_in(run: RunFolder, method: str) -> list[str]:

@@ -31,10 +31,11 @@ from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.progress import track
 from preparation.settings_base import Settings
-from preparation.shards import read_shards
 from training.client import Announcement, ClientTrainer, LocalUpdate
+from training.containing import participants
 from training.data import ClipTensors, stream_batches
 from training.execution import open_trainer
 from training.homes import Homes
@@ -87,7 +88,11 @@ class Attacked:
 
 
 class Victims:
-    """The clients of a run at the round after its last, as a simulation can see them."""
+    """The clients of a run at the round after its last, as a simulation can see them.
+
+    Only those who agreed to be trained on and to be generated: their updates are made, and their faces are shown. What
+    the run holds stays as it is.
+    """
 
     def __init__(
         self, run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
@@ -101,16 +106,26 @@ class Victims:
             raise PrivFedTalkError(f"the clients of {method} send no updates", "name a method that federates")
         self.run, self.seed = run, seed
         self.training = configure(method, training)
-        self.trainer: ClientTrainer = open_trainer(Homes(run, method), self.training, seed)
+        required = training.consent.required
+        self.homes = Homes(run, method, required=required, read_only=True)
+        self.trainer: ClientTrainer = open_trainer(self.homes, self.training, seed)
         set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
         self.theta: Theta = self.trainer.adapter.vector()
-        self.clients = trainable_clients(run, consent_required=False)[: settings.cohort]
+        asked = set(participants(run, method))
+        agreed = [client for client in trainable_clients(run, required) if client in asked]
+        self.clients = Gate(run, "generation", required).admit(agreed, "the inversion")[: settings.cohort]
+        if len(self.clients) < 2:
+            raise PrivFedTalkError(
+                f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
+                "inversion compares two at least",
+                "record what they agreed to: privfedtalk consent grant CLIENT --who NAME",
+            )
         self.number = sum(1 for _ in run.rounds(method).open()) + 1 if run.rounds(method).exists() else 1
 
     def window(self, client: str) -> Scene:
         """One random window of a client's training clips, and the draw that goes with it."""
         rng = seeding.generator(self.seed, "inversion", client)
-        clips = (ClipTensors.from_sample(sample) for sample in read_shards(self.run.client(client), "train"))
+        clips = (ClipTensors.from_sample(sample) for sample in self.homes.samples(client, "train"))
         return next(scenes(clips, self.trainer.backbone.settings.window, self.training, rng))
 
     def step(self, scene: Scene) -> LocalUpdate:

@@ -71,7 +71,7 @@ def test_shadow_runs_make_the_likelihood_ratio(run: RunFolder, tmp_path: Path) -
 def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
     once = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1})
     training = TRAINING.model_copy(update={"federation": once})
-    people, kept = People.of(run, None), run.attack("membership", "fedavg") / "shadows"
+    people, kept = People.of(run, "fedavg", None), run.attack("membership", "fedavg") / "shadows"
     before = np.ones(len(people.names))
 
     def interrupt(number: int, of: int) -> None:

@@ -21,7 +21,7 @@ from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
 
-def drawn_clips(run: RunFolder, settings: EvaluationSettings) -> list[EvaluationClip]:
+def drawn_clips(run: RunFolder, settings: EvaluationSettings, required: bool) -> list[EvaluationClip]:
     """Two clips of noise: nothing here is a face, so what needs one is absent, and the rest is measured."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, 24, 64, 64, 3), dtype=np.uint8)
