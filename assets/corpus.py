@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -15,6 +16,7 @@ from assets.samples import first_frames, shown
 from assets.showing import pictures, playing, table
 from assets.stages import Stage, digest
 from assets.transient import retried
+from preparation.folders import RunFolder
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -131,7 +133,6 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
-    from preparation.removal import settle_absent
 
     folder = run.folder
     with run.stage(
@@ -148,7 +149,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             replace_rows(folder.quarantine, ("clients",), unplaced)
     # Also when nothing else is due: whoever asks for removal must not have to change something first.
     if stage.due or run.preparation.corpus.forget_absent:
-        settle_absent(folder, run.preparation.corpus.forget_absent)
+        _settle(folder, run.preparation.corpus.forget_absent)
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={
@@ -162,6 +163,28 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def _settle(folder: RunFolder, forget: bool) -> None:
+    """What is left of clips that are gone is said or removed; then also what has learnt from them, which stays."""
+    from preparation.removal import absent_names, settle_absent
+    from training.containing import learnt_from
+
+    gone = absent_names(folder) if forget else None
+    people = [*gone.people, *(clip.rpartition("/")[0] for clip in gone.clips)] if gone else []
+    # Who are gone wholly go with their own adapters; of those who stay, these have learnt from the clips that are gone.
+    learnt = learnt_from(folder, gone.people) if gone else []
+    learnt += [path for path in learnt_from(folder, set(people)) if path not in learnt]
+    learnt += own_adapters(folder, set(people) - set(gone.people)) if gone else []
+    settle_absent(folder, forget)
+    if learnt:
+        sys.stderr.write(f"models have learnt from them until they are trained anew: {', '.join(learnt)}\n")
+
+
+def own_adapters(folder: RunFolder, people: Collection[str]) -> list[str]:
+    """The adapters that these people keep for themselves."""
+    found = (path for name in sorted(people) for path in sorted(folder.client(name).glob("methods/*/adapter")))
+    return [str(path.relative_to(folder.root)) for path in found]
 
 
 @dg.asset_check(asset=clients, blocking=True)

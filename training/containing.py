@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from preparation.consent import read_consent
+from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from training.adapter_folders import FACTS, inspect_adapter
@@ -26,9 +28,48 @@ def models_with(run: RunFolder, client: str) -> list[Contained]:
     """The adapters of a run that contain a client: shared ones whose sums it was in, its own, and imported ones whose
     record names it.
 
-    The backbone, the autoencoder and the rulers never do: they learn from public speakers alone. What was imported and
-    shared among clients elsewhere does not say among whom.
+    So do the adapters of a simulated client, or of a host, who has the person's clips. The backbone, the autoencoder
+    and the rulers never do: they learn from public speakers alone (`networks_with`). What was imported and shared among
+    clients elsewhere does not say among whom.
     """
+    found = {model.path: model for holder in holders_of(run, client) for model in _models_with(run, holder)}
+    return list(found.values())
+
+
+def holders_of(run: RunFolder, name: str) -> list[str]:
+    """Under which names somebody's clips are trained on: their own, and that of each client who has some of them."""
+    table = known_people(run)
+    others = [client for client, entry in table.items() if client != name and name in people_of(client, entry)]
+    return [name, *sorted(others)]
+
+
+def networks_with(run: RunFolder, name: str) -> list[str]:
+    """The frozen networks that a public speaker's clips went into, by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    if entry is None or entry.role != "public":
+        return []
+    return [f"models/{path.name}" for path in sorted(run.model("").glob("*")) if path.is_dir()]
+
+
+def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
+    """What has learnt from any of these people and stays when they are removed, by its path in the run's folder."""
+    gone = list(names)
+    found = {
+        model.path
+        for name in gone
+        for model in models_with(run, name)
+        if not any(Path(model.path).is_relative_to(f"clients/{one}") for one in gone)
+        and not _fitted_to(run, model, gone)
+    }
+    return sorted(found | {path for name in gone for path in networks_with(run, name)})
+
+
+def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
+    """Whether an imported adapter is fitted to one of these people, so that it goes with them."""
+    return model.path.startswith("imported/") and inspect_adapter(run.root / model.path).client in names
+
+
+def _models_with(run: RunFolder, client: str) -> list[Contained]:
     own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
     for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
         facts = inspect_adapter(record.parent)
