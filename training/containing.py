@@ -51,6 +51,25 @@ def networks_with(run: RunFolder, name: str) -> list[str]:
     return [f"models/{path.name}" for path in sorted(run.model("").glob("*")) if path.is_dir()]
 
 
+def pictures_of(run: RunFolder, name: str) -> list[str]:
+    """Files outside somebody's own folder that show the face: videos of their clips, and pages and sheets that mix
+    people and were made while they were among them; by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    clips = [clip.replace("/", "_") for clip in entry.clips()] if entry else []
+    clips += [f"{name}_{path.stem}" for path in run.crops(name).glob("*.mp4")]
+    videos = [path for folder in ("evaluation", "nightly", "report") for path in run.root.glob(f"{folder}/**/*.mp4")]
+    found = [path for path in videos if any(path.stem == clip or path.stem.startswith(f"{clip}@") for clip in clips)]
+    if found:  # the page shows what the evaluation left
+        found += [page for page in (run.report / "index.html",) if page.exists()]
+    for told in run.root.glob("attacks/inversion/*/inversion.json"):
+        if name in json.loads(told.read_text())["clients"]:
+            found += sorted(told.parent.glob("*.png"))
+            found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
+    if entry is not None and entry.role == "public":
+        found += sorted((run.root / "pictures").glob("*.png"))
+    return sorted({str(path.relative_to(run.root)) for path in found})
+
+
 def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
     """What has learnt from any of these people and stays when they are removed, by its path in the run's folder."""
     gone = list(names)
@@ -120,7 +139,8 @@ def revoked_in(run: RunFolder, method: str) -> list[str]:
     """Clients who are in a method's shared adapter and have revoked their consent since."""
     clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
     gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
-    return [name for name in gone if any(each.method == method for each in shared_with(run, name))]
+    held = {name: [model for holder in holders_of(run, name) for model in shared_with(run, holder)] for name in gone}
+    return [name for name, models in held.items() if any(model.method == method for model in models)]
 
 
 def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:

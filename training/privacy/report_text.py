@@ -9,6 +9,13 @@ from training.privacy.digits import three_digits
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population
 from training.privacy.settings import NO_PROOF, PrivacySettings
 
+UNITS = {
+    "person": "one person",
+    "client (several people)": "one client, which holds clips of several people,",
+    "part of a person": "one client, which may hold only a part of one person's clips,",
+}
+"""Who is hidden, as the note says it. Of a person who is in several clients, less is promised."""
+
 
 def plain_note(
     settings: PrivacySettings,
@@ -17,8 +24,12 @@ def plain_note(
     delta: float,
     violated: bool,
     population: Population | None,
+    unit: str = "person",
 ) -> str:
-    """A few true sentences: what is promised to a person, and what it would take to promise more."""
+    """A few true sentences: what is promised to whom, and what it would take to promise more.
+
+    `unit` is what one client is, by `preparation.clients.unit_of`.
+    """
     sentences = []
     if math.isinf(epsilon):
         sentences.append("This model comes with no mathematical guarantee about any person.")
@@ -28,7 +39,7 @@ def plain_note(
         )
     else:
         sentences.append(
-            f"Whether or not one person took part changes the odds of any conclusion from this model by at most a "
+            f"Whether or not {UNITS[unit]} took part changes the odds of any conclusion from this model by at most a "
             f"factor of e^{three_digits(epsilon)}, except with probability {delta:.2g}."
         )
     if math.isfinite(epsilon) and not (violated and epsilon <= LARGEST_MEANINGFUL_EPSILON):
