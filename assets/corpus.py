@@ -170,12 +170,12 @@ def _settle(folder: RunFolder, forget: bool) -> None:
     from preparation.removal import absent_names, settle_absent
     from training.containing import learnt_from
 
-    gone = absent_names(folder) if forget else None
-    people = [*gone.people, *(clip.rpartition("/")[0] for clip in gone.clips)] if gone else []
-    # Who are gone wholly go with their own adapters; of those who stay, these have learnt from the clips that are gone.
-    learnt = learnt_from(folder, gone.people) if gone else []
-    learnt += [path for path in learnt_from(folder, set(people)) if path not in learnt]
-    learnt += own_adapters(folder, set(people) - set(gone.people)) if gone else []
+    learnt: list[str] = []
+    if forget:
+        gone = absent_names(folder)
+        stay = {clip.rpartition("/")[0] for clip in gone.clips} - set(gone.people)
+        # Who are gone wholly go with their own adapters; those of who stay have learnt from the clips that are gone.
+        learnt = [*learnt_from(folder, [*gone.people, *stay]), *own_adapters(folder, stay)]
     settle_absent(folder, forget)
     if learnt:
         sys.stderr.write(f"models have learnt from them until they are trained anew: {', '.join(learnt)}\n")
