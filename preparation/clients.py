@@ -50,7 +50,7 @@ class Client:
     people: dict[str, str] = field(default_factory=dict)
 
     def clips(self) -> list[str]:
-        return [clip for split in SPLITS for clip in self.splits[split]]
+        return [clip for split in SPLITS for clip in self.splits.get(split, ())]
 
     def split_of(self, clip_id: str) -> str:
         return next(split for split in SPLITS if clip_id in self.splits[split])

@@ -92,21 +92,20 @@ def objection_to(
             return f"{person}: {reason}"
     if own is not None or (records and client not in people and None not in records.values()):
         return None
-    # Without any table, as in a scratch folder, there are no clients; a name that a table lacks is not taken for less.
-    silent_may = entry.role != "client" if entry else not (run.clients_table.exists() or run.people_table.exists())
-    return "not recorded" if required and not silent_may else None
+    # Somebody whom no table names is not taken for less than a client.
+    return "not recorded" if required and (entry is None or entry.role == "client") else None
 
 
 def known_people(run: RunFolder) -> ClientTable:
     """Everybody whom the run's tables name, clients first: dealt clients, and the people by the corpus's folders."""
-    tables = [_table(path, path.stat().st_mtime_ns) for path in (run.people_table, run.clients_table) if path.exists()]
-    return {name: entry for table in tables for name, entry in table.items()}
+    paths = [path for path in (run.people_table, run.clients_table) if path.exists()]
+    return _merged(tuple((path, path.stat().st_mtime_ns) for path in paths))
 
 
 @lru_cache(maxsize=8)
-def _table(path: Path, changed: int) -> ClientTable:
-    """A table as it was when its file last changed: it is asked for every client of every round."""
-    return load_clients(path)
+def _merged(tables: tuple[tuple[Path, int], ...]) -> ClientTable:
+    """Tables as they were when their files last changed: they are asked for every client of every round."""
+    return {name: entry for path, _ in tables for name, entry in load_clients(path).items()}
 
 
 def objections(run: RunFolder, clients: Iterable[str], use: Use, required: bool) -> dict[str, str]:
