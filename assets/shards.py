@@ -166,10 +166,10 @@ def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 def _answers(run: Run) -> list[str]:
     """Who forbids training: their clips are dealt to nobody, and not compared. Silence is no refusal yet."""
-    from preparation.consent import known_people
+    from preparation.clients import load_people
     from preparation.gate import Gate
 
-    refused = Gate(run.folder, "training", required=False).refused(known_people(run.folder))
+    refused = Gate(run.folder, "training", required=False).refused(load_people(run.folder))
     return [json.dumps(sorted(refused))] if refused else []
 
 

@@ -27,8 +27,7 @@ from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
-from preparation.clients import SPLITS, load_clients
-from preparation.consent import known_people
+from preparation.clients import SPLITS, load_clients, of_role
 from preparation.corpora.lrs3 import read_sidecar
 from preparation.folders import RunFolder
 from preparation.gate import Gate
@@ -97,7 +96,8 @@ def gather_results(
     )
     shown = pd.concat([table[~table["client"].isin(list(hidden))] for table in tables.values()])
     results = assemble(shown, facts)
-    refused = hidden | gate.refused(known_people(run))
+    table = load_clients(run.clients_table) if run.clients_table.exists() else {}
+    refused = hidden | gate.refused([*of_role(table, "client"), *of_role(table, "unseen")])
     return results | ({"left_out": _reasons(refused)} if refused else {})
 
 

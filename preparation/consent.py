@@ -78,8 +78,9 @@ def objection_to(
 ) -> str | None:
     """Why somebody must not be used so, or None. `required`: whether a client's silence is a no.
 
-    The people whose clips a client holds are asked, too: one of them who forbids it forbids it for the client. Where
-    the client has no record of its own, theirs speak for it, if every one of them has one.
+    The people whose clips a client holds are asked, too: one of them who forbids it forbids it for the client. Where a
+    simulated client has no record of its own, theirs speak for it, if every one of them has one; a host's guests need
+    one each.
     """
     today = today or now()
     entry = known_people(run).get(client)
@@ -90,8 +91,14 @@ def objection_to(
     for person, record in records.items():
         if record is not None and (reason := record.objection(use, today)):
             return f"{person}: {reason}"
-    if own is not None or (records and client not in people and None not in records.values()):
+    silent = [person for person, record in records.items() if record is None]
+    # A host's own record is a person's, and no leave to use the guests; a simulated client's is what all of them said.
+    if own is not None and (client not in people or not (required and silent)):
         return None
+    if own is None and records and client not in people and not silent:
+        return None
+    if own is not None:
+        return f"{silent[0]}: not recorded"
     # Somebody whom no table names is not taken for less than a client.
     return "not recorded" if required and (entry is None or entry.role == "client") else None
 

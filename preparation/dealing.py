@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from preparation.client_features import measure_clips
 from preparation.clients import Client, ClientTable, load_clients, load_people, of_role, save_clients, split_sources
-from preparation.consent import read_consent
+from preparation.consent import people_of, read_consent
 from preparation.crops import has_crop
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -110,7 +110,9 @@ def _forget_old_answers(run: RunFolder, table: ClientTable) -> None:
     before = load_clients(run.clients_table) if run.clients_table.exists() else {}
     for name, entry in table.items():
         old = before.get(name)
-        if old is not None and old.people and set(old.people.values()) != set(entry.people.values()):
+        if not entry.people or name in people_of(name, entry):
+            continue  # a person's own record stays
+        if old is None or people_of(name, old) != people_of(name, entry):
             record = read_consent(run, name)
             if record is not None and record.revoked is None:
                 run.consent(name).unlink()

@@ -161,12 +161,14 @@ def _run(run: str) -> tuple[RunFolder, bool]:
 
 
 def _people(folder: RunFolder) -> dict[str, str]:
-    """Everybody's role by name, clients first."""
+    """Everybody's role by name, clients first; a guest of a client is one of its people."""
     from preparation.clients import load_clients
-    from preparation.consent import known_people
+    from preparation.consent import known_people, people_of
 
     load_clients(folder.clients_table)  # an error where nothing is prepared
-    roles = {name: entry.role for name, entry in known_people(folder).items()}
+    known = known_people(folder)
+    roles = {person: entry.role for name, entry in known.items() for person in people_of(name, entry)}
+    roles |= {name: entry.role for name, entry in known.items()}
     return dict(sorted(roles.items(), key=lambda pair: (pair[1] != "client", pair[1], pair[0])))
 
 

@@ -189,3 +189,15 @@ def test_who_is_left_out_is_named_once_with_the_reason(run: RunFolder, capsys: p
     gate = Gate(run, "generation", required=False)
     assert gate.admit(["c2", "c1", "c0"], "the sheet") == gate.admit(["c2", "c1", "c0"], "the sheet") == ["c2", "c0"]
     assert capsys.readouterr().err == "consent: c1 is left out of the sheet: no generation (revoked on 2026-05-01)\n"
+
+
+def test_a_hosts_record_is_no_leave_to_use_its_guests(run: RunFolder) -> None:
+    splits = {"train": ["c0/1", "guest/1"], "validation": [], "test": []}
+    save_clients({"c0": Client("client", "c0", splits, people={"guest/1": "guest"})}, run.clients_table)
+    write_consent(run, "c0", agreed())
+    assert objection_to(run, "c0", "training", required=True) == "guest: not recorded"
+    assert objection_to(run, "c0", "training", required=False) is None
+    write_consent(run, "guest", agreed())
+    assert objection_to(run, "c0", "training", required=True) is None
+    run.consent("c0").unlink()
+    assert objection_to(run, "c0", "training", required=True) == "not recorded"
