@@ -18,7 +18,7 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo paper results study privacy-utility test test-all test-ui lint format lock clean
+.PHONY: help setup demo paper results study privacy-utility mutants test test-all test-ui lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ study: setup  ## run or resume the study of methods and shifts (hours on two cor
 privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write its part of docs/results.md
 	$(BIN)/dvc repro benchmarks/dvc.yaml
 	$(BIN)/python -m benchmarks.privacy_utility
+
+mutants: setup  ## are the tests able to fail? one small fault in what guards secrecy at a time (docs/security.md)
+	$(BIN)/python -m benchmarks.mutants $(ARGS)
 
 test: lint  ## set up, lint, type-check and test
 	$(BIN)/python -m pytest $(ARGS)

@@ -33,7 +33,7 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
                 "method": method,
                 "claimed": found.claimed_epsilon,
                 "one_shot": found.one_shot.value,
-                "at_least": max(found.final.value, found.all_iterates.value),
+                "at_least": max(found.final.value, found.all_iterates.value, found.recomputed.value),
                 "verdict": found.verdict,
             }
         )

@@ -20,11 +20,14 @@ GROUP = "reports"
 def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """A privacy report a method as Markdown, JSON and a page, under `report/privacy`."""
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports
+    from training.outdated import mark_outdated
 
     methods = trained(run)
+    for method in methods:
+        mark_outdated(run.folder, method)
     pages = write_privacy_reports(run.folder, methods, run.folder.report / "privacy")
     reports = {method: read_privacy(run.folder, method) for method in methods}
-    columns = ("verdict", "epsilon_release", "epsilon_server", "delta", "rounds", "mark")
+    columns = ("verdict", "epsilon_release", "epsilon_server", "epsilon_client", "delta", "rounds", "mark")
     rows = [{"method": method, **{name: report[name] for name in columns}} for method, report in reports.items()]
     return dg.MaterializeResult(metadata={"methods": table(rows), "pages": [str(path) for path in pages]})
 

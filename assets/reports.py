@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from assets.agreements import refusals
@@ -65,13 +67,6 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from evaluation.results import read_results
 
     folder = run.folder
-    configuration = {
-        "seed": run.seed,
-        **{
-            name: getattr(run, name).model_dump(mode="json", exclude_defaults=True)
-            for name in ("studio", "preparation", "training", "evaluation")
-        },
-    }
     with run.stage(
         "report",
         settings=[folder.results.read_text(), *refusals(run, "generation")],
@@ -82,13 +77,20 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         if stage.due:
             found = read_results(folder.results)
             required = run.training.consent.required
-            page = gather_report(folder, found, run.evaluation, configuration, run.corpus_root, required)
+            page = gather_report(folder, found, run.evaluation, shown_configuration(run), run.corpus_root, required)
             write_report(folder.report, page)
     path = folder.report / "index.html"
     return dg.MaterializeResult(
         metadata={"page": dg.MetadataValue.url(path.as_uri()), "megabytes": round(path.stat().st_size / 1e6, 2)},
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def shown_configuration(run: Run) -> dict[str, Any]:
+    """What differs from the defaults, as the page shows it to anybody."""
+    groups = {"studio": run.studio, "preparation": run.preparation, "training": run.training}
+    shown = {name: group.shown(exclude_defaults=True) for name, group in groups.items()}
+    return {"seed": run.seed, **shown, "evaluation": run.evaluation.shown(exclude_defaults=True)}
 
 
 @dg.asset_check(asset=report, blocking=True)

@@ -13,6 +13,8 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 
+from preparation.foreign_text import markdown_cell, printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -63,12 +65,16 @@ def playing(path: Path, seconds: float = 2.0, height: int = 128) -> dg.MarkdownM
         shown.append(Image.fromarray(np.vstack([cv2.resize(frame, (width, height)), wave])))
     buffer = io.BytesIO()
     shown[0].save(buffer, "WEBP", save_all=True, append_images=shown[1:], duration=2000 // FPS, loop=0, quality=60)
-    return dg.MetadataValue.md(f"![{path.stem}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return dg.MetadataValue.md(
+        f"![{markdown_cell(path.stem)}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    )
 
 
 def picture(path: Path) -> dg.MarkdownMetadataValue:
     """A small PNG file, inline."""
-    return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})")
+    return dg.MetadataValue.md(
+        f"![{markdown_cell(path.stem)}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+    )
 
 
 def drawing(figure: Figure) -> dg.MarkdownMetadataValue:
@@ -90,11 +96,13 @@ def _waveform(sound: npt.NDArray[np.int16], width: int, mark: float) -> npt.NDAr
 
 
 def _cell(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float | np.floating):
         return round(float(value), 4)
-    return int(value) if isinstance(value, np.integer) else str(value)
+    return int(value) if isinstance(value, np.integer) else printable(str(value))
 
 
 def _column_type(rows: Sequence[dict[str, Any]], name: str) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.page_sections import write_section
 from evaluation.study.privacy_utility import markdown, study_settings
+from evaluation.tables import read_csv
 
 MARK = "<!-- Below: written by `make privacy-utility`; others leave it alone. -->"
 
@@ -40,6 +41,6 @@ if __name__ == "__main__":
     parser.add_argument("--found", type=Path, default=Path("data/privacy_utility"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
-    write_section(arguments.out / "results.md", MARK, section(pd.read_csv(arguments.found / "table.csv")))
+    write_section(arguments.out / "results.md", MARK, section(read_csv(arguments.found / "table.csv")))
     shutil.copyfile(arguments.found / "plot.png", arguments.out / "images" / "privacy_utility.png")
     print(f"wrote {arguments.out / 'results.md'} and {arguments.out / 'images' / 'privacy_utility.png'}")

@@ -26,8 +26,9 @@ from typing import Literal
 import numpy as np
 
 from training.privacy.secure_aggregation.client import Client
-from training.privacy.secure_aggregation.in_process import new_identities
+from training.privacy.secure_aggregation.in_process import BARE, new_identities
 from training.privacy.secure_aggregation.messages import RoundTerms
+from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
 
 MASK_MS, UNMASK_MS = 30.0, 40.0
@@ -50,7 +51,9 @@ def measure(clients: int, length: int, bits: Literal[32, 64], dropouts: int) -> 
     identities = new_identities(set(names))
     roster = {name: key.public_key().public_bytes_raw() for name, key in identities.items()}
     terms = RoundTerms("benchmark", 0, roster, 2 * clients // 3 + 1, length, bits)
-    members = {name: Client(terms, name, identities[name]) for name in names}
+    members = {
+        name: Client(terms, name, identities[name], ClientPolicy(BARE, roster, "benchmark", 0.0)) for name in names
+    }
     server = Server(terms)
     vector = np.random.default_rng(0).integers(0, 2**bits, length, dtype=terms.ring.dtype)
     present, inbox = names, dict.fromkeys(names, b"")

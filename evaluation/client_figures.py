@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from evaluation.figures import INK, MORE_COLOURS, save
+from evaluation.figures import INK, MORE_COLOURS, label_of, save
 from preparation.client_report import ClientReport
 
 NAMED = 24
 """Above so many clients their names would not be legible; they then stand in order of size, unnamed."""
+WRITTEN = 80
+"""Above so many letters in all, names stand slanted."""
 CHANCE = (0, (4, 3))
 """Dashes, for what clients of these sizes show when clips are dealt at random."""
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
@@ -77,7 +79,9 @@ def _name(axes: Axes, clients: Sequence[str], named: bool) -> None:
     if not named:
         axes.set_xticks([])
     if named and len(clients) <= NAMED:
-        axes.set_xticks(range(len(clients)), clients, rotation=45 if len(clients) > 10 else 0)
+        labels = [label_of(client) for client in clients]
+        crowded = len(clients) > 10 or sum(map(len, labels)) > WRITTEN
+        axes.set_xticks(range(len(clients)), labels, rotation=45 if crowded else 0)
     else:
         axes.set_xlabel(f"{len(clients)} clients", color=INK, fontsize=10)
 

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.measuring.arrays import Frames
 from evaluation.names import name_of
+from preparation.foreign_text import printable
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
 COLOURS = {
@@ -44,6 +45,19 @@ INK = "#010203"
 """Stands for "the page's text colour" in a chart; no method has it."""
 
 
+LONGEST_LABEL = 40
+"""Letters of a name in a picture; a longer one would push the picture out of itself."""
+
+
+def label_of(text: str) -> str:
+    """Text as matplotlib draws it letter by letter: no mathematics between dollar signs, one line, a bounded length.
+
+    A leading underscore would hide the entry from a legend, so it stands behind a space of no width there.
+    """
+    shown = printable(text, LONGEST_LABEL).replace("$", r"\$")
+    return f"\u2060{shown}" if shown.startswith("_") else shown
+
+
 def colour_of(name: str, index: int = 0) -> str:
     return COLOURS.get(name, MORE_COLOURS[index % len(MORE_COLOURS)])
 
@@ -59,10 +73,12 @@ def curves(
     figure, axes = _empty(x_label, y_label)
     for index, (name, points) in enumerate(series.items()):
         x, y = np.array(points, float).reshape(-1, 2).T
-        axes.plot(x, y, color=colour_of(name, index), linewidth=2, marker="o", markersize=3.5, label=name_of(name))
+        axes.plot(
+            x, y, color=colour_of(name, index), linewidth=2, marker="o", markersize=3.5, label=label_of(name_of(name))
+        )
     if baseline is not None:
         name, level = baseline
-        axes.axhline(level, color=colour_of(name), linewidth=1.6, linestyle=(0, (4, 3)), label=name_of(name))
+        axes.axhline(level, color=colour_of(name), linewidth=1.6, linestyle=(0, (4, 3)), label=label_of(name_of(name)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
@@ -83,10 +99,10 @@ def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str, named: 
     for index, (method, by_client) in enumerate(gains.items()):
         x = np.arange(len(clients)) + (index - (len(gains) - 1) / 2) * width
         heights = [by_client.get(client, float("nan")) for client in clients]
-        axes.bar(x, heights, width * 0.92, color=colour_of(method, index), label=name_of(method))
+        axes.bar(x, heights, width * 0.92, color=colour_of(method, index), label=label_of(name_of(method)))
     axes.axhline(0, color=INK, linewidth=0.8)
     if named:
-        axes.set_xticks(range(len(clients)), clients)
+        axes.set_xticks(range(len(clients)), [label_of(client) for client in clients])
     else:
         axes.set_xticks([])
         axes.set_xlabel(f"{len(clients)} clients", color=INK, fontsize=10)
@@ -129,13 +145,14 @@ def save(figure: Figure, path: Path) -> None:
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:
     """Rows of (label, frames [T, H, W, 3]) at `columns` moments spread over the clip: one picture [H, W, 3]."""
     font, gap = _font(18), 3
-    label_width = max(176, *(math.ceil(font.getlength(name_of(label))) + 16 for label, _ in rows))
+    labels = [printable(name_of(label), LONGEST_LABEL) for label, _ in rows]
+    label_width = max(176, *(math.ceil(font.getlength(label)) + 16 for label in labels))
     width = label_width + columns * (tile + gap)
     sheet = Image.new("RGB", (width, len(rows) * (tile + gap) - gap), (24, 26, 30))
     draw = ImageDraw.Draw(sheet)
-    for index, (label, frames) in enumerate(rows):
+    for index, (label, (_, frames)) in enumerate(zip(labels, rows, strict=True)):
         top = index * (tile + gap)
-        draw.text((8, top + tile / 2), name_of(label), fill=(226, 228, 232), font=font, anchor="lm")
+        draw.text((8, top + tile / 2), label, fill=(226, 228, 232), font=font, anchor="lm")
         for column, moment in enumerate(np.linspace(0, len(frames) - 1, columns).round().astype(int)):
             picture = Image.fromarray(frames[moment]).resize((tile, tile), Image.Resampling.LANCZOS)
             sheet.paste(picture, (label_width + column * (tile + gap), top))
@@ -159,7 +176,8 @@ def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: 
         ((index % columns) * (tile + gap), (index // columns) * (tile + header + gap)) for index in range(len(panels))
     ]
     for (left, top), (label, _) in zip(corners, panels, strict=True):
-        draw.text((left + 6, top + header / 2), name_of(label), fill=(226, 228, 232), font=font, anchor="lm")
+        shown = printable(name_of(label), LONGEST_LABEL)
+        draw.text((left + 6, top + header / 2), shown, fill=(226, 228, 232), font=font, anchor="lm")
     base = np.asarray(canvas)
     grid = np.repeat(base[None], len(panels[0][1]), axis=0)
     for (left, top), (_, frames) in zip(corners, panels, strict=True):
@@ -182,8 +200,8 @@ def _empty(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel(x_label, color=INK, fontsize=10)
-    axes.set_ylabel(y_label, color=INK, fontsize=10)
+    axes.set_xlabel(label_of(x_label), color=INK, fontsize=10)
+    axes.set_ylabel(label_of(y_label), color=INK, fontsize=10)
     return figure, axes
 
 

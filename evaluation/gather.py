@@ -82,7 +82,7 @@ def gather_results(
         privacy=read_privacy(run, trained[0]) if trained else {},
         communication={**sent[trained[0]], "methods": sent} if trained else {},
         report=(run.report / "index.html").relative_to(run.root).as_posix(),
-        versions=versions(),
+        versions=versions() | pretrained_parts(run),
         face_tracker=face_tracker,
         seed=seed,
         together={name: found["together"] for name, found in instruments.items()},
@@ -133,6 +133,26 @@ def versions() -> dict[str, str]:
     """What ran, and on what."""
     packages = {name: version(name) for name in ("privfedtalk", "torch", "diffusers", "peft", "numpy")}
     return {"python": platform.python_version(), **packages, "processor": _processor()}
+
+
+def pretrained_parts(run: RunFolder) -> dict[str, str]:
+    """Each pretrained network that the run loaded: as it was asked for, its revision, and the SHA-256 of its files."""
+
+    def held(path: Path) -> dict[str, Any]:
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    parts = {"autoencoder": [held(run.model("vae") / "config.json")], "speech": [held(run.speech_network)]}
+    parts["backbone"] = held(run.model("backbone") / "config.json").get("pretrained", [])
+
+    def hashes(one: Mapping[str, Any]) -> str:
+        return f"sha256 {one['sha256'] if isinstance(one['sha256'], str) else ' '.join(one['sha256'])}"
+
+    return {
+        f"{name} {one['source']}": " ".join(filter(None, (one.get("revision"), hashes(one))))
+        for name, found in parts.items()
+        for one in found
+        if "source" in one and "sha256" in one
+    }
 
 
 def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Chart]:

@@ -25,6 +25,7 @@ from evaluation.showcase import showcase
 from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
+from preparation.foreign_text import printable
 from preparation.quarantine import write_parquet
 from preparation.video import decode_all
 
@@ -106,6 +107,6 @@ def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, 
 
 
 def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
-    notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {note}\n" if note else "", "csv": ""}
+    notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {printable(note, 2000)}\n" if note else "", "csv": ""}
     writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     return [write_text(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]

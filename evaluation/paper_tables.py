@@ -15,7 +15,16 @@ import pandas as pd
 from evaluation.bars import BACKBONE, GATES
 from evaluation.names import name_of
 from evaluation.published import PUBLISHED
-from evaluation.run_files import FLOAT, UNSHARED, gains, parameter_count, plain_upload, read_losses, read_rounds
+from evaluation.run_files import (
+    FLOAT,
+    UNSHARED,
+    gains,
+    parameter_count,
+    plain_upload,
+    read_losses,
+    read_rounds,
+    traffic_by_round,
+)
 from evaluation.tables import FURTHER, HEADLINE, MISSING, Column, as_frame, headline_rows, measured
 from preparation.folders import RunFolder
 
@@ -51,7 +60,8 @@ def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for method, traffic in results["communication"].get("methods", {}).items():
         rounds = read_rounds(run, method)
-        parts = max(1, sum(len(line["clients"]) for line in rounds))
+        each = traffic_by_round(rounds, traffic["trainable_parameters"])
+        parts = max(1, sum(one.clients for one in each))
         plain = plain_upload(rounds, traffic["trainable_parameters"])
         best = min(range(len(rounds)), key=lambda place: rounds[place]["public_validation_loss"]) if rounds else -1
         rows.append(
@@ -66,7 +76,7 @@ def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
                 "Best round": MISSING if method in UNSHARED else rounds[best]["round"],
                 "Total to best (bytes)": MISSING
                 if method in UNSHARED
-                else sum(line["bytes_up"] + line["bytes_down"] for line in rounds[: best + 1]),
+                else sum(one.up + one.down for one in each[: best + 1]),
             }
         )
     return pd.DataFrame(rows)

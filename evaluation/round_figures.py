@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from evaluation.figures import MORE_COLOURS
+from evaluation.figures import MORE_COLOURS, label_of
 
 Lines = Sequence[tuple[str, Sequence[float | None]]]
 
@@ -50,8 +50,8 @@ def _lines(axes: Axes, numbers: Sequence[int], lines: Lines, title: str = "") ->
         points = [(number, value) for number, value in zip(numbers, values, strict=True) if value is not None]
         x, y = [point[0] for point in points], [point[1] for point in points]
         colour = ("#0072B2", "#E69F00", "#009E73", *MORE_COLOURS)[index % 6]
-        axes.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.8, label=name)
-    axes.set_title(title or lines[0][0], fontsize=10, loc="left")
+        axes.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.8, label=label_of(name))
+    axes.set_title(label_of(title or lines[0][0]), fontsize=10, loc="left")
     axes.grid(axis="y", alpha=0.2)
     axes.tick_params(labelsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

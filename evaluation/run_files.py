@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.bars import BACKBONE
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from training.privacy.promise import settings_in
 
 FLOAT = 4  # bytes
 UNSHARED = ("local",)
@@ -30,15 +31,34 @@ def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
 def traffic(run: RunFolder, method: str) -> dict[str, Any]:
     """What travelled: sums over all rounds and clients, and what one client sends in one round."""
     rounds = read_rounds(run, method)
-    adapter = json.loads((run.adapter(method) / "privfedtalk.json").read_text())
-    up = sum(line["bytes_up"] for line in rounds)
-    parts = sum(len(line["clients"]) for line in rounds)
+    parameters = int(json.loads((run.adapter(method) / "privfedtalk.json").read_text())["parameters"])
+    each = traffic_by_round(rounds, parameters)
+    up, parts = sum(one.up for one in each), sum(one.clients for one in each)
     return {
-        "trainable_parameters": int(adapter["parameters"]),
+        "trainable_parameters": parameters,
         "bytes_up": up,
-        "bytes_down": sum(line["bytes_down"] for line in rounds),
+        "bytes_down": sum(one.down for one in each),
         "bytes_up_of_one_client_in_one_round": round(up / max(1, parts)),
     }
+
+
+class RoundTraffic(NamedTuple):
+    """What travelled in one round: how many clients, bytes up and bytes down."""
+
+    clients: int
+    up: int
+    down: int
+
+
+def traffic_by_round(rounds: Sequence[Mapping[str, Any]], parameters: int) -> list[RoundTraffic]:
+    """As it was measured; or, where each client is drawn by a secret coin, as expected, without masks and headers:
+    bytes count the cohorts, and who reads them would know more of the coins than the theorem allows."""
+    used = rounds[-1].get("mechanism") if rounds else None
+    if used and used["sampling"] == "poisson" and settings_in(used).secret_coins:
+        one = plain_upload(rounds, parameters)
+        expected = RoundTraffic(used["per_round"], used["per_round"] * one, used["per_round"] * FLOAT * parameters)
+        return [expected] * len(rounds)
+    return [RoundTraffic(len(line["clients"]), line["bytes_up"], line["bytes_down"]) for line in rounds]
 
 
 def plain_upload(rounds: Sequence[Mapping[str, Any]], parameters: int) -> int:

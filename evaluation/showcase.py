@@ -28,7 +28,7 @@ def showcase(
     """One video for each clip that every method has a video of, and a contact sheet for the first few.
 
     methods: name -> the folder `evaluate_method` wrote to, in the order of the panels; `said` tells a clip's
-    words. The videos are written to `folder`. Titles and captions number the people: their names may be folders' names.
+    words. The videos are written to `folder`. Files, titles and captions are numbered: clips' names may be people's.
     """
     cards: list[VideoCard] = []
     pictures: list[Sheet] = []
@@ -38,7 +38,7 @@ def showcase(
         if not all(path.exists() for path in made.values()):
             continue
         panels = _panels(clip, made)
-        path = folder / f"{clip.clip_id.replace('/', '_')}.mp4"
+        path = folder / f"{len(cards):03d}.mp4"
         encode(labelled_grid(panels), clip.audio, path, crf=VIDEO_CRF)
         people = numbers[clip.role]
         title = f"{'Client' if clip.role == 'client' else 'Stranger'} {people.setdefault(clip.client, len(people) + 1)}"

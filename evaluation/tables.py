@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from evaluation.bars import BACKBONE, GATES
+from preparation.foreign_text import from_spreadsheet_cell, latex_text, markdown_cell, spreadsheet_cell
 
 SIGNIFICANT = 0.05
 MARK = "*"
@@ -150,21 +153,51 @@ def as_frame(rows: Sequence[Row], columns: Sequence[Column] = HEADLINE) -> pd.Da
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    """A Markdown table in which every cell is text, whatever it holds."""
+    lines = [list(table.columns), *table.astype(object).values.tolist()]
+    head, *body = ("| " + " | ".join(markdown_cell(_text(cell)) for cell in line) + " |" for line in lines)
+    return "\n".join([head, "|" + " --- |" * len(table.columns), *body]) + "\n"
 
 
-def to_csv(table: pd.DataFrame) -> str:
+def to_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """The only writer of CSV: cells of text that a spreadsheet would compute are marked as text, numbers stay.
+
+    `read_csv` gives the cells back as they were, but for carriage returns, which end a line here and are written as
+    line feeds.
+    """
     buffer = io.StringIO()
-    table.to_csv(buffer, index=False, lineterminator="\n")
+    _texts(table, lambda text: spreadsheet_cell(text.replace("\r", "\n"))).to_csv(
+        buffer, index=False, lineterminator="\n", float_format=float_format
+    )
     return buffer.getvalue()
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A table that `to_csv` wrote; `options` as pandas' `read_csv` takes them."""
+    return _texts(pd.read_csv(path, **options), from_spreadsheet_cell)
+
+
+def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with its text, headings included, put through `change`; values of other types stay as they are."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    columns = [
+        table.iloc[:, place]
+        if pd.api.types.is_numeric_dtype(kind)
+        else pd.Series([changed(value) for value in table.iloc[:, place]], table.index, dtype=kind)
+        for place, kind in enumerate(table.dtypes)
+    ]
+    whole = pd.concat(columns, axis="columns") if columns else table
+    return whole.set_axis([changed(name) for name in table.columns], axis="columns")
 
 
 def to_latex(table: pd.DataFrame) -> str:
     """A booktabs tabular; the first column left, figures right."""
     header, *body = (
-        " & ".join(_latex(str(cell)) for cell in line) + r" \\"
-        for line in [list(table.columns), *table.values.tolist()]
+        " & ".join(latex_text(_text(cell)) for cell in line) + r" \\"
+        for line in [list(table.columns), *table.astype(object).values.tolist()]
     )
     columns = "l" + "r" * (len(table.columns) - 1)
     return "\n".join(
@@ -185,6 +218,12 @@ def bounds_of(method: Mapping[str, Any], metric: str) -> tuple[float, float] | N
     """The ends of a figure's 95 % interval; a figure of all clips together has them under names of their own."""
     low, high = method.get(f"{metric}_ci") or (method.get(f"{metric}_low"), method.get(f"{metric}_high"))
     return None if low is None or high is None else (low, high)
+
+
+def _text(value: object) -> str:
+    return (
+        MISSING if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value)
+    )
 
 
 def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bool) -> Cell:
@@ -210,10 +249,3 @@ def _best(methods: Mapping[str, Mapping[str, Any]], column: Column) -> str | Non
     extreme = (max if column.better == "higher" else min)(known.values())
     winners = [name for name, value in known.items() if value == extreme]
     return winners[0] if len(winners) == 1 else None
-
-
-def _latex(text: str) -> str:
-    escaped = "".join(rf"\{letter}" if letter in "&%$#_{}" else letter for letter in text)
-    for sign, command in (("±", r"$\pm$"), ("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("–", "--")):
-        escaped = escaped.replace(sign, command)
-    return escaped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
-from pipelines.settings_reader import assign, build, merge, read_yaml
+from pipelines.settings_reader import assign, build, flatten, merge, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.errors import PrivFedTalkError
+from preparation.files import replacing
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
-from preparation.settings_base import Settings
+from preparation.settings_base import Settings, hides, redacted
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -97,7 +98,8 @@ def load(profile: str | Path = "demo", overrides: Iterable[str] = ()) -> Configu
     named = list(overrides)
     for override in named:
         values = assign(values, override)
-    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *named]))
+    keys = [override.partition("=")[0] for override in named]  # their values may be secrets
+    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *keys]))
 
 
 def profile_path(profile: str | Path) -> Path:
@@ -119,9 +121,42 @@ def remember(configuration: Configuration) -> None:
     preparation = configuration.preparation.model_copy(update={"corpus": corpus})
     kept = configuration.model_copy(update={"preparation": preparation})
     values = kept.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
-    path = remembered(configuration.root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# privfedtalk train --run {configuration.run}\n" + yaml.safe_dump(values, sort_keys=False))
+    _keep(values, remembered(configuration.root), f"# privfedtalk train --run {configuration.run}\n")
+
+
+def _keep(values: Mapping[str, Any], path: Path, head: str) -> None:
+    """Write a profile that only its owner reads: it holds what is hidden elsewhere."""
+    with replacing(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False))
+
+
+def without_hidden(profile: str | Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The same profile and overrides for whoever shows them to others, as Dagster does.
+
+    Overrides of hidden settings go into a profile of their own in the run's folder, which is named in the place of
+    `profile`; where there are none, both stay as they are.
+    """
+    hidden = [override for override in overrides if hides(Configuration, assign({}, override))]
+    if not hidden:
+        return str(profile), list(overrides)
+    values = read_yaml(profile_path(profile))
+    for override in hidden:
+        values = assign(values, override)
+    path = load(profile, overrides).root / "hidden.yaml"
+    _keep(values, path, "# a profile with settings that are shown nowhere\n")
+    return str(path), [override for override in overrides if override not in hidden]
+
+
+def check_open(values: Mapping[str, Any], where: str) -> None:
+    """Refuse hidden settings where others see them: DVC writes parameters to its lock file, and Dagster shows them."""
+    shown = dict(flatten(redacted(Configuration, values)))
+    for key, value in flatten(values):
+        if shown.get(key) != value:
+            raise PrivFedTalkError(
+                f"{where} sets {key}, which is to be shown nowhere; DVC and Dagster show what stands there",
+                "put it into a profile of your own and name that file as the profile",
+            )
 
 
 def remembered(root: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from evaluation.paper.folders import PEOPLE, PaperFolder, seed_name
-from pipelines.configuration import PROJECT, Configuration, load
+from pipelines.configuration import PROJECT, Configuration, check_open, load
 from pipelines.settings_reader import build, flatten, merge, read_yaml
 from preparation.settings_base import Settings
 from training.settings import MethodName
@@ -58,7 +58,10 @@ class PaperSettings(Settings):
 
 
 def read_paper(path: Path = PARAMS) -> PaperSettings:
-    return build(PaperSettings, read_yaml(path).get("paper") or {}, source=f"paper in {path.name}")
+    paper = build(PaperSettings, read_yaml(path).get("paper") or {}, source=f"paper in {path.name}")
+    for shared in (paper.run, *({"training": own} for own in paper.own.values())):
+        check_open(shared, f"paper in {path.name}")
+    return paper
 
 
 def people_overrides(paper: PaperSettings) -> list[str]:

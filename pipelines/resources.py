@@ -9,8 +9,8 @@ import dagster as dg
 
 from assets.run import HdtfSources, Run, available_cores
 from evaluation.study.settings import PrivacyUtilitySettings
-from pipelines.configuration import PROJECT, Configuration, load
-from pipelines.settings_reader import build, read_yaml
+from pipelines.configuration import PROJECT, Configuration, check_open, load
+from pipelines.settings_reader import build, nested, read_yaml
 from preparation.folders import RunFolder
 from preparation.settings import CorpusPart
 
@@ -60,6 +60,8 @@ def _from_project(part: CorpusPart) -> CorpusPart:
 def default_run(keep: bool = False) -> RunResource:
     """The run `dagster dev` and DVC work on: what the parameters name."""
     params = read_yaml(PARAMS)
+    for key, value in (params.get("set") or {}).items():
+        check_open(nested(key.split("."), value), PARAMS.name)
     overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
     return RunResource(profile=params.get("profile", "demo"), overrides=overrides, keep=keep)
 

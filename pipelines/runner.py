@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.configuration import PROJECT, Configuration, load, remember
+from pipelines.configuration import PROJECT, Configuration, load, remember, without_hidden
 from pipelines.errors import FailedCheckError
 
 if TYPE_CHECKING:
@@ -93,8 +93,10 @@ def _told(configuration: Configuration, profile: str) -> dict[str, str]:
 
 
 def _run_config(profile: str, overrides: Sequence[str], keep: bool) -> dict[str, Any]:
+    """The configuration of a Dagster run. Dagster keeps and shows it, so hidden settings are not in it."""
+    profile, overrides = without_hidden(profile, overrides)
     return {
-        "resources": {"run": {"config": {"profile": profile, "overrides": list(overrides), "keep": keep}}},
+        "resources": {"run": {"config": {"profile": profile, "overrides": overrides, "keep": keep}}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # stages report themselves
     }
 

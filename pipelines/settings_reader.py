@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from preparation.errors import PrivFedTalkError
+from preparation.settings_base import redacted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,14 +37,15 @@ def assign(values: dict[str, Any], assignment: str) -> dict[str, Any]:
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
+        # What stands behind the sign may be a secret.
         raise PrivFedTalkError(
-            f"'{assignment}' is not an assignment", "write key=value, e.g. training.federation.rounds=12"
+            f"'{key}{equals}' does not begin an assignment", "write key=value, e.g. training.federation.rounds=12"
         )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise PrivFedTalkError(f"the value in '{assignment}' is not YAML", "quote it") from error
-    return merge(values, _nest(parts, value))
+        raise PrivFedTalkError(f"the value of '{key.strip()}' is not YAML", "quote it") from error
+    return merge(values, nested(parts, value))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +66,12 @@ def build(model: type[M], values: Mapping[str, Any], source: str) -> M:
         return model.model_validate(dict(values))
     except ValidationError as error:
         known = list(dotted_keys(model))
-        lines = [_complaint(detail, known) for detail in error.errors()]
+        lines = [_complaint(model, detail, known) for detail in error.errors()]
+        # Pydantic's own text quotes every value, secrets too, so it is not passed on.
         raise PrivFedTalkError(
             f"{source}: " + "\n  ".join(lines),
             "mend the keys above; `privfedtalk config` lists every key with its value",
-        ) from error
+        ) from None
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -99,15 +102,24 @@ def nearest(key: str, known: list[str]) -> str | None:
     return close[0] if close else None
 
 
-def _nest(parts: list[str], value: object) -> dict[str, Any]:
+def nested(parts: list[str], value: object) -> dict[str, Any]:
     for part in reversed(parts):
         value = {part: value}
     return value  # type: ignore[return-value]  # parts is never empty
 
 
-def _complaint(detail: Any, known: list[str]) -> str:
+def _complaint(model: type[BaseModel], detail: Any, known: list[str]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         guess = nearest(key, known)
         return f"unknown key '{key}'" + (f"; did you mean '{guess}'?" if guess else "")
-    return f"{key}={detail['input']!r}: {detail['msg']}"
+    return f"{key}={_shown_at(model, detail['loc'], detail['input'])!r}: {detail['msg']}"
+
+
+def _shown_at(model: type[BaseModel], place: tuple[int | str, ...], value: object) -> object:
+    """A refused value as it may be shown; it stands at `place` in values of the model's shape."""
+    names = [part for part in place if isinstance(part, str)]  # numbers count in lists, which have their items' shape
+    shown: Any = redacted(model, nested(names, value))
+    for part in names:
+        shown = shown[part] if isinstance(shown, Mapping) else shown
+    return shown

@@ -47,6 +47,7 @@ CODE = (
     "preparation.crops",
     "preparation.footage",
     "preparation.h264",
+    "preparation.media_limits",
     "preparation.pictures",
     "preparation.quality",
     "preparation.scenes",
@@ -139,8 +140,8 @@ def _prepare(
 ) -> CropResult | QuarantineRow:
     # Sound first: it is cheap, and a clip without it needs no face.
     source = corpus_root / clip.path
-    audio = decode_audio(source)
-    footage = open_footage(clip, source, settings.crops, settings.faces.longest_bridged_gap)
+    audio = decode_audio(source, limits=settings.corpus.media)
+    footage = open_footage(clip, source, settings)
 
     # Follow the face within each scene, bridge short gaps, keep the longest stretch that has one.
     look_for_cuts = settings.scenes.detect and clip.truth is None

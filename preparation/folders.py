@@ -40,12 +40,21 @@ class RunFolder:
     def identities(self) -> Path:
         return self.root / "identities.json"
 
+    @property
+    def speech_network(self) -> Path:
+        """Which pretrained network described the sound; absent with log-mel."""
+        return self.root / "speech_network.json"
+
     def client(self, client: str) -> Path:
         return self.root / "clients" / client
 
     def consent(self, client: str) -> Path:
         """What the client agreed to, beside the client's own data."""
         return self.client(client) / "consent.json"
+
+    def client_ledger(self, client: str) -> Path:
+        """What the client's clips were used for, in this run and in those before it; the client's own copy."""
+        return self.client(client) / "ledger.jsonl"
 
     def crops(self, client: str) -> Path:
         return self.client(client) / "crops"
@@ -80,6 +89,15 @@ class RunFolder:
     def attack(self, name: str, method: str) -> Path:
         """What an attack on a method's clients came to."""
         return self.root / "attacks" / name / method
+
+    @property
+    def ledger(self) -> Path:
+        """What all federations of this run have opened; the coordinator's, and never taken back."""
+        return self.root / "coordinator" / "ledger.jsonl"
+
+    def participation(self, method: str) -> Path:
+        """Who took part how often, for the coordinator alone: whoever reads it knows the coins."""
+        return self.federation(method) / "participation.json"
 
     def participants(self, method: str) -> Path:
         return self.federation(method) / "participants.json"

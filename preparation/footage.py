@@ -18,7 +18,7 @@ from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen
 from preparation.manifest import Clip
 from preparation.pictures import Box, Frame, Picture
-from preparation.settings import CropSettings
+from preparation.settings import CropSettings, MediaSettings, PreparationSettings
 from preparation.video import FPS, decode, decode_parts, decode_pictures
 
 HELD_BYTES = 256 * 1024 * 1024
@@ -46,23 +46,24 @@ class Footage(Protocol):
         ...
 
 
-def open_footage(clip: Clip, source: Path, crops: CropSettings, longest_gap: int) -> Footage:
-    """`longest_gap`: frames without a face that are bridged, so that crops are cut there too."""
+def open_footage(clip: Clip, source: Path, settings: PreparationSettings) -> Footage:
+    """Frames without a face that are bridged (`faces.longest_bridged_gap`) are kept, for crops are cut there too."""
+    limits = settings.corpus.media
     if clip.seconds * FPS * clip.width * clip.height * 3 <= HELD_BYTES:
-        return _Held(source)
-    return _Streamed(source, Keeper(crops, longest_gap, HELD_BYTES))
+        return _Held(source, limits)
+    return _Streamed(source, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES), limits)
 
 
 class _Held:
     seen: Seen | None = None
 
-    def __init__(self, source: Path) -> None:
-        self._source = source
+    def __init__(self, source: Path, limits: MediaSettings) -> None:
+        self._source, self._limits = source, limits
         self._frames: list[Frame] = []
 
     def pictures(self) -> list[Frame]:
         if not self._frames:
-            self._frames.extend(decode(self._source))
+            self._frames.extend(decode(self._source, limits=self._limits))
         return self._frames
 
     watched = pictures
@@ -72,12 +73,12 @@ class _Held:
 
 
 class _Streamed:
-    def __init__(self, source: Path, keeper: Keeper) -> None:
-        self._source, self._keeper = source, keeper
+    def __init__(self, source: Path, keeper: Keeper, limits: MediaSettings) -> None:
+        self._source, self._keeper, self._limits = source, keeper, limits
         self.seen: Seen | None = keeper.seen
 
     def pictures(self) -> Iterator[Picture]:
-        return decode_pictures(self._source)
+        return decode_pictures(self._source, limits=self._limits)
 
     def watched(self) -> Iterator[Picture]:
         return self._keeper.through(self.pictures())
@@ -85,7 +86,8 @@ class _Streamed:
     def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame]:
         parts = self._keeper.parts(kept, boxes)
         if parts is None:
-            parts = islice(decode_parts(self._source, [*[None] * kept.start, *boxes]), kept.start, None)
+            whole = decode_parts(self._source, [*[None] * kept.start, *boxes], limits=self._limits)
+            parts = islice(whole, kept.start, None)
         return parts
 
 

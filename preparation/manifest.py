@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from preparation.corpora import folder, lrs3
-from preparation.corpora.candidate import Candidate
+from preparation.corpora.candidate import Candidate, folded, part_alike
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
-from preparation.settings import CorpusKind, CorpusSettings
+from preparation.settings import CorpusKind, CorpusSettings, MediaSettings
 from preparation.video import Probe, probe
 
 READING_THREADS = 4
@@ -82,16 +82,16 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
     if kind is CorpusKind.MIX:
         return _scan_parts(root, settings)
-    candidates = list(READERS[kind](root, settings))
+    candidates, clashes = part_alike(READERS[kind](root, settings))
     lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
     pool = ThreadPoolExecutor(READING_THREADS)
     try:
-        found = pool.map(lambda candidate: _listed(candidate, kind, root), candidates)
+        found = pool.map(lambda candidate: _listed(candidate, kind, root, settings.media), candidates)
         rows = list(track(found, "manifest", total=len(candidates), unit="clips"))
     finally:
         pool.shutdown(cancel_futures=True)
     clips = [row for row in rows if isinstance(row, Clip)]
-    return Scan(clips, [*lacking, *(row for row in rows if isinstance(row, QuarantineRow))])
+    return Scan(clips, [*lacking, *clashes, *(row for row in rows if isinstance(row, QuarantineRow))])
 
 
 def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
@@ -102,7 +102,7 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
         own = settings if kind in LACKING else settings.model_copy(update={"lists": ()})
         found = scan(kind, root / part, own)
         for clip in found.clips:
-            speaker = f"{part}-{clip.speaker}" if clip.speaker in taken else clip.speaker
+            speaker = f"{part}-{clip.speaker}" if folded(clip.speaker) in taken else clip.speaker
             whole.clips.append(
                 replace(
                     clip,
@@ -113,7 +113,7 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
                     truth=clip.truth and f"{part}/{clip.truth}",
                 )
             )
-        taken |= {clip.speaker for clip in whole.clips}
+        taken |= {folded(clip.speaker) for clip in whole.clips}
         whole.quarantine.extend(replace(row, file=f"{part}/{row.file}") for row in found.quarantine)
     return whole
 
@@ -159,10 +159,10 @@ def _none_may_be_listed(candidates: list[Candidate], settings: CorpusSettings) -
     return []
 
 
-def _listed(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip | QuarantineRow:
+def _listed(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettings) -> Clip | QuarantineRow:
     try:
         candidate.path.encode()
-        return _row(candidate, kind, root)
+        return _row(candidate, kind, root, limits)
     except UnicodeEncodeError:
         printable = candidate.path.encode("utf-8", "backslashreplace").decode()
         return QuarantineRow(printable, "manifest", "the file's name is not valid UTF-8", "rename the file")
@@ -173,7 +173,7 @@ def _listed(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip | Quaran
         return QuarantineRow(candidate.path, "manifest", reason, "check the link, the permissions and the disk")
 
 
-def _row(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip:
+def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettings) -> Clip:
     path = root / candidate.path
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
@@ -187,7 +187,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path) -> Clip:
     size = status.st_size
     if size == 0:
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
-    found: Probe = probe(path)
+    found: Probe = probe(path, limits)
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
         speaker=candidate.speaker,

@@ -29,6 +29,7 @@ from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from preparation.removal import settle_absent
 from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
+from preparation.speech_networks import note_speech_network
 from preparation.workers import map_processes, map_threads
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def build_all_shards(
     network in inference does); the bytes written do not depend on their number.
     """
     settings = settings or PreparationSettings()
+    note_speech_network(run.speech_network, settings.speech)
     table = _chosen(load_clients(run.clients_table), only)
     splits: Counter[str] = Counter()
     rows: list[QuarantineRow] = []

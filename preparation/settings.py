@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preparation.settings_base import Settings
+from preparation.settings_base import HIDDEN, Settings
 
 
 class CorpusKind(StrEnum):
@@ -107,6 +107,30 @@ class CutSettings(Settings):
     """How much earlier than annotated a video may end; more, and it is another video or a broken download."""
 
 
+class MediaSettings(Settings):
+    """How much one file may hold before it is refused; a small file can describe hours of pictures that nobody filmed.
+
+    The defaults let pass three hours of 1080p at 25 frames/s, an hour of it at 60, or an hour of 4K at 25.
+    """
+
+    longest_gap_seconds: float = Field(default=5.0, gt=0)
+    """A longer jump between two timestamps is taken for a broken index, not for a still picture."""
+    slowest_fps: float = Field(default=5.0, gt=0, le=25)
+    """Smallest number of pictures a second on average: at less, most frames at 25 a second would be repeats."""
+    frames: int = Field(default=270_000, ge=1)
+    """Most frames of a file, its own or at 25 a second; sound may last as long (270,000 / 25 s, three hours)."""
+    pixels_a_frame: int = Field(default=2**25, ge=1)
+    """Largest frame, pixels; 8K has 33 million."""
+    pixels: int = Field(default=10**12, ge=1)
+    """Most pixels of all frames together, which bounds the time that a file takes."""
+    pixels_a_picture: int = Field(default=2**26, ge=1, le=89_478_485)
+    """Largest reference picture, pixels; Pillow refuses more than 89 million by itself."""
+
+    @property
+    def longest_seconds(self) -> float:
+        return self.frames / 25
+
+
 class CorpusPart(Settings):
     """One of the corpora that a mix is made of."""
 
@@ -133,6 +157,7 @@ class CorpusSettings(Settings):
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
     cuts: CutSettings = CutSettings()
+    media: MediaSettings = MediaSettings()
     forget_absent: bool = False
     """Whether what was made of clips that are no longer in the corpus is removed: crops, shards, people's folders. Set
     it when somebody withdraws consent; without it a disk that is missing for a day costs nothing."""
@@ -253,7 +278,8 @@ class SpeechSettings(Settings):
 
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
     model: str | None = None
-    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`); logmel has none."""
+    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
+    `owner/name@revision`); logmel has none."""
     tokens: int = Field(default=10, ge=1, le=50)
     """Tokens of 20 ms a frame for networks: 10 see +-100 ms, the reach of a phoneme and its neighbours. More let a
     backbone hear further, at the cost of shards that much larger."""
@@ -266,7 +292,7 @@ class ClientSettings(Settings):
     """Share of speakers that become public in a corpus that does not say who is (LRS3 and the studio do)."""
     public_validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of public speakers held out whole, so that a backbone is chosen on people it never saw."""
-    volunteers: tuple[str, ...] = ()
+    volunteers: tuple[str, ...] = Field(default=(), json_schema_extra={HIDDEN: "people"})
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
     where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
     validation_fraction: float = Field(default=0.25, ge=0, lt=1)

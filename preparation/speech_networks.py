@@ -27,11 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from preparation.files import replacing
+from preparation.hub import Loaded, fetch_hub, loaded_from, parse_hub_id
 from preparation.mel import mel_filters
 from preparation.settings import SpeechSettings
 from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
 Floats = NDArray[np.float32]
+
+KEY = "preparation.speech.model"
 
 CHUNK_TOKENS = 1200
 """24 s for wav2vec2, whose attention costs the square; whisper's window is its own."""
@@ -195,16 +199,12 @@ def check_model(settings: SpeechSettings) -> None:
     if not settings.model:
         raise PrivFedTalkError(
             f"preparation.speech.features={settings.features} needs preparation.speech.model",
-            remedy="name a folder that `save_pretrained` wrote or a hub id, such as openai/whisper-tiny or "
-            "facebook/wav2vec2-base-960h",
+            remedy="name a folder that `save_pretrained` wrote or a hub id: openai/whisper-tiny, "
+            "facebook/wav2vec2-base-960h, or owner/name@revision",
         )
     folder = Path(settings.model).expanduser()
     if not folder.is_dir():
-        if settings.model.count("/") != 1 or settings.model[0] in "./~":
-            raise MissingWeightError(
-                f"there is no folder {settings.model} for preparation.speech.model",
-                remedy="name a folder that `save_pretrained` wrote, or a hub id owner/name",
-            )
+        parse_hub_id(settings.model, KEY)
         return
     try:
         kind = json.loads((folder / "config.json").read_text())["model_type"]
@@ -219,10 +219,12 @@ def check_model(settings: SpeechSettings) -> None:
 
 
 def model_version(settings: SpeechSettings) -> str:
-    """Changes with a local model's files; a hub id stands for itself."""
+    """Changes with a local model's files; of a hub id, with its revision."""
     folder = Path(settings.model or "").expanduser()
-    if settings.features == "logmel" or not folder.is_dir():
+    if settings.features == "logmel" or not settings.model:
         return settings.model or ""
+    if not folder.is_dir():
+        return str(parse_hub_id(settings.model, KEY))
     total = hashlib.sha256()
     for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         with path.open("rb") as file:
@@ -230,15 +232,46 @@ def model_version(settings: SpeechSettings) -> str:
     return total.hexdigest()
 
 
+def speech_network(settings: SpeechSettings) -> Loaded | None:
+    """The record of the configured network: where it is from, its revision, the hash of its files; None of log-mel."""
+    if settings.features == "logmel":
+        return None
+    check_model(settings)
+    folder, commit = _folder_of(settings)
+    return loaded_from(settings.model or "", folder, commit)
+
+
+def note_speech_network(path: Path, settings: SpeechSettings) -> None:
+    """Write `speech_network` to `path`, or remove it where there is none."""
+    loaded = speech_network(settings)
+    if loaded is None:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(loaded.to_json(), indent=1) + "\n")
+
+
+def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:
+    """The network's folder, and its commit where it is of the hub."""
+    folder = Path(settings.model or "").expanduser()
+    if folder.is_dir():
+        return folder, None
+    try:
+        return fetch_hub(parse_hub_id(settings.model or "", KEY))
+    except MissingWeightError as error:
+        raise MissingWeightError(
+            error.reason, f"{error.remedy}; preparation.speech.features=logmel needs neither"
+        ) from error
+
+
 def _load(settings: SpeechSettings) -> SpeechNetwork:
     import torch
     import transformers
 
-    place = settings.model or ""
-    place = str(Path(place).expanduser()) if Path(place).expanduser().is_dir() else place
+    place, _ = _folder_of(settings)
     kind = {"wav2vec2": transformers.Wav2Vec2Model, "whisper": transformers.WhisperModel}[settings.features]
     try:
-        model = kind.from_pretrained(place, use_safetensors=True)
+        model = kind.from_pretrained(str(place), use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise MissingWeightError(
             f"the speech network {settings.model} cannot be loaded: {str(error).strip().splitlines()[0]}",

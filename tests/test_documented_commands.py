@@ -83,6 +83,7 @@ ELSEWHERE = {
     r"dagster job launch": "leaves its run behind; `job execute` runs the same here",
     r"make (setup|format|lock|test|test-all|test-ui)": "the development loop itself",
     r"make (demo|paper|study|results|privacy-utility)|dvc repro": "half an hour and more; test_stages.py",
+    r"make mutants": "a quarter of an hour; tests/benchmarks/test_mutants.py",
     r"dvc (metrics|plots)": "compare a commit's `make paper` with a finished one",
 }
 TIMES = 600

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from preparation.errors import PrivFedTalkError
+from training.adapter_checks import PEFT_PREFIX, adapted_sides, check_fits, check_rank, pattern_of, read_adapter
 from training.backbone.interface import Backbone
 from training.cards import adapter_card
 from training.factors import Factors, factorised
 from training.narrow import train_as_one_product
 from training.settings import AdapterSettings
-
-PEFT_PREFIX = "base_model.model."
-"""What PEFT puts before the base model's own names."""
 
 
 class Adapter:
@@ -44,6 +41,8 @@ class Adapter:
             lora_dropout=0.0,
             bias="none",
         )
+        sides = adapted_sides(backbone, targets).values()
+        check_rank(settings.rank, sides, "training.adapter")
         self.base_sha256 = weights_sha256(backbone)
         # PEFT draws A from torch's global generator.
         state = torch.get_rng_state()
@@ -137,8 +136,7 @@ class Adapter:
         for layer, matrix in self.factors.matrices(whole).items():
             a, b = factorised(matrix)
             tensors |= {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}
-            # Anchored: PEFT takes these as patterns, and one layer's name may end another's.
-            pattern = "^" + re.escape(layer.removeprefix(PEFT_PREFIX))
+            pattern = pattern_of(layer.removeprefix(PEFT_PREFIX))
             config.rank_pattern[pattern], config.alpha_pattern[pattern] = len(a), self.scale * len(a)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config.inference_mode = True
@@ -146,19 +144,32 @@ class Adapter:
 
 
 def load_adapted(backbone: Backbone, folder: Path, merged: bool = False) -> Backbone:
-    """Put a saved adapter on the backbone it was trained for; another backbone is an error.
+    """Put a saved adapter on the backbone it was trained for; another backbone is an error, and so is a folder that
+    holds anything but a plain LoRA adapter for it: all of it is checked before PEFT is told any of it.
 
     `merged` adds s B A to the frozen weights, for use without training: the same function but for rounding, without
     the adapter's products in each layer.
     """
-    facts = json.loads((folder / "privfedtalk.json").read_text())
-    found = weights_sha256(backbone)
-    if facts["base_sha256"] != found:
+    adapter, found = read_adapter(folder), weights_sha256(backbone)
+    base = adapter.record["base_sha256"]
+    if base != found:
         raise PrivFedTalkError(
-            f"the adapter in {folder} was trained on backbone {facts['base_sha256'][:12]}, not on {found[:12]}",
+            f"the adapter in {folder} was trained on backbone {base[:12]}, not on {found[:12]}",
             "load the backbone of the same run, or train the adapter again",
         )
-    wrapped = PeftModel.from_pretrained(backbone, str(folder))
+    check_fits(adapter, backbone, folder)
+    shape = adapter.shape
+    config = LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        target_modules=list(shape.targets),
+        rank_pattern={pattern_of(layer): rank for layer, rank in shape.ranks.items()},
+        alpha_pattern={pattern_of(layer): alpha for layer, alpha in shape.alphas.items()},
+        inference_mode=True,
+    )
+    wrapped = get_peft_model(backbone, config)
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()}
+    assert not set_peft_model_state_dict(wrapped, tensors).unexpected_keys
     adapted = wrapped.merge_and_unload() if merged else wrapped.get_base_model()
     assert isinstance(adapted, Backbone)
     return adapted.eval().requires_grad_(False)

@@ -7,23 +7,30 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.errors import PrivFedTalkError
+from preparation.files import partial_of, sweep, writing
 from preparation.folders import RunFolder
 from preparation.weights import sha256_of
+from training.adapter_checks import CONFIG, FACTS, WEIGHTS, CheckedAdapter, check_fits, read_adapter
+from training.adapter_record import client_in, to_travel
 from training.cards import adapter_card, metrics_of
 
-WEIGHTS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "privfedtalk.json"
-"""PEFT's two files, and ours beside them."""
+if TYPE_CHECKING:
+    from training.backbone.interface import Backbone
+
+REPORTS = ("privacy.json", "privacy.md")
+"""A method's privacy report, which goes along with the run's own shared adapter."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+UNRECORDED = "no guarantee is recorded: treat it as not private"
 
 
 @dataclass(frozen=True)
 class AdapterFacts:
     """What an adapter's folder says of itself; `parameters` are counted in the weights, `base_sha256` names the
-    backbone it was trained on."""
+    backbone it was trained on. `privacy` is to be shown as it stands: of an adapter that the run did not train it
+    begins by saying whose word it is."""
 
     rank: int
     alpha: float
@@ -42,89 +49,140 @@ class AdapterFacts:
         return asdict(self)
 
 
-def inspect_adapter(folder: Path) -> AdapterFacts:
-    """Read an adapter's folder without loading a model; one that lacks a file or holds nonsense is an error."""
-    for name in (WEIGHTS, CONFIG, FACTS):
-        if not (folder / name).is_file():
-            raise PrivFedTalkError(
-                f"{folder} is no adapter of PrivFedTalk's: it has no {name}",
-                "name a folder that `privfedtalk adapter export` wrote, or one in a run's federation/METHOD/adapter",
-            )
-    try:
-        recorded, config = json.loads((folder / FACTS).read_text()), json.loads((folder / CONFIG).read_text())
-        with safe_open(folder / WEIGHTS, framework="numpy") as tensors:
-            names = list(tensors.keys())
-            sizes = [tensors.get_slice(name).get_shape() for name in names]
-        return AdapterFacts(
-            rank=int(config["r"]),
-            alpha=float(config["lora_alpha"]),
-            targets=sorted(config["target_modules"]),
-            tensors=len(names),
-            parameters=sum(_product(size) for size in sizes),
-            bytes=(folder / WEIGHTS).stat().st_size,
-            sha256=sha256_of(folder / WEIGHTS),
-            base_sha256=str(recorded["base_sha256"]),
-            method=str(recorded.get("method", "unnamed")),
-            client=recorded.get("client"),
-            privacy=str(recorded.get("privacy", "no guarantee is recorded: treat it as not private")),
-            recorded=recorded,
-        )
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CorruptFileError(f"the adapter in {folder} cannot be read: {error}", "get it again") from error
+def inspect_adapter(folder: Path, run: RunFolder | None = None) -> AdapterFacts:
+    """Read an adapter's folder without loading a model; one that lacks a file or holds anything else is an error.
+
+    With a `run`, the adapters that it trained speak for themselves, and an adapter that is fitted to one of its
+    clients is known to be. All others' privacy is their makers' claim.
+    """
+    return _facts_of(folder, read_adapter(folder), run)
+
+
+def _facts_of(folder: Path, adapter: CheckedAdapter, run: RunFolder | None) -> AdapterFacts:
+    record, sha256 = adapter.record, sha256_of(folder / WEIGHTS)
+    return AdapterFacts(
+        rank=adapter.shape.rank,
+        alpha=adapter.shape.alpha,
+        targets=list(adapter.shape.targets),
+        tensors=len(adapter.tensors),
+        parameters=sum(tensor.size for tensor in adapter.tensors.values()),
+        bytes=(folder / WEIGHTS).stat().st_size,
+        sha256=sha256,
+        base_sha256=record["base_sha256"],
+        method=record.get("method", "unnamed"),
+        client=client_in(run, record, sha256),
+        privacy=_privacy(record, trained_by(run, folder)),
+        recorded=record,
+    )
+
+
+def _privacy(record: dict[str, Any], ours: bool) -> str:
+    if "privacy" not in record:
+        return UNRECORDED
+    return record["privacy"] if ours else f"claimed by its maker: {record['privacy']}"
+
+
+def trained_by(run: RunFolder | None, folder: Path) -> bool:
+    """Whether a folder is one of those in which the run keeps what it trained itself."""
+    if run is None:
+        return False
+    own = (run.root / "federation", run.root / "clients")
+    return any(folder.resolve().is_relative_to(place.resolve()) for place in own)
 
 
 def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
-    """Copy an adapter's files to `out`, a new or empty folder, with a card that has the run's figures of it.
+    """Write what may be released of an adapter to `out`, a new or empty folder: weights, configuration, record, card,
+    and of the run's own shared adapter the privacy report.
 
-    Of an adapter that was imported the run has none: those of its method are of the run's own adapter.
+    No count and no figure of clients' clips goes along, and no client's name. Of an adapter that was imported the run
+    has no figures: those of its method are of the run's own adapter.
     """
-    facts = inspect_adapter(source)
+    adapter = read_adapter(source)
+    facts = _facts_of(source, adapter, run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrivFedTalkError(f"{out} is there and not an empty folder", "name another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, CONFIG, FACTS):
-        shutil.copyfile(source / name, out / name)
-    imported = source.resolve().parent == run.imported(source.name).resolve().parent
-    metrics, evaluated_on = metrics_of(run, facts.method) if facts.client is None and not imported else ({}, "")
-    adapter_card(out, facts.recorded, metrics, evaluated_on, elsewhere=imported).write(out)
+    ours = trained_by(run, source)
+    shared = ours and facts.client is None and source.resolve() == run.adapter(facts.method).resolve()
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / WEIGHTS, out / WEIGHTS)
+        _write(adapter, to_travel(adapter.record, facts.sha256), out)
+        if shared:
+            for name in REPORTS:
+                if (run.federation(facts.method) / name).exists():
+                    shutil.copyfile(run.federation(facts.method) / name, out / name)
+    metrics, measured_on = metrics_of(run, facts.method) if shared else ({}, "")
+    adapter_card(out, to_travel(adapter.record, facts.sha256), metrics, measured_on, elsewhere=not ours).write(out)
     return facts
 
 
 def import_adapter(run: RunFolder, source: Path, name: str) -> Path:
     """Put an adapter into a run under a name, by which `generate --adapter` finds it.
 
-    Refused where it was trained on another backbone than the run's, or the name is taken.
+    Its files are copied first, and the copies checked against the run's backbone; only what passed is kept, written
+    anew. Refused where it was trained on another backbone, holds anything but a plain LoRA adapter, or the name is
+    taken, be it in other letters' case.
     """
-    facts, base = inspect_adapter(source), base_of(run)
-    if facts.base_sha256 != base:
-        raise PrivFedTalkError(
-            f"the adapter in {source} was trained on backbone {facts.base_sha256[:12]}, and {run.root} has {base[:12]}",
-            "import it into a run with the same backbone",
-        )
     target = run.imported(name)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise PrivFedTalkError(
-            f"an adapter cannot be called {name!r}", "use letters, digits, dots, dashes, underscores"
-        )
-    if name == "global" or run.client(name).exists() or target.exists():
-        raise PrivFedTalkError(f"{name} is taken in {run.root}", "give another name with --as")
-    target.mkdir(parents=True)
-    for file in (WEIGHTS, CONFIG, FACTS):
-        shutil.copyfile(source / file, target / file)
-    adapter_card(target, facts.recorded, elsewhere=True).write(target)
+    _check_name(run, name)
+    read_adapter(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent)
+    copy = partial_of(target)
+    try:
+        with writing(target.parent):
+            copy.mkdir()
+            for file in (WEIGHTS, CONFIG, FACTS):
+                shutil.copyfile(source / file, copy / file, follow_symlinks=False)
+        adapter, record = _checked_copy(run, copy, source)
+        with writing(target.parent):
+            _write(adapter, record, copy)
+            adapter_card(copy, record, elsewhere=True).write(copy)
+            copy.rename(target)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
     return target
 
 
-def base_of(run: RunFolder) -> str:
-    """The hash of the run's backbone, as adapters name it."""
+def _checked_copy(run: RunFolder, copy: Path, source: Path) -> tuple[CheckedAdapter, dict[str, Any]]:
+    """The adapter and its record, in which the client stands by name if the run has it.
+
+    What was copied is read anew: the source may have changed since it was looked at.
+    """
     from training.adapter import weights_sha256
+
+    adapter, backbone = read_adapter(copy), _backbone(run)
+    base = weights_sha256(backbone)
+    if adapter.record["base_sha256"] != base:
+        raise PrivFedTalkError(
+            f"the adapter in {source} was trained on backbone {adapter.record['base_sha256'][:12]}, and {run.root} has "
+            f"{base[:12]}",
+            "import it into a run with the same backbone",
+        )
+    check_fits(adapter, backbone, source)
+    client = client_in(run, adapter.record, sha256_of(copy / WEIGHTS))
+    known = client is not None and run.client(client).exists()
+    return adapter, adapter.record | ({"client": client} if known else {})
+
+
+def _check_name(run: RunFolder, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise PrivFedTalkError(
+            f"an adapter cannot be called {name!r}",
+            "use up to 64 letters, digits, dots, dashes, underscores; the first a letter or a digit",
+        )
+    homes = (run.imported(name).parent, run.client(name).parent)
+    taken = {"global", *(path.name.lower() for home in homes if home.exists() for path in home.iterdir())}
+    if name.lower() in taken:
+        raise PrivFedTalkError(f"{name} is taken in {run.root}", "give another name with --as")
+
+
+def _write(adapter: CheckedAdapter, record: dict[str, Any], folder: Path) -> None:
+    (folder / CONFIG).write_text(json.dumps(adapter.shape.to_json(), indent=2) + "\n")
+    (folder / FACTS).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _backbone(run: RunFolder) -> Backbone:
     from training.backbone.kinds import load_backbone
 
-    return weights_sha256(load_backbone(run.model("backbone")))
-
-
-def _product(size: list[int]) -> int:
-    total = 1
-    for side in size:
-        total *= side
-    return total
+    return load_backbone(run.model("backbone"))

@@ -8,7 +8,7 @@ method's server rule. Modes are explained in `training.privacy.settings`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from preparation.errors import PrivFedTalkError
 from training.client import LocalUpdate
 from training.methods.base import Released, State
 from training.privacy import paper_literal, release, skellam
+from training.privacy.mechanism import Mechanism
 from training.privacy.secure_aggregation.in_process import DropStage, Traffic, aggregate_in_process
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import NO_PROOF, PrivacySettings
@@ -76,6 +77,12 @@ class Lottery:
     population: int
     expected: float
 
+    def cohorts(self, capped: bool) -> range:
+        """Sizes of cohorts, without 0, whose sums must carry the same noise: all but those of probability below
+        `skellam.RARE_COHORT`. With a cap on participation, cohorts shrink towards its end."""
+        usual = skellam.usual_cohorts(self.population, self.expected)
+        return range(1, usual.stop) if capped else usual
+
     @property
     def most(self) -> float:
         """A number of clients that a round all but never exceeds."""
@@ -86,7 +93,9 @@ class Aggregator:
     """Both ends of one round's protocol. `clip_norm` is the round's C, `denominator` its public divisor D.
 
     `cohort` is how many clients were sampled: the noise shares and the floor of survivors follow from it. `lottery`
-    is given where each client is drawn by itself and there is a guarantee to keep.
+    is given where each client is drawn by itself and there is a guarantee to keep. `run_id` and `taken_part`, client →
+    earlier rounds in which its vector left it, are what clients hold the round's terms against; None: a run of its own,
+    and its first round.
     """
 
     def __init__(
@@ -97,26 +106,39 @@ class Aggregator:
         clip_norm: float,
         denominator: float,
         lottery: Lottery | None = None,
+        *,
+        run_id: str | None = None,
+        taken_part: Mapping[str, Collection[int]] | None = None,
     ) -> None:
         self.settings, self.seed, self.cohort, self.lottery = settings, seed, cohort, lottery
+        self.run_id, self.taken_part = run_id, taken_part
         self.clip_norm, self.denominator = clip_norm, denominator
         if unknown := set(settings.metrics) - set(METRICS):
             raise PrivFedTalkError(
                 f"privacy.metrics names {', '.join(sorted(unknown))}, which no client measures",
                 f"name some of {', '.join(METRICS)}, or none",
             )
+        if settings.secure_aggregation and not lottery and 2 <= cohort <= settings.tolerated_colluders:
+            raise PrivFedTalkError(
+                f"privacy.tolerated_colluders is {settings.tolerated_colluders} in a cohort of {cohort}",
+                f"tolerate at most {cohort - 1} colluders, or take more than {settings.tolerated_colluders} clients "
+                "into a round (federation.clients_per_round)",
+            )
         self.deviation = release.noise_deviation(settings, clip_norm)
-        self.grid = clip_norm / skellam.STEPS_PER_CLIP
+        self.mechanism = Mechanism.of(settings, max(cohort, 1), clip_norm)
+        self.grid = self.mechanism.grid
         self.survivors = settings.minimum_survivors(max(cohort, 1))
         self.honest = self._honest(cohort)
+        self._whole = skellam.steady_share(self._steady_cohorts(), self._honest)
         self.ring = skellam.choose_ring(
             release.vector_norm_bound(settings, clip_norm),
             self.grid,
             self.deviation if settings.mode == "distributed" else 0.0,
             max(cohort, 1),
-            max(self.honest, 1),
+            self.honest,
         )
         self.traffic: dict[str, Traffic] = {}
+        self._answered: tuple[int, int] | None = None  # of how many who began the protocol how many ended it
 
     @property
     def bytes_up(self) -> int:
@@ -128,24 +150,54 @@ class Aggregator:
         """What the protocol has sent to clients so far: keys and others' shares, beside what is announced to them."""
         return sum(each.down for each in self.traffic.values())
 
-    def noise_on_sum(self, clients: int) -> float:
-        """The deviation of the noise on a sum of `clients` vectors: shares beyond those counted on add to it, and a
-        lottery's sums all carry the same."""
+    def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
+        """The deviation of the noise on a sum of `clients` vectors of `dimension` coordinates, scalars included: shares
+        beyond those counted on add to it, and a lottery's sums all carry the same."""
+        if self.settings.mode == "central":
+            return self.central_deviation(dimension)
         if self.settings.mode != "distributed":
             return self.deviation
         if self.lottery:
-            return self.deviation * math.sqrt(skellam.steady_share(self.lottery.population, self._honest))
-        return self.deviation * math.sqrt(max(clients, 1) / max(self.honest, 1))
+            return self.deviation * math.sqrt(self._whole)
+        return self.deviation * math.sqrt(max(clients, 1) / self.honest)
+
+    def central_deviation(self, dimension: int) -> float:
+        """The deviation of the server's Gaussian noise on a sum of vectors of `dimension` coordinates, scalars
+        included: zS, and with masks z(S + r), r what rounding to their grid adds to a vector's norm.
+
+        Proof. A client moves the sum by its rounded vector, of norm at most S + r (`skellam.rounding_bound`), and the
+        noise is z times that: a Gaussian mechanism of multiplier z, which is what is accounted. ∎
+        """
+        if not self.settings.secure_aggregation:
+            return self.deviation
+        bound = release.vector_norm_bound(self.settings, self.clip_norm)
+        return self.deviation * (1 + skellam.rounding_bound(bound, self.grid, dimension) / bound)
+
+    def near_abort(self, survivors: int) -> bool:
+        """Whether this round's sum over `survivors` vectors opened, and would not have with one of them not drawn.
+
+        Such a sum tells that each of its clients was drawn: amplification by sampling does not hold for it. In all
+        others it does. Proof. Fix all but client x, which is drawn with chance q and, if drawn, drops out with chance
+        p. If the sum opens with x and without, an opened sum holds x with chance q(1 − p)/(1 − qp) ≤ q, under one
+        noise, and an abandoned round shows nothing. ∎ Where nobody drops out, cohorts of any size open.
+        """
+        settings, one_less = self.settings, max(self.cohort - 1, 0)
+        if survivors < self.survivors or not one_less:
+            return False
+        few_vectors = survivors - 1 < settings.minimum_survivors(one_less)
+        answered, roster = self._answered or (survivors, survivors)
+        return few_vectors or (roster > 1 and answered - 1 < settings.share_threshold(roster - 1))
 
     def norm_bound(self, total: release.RoundSum) -> float:
         """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
         coordinates, s (sqrt d + 6), by concentration. By the paper's weights both grow with Σ a_k, not with m."""
         noise = math.sqrt(total.update.size) + NOISE_DEVIATIONS
+        on_sum = self.noise_on_sum(total.clients, total.update.size + self.settings.scalars)
         if self.lottery:
-            return self.lottery.most * self.clip_norm + self.noise_on_sum(total.clients) * noise
+            return self.lottery.most * self.clip_norm + on_sum * noise
         if self.settings.mode == NO_PROOF:
             return total.weight * (self.clip_norm + self.deviation * noise)
-        return total.clients * self.clip_norm + self.noise_on_sum(total.clients) * noise
+        return total.clients * self.clip_norm + on_sum * noise
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
         """On the client: clip, weigh, append the centred scalars, add this client's share of the noise.
@@ -163,13 +215,14 @@ class Aggregator:
         weight = 0.0 if broken else release.isfa_weight(update.clips, update.score, settings.n_max, settings.gamma)
         if not settings.secure_aggregation:
             extra = {name: _weighted(value, weight) for name, value in update.extra.items()}
+            if settings.mode == "central":  # as float32 its norm must not grow
+                vector = vector * (1 - 2.0**-24)
             return Contribution(vector.astype(np.float32), weight, extra)
         assert not update.extra, "what a method sends beside its update has no place in the protected vector"
         integers = skellam.quantise(vector, self.grid)
         if settings.mode == "distributed":
             generator = skellam.noise_generator(settings.seeded_noise, self.seed, client, round_number)
-            variance = skellam.share_variance(self.deviation, self.grid, self.survivors, settings.tolerated_colluders)
-            integers = integers + skellam.skellam_noise(variance, len(integers), generator)
+            integers = integers + skellam.skellam_noise(self.mechanism.share_variance, len(integers), generator)
         return Contribution(self.ring.encode(integers), weight)
 
     def combine(
@@ -185,8 +238,6 @@ class Aggregator:
         A cohort of one, as Poisson sampling may draw it, is hidden by the noise alone, which is then all its own.
         """
         settings, drop = self.settings, drop or {}
-        if settings.mode == "distributed" and self.honest < 1:
-            raise RoundAbortedError("announcement", self.cohort, settings.tolerated_colluders + 1)
         if len(contributions) < self.survivors:
             raise RoundAbortedError("training", len(contributions), self.survivors)
         vectors = {client: contribution.vector for client, contribution in contributions.items()}
@@ -195,12 +246,17 @@ class Aggregator:
                 vectors,
                 settings.share_threshold(len(vectors)),
                 drop,
+                run_id=self.run_id,
                 round_number=round_number,
                 minimum_survivors=self.survivors,
                 traffic=self.traffic,
+                settings=settings,
+                mechanism=self.mechanism,
+                taken_part=self.taken_part,
             )
             returned = [client for client in vectors if client in opened.survivors]
             total = self._opened(opened.total)
+            self._answered = opened.answered, len(vectors)
         else:
             gone = set().union(*(drop.get(stage, set()) for stage in BEFORE_THE_VECTOR))
             returned = [client for client in vectors if client not in gone]
@@ -284,20 +340,23 @@ class Aggregator:
         return skellam.dequantise(self.ring.decode(total), self.grid)
 
     def _honest(self, cohort: int) -> int:
-        """How many shares of a cohort make up the noise that is counted on."""
-        return self.settings.minimum_survivors(max(cohort, 1)) - self.settings.tolerated_colluders
+        """How many shares of a cohort make up the noise that is counted on; in the smallest each client's is whole."""
+        return self.settings.minimum_survivors(max(cohort, 1)) - self.settings.colluders_among(cohort)
+
+    def _steady_cohorts(self) -> range:
+        capped = self.settings.max_participation is not None
+        return self.lottery.cohorts(capped) if self.lottery else range(0)
 
     def _skellam_of_the_server(self, size: int, round_number: int, there: float) -> npt.NDArray[np.float64]:
         """What a sum lacks of the noise that every sum of the lottery carries; `there` of what is counted on it has."""
         counted = (self.deviation / self.grid) ** 2
-        whole = skellam.steady_share(self.lottery.population, self._honest) if self.lottery else 1.0
         generator = skellam.noise_generator(self.settings.seeded_noise, self.seed, "server", round_number)
-        missing = max(whole - there, 0.0) * counted
+        missing = max(self._whole - there, 0.0) * counted
         return skellam.dequantise(skellam.skellam_noise(missing, size, generator), self.grid)
 
     def _servers_noise(self, size: int, round_number: int) -> npt.NDArray[np.float64]:
         generator = skellam.noise_generator(self.settings.seeded_noise, self.seed, "server", round_number)
-        return skellam.gaussian_noise(self.deviation, size, generator)
+        return skellam.gaussian_noise(self.central_deviation(size), size, generator)
 
 
 def _weighted(value: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ from what comes out how well one can tell who was in.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from preparation.settings_base import Settings
 from training.aggregation import Aggregator
 from training.checkpoint import Progress, RoundRecord
 from training.client import LocalUpdate
+from training.coins import Coins
 from training.federation import Step, open_round, server_step
 from training.methods.base import ServerRule, Theta
 from training.privacy.accounting import Sampling, Schedule
@@ -33,7 +35,7 @@ from training.privacy.guarantee import epsilons
 from training.privacy.report import finite
 from training.privacy.settings import PrivacySettings
 from training.records import Laps
-from training.sampling import draw_cohort
+from training.sampling import draw_cohort, sample_clients
 from training.settings import FederationSettings, TrainingSettings
 
 CONFIDENCE = 0.95
@@ -56,7 +58,10 @@ class AuditSettings(Settings):
         ge=0,
         description="noise really added, over what is claimed; 0.316 plants the fault that the audit must find",
     )
-    seed: int = Field(0, ge=0, description="of directions, coins and cohorts; noise has its own source")
+    seeded_cohorts: bool = Field(
+        False, description="cohorts from the public seed: the fault that recomputed cohorts must find"
+    )
+    seed: int = Field(0, ge=0, description="of directions and coins; noise and cohorts have their own sources")
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class AuditReport:
     one_shot: Estimate
     final: Bound
     all_iterates: Bound
+    recomputed: Bound
     confidence: float
     canaries: int
     included: int
@@ -152,12 +158,17 @@ def audit(
     canaries = Canaries.draw(count, settings.dimension, settings.seed)
 
     theta = np.zeros(settings.dimension, np.float32)
-    total, opened, q = np.zeros(count), 0, schedule.rate
+    total, guessed, opened, q = np.zeros(count), np.zeros(count), 0, schedule.rate
+    published = Coins(settings.seed)  # all that a run publishes of its coins
     for number, (aggregator, step) in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
         if step.aggregate is not None:
             C, opened = aggregator.clip_norm, opened + 1
             z = max(aggregator.deviation / C, 1e-6)
-            total += iterate_score(canaries.seen_in(step.aggregate.total.update / C), q, z)
+            seen = canaries.seen_in(step.aggregate.total.update / C)
+            total += iterate_score(seen, q, z)
+            cohort = set(sample_clients(canaries.names, federation_of(claim, schedule), published.of_round(number)))
+            drawn = np.array([name in cohort for name in canaries.names])
+            guessed += np.where(drawn, iterate_score(seen, 1.0, z), 0.0)
         theta = step.theta
         on_round(number, claim.rounds)
     length = float(np.linalg.norm(theta.astype(np.float64)))
@@ -167,10 +178,11 @@ def audit(
         )
     cosines = canaries.seen_in(theta) / length
     estimate = one_shot(cosines[canaries.included], settings.dimension, claim.delta, settings.seed)
-    # Two bounds that hold together.
-    each = 1 - (1 - CONFIDENCE) / 2
-    final, iterates = (lower_bound(scores, canaries.included, claim.delta, each) for scores in (cosines, total))
-    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value))
+    # Bounds that hold together.
+    attacks = (cosines, total, guessed)
+    each = 1 - (1 - CONFIDENCE) / len(attacks)
+    final, iterates, recomputed = (lower_bound(scores, canaries.included, claim.delta, each) for scores in attacks)
+    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value, recomputed.value), claim.delta)
     return AuditReport(
         flagged=flagged,
         verdict=verdict,
@@ -179,6 +191,7 @@ def audit(
         one_shot=estimate,
         final=final,
         all_iterates=iterates,
+        recomputed=recomputed,
         confidence=CONFIDENCE,
         canaries=count,
         included=int(canaries.included.sum()),
@@ -213,18 +226,20 @@ def audit_run(
     return found
 
 
-def judge(claimed: float, estimate: Estimate, bound: float) -> tuple[bool, str]:
+def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
     """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
+    at = f"at δ = {delta:.2g}"
     if math.isinf(claimed):
         return False, "No ε is claimed, so there is nothing to refute."
     if bound > claimed:
-        return True, f"Refuted: ε is at least {bound:.3g}, more than the {claimed:.3g} that is claimed."
+        return True, f"Refuted: ε is at least {bound:.3g} {at}, more than the {claimed:.3g} that is claimed."
     if estimate.low > claimed:
         return True, (
-            f"Refuted by estimate: ε is about {estimate.value:.3g}, surely above {estimate.low:.3g}, where "
+            f"Refuted by estimate: ε is about {estimate.value:.3g} {at}, surely above {estimate.low:.3g}, where "
             f"{claimed:.3g} is claimed."
         )
-    return False, f"Not refuted: ε is at least {bound:.3g} and about {estimate.value:.3g}; claimed is {claimed:.3g}."
+    shown = f"ε is at least {bound:.3g} and about {estimate.value:.3g}"
+    return False, f"Not refuted: {shown} {at}; claimed is {claimed:.3g}."
 
 
 def default_canaries(claim: Claim) -> int:
@@ -241,18 +256,16 @@ def _rounds(
 ) -> Iterator[tuple[Aggregator, Step]]:
     """The rounds of Algorithm 1 as `training.federation` has them, with canaries for clients."""
     privacy = claim.privacy.model_copy(update={"noise_multiplier": claim.privacy.noise_multiplier * audit.noise_factor})
-    federation = FederationSettings(
-        rounds=claim.rounds,
-        clients_per_round=None if claim.sampling == "full" else schedule.per_round,
-        sampling="fixed" if claim.sampling == "full" else claim.sampling,
-    )
+    federation = federation_of(claim, schedule)
     settings = TrainingSettings(federation=federation, privacy=privacy)
     numbers = {name: number for number, name in enumerate(canaries.names)}
     names = list(numbers)
     server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
     progress = Progress(theta, server.initial(theta), theta)
+    coins = Coins(audit.seed) if audit.seeded_cohorts else _secret_coins(privacy, audit.seed)
     for number in range(1, claim.rounds + 1):
-        cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, audit.seed, number)
+        draws = coins.of_round(number)
+        cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, draws)
         aggregator = open_round(settings, len(cohort), len(names), progress.records, audit.seed)
         contributions = {
             name: aggregator.contribute(name, canaries.update(numbers[name], privacy, aggregator.clip_norm), number)
@@ -262,6 +275,23 @@ def _rounds(
         progress.records.append(_record(number, cohort, aggregator, step))
         progress.theta, progress.state = step.theta, step.state
         yield aggregator, step
+
+
+def _secret_coins(privacy: PrivacySettings, seed: int) -> Coins:
+    """A claim is about secret cohorts. Where its noise is seeded the audit repeats: then its cohorts follow from the
+    seed as well, but not in the way that is published."""
+    if privacy.secret_coins:
+        return Coins.toss(privacy, seed)
+    return Coins(seed, hashlib.sha256(f"audited cohorts {seed}".encode()).digest())
+
+
+def federation_of(claim: Claim, schedule: Schedule) -> FederationSettings:
+    """The settings that draw cohorts as the claim says."""
+    return FederationSettings(
+        rounds=claim.rounds,
+        clients_per_round=None if claim.sampling == "full" else schedule.per_round,
+        sampling="fixed" if claim.sampling == "full" else claim.sampling,
+    )
 
 
 def _record(number: int, cohort: list[str], aggregator: Aggregator, step: Step) -> RoundRecord:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preparation.folders import RunFolder
+from preparation.foreign_text import code_span
 
 METRICS = {
     "lip_correlation": "lip correlation with the truth",
@@ -17,12 +18,12 @@ METRICS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "identity": "identity, cosine to the reference",
-    "validation_loss": "denoising loss on held-out clips",
 }
 INTENDED = (
     "Research on federated and private learning of talking heads, and talking heads of people who agreed to them. "
-    "Not for showing anybody saying what they did not agree to say. What `privfedtalk generate` makes is marked as "
-    "synthetic; `privfedtalk verify` reads the marks."
+    "Not for showing anybody saying what they did not agree to say. What `privfedtalk generate` makes carries a signed "
+    "manifest that says it is synthetic, which can be stripped, and a watermark, a hint that can be copied or removed; "
+    "`privfedtalk verify` reads both."
 )
 LICENCE = (
     "The code is MIT. Weights inherit the terms of what they were trained on and started from (LRS3: research only; "
@@ -79,11 +80,12 @@ def adapter_card(
 ) -> Card:
     """The card of an adapter whose PEFT files lie in `folder` and of which `privfedtalk.json` is to say `recorded`.
 
-    `elsewhere`: it was trained in another run, whose figures of it are not here.
+    It says what is public: nothing that was counted or measured in clients' clips. `elsewhere`: it was trained in
+    another run, whose figures of it are not here, and whose word on privacy is shown as such.
     """
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     method = recorded.get("method", "unnamed method")
-    if "client" in recorded:
+    if "client" in recorded or "client_digest" in recorded:
         learnt = f"fitted by {method} to one client's clips"
     elif recorded.get("federated") == "no":
         learnt = f"trained by {method} on all clients' clips together"
@@ -92,22 +94,24 @@ def adapter_card(
     facts = {
         "method": method,
         "base model, SHA-256 of its weights": f"`{recorded['base_sha256']}`",
-        "trained parameters": f"{recorded['parameters']:,}",
+        **({"trained parameters": f"{recorded['parameters']:,}"} if "parameters" in recorded else {}),
         "LoRA rank, alpha": f"{config['r']}, {config['lora_alpha']:g}",
         "layers": ", ".join(sorted(config["target_modules"])),
         **{label: str(recorded[name]) for name, label in COUNTED.items() if name in recorded},
     }
     what = f"A LoRA adapter for PrivFedTalk's talking-head backbone, {learnt}."
-    privacy = recorded.get("privacy", "No guarantee is recorded: treat it as not private.")
+    privacy = recorded.get("privacy")
+    if privacy is None:
+        privacy = "No guarantee is recorded: treat it as not private."
+    elif elsewhere:
+        privacy = f"Claimed by its maker, and not checked here: {code_span(privacy)}"
     unevaluated = ELSEWHERE if elsewhere else Card.unevaluated
     return Card(f"Adapter: {method}", what, facts, privacy, metrics or {}, evaluated_on, unevaluated, library="peft")
 
 
 COUNTED = {
     "clients": "clients who trained",
-    "samples": "clips they trained on",
-    "prepared_minutes": "minutes of video they hold, held-out clips included",
-    "rounds": "rounds that were counted",
+    "rounds_planned": "rounds planned",
     "round": "round after which it is kept (`federation.keep`)",
 }
 """What `privfedtalk.json` counts, and what a card calls it."""
@@ -129,11 +133,15 @@ def public_card(run: RunFolder, title: str, what: str, facts: Mapping[str, str])
 
 
 def metrics_of(run: RunFolder, method: str) -> tuple[dict[str, float], str]:
-    """A method's figures in the run's results.json and what they were measured on; empty where it was not evaluated."""
+    """A method's figures in the run's results.json and what they were measured on; empty where there are none.
+
+    They are of people who never trained. Figures of clients' own held-out clips would tell of clips that no budget
+    paid for.
+    """
     if not run.results.exists():
         return {}, ""
     results: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
-    values = results["methods"].get(method, {})
+    values = results.get("methods_unseen", {}).get(method, {})
     found = {name: float(values[name]) for name in METRICS if isinstance(values.get(name), int | float)}
     kind = results.get("corpus", {}).get("kind", "unnamed")
-    return found, f"Means over held-out clips of the clients, corpus: {kind}"
+    return found, f"Means over clips of people who took no part, corpus: {kind}"

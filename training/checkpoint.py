@@ -1,12 +1,14 @@
 """A federation's checkpoint: theta and the server's state after the last finished round, and every round's record.
 
-What is random is drawn from (seed, round, client), the sampler and the accountant follow from the records, and
-clients keep their own state in their own folders, so this is all that a federation needs to go on.
+Cohorts follow from the federation's coins, the sampler and the accountant follow from the records, and
+clients keep their own state in their own folders, so this is all that a federation needs to go on. Where cohorts are
+secret their key is part of it; all of this is for the coordinator alone.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
@@ -17,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from preparation.errors import CorruptFileError
 from preparation.files import replacing
+from training.coins import Coins
 from training.methods.base import State, Theta
 
 Outcome = Literal["applied", "empty", "aborted", "rolled back"]
@@ -31,7 +34,10 @@ class RoundRecord:
     `clients` were sampled, `returned` are in the sum, `dropped` says of the others what the server waited for in
     vain. `bytes_up` and `bytes_down` are what all of them sent and were sent; `vector_bytes` what one client's vectors
     hold, without masks and headers. Figures of the sum are None where none was opened or nobody was in it;
-    `public_validation_loss` is that of the adapter after the round, whether it moved or not.
+    `public_validation_loss` is that of the adapter after the round, whether it moved or not. `reopened` has the cohorts
+    of earlier attempts at this round whose sum may have been opened before the run was interrupted. `mechanism` is what
+    the round used (see `training.privacy.promise`), `near_abort` whether one client more or fewer would have changed
+    that it opened. `signature` is the run's (see `training.signed_log`).
     """
 
     round: int
@@ -55,7 +61,11 @@ class RoundRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     epsilon_release: float | None = None
     epsilon_server: float | None = None
+    reopened: list[list[str]] = field(default_factory=list)
+    mechanism: dict[str, Any] = field(default_factory=dict)
+    near_abort: bool = False
     simulation: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""
 
     @property
     def applied(self) -> bool:
@@ -65,6 +75,14 @@ class RoundRecord:
     def opened(self) -> bool:
         """Whether the server saw the round's sum, so that it cost privacy."""
         return self.outcome in ("applied", "rolled back")
+
+
+@dataclass(frozen=True)
+class Federation:
+    """One federation's name in the ledger, and its coins."""
+
+    name: str
+    coins: Coins
 
 
 @dataclass
@@ -124,6 +142,26 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
         earlier=list(dict(sorted(_with_prefix(vectors, "earlier.").items())).values()),
         records=[RoundRecord(**json.loads(line)) for line in lines],
     )
+
+
+def begin_checkpoint(folder: Path, fingerprint: str, coins: Coins) -> Federation:
+    """A new federation's name and coins, kept before its first round so that an interrupted one goes on as itself."""
+    federation = Federation(secrets.token_hex(8), coins)
+    key = coins.key.hex() if coins.key else None
+    path = folder / "checkpoint" / "federation.json"
+    with replacing(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps({"fingerprint": fingerprint, "name": federation.name, "coins": key}))
+    return federation
+
+
+def resume_federation(folder: Path, fingerprint: str, seed: int) -> Federation | None:
+    """The federation that was begun here with the same fingerprint, or None."""
+    path = folder / "checkpoint" / "federation.json"
+    found = json.loads(path.read_text()) if path.exists() else None
+    if found is None or found["fingerprint"] != fingerprint:
+        return None
+    return Federation(found["name"], Coins(seed, bytes.fromhex(found["coins"]) if found["coins"] else None))
 
 
 def discard_checkpoint(folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from training.aggregation import Aggregator
 from training.methods.base import Theta
 from training.privacy.release import RoundSum
+from training.privacy.skellam import rounding_bound
 from training.round_settings import CheckSettings
 
 
@@ -24,11 +25,12 @@ def objection_to_sum(total: RoundSum, aggregator: Aggregator, settings: CheckSet
 
 
 def norm_allowed(total: RoundSum, aggregator: Aggregator) -> float:
-    """What clipping and noise allow, and rounding to the grid."""
-    d, m = total.update.size, total.clients
-    rounding = m * aggregator.grid * math.sqrt(d) / 2
+    """What clipping and noise allow, and rounding to the grid. Where each client is drawn by itself it does not depend
+    on how many came: whether a round is taken back would tell."""
+    m = aggregator.lottery.most if aggregator.lottery else total.clients
+    rounding = rounding_bound(aggregator.clip_norm, aggregator.grid, total.update.size)
     # Without masks vectors travel as float32.
-    return (aggregator.norm_bound(total) + rounding) * (1 + 1e-5)
+    return (aggregator.norm_bound(total) + m * rounding) * (1 + 1e-5)
 
 
 def objection_to_theta(theta: Theta, loss: float, loss_before: float, settings: CheckSettings) -> str:

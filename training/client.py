@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from preparation import seeding
 from preparation.shards import Sample, load_index
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
+from training.coins import client_draws
 from training.data import Batch, ClipTensors, stream_batches
 from training.generation import Generator
 from training.homes import POOLED, Homes
@@ -107,7 +107,7 @@ class ClientTrainer:
         """Algorithm 1, step 2, up to the score: load theta, train, evaluate (s_k, n_k)."""
         started = time.perf_counter()
         number, before = announced.round, announced.counted.get(client, 0)
-        rng = seeding.generator(self.seed, "local", client, str(number))
+        rng = client_draws(self.settings.privacy, self.seed, "local", client, str(number))
         kept = self.homes.load_state(client, before)
         rule = self.method.local_rule(self.settings, announced.shared, dict(kept))
         self.adapter.load_vector(rule.start(announced.theta))
@@ -132,7 +132,7 @@ class ClientTrainer:
             return
         facts.unlink(missing_ok=True)  # written last, so its absence marks a folder that is not whole
         self.adapter.load_vector(theta)
-        rng = seeding.generator(self.seed, "personal", client)
+        rng = client_draws(self.settings.privacy, self.seed, "personal", client)
         self._descend(client, LocalRule(self.settings, {}, {}), steps, rng)
         about = {"method": self.homes.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
         self.adapter.save(folder, self.adapter.vector(), about)
@@ -189,7 +189,8 @@ class ClientTrainer:
         looks = []
         for index, (truth, sample) in enumerate(self._score_clips(client)):
             labels = ("score", client, str(round_number), *([str(index)] if index else []))
-            looks.append(self._look_at(truth, sample, int(seeding.generator(self.seed, *labels).integers(2**62))))
+            draw = int(client_draws(self.settings.privacy, self.seed, *labels).integers(2**62))
+            looks.append(self._look_at(truth, sample, draw))
         id_sim, stability = (float(np.mean(part)) for part in zip(*looks, strict=True))
         return Scored(reliability(id_sim, stability, self.settings.federation.score_alpha), id_sim, stability)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from training.adapter_folders import FACTS, inspect_adapter
+from training.adapter_checks import FACTS
+from training.adapter_folders import inspect_adapter
 from training.homes import POOLED
 
 
@@ -91,7 +92,7 @@ def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
 def _models_with(run: RunFolder, client: str) -> list[Contained]:
     own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
     for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
-        facts = inspect_adapter(record.parent)
+        facts = inspect_adapter(record.parent, run)
         if facts.client == client:
             own.append((facts.method, record.parent))
     alone = [Contained(method, str(path.relative_to(run.root)), own=True) for method, path in own]

@@ -1,14 +1,16 @@
 """Algorithm 1: rounds of local training and protected aggregation, resumable after every round.
 
-What is random is drawn from (seed, round, client), never from a running generator, so a federation that was
-interrupted goes on exactly as it would have gone.
+What is random is drawn anew for each round, never from a running generator: under a guarantee from secret coins (see
+`training.coins`), else from (seed, round, client), so that a federation that was interrupted goes on exactly as it
+would have gone. Before a sum is opened the ledger says so: an interruption may lose its record, and what was seen was
+seen.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,19 +27,32 @@ from training.aggregation import (
     next_clip_norm,
     next_denominator,
 )
-from training.checkpoint import Outcome, Progress, RoundRecord, discard_checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import (
+    Outcome,
+    Progress,
+    RoundRecord,
+    begin_checkpoint,
+    discard_checkpoint,
+    load_checkpoint,
+    resume_federation,
+    save_checkpoint,
+)
 from training.checks import objection_to_sum, objection_to_theta
 from training.client import Announcement
+from training.coins import Coins
 from training.execution import Engine
 from training.factors import Factors
+from training.ledger import Ledger
 from training.methods import named, server_of
 from training.methods.base import ServerRule, State, Theta
+from training.privacy.promise import promise
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.records import Laps, dropped, simulation_log
 from training.sampling import draw_cohort, expected_cohort, last_counted, takes_everybody
 from training.settings import TrainingSettings
-from training.spent import epsilon_so_far
+from training.spent import epsilon_so_far, planned_schedule
+from training.violations import promise_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,8 @@ class FederationResult:
     records: list[RoundRecord]
     round: int
     """After which theta stood as it is kept."""
+    name: str = ""
+    """The federation's name in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +103,15 @@ def run_federation(
     folder: Path,
     seed: int,
     on_round: Callable[[RoundRecord], None] = lambda record: None,
+    ledger: Ledger | None = None,
+    people: Sequence[str] | None = None,
 ) -> FederationResult:
     """Run all rounds, or those that an interrupted run in `folder` has left.
 
     `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
     `training.methods.configure`); `public_loss` validates theta on public people; `folder` receives
-    `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included.
+    `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included; `ledger` notes
+    what is opened, by default one in `folder`; `people` are those whose clips one trainer has, where it has them all.
     A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
     rule, federation = named(method), settings.federation
@@ -100,18 +120,28 @@ def run_federation(
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
     fingerprint = _fingerprint(method, start, clients, settings, seed)
-    progress = load_checkpoint(folder, fingerprint)
-    if progress is None:
+    ledger = ledger or Ledger(folder / "ledger.jsonl")
+    this = resume_federation(folder, fingerprint, seed)
+    progress = load_checkpoint(folder, fingerprint) if this else None
+    if this is None:
         discard_checkpoint(folder)
-        progress = Progress(start.theta, server.initial(start.theta), start.theta)
+        this = begin_checkpoint(folder, fingerprint, Coins.toss(settings.privacy, seed))
+    progress = progress or Progress(start.theta, server.initial(start.theta), start.theta)
     records = progress.records
+    people = clients if people is None else people
+    used = promise(settings.privacy, planned_schedule(settings, len(people)), _trained(start, settings))
+    promised, why = promise_of(method, settings)
+    ledger.begins(this.name, method, people, {**used, "rounds": federation.rounds} if promised else None, why)
     for record in records:
         on_round(record)
+    # An attempt of which no record was saved may have been seen; from a seed the same sum is opened again.
+    lost = ledger.lost(this.name, len(records) + 1) if promised else []
     for number in range(len(records) + 1, federation.rounds + 1):
         laps, theta = Laps(), progress.theta
 
         # Step 1: the server samples clients and announces theta.
-        cohort = draw_cohort(clients, federation, settings.privacy.max_participation, records, seed, number)
+        draws, cap = this.coins.of_round(number, len(lost) + 1), settings.privacy.max_participation
+        cohort = draw_cohort(clients, federation, cap, records, draws, lost)
         aggregator = open_round(settings, len(cohort), len(clients), records, seed)
         announced = Announcement(number, theta, server.announce(progress.state), last_counted(cohort, records))
 
@@ -129,6 +159,8 @@ def run_federation(
         laps.lap("protection")
 
         # Step 3: the server opens only the sum, checks it and moves, or stays where it was.
+        if promised:
+            ledger.opens(this.name, number, len(lost) + 1, cohort)
         step = server_step(
             server, progress, aggregator, contributions, simulation.silent(fates), len(clients), public_loss, laps
         )
@@ -155,15 +187,23 @@ def run_federation(
             returned=step.aggregate.returned if step.aggregate else [],
             dropped=dropped(fates),
             metrics={name: value / counted for name, value in total.metrics.items()} if total and counted else {},
+            reopened=lost,
+            mechanism={**used, "noise_deviation": aggregator.deviation},
+            near_abort=aggregator.near_abort(heard),
             simulation=simulation_log(fates, struck, updates, contributions),
         )
         release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(theta))
-        records.append(replace(record, epsilon_release=release, epsilon_server=towards_server))
+        record = replace(record, epsilon_release=release, epsilon_server=towards_server)
+        signature = ledger.key.sign(asdict(record), records[-1].signature if records else "")
+        records.append(replace(record, signature=signature))
         progress.theta, progress.state = step.theta, step.state
         progress.earlier = [*progress.earlier, theta][-reach:] if reach else []
         if progress.best_round == number:
             progress.best = step.theta
         save_checkpoint(folder, fingerprint, progress)
+        if promised:
+            ledger.closed(this.name, number, record.outcome, record.near_abort)
+        lost = []
         on_round(records[-1])
     if not any(record.applied for record in records):
         raise PrivFedTalkError(
@@ -172,8 +212,8 @@ def run_federation(
             "federation.availability and federation.faults",
         )
     if federation.keep == "last":
-        return FederationResult(progress.theta, records, records[-1].round)
-    return FederationResult(progress.best, records, progress.best_round)
+        return FederationResult(progress.theta, records, records[-1].round, this.name)
+    return FederationResult(progress.best, records, progress.best_round, this.name)
 
 
 def open_round(
@@ -251,6 +291,12 @@ def server_step(
 
 def _bytes(announced: Announcement) -> int:
     return announced.theta.nbytes + sum(value.nbytes for value in announced.shared.values())
+
+
+def _trained(start: Start, settings: TrainingSettings) -> int:
+    """How many parameters clients train; theta has a residual beside them where `adapter.averaging` is fedex."""
+    residual = start.factors.size if start.factors and settings.adapter.averaging == "fedex" else 0
+    return len(start.theta) - residual
 
 
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:

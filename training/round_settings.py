@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preparation.settings_base import Settings
+from preparation.settings_base import HIDDEN, Settings
 
 FaultKind = Literal["nan", "exploding", "zero", "sign_flipped", "stale", "unclipped"]
 """How an update can be wrong; `training.simulation` explains them."""
@@ -34,7 +34,7 @@ class FaultSettings(Settings):
     """One kind of unreliable client. Named `clients`, or everybody, each with `probability` in each round."""
 
     kind: FaultKind
-    clients: tuple[str, ...] = Field((), description="empty: any client")
+    clients: tuple[str, ...] = Field((), json_schema_extra={HIDDEN: "people"}, description="empty: any client")
     probability: float = Field(1.0, gt=0, le=1)
     rounds_late: int = Field(1, ge=1, description="of `stale`: how old the theta is that it trained from")
 

@@ -4,6 +4,9 @@ fixed    clients_per_round of all clients, without replacement: cohorts of one s
 poisson  each client by itself with rate q = clients_per_round / N: far less epsilon for the same noise, at the price
          of cohorts of changing size, an empty one now and then. Choose it wherever the guarantee matters.
 
+Under a guarantee the draws come from a secret key and nobody but the coordinator may read who was drawn: see
+`training.coins`.
+
 A client that has taken part `privacy.max_participation` times sits out when it is drawn; nobody takes its place, for
 that would raise the others' rate above what is accounted.
 """
@@ -13,7 +16,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from preparation import seeding
+import numpy as np
+
 from preparation.errors import PrivFedTalkError
 from training.checkpoint import RoundRecord
 from training.settings import FederationSettings
@@ -24,19 +28,23 @@ def draw_cohort(
     settings: FederationSettings,
     cap: int | None,
     records: Sequence[RoundRecord],
-    seed: int,
-    number: int,
+    rng: np.random.Generator,
+    lost: Sequence[Sequence[str]] = (),
 ) -> list[str]:
-    """The cohort of round `number`, in the order of `clients`; an error where every client has reached its cap."""
-    rested = may_take_part(clients, cap, records)
-    return [client for client in sample_clients(clients, settings, seed, number) if client in rested]
+    """A round's cohort, in the order of `clients`; an error where every client has reached its cap.
+
+    `rng` is the round's own (see `training.coins`), `lost` the cohorts of sums that an interruption lost after they may
+    have been opened.
+    """
+    rested = may_take_part(clients, cap, records, lost)
+    return [client for client in sample_clients(clients, settings, rng) if client in rested]
 
 
-def sample_clients(clients: Sequence[str], settings: FederationSettings, seed: int, number: int) -> list[str]:
+def sample_clients(clients: Sequence[str], settings: FederationSettings, rng: np.random.Generator) -> list[str]:
     """Everybody, or those that the round's draw took."""
     if takes_everybody(len(clients), settings):
         return list(clients)
-    rng, per_round = seeding.generator(seed, "cohort", str(number)), expected_cohort(len(clients), settings)
+    per_round = expected_cohort(len(clients), settings)
     if settings.sampling == "poisson":
         drawn = rng.random(len(clients)) < per_round / len(clients)
         return [client for client, is_in in zip(clients, drawn, strict=True) if is_in]
@@ -52,9 +60,13 @@ def expected_cohort(population: int, settings: FederationSettings) -> int:
     return population if settings.clients_per_round is None else min(settings.clients_per_round, population)
 
 
-def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord]) -> set[str]:
+def may_take_part(
+    clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord], lost: Sequence[Sequence[str]] = ()
+) -> set[str]:
     """Clients whose updates were in fewer than `cap` opened sums; none left is an error."""
     counts = participation(records)
+    for cohort in lost:
+        counts.update(cohort)
     rested = {client for client in clients if cap is None or counts[client] < cap}
     if not rested:
         raise PrivFedTalkError(
@@ -65,8 +77,13 @@ def may_take_part(clients: Sequence[str], cap: int | None, records: Sequence[Rou
 
 
 def participation(records: Sequence[RoundRecord]) -> Counter[str]:
-    """How many opened sums each client was in, rounds that were rolled back included: they were seen too."""
-    return Counter(client for record in records if record.opened for client in record.returned)
+    """How many opened sums each client was in: rounds that were rolled back were seen too, and so, as far as anybody
+    can tell, were those that an interruption lost when they were about to be opened."""
+    counts = Counter(client for record in records if record.opened for client in record.returned)
+    for record in records:
+        for cohort in record.reopened:
+            counts.update(cohort)
+    return counts
 
 
 def last_counted(clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, int]:

@@ -45,8 +45,9 @@ class VaeSettings(Settings):
     """The autoencoder: which one, and how the small f8 one of the demo is built and trained.
 
     `source` is `small` (trained on the public split), `taef2` (a registered pretrained network, nothing is trained), a
-    folder that diffusers' `save_pretrained` wrote (`AutoencoderKL` or `AutoencoderTiny`), or a hub id `owner/name`.
-    Choose `small` for rendered faces, `taef2` for real ones; all other values here are the small one's.
+    folder that diffusers' `save_pretrained` wrote (`AutoencoderKL` or `AutoencoderTiny`), or a hub id
+    `owner/name@revision` (see `preparation.hub`). Choose `small` for rendered faces, `taef2` for real ones; all other
+    values here are the small one's.
     """
 
     source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
@@ -78,7 +79,7 @@ class BaseSettings(Settings):
 
 class Sd15Settings(Settings):
     """Where `sd15` gets its weights: a folder that diffusers' `save_pretrained` wrote, of the network or of a whole
-    pipeline, or a hub id `owner/name` (`owner/name/folder` where the network lies deeper)."""
+    pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
 
     source: str | None = Field(
         None, min_length=1, description="a UNet2DConditionModel. None: SD-1.5's architecture with random weights"

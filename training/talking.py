@@ -27,7 +27,8 @@ from preparation.settings import PreparationSettings
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from preparation.video import SAMPLES_PER_FRAME, encode, fit_audio
 from training.adapter import load_adapted, weights_sha256
-from training.adapter_folders import WEIGHTS, AdapterFacts, inspect_adapter
+from training.adapter_checks import WEIGHTS
+from training.adapter_folders import AdapterFacts, inspect_adapter
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.kinds import load_backbone
 from training.device import open_device
@@ -131,8 +132,15 @@ def open_talker(
     adapted = load_adapted(backbone, folder, merged=True).to(chosen)
     vae = load_autoencoder(run.model("vae")).to(chosen)
     generator = Generator(adapted, vae, training.generation, training.objective.shared_noise)
-    maker = Maker(base, facts.sha256, facts.method, adapter)
+    maker = Maker(base, facts.sha256, facts.method, _kind_of(facts, adapter))
     return Talker(generator, open_speech(preparation.speech), chosen, maker, training.provenance, facts.client)
+
+
+def _kind_of(facts: AdapterFacts, adapter: str) -> str:
+    """What a clip says of its adapter beside the hash: no name, for a clip travels, and names are people's."""
+    if facts.client is not None:
+        return "a client's own"
+    return GLOBAL if adapter == GLOBAL else "imported"
 
 
 def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> AdapterFacts:
@@ -143,7 +151,7 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
     """
     if folder.is_relative_to(run.client(adapter)):  # before anything of it is read
         check_generation(run, adapter, required)
-    facts = inspect_adapter(folder)
+    facts = inspect_adapter(folder, run)
     client = facts.client or adapter
     if client != GLOBAL and run.client(client).exists():
         check_generation(run, client, required, adapter)

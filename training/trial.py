@@ -15,9 +15,8 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.shards import load_index
-from preparation.video import FPS
+from training.adapter_record import OWN_ADAPTERS
 from training.backbone.kinds import window_of
-from training.checkpoint import RoundRecord
 from training.client import ClientTrainer
 from training.containing import save_participants
 from training.data import longest
@@ -25,6 +24,7 @@ from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation import FederationResult, Start, run_federation
 from training.homes import POOLED, Homes
+from training.ledger import Ledger
 from training.methods import configure, named
 from training.methods.base import Theta
 from training.public import digest_of, read_federation_validation
@@ -32,7 +32,7 @@ from training.round_settings import AvailabilitySettings
 from training.sampling import expected_cohort, last_counted
 from training.settings import TrainingSettings
 from training.showing import RoundDisplay
-from training.spent import account
+from training.spent import account, entries_of, participation_figures
 from training.validation import validation_loss
 from training.violations import OWN_ADAPTER
 
@@ -85,36 +85,39 @@ def _federate(
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
+    ledger = Ledger(run.ledger, run.client_ledger)
     with RoundDisplay(method, settings.federation.rounds) as show:
-        result = run_federation(engine, method, start, clients, public_loss, settings, folder, seed, show)
+        result = run_federation(
+            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people
+        )
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
         for client in people:  # of an earlier run that did personalise
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
-    report = account(method, settings, len(people), result.records, len(adapter))
-    trained = counts(run, people, result.records)
+    ledger.ended(result.name)
+    spent = entries_of(ledger, people, until=result.name)
+    report = account(method, settings, len(people), result.records, len(adapter), spent)
+    trained = counts(people, settings)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
         about["federated"] = "no"
     adapter.save(run.adapter(method), result.theta, about)
     (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
     (folder / "privacy.md").write_text(report.to_markdown())
+    figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
+    run.participation(method).write_text(json.dumps(figures, indent=1) + "\n")
     return result
 
 
-def counts(run: RunFolder, clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, str]:
-    """What a model card says of the data: how much, never whose."""
-    indices = [load_index(run.client(client)) for client in clients]
-    clips = sum(index.splits.get("train", 0) for index in indices)
-    frames = sum(index.frames for index in indices)
-    return {
-        "clients": str(len(clients)),
-        "samples": str(clips),
-        "prepared_minutes": f"{frames / FPS / 60:.1f}",
-        "rounds": str(sum(record.applied for record in records)),
-    }
+def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
+    """The counts that travel with an adapter: public ones alone.
+
+    How many clips clients hold is theirs: an exact count tells one client's clips from another number of them, which no
+    budget pays for. So is how many rounds were counted, which follows the cohorts that were drawn.
+    """
+    return {"clients": str(len(clients)), "rounds_planned": str(settings.federation.rounds)}
 
 
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
@@ -143,7 +146,7 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
             continue
         about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER}
         trainer.adapter.save(trainer.homes.adapter(client), theta, about)
-    return {"own_adapters": "one in each client's folder"}
+    return {"own_adapters": OWN_ADAPTERS}
 
 
 def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:

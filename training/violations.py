@@ -9,8 +9,10 @@ from training.checkpoint import RoundRecord
 from training.methods import named
 from training.privacy.accounting import Schedule
 from training.privacy.release import adapted_clip_norm
+from training.privacy.report import settings_violations
 from training.privacy.settings import PrivacySettings
 from training.sampling import participation
+from training.settings import TrainingSettings
 
 OWN_ADAPTER = "NOT PRIVATE: fitted to one client's clips without noise; it must stay with that client"
 """The mark of adapters that are not the shared one."""
@@ -40,6 +42,12 @@ def violations(
     if cap is not None and most > cap:
         found.append(f"A client took part in {most} rounds where {cap} is the cap.")
     return tuple(found)
+
+
+def promise_of(method: str, settings: TrainingSettings) -> tuple[bool, str]:
+    """Whether the method under these settings promises anything to its clients, and if not, why."""
+    reasons = (*_of_method(method), *settings_violations(settings.privacy))
+    return not reasons, reasons[0] if reasons else ""
 
 
 def _of_method(method: str) -> tuple[str, ...]:

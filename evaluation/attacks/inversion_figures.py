@@ -125,7 +125,7 @@ def run_inversion(
     privacy = configure(method, training).privacy
     about = {
         "method": method,
-        "settings": settings.model_dump(),
+        "settings": settings.shown(),
         "asked": training.consent.required,
         "privacy": {name: getattr(privacy, name) for name in ("mode", "noise_multiplier", "clip_norm")},
     }

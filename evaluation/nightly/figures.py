@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from evaluation.figures import colour_of, legend_above
+from evaluation.figures import colour_of, label_of, legend_above
 from evaluation.names import name_of
 from evaluation.nightly.nights import BETTER, Night, history
 from evaluation.report.words import LABELS
@@ -33,7 +33,9 @@ def nights_plot(nights: Sequence[Night]) -> Figure:
         for index, (method, points) in enumerate(by_method.items()):
             days, values = [_day(night) for night, _ in points], [value for _, value in points]
             colour = colour_of(method, index)
-            axes.plot(days, values, color=colour, marker="o", markersize=3, linewidth=1.6, label=name_of(method))
+            axes.plot(
+                days, values, color=colour, marker="o", markersize=3, linewidth=1.6, label=label_of(name_of(method))
+            )
             new = [(_day(night), value) for night, value in points if (night, method) in fresh]
             if new:
                 axes.scatter(*zip(*new, strict=True), s=42, facecolors="none", edgecolors=colour, linewidths=1.1)
@@ -58,7 +60,7 @@ def _first_nights_of_models(nights: Sequence[Night]) -> set[tuple[str, str]]:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(label_of(title), fontsize=10, loc="left")
     locator = AutoDateLocator(minticks=2, maxticks=5)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, MORE_COLOURS, colour_of, legend_above
+from evaluation.figures import INK, MORE_COLOURS, colour_of, label_of, legend_above
 from evaluation.names import name_of
 from evaluation.paper.figures import save_both
 from evaluation.paper.folders import PaperFolder
@@ -109,14 +109,14 @@ def lines(drawn: pd.DataFrame, x_label: str, log: bool = False) -> Figure:
         colour = colour_of(str(name), index)
         axes.errorbar(
             part[varied], part["gain"], part["gain_error"], color=colour, marker="o", markersize=4, capsize=3,
-            label=name_of(str(name)),
+            label=label_of(name_of(str(name))),
         )  # fmt: skip
     if log:
         axes.set_xscale("log")
     axes.set_xticks(sorted(drawn[varied].unique()), [f"{x:g}" for x in sorted(drawn[varied].unique())])
     axes.minorticks_off()
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_xlabel(x_label)
+    axes.set_xlabel(label_of(x_label))
     axes.set_ylabel("fall of the held-out loss, percent", fontsize=9)
     _plain(axes)
     axes.legend(frameon=False, fontsize=9)

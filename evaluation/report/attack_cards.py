@@ -10,6 +10,7 @@ from typing import Any
 
 from preparation.folders import RunFolder
 from preparation.manifest import sha256_of
+from training.privacy.digits import three_digits
 
 LABELS = {
     "loss": "loss alone",
@@ -17,6 +18,13 @@ LABELS = {
     "ratio": "likelihood ratio",
     "other clips": "gain, on clips never trained on",
 }
+
+BOUNDS = {
+    "final": "final model",
+    "all_iterates": "all rounds",
+    "recomputed": "all rounds, cohorts recomputed from what is published",
+}
+"""What each lower bound of an audit was made of."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ def audit_card(audit: Mapping[str, Any]) -> AttackCard:
                 f"ε at least, {name}",
                 f"{audit[key]['value']:.3g} ({audit[key]['right']} of {audit[key]['guesses']} right)",
             )
-            for name, key in (("final model", "final"), ("all rounds", "all_iterates"))
+            for key, name in BOUNDS.items()
+            if key in audit
         ),
-        ("confidence of both bounds", f"{audit['confidence']:.0%}"),
+        ("δ of every ε", three_digits(audit["delta"])),
+        ("confidence of the bounds together", f"{audit['confidence']:.0%}"),
         ("canaries", f"{audit['canaries']:,}, {audit['per_round']:,} a round, {audit['dimension']:,} parameters"),
     ]
     if audit["noise_factor"] != 1:

@@ -29,6 +29,8 @@ SECTIONS = {
     "not_protected": "What is not protected",
 }
 
+LIKELY = ", but with half of δ's probability"
+
 
 def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> list[Path]:
     """`out/METHOD.md`, `.json` and `.html` of each of `methods`; the pages' paths."""
@@ -74,13 +76,24 @@ def page(
         sections=[(title, report[key]) for key, title in SECTIONS.items() if report[key]],
         attacks=attacks,
         inversion=inversion,
-        epsilons=[three_digits(report["epsilon_release"]), three_digits(report["epsilon_server"])],
+        epsilons=[(label, three_digits(value)) for label, value in _epsilons(report)],
+        delta=three_digits(report["delta"]),
     )
+
+
+def _epsilons(report: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    found = [
+        ("ε of the released model", report["epsilon_release"]),
+        ("ε towards the server", report["epsilon_server"]),
+        ("ε towards another client", report["epsilon_client"]),
+    ]
+    if report["together"]["releases"] > 1:
+        found.append((f"ε of all {report['together']['releases']} releases", report["together"]["epsilon"]))
+    return found
 
 
 def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     path = report["clip_norms"] or [report["clip_norm"]]
-    counts = sorted((int(rounds), clients) for rounds, clients in report["took_part"].items())
     rate = report["clients_per_round"] / report["clients"]
     return [
         ("δ", three_digits(report["delta"])),
@@ -89,13 +102,18 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("clients", f"{report['clients']:,}"),
         ("a round", f"{report['clients_per_round']:,}, {report['sampling']}, q = {rate:.3g}"),
         ("rounds", f"{report['rounds']:,}"),
-        ("took part", "; ".join(f"{clients} clients in {rounds} rounds" for rounds, clients in counts) or "nobody"),
+        (
+            "rounds of one client, at most",
+            f"{report['participation']:,}" + ("" if report["sampling"] == "full" else LIKELY),
+        ),
         ("cap", f"{report['max_participation'] or 'none'}"),
         ("mode", report["mode"]),
         ("secure aggregation", "on" if report["secure_aggregation"] else "off"),
         ("adjacency", report["adjacency"]),
         ("accountant, released model", report["accountant_release"]),
         ("accountant, server", report["accountant_server"]),
+        ("accountant, another client", report["accountant_client"]),
+        ("releases on the same clients", f"{report['together']['releases']}; {report['together']['accountant']}"),
         *((f"noise / sensitivity, {part}", f"{value:.3g}") for part, value in report["budget"].items()),
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, colour_of, legend_above
+from evaluation.figures import INK, colour_of, label_of, legend_above
 from evaluation.study import experiments as study
 from evaluation.study.summary import Gain, Results, gains
 
@@ -29,7 +29,7 @@ def curves(results: Results) -> Figure | None:
     for axes, (experiment, some) in zip(places, drawn, strict=False):
         _panel(axes, some)
         whose = "strangers' loss" if experiment.role == "unseen" else "clients' loss"
-        axes.set_xlabel(experiment.varies, fontsize=9, color=INK)
+        axes.set_xlabel(label_of(experiment.varies), fontsize=9, color=INK)
         axes.set_ylabel(f"{whose} to backbone, %", fontsize=9, color=INK)
     for axes in places[len(drawn) :]:
         axes.set_axis_off()
@@ -42,7 +42,9 @@ def _panel(axes: Axes, found: Sequence[Gain]) -> None:
         points = sorted((gain for gain in found if gain.curve == name), key=lambda gain: float(gain.x))
         x = [float(gain.x) for gain in points]
         colour, line = colour_of(name.partition(",")[0]), STYLES.get(name, "-")
-        axes.plot(x, [gain.mean for gain in points], line, color=colour, marker="o", markersize=3.5, label=name)
+        axes.plot(
+            x, [gain.mean for gain in points], line, color=colour, marker="o", markersize=3.5, label=label_of(name)
+        )
         axes.fill_between(x, [g.low for g in points], [g.high for g in points], color=colour, alpha=0.12, linewidth=0)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ from evaluation.study.settings import StudySettings
 from evaluation.study.spoiling import SPOILED
 from evaluation.study.summary import Gain, Results, gains, levels
 from evaluation.tables import MISSING
+from preparation.foreign_text import markdown_cell
 
 MARK = "<!-- Below: written by `make study`; `make results` leaves it alone. -->"
 
@@ -83,7 +84,9 @@ def interval(gain: Gain, digits: int = 2) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+    """Head and rows as a Markdown table, every cell as text."""
+    lines = ["| " + " | ".join(map(markdown_cell, cells)) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + " --- |" * len(head), *lines[1:]])
 
 
 def _questions(results: Results) -> list[str]:

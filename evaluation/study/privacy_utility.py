@@ -21,6 +21,7 @@ from evaluation.study.running import run_study
 from evaluation.study.settings import PrivacyUtilitySettings, StudySettings
 from evaluation.study.summary import Results, gains, levels
 from evaluation.study.worlds import public_folder
+from evaluation.tables import to_csv
 from preparation.files import replacing
 from training.adapter import Adapter
 from training.backbone.kinds import load_backbone
@@ -161,7 +162,7 @@ def _tick(found: pd.DataFrame, z: float) -> str:
 
 def write(folder: Path, found: pd.DataFrame) -> list[Path]:
     """`table.csv`, `table.md`, `plot.png` and `plot.svg` in `folder`."""
-    texts: dict[str, Callable[[], str]] = {"table.csv": lambda: found.to_csv(index=False, float_format="%.6g")}
+    texts: dict[str, Callable[[], str]] = {"table.csv": lambda: to_csv(found, "%.6g")}
     texts["table.md"] = lambda: markdown(found) + "\n"
     for name, text in texts.items():
         with replacing(folder / name) as partial:

@@ -1,8 +1,8 @@
 """`privfedtalk`: one file a command group; anything slow to import is imported inside the command.
 
 Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the user can mend, 130 interrupted;
-`verify` has 0 for marks found, 1 for none, 2 for a file that cannot be read. Under --json standard output holds one
-document, of a failure its error and remedy.
+`verify` has 0 for a signed manifest, 3 for a watermark alone, 1 for neither, 2 for a file that cannot be read. Under
+--json standard output holds one document, of a failure its error and remedy.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.cli import completion
 from pipelines.cli.shared import DemoOption, JsonOption, choose, console, print_json
 
 if TYPE_CHECKING:
+    from preparation.folders import RunFolder
     from training.adapter_folders import AdapterFacts
 
 app = typer.Typer(help="Adapters as folders that travel, in PEFT's format.", no_args_is_help=True)
@@ -43,7 +45,7 @@ def inspect(
     """
     from training.adapter_folders import inspect_adapter
 
-    facts = inspect_adapter(folder or _folder(run, method, adapter))
+    facts = inspect_adapter(folder) if folder else inspect_adapter(*_found(run, method, adapter))
     if as_json:
         print_json(facts.to_json())
     else:
@@ -58,10 +60,12 @@ def export(
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
 ) -> None:
-    """Copy an adapter out of a run: PEFT's files, the base model's hash, and a model card with the run's figures.
+    """Copy an adapter out of a run: PEFT's files, the base model's hash, a model card,
+    and of the shared adapter the privacy report.
 
-    An adapter fitted to one client, imported ones included, knows that client's face:
-    it is exported only if the client agreed to be generated.
+    Nothing goes along that was counted or measured in clients' clips, and no
+    client's name. An adapter fitted to one client, imported ones included, knows
+    that client's face: it is exported only if the client agreed to be generated.
 
     [bold]Examples[/bold]
 
@@ -69,13 +73,11 @@ def export(
 
         privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
     """
-    from preparation.folders import RunFolder
     from preparation.settings import CorpusKind
     from training.adapter_folders import export_adapter
     from training.talking import agreed_facts
 
-    source, configuration = _folder(run, method, adapter), choose(None, run).configuration
-    folder = RunFolder(configuration.root)
+    (source, folder), configuration = _found(run, method, adapter), choose(None, run).configuration
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
     agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
     facts = export_adapter(folder, source, out)
@@ -93,7 +95,10 @@ def import_(
     run: DemoOption = "demo",
     as_json: JsonOption = False,
 ) -> None:
-    """Put an adapter into a run, if it was trained on the run's backbone.
+    """Put an adapter into a run, if it was trained on the run's backbone and is
+    nothing but a LoRA for it: all of it is checked before it is loaded.
+
+    What it says of its privacy is shown as its maker's claim.
 
     [bold]Example[/bold]
 
@@ -104,23 +109,26 @@ def import_(
     from preparation.folders import RunFolder
     from training.adapter_folders import import_adapter, inspect_adapter
 
-    target = import_adapter(RunFolder(choose(None, run).configuration.root), folder, name)
+    into = RunFolder(choose(None, run).configuration.root)
+    target = import_adapter(into, folder, name)
     if as_json:
-        print_json({"folder": target, "adapter": name, **inspect_adapter(target).to_json()})
+        print_json({"folder": target, "adapter": name, **inspect_adapter(target, into).to_json()})
     else:
         console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …", markup=False)
 
 
-def _folder(run: str, method: str, adapter: str) -> Path:
+def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
+    """The folder of an adapter of a run, and the run."""
     from preparation.folders import RunFolder
     from training.talking import adapter_folder
 
-    return adapter_folder(RunFolder(choose(None, run).configuration.root), method, adapter)
+    folder = RunFolder(choose(None, run).configuration.root)
+    return adapter_folder(folder, method, adapter), folder
 
 
 def _show(facts: AdapterFacts) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    whose = f"{facts.client}'s own" if facts.client else "shared"
+    whose = f"fitted to {facts.client}" if facts.client else "shared"
     for row in (
         ("method", f"{facts.method}, {whose}"),
         ("rank, alpha", f"{facts.rank}, {facts.alpha:g}"),
@@ -130,5 +138,5 @@ def _show(facts: AdapterFacts) -> None:
         ("base model", facts.base_sha256),
         ("privacy", facts.privacy),
     ):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # nothing that its maker wrote is markup
     console.print(table)

@@ -15,7 +15,8 @@ def config(
     only: Annotated[str, typer.Argument(help="Only keys that contain this.", show_default=False)] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List every setting as key=value, as --set takes it.
+    """List every setting as key=value, as --set takes it; secrets and names of people
+    are hidden.
 
     [bold]Examples[/bold]
 
@@ -26,7 +27,7 @@ def config(
     from pipelines.configuration import load
     from pipelines.settings_reader import flatten
 
-    settings = flatten(load(profile, set_ or []).model_dump(mode="json"))
+    settings = flatten(load(profile, set_ or []).shown())
     found = {key: value for key, value in settings if only in key}
     if as_json:
         print_json(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from pipelines.cli.adapter import MethodOption, WhoseOption
 from pipelines.cli.shared import DemoOption, JsonOption, SetOption, choose, console, print_json
@@ -93,7 +94,7 @@ def generate(
     )
     marks = [name for name, on in (("watermark", told["watermark"]), ("C2PA manifest", told["manifest"])) if on]
     console.print(f"marked as synthetic by: {' and '.join(marks) or '[bold yellow]nothing[/bold yellow]'}")
-    console.print(f"Open [bold]{out}[/bold]")
+    console.print(f"Open [bold]{escape(str(out))}[/bold]")
 
 
 def _warn(what: str) -> None:

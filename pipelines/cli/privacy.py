@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.attacks import audit, membership
@@ -28,7 +29,7 @@ def plan(
     rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, help="T.")],
     per_round: Annotated[int, typer.Option("--per-round", "-m", min=1, help="Clients a round, on average or exactly.")],
     target_epsilon: Annotated[float, typer.Option("--target-epsilon", "-e", help="The ε to stay at or below.")],
-    delta: Annotated[float | None, typer.Option(min=0, max=1, show_default="N^-1.1")] = None,
+    delta: Annotated[float | None, typer.Option(min=0, max=1, show_default="min(1e-5, 1/10N)")] = None,
     sampling: Annotated[
         Literal["poisson", "fixed", "full"], typer.Option(help="How a round's clients are drawn.")
     ] = "poisson",
@@ -55,10 +56,15 @@ def plan(
     """
     from training.privacy.accounting import Schedule
     from training.privacy.plan import plan as make_plan
-    from training.privacy.settings import PrivacySettings
+    from training.privacy.settings import PrivacySettings, largest_delta
 
     if delta is not None and not 0 < delta < 1:
         raise typer.BadParameter(f"{delta:g} is not between 0 and 1", param_hint="--delta")
+    if delta is not None and delta > largest_delta(clients):
+        most = f"{largest_delta(clients):.2g}"
+        raise typer.BadParameter(
+            f"{delta:g} is no promise among {clients:,} clients; {most} is the most that is one", param_hint="--delta"
+        )
     settings = PrivacySettings(mode=mode, delta=delta)
     schedule = Schedule(clients, per_round, rounds, sampling, max_participation)
     made = make_plan(schedule, target_epsilon, settings, dimension, reader)
@@ -88,6 +94,7 @@ def report(
     from preparation.errors import PrivFedTalkError
     from preparation.folders import RunFolder
     from training.claims import contradictions_of
+    from training.outdated import mark_outdated
     from training.privacy.digits import three_digits
 
     configuration = choose(None, run).configuration
@@ -95,6 +102,8 @@ def report(
     methods = [method for method in configuration.training.methods if folder.adapter(method).exists()]
     if not methods:
         raise PrivFedTalkError(f"no method of {folder.root} is trained", f"privfedtalk train --run {run}")
+    for method in methods:
+        mark_outdated(folder, method)
     if found := [f"{method}: {line}" for method in methods for line in contradictions_of(folder, method)]:
         raise PrivFedTalkError(
             "; ".join(found), "train again: this report says more than the run's records and settings bear out"
@@ -104,12 +113,17 @@ def report(
         told = zip(methods, pages, strict=True)
         print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in told})
         return
-    table = Table("method", "verdict", "ε released", "ε server", "δ", "page")
-    for method, page in zip(methods, pages, strict=True):
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    for head in ("verdict", "ε\nreleased", "ε\nserver", "ε another\nclient", "ε all\nreleases", "δ"):
+        table.add_column(head, vertical="bottom")
+    for method in methods:
         told = read_privacy(folder, method)
-        epsilons = (three_digits(told[name]) for name in ("epsilon_release", "epsilon_server", "delta"))
-        table.add_row(method, told["verdict"], *epsilons, str(page))
+        found = [told["epsilon_release"], told["epsilon_server"], told["epsilon_client"], told["together"]["epsilon"]]
+        table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]))
     console.print(table)
+    for page in pages:
+        console.print(f"Open {page}", soft_wrap=True, markup=False)
 
 
 def _show(made: PrivacyPlan) -> None:
@@ -120,11 +134,19 @@ def _show(made: PrivacyPlan) -> None:
     )
     console.print(f"[bold]--set training.privacy.noise_multiplier={_up(made.noise_multiplier)}[/bold]")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("noise multiplier z", f"{made.noise_multiplier:.4g}", f"the smallest for ε ≤ {made.target_epsilon:g}")
+    table.add_row(
+        "noise multiplier z",
+        f"{made.noise_multiplier:.4g}",
+        f"the smallest for ε ≤ {made.target_epsilon:g} at δ = {made.delta:.2g}",
+    )
     table.add_row("ε of the released model", f"{made.release.value:.4g}", made.release.accountant)
     table.add_row(
-        "ε towards the server", f"{made.server.value:.4g}", f"a client in {schedule.participation:,} rounds, the most"
+        "ε towards the server",
+        f"{made.server.value:.4g}",
+        f"a client in {schedule.participation_but_for(made.delta / 2):,} rounds, the most"
+        + (" but with half of δ's probability" if schedule.draws else ""),
     )
+    table.add_row("ε towards another client", f"{made.client.value:.4g}", made.client.accountant)
     if made.typical_participation < schedule.participation:
         often = f"a client in {made.typical_participation:,} rounds, as is expected"
         table.add_row("", f"{made.server_typical.value:.4g}", often)

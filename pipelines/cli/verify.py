@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli.shared import JsonOption, console, print_json
+from preparation.foreign_text import one_line
 
 if TYPE_CHECKING:
     from training.marks.verify import Verdict
 
-FOUND, NONE = 0, 1
+EXIT = {"manifest": 0, "none": 1, "hint": 3}
+"""By what was found; 2 is an error's, as of every command."""
 
 
 def verify(
@@ -23,10 +26,12 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the marks that `privfedtalk generate` leaves: the watermark and the C2PA manifest.
+    """Read the marks that `privfedtalk generate` leaves: the C2PA manifest and the watermark.
 
-    Exit codes: 0 a mark is found, 1 none, 2 the file cannot be read. No mark is no
-    proof that a clip is real: others leave none, and a strong recoding removes both.
+    Exit codes: 0 a signed manifest that holds says that the clip is synthetic, 3 a
+    watermark alone does, 1 nothing does, 2 the file cannot be read. A watermark is
+    a hint: anybody can copy it to another clip or remove it. No mark is no proof
+    that a clip is real: others leave none, and a strong recoding removes both.
 
     [bold]Examples[/bold]
 
@@ -42,18 +47,27 @@ def verify(
         print_json(found.to_json())
     else:
         _show(file, found)
-    raise typer.Exit(FOUND if found.marked else NONE)
+    raise typer.Exit(EXIT[found.evidence])
+
+
+SAID = {
+    "manifest": "[bold]synthetic[/bold], by a signed manifest",
+    "hint": "[bold]a hint[/bold] that it is synthetic: a watermark, which anybody could have copied there",
+    "none": "[bold]no mark[/bold] that says it is synthetic",
+}
 
 
 def _show(file: Path, found: Verdict) -> None:
-    said = "[bold]synthetic[/bold], by its marks" if found.marked else "[bold]no mark[/bold] that says it is synthetic"
-    console.print(f"{file.name}: {said}")
+    console.print(f"{escape(one_line(file.name))}: {SAID[found.evidence]}")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for row in (*_watermark(found), *_manifest(found)):
+    for row in (*_manifest(found), *_watermark(found)):
         table.add_row(*row)
     console.print(table)
     if found.agree is False:
-        console.print("[bold red]The watermark tells of another model than the manifest does.[/bold red]")
+        console.print(
+            "[bold red]The watermark names another model than the manifest.[/bold red] The manifest is signed; a "
+            "watermark can be copied."
+        )
 
 
 def _watermark(found: Verdict) -> list[tuple[str, str]]:
@@ -61,21 +75,21 @@ def _watermark(found: Verdict) -> list[tuple[str, str]]:
     if not mark.detected:
         return [("watermark", f"none (score {mark.score:.1f} in {mark.frames} frames)")]
     chance = f"at most {mark.false_positive_rate:.0e} of unmarked clips score as high"
-    told = "whose model is no longer legible"
+    named = "whose model is no longer legible"
     if mark.payload is not None:
-        told = f"model {mark.payload[:3].hex()}…, adapter {mark.payload[3:].hex()}…"
-    return [("watermark", f"there (score {mark.score:.1f}: {chance}), {told}")]
+        named = f"of model {mark.payload[:3].hex()}…, adapter {mark.payload[3:].hex()}…"
+    return [("watermark", f"there (score {mark.score:.1f}: {chance}), {named}; a hint, no proof")]
 
 
 def _manifest(found: Verdict) -> list[tuple[str, str]]:
     manifest = found.manifest
     if manifest is None:
         return [("C2PA manifest", "none")]
-    holds = "holds" if manifest.valid else f"[red]does not hold[/red] ({', '.join(manifest.failures)})"
+    holds = "holds" if manifest.valid else f"[red]does not hold[/red] ({escape(', '.join(manifest.failures))})"
     vouched = "" if manifest.trusted else ", for whom no known authority vouches"
-    rows = [("C2PA manifest", f"{holds}; signed by “{manifest.signer}”{vouched}")]
+    rows = [("C2PA manifest", f"{holds}; signed by “{escape(manifest.signer)}”{vouched}")]
     if manifest.maker is not None:
         maker = manifest.maker
-        rows.append(("", f"model {maker.model_sha256[:12]}…, adapter {maker.adapter_sha256[:12]}…"))
-        rows.append(("", f"{maker.adapter} of {maker.method}"))
+        rows.append(("", escape(f"model {maker.model_sha256[:12]}…, adapter {maker.adapter_sha256[:12]}…")))
+        rows.append(("", escape(f"{maker.adapter} of {maker.method}")))
     return rows

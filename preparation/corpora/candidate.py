@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|.\s]+")
+from preparation.foreign_text import is_invisible
+from preparation.quarantine import QuarantineRow
+
+_UNSAFE = re.compile(r"[/\\:*?\"<>|.\s$%&;=@^`{}\[\]~#!]+")
+"""What separates paths, matches files, or means something to a shell, a spreadsheet, a page or a chart."""
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+"""Names that Windows keeps for devices, with whatever ending."""
 
 LONGEST_BYTES = 160
 """File systems take 255 bytes, and extensions and temporary names are still to be added."""
@@ -25,13 +34,52 @@ class Candidate:
 
 
 def safe_name(text: str) -> str:
-    """A name that can be a folder, a tar member and an id; unicode letters stay.
+    """A name that can be a folder on any system, a tar member and an id; unicode letters stay.
 
     Where something had to be replaced or cut off, eight hex digits of the original are added, because two names that
     differ only in a space must not become one speaker.
     """
-    if text and not _UNSAFE.search(text) and len(text.encode("utf-8", "surrogateescape")) <= LONGEST_BYTES:
+    visible = "".join("_" if is_invisible(letter) else letter for letter in text)
+    harmless = text and visible == text and not _UNSAFE.search(text) and not _RESERVED.fullmatch(text)
+    if harmless and len(text.encode("utf-8", "surrogateescape")) <= LONGEST_BYTES:
         return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    readable = _UNSAFE.sub("_", text).strip("_-").encode("utf-8", "replace")[:LONGEST_BYTES].decode(errors="ignore")
-    return f"{readable or 'clip'}-{digest}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    readable = _UNSAFE.sub("_", visible).strip("_-").encode("utf-8", "replace")
+    return f"{readable[: LONGEST_BYTES - 9].decode(errors='ignore') or 'clip'}-{digest}"
+
+
+def part_alike(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[QuarantineRow]]:
+    """The candidates whose names differ in more than case and in how letters are composed, and rows for the others.
+
+    Two such names are one folder on many disks, and to people one person. The first, in order of names, stays; whether
+    the other is the same person only the owner of the corpus can say.
+    """
+    ordered = list(candidates)
+    speakers: dict[str, str] = {}
+    clips: dict[tuple[str, str], Candidate] = {}
+    for one in sorted(ordered, key=lambda each: (each.speaker, each.name, each.path)):
+        speakers.setdefault(folded(one.speaker), one.speaker)
+        clips.setdefault((folded(one.speaker), folded(one.name)), one)
+    kept: list[Candidate] = []
+    rows: list[QuarantineRow] = []
+    for one in ordered:
+        other_speaker = speakers[folded(one.speaker)]
+        other_clip = clips[folded(one.speaker), folded(one.name)].name
+        if other_speaker != one.speaker:
+            rows.append(_alike(one, f"its speaker {one.speaker}", other_speaker, "put one person's clips into one"))
+        elif other_clip != one.name:
+            rows.append(_alike(one, f"its name {one.name}", other_clip, "remove the copy"))
+        else:
+            kept.append(one)
+    return kept, rows
+
+
+def _alike(one: Candidate, what: str, other: str, remedy: str) -> QuarantineRow:
+    reason = f"{what} differs from {other} only in case or in how letters are composed"
+    printable = one.path.encode("utf-8", "backslashreplace").decode()
+    return QuarantineRow(printable, "manifest", reason, f"{remedy}, or give it a name of its own")
+
+
+def folded(name: str) -> str:
+    """What names that a disk or a reader would take for one have in common."""
+    return unicodedata.normalize("NFKC", name).casefold()

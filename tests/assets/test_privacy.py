@@ -30,4 +30,7 @@ def test_the_check_blocks_a_claim_that_does_not_hold(tmp_path: Path) -> None:
     better = {**told, "private": True, "guarantee_holds": True, "violations": []}
     (folder.federation("privfedtalk") / "privacy.json").write_text(json.dumps(better))
     result = no_false_claims(run)
-    assert not result.passed and "privfedtalk: not told: The noise came from a known seed" in result.description
+    assert (
+        not result.passed
+        and "privfedtalk: not told: The noise and all other draws came from known seeds" in result.description
+    )

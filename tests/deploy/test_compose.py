@@ -85,6 +85,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     folder, port = tmp_path_factory.mktemp("compose"), free_port()
     for name in ("data", "corpora", "weights"):
         (folder / name).mkdir()
+    (folder / "data").chmod(0o777)  # the services' user is none of this machine's
     own = {"run": "deployed", "training.methods": ["fedavg"], "corpus.kind": "studio", "workers": 1}
     ours = yaml.safe_load((PROJECT / "deploy" / "params.yaml").read_text())["set"]
     ray = {key: value for key, value in ours.items() if key.startswith("training.execution.")}
@@ -102,7 +103,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made.do("up", "--build", "--detach")
         yield made
     finally:
-        # What the services wrote is root's, which only they may take away.
+        # What the services wrote is their user's, which only they may take away.
         made.compose("exec", "-T", "code", "find", "/app/data", "-mindepth", "1", "-delete")
         made.compose("down", "--volumes")
         subprocess.run(["docker", "image", "rm", IMAGE], capture_output=True)
@@ -134,6 +135,8 @@ def test_jobs_from_the_queue_prepare_and_train_on_ray(deployment: Deployment) ->
     assert len((method / "rounds.jsonl").read_text().splitlines()) == 2
     rows = deployment.do("exec", "-T", "postgres", "psql", "-U", "privfedtalk", "-tAc", "select status from runs")
     assert rows.split() == ["SUCCESS", "SUCCESS"]
+    assert deployment.do("exec", "-T", "code", "id", "-u").strip() == "10001"
+    assert deployment.compose("exec", "-T", "code", "touch", "/app/here").returncode != 0
     # Clients were trained where the CPUs are: by an actor in the worker's container.
     find = "grep -l actor_name:Worker /tmp/ray/session_latest/logs/worker-*"
     assert deployment.do("exec", "-T", "ray-worker", "bash", "-c", find).split()

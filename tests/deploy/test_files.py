@@ -54,6 +54,34 @@ def test_code_and_ray_are_found_where_they_are_served(compose: dict[str, Any]) -
     assert configuration.training.consent.required  # its people are real
 
 
+def test_no_service_of_ours_is_root_or_can_become_it(compose: dict[str, Any]) -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users and users[-1] == "10001:10001", "a number, so that a cluster can see that it is not root"
+    assert not any(line.startswith(("RUN", "COPY", "ADD")) for line in lines[lines.index(f"USER {users[-1]}") :])
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged") and "pid" not in service and "network_mode" not in service, name
+        assert not any("docker.sock" in volume for volume in service.get("volumes", ())), name
+        if name == "postgres":
+            assert not {"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"} & set(service["cap_add"])
+            continue
+        assert service["user"] == "${PRIVFEDTALK_UID:-10001}:${PRIVFEDTALK_GID:-10001}", name
+        assert service["read_only"] is True and "cap_add" not in service, name
+
+
+def test_what_is_written_lies_in_folders_that_the_user_may_write_to(compose: dict[str, Any]) -> None:
+    image = (DEPLOY / "Dockerfile").read_text()
+    volumes = compose["services"]["code"]["volumes"]
+    written = {volume.rpartition(":")[2] for volume in volumes if not volume.endswith(":ro")}
+    assert written == {"/tmp", "/var/lib/privfedtalk", "/app/data"}
+    logs = compose["services"]["code"]["environment"]["PRIVFEDTALK_LOGS"]
+    assert logs.startswith("/app/data/") and "HOME=/var/lib/privfedtalk" in image
+    assert "install --directory --owner 10001 --group 10001 /app/data" in image
+    # Corpora and weights are read, and never written to.
+    assert {volume.split(":")[-2] for volume in volumes if volume.endswith(":ro")} == {"/corpora", "/weights"}
+
+
 def test_the_image_copies_what_is_there() -> None:
     for line in re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE):
         assert all((DEPLOY.parent / name).exists() for name in line.split()), line

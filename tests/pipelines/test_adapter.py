@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from pipelines.configuration import load, remember
 from tests.training.small_run import make_run
+from training.adapter_checks import FACTS
+from training.adapter_folders import export_adapter
 
 
 def test_an_adapter_travels(tmp_path: Path) -> None:
@@ -25,10 +27,28 @@ def test_an_adapter_travels(tmp_path: Path) -> None:
     )
     assert exported == told | {"folder": str(tmp_path / "out")}
     again = json.loads(cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out"), "--json"]).stdout)
-    assert again == told
+    assert again == told | {"privacy": "claimed by its maker: epsilon 3"}
     imported = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
     assert imported.exit_code == 0 and "--adapter theirs" in imported.stdout.replace("\n", " ")
     refused = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where])
     assert refused.exit_code == 2 and "theirs is taken" in refused.stderr
     second = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "again", *where, "--json"])
     assert json.loads(second.stdout)["sha256"] == told["sha256"] and json.loads(second.stdout)["adapter"] == "again"
+
+
+def test_what_a_stranger_wrote_is_printed_as_text(tmp_path: Path) -> None:
+    cli, where = CliRunner(), ["--run", str(tmp_path / "mine")]
+    run = make_run(tmp_path / "mine")
+    remember(load("small", [f"data={tmp_path}", "run=mine"]))
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / FACTS).read_text())
+    claim = "Private: [bold red]ε = 0.1[/] \x1b[2J\n[link=http://x]see[/link]"
+    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"privacy": claim}))
+    said = "claimed by its maker: Private: [bold red]ε = 0.1[/] [2J [link=http://x]see[/link]"
+    printed = cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out")])
+    assert said in " ".join(printed.stdout.split()) and "\x1b" not in printed.stdout
+    imported = cli.invoke(app, ["adapter", "import", str(tmp_path / "out"), "--as", "theirs", *where, "--json"])
+    assert json.loads(imported.stdout)["privacy"] == said
+    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": claim}))
+    refused = cli.invoke(app, ["adapter", "inspect", str(tmp_path / "out")])
+    assert refused.exit_code == 2 and "method is Private: [bold red]" in refused.stderr and "\x1b" not in refused.stderr

@@ -56,6 +56,10 @@ def test_json_for_machines(run: Path) -> None:
     assert (told["adapter"], told["method"], told["device"]) == ("c0000", "privfedtalk", "cpu")
     assert told["frames"] == probe(run / "talk.mp4").frames
     assert told["frames_per_second"] > 0
+    # The clip travels, and a client's name may be a person's.
+    assert b"c0000" not in (run / "talk.mp4").read_bytes()
+    manifest = json.loads(CliRunner().invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)["manifest"]
+    assert manifest["maker"]["adapter"] == "a client's own"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,12 @@ def test_what_is_generated_says_so_and_what_is_not_does_not(run: Path) -> None:
     assert "synthetic" in said and "no known authority vouches" in said
     told = json.loads(cli.invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)
     assert told["marked"] and told["agree"] and told["manifest"]["maker"]["method"] == "privfedtalk"
+
+    bare = [*options(run, "--steps", "1"), "--set", "training.provenance.manifest=false"]
+    assert cli.invoke(app, bare).exit_code == 0
+    hint = cli.invoke(app, ["verify", str(run / "talk.mp4")])
+    assert hint.exit_code == 3 and "a hint that it is synthetic" in " ".join(hint.stdout.split())
+    assert json.loads(cli.invoke(app, ["verify", str(run / "talk.mp4"), "--json"]).stdout)["evidence"] == "hint"
 
     none = cli.invoke(app, ["verify", str(run / "voice.mp4")])
     assert none.exit_code == 1 and "no mark" in none.stdout

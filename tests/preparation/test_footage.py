@@ -59,9 +59,9 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("decode", "decode_pictures", "decode_parts"):
         real = getattr(module, name)
 
-        def counting(*arguments, _real=real, _name=name):
+        def counting(*arguments, _real=real, _name=name, **named):
             counted.append(_name)
-            return _real(*arguments)
+            return _real(*arguments, **named)
 
         monkeypatch.setattr(module, name, counting)
     return counted

@@ -216,5 +216,5 @@ def test_what_cannot_serve_is_said_at_once(
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(MissingWeightError, match="nobody/no-such-whisper") as caught:
-        open_network(SpeechSettings(features="whisper", model="nobody/no-such-whisper"))
+        open_network(SpeechSettings(features="whisper", model="nobody/no-such-whisper@main"))
     assert "logmel" in caught.value.remedy

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
+from training.containing import save_participants
+from training.ledger import Entry, Ledger
+from training.privacy.promise import promise
+from training.privacy.release import noise_deviation
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account
+from training.spent import account, entries_of, participation_figures, planned_schedule
+from training.violations import promise_of
 
 CLIENTS = [f"c{number}" for number in range(10)]
 
@@ -32,15 +38,57 @@ def round_record(number: int, **changes: object) -> RoundRecord:
     return replace(record, **changes)
 
 
+def using(
+    settings: TrainingSettings, records: Sequence[RoundRecord], clients: int = len(CLIENTS), dimension: int = 1000
+) -> list[RoundRecord]:
+    """The records as rounds under these settings write them: with what each used."""
+    used = promise(settings.privacy, planned_schedule(settings, clients), dimension)
+    return [
+        replace(record, mechanism={**used, "noise_deviation": noise_deviation(settings.privacy, record.clip_norm)})
+        for record in records
+    ]
+
+
+def note_in_ledger(
+    ledger: Ledger,
+    name: str,
+    method: str,
+    settings: TrainingSettings,
+    records: Sequence[RoundRecord],
+    members: Sequence[str] = CLIENTS,
+    dimension: int = 1000,
+) -> list[Entry]:
+    """What a federation of these records leaves in the ledger; all entries up to its end."""
+    promised, why = promise_of(method, settings)
+    used = promise(settings.privacy, planned_schedule(settings, len(members)), dimension)
+    ledger.begins(name, method, members, {**used, "rounds": len(records)} if promised else None, why)
+    for record in records if promised else ():
+        for attempt, cohort in enumerate((*record.reopened, record.clients), start=1):
+            ledger.opens(name, record.round, attempt, cohort)
+        ledger.closed(name, record.round, record.outcome, record.near_abort)
+    ledger.ended(name)
+    return entries_of(ledger, members, name)
+
+
 def write_method(
     run: RunFolder, method: str, settings: TrainingSettings, records: Sequence[RoundRecord], dimension: int = 1000
 ) -> dict:
     """What training leaves of a method, but for the weights; the report's content."""
-    report = account(method, settings, len(CLIENTS), records, dimension)
-    run.adapter(method).mkdir(parents=True)
+    ledger, name = Ledger(run.ledger, run.client_ledger), secrets.token_hex(4)
+    records = using(settings, records, dimension=dimension)
+    spent = note_in_ledger(ledger, name, method, settings, records, dimension=dimension)
+    report = account(method, settings, len(CLIENTS), records, dimension, spent)
+    run.adapter(method).mkdir(parents=True, exist_ok=True)
+    save_participants(run, method, CLIENTS, {})
+    signed: list[RoundRecord] = []
+    for record in records:
+        before = signed[-1].signature if signed else ""
+        signed.append(replace(record, signature=ledger.key.sign(asdict(record), before)))
     facts = {"method": method, "parameters": dimension, "privacy": report.mark}
     (run.adapter(method) / "privfedtalk.json").write_text(json.dumps(facts))
     (run.federation(method) / "privacy.json").write_text(json.dumps(report.to_json()))
+    figures = participation_figures(settings, len(CLIENTS), records, dimension, name)
+    run.participation(method).write_text(json.dumps(figures))
     (run.federation(method) / "privacy.md").write_text(report.to_markdown())
-    run.rounds(method).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+    run.rounds(method).write_text("".join(json.dumps(asdict(record)) + "\n" for record in signed))
     return json.loads((run.federation(method) / "privacy.json").read_text())

@@ -14,7 +14,7 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from tests.training.small_run import make_run
 from training.adapter import weights_sha256
-from training.adapter_folders import export_adapter, import_adapter, inspect_adapter
+from training.adapter_folders import FACTS, export_adapter, import_adapter, inspect_adapter
 from training.backbone.kinds import load_backbone
 from training.talking import adapter_folder
 
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_what_is_read_agrees_with_the_weights(run: RunFolder) -> None:
-    facts = inspect_adapter(run.adapter("privfedtalk"))
+    facts = inspect_adapter(run.adapter("privfedtalk"), run)
     tensors = load_file(run.adapter("privfedtalk") / "adapter_model.safetensors")
     assert facts.parameters == sum(tensor.size for tensor in tensors.values()) == facts.recorded["parameters"]
     assert (facts.rank, facts.tensors, facts.privacy) == (2, len(tensors), "epsilon 3")
@@ -34,12 +34,14 @@ def test_what_is_read_agrees_with_the_weights(run: RunFolder) -> None:
 
 
 def test_an_exported_adapter_has_a_card_and_peft_loads_it(run: RunFolder, tmp_path: Path) -> None:
-    figures = {"lip_correlation": 0.93, "lip_correlation_se": 0.01, "psnr": 23.4}
-    run.results.write_text(json.dumps({"methods": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
+    figures = {"lip_correlation": 0.93, "lip_correlation_se": 0.01}
+    results = {"methods": {"privfedtalk": {"psnr": 23.4}}, "methods_unseen": {"privfedtalk": figures}}
+    run.results.write_text(json.dumps(results | {"corpus": {"kind": "studio"}}))
     facts = export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     for said in (facts.base_sha256, "epsilon 3", "| lip correlation with the truth | 0.93 |", "corpus: studio", "peft"):
         assert said in card
+    assert "23.4" not in card  # measured on clients' held-out clips, which no budget protects
     assert "Intended use" in card and "Licence" in card
     model = PeftModel.from_pretrained(load_backbone(run.model("backbone")), str(tmp_path / "out"))
     assert any("lora_A" in name for name, _ in model.named_parameters())
@@ -51,7 +53,7 @@ def test_an_imported_adapter_never_gets_the_figures_of_the_run_it_lies_in(run: R
     export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
     theirs = import_adapter(run, tmp_path / "out", "theirs")
     figures = {"psnr": 23.4}
-    run.results.write_text(json.dumps({"methods": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
+    run.results.write_text(json.dumps({"methods_unseen": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
     export_adapter(run, theirs, tmp_path / "again")
     for folder in (theirs, tmp_path / "again"):
         card = (folder / "README.md").read_text()
@@ -65,6 +67,23 @@ def test_a_card_lies_beside_every_adapter(run: RunFolder) -> None:
     own = (run.client_adapter("c0000", "privfedtalk") / "README.md").read_text()
     assert "one client's clips" in own and "No guarantee is recorded" in own
     assert "c0000" not in own  # a card travels; a name need not
+
+
+def test_a_clients_own_adapter_travels_without_its_name_and_is_known_where_the_client_is(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    own = run.client_adapter("c0000", "privfedtalk")
+    assert export_adapter(run, own, tmp_path / "out").client == "c0000"
+    assert all(b"c0000" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert inspect_adapter(tmp_path / "out").client == "a client of another run"
+    assert "fitted by privfedtalk to one client's clips" in (tmp_path / "out" / "README.md").read_text()
+    back = import_adapter(run, tmp_path / "out", "back")
+    assert inspect_adapter(back, run).client == "c0000"
+    export_adapter(run, back, tmp_path / "again")
+    assert (tmp_path / "again" / FACTS).read_bytes() == (tmp_path / "out" / FACTS).read_bytes()
+    elsewhere = make_run(tmp_path / "elsewhere", client="c0009")
+    theirs = import_adapter(elsewhere, tmp_path / "out", "theirs")
+    assert inspect_adapter(theirs, elsewhere).client == "a client of another run"
 
 
 def test_an_adapter_is_imported_where_its_backbone_is_and_nowhere_else(run: RunFolder, tmp_path: Path) -> None:

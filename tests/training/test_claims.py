@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from preparation.folders import RunFolder
-from tests.training.privacy_records import CLIENTS, round_record, settings_with, write_method
+from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
 from training.claims import contradictions, contradictions_of
 from training.privacy.release import adapted_clip_norm
-from training.privacy.report import budget_split
+from training.privacy.report import PrivacyReport, budget_split
 from training.spent import account
+
+
+def plain(report: PrivacyReport) -> dict:
+    """The report as its file has it."""
+    return json.loads(json.dumps(report.to_json()))
+
 
 SOUND = [round_record(1), round_record(2)]
 BROKEN = {
@@ -24,8 +31,8 @@ BROKEN = {
 
 def test_a_sound_run_is_private_and_nothing_is_said_against_it() -> None:
     report = account("privfedtalk", settings_with(), 10, SOUND, 1000)
-    assert report.private and report.mark.startswith("Private: ε = ")
-    assert contradictions("privfedtalk", json.loads(json.dumps(report.to_json())), SOUND) == []
+    assert report.private and report.mark.startswith("Private: ε = ") and "δ = 1e-05" in report.mark
+    assert contradictions("privfedtalk", plain(report), using(settings_with(), SOUND)) == []
 
 
 @pytest.mark.parametrize("reason", BROKEN)
@@ -34,9 +41,9 @@ def test_a_rule_that_was_broken_is_a_violation(reason: str) -> None:
     assert not report.private and not report.guarantee_holds
     assert reason in report.violations[0] and reason in report.mark and report.mark.startswith("NOT PRIVATE")
     # A report that keeps silent about it is caught.
-    silent = account("privfedtalk", settings_with(), 10, SOUND, 1000).to_json()
-    assert any(reason in line for line in contradictions("privfedtalk", silent, BROKEN[reason]))
-    assert any("private" in line for line in contradictions("privfedtalk", silent, BROKEN[reason]))
+    silent = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", silent, using(settings_with(), BROKEN[reason]))
+    assert any(reason in line for line in found) and any("private" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +79,81 @@ def test_adaptive_clipping_follows_the_released_shares() -> None:
     ("change", "said"),
     [
         ({"epsilon_release": 0.1}, "epsilon_release is 0.1"),
-        ({"noise_multiplier": 9.0, "settings": {"noise_multiplier": 1.0}}, "by its accountant"),
+        ({"epsilon_server": 0.1}, "epsilon_server is 0.1"),
+        ({"epsilon_client": 0.1}, "epsilon_client is 0.1"),
+        ({"together": {"epsilon": 0.1}}, "epsilon_together is 0.1"),
         ({"rounds": 1}, "2 rounds count and 1"),
-        ({"participation": 1}, "took part 2 times"),
-        ({"settings": {"seeded_noise": 3}}, "seed"),
+        ({"noise_multiplier": 9.0}, "noise_multiplier is 9.0"),
+        ({"settings": {"noise_multiplier": 9.0}}, "settings.noise_multiplier is 9.0"),
+        ({"settings": {"seeded_noise": 3}}, "settings.seeded_noise is 3"),
+        ({"seeded_noise": True}, "seeded_noise is True"),
+        ({"delta": 0.01}, "delta is 0.01"),
+        ({"clients": 1000}, "clients is 1000"),
+        ({"clients_per_round": 1}, "clients_per_round is 1"),
+        ({"sampling": "poisson"}, "sampling is poisson"),
+        ({"mode": "central"}, "mode is central"),
+        ({"dimension": 1}, "dimension is 1"),
+        ({"clip_norm": 0.1}, "clip_norm is 0.1"),
+        ({"max_participation": 1}, "max_participation is 1"),
+        ({"secure_aggregation": False}, "secure_aggregation is False"),
     ],
 )
 def test_a_report_that_was_made_better_is_caught(change: dict, said: str) -> None:
-    report = json.loads(json.dumps(account("privfedtalk", settings_with(), 10, SOUND, 1000).to_json()))
-    change = {name: {**report[name], **value} if name == "settings" else value for name, value in change.items()}
-    assert any(said in line for line in contradictions("privfedtalk", {**report, **change}, SOUND))
+    """Whatever figure is changed, and whatever else is changed along with it: the rounds' records say otherwise."""
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    change = {name: {**report[name], **value} if isinstance(value, dict) else value for name, value in change.items()}
+    records = using(settings_with(), SOUND)
+    assert contradictions("privfedtalk", report, records) == []
+    assert any(said in line for line in contradictions("privfedtalk", {**report, **change}, records))
+
+
+def test_a_report_that_agrees_with_itself_and_not_with_the_rounds_is_caught() -> None:
+    """Forged as a whole: that of a federation with four times the noise, of which every figure fits every other."""
+    louder = plain(account("privfedtalk", settings_with(noise_multiplier=8.0), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", louder, using(settings_with(), SOUND))
+    assert any("noise_multiplier is 8.0 in the report, and round 1 used 2.0" in line for line in found)
+
+
+def test_records_that_were_changed_are_caught(tmp_path: Path) -> None:
+    """Rounds forged along with the report do not carry the run's signature; nor does a log with a round taken out."""
+    run = RunFolder(tmp_path)
+    write_method(run, "privfedtalk", settings_with(), SOUND)
+    assert contradictions_of(run, "privfedtalk") == []
+    lines = run.rounds("privfedtalk").read_text().splitlines()
+    louder = [line.replace('"noise_multiplier": 2.0', '"noise_multiplier": 8.0') for line in lines]
+    assert louder != lines
+    for forged in (louder, lines[1:], [lines[0], lines[0]], [lines[1], lines[0]]):
+        run.rounds("privfedtalk").write_text("\n".join(forged) + "\n")
+        assert any("was not signed by this run" in line for line in contradictions_of(run, "privfedtalk"))
+
+
+def test_noise_smaller_than_was_promised_is_caught() -> None:
+    records = using(settings_with(), SOUND)
+    quiet = [replace(one, mechanism={**one.mechanism, "noise_deviation": 0.1}) for one in records]
+    report = plain(account("privfedtalk", settings_with(), 10, quiet, 1000))
+    assert "added noise of another size" in contradictions("privfedtalk", report, quiet)[0]
+
+
+@pytest.mark.parametrize(("clients", "delta"), [(8, 0.102), (2, 0.47), (1000, 0.9), (1000, 2e-4), (10**6, 1e-6)])
+def test_a_delta_that_is_no_promise_is_never_private(clients: int, delta: float) -> None:
+    settings = settings_with(noise_multiplier=50.0, delta=delta)
+    report = account("privfedtalk", settings, clients, SOUND, 1000)
+    assert not report.private and not report.guarantee_holds and report.verdict == "NOT PRIVATE"
+    assert "no promise" in report.mark and "no promise" in report.to_markdown()
+
+
+@pytest.mark.parametrize("clients", [1, 2, 8, 1000, 10**7])
+def test_the_default_delta_is_well_below_one_in_the_clients(clients: int) -> None:
+    settings = settings_with(noise_multiplier=50.0)
+    report = account("privfedtalk", settings, clients, SOUND, 1000)
+    assert report.delta <= 0.1 / clients and report.delta <= 1e-3 and report.private
+
+
+def test_every_sentence_with_an_epsilon_has_its_delta() -> None:
+    for settings in (settings_with(), settings_with(seeded_noise=1), settings_with(noise_multiplier=0.05)):
+        report = account("privfedtalk", settings, 10, SOUND, 1000)
+        sentences = [report.mark, *report.note.split(". "), *report.violations, *report.assumptions]
+        assert all("δ" in one for one in sentences if "ε" in one and "ε ≤" not in one), sentences
 
 
 def test_the_adapters_mark_is_its_reports(tmp_path: Path) -> None:

@@ -59,15 +59,15 @@ def test_isfa_weights_are_the_papers_up_to_a_common_factor() -> None:
     np.testing.assert_allclose(weights / weights.sum(), paper, rtol=1e-12)
 
 
-def test_noise_has_the_promised_size(trainer_for: TrainerFor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("colluders", [0, 1, 2])
+def test_noise_has_the_promised_size(trainer_for: TrainerFor, tmp_path: Path, colluders: int) -> None:
     quiet = federate(trainer_for, "privfedtalk", settings_with("privfedtalk"), tmp_path / "quiet", rounds=1)
-    loud = federate(
-        trainer_for, "privfedtalk", settings_with("privfedtalk", noise_multiplier=2.0), tmp_path / "loud", rounds=1
-    )
-    settings = settings_with("privfedtalk", noise_multiplier=2.0).privacy
+    noisy = settings_with("privfedtalk", noise_multiplier=2.0, tolerated_colluders=colluders)
+    loud = federate(trainer_for, "privfedtalk", noisy, tmp_path / "loud", rounds=1)
+    settings = noisy.privacy
     deviation = 2.0 * 0.05 / np.sqrt(1 - settings.scalar_budget) / (len(CLIENTS) * settings.mean_weight)
-    # All clients survive, so the noise exceeds the promise by sqrt(clients / floor).
-    surplus = np.sqrt(len(CLIENTS) / settings.minimum_survivors(len(CLIENTS)))
+    # All clients survive and none tells its noise, which exceeds the promise by sqrt(clients / (floor - colluders)).
+    surplus = np.sqrt(len(CLIENTS) / (settings.minimum_survivors(len(CLIENTS)) - colluders))
     measured = (loud.theta.astype(np.float64) - quiet.theta).std()
     assert measured == pytest.approx(deviation * surplus, rel=0.05)
 

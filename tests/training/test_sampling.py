@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from preparation.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.checkpoint import RoundRecord
-from training.privacy.accounting import Schedule, epsilon_release
+from training.coins import Coins
+from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
 from training.sampling import draw_cohort, last_counted, participation, sample_clients
 from training.settings import FederationSettings, TrainingSettings
 from training.spent import account, epsilon_so_far, schedule_of
@@ -32,38 +35,44 @@ def record(number: int, clients: list[str], outcome: str = "applied", returned: 
 
 
 def test_fixed_size_cohorts() -> None:
-    cohorts = [sample_clients(MANY, sampled("fixed", 5), seed=1, number=n) for n in range(200)]
+    cohorts = [sample_clients(MANY, sampled("fixed", 5), Coins(1).of_round(n)) for n in range(200)]
     assert all(len(set(cohort)) == 5 for cohort in cohorts)
     counts = np.array([sum(c in cohort for cohort in cohorts) for c in MANY])
     assert counts.min() > 25
-    assert sample_clients(MANY, sampled("fixed", 5), 1, 3) == cohorts[3]
+    assert sample_clients(MANY, sampled("fixed", 5), Coins(1).of_round(3)) == cohorts[3]
 
 
 def test_poisson_cohorts_are_independent_coins() -> None:
-    cohorts = [sample_clients(MANY, sampled("poisson", 5), seed=1, number=n) for n in range(4000)]
+    cohorts = [sample_clients(MANY, sampled("poisson", 5), Coins(1).of_round(n)) for n in range(4000)]
     joined = np.array([[client in cohort for client in MANY] for cohort in cohorts], float)
     np.testing.assert_allclose(joined.mean(0), 0.25, atol=0.04)
     # Sizes have the binomial's variance, 20 q (1 - q) = 3.75, which no dependence between clients would leave.
     assert joined.sum(1).var() == pytest.approx(3.75, rel=0.1)
     assert min(map(len, cohorts)) == 0
-    assert sample_clients(MANY, sampled("poisson", 5), 1, 3) == cohorts[3]
+    assert sample_clients(MANY, sampled("poisson", 5), Coins(1).of_round(3)) == cohorts[3]
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "poisson"])
 def test_everybody_is_everybody(sampling: str) -> None:
-    assert sample_clients(MANY, sampled(sampling, None), 1, 1) == MANY
-    assert sample_clients(MANY, sampled(sampling, 30), 1, 1) == MANY
+    assert sample_clients(MANY, sampled(sampling, None), Coins(1).of_round(1)) == MANY
+    assert sample_clients(MANY, sampled(sampling, 30), Coins(1).of_round(1)) == MANY
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "poisson"])
 def test_whoever_has_reached_the_cap_sits_out_and_nobody_takes_the_place(sampling: str) -> None:
     settings = sampled(sampling, 10)
     past = [record(1, MANY[:7]), record(2, MANY[:7])]
-    free = sample_clients(MANY, settings, 1, 3)
-    assert draw_cohort(MANY, settings, 2, past, 1, 3) == [client for client in free if client not in MANY[:7]]
-    assert draw_cohort(MANY, settings, 3, past, 1, 3) == free
+    free = sample_clients(MANY, settings, Coins(1).of_round(3))
+
+    def drawn(clients: list[str], cap: int, lost: Sequence[Sequence[str]] = ()) -> list[str]:
+        return draw_cohort(clients, settings, cap, past, Coins(1).of_round(3), lost)
+
+    assert drawn(MANY, 2) == [client for client in free if client not in MANY[:7]]
+    assert drawn(MANY, 3) == free
+    # A sum that an interruption lost may have been seen, and counts.
+    assert drawn(MANY, 3, [MANY[:3]]) == [client for client in free if client not in MANY[:3]]
     with pytest.raises(PrivFedTalkError, match="taken part 2 times"):
-        draw_cohort(MANY[:7], settings, 2, past, 1, 3)
+        drawn(MANY[:7], 2)
 
 
 def test_what_counts_as_taking_part() -> None:
@@ -105,11 +114,14 @@ def test_each_sampling_has_its_own_theorem(sampling: str, per_round: int | None,
     assert report.accountant_release == theorem
     assert any("taken back" in sentence for sentence in report.assumptions)
     schedule = Schedule(1000, per_round or 1000, rounds, sampling if per_round else "full")
-    expected = epsilon_release(schedule, 1.0, 1000**-1.1).value
+    expected = epsilon_release(schedule, 1.0, 1e-5).value
     assert report.epsilon_release == pytest.approx(expected)
-    assert epsilon_so_far(settings, 1000, past, 100) == (report.epsilon_release, report.epsilon_server)
-    # Two opened sums held c0: sqrt(2) times the loss of one, whatever the sampling.
-    assert report.participation == 2
+    # Two opened sums held c0: the coordinator knows, and no report says, for what it says follows from the draws alone.
+    most = epsilon_server(schedule, 1.0, 1e-5, participation=2).value
+    assert epsilon_so_far(settings, 1000, past, 100) == (report.epsilon_release, most)
+    assert report.participation == schedule.participation_but_for(5e-6)
+    others = [replace(each, clients=MANY[5:10], returned=MANY[5:10] if each.returned else []) for each in past]
+    assert account("privfedtalk", settings, 1000, others, dimension=100) == report
 
 
 def with_poisson(settings: TrainingSettings) -> TrainingSettings:

@@ -113,7 +113,7 @@ def test_whoever_falls_silent_after_the_vector_is_in_the_sum(
     ("method", "fate", "reason"),
     [
         ("privfedtalk", Fate("past the deadline", None, 1.0), "1 clients left after training, 3 needed"),
-        ("privfedtalk", Fate("", "share_keys", 1.0), "1 clients left after share_keys, 2 needed"),
+        ("privfedtalk", Fate("", "share_keys", 1.0), "1 clients left after share_keys, 3 needed"),
         ("fedavg", Fate("", "masked_input", 1.0), "1 clients left after masked_input, 3 needed"),
         ("scaffold", Fate("before training", None, 1.0), "1 clients left after training, 3 needed"),
     ],

@@ -97,7 +97,7 @@ def test_an_imported_adapter_keeps_its_own_method(tmp_path: Path) -> None:
     (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": "scaffold"}))
     import_adapter(run, tmp_path / "out", "theirs")
     maker = open_talker(run, TRAINING, PREPARATION, method="privfedtalk", adapter="theirs").maker
-    assert (maker.method, maker.adapter) == ("scaffold", "theirs")
+    assert (maker.method, maker.adapter) == ("scaffold", "imported")
 
 
 def test_memory_does_not_grow_with_length(run: RunFolder) -> None:

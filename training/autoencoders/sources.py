@@ -1,8 +1,8 @@
 """Where an autoencoder comes from: a run's own folder, the registry of weights, a diffusers folder, or the hub.
 
-A pretrained network's weights are copied into the run's model folder, with the sha256 of what was read. The run then
-needs neither the folder nor the network again, its workers may sit on other machines, and what a hub id means cannot
-change under it; 335 MB for the largest in use are little beside a corpus.
+A pretrained network's weights are copied into the run's model folder, with revision and sha256 of what was read. The
+run then needs neither the folder nor the network again, its workers may sit on other machines, and what a hub id means
+cannot change under it; 335 MB for the largest in use are little beside a corpus.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from safetensors.torch import load_file
 
 from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from preparation.hub import fetch_hub, files_sha256, loaded_from, network_files, parse_hub_id
 from training.autoencoders.base import Autoencoder
 from training.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
 from training.autoencoders.taesd import Taesd, read_taesd
-from training.diffusers_folders import HUB_ID, files_sha256, network_files
 from training.settings import VaeSettings
 from training.vae import SmallVae
 
 SMALL = "small"
+KEY = "training.vae.source"
 REGISTERED = {"taef2": ("taef2_encoder", "taef2_decoder")}
 """Sources that are names of registered files: encoder, decoder."""
 
@@ -58,10 +59,9 @@ def open_pretrained(source: str) -> Autoencoder:
         facts = {"source": source, "sha256": [weights.REGISTRY[name].sha256 for name in REGISTERED[source]]}
         model: Autoencoder = read_taesd(paths[0], paths[1], facts)
     elif Path(source).is_dir():
-        model = _from_diffusers(source, source, None)
+        model = _from_diffusers(source, Path(source), None)
     else:
-        owner, name, *inner = source.split("/")
-        model = _from_diffusers(source, f"{owner}/{name}", inner[0] if inner else None)
+        model = _from_diffusers(source, *fetch_hub(parse_hub_id(source, KEY)))
     return model.eval().requires_grad_(False)
 
 
@@ -72,41 +72,35 @@ def check_source(source: str) -> None:
             weights.find(name)
     elif Path(source).is_dir():
         _diffusers_config(Path(source))
-    elif source != SMALL and not HUB_ID.fullmatch(source):
-        raise MissingWeightError(
-            f"there is no folder {source} for training.vae.source",
-            remedy=f"name {SMALL}, {', '.join(REGISTERED)}, a folder of diffusers' `save_pretrained`, or a hub id",
-        )
+    elif source != SMALL:
+        parse_hub_id(source, KEY)
 
 
 def source_version(source: str) -> str:
-    """Changes with the weights that a source stands for; a hub id is pinned by the copy a run made of it."""
+    """Changes with the weights that a source stands for; of a hub id, with its revision."""
     if source in REGISTERED:
         return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
-    return files_sha256(network_files(Path(source))) if Path(source).is_dir() else source
+    if source == SMALL or Path(source).is_dir():
+        return source if source == SMALL else files_sha256(network_files(Path(source)))
+    return str(parse_hub_id(source, KEY))
 
 
-def _from_diffusers(source: str, place: str, inner: str | None) -> DiffusersAutoencoder:
+def _from_diffusers(source: str, place: Path, commit: str | None) -> DiffusersAutoencoder:
     import diffusers
 
-    options: dict[str, Any] = {"subfolder": inner} if inner else {}
     try:
-        config = dict(diffusers.AutoencoderKL.load_config(place, **options))
+        config = dict(diffusers.AutoencoderKL.load_config(str(place)))
         kind = config.get("_class_name")
         if kind not in CLASSES:
             raise CorruptFileError(f"{source} holds a {kind}", remedy=f"choose an {' or an '.join(CLASSES)}")
-        network = getattr(diffusers, kind).from_pretrained(place, use_safetensors=True, **options)
+        network = getattr(diffusers, kind).from_pretrained(str(place), use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise MissingWeightError(
             f"the autoencoder {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
             remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
             "can be reached; `--vae small` needs neither",
         ) from error
-    facts: dict[str, Any] = {"source": source}
-    if Path(place).is_dir():
-        facts["sha256"] = files_sha256(network_files(Path(place)))
-    else:
-        facts["commit"] = config.get("_commit_hash")
+    facts = {name: value for name, value in loaded_from(source, place, commit).to_json().items() if value is not None}
     plain = {key: value for key, value in config.items() if key in dict(network.config) or key == "_class_name"}
     model = DiffusersAutoencoder(plain, facts)
     model.network.load_state_dict(network.float().state_dict())

@@ -16,6 +16,7 @@ from diffusers.utils import logging
 from torch import nn
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.hub import Loaded
 from training.backbone.sources import load_network
 from training.settings import Sd15Settings
 
@@ -55,16 +56,19 @@ ASSUMED: dict[str, Any] = {
 """What the motion UNet takes for granted of the UNet it is made from."""
 
 
-def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) -> UNetMotionModel:
-    """The network that the settings name, widened for a reference beside the noise; without a source, random.
+def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) -> tuple[UNetMotionModel, list[Loaded]]:
+    """The network that the settings name, widened for a reference beside the noise, and what was loaded for it; without
+    a source, a random one.
 
     Raises `MissingWeightError` where a folder is absent or the hub cannot be reached, `CorruptFileError` where it
     holds something else, `PrivFedTalkError` where latents or window do not fit the weights.
     """
+    loaded: list[Loaded] = []
     if settings.source is None:
         flat = UNet2DConditionModel.from_config({**SD15_UNET, "in_channels": latent_channels})
     else:
-        flat = load_network(UNet2DConditionModel, settings.source, "unet")
+        flat, own = load_network(UNet2DConditionModel, settings.source, "unet")
+        loaded.append(own)
     if flat.config.in_channels != latent_channels:
         raise PrivFedTalkError(
             f"{settings.source} denoises latents of {flat.config.in_channels} channels; those of this run have "
@@ -72,7 +76,10 @@ def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) 
             remedy="set training.vae.source to the autoencoder that it was trained with (for Stable Diffusion 1.5 "
             "stabilityai/sd-vae-ft-mse, or a folder of it)",
         )
-    adapter = None if settings.motion is None else load_network(MotionAdapter, settings.motion, None)
+    adapter = None
+    if settings.motion is not None:
+        adapter, own = load_network(MotionAdapter, settings.motion, None)
+        loaded.append(own)
     unet = inflate(flat, adapter)
     longest = int(unet.config.motion_max_seq_length)
     if window > longest:
@@ -80,7 +87,7 @@ def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) 
             f"training.backbone.window is {window}, and temporal layers reach over {longest} frames",
             remedy=f"set training.backbone.window to {longest} or less",
         )
-    return unet
+    return unet, loaded
 
 
 def inflate(flat: UNet2DConditionModel, adapter: MotionAdapter | None = None) -> UNetMotionModel:

@@ -10,6 +10,7 @@ so an inflated network says of every frame what the UNet said of it (`training.b
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -58,10 +59,21 @@ class Sd15Backbone(Backbone):
     # Linear layers, but not proj_in and proj_out of the temporal ones: diffusers calls them by keyword, PEFT has none.
     other_targets = ("ff.net.0.proj", "ff.net.2", "time_emb_proj", "speech_projection", "motion_projection")
 
-    def __init__(self, settings: BackboneSettings, shape: BackboneShape, unet: UNetMotionModel | None = None) -> None:
-        """`unet`, by default as the settings say, is a UNetMotionModel of twice `shape.latent_channels` in."""
+    def __init__(
+        self,
+        settings: BackboneSettings,
+        shape: BackboneShape,
+        unet: UNetMotionModel | None = None,
+        pretrained: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """`unet`, by default as the settings say, is a UNetMotionModel of twice `shape.latent_channels` in;
+        `pretrained` records what it was made from."""
         super().__init__(settings, shape)
-        self.unet = unet or open_motion_unet(settings.sd15, shape.latent_channels, settings.window)
+        self.pretrained = list(pretrained)
+        if unet is None:
+            unet, loaded = open_motion_unet(settings.sd15, shape.latent_channels, settings.window)
+            self.pretrained = [one.to_json() for one in loaded]
+        self.unet = unet
         self.tokens = ConditionTokens(shape, int(self.unet.config.cross_attention_dim))
         for name, module in self.unet.named_modules():
             if isinstance(module, Attention) and ".motion_modules." in name:
@@ -92,9 +104,11 @@ class Sd15Backbone(Backbone):
                     module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"unet": {k: v for k, v in self.unet.config.items() if not k.startswith("_")}}
+        made_from = {"pretrained": self.pretrained} if self.pretrained else {}
+        unet = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
+        return super().describe() | {"unet": unet} | made_from
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         settings, shape = BackboneSettings(**config["settings"]), BackboneShape(**config["shape"])
-        return cls(settings, shape, random_motion_unet(config["unet"]))
+        return cls(settings, shape, random_motion_unet(config["unet"]), config.get("pretrained", ()))

@@ -7,17 +7,21 @@ does not prove who that is: nobody vouches for it, and validators say so ("signi
 from __future__ import annotations
 
 import datetime
+import fcntl
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from preparation.errors import PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import replacing, writing
 
 ENVIRONMENT_VARIABLE = "PRIVFEDTALK_SIGNING"
 """Names the folder that holds `chain.pem` and `key.pem`, ECDSA on P-256; else one in the user's configuration."""
@@ -26,10 +30,10 @@ YEARS = 10
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate chain, the signer's first, and the signer's private key, both PEM."""
+    """A certificate chain, the signer's first, and the signer's private key, both PEM; the key is never printed."""
 
     chain: str
-    key: str
+    key: str = field(repr=False)
 
 
 def signing_folder() -> Path:
@@ -41,22 +45,58 @@ def signing_folder() -> Path:
 
 
 def open_identity(folder: Path | None = None) -> Identity:
-    """The identity kept in `folder`, by default `signing_folder()`; made there at first use."""
+    """The identity kept in `folder`, by default `signing_folder()`; made there at first use, once.
+
+    Of several processes that come first at once, one makes the pair and all get it. Raises PrivFedTalkError where one
+    of the two files is missing, cannot be read, or belongs to another pair.
+    """
     folder = folder or signing_folder()
     chain, key = folder / "chain.pem", folder / "key.pem"
-    if chain.exists() != key.exists():
-        there, lacking = (chain, key) if chain.exists() else (key, chain)
-        raise PrivFedTalkError(
-            f"{there} is there and {lacking.name} beside it is not", "put both there, or remove it: a pair is then made"
-        )
-    if not chain.exists():
-        made = make_identity()
-        with replacing(key) as partial:
-            partial.touch(mode=0o600)
-            partial.write_text(made.key)
-        with replacing(chain) as partial:
-            partial.write_text(made.chain)
-    return Identity(chain.read_text(), key.read_text())
+    if not (chain.exists() and key.exists()):
+        with _locked(folder):
+            if chain.exists() != key.exists():
+                there, lacking = (chain, key) if chain.exists() else (key, chain)
+                raise PrivFedTalkError(
+                    f"{there} is there and {lacking.name} beside it is not",
+                    "put both there, or remove it: a pair is then made",
+                )
+            if not chain.exists():
+                _keep(make_identity(), chain, key)
+    identity = Identity(chain.read_text(), key.read_text())
+    _check_pair(identity, folder)
+    return identity
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among all processes that make a pair in `folder`."""
+    with writing(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(made: Identity, chain: Path, key: Path) -> None:
+    with replacing(key) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(made.key)
+    with replacing(chain) as partial:
+        partial.write_text(made.chain)
+
+
+def _check_pair(identity: Identity, folder: Path) -> None:
+    """The first certificate of the chain is of the private key."""
+    remedy = "put a chain and its own key there, or remove both: a pair is then made"
+    try:
+        certificate = x509.load_pem_x509_certificates(identity.chain.encode())[0]
+        key = serialization.load_pem_private_key(identity.key.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's error may quote the key, so it is not passed on.
+        raise PrivFedTalkError(f"chain.pem or key.pem in {folder} cannot be read as PEM", remedy) from None
+    if certificate.public_key() != key.public_key():
+        raise PrivFedTalkError(f"chain.pem and key.pem in {folder} do not belong together", remedy)
 
 
 def make_identity() -> Identity:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from preparation.foreign_text import one_line
 from training.marks.identity import Identity
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -33,7 +34,8 @@ class Maker:
 @dataclass(frozen=True)
 class ReadManifest:
     """`valid` says that the signature holds and the file is as it was signed; `trusted`, that a known authority vouches
-    for the signer. `failures` are C2PA's codes; `maker` is None where another program signed."""
+    for the signer. `failures` are C2PA's codes; `maker` is None where another program signed.
+    All text is the signer's."""
 
     valid: bool
     trusted: bool
@@ -72,7 +74,15 @@ def read_manifest(path: Path) -> ReadManifest | None:
     except C2paError.NotSupported:
         return None  # a container that has no place for one
     except C2paError as error:
-        return ReadManifest(False, False, False, "unnamed", "", None, [f"unreadable: {error}"])
+        return _unreadable(error)
+    try:
+        return _read(store)
+    except (AttributeError, KeyError, TypeError) as error:  # signed perhaps, and in no shape that C2PA describes
+        return _unreadable(error)
+
+
+def _read(store: dict[str, Any]) -> ReadManifest:
+    """What a manifest store says; its words are its signer's, so they are kept on one line each."""
     manifest = store["manifests"][store["active_manifest"]]
     assertions = {each["label"]: each["data"] for each in manifest.get("assertions", [])}
     state = store.get("validation_state", "Invalid")
@@ -81,11 +91,15 @@ def read_manifest(path: Path) -> ReadManifest | None:
         valid=state in ("Valid", "Trusted"),
         trusted=state == "Trusted",
         synthetic=_says_synthetic(assertions),
-        signer=signature.get("common_name") or signature.get("issuer") or "unnamed",
-        title=manifest.get("title", ""),
+        signer=one_line(signature.get("common_name") or signature.get("issuer") or "unnamed"),
+        title=one_line(manifest.get("title", "")),
         maker=_maker_in(assertions.get(MADE_BY)),
-        failures=[each["code"] for each in store.get("validation_status", [])],
+        failures=[one_line(each["code"]) for each in store.get("validation_status", [])],
     )
+
+
+def _unreadable(error: Exception) -> ReadManifest:
+    return ReadManifest(False, False, False, "unnamed", "", None, [f"unreadable: {one_line(error)}"])
 
 
 def _claim(maker: Maker, title: str) -> dict[str, Any]:
@@ -116,4 +130,6 @@ def _says_synthetic(assertions: dict[str, Any]) -> bool:
 
 def _maker_in(data: dict[str, Any] | None) -> Maker | None:
     names = [field.name for field in fields(Maker)]
-    return Maker(**{name: str(data[name]) for name in names}) if data and all(name in data for name in names) else None
+    if not data or not all(name in data for name in names):
+        return None
+    return Maker(**{name: one_line(data[name]) for name in names})

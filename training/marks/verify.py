@@ -1,11 +1,15 @@
-"""Reading a clip's marks: is it synthetic, and by which model?"""
+"""Reading a clip's marks: is it synthetic, and by which model?
+
+The two marks do not weigh the same. A manifest that holds is bound to the file by a signature: the file is as its
+signer left it. A watermark is bound to nothing: whoever has one marked clip can copy its mark to another, or remove it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.video import decode
@@ -13,18 +17,27 @@ from training.marks.manifest import ReadManifest, read_manifest
 from training.marks.settings import KEY
 from training.marks.watermark import Found, detect
 
+Evidence = Literal["manifest", "hint", "none"]
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a clip's marks say. `marked` where the watermark is there, or a manifest that holds says it is synthetic."""
+    """What a clip's marks say."""
 
     watermark: Found
     manifest: ReadManifest | None
 
     @property
+    def evidence(self) -> Evidence:
+        """`manifest` where one that holds says that the clip is synthetic, else `hint` where there is a watermark."""
+        if self.manifest is not None and self.manifest.valid and self.manifest.synthetic:
+            return "manifest"
+        return "hint" if self.watermark.detected else "none"
+
+    @property
     def marked(self) -> bool:
-        signed = self.manifest is not None and self.manifest.valid and self.manifest.synthetic
-        return self.watermark.detected or signed
+        """Whether anything says that the clip is synthetic, be it a hint."""
+        return self.evidence != "none"
 
     @property
     def agree(self) -> bool | None:
@@ -37,6 +50,7 @@ class Verdict:
         payload = self.watermark.payload
         return {
             "marked": self.marked,
+            "evidence": self.evidence,
             "agree": self.agree,
             "watermark": {
                 "detected": self.watermark.detected,

@@ -5,8 +5,12 @@ lowest DCT coefficients are moved to the nearest point of a lattice of step Delt
 and which lies half a step further for a one than for a zero. So the picture itself does not disturb the reading.
 
 What is read is soft: the cosine of each coefficient's place in its cell, averaged over frames. Nearly half of them
-carry a pattern that only the key knows. Whether it is there is told by z = sum k s / |s|, k the pattern's signs and s
-what is read at its places: for any video that knows nothing of the key, P(z >= x) <= exp(-x^2 / 2) (Hoeffding 1963).
+carry a pattern that the key decides. Whether it is there is told by z = sum k s / |s|, k the pattern's signs and s
+what is read at its places: for any video that was made without a look at the key or at a marked clip,
+P(z >= x) <= exp(-x^2 / 2) (Hoeffding 1963).
+
+The mark is a hint and no proof. The key does not guard it: where the lattices lie is read off one marked clip, so that
+the mark can be copied to another clip, or removed at less than it cost (tests do both).
 """
 
 from __future__ import annotations

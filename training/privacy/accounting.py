@@ -3,10 +3,13 @@
 Adjacency is zero-out: one client's data against the same client sending the zero vector, everything else alike,
 so that the number of clients in a round is public. One round is one sum with L2 sensitivity S and noise zS.
 
-Two readers of the same run:
+Three readers of the same run:
   ε_release  sees the released models only. Random cohorts hide who took part, which amplifies.
   ε_server   also knows every round's cohort: nothing is amplified, but only the k rounds that a client took part
              in cost it anything.
+  ε_client   is another client: it sees the models, its own rounds' cohorts, and knows its own share of the noise.
+No bound here reads who really took part: that is a coin, and a figure made of it would tell it. Where k is random it
+is a number that no client exceeds but with probability δ/2, which δ pays for.
 Which theorem serves which sampling:
   poisson    each client joins with rate q by itself. PLD (tight); PRV checks it.
   fixed      m of N without replacement. *Not* Poisson, and far dearer: the cohort with a client and the cohort
@@ -19,7 +22,7 @@ Distributed (Skellam) noise is accounted by RDP; see `training.privacy.skellam_r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +31,7 @@ from dp_accounting import NeighboringRelation, pld, rdp
 from scipy import stats
 
 from preparation.errors import PrivFedTalkError
+from training.privacy.skellam import RARE_COHORT
 from training.privacy.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
 
 Sampling = Literal["poisson", "fixed", "full"]
@@ -52,6 +56,7 @@ class Schedule:
     rounds: int
     sampling: Sampling = "poisson"
     max_participation: int | None = None  # a client sits out (sends zeros) once it has taken part this often
+    amplifies: bool = True  # False: some round opened, or did not, by one client more or fewer in its cohort
 
     def __post_init__(self) -> None:
         if not 1 <= self.per_round <= self.clients or self.rounds < 0:
@@ -75,6 +80,17 @@ class Schedule:
         """The most rounds one client can have taken part in, as far as the schedule alone says."""
         return min(self.rounds, self.max_participation or self.rounds)
 
+    @property
+    def draws(self) -> bool:
+        """Whether cohorts are drawn, so that who takes part is a coin."""
+        return self.sampling != "full" and self.rate < 1.0
+
+    def participation_but_for(self, chance: float) -> int:
+        """The most rounds one client takes part in, but with at most this probability: Binomial(T, q)."""
+        if not self.draws:
+            return self.participation
+        return min(self.participation, int(stats.binom.isf(chance, self.rounds, self.rate)))
+
 
 @dataclass(frozen=True)
 class Epsilon:
@@ -95,7 +111,7 @@ def epsilon_release(
     run equals the uncapped one unless it binds, and whether it binds depends on coins, not on data).
     """
     unamplified = epsilon_server(schedule, noise_multiplier, delta, skellam=skellam)
-    if schedule.sampling == "full" or schedule.rate == 1.0 or not 0 < unamplified.value < math.inf:
+    if not schedule.draws or not schedule.amplifies or not 0 < unamplified.value < math.inf:
         return unamplified
     if schedule.max_participation is None or schedule.max_participation >= schedule.rounds:
         amplified = _amplified(schedule, noise_multiplier, delta, skellam)
@@ -116,9 +132,89 @@ def epsilon_server(
 ) -> Epsilon:
     """ε of who knows each round's cohort: the composition over the k rounds a client took part in.
 
-    participation: k, the count of the most frequent client where it is known; else the schedule's worst case.
+    participation: k where it is known, which is the coordinator's own knowledge and must not be published. Else the
+    better of two bounds that no coin enters: the schedule's worst case at δ, or the k that a client exceeds with
+    probability at most δ/2, at the other half of δ.
     """
-    k = schedule.participation if participation is None else participation
+    if participation is not None:
+        return _composed(participation, noise_multiplier, delta, skellam)
+    worst = _composed(schedule.participation, noise_multiplier, delta, skellam)
+    if not schedule.draws or not 0 < worst.value < math.inf:
+        return worst
+    likely = _composed(schedule.participation_but_for(delta / 2), noise_multiplier, delta / 2, skellam)
+    return min(worst, likely, key=lambda epsilon: epsilon.value)
+
+
+def epsilon_client(
+    schedule: Schedule,
+    noise_multiplier: float,
+    delta: float,
+    share_known: float = 0.0,
+    skellam: SkellamNoise | None = None,
+) -> Epsilon:
+    """ε of another client, who can subtract its own share of the noise.
+
+    share_known: that share of the counted noise's variance; 0 where colluders are tolerated, one of whom it is, or
+    where a server adds the noise. Under Poisson sampling it knows the cohorts of its own rounds, so a victim's rounds
+    count unamplified where both were drawn (Binomial(T, q²), exceeded with probability δ/2) and amplified otherwise;
+    the amplified part is counted for all T rounds.
+    """
+    z = noise_multiplier * math.sqrt(1.0 - share_known)
+    left = None if skellam is None else skellam.scaled(1.0 - share_known)
+    known = epsilon_server(schedule, z, delta, skellam=left)
+    if schedule.sampling != "poisson" or not schedule.draws or not schedule.amplifies or not 0 < known.value < math.inf:
+        return known
+    both = int(stats.binom.isf(delta / 2, schedule.rounds, schedule.rate**2))
+    gaussian = _gaussian(z if left is None else dominating_noise_multiplier(left))
+    accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
+    accountant.compose(_rounds(dp_accounting.PoissonSampledDpEvent(schedule.rate, gaussian), schedule.rounds))
+    accountant.compose(_rounds(gaussian, both))
+    spare = delta / 2 - (0.0 if left is None else _rare(schedule))
+    value = float(accountant.get_epsilon(spare)) if spare > 0 else math.inf
+    return min(known, Epsilon(value, "RDP (Poisson, joint rounds unamplified)"), key=lambda epsilon: epsilon.value)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One federation's part of what was released on the same clients: its schedule and its mechanism."""
+
+    schedule: Schedule
+    noise_multiplier: float
+    skellam: SkellamNoise | None = None
+
+
+def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
+    """ε_release of several federations on the same clients, each free to depend on those before it.
+
+    One is itself. Of several the better of two bounds: their ε at δ/k add up (basic composition), or, where none has
+    cohorts of a fixed size, Rényi divergences add up at whole orders (Mironov 2017, https://arxiv.org/abs/1702.07476).
+    """
+    releases = [one for one in releases if one.schedule.rounds]
+    if not releases:
+        return Epsilon(0.0, "nothing was released")
+    if len(releases) == 1:
+        (only,) = releases
+        return epsilon_release(only.schedule, only.noise_multiplier, delta, only.skellam)
+    share = delta / len(releases)
+    each = [epsilon_release(one.schedule, one.noise_multiplier, share, one.skellam).value for one in releases]
+    added = Epsilon(sum(each), f"sum of {len(releases)} releases")
+    if not 0 < added.value < math.inf or any(one.schedule.sampling == "fixed" for one in releases):
+        return added
+    accountant, left = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE), delta
+    for one in releases:
+        z = one.noise_multiplier if one.skellam is None else dominating_noise_multiplier(one.skellam)
+        event, count = _gaussian(z), one.schedule.participation
+        if one.schedule.draws and one.schedule.amplifies and one.schedule.max_participation is None:
+            event, count = dp_accounting.PoissonSampledDpEvent(one.schedule.rate, event), one.schedule.rounds
+            left -= 0.0 if one.skellam is None else _rare(one.schedule)
+        accountant.compose(_rounds(event, count))
+    value = float(accountant.get_epsilon(left)) if left > 0 else math.inf
+    composed = Epsilon(value, f"RDP, {len(releases)} releases composed")
+    return min(added, composed, key=lambda epsilon: epsilon.value)
+
+
+def _composed(k: int, noise_multiplier: float, delta: float, skellam: SkellamNoise | None) -> Epsilon:
+    """ε of k sums, each of which a client is known to be in."""
     if k == 0:
         return Epsilon(0.0, "nothing was released")
     if noise_multiplier == 0:
@@ -139,9 +235,15 @@ def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skella
         return Epsilon(without_replacement_rdp(schedule, noise_multiplier, delta), "RDP (sampling without replacement)")
     if skellam is not None:
         # Sound at whole orders by `dominating_noise_multiplier`: the subsampled moments are sums of plain ones.
+        left = delta - _rare(schedule)
         z = dominating_noise_multiplier(skellam)
-        return Epsilon(poisson_rdp(q, z, T, delta), "RDP (Poisson-sampled Skellam)")
+        return Epsilon(poisson_rdp(q, z, T, left) if left > 0 else math.inf, "RDP (Poisson-sampled Skellam)")
     return poisson_pld(q, noise_multiplier, T, delta)
+
+
+def _rare(schedule: Schedule) -> float:
+    """The chance that some round's cohort is of a size whose noise tells it, where clients add the noise."""
+    return schedule.rounds * RARE_COHORT
 
 
 def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) -> Epsilon:

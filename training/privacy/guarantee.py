@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from training.privacy.accounting import Epsilon, Schedule, epsilon_release, epsilon_server, poisson_rdp
+from training.privacy.accounting import (
+    Epsilon,
+    Release,
+    Schedule,
+    epsilon_client,
+    epsilon_release,
+    epsilon_server,
+    poisson_rdp,
+)
 from training.privacy.settings import PrivacySettings
 from training.privacy.skellam_rdp import SkellamNoise
 
@@ -26,6 +34,17 @@ class Population:
     epsilon_release: float
 
 
+@dataclass(frozen=True)
+class Together:
+    """What all releases so far on the same clients cost one of them: ε (None: none holds) at the report's δ, by which
+    theorem, of how many releases; and the methods that were trained on these clients and promise nothing."""
+
+    epsilon: float | None
+    accountant: str
+    releases: int
+    without_promise: tuple[str, ...] = ()
+
+
 def epsilons(
     settings: PrivacySettings,
     schedule: Schedule,
@@ -44,6 +63,36 @@ def epsilons(
         epsilon_release(schedule, z, delta, skellam),
         epsilon_server(schedule, z, delta, participation, skellam),
     )
+
+
+def epsilon_towards_clients(
+    settings: PrivacySettings, schedule: Schedule, dimension: int, delta: float, noise_multiplier: float | None = None
+) -> Epsilon:
+    """ε towards another client: see `accounting.epsilon_client`."""
+    z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
+    if not settings.has_proof:
+        z = 0.0
+    return epsilon_client(
+        schedule, z, delta, share_known_to_clients(settings, schedule), skellam_mechanism(settings, dimension, z)
+    )
+
+
+def share_known_to_clients(settings: PrivacySettings, schedule: Schedule) -> float:
+    """Which share of the counted noise's variance one of the clients added itself, and can subtract, at worst.
+
+    None where `tolerated_colluders` leaves such shares out of the count, or where a server adds the noise. Cohorts of
+    one have no other client in them.
+    """
+    if settings.mode != "distributed" or settings.tolerated_colluders > 0:
+        return 0.0
+    fewest = 2 if schedule.sampling == "poisson" and schedule.draws else schedule.per_round
+    return 0.0 if fewest < 2 else 1.0 / settings.minimum_survivors(fewest)
+
+
+def release_of(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Release:
+    """What a federation under these settings released, as composition takes it."""
+    z = settings.noise_multiplier
+    return Release(schedule, z, skellam_mechanism(settings, dimension, z))
 
 
 def skellam_mechanism(settings: PrivacySettings, dimension: int, noise_multiplier: float) -> SkellamNoise | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from preparation.errors import PrivFedTalkError
 from training.privacy.accounting import Epsilon, Schedule, epsilon_release, noise_for_epsilon, poisson_rdp
-from training.privacy.guarantee import epsilons
+from training.privacy.guarantee import epsilon_towards_clients, epsilons
 from training.privacy.settings import PrivacySettings
 
 Reader = Literal["release", "server"]
@@ -67,6 +67,7 @@ class PrivacyPlan:
     noise_multiplier: float
     release: Epsilon
     server: Epsilon
+    client: Epsilon
     server_typical: Epsilon  # of a client that took part as often as is expected, not in every round it could
     typical_participation: int
     cost: Cost
@@ -120,6 +121,7 @@ def plan(
         noise_multiplier=z,
         release=release,
         server=server,
+        client=epsilon_towards_clients(settings, schedule, dimension, delta, z),
         server_typical=seen_typically,
         typical_participation=typical,
         cost=Cost.of(z, schedule, dimension, settings),

@@ -3,67 +3,75 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from training.privacy.accounting import Schedule
 from training.privacy.digits import three_digits
-from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population
+from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
 from training.privacy.settings import NO_PROOF, PrivacySettings
 
 UNITS = {
-    "person": "one person",
-    "client (several people)": "one client, which holds clips of several people,",
-    "part of a person": "one client, which may hold only a part of one person's clips,",
+    "person": "one person's",
+    "client (several people)": "one client's, which are several people's,",
+    "part of a person": "one client's, which may be a part of one person's,",
 }
-"""Who is hidden, as the note says it. Of a person who is in several clients, less is promised."""
+"""Whose clips are hidden, as the note says it. Of a person who is in several clients, less is promised."""
 
 
 def plain_note(
     settings: PrivacySettings,
     schedule: Schedule,
     epsilon: float,
+    together: Together,
     delta: float,
     violated: bool,
     population: Population | None,
     unit: str = "person",
 ) -> str:
-    """A few true sentences: what is promised to whom, and what it would take to promise more.
-
-    `unit` is what one client is, by `preparation.clients.unit_of`.
-    """
+    """A few true sentences: what is promised to whom, and what it would take to promise more. `epsilon` is of this
+    release alone, infinite where none holds; `together` of all on the same clients; `unit` is what one client is, by
+    `preparation.clients.unit_of`."""
     sentences = []
     if math.isinf(epsilon):
         sentences.append("This model comes with no mathematical guarantee about any person.")
     elif violated:
         sentences.append(
-            f"The rules that would give epsilon = {three_digits(epsilon)} were not all kept, so nothing is promised."
+            f"The rules that would give ε = {three_digits(epsilon)} at δ = {three_digits(delta)} were not all kept, so "
+            "nothing is promised."
         )
     else:
         sentences.append(
-            f"Whether or not {UNITS[unit]} took part changes the odds of any conclusion from this model by at most a "
-            f"factor of e^{three_digits(epsilon)}, except with probability {delta:.2g}."
+            f"Whether or not {UNITS[unit]} clips were used changes the odds of any conclusion from this model by at "
+            f"most a factor of e^{three_digits(epsilon)}, except with probability δ = {three_digits(delta)}."
         )
-    if math.isfinite(epsilon) and not (violated and epsilon <= LARGEST_MEANINGFUL_EPSILON):
-        sentences.append(_judgement(epsilon, schedule))
+    whole = math.inf if together.epsilon is None else together.epsilon
+    if together.releases > 1 and not violated:
+        sentences.append(
+            f"The same clients were in {together.releases} releases so far; for all of them together it is "
+            f"ε = {three_digits(together.epsilon, 'infinite')} at δ = {three_digits(delta)}."
+        )
+    if math.isfinite(whole) and not (violated and whole <= LARGEST_MEANINGFUL_EPSILON):
+        sentences.append(_judgement(whole, delta, schedule))
     if population is not None:
         sentences.append(
             f"The same training with about {population.clients:,} clients"
             + (f", {population.per_round:,} a round," if population.per_round < population.clients else "")
-            + f" would reach epsilon = {three_digits(population.epsilon_release)} at delta = {population.delta:.1g} "
+            + f" would reach ε = {three_digits(population.epsilon_release)} at δ = {population.delta:.1g} "
             "without a less precise average, because the same blur then hides one among many."
         )
     if settings.seeded_noise is not None and settings.mode != "none":
-        sentences.append("Its noise can be repeated by anyone who knows the seed: fit for rendered faces only.")
+        sentences.append("Its draws can be repeated by anyone who knows the seeds: fit for rendered faces only.")
     return " ".join(sentences)
 
 
-def _judgement(epsilon: float, schedule: Schedule) -> str:
+def _judgement(epsilon: float, delta: float, schedule: Schedule) -> str:
     if epsilon <= 1:
         return "That is a strong promise."
     if epsilon <= LARGEST_MEANINGFUL_EPSILON:
         return "That is a promise of the kind commonly made in practice; smaller would be stronger."
     return (
-        f"An epsilon that large promises practically nothing: {schedule.clients:,} clients over {schedule.rounds:,} "
-        "rounds are too few, for this little noise, to hide one."
+        f"At δ = {three_digits(delta)} an ε that large promises practically nothing: {schedule.clients:,} clients over "
+        f"{schedule.rounds:,} rounds are too few, for this little noise, to hide one."
     )
 
 
@@ -71,21 +79,22 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     """What must be true for the figures to hold."""
     points = [
         "Every client runs the published software: clipping and noise are its own word.",
-        "They are of this one model: releasing several trained on the same clients adds their epsilons and deltas.",
+        "They count every release on the same clients that this run's ledger, and the clients' own, tell of up to this "
+        "one; later ones add to them.",
     ]
     if settings.mode == "distributed":
         points += [
-            f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort, and at most "
-            f"{settings.tolerated_colluders} of these tell the server their noise share.",
-            "Fewer clients than the threshold of the shares work together with the server.",
-            "Noise is Skellam on a grid of C/2^20; rounding to it is part of the sensitivity. It is drawn in double "
-            "precision by a statistical generator that is seeded by "
+            f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort; at most "
+            f"{settings.tolerated_colluders} of its clients work with the server or tell it their noise share.",
+            "Noise is Skellam on a grid that follows its size; rounding to it is part of the sensitivity. It is drawn "
+            "in double precision by a statistical generator that is seeded by "
             + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
         if schedule.sampling == "poisson":
             points.append(
                 "The server fills the noise up to what no cohort exceeds, so that its amount does not tell how many "
-                "were drawn; whether a round fell short of its survivors depends on nobody's clips."
+                "were drawn; a cohort of any size opens its round, and where dropouts made that hang on one client "
+                "nothing is amplified."
             )
     if settings.mode == "central":
         points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")
@@ -96,10 +105,15 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
             "full": "Every client takes part in every round; nothing is gained by sampling.",
         }[schedule.sampling]
     )
+    if schedule.draws:
+        points.append(
+            "Who was drawn is known to the coordinator, and to clients of their own rounds, and to nobody else: the "
+            "draws come from the operating system and are published nowhere."
+            if settings.secret_coins
+            else "Who was drawn is taken for secret, and was not: the draws follow from the run's seed."
+        )
     points.append(
-        f"delta = {delta:.2g}"
-        + (f" is large because {schedule.clients} clients are few" if delta > 1e-2 else "")
-        + ("; it is N^-1.1." if settings.delta is None else "; it was set by hand.")
+        f"δ = {delta:.2g}" + ("; it is min(1e-5, 1/10N)." if settings.delta is None else "; it was set by hand.")
     )
     if settings.mode == NO_PROOF:
         points.append("Clip counts and scores travel in clear: no budget pays for them, and none could.")
@@ -112,7 +126,7 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     return tuple(points)
 
 
-def what_server_saw(settings: PrivacySettings) -> tuple[str, ...]:
+def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str, ...]:
     """Who learns what, beside the released model."""
     if settings.secure_aggregation:
         points = [
@@ -122,7 +136,12 @@ def what_server_saw(settings: PrivacySettings) -> tuple[str, ...]:
         if settings.mode == "distributed":
             points.append("Per round, the sum of all updates and scalars with its noise already inside.")
         else:
-            points.append("Per round, the exact sum of all updates and scalars, but no single one.")
+            points.append("Per round, the exact sum of all updates and scalars.")
+            points.append(
+                "Of a round with one client, which this sampling can draw, that client's own."
+                if schedule.per_round == 1 or (schedule.sampling == "poisson" and schedule.draws)
+                else "No single one of them."
+            )
     elif settings.mode == NO_PROOF:
         points = [
             "Who took part in each round.",
@@ -136,8 +155,8 @@ def what_server_saw(settings: PrivacySettings) -> tuple[str, ...]:
     return tuple(points)
 
 
-def not_protected(settings: PrivacySettings) -> tuple[str, ...]:
-    """What a reader might expect and does not get."""
+def not_protected(settings: PrivacySettings, without_promise: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a reader might expect and does not get. `without_promise`: methods on the same clients that have none."""
     points = [
         "That somebody takes part, and when.",
         "What is common to many clients: a model is meant to learn that.",
@@ -145,6 +164,11 @@ def not_protected(settings: PrivacySettings) -> tuple[str, ...]:
         "Adapters that clients fit to their own clips: they carry no noise and stay where they are.",
         "A voice or face that a person publishes elsewhere, or that somebody feeds to the finished model.",
     ]
+    if without_promise:
+        points.append(
+            f"Anybody from whoever gets the models of {', '.join(without_promise)} too: they were trained on the same "
+            "clients and promise nothing."
+        )
     if settings.secure_aggregation:
         points.append(
             "The model against malicious clients: single updates cannot be inspected. Clipping bounds what one can do, "

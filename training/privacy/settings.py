@@ -13,6 +13,14 @@ Mode = Literal["distributed", "central", "none", "local_no_proof"]
 NO_PROOF: Mode = "local_no_proof"
 
 
+def largest_delta(clients: int) -> float:
+    """The largest δ that is a promise among N clients: min(1e-3, 1/(10 N)).
+
+    Publishing each client's clips whole with probability δ is (0, δ)-private, so δ N must be far below one person.
+    """
+    return min(1e-3, 0.1 / max(clients, 1))
+
+
 class PrivacySettings(Settings):
     """How one client's contribution to a round is bounded, hidden and accounted.
 
@@ -62,22 +70,33 @@ class PrivacySettings(Settings):
     clip_learning_rate: float = Field(default=0.2, gt=0)
 
     # The guarantee.
-    delta: float | None = Field(default=None, gt=0, lt=1, description="None means N^-1.1")
+    delta: float | None = Field(
+        default=None, gt=0, lt=1, description="None means min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+    )
     max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
 
     # Secure aggregation.
     secure_aggregation: bool = True
-    threshold: float = Field(default=0.6, gt=0.5, le=1, description="fraction of a cohort whose shares open the sum")
+    threshold: float = Field(
+        default=0.6,
+        gt=0.5,
+        le=1,
+        description="fraction of a cohort whose shares open the sum; more where the colluders below ask for it",
+    )
     survivor_floor: float = Field(
         default=0.8, gt=0, le=1, description="fraction of a cohort below which a round is abandoned"
     )
     tolerated_colluders: int = Field(
-        default=0, ge=0, description="clients who may tell the server their noise without weakening epsilon"
+        default=1,
+        ge=0,
+        description="c: clients who may work with the server, tell it their noise and their shares, without weakening "
+        "epsilon or baring a vector. 1 also covers what a fellow client knows: its own noise",
     )
 
     seeded_noise: int | None = Field(
         default=None,
-        description="None: noise from the operating system. A number: repeatable, hence NOT private",
+        description="None: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
+        "all other draws from the run's seed, so that the run repeats; hence NOT private",
     )
     tuned_on_clients: bool = Field(
         default=False,
@@ -110,17 +129,31 @@ class PrivacySettings(Settings):
         return self.mode in ("distributed", "central")
 
     @property
+    def secret_coins(self) -> bool:
+        """Whether cohorts, batches and diffusion draws must be secret, as the noise is: a guarantee rests on them."""
+        return self.has_proof and self.seeded_noise is None
+
+    @property
     def scalars(self) -> int:
         """How many scalars travel with an update: the weight, the clip indicator, the metrics."""
         return 2 + len(self.metrics)
 
     def target_delta(self, clients: int) -> float:
-        """δ: as set, else N^-1.1 for N clients (N = 1 would give 1, which promises nothing; it counts as 2)."""
-        return self.delta if self.delta is not None else max(clients, 2) ** -1.1
+        """δ: as set, else min(1e-5, 1/(10 N)) for N clients."""
+        return self.delta if self.delta is not None else min(1e-5, largest_delta(clients))
+
+    def colluders_among(self, cohort: int) -> int:
+        """c: how many of a cohort may work with the server; at most all but one, whom they would work against."""
+        return min(self.tolerated_colluders, max(cohort - 1, 0))
 
     def share_threshold(self, cohort: int) -> int:
-        """t: how many of the cohort must answer for the sum to open; always a majority."""
-        return min(cohort, max(math.ceil(self.threshold * cohort), cohort // 2 + 1))
+        """t: how many of the cohort must answer for the sum to open, so many that c < 2t − n.
+
+        With more colluders among n clients a server that tells two stories gets t answers to both: see
+        `secure_aggregation`. Always a majority.
+        """
+        least = (cohort + self.colluders_among(cohort)) // 2 + 1
+        return min(cohort, max(math.ceil(self.threshold * cohort), least))
 
     def minimum_survivors(self, cohort: int) -> int:
         """m_min: with fewer masked vectors than this the noise would fall short, and the round is abandoned."""

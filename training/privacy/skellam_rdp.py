@@ -28,12 +28,12 @@ independent and at most d of them move: add up. ∎
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from dp_accounting import rdp
 
-from training.privacy.skellam import STEPS_PER_CLIP, integer_sensitivities
+from training.privacy.skellam import grid_over_clip, integer_sensitivities
 
 # Orders for plain composition: the best lies near 1 + √(log(1/δ)/ρ), from 1.01 (the conversion's limit) upwards.
 _ORDERS = np.unique(np.concatenate([1 + np.geomspace(0.0101, 1, 400), np.linspace(2, 12, 201), np.arange(12, 1025)]))
@@ -50,12 +50,18 @@ class SkellamNoise:
 
     @classmethod
     def of(
-        cls, noise_multiplier: float, dimension: int, norm_over_clip: float = 1.0, steps: int = STEPS_PER_CLIP
+        cls, noise_multiplier: float, dimension: int, norm_over_clip: float = 1.0, steps: float | None = None
     ) -> SkellamNoise:
         """The mechanism with noise zS for vectors of norm S = norm_over_clip·C on the grid g = C/steps: μ = (zS/g)²,
-        Δ₂ = S/g + √d."""
+        and the sensitivities of rounded vectors. steps None: the grid that the aggregator rounds to."""
+        if steps is None:
+            steps = 1 / grid_over_clip(noise_multiplier, norm_over_clip)
         l2, l1 = integer_sensitivities(norm_over_clip, 1 / steps, dimension)
         return cls((noise_multiplier * norm_over_clip * steps) ** 2, l2, l1, dimension)
+
+    def scaled(self, share: float) -> SkellamNoise:
+        """The mechanism with this share of the noise's variance left, as for who knows the rest of it."""
+        return replace(self, variance=self.variance * share)
 
 
 def renyi_divergence(noise: SkellamNoise, order: float) -> float:

@@ -22,8 +22,8 @@ from preparation.files import replacing
 from preparation.pictures import Frame
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
-from preparation.settings import CorpusSettings, CutSettings
-from preparation.video import decode_audio_span, decode_span, encode, probe
+from preparation.settings import CorpusSettings, CutSettings, MediaSettings
+from preparation.video import DEFAULT_LIMITS, decode_audio_span, decode_span, encode, probe
 from preparation.workers import Done, map_processes
 
 _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")
@@ -51,6 +51,7 @@ class _Task:
     video: Path
     into: Path
     settings: CutSettings
+    limits: MediaSettings
 
     @property
     def target(self) -> Path:
@@ -94,7 +95,7 @@ def cut_corpus(
             )
             refused.append(QuarantineRow(clip.name, STEP, "its source video is not in the folder", remedy))
             continue
-        task = _Task(clip, video, into, settings.cuts)
+        task = _Task(clip, video, into, settings.cuts, settings.media)
         if task.target.exists() and task.record.exists() and task.record.read_text() == task.made_from():
             kept.add(clip.name)
         else:
@@ -160,17 +161,19 @@ def box_in(clip: Annotation, width: int, height: int) -> tuple[int, int, int, in
     return left, top, min(right, width), min(bottom, height)
 
 
-def cut_clip(clip: Annotation, video: Path, target: Path, settings: CutSettings) -> None:
+def cut_clip(
+    clip: Annotation, video: Path, target: Path, settings: CutSettings, limits: MediaSettings = DEFAULT_LIMITS
+) -> None:
     """Write one clip, 25 fps with 16 kHz sound, whole or not at all."""
-    found = probe(video)
+    found = probe(video, limits)
     ends = found.seconds + settings.shortfall_seconds
     if ends < clip.end_seconds:
         raise CorruptFileError(
             f"{video.name} ends at {found.seconds:.1f} s, before the clip does ({clip.end_seconds:.0f} s)",
             remedy="download it again; if it is whole, the published video was shortened",
         )
-    sound = decode_audio_span(video, clip.start_seconds, clip.end_seconds)
-    frames = decode_span(video, clip.start_seconds, clip.end_seconds)
+    sound = decode_audio_span(video, clip.start_seconds, clip.end_seconds, limits=limits)
+    frames = decode_span(video, clip.start_seconds, clip.end_seconds, limits=limits)
     encode(_cropped(frames, clip, video, settings.size), sound if len(sound) else None, target, settings.crf)
 
 
@@ -207,7 +210,7 @@ def _cut(task: _Task) -> QuarantineRow | None:
     """Cut one clip, unless its source cannot be read; a full disk is no fault of the clip and stops the stage."""
     try:
         made_from = task.made_from()
-        cut_clip(task.clip, task.video, task.target, task.settings)
+        cut_clip(task.clip, task.video, task.target, task.settings, task.limits)
     except PrivFedTalkError as error:
         return QuarantineRow(task.clip.name, STEP, error.reason, error.remedy)
     with replacing(task.record) as partial:

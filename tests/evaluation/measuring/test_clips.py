@@ -111,6 +111,7 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
     cards, sheets = showcase(clips, homes, tmp_path / "shown", said={"c0000/00000": "the red boat"})
     assert [card.title for card in cards] == ["Client 1"] and len(sheets) == 1
     assert cards[0].caption == "“the red boat”"
+    assert cards[0].path.name == "000.mp4"  # a clip's name may be a person's
     assert decode_all(cards[0].path).shape[0] == 6
     assert len(decode_audio(cards[0].path)) >= 6 * 640
 

@@ -149,5 +149,5 @@ def test_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(MissingWeightError, match="nobody/no-such-autoencoder") as caught:
-        open_pretrained("nobody/no-such-autoencoder")
+        open_pretrained("nobody/no-such-autoencoder@main")
     assert "save_pretrained" in caught.value.remedy

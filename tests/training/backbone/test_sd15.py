@@ -157,7 +157,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
     with pytest.raises(MissingWeightError, match=r"no folder /nowhere/sd15 for training\.backbone\.sd15\.source"):
         check_sources(BackboneSettings(kind="sd15", sd15=Sd15Settings(source="/nowhere/sd15")))
-    check_sources(BackboneSettings(kind="sd15", sd15=Sd15Settings(source="owner/name", motion="owner/name/inner")))
+    check_sources(
+        BackboneSettings(kind="sd15", sd15=Sd15Settings(source="owner/name@main", motion="owner/name/inner@main"))
+    )
     check_sources(BackboneSettings(kind="base", sd15=Sd15Settings(source="/nowhere/sd15")))
 
 

@@ -40,7 +40,7 @@ def test_it_says_that_the_clip_is_synthetic_and_by_which_model(signed: Path) -> 
     # Nobody vouches for a certificate that was made here, and it does not claim so.
     assert not manifest.trusted and manifest.failures == ["signingCredential.untrusted"]
     verdict = verify(signed)
-    assert verdict.marked and verdict.agree
+    assert verdict.evidence == "manifest" and verdict.agree
     assert verdict.to_json()["watermark"]["model_sha256_begins"] == "a1a1a1"
 
 
@@ -50,6 +50,7 @@ def test_a_changed_byte_is_seen(signed: Path, tmp_path: Path) -> None:
     (tmp_path / "changed.mp4").write_bytes(content)
     manifest = read_manifest(tmp_path / "changed.mp4")
     assert manifest is not None and not manifest.valid
+    assert verify(tmp_path / "changed.mp4").evidence == "hint"  # the watermark is there, and that is all
     assert "assertion.bmffHash.mismatch" in manifest.failures
 
 
@@ -63,12 +64,12 @@ def test_a_stripped_manifest_leaves_the_watermark(signed: Path, tmp_path: Path) 
                 target.mux(packet)
     verdict = verify(tmp_path / "bare.mp4")
     assert verdict.manifest is None and verdict.agree is None
-    assert verdict.marked and verdict.watermark.payload == MAKER.payload()
+    assert verdict.evidence == "hint" and verdict.watermark.payload == MAKER.payload()
 
 
 def test_an_unmarked_clip_has_neither(tmp_path: Path) -> None:
     encode(noise(25), None, tmp_path / "plain.mp4")
-    assert not verify(tmp_path / "plain.mp4").marked
+    assert verify(tmp_path / "plain.mp4").evidence == "none"
     encode(noise(25), None, tmp_path / "real.mp4")
     shutil.copy(tmp_path / "real.mp4", tmp_path / "real.bin")
     assert read_manifest(tmp_path / "real.bin") is None
@@ -86,3 +87,12 @@ def test_an_identity_is_made_once_and_its_key_is_the_owners_alone(tmp_path: Path
     (tmp_path / "signing" / "key.pem").unlink()
     with pytest.raises(PrivFedTalkError, match=r"key\.pem beside it is not"):
         open_identity(tmp_path / "signing")
+
+
+def test_what_a_signer_writes_is_kept_on_one_line(signed: Path, identity: Identity, tmp_path: Path) -> None:
+    loud = Maker("c3" * 32, "d4" * 32, "x\n\x1b[2Jy", "z" * 1000)
+    attach(signed.with_name("plain.mp4"), tmp_path / "loud.mp4", loud, identity, "[bold]title\u202e")
+    manifest = read_manifest(tmp_path / "loud.mp4")
+    assert manifest is not None and manifest.maker is not None
+    assert (manifest.maker.method, manifest.title) == ("x [2Jy", "[bold]title")
+    assert len(manifest.maker.adapter) == 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from preparation.video import decode_all, encode
-from training.marks.watermark import DETECTED, detect, embed
+from training.marks.watermark import DETECTED, PLACES, STEP, brightness, coefficients, detect, embed
 
 PAYLOAD = b"\x01\x23\x45\xab\xcd\xef"
 
@@ -84,3 +85,38 @@ def test_it_does_not_flicker() -> None:
     plain = head()
     moves = [np.abs(np.diff(video.astype(float), axis=0)).mean() for video in (marked(plain), plain)]
     assert moves[0] < moves[1] + 0.25  # grey levels a frame
+
+
+def lattice(frames: np.ndarray) -> np.ndarray:
+    """Where each coefficient's lattice lies, in steps, as anybody reads it from a marked clip without the key."""
+    turns = np.exp(2j * np.pi * np.stack([coefficients(frame) for frame in frames]) / STEP)
+    return np.angle(turns.mean(0)) / (2 * np.pi)
+
+
+def moved(frames: np.ndarray, move: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The frames with their coefficients moved by what `move` makes of them."""
+    patterns = [brightness(move(coefficients(frame)).astype(np.float32), frame.shape[:2]) for frame in frames]
+    return np.clip(np.rint(frames + np.stack(patterns)[..., None]), 0, 255).astype(np.uint8)
+
+
+def test_one_marked_clip_is_enough_to_mark_another_without_the_key() -> None:
+    """A watermark is a hint: whoever has this code and one clip copies the mark, whatever the key."""
+    copied = lattice(marked(head(), key="mine"))
+    other = head(seed=1)
+    assert not detect(other, key="mine").detected
+
+    def to_lattice(seen: np.ndarray) -> np.ndarray:
+        return STEP * (np.round(seen / STEP - copied) + copied) - seen
+
+    found = detect(moved(other, to_lattice), key="mine")
+    assert found.score > 15 and found.payload == PAYLOAD
+
+
+def test_the_mark_is_removed_without_the_key_at_less_than_it_cost() -> None:
+    plain = head()
+    with_mark = marked(plain, key="mine")
+    turned = np.random.default_rng(0).random(PLACES) < 0.7  # of these bits a faint opposite is left, of the others all
+    bare = moved(with_mark, lambda seen: np.where(turned, 0.3 * STEP, 0))
+    assert detect(with_mark, key="mine").score > 15
+    assert not detect(bare, key="mine").detected
+    assert psnr(bare, with_mark) > psnr(with_mark, plain)

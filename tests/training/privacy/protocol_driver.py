@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.privacy.mechanism import Mechanism
 from training.privacy.secure_aggregation.client import Client
-from training.privacy.secure_aggregation.in_process import new_identities
+from training.privacy.secure_aggregation.in_process import BARE, new_identities
 from training.privacy.secure_aggregation.messages import RoundTerms
+from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
+from training.privacy.settings import PrivacySettings
 
 
 @dataclass
@@ -56,23 +59,43 @@ class Session:
 
 
 def session(
-    n: int = 5, threshold: int = 3, length: int = 8, bits: int = 64, seed: int = 0, identities=None, **terms
+    n: int = 5,
+    threshold: int = 3,
+    length: int = 8,
+    bits: int = 64,
+    seed: int = 0,
+    identities=None,
+    settings: PrivacySettings = BARE,
+    directory=None,
+    taken_part=(),
+    **terms,
 ) -> Session:
+    """A round of clients c0000, c0001 … who joined under `settings` and C = 1; its terms keep that, but for `terms`."""
     names = [f"c{i:04d}" for i in range(n)]
     identities = identities or new_identities(set(names))
     generator = np.random.default_rng(seed)
-    agreed = RoundTerms(
-        run_id=terms.get("run_id", "test"),
-        round_number=terms.get("round_number", 1),
-        roster={name: identities[name].public_key().public_bytes_raw() for name in names},
-        threshold=threshold,
-        length=length,
-        bits=bits,
-    )
+    roster = {name: key.public_key().public_bytes_raw() for name, key in identities.items()}
+    kept = {
+        "run_id": "test",
+        "round_number": 1,
+        "roster": roster,
+        "threshold": threshold,
+        "length": length,
+        "bits": bits,
+        "tolerated_colluders": settings.colluders_among(n),
+        "minimum_survivors": settings.minimum_survivors(n),
+        "mechanism": Mechanism.of(settings, n, 1.0),
+        "max_participation": settings.max_participation,
+    }
+    agreed = RoundTerms(**{**kept, **terms})
+
+    def policy() -> ClientPolicy:
+        return ClientPolicy(settings, directory or roster, "test", 1.0, set(taken_part))
+
     return Session(
         terms=agreed,
         identities=identities,
-        clients={name: Client(agreed, name, identities[name]) for name in names},
+        clients={name: Client(agreed, name, identities[name], policy()) for name in names},
         server=Server(agreed),
         vectors={name: generator.integers(0, 2**bits, length, dtype=agreed.ring.dtype) for name in names},
         inbox=dict.fromkeys(names, b""),

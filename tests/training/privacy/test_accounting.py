@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 
+import dp_accounting
 import numpy as np
 import pytest
-from scipy import special
+from dp_accounting import NeighboringRelation, rdp
+from scipy import special, stats
 
 from preparation.errors import PrivFedTalkError
 from training.privacy import accounting, skellam_rdp
 from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
+from training.privacy.guarantee import epsilon_towards_clients, epsilons
+from training.privacy.settings import PrivacySettings
 from training.privacy.skellam_rdp import SkellamNoise
 
 # (clients, rounds, noise multiplier) at 10 clients a round and δ = N^-1.1 → ε_release, Poisson sampling.
@@ -64,7 +68,7 @@ def test_tiny_noise_gives_a_large_but_finite_epsilon(z, per_round, sampling, dis
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         epsilon = epsilon_release(schedule, z, 8**-1.1, skellam)
-    exact = epsilon_server(schedule, z, 8**-1.1).value
+    exact = epsilon_server(schedule, z, 8**-1.1, participation=10).value
     assert 0 < epsilon.value < math.inf
     assert epsilon.value <= 1.12 * exact  # RDP is a little loose where epsilon is moderate
     if z <= 0.05:  # then the mean of the privacy loss, k/2z², is nearly all there is to epsilon
@@ -175,3 +179,44 @@ def test_the_dominating_gaussian_covers_sampled_skellam_noise(order, q):
         ]
     ) / (order - 1)
     assert worst <= gaussian < 1.1 * worst
+
+
+# Another client, who knows its own share of the noise and the cohorts of its own rounds.
+
+
+def _towards_clients(colluders: int, schedule: Schedule, mode: str = "distributed") -> float:
+    settings = PrivacySettings(mode=mode, tolerated_colluders=colluders, noise_multiplier=2.0)
+    return epsilon_towards_clients(settings, schedule, 1000, 1e-5).value
+
+
+def test_a_client_knows_its_share_unless_a_colluder_is_tolerated() -> None:
+    """Eight of eight, seven of whom must survive: who subtracts its own seventh sees noise smaller by √(6/7)."""
+    everybody = Schedule(8, 8, 3, "full")
+    mechanism = SkellamNoise.of(2.0, 1003, 1 / math.sqrt(0.95))
+    server = epsilon_server(everybody, 2.0, 1e-5, skellam=mechanism).value
+    less = epsilon_server(everybody, 2.0, 1e-5, skellam=mechanism.scaled(6 / 7)).value
+    assert PrivacySettings().minimum_survivors(8) == 7
+    assert _towards_clients(0, everybody) == pytest.approx(less) and less > server
+    assert _towards_clients(1, everybody) == server
+    assert _towards_clients(0, everybody, "central") == epsilon_server(everybody, 2.0, 1e-5).value
+
+
+def test_under_poisson_sampling_a_client_knows_its_own_rounds_cohorts() -> None:
+    """More than the released model tells, less than the server knows; without colluders, half the noise of a pair."""
+    rare = Schedule(1000, 2, 200)
+    release, server = epsilons(PrivacySettings(tolerated_colluders=1, noise_multiplier=2.0), rare, 1000, 1e-5)
+    assert release.value < _towards_clients(1, rare) < server.value
+    assert _towards_clients(0, rare) > 1.3 * _towards_clients(1, rare)
+    assert _towards_clients(1, Schedule(1000, 2, 200, amplifies=False)) == server.value
+
+
+def test_joint_rounds_are_counted_unamplified() -> None:
+    """Against the hand-made composition: T sampled rounds, and plain ones for as many as both are likely in."""
+    schedule, z = Schedule(100, 10, 100), 1.5
+    both = int(stats.binom.isf(5e-6, 100, 0.01))
+    accountant = rdp.RdpAccountant(accounting.INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
+    gaussian = dp_accounting.GaussianDpEvent(z)
+    accountant.compose(dp_accounting.PoissonSampledDpEvent(0.1, gaussian), 100)
+    accountant.compose(gaussian, both)
+    assert stats.binom.sf(both, 100, 0.01) <= 5e-6 < stats.binom.sf(both - 1, 100, 0.01)
+    assert accounting.epsilon_client(schedule, z, 1e-5).value == pytest.approx(accountant.get_epsilon(5e-6))

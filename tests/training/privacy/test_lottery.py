@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from training.aggregation import Aggregator, Lottery
+from training.checks import norm_allowed
 from training.client import LocalUpdate
+from training.privacy import skellam
 from training.privacy.release import RoundSum
+from training.privacy.secure_aggregation.in_process import DropStage
+from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
 
 LOTTERY = PrivacySettings(mode="distributed", noise_multiplier=0.5, seeded_noise=3, survivor_floor=0.8)
@@ -34,6 +41,88 @@ def test_the_noise_does_not_tell_how_many_were_drawn() -> None:
     round_of_ten = Aggregator(LOTTERY, 10, 0, LOTTERY.clip_norm, 5.0, Lottery(20, 10.0))
     assert np.mean(deviations) == pytest.approx(round_of_ten.noise_on_sum(10), rel=0.01)
     assert min(deviations) > 1.09 * round_of_ten.deviation  # 10 of 8 shares counted on: a quarter more variance
+
+
+@pytest.mark.parametrize("colluders", [0, 1, 2, 4])
+@pytest.mark.parametrize("cap", [None, 2])
+def test_whether_a_round_opens_and_its_noise_do_not_depend_on_the_draw(colluders: int, cap: int | None) -> None:
+    """Cohorts down to one client, fewer than the colluders who are tolerated among them: each client's share is then
+    the whole noise, and the server fills all sums up to the same."""
+    settings = LOTTERY.model_copy(update={"tolerated_colluders": colluders, "max_participation": cap})
+    lottery, update = Lottery(population=6, expected=3.0), LocalUpdate(np.zeros(10_000, np.float32), 4, 0.5, {}, 0.0)
+    deviations = []
+    for came in range(1, 7):
+        aggregator = Aggregator(settings, came, 0, 1.0, 5.0, lottery)
+        sent = {f"c{n}": aggregator.contribute(f"c{n}", update, 1) for n in range(came)}
+        deviations.append(aggregator.combine(sent, 1).total.update.std() / aggregator.noise_on_sum(came))
+        told = min(colluders, came - 1)
+        honest = (aggregator.survivors - told) * aggregator.mechanism.share_variance * aggregator.grid**2
+        assert honest >= aggregator.deviation**2 * (1 - 1e-12)
+        assert not aggregator.near_abort(came)
+    assert np.abs(np.array(deviations) - 1).max() < 0.035  # 10,000 draws: five standard errors
+    assert len({Aggregator(settings, came, 0, 1.0, 5.0, lottery).noise_on_sum(came) for came in range(7)}) == 1
+
+
+def test_the_filling_covers_all_cohorts_but_the_rarest() -> None:
+    for population, expected in ((1000, 2.0), (1000, 300.0), (6, 5.9), (10**6, 50.0)):
+        sizes = Lottery(population, expected).cohorts(capped=False)
+        drawn = stats.binom(population, expected / population)
+        # An empty round is noise alone, and carries the same as any.
+        missed = drawn.cdf(sizes[0] - 1) - (drawn.pmf(0) if sizes[0] == 1 else 0) + drawn.sf(sizes[-1])
+        assert missed <= skellam.RARE_COHORT
+        assert len(sizes) < 60 * np.sqrt(expected) + 20
+        # Where clients that reached a cap sit out, cohorts of any smaller size occur.
+        assert Lottery(population, expected).cohorts(capped=True) == range(1, sizes.stop)
+
+
+def test_every_cohort_without_dropouts_opens_and_one_client_less_in_it_too() -> None:
+    for colluders in range(6):
+        settings = PrivacySettings(tolerated_colluders=colluders)
+        floors = [settings.minimum_survivors(n) for n in range(1, 200)]
+        assert all(later - earlier in (0, 1) for earlier, later in pairwise(floors))
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central"])
+def test_whether_a_round_is_taken_back_does_not_depend_on_how_many_came(mode: str) -> None:
+    allowed = set()
+    for came in range(0, 17):
+        aggregator = Aggregator(LOTTERY.model_copy(update={"mode": mode}), came, 0, 1.0, 5.0, Lottery(20, 10.0))
+        allowed.add(norm_allowed(RoundSum(np.zeros(1000), 0.0, 0.0, {}, came), aggregator))
+    assert len(allowed) == 1
+
+
+def _opens(cohort: int, came: int, drop: dict[DropStage, set[str]] | None = None) -> bool | None:
+    """Whether a real round opens; None: it does, and says that it was near not to."""
+    if not cohort:
+        return True
+    aggregator = Aggregator(LOTTERY, cohort, 0, 1.0, 5.0, Lottery(20, 10.0))
+    update = LocalUpdate(np.zeros(3, np.float32), 4, 0.5, {}, 0.0)
+    try:
+        seen = aggregator.combine({f"c{n}": aggregator.contribute(f"c{n}", update, 1) for n in range(came)}, 1, drop)
+    except RoundAbortedError as abandoned:
+        assert not aggregator.near_abort(abandoned.left)
+        return False
+    return None if aggregator.near_abort(len(seen.returned)) else True
+
+
+def test_rounds_that_one_client_less_would_not_have_opened_are_known() -> None:
+    near = set()
+    for cohort in range(1, 13):
+        for came in range(cohort + 1):
+            opened = _opens(cohort, came)
+            if opened is not False:
+                without = _opens(cohort - 1, came - 1)
+                assert (opened is None) == (without is False), (cohort, came)
+                near |= {(cohort, came)} if opened is None else set()
+    assert near == {(5, 4), (10, 8)}  # the floor of four is four, of nine eight
+
+
+def test_few_answers_at_the_end_bring_a_round_near_too() -> None:
+    """Ten vectors, six answers, which is the threshold: with nine vectors and five answers nothing opens."""
+    silent = {"unmask": {f"c{n}" for n in range(6, 10)}}
+    assert _opens(10, 10, silent) is None
+    assert _opens(9, 9, {"unmask": {f"c{n}" for n in range(5, 9)}}) is False
+    assert _opens(10, 10, {"unmask": {f"c{n}" for n in range(7, 10)}}) is True
 
 
 def test_scalars_are_read_by_the_expected_number() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from preparation.errors import PrivFedTalkError
-from tests.training.privacy_records import round_record
+from tests.training.privacy_records import round_record, using
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.aggregation import Aggregator
 from training.claims import contradictions
@@ -137,7 +137,7 @@ def test_a_federation_runs_by_it_and_is_never_called_private(trainer_for: Traine
 
 def test_no_report_can_claim_an_epsilon_for_it() -> None:
     settings = TrainingSettings(federation=FederationSettings(rounds=1), privacy=LITERAL)
-    records = [round_record(1, clip_norm=0.7)]
+    records = using(settings, [round_record(1, clip_norm=0.7)], dimension=100)
     assert epsilon_so_far(settings, 10, records, 100) == (None, None)
     honest = json.loads(json.dumps(account("paper_literal", settings, 10, records, 100).to_json()))
     assert contradictions("paper_literal", honest, records) == []

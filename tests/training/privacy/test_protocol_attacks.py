@@ -260,7 +260,7 @@ def test_a_public_key_whose_secrets_anyone_knows_is_refused():
 def test_a_client_outside_the_roster_or_with_a_wrong_vector_is_refused():
     here = session()
     with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
-        Client(here.terms, "c0000", Ed25519PrivateKey.generate())
+        Client(here.terms, "c0000", Ed25519PrivateKey.generate(), here.clients["c0000"]._policy)
     here.run_until(Stage.MASKED_INPUT)
     here.vectors["c0000"] = np.zeros(9, dtype="<u8")
     with pytest.raises(PrivFedTalkError, match="vector of uint64"):

@@ -46,7 +46,7 @@ def test_the_sum_of_survivors_is_exact_or_the_round_aborts(n, length, bits, seed
         with pytest.raises(RoundAbortedError, match=f"stage '{aborts_at[0]}': {aborts_at[1]} clients left"):
             aggregate_in_process(vectors, threshold, drop)
         return
-    total, survivors, traffic = aggregate_in_process(vectors, threshold, drop)
+    total, survivors, traffic, _ = aggregate_in_process(vectors, threshold, drop)
     gone_before_masking = drop["advertise"] | drop["share_keys"] | drop["masked_input"]
     assert survivors == set(names) - gone_before_masking
     expected = np.sum([vectors[name] for name in survivors], axis=0, dtype=total.dtype)
@@ -59,7 +59,7 @@ def test_the_sum_of_survivors_is_exact_or_the_round_aborts(n, length, bits, seed
 def test_long_vectors_cross_many_keystream_chunks():
     generator = np.random.default_rng(0)
     vectors = {f"c{i}": generator.integers(0, 2**32, 100_003, dtype="<u4") for i in range(4)}
-    total, survivors, _ = aggregate_in_process(vectors, 3, {"masked_input": {"c2"}})
+    total, survivors, *_ = aggregate_in_process(vectors, 3, {"masked_input": {"c2"}})
     assert survivors == {"c0", "c1", "c3"}
     np.testing.assert_array_equal(total, vectors["c0"] + vectors["c1"] + vectors["c3"])
 
@@ -87,7 +87,7 @@ def test_a_federated_round_through_the_protocol_is_the_plain_sum():
             plain[f"c{k}"] = release.client_vector(delta, 4 + k, k / 8, {"score": k / 8}, settings)
             noise = skellam.skellam_noise(share, d + 3, skellam.noise_generator(1, k))
             vectors[f"c{k}"] = ring.encode(skellam.quantise(plain[f"c{k}"], grid) + noise)
-        total, survivors, _ = aggregate_in_process(
+        total, survivors, *_ = aggregate_in_process(
             vectors, settings.share_threshold(8), {"masked_input": {"c5"}}, minimum_survivors=m_min
         )
         opened = skellam.dequantise(ring.decode(total), grid)

@@ -10,8 +10,13 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from preparation.errors import PrivFedTalkError
+from training.aggregation import Aggregator
+from training.client import LocalUpdate
 from training.privacy import release, skellam
+from training.privacy.accounting import Schedule, epsilon_server
+from training.privacy.guarantee import skellam_mechanism
 from training.privacy.settings import PrivacySettings
+from training.privacy.skellam_rdp import SkellamNoise, composed_epsilon
 
 
 @pytest.mark.parametrize("variance", [0.5, 40.0, 3e6, (2.0**20) ** 2 / 8])
@@ -92,10 +97,125 @@ def test_a_sum_that_would_wrap_is_refused():
         skellam.quantise(np.array([np.nan]), 1.0)
 
 
-@given(arrays.arrays(np.float64, 64, elements=st.floats(-1e3, 1e3)))
-def test_rounding_stays_within_the_accounted_sensitivity(vector):
-    bound, grid = float(np.linalg.norm(vector)), 0.25
+@given(arrays.arrays(np.float64, 64, elements=st.floats(-1e3, 1e3)), st.floats(1e-3, 1e4))
+def test_rounding_stays_within_the_accounted_sensitivity(vector, grid):
+    bound = float(np.linalg.norm(vector))
     l2, l1 = skellam.integer_sensitivities(bound, grid, vector.size)
     integers = skellam.quantise(vector, grid)
-    assert np.linalg.norm(integers) <= l2
-    assert np.abs(integers).sum() <= l1
+    assert np.linalg.norm(integers) <= l2 * (1 + 1e-12)
+    assert np.abs(integers).sum() <= l1 * (1 + 1e-12)
+    assert np.linalg.norm(integers * grid - vector) <= skellam.rounding_bound(bound, grid, vector.size) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("steps", [0.0, 1.0, 30.0])
+def test_the_sensitivity_of_rounding_is_reached(steps):
+    """Every coordinate a hair beyond the middle between two points of the grid: no smaller bound would do."""
+    vector = np.full(400, steps + 0.5 + 1e-9)
+    l2, _ = skellam.integer_sensitivities(float(np.linalg.norm(vector)), 1.0, vector.size)
+    assert np.linalg.norm(skellam.quantise(vector, 1.0)) == pytest.approx(l2, rel=1e-6)
+
+
+# The range of plans: noise multipliers from a thousandth to a thousand, in one share or in a thousand.
+
+
+@pytest.mark.parametrize("z", [1e-3, 0.17, 0.3, 1.0, 30.0, 1e3])
+@pytest.mark.parametrize("shares", [1, 7, 1000])
+def test_variance_residues_and_tails_are_skellams_over_the_range_of_plans(z, shares):
+    mechanism = SkellamNoise.of(z, 200_000, 1.026)
+    variance, draws = mechanism.variance / shares, 400_000
+    noise = skellam.skellam_noise(variance, draws, np.random.default_rng(11))
+    deviation = np.sqrt(variance)
+    assert abs(noise.mean()) < 5 * deviation / np.sqrt(draws)
+    assert noise.astype(np.float64).var() == pytest.approx(variance, rel=5 * np.sqrt(2 / draws))
+    assert stats.chisquare(np.bincount(noise % 8, minlength=8)).pvalue > 1e-4
+    for out in (2.0, 3.0, 4.0):
+        beyond = int(np.ceil(out * deviation))
+        if variance < 1e6:
+            expected = 2 * stats.skellam.sf(beyond - 1, variance / 2, variance / 2)
+        else:
+            expected = 2 * stats.norm.sf((beyond - 0.5) / deviation)
+        seen = (np.abs(noise) >= beyond).sum()
+        assert abs(seen - expected * draws) < 5 * np.sqrt(expected * draws) + 1
+    if variance > 1e6:
+        assert stats.kstest(noise[:100_000] / deviation, "norm").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("z", [1e-3, 0.05, 0.17, 0.24, 0.25, 1.0, 8.0, 1e3, 1e6])
+@pytest.mark.parametrize("budget", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("C", [0.05, 1.0, 37.0])
+def test_the_accounted_mechanism_is_the_one_that_clients_run(z, budget, C):
+    settings = PrivacySettings(noise_multiplier=z, scalar_budget=budget, clip_norm=0.3)
+    aggregator, d = Aggregator(settings, 10, 0, C, 1.0), 5000
+    accounted = skellam_mechanism(settings, d, z)
+    assert accounted is not None
+    honest = settings.minimum_survivors(10) - settings.tolerated_colluders
+    assert aggregator.mechanism.share_variance * honest == pytest.approx(accounted.variance, rel=1e-12)
+    bound = release.vector_norm_bound(settings, C)
+    rounded = skellam.integer_sensitivities(bound, aggregator.grid, d + settings.scalars)
+    assert rounded == pytest.approx((accounted.l2, accounted.l1), rel=1e-12)
+    assert accounted.variance <= (2.0**18) ** 2 * (1 + 1e-12)
+    if z <= 0.17 and budget <= 0.05:
+        assert aggregator.grid == C / 2**20
+
+
+def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity():
+    """ε falls as z grows, never below the exact Gaussian's at the same z; the share of a fine grid's is bounded."""
+    noises = (0.2, 0.3, 1.0, 10.0, 100.0, 1e3)
+    values = [composed_epsilon(SkellamNoise.of(z, 1_000_000), 100, 1e-6) for z in noises]
+    finer = [composed_epsilon(SkellamNoise.of(z, 1_000_000, steps=2**20), 100, 1e-6) for z in noises]
+    gaussian = [epsilon_server(Schedule(10, 10, 100, "full"), z, 1e-6).value for z in noises]
+    assert values == sorted(values, reverse=True)
+    assert all(ours > exact for ours, exact in zip(values, gaussian, strict=True))
+    ratios = np.array(values) / finer
+    assert (ratios[:4] < [1.0001, 1.002, 1.01, 1.05]).all() and (ratios < 4.5).all()
+
+
+@pytest.mark.parametrize("rate", [1.0, 2.0**31, 2.0**34])
+def test_a_seed_gives_small_noise_as_ever(rate):
+    one, other = (np.random.default_rng(2) for _ in range(2))
+    plain = other.poisson(rate, 1000) - other.poisson(rate, 1000)
+    np.testing.assert_array_equal(skellam.skellam_noise(2 * rate, 1000, one), plain)
+
+
+def test_large_rates_are_drawn_in_parts_and_larger_ones_refused():
+    variance = 2 * skellam.LARGEST_RATE
+    noise = skellam.skellam_noise(variance, 20_000, np.random.default_rng(5))
+    assert noise.astype(np.float64).var() == pytest.approx(variance, rel=0.05)
+    assert stats.chisquare(np.bincount(noise % 8, minlength=8)).pvalue > 1e-4
+    assert stats.kstest(noise / np.sqrt(variance), "norm").pvalue > 1e-4
+    for refused in (1.01 * variance, 2.0**55, np.inf, np.nan, -1.0):
+        with pytest.raises(PrivFedTalkError, match="drawn correctly"):
+            skellam.skellam_noise(refused, 3, np.random.default_rng(0))
+
+
+# Central mode: the exact accounting knows of no grid.
+
+
+def _steep_update(d: int, steps: float) -> LocalUpdate:
+    """An update of norm a hair under C = 1 each coordinate of which is just beyond the middle of two grid points."""
+    return LocalUpdate(np.full(d, steps / 2**20, np.float32), 16, 1.0, {}, 0.0)
+
+
+def test_central_noise_pays_for_the_grid_that_masks_need():
+    settings, d = PrivacySettings(mode="central", seeded_noise=1), 40_000
+    aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
+    sent = {name: aggregator.contribute(name, _steep_update(d, 5242.51), 1) for name in "abc"}
+    norm = float(np.linalg.norm(aggregator.ring.decode(sent["a"].vector) * aggregator.grid))
+    assert norm > aggregator.deviation / settings.noise_multiplier  # rounding took it beyond S
+    assert norm <= aggregator.central_deviation(d + 3) / settings.noise_multiplier
+    plain = sum(aggregator.ring.decode(one.vector) for one in sent.values()) * aggregator.grid
+    noise = aggregator.combine(sent, 1).total.update - plain[:d]
+    drawn = skellam.gaussian_noise(
+        aggregator.central_deviation(d + 3), d + 3, skellam.noise_generator(1, 0, "server", 1)
+    )
+    np.testing.assert_allclose(noise, drawn[:d], atol=1e-9)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_without_masks_a_vectors_norm_does_not_grow_as_float32(seed, d):
+    settings = PrivacySettings(mode="central", secure_aggregation=False)
+    aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
+    update = LocalUpdate(np.random.default_rng(seed).normal(size=d).astype(np.float32), 16, 1.0, {}, 0.0)
+    vector = aggregator.contribute("a", update, 1).vector.astype(np.float64)
+    assert np.linalg.norm(vector) <= release.vector_norm_bound(settings)
+    assert aggregator.central_deviation(d + 3) == aggregator.deviation

@@ -31,6 +31,7 @@ from training.privacy.secure_aggregation.messages import (
     seal,
 )
 from training.privacy.secure_aggregation.payloads import PublicKeys, Secret
+from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.skellam import RingVector
 
 
@@ -46,16 +47,18 @@ class _Stage(IntEnum):
 class Client:
     """One client in one round. A call out of turn, or a second call, raises ProtocolError: no secret is used twice.
 
-    All one-round secrets come from the operating system and die with the object.
+    The terms are held against `policy`, what the client was told before the round, and ProtocolError is raised where
+    they keep less than that. All one-round secrets come from the operating system and die with the object.
     """
 
-    def __init__(self, terms: RoundTerms, client_id: str, identity: Ed25519PrivateKey) -> None:
+    def __init__(self, terms: RoundTerms, client_id: str, identity: Ed25519PrivateKey, policy: ClientPolicy) -> None:
         if client_id not in terms.roster or identity.public_key().public_bytes_raw() != terms.roster[client_id]:
             raise PrivFedTalkError(
                 f"{client_id} is not in the round's roster under this identity key",
                 remedy="register the client's public key before the round",
             )
-        self.terms, self.client_id = terms, client_id
+        policy.check(terms)
+        self.terms, self.client_id, self._policy = terms, client_id, policy
         self._identity = identity
         self._stage = _Stage.START
         self._channel_key = X25519PrivateKey.generate()
@@ -136,6 +139,7 @@ class Client:
         self._enough("share_keys", set(boxes) | {self.client_id})
         opened = {peer: self._open_shares(peer, box) for peer, box in boxes.items()}
         self._enter(_Stage.MASKED)
+        self._policy.take_part(terms)
         self._shares_held |= opened
 
         plus = [self_mask_key(terms, self._self_mask_seed)]
@@ -206,10 +210,8 @@ class Client:
     def _enough(self, stage: str, clients: set[str] | frozenset[str]) -> None:
         if self.client_id not in clients:
             raise ProtocolError("server", f"left {self.client_id} out after stage {stage} and still asks it")
-        if len(clients) < self.terms.threshold:
-            raise ProtocolError(
-                "server", f"goes on after {stage} with {len(clients)} of {self.terms.threshold} clients"
-            )
+        if len(clients) < self.terms.floor:  # their noise would fall short
+            raise ProtocolError("server", f"goes on after {stage} with {len(clients)} of {self.terms.floor} clients")
 
     def _seal(self, kind: Kind, payload: bytes) -> bytes:
         return seal(kind, self.terms, self.client_id, payload, self._identity)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from preparation.errors import PrivFedTalkError
+from training.privacy.mechanism import Mechanism
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.messages import RoundTerms
+from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
+from training.privacy.settings import PrivacySettings
 from training.privacy.skellam import RingVector
 
 DropStage = Literal["advertise", "share_keys", "masked_input", "consent", "unmask"]
+
+BARE = PrivacySettings(mode="none", threshold=0.5 + 1e-9, survivor_floor=1e-9, tolerated_colluders=0)
+"""The promise of the protocol alone: a majority opens the sum, nobody adds noise, no client colludes."""
 
 
 @dataclass
@@ -32,6 +38,7 @@ class Aggregate(NamedTuple):
     total: RingVector
     survivors: frozenset[str]
     bytes_by_client: dict[str, Traffic]
+    answered: int  # how many gave shares to open it
 
 
 def new_identities(clients: Set[str] | Mapping[str, object]) -> dict[str, Ed25519PrivateKey]:
@@ -49,6 +56,9 @@ def aggregate_in_process(
     minimum_survivors: int | None = None,
     identities: Mapping[str, Ed25519PrivateKey] | None = None,
     traffic: dict[str, Traffic] | None = None,
+    settings: PrivacySettings = BARE,
+    mechanism: Mechanism | None = None,
+    taken_part: Mapping[str, Collection[int]] | None = None,
 ) -> Aggregate:
     """Σ of the vectors of those who reached the masked input, through the whole protocol.
 
@@ -56,7 +66,10 @@ def aggregate_in_process(
     drop: stage → clients that fall silent at that stage and stay so; one that drops at "consent" or "unmask" has
     already sent its masked vector, which is in the sum.
     traffic: filled as messages pass, for those who want to know it of a round that is abandoned too.
-    RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` masked vectors.
+    settings: what was promised to the clients, who hold the terms against it. mechanism: that by which `vectors` were
+    made; None: the promised one. taken_part: client → earlier rounds in which its vector left it.
+    RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` up to the masked
+    vectors. ProtocolError if a client finds the terms short of its promise.
     """
     shapes = {(vector.shape, vector.dtype) for vector in vectors.values()}
     if len(shapes) != 1:
@@ -65,16 +78,26 @@ def aggregate_in_process(
         )
     ((length,), dtype) = shapes.pop()
     keys = identities or new_identities(vectors)
+    directory = {client: key.public_key().public_bytes_raw() for client, key in keys.items()}
+    mechanism = mechanism or Mechanism.of(settings, len(vectors), settings.clip_norm)
     terms = RoundTerms(
         run_id=run_id or secrets.token_hex(16),
         round_number=round_number,
-        roster={client: keys[client].public_key().public_bytes_raw() for client in vectors},
+        roster={client: directory[client] for client in vectors},
         threshold=threshold,
         length=length,
         bits=32 if dtype.itemsize == 4 else 64,
+        tolerated_colluders=settings.colluders_among(len(vectors)),
+        minimum_survivors=minimum_survivors or 0,
+        mechanism=mechanism,
+        max_participation=settings.max_participation,
     )
-    clients = {client: Client(terms, client, keys[client]) for client in terms.clients}
-    server = Server(terms, minimum_survivors)
+    clients = {}
+    for client in terms.clients:
+        before = set((taken_part or {}).get(client, ()))
+        policy = ClientPolicy(settings, directory, terms.run_id, mechanism.clip_norm, before)
+        clients[client] = Client(terms, client, keys[client], policy)
+    server = Server(terms)
     traffic = {} if traffic is None else traffic
     traffic |= {client: Traffic() for client in clients}
     inbox: dict[str, bytes] = dict.fromkeys(clients, b"")
@@ -87,7 +110,7 @@ def aggregate_in_process(
             traffic[client_id].up += len(answer)
             server.receive(answer)
         inbox = server.close_stage()
-    return Aggregate(server.result(), server.survivors, traffic)
+    return Aggregate(server.result(), server.survivors, traffic, server.answered)
 
 
 def _answer(client: Client, stage: Stage, message: bytes, vector: RingVector) -> bytes:

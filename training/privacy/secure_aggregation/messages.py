@@ -7,6 +7,7 @@ its own counts say. Whatever is wrong raises ProtocolError, which names the clie
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from preparation.errors import PrivFedTalkError
+from training.privacy.mechanism import Mechanism
 from training.privacy.skellam import Ring
 
 _MAGIC = b"PFSA"
@@ -70,6 +72,10 @@ class RoundTerms:
 
     roster: client id → raw Ed25519 public key (32 bytes). A client's place, from 1, is its rank among the sorted
     ids: it serves as its Shamir x-coordinate and as its name on the wire.
+    threshold: t, how many shares open a secret. tolerated_colluders: c, clients who may work with the server. Against
+    a server that tells two stories about who survived, c < 2t − n is needed: honest clients answer one story each,
+    colluders both, and 2(t − c) ≤ n − c honest clients would give the shares of both secrets of a victim.
+    minimum_survivors: the floor below which the noise falls short and no client helps to open the sum.
     """
 
     run_id: str
@@ -78,6 +84,10 @@ class RoundTerms:
     threshold: int
     length: int  # elements of a vector
     bits: Literal[32, 64] = 64
+    tolerated_colluders: int = 0
+    minimum_survivors: int = 0
+    mechanism: Mechanism = field(default_factory=Mechanism)
+    max_participation: int | None = None  # rounds that one client may take part in
 
     def __post_init__(self) -> None:
         n = len(self.roster)
@@ -85,11 +95,24 @@ class RoundTerms:
             raise PrivFedTalkError(
                 f"secure aggregation among {n} clients", remedy=f"take 2 to {MAXIMUM_CLIENTS} clients into a round"
             )
-        if not n // 2 < self.threshold <= n:
+        c = self.tolerated_colluders
+        if not 0 <= c < n:
             raise PrivFedTalkError(
-                f"threshold {self.threshold} among {n} clients: at or below one half the server could open two sums",
-                remedy=f"choose a threshold from {n // 2 + 1} to {n} (above {2 * n // 3} against a lying server)",
+                f"{c} tolerated colluders among {n} clients", remedy=f"tolerate at most {n - 1}, or take more clients"
             )
+        if not c < 2 * self.threshold - n or self.threshold > n:
+            raise PrivFedTalkError(
+                f"threshold {self.threshold} among {n} clients of whom {c} may collude: a server that tells clients "
+                "two stories could open two sums",
+                remedy=f"choose a threshold from {(n + c) // 2 + 1} to {n}",
+            )
+        if not 0 <= self.minimum_survivors <= n:
+            raise PrivFedTalkError(
+                f"a floor of {self.minimum_survivors} survivors among {n} clients", remedy=f"choose one up to {n}"
+            )
+        numbers = (self.mechanism.clip_norm, self.mechanism.grid, self.mechanism.share_variance)
+        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+            raise PrivFedTalkError(f"a round of {self.mechanism}", remedy="give finite numbers, none below 0")
         if not 1 <= self.length <= MAXIMUM_LENGTH or self.bits not in (32, 64):
             raise PrivFedTalkError(
                 f"vectors of {self.length} elements of {self.bits} bits",
@@ -111,13 +134,24 @@ class RoundTerms:
     @cached_property
     def context(self) -> bytes:
         """SHA-256 of the terms, each part with its length before it so that no two terms read alike."""
-        parts = [self.run_id.encode(), struct.pack("<QIQB", self.round_number, self.threshold, self.length, self.bits)]
+        cap, mechanism = self.max_participation or 0, self.mechanism
+        parts = [
+            self.run_id.encode(),
+            struct.pack("<QIQB", self.round_number, self.threshold, self.length, self.bits),
+            struct.pack("<IIQ", self.tolerated_colluders, self.floor, cap),
+            struct.pack("<ddd", mechanism.clip_norm, mechanism.grid, mechanism.share_variance),
+        ]
         for client in self.clients:
             parts += [client.encode(), self.roster[client]]
-        digest = hashlib.sha256(b"PrivFedTalk secure aggregation terms, version 1")
+        digest = hashlib.sha256(b"PrivFedTalk secure aggregation terms, version 2")
         for part in parts:
             digest.update(struct.pack("<I", len(part)) + part)
         return digest.digest()
+
+    @property
+    def floor(self) -> int:
+        """The fewest survivors whose sum is opened; at least the threshold."""
+        return max(self.threshold, self.minimum_survivors)
 
     @property
     def ring(self) -> Ring:

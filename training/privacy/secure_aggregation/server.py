@@ -47,15 +47,13 @@ _EXPECTED = {
 class Server:
     """One round. `receive` a message of each client that answers, `close_stage` when no more are awaited.
 
-    minimum_survivors: the floor under which the round is abandoned before anything is opened, because the
-    survivors' noise shares would add up to too little; at least the threshold.
+    Below the terms' floor of survivors the round is abandoned before anything is opened: their noise would fall short.
     A message that is refused leaves the server as it was: the client may be heard again, or counts as dropped.
     """
 
-    def __init__(self, terms: RoundTerms, minimum_survivors: int | None = None) -> None:
+    def __init__(self, terms: RoundTerms) -> None:
         self.terms = terms
         self.stage = Stage.ADVERTISE
-        self._floor = max(terms.threshold, minimum_survivors or 0)
         self._taking_part = frozenset(terms.clients)  # who may speak in this stage
         self._heard: dict[str, bytes] = {}  # who has, with the envelope where it is relayed
         self._keys: dict[str, PublicKeys] = {}  # U1
@@ -97,7 +95,7 @@ class Server:
         After UNMASK there is none and `result` has the sum. RoundAbortedError where too few are left.
         """
         left = frozenset(self._heard)
-        needed = self._floor if self.stage is Stage.MASKED_INPUT else self.terms.threshold
+        needed = self.terms.floor if self.stage <= Stage.MASKED_INPUT else self.terms.threshold
         if len(left) < needed:
             stage, self.stage = self.stage, Stage.DONE
             raise RoundAbortedError(stage.name.lower(), len(left), needed)
@@ -124,6 +122,11 @@ class Server:
     def survivors(self) -> frozenset[str]:
         """Whose vectors the sum holds (U3)."""
         return self._survivors
+
+    @property
+    def answered(self) -> int:
+        """How many clients gave shares to open the sum (U5)."""
+        return len(self._revealed)
 
     def result(self) -> RingVector:
         """Σ of the survivors' vectors, ring elements [length]."""

@@ -1,0 +1,57 @@
+"""What is mutated, and by which tests a mutant must be noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The check of a sum's norm guards what is learnt, not what is seen, and is left out.
+# File → a regular expression of its functions (`Class.method`) that guard secrecy or say what it costs; in the order in
+# which they are run.
+TARGETS = {
+    "training/privacy/secure_aggregation/client.py": ".*",
+    "training/privacy/secure_aggregation/server.py": ".*",
+    "training/privacy/secure_aggregation/shamir.py": ".*",
+    "training/privacy/secure_aggregation/masking.py": ".*",
+    "training/privacy/secure_aggregation/keys.py": ".*",
+    "training/privacy/secure_aggregation/payloads.py": ".*",
+    "training/privacy/skellam.py": ".*",
+    "training/aggregation.py": r"Aggregator\.(?!norm_bound).*|next_clip_norm|next_denominator|_weighted",
+    "preparation/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_from_file|_agreed",
+    "training/trial.py": "trainable_clients",
+    "training/sampling.py": ".*",
+    "training/violations.py": "violations|_of_method|_unpaid_clipping",
+    "training/claims.py": ".*",
+    "training/checkpoint.py": "RoundRecord.*|Progress.*|load_checkpoint",
+    "training/spent.py": "schedule_of|epsilon_so_far|account",
+    "training/privacy/settings.py": "PrivacySettings.*",
+    "training/privacy/accounting.py": "Schedule.*|epsilon_release|epsilon_server|_amplified|without_replacement_rdp",
+    "training/privacy/guarantee.py": "epsilons|skellam_mechanism",
+    "training/privacy/secure_aggregation/in_process.py": "aggregate_in_process|new_identities",
+    "training/federation.py": "open_round|lottery_of|server_step|_fingerprint",
+    "training/privacy/report.py": "privacy_report|settings_violations",
+    "training/privacy/secure_aggregation/messages.py": ".*",
+    "training/privacy/release.py": ".*",
+}
+
+# Tests whose parts take longer than `running.SLOWEST_TEST_SECONDS` are left out one by one.
+TESTS = (
+    "tests/training/privacy",
+    "tests/training/test_secrecy.py",
+    "tests/training/test_claims.py",
+    "tests/training/test_sampling.py",
+    "tests/training/test_checkpoint.py",
+    "tests/training/test_federation.py",
+    "tests/training/test_trial.py",
+    "tests/training/test_containing.py",
+    "tests/preparation/test_consent.py",
+)
+# Shown to every mutant whose line they run, whatever time other tests take.
+ADVERSARIES = "tests/training/privacy/test_adversary"
+# Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
+LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
+
+
+def read(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
