@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -11,10 +12,11 @@ import dagster as dg
 
 from assets.gathering import cut, lines_of, listing_of, mixed
 from assets.run import Run
-from assets.samples import first_frames
+from assets.samples import first_frames, shown
 from assets.showing import pictures, playing, table
 from assets.stages import Stage, digest
 from assets.transient import retried
+from preparation.folders import RunFolder
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -108,8 +110,8 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
             "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
             "quarantined": len(refused),
-            "faces": pictures(first_frames(clips, run.corpus_root)),
-            **_first_clip(clips, run.corpus_root),
+            "faces": pictures(first_frames(shown(folder, clips), run.corpus_root)),
+            **_first_clip(shown(folder, clips), run.corpus_root),
             "first clips": table([vars(clip) for clip in clips[:20]]),
             "quarantine": table([vars(row) for row in refused]),
         },
@@ -131,7 +133,6 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
     from preparation.quarantine import replace_rows
-    from preparation.removal import settle_absent
 
     folder = run.folder
     with run.stage(
@@ -148,7 +149,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             replace_rows(folder.quarantine, ("clients",), unplaced)
     # Also when nothing else is due: whoever asks for removal must not have to change something first.
     if stage.due or run.preparation.corpus.forget_absent:
-        settle_absent(folder, run.preparation.corpus.forget_absent)
+        _settle(folder, run.preparation.corpus.forget_absent)
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={
@@ -162,6 +163,28 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def _settle(folder: RunFolder, forget: bool) -> None:
+    """What is left of clips that are gone is said or removed; then also what has learnt from them, which stays."""
+    from preparation.removal import absent_names, settle_absent
+    from training.containing import learnt_from
+
+    learnt: list[str] = []
+    if forget:
+        gone = absent_names(folder)
+        stay = {clip.rpartition("/")[0] for clip in gone.clips} - set(gone.people)
+        # Who are gone wholly go with their own adapters; those of who stay have learnt from the clips that are gone.
+        learnt = [*learnt_from(folder, [*gone.people, *stay]), *own_adapters(folder, stay)]
+    settle_absent(folder, forget)
+    if learnt:
+        sys.stderr.write(f"models have learnt from them until they are trained anew: {', '.join(learnt)}\n")
+
+
+def own_adapters(folder: RunFolder, people: Collection[str]) -> list[str]:
+    """The adapters that these people keep for themselves."""
+    found = (path for name in sorted(people) for path in sorted(folder.client(name).glob("methods/*/adapter")))
+    return [str(path.relative_to(folder.root)) for path in found]
 
 
 @dg.asset_check(asset=clients, blocking=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.agreements import refusals
 from assets.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.federation import adapter
 from assets.partitions import METHODS, all_buckets, evaluated_methods, in_one_run, own_adapter
@@ -38,13 +39,17 @@ def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) ->
 
 
 def measured_from(run: Run, method: str) -> dict[str, Any]:
-    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration and judges."""
+    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration, judges, and who has
+    not agreed to be generated."""
     from evaluation.judges import judges_version
 
     adapters = [f"federation/{method}"] if method in METHODS else []
     judges = judges_version(run.evaluation)
     return {
-        "settings": [method, run.evaluation, run.training.generation, run.training.objective, judges],
+        "settings": [
+            *(method, run.evaluation, run.training.generation, run.training.objective, judges),
+            *refusals(run, "generation"),
+        ],
         "after": ["clients", "dealing", "shards", "vae", "rulers", "backbone", *adapters],
         "code": ["evaluation", "training", "preparation"],
     }

@@ -56,17 +56,21 @@ def placed_clips(folder: RunFolder, buckets: Mapping[str, Iterable[str]]) -> dic
 
 
 def public_version(folder: RunFolder, vouchers: str) -> str:
-    """What training on public people depends on, whatever the clients do: who they are, their splits, their files.
+    """What training on public people depends on, whatever the clients do: who they are, their splits, their files, and
+    who of them forbids it.
 
     `vouchers` is a pattern in a person's folder for the files that vouch for the others (a crop's description, an
     index of shards), so that no data is read.
     """
     from preparation.clients import load_people, of_role
+    from preparation.gate import Gate
 
     people = load_people(folder)
     public = {name: people[name].splits for name in of_role(people, "public")}
     files = (path for name in public for path in folder.client(name).glob(vouchers))
-    return digest([json.dumps(public, sort_keys=True), content_version(folder.root, files)])
+    refused = Gate(folder, "training", required=False).refused(public)
+    parts = [json.dumps(public, sort_keys=True), content_version(folder.root, files)]
+    return digest([*parts, *([json.dumps(sorted(refused))] if refused else [])])
 
 
 def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts:

@@ -5,6 +5,7 @@ import json
 
 import dagster as dg
 
+from assets.agreements import refusals
 from assets.backbone import ACCELERATOR
 from assets.federation import adapter
 from assets.run import Run
@@ -31,7 +32,7 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder, settings = run.folder.attack("inversion", method), InversionSettings()
     with run.stage(
         f"attacks/inversion/{method}",
-        settings=[settings],
+        settings=[settings, *refusals(run, "training", "generation")],
         after=["shards", "vae", "rulers", "backbone", f"federation/{method}"],
         code=["evaluation", "training"],
         outputs=lambda: [folder],

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.agreements import refusals
 from assets.evaluation import evaluation
 from assets.facts import crop_facts
 from assets.partitions import REFERENCES
@@ -50,6 +51,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         face_tracker=facts.tracker,
         seed=run.seed,
+        required=run.training.consent.required,
     )
     write_results(found, folder.results)
     rows = [{"method": name, **_headline(values)} for name, values in found["methods"].items()]
@@ -67,14 +69,15 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder = run.folder
     with run.stage(
         "report",
-        settings=[folder.results.read_text()],
+        settings=[folder.results.read_text(), *refusals(run, "generation")],
         after=["manifest", "dealing", "client_report"],
         code=["evaluation"],
         outputs=lambda: [folder.report / "index.html"],
     ) as stage:
         if stage.due:
             found = read_results(folder.results)
-            page = gather_report(folder, found, run.evaluation, shown_configuration(run), run.corpus_root)
+            required = run.training.consent.required
+            page = gather_report(folder, found, run.evaluation, shown_configuration(run), run.corpus_root, required)
             write_report(folder.report, page)
     path = folder.report / "index.html"
     return dg.MaterializeResult(

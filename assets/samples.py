@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 Frame = npt.NDArray[np.uint8]
 
 
+def shown(folder: RunFolder, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips of people whose record does not forbid that they are shown; before preparation there is no record."""
+    from preparation.gate import Gate
+
+    speakers = {clip.speaker for clip in clips}
+    refused = Gate(folder, "generation", required=False).refused(sorted(speakers))
+    return [clip for clip in clips if clip.speaker not in refused]
+
+
 def first_frames(clips: Sequence[Clip], corpus_root: Path, count: int = 6) -> list[Frame]:
     """The first frame of `count` clips, spread evenly over the manifest."""
     from preparation.video import decode
@@ -30,13 +39,14 @@ def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
     from PIL import Image
 
     from preparation.clients import load_people, of_role
-    from preparation.crops import has_crop, load_crop
+    from preparation.gate import Gate
     from training.autoencoders.sources import load_autoencoder
 
-    people = load_people(folder)
-    held_out = [clip for name in of_role(people, "public") for clip in people[name].splits["validation"]]
-    names = [(folder.crops_of(clip), clip.rpartition("/")[2]) for clip in held_out]
-    crops = [load_crop(home, name) for home, name in names if has_crop(home, name)][:count]
+    people, gate = load_people(folder), Gate(folder, "generation", required=False)
+    agreed = gate.admit(of_role(people, "public"), "the sheet of coded faces")
+    held_out = [(name, clip) for name in agreed for clip in people[name].splits["validation"]]
+    crops = [gate.crop(name, clip) for name, clip in held_out if gate.has_crop(clip)][:count]
+    coded_faces(folder).unlink(missing_ok=True)
     if not crops:
         return
     import torch

@@ -1,6 +1,7 @@
 """From clips to what training reads: aligned face crops, clients, then latents and speech in shards."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
 import sys
 from collections import Counter
 
@@ -75,7 +76,7 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder, settings = run.folder, run.preparation
     with run.stage(
         "dealing",
-        settings=[settings.partition, settings.clients],
+        settings=[settings.partition, settings.clients, *_answers(run)],
         after=["manifest", "clients", "crops"],
         code=["preparation"],
         outputs=lambda: [folder.clients_table],
@@ -136,7 +137,7 @@ def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     path = run.folder.client_report
     with run.stage(
         "client_report",
-        settings=[],
+        settings=_answers(run),
         after=["dealing", "crops"],
         code=["preparation"],
         outputs=lambda: [path],
@@ -161,6 +162,15 @@ def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         metadata={**report.summary(), **charts, "clients": table([vars(row) for row in report.clients])},
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def _answers(run: Run) -> list[str]:
+    """Who forbids training: their clips are dealt to nobody, and not compared. Silence is no refusal yet."""
+    from preparation.clients import load_people
+    from preparation.gate import Gate
+
+    refused = Gate(run.folder, "training", required=False).refused(load_people(run.folder))
+    return [json.dumps(sorted(refused))] if refused else []
 
 
 def identity_facts(run: Run, anew: bool) -> dict[str, str]:

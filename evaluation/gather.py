@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +27,10 @@ from evaluation.run_files import UNSHARED, gains, loss_file, public_curve, read_
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
-from preparation.clients import SPLITS, load_clients
+from preparation.clients import SPLITS, load_clients, of_role
 from preparation.corpora.lrs3 import read_sidecar
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.manifest import load_manifest
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
@@ -51,13 +55,24 @@ def gather_results(
     corpus: Mapping[str, Any],
     face_tracker: str,
     seed: int,
+    required: bool = True,
 ) -> dict[str, Any]:
-    """The content of results.json; methods and references that were not evaluated are left out."""
+    """The content of results.json; methods and references that were not evaluated are left out.
+
+    So are the rows of people who, since they were measured, may not be generated any more, and the figures of all clips
+    together in which they are; `left_out` counts them by reason. `required` is `training.consent.required`.
+    """
+    gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
     measured = [name for name in rows if _metrics(run, name).exists()]
-    losses = {name: read_losses(run, name) for name in measured}
-    instruments = {name: _instruments(run, name) for name in measured}
+    tables = {name: read_metrics(_metrics(run, name)) for name in measured}
+    hidden = gate.refused({client for table in tables.values() for client in table["client"]})
+    losses = {name: _agreed(read_losses(run, name), gate) for name in measured}
+    instruments = {
+        name: _instruments(run, name) | ({"together": {}} if hidden.keys() & set(tables[name]["client"]) else {})
+        for name in measured
+    }
     sent = {method: traffic(run, method) for method in trained}
     facts = RunFacts(
         seconds={**seconds, "total": sum(seconds.values())},
@@ -79,7 +94,11 @@ def gather_results(
         }
         | {name: PERSONAL_PRIVACY for name in measured if name.endswith(PERSONAL)},
     )
-    return assemble(pd.concat([read_metrics(_metrics(run, name)) for name in measured]), facts)
+    shown = pd.concat([table[~table["client"].isin(list(hidden))] for table in tables.values()])
+    results = assemble(shown, facts)
+    table = load_clients(run.clients_table) if run.clients_table.exists() else {}
+    refused = hidden | gate.refused([*of_role(table, "client"), *of_role(table, "unseen")])
+    return results | ({"left_out": _reasons(refused)} if refused else {})
 
 
 def gather_report(
@@ -88,16 +107,21 @@ def gather_report(
     settings: EvaluationSettings,
     configuration: Mapping[str, Any],
     corpus_root: Path,
+    required: bool = True,
 ) -> ReportData:
-    """The page's content: videos and sheets of held-out clips, curves, clients, what was left out and why."""
+    """The page's content: videos and sheets of held-out clips, curves, clients, what was left out and why.
+
+    People who may not be generated are not shown; `required` is `training.consent.required`.
+    """
     shown = {name: run.evaluation(name) for name in results["methods"] if name not in NOT_SHOWN}
-    clips = read_evaluation_clips(run, settings)
+    clips = read_evaluation_clips(run, settings, required=required)
+    shutil.rmtree(run.report / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
     videos, sheets = showcase(clips, shown, run.report / "videos", said=_said(run, corpus_root))
     return ReportData(
         results=results,
         videos=videos,
         sheets=sheets,
-        charts=_charts(run, results),
+        charts=_charts(run, results, Gate(run, "generation", required)),
         clients=_clients(run),
         quarantine=counted(load_quarantine(run.quarantine)),
         configuration=configuration,
@@ -131,7 +155,7 @@ def pretrained_parts(run: RunFolder) -> dict[str, str]:
     }
 
 
-def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
+def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Chart]:
     charts = []
     pretraining = json.loads((run.model("backbone") / "curve.json").read_text())
     losses = {
@@ -156,7 +180,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any]) -> list[Chart]:
             )
         )
     rows = [row for method in federated for row in (method, personal_of(method))]
-    gained = {row: gains(run, row) for row in rows if loss_file(run, row).exists()}
+    gained = {row: _agreed(gains(run, row), gate) for row in rows if loss_file(run, row).exists()}
     if gained and loss_file(run, BACKBONE).exists():
         charts.append(
             Chart(
@@ -201,6 +225,18 @@ def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
     path = run.evaluation(name) / "instruments.json"
     return json.loads(path.read_text()) if path.exists() else {"together": {}, "missing": []}
+
+
+def _agreed(by_client: Mapping[str, float], gate: Gate) -> dict[str, float]:
+    """The figures of those who may be generated."""
+    refused = gate.refused(by_client)
+    return {client: value for client, value in by_client.items() if client not in refused}
+
+
+def _reasons(refused: Mapping[str, str]) -> dict[str, int]:
+    """How many people are left out for which kind of reason: no names and no dates, for results are handed around."""
+    kinds = (re.sub(r" on \d.*", "", reason.rpartition(": ")[2]) for reason in refused.values())
+    return dict(sorted(Counter(kinds).items()))
 
 
 def _metrics(run: RunFolder, name: str) -> Path:

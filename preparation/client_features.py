@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.clients import Client
-from preparation.crops import Crop, has_crop, load_crop
+from preparation.crops import Crop
 from preparation.errors import CorruptFileError
 from preparation.faces.landmarks import pose_proxy
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.progress import track
 
 LOOKED_AT = slice(0, 200, 25)
@@ -44,14 +45,17 @@ def clip_features(crop: Crop) -> ClipFeatures:
 
 
 def measure_clips(run: RunFolder, clients: Iterable[tuple[str, Client]]) -> dict[str, ClipFeatures]:
-    """Features of every clip of these clients that has a crop, by clip id; damaged crops are passed over."""
+    """Features of every clip of these clients that has a crop, by clip id; damaged crops are passed over.
+
+    Clients whose record forbids training are left out; silence is no refusal yet, for records follow preparation.
+    """
+    gate, entries = Gate(run, "training", required=False), dict(clients)
     found: dict[str, ClipFeatures] = {}
-    for _, entry in track(list(clients), "client features", unit="clients"):
-        for clip in sorted(entry.clips()):
-            folder, stem = run.crops_of(clip), clip.rpartition("/")[2]
-            if has_crop(folder, stem):
+    for name in track(gate.admit(entries, "the comparison of clients"), "client features", unit="clients"):
+        for clip in sorted(entries[name].clips()):
+            if gate.has_crop(clip):
                 try:
-                    found[clip] = clip_features(load_crop(folder, stem))
+                    found[clip] = clip_features(gate.crop(name, clip))
                 except CorruptFileError:
                     continue  # the shards step writes its row
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -17,12 +17,13 @@ from preparation.folders import RunFolder
 from preparation.manifest import Clip
 from preparation.quarantine import QuarantineRow
 from preparation.seeding import generator
-from preparation.settings import ClientSettings, SizeRule
+from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, HdtfSpeaker, SizeRule, SpeakerRule
 from preparation.sources import by_source
 
 Role = Literal["public", "client", "unseen", "volunteer"]
 """A volunteer is like the clients and gave the clips away: public data on which a federation's rounds are compared."""
 SPLITS = ("train", "validation", "test")
+ClientUnit = Literal["person", "client (several people)", "part of a person"]
 
 SUBSET_ROLES: dict[str, Role] = {
     "pretrain": "public",
@@ -49,7 +50,7 @@ class Client:
     people: dict[str, str] = field(default_factory=dict)
 
     def clips(self) -> list[str]:
-        return [clip for split in SPLITS for clip in self.splits[split]]
+        return [clip for split in SPLITS for clip in self.splits.get(split, ())]
 
     def split_of(self, clip_id: str) -> str:
         return next(split for split in SPLITS if clip_id in self.splits[split])
@@ -168,6 +169,38 @@ def split_clips(client: str, clip_ids: list[str], settings: ClientSettings) -> d
 def of_role(table: ClientTable, role: Role) -> list[str]:
     """The names of the clients with a role, sorted."""
     return sorted(name for name, client in table.items() if client.role == role)
+
+
+def unit_of(table: ClientTable, settings: CorpusSettings | None = None, kind: CorpusKind | None = None) -> ClientUnit:
+    """What a client of this table is, so what a promise to "one client" promises to a person.
+
+    A person only where each client has one person's clips and no person's clips lie with two clients, as far as the
+    corpus claims to know who is who: LRS3 names videos, so do HDTF by `hdtf_speaker=video` and a folder by
+    `speaker_rule=stem`, and a clip that lies at a folder's root is a speaker of its own; of these one person may have
+    several. Otherwise the folders are believed. Where both may be, it is the weaker, a part of a person. `settings` and
+    `kind` are those of the corpus; without them the table alone is believed.
+    """
+    clients = {name: entry for name, entry in table.items() if entry.role == "client"}
+    people = {name: {entry.person_of(clip) for clip in entry.clips()} for name, entry in clients.items()}
+    homes = Counter(person for company in people.values() for person in company)
+    if any(count > 1 for count in homes.values()) or _may_split_people(clients, settings, kind):
+        return "part of a person"
+    several = any(len(company) > 1 for company in people.values())
+    return "client (several people)" if several else "person"
+
+
+def _may_split_people(clients: ClientTable, settings: CorpusSettings | None, kind: CorpusKind | None) -> bool:
+    """Whether the corpus's names of speakers may give one person several."""
+    if kind in (CorpusKind.LRS3, CorpusKind.MIX):  # a mix may hold such a part
+        return True
+    if kind is CorpusKind.HDTF:
+        return settings is not None and settings.hdtf_speaker is HdtfSpeaker.VIDEO
+    if kind is not CorpusKind.FOLDER or settings is None:
+        return False
+    # By AUTO, a clip at the root is named after its file: speaker and name are one.
+    clips = [(clip.rpartition("/")[0], clip.rpartition("/")[2]) for entry in clients.values() for clip in entry.clips()]
+    flat = settings.speaker_rule is SpeakerRule.AUTO and any(speaker == name for speaker, name in clips)
+    return settings.speaker_rule is SpeakerRule.STEM or flat
 
 
 def save_clients(table: ClientTable, path: Path) -> None:

@@ -2,7 +2,11 @@
 
 A record is a note of what somebody said elsewhere, on paper or by contract; it replaces neither. A client without a
 record has not agreed, unless `training.consent.required` is false because something else covers the corpus (a research
-licence such as LRS3's). A record that was revoked, has expired or does not cover a use forbids it whatever that says.
+licence such as LRS3's). Public speakers, volunteers and unseen people have no record by default; their silence is no
+refusal. A record that was revoked, has expired or does not cover a use forbids it for everybody, whatever that says. A
+client of several people may be used as far as none of them forbids it.
+
+Files of people are opened through `preparation.gate`, which asks here.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import csv
 import datetime
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -71,11 +76,43 @@ def write_consent(run: RunFolder, client: str, consent: Consent) -> None:
 def objection_to(
     run: RunFolder, client: str, use: Use, required: bool, today: datetime.date | None = None
 ) -> str | None:
-    """Why a client must not be used so, or None. `required`: whether silence is a no."""
-    consent = read_consent(run, client)
-    if consent is None:
-        return "not recorded" if required else None
-    return consent.objection(use, today or now())
+    """Why somebody must not be used so, or None. `required`: whether a client's silence is a no.
+
+    The people whose clips a client holds are asked, too: one of them who forbids it forbids it for the client. Where a
+    simulated client has no record of its own, theirs speak for it, if every one of them has one; a host's guests need
+    one each.
+    """
+    today = today or now()
+    entry = known_people(run).get(client)
+    people = people_of(client, entry) if entry else []
+    own, records = read_consent(run, client), {name: read_consent(run, name) for name in people if name != client}
+    if own is not None and (reason := own.objection(use, today)):
+        return reason
+    for person, record in records.items():
+        if record is not None and (reason := record.objection(use, today)):
+            return f"{person}: {reason}"
+    silent = [person for person, record in records.items() if record is None]
+    # A host's own record is a person's, and no leave to use the guests; a simulated client's is what all of them said.
+    if own is not None and (client not in people or not (required and silent)):
+        return None
+    if own is None and records and client not in people and not silent:
+        return None
+    if own is not None:
+        return f"{silent[0]}: not recorded"
+    # Somebody whom no table names is not taken for less than a client.
+    return "not recorded" if required and (entry is None or entry.role == "client") else None
+
+
+def known_people(run: RunFolder) -> ClientTable:
+    """Everybody whom the run's tables name, clients first: dealt clients, and the people by the corpus's folders."""
+    paths = [path for path in (run.people_table, run.clients_table) if path.exists()]
+    return _merged(tuple((path, path.stat().st_mtime_ns) for path in paths))
+
+
+@lru_cache(maxsize=8)
+def _merged(tables: tuple[tuple[Path, int], ...]) -> ClientTable:
+    """Tables as they were when their files last changed: they are asked for every client of every round."""
+    return {name: entry for path, _ in tables for name, entry in load_clients(path).items()}
 
 
 def objections(run: RunFolder, clients: Iterable[str], use: Use, required: bool) -> dict[str, str]:
@@ -107,12 +144,16 @@ def record_from_file(run: RunFolder, path: Path) -> list[str]:
     """Write the records that a table gives, and return the clients of whom it says nothing.
 
     The table is CSV with the columns `client` (a client, or a person where clients were dealt from several), `who`,
-    `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). A client of several people
-    gets what all of them agreed to. What was revoked stays revoked.
+    `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). People of every role may
+    stand in it. A client of several people gets what all of them agreed to. What was revoked stays revoked.
     """
     rows, table = read_table(path), load_clients(run.clients_table)
     _refuse_strangers(path, rows, table)
-    silent = []
+    for name, row in rows.items():
+        earlier = read_consent(run, name)
+        if earlier is None or earlier.revoked is None:
+            write_consent(run, name, row)
+    silent: list[str] = []
     for client in of_role(table, "client"):
         consent = _agreed(rows, client, table[client])
         before = read_consent(run, client)
@@ -154,7 +195,7 @@ def _row(row: Mapping[str, str], where: str) -> Consent:
 
 
 def _refuse_strangers(path: Path, rows: Mapping[str, Consent], table: ClientTable) -> None:
-    known = {name for client, entry in table.items() for name in (client, *_people(client, entry))}
+    known = {name for client, entry in table.items() for name in (client, *people_of(client, entry))}
     strangers = sorted(set(rows) - known)
     if strangers:
         raise PrivFedTalkError(
@@ -163,7 +204,8 @@ def _refuse_strangers(path: Path, rows: Mapping[str, Consent], table: ClientTabl
         )
 
 
-def _people(client: str, entry: Client) -> list[str]:
+def people_of(client: str, entry: Client) -> list[str]:
+    """Whose clips a client holds, sorted; a client without clips stands for itself."""
     return sorted({entry.person_of(clip) for clip in entry.clips()}) or [client]
 
 
@@ -171,7 +213,7 @@ def _agreed(rows: Mapping[str, Consent], client: str, entry: Client) -> Consent 
     """A client's own row, or what all of its people agreed to; None where one of them is not in the table."""
     if client in rows:
         return rows[client]
-    people = _people(client, entry)
+    people = people_of(client, entry)
     if not all(person in rows for person in people):
         return None
     every = [rows[person] for person in people]

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.client_features import measure_clips
-from preparation.clients import Client, ClientTable, load_people, save_clients, split_sources
+from preparation.clients import Client, ClientTable, load_clients, load_people, of_role, save_clients, split_sources
+from preparation.consent import people_of, read_consent
 from preparation.crops import has_crop
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.manifest import Clip, load_manifest
 from preparation.partition import cluster, deal
 from preparation.quarantine import QuarantineRow, replace_rows
@@ -29,18 +31,24 @@ from preparation.sources import source_of
 
 
 def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
-    """Write the client table of a run whose crops are made; shards of clients who are no more go first."""
+    """Write the client table of a run whose crops are made; shards of clients who are no more go first.
+
+    Clips of people whose record forbids training are dealt to nobody. What a simulated client agreed to holds for the
+    people whose clips it had: with others', its record goes, and theirs speak for it.
+    """
     settings = settings or PreparationSettings()
     people = load_people(run)
     table = people
     rows: list[QuarantineRow] = []
     if settings.partition.by is PartitionRule.DIRICHLET:
         clips = load_manifest(run.manifest)
-        members = [(name, entry) for name, entry in people.items() if entry.role == "client"]
+        agreed = Gate(run, "training", required=False).admit(of_role(people, "client"), "the dealing")
+        members = [(name, people[name]) for name in agreed]
         features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
         table = deal_clips(clips, people, features, settings.partition, settings.clients)
         rows = _damaged(run, clips, members, features)
     forget_others(run, table)
+    _forget_old_answers(run, table)
     save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("dealing",), rows)
     return table
@@ -95,6 +103,19 @@ def forget_others(run: RunFolder, table: ClientTable) -> None:
         if home.name not in table:
             shutil.rmtree(shards)
             _remove_if_empty(home)
+
+
+def _forget_old_answers(run: RunFolder, table: ClientTable) -> None:
+    """Remove the record of each simulated client that now has other people's clips; what was revoked stays so."""
+    before = load_clients(run.clients_table) if run.clients_table.exists() else {}
+    for name, entry in table.items():
+        old = before.get(name)
+        if not entry.people or name in people_of(name, entry):
+            continue  # a person's own record stays
+        if old is None or people_of(name, old) != people_of(name, entry):
+            record = read_consent(run, name)
+            if record is not None and record.revoked is None:
+                run.consent(name).unlink()
 
 
 def _new_names(count: int, people: ClientTable) -> list[str]:

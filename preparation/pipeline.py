@@ -90,9 +90,9 @@ def register_corpus(
     table, unplaced = assign_people(kind, root, found.clips, settings)
     save_manifest(found.clips, run.manifest)
     save_clients(table, run.people_table)
-    save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *unplaced])
-    settle_absent(run, settings.corpus.forget_absent)
+    settle_absent(run, settings.corpus.forget_absent)  # the table of before says who had the clips that are gone
+    save_clients(table, run.clients_table)
     return found.clips, table
 
 

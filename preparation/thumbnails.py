@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from preparation.clients import load_people
-from preparation.crops import has_crop, load_crop
+from preparation.crops import Crop
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.pictures import Frame
 
 
@@ -19,27 +20,29 @@ def thumbnail_sheet(
 ) -> Frame:
     """One person a row, with guests, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
 
-    People are spread evenly over the table, or over those that `only` names; one without crops leaves no row.
+    People are spread evenly over the table, or over those that `only` names; one without crops leaves no row, nor does
+    one whose record forbids generation.
     """
+    gate = Gate(run, "generation", required=False)  # shown to who prepares, before answers are recorded
     table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}
     with_crops = {
         client: clips
-        for client in sorted(table)
-        if (clips := [clip for clip in table[client].clips() if has_crop(run.crops_of(clip), _name(clip))])
+        for client in gate.admit(sorted(table), "the sheet of faces")
+        if (clips := [clip for clip in table[client].clips() if gate.has_crop(clip)])
     }
     clients = [list(with_crops)[i] for i in _spread(len(with_crops), min(rows, len(with_crops)))]
     sheet = [
         np.concatenate(
-            [cell for share, clip in _shares(with_crops[client], columns) for cell in _cells(run, clip, share, size)],
+            [
+                cell
+                for share, clip in _shares(with_crops[client], columns)
+                for cell in _cells(gate.crop(client, clip), share, size)
+            ],
             axis=1,
         )
         for client in clients
     ]
     return np.concatenate(sheet) if sheet else np.zeros((size, columns * size, 3), dtype=np.uint8)
-
-
-def _name(clip: str) -> str:
-    return clip.rpartition("/")[2]
 
 
 def _shares(clips: list[str], columns: int) -> list[tuple[int, str]]:
@@ -49,8 +52,7 @@ def _shares(clips: list[str], columns: int) -> list[tuple[int, str]]:
     return [(int(stop - start), clip) for start, stop, clip in zip(edges[:-1], edges[1:], taken, strict=True)]
 
 
-def _cells(run: RunFolder, clip: str, count: int, size: int) -> list[Frame]:
-    crop = load_crop(run.crops_of(clip), _name(clip))
+def _cells(crop: Crop, count: int, size: int) -> list[Frame]:
     wanted = _spread(int(crop.metadata["frames"]), count)
     frames = dict.fromkeys(wanted)
     held = {i: frame for i, frame in enumerate(islice(crop.frames(), wanted[-1] + 1)) if i in frames}

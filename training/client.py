@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from preparation.shards import Sample, load_index, read_shards
+from preparation.shards import Sample, load_index
 from training.adapter import Adapter
 from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
@@ -233,24 +232,24 @@ class ClientTrainer:
 
     def _training_clips(self, client: str, rng: np.random.Generator) -> Iterator[ClipTensors]:
         """One client's clips are held in memory; a pool's pass by, its members in an order drawn anew."""
+        self.homes.check(client)  # also of clips that are in memory
         if client != POOLED:
             return iter(self._clips(client, "train"))
-        folders = self.homes.shards(client)
-        order = [folders[i] for i in rng.permutation(len(folders))]
-        return (ClipTensors.from_sample(sample) for folder in order for sample in read_shards(folder, "train"))
+        members = self.homes.members(client)
+        order = [members[i] for i in rng.permutation(len(members))]
+        return (ClipTensors.from_sample(sample) for member in order for sample in self.homes.samples(member, "train"))
 
     def _count(self, client: str) -> int:
         """n_k, the number of clips to train on."""
         return sum(load_index(folder).splits.get("train", 0) for folder in self.homes.shards(client))
 
     def _read_clips(self, client: str, split: str) -> tuple[ClipTensors, ...]:
-        samples = chain.from_iterable(read_shards(folder, split) for folder in self.homes.shards(client))
-        return tuple(ClipTensors.from_sample(sample) for sample in samples)
+        return tuple(ClipTensors.from_sample(sample) for sample in self.homes.samples(client, split))
 
     def _read_score_clips(self, client: str) -> list[tuple[npt.NDArray[np.uint8], Sample]]:
         """Samples of validation clips, each after its first frames as the autoencoder shows them."""
         settings = self.settings.federation
-        samples = chain.from_iterable(read_shards(folder, "validation") for folder in self.homes.shards(client))
+        samples = self.homes.samples(client, "validation")
         return [
             (self.vae.decode_latents(torch.from_numpy(each.latents[: settings.score_frames].astype(np.float32))), each)
             for each in itertools.islice(samples, settings.score_clips)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from preparation.consent import read_consent
+from preparation.consent import known_people, people_of, read_consent
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 from training.adapter_folders import inspect_adapter
@@ -26,9 +29,67 @@ def models_with(run: RunFolder, client: str) -> list[Contained]:
     """The adapters of a run that contain a client: shared ones whose sums it was in, its own, and imported ones whose
     record names it.
 
-    The backbone, the autoencoder and the rulers never do: they learn from public speakers alone. What was imported and
-    shared among clients elsewhere does not say among whom.
+    So do the adapters of a simulated client, or of a host, who has the person's clips. The backbone, the autoencoder
+    and the rulers never do: they learn from public speakers alone (`networks_with`). What was imported and shared among
+    clients elsewhere does not say among whom.
     """
+    found = {model.path: model for holder in holders_of(run, client) for model in _models_with(run, holder)}
+    return list(found.values())
+
+
+def holders_of(run: RunFolder, name: str) -> list[str]:
+    """Under which names somebody's clips are trained on: their own, and that of each client who has some of them."""
+    table = known_people(run)
+    others = [client for client, entry in table.items() if client != name and name in people_of(client, entry)]
+    return [name, *sorted(others)]
+
+
+def networks_with(run: RunFolder, name: str) -> list[str]:
+    """The frozen networks that a public speaker's clips went into, by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    if entry is None or entry.role != "public":
+        return []
+    return [f"models/{path.name}" for path in sorted(run.model("").glob("*")) if path.is_dir()]
+
+
+def pictures_of(run: RunFolder, name: str) -> list[str]:
+    """Files outside somebody's own folder that show the face: videos of their clips, and pages and sheets that mix
+    people and were made while they were among them; by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    clips = [clip.replace("/", "_") for clip in entry.clips()] if entry else []
+    clips += [f"{name}_{path.stem}" for path in run.crops(name).glob("*.mp4")]
+    videos = [path for folder in ("evaluation", "nightly", "report") for path in run.root.glob(f"{folder}/**/*.mp4")]
+    found = [path for path in videos if any(path.stem == clip or path.stem.startswith(f"{clip}@") for clip in clips)]
+    if found:  # the page shows what the evaluation left
+        found += [page for page in (run.report / "index.html",) if page.exists()]
+    for told in run.root.glob("attacks/inversion/*/inversion.json"):
+        if name in json.loads(told.read_text())["clients"]:
+            found += sorted(told.parent.glob("*.png"))
+            found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
+    if entry is not None and entry.role == "public":
+        found += sorted((run.root / "pictures").glob("*.png"))
+    return sorted({str(path.relative_to(run.root)) for path in found})
+
+
+def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
+    """What has learnt from any of these people and stays when they are removed, by its path in the run's folder."""
+    gone = list(names)
+    found = {
+        model.path
+        for name in gone
+        for model in models_with(run, name)
+        if not any(Path(model.path).is_relative_to(f"clients/{one}") for one in gone)
+        and not _fitted_to(run, model, gone)
+    }
+    return sorted(found | {path for name in gone for path in networks_with(run, name)})
+
+
+def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
+    """Whether an imported adapter is fitted to one of these people, so that it goes with them."""
+    return model.path.startswith("imported/") and inspect_adapter(run.root / model.path).client in names
+
+
+def _models_with(run: RunFolder, client: str) -> list[Contained]:
     own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
     for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
         facts = inspect_adapter(record.parent, run)
@@ -54,11 +115,33 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
     return found
 
 
+def counted_in_release(run: RunFolder, method: str) -> set[str]:
+    """The clients whose updates are in a method's released adapter: those in the sums of the rounds up to the one that
+    was kept. Who was asked and never drawn, or only after that round, is not among them.
+
+    Raises PrivFedTalkError where the method has no record of its rounds.
+    """
+    log, facts = run.rounds(method), run.adapter(method) / FACTS
+    if not log.exists():
+        raise PrivFedTalkError(
+            f"{log} is missing: who took part in {method} is not known",
+            f"train the method: privfedtalk train --run {run.root.name} --method {method}",
+        )
+    kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
+    if kept is not None:
+        counted = [line for line in counted if line["round"] <= int(kept)]
+    names = {name for line in counted for name in line["returned"]}
+    return names - {POOLED} | (set(participants(run, method)) if POOLED in names else set())
+
+
 def revoked_in(run: RunFolder, method: str) -> list[str]:
     """Clients who are in a method's shared adapter and have revoked their consent since."""
     clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
     gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
-    return [name for name in gone if any(each.method == method for each in shared_with(run, name))]
+    held = {name: [model for holder in holders_of(run, name) for model in shared_with(run, holder)] for name in gone}
+    return [name for name, models in held.items() if any(model.method == method for model in models)]
 
 
 def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:

@@ -1,9 +1,10 @@
-"""Where clients' shards lie, and where each keeps what is its own and never leaves it."""
+"""Where clients' shards lie and by whose leave they are read, and where each keeps what is its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
@@ -11,6 +12,8 @@ from safetensors.numpy import load_file, save_file
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from preparation.gate import Gate
+from preparation.shards import Sample
 from training.methods.base import State
 
 POOLED = "pooled"
@@ -19,15 +22,45 @@ POOLED = "pooled"
 
 @dataclass(frozen=True)
 class Homes:
-    """Folders by client, for one method. With a `pool`, the client `POOLED` has the shards of all its members."""
+    """Folders by client, for one method. With a `pool`, the client `POOLED` has the shards of all its members.
+
+    `required`: whether a client without a consent record may not train. `read_only`: nothing is kept after a round, for
+    who only looks at what a round would give.
+    """
 
     run: RunFolder
     method: str
     pool: tuple[str, ...] = ()
+    required: bool = False
+    read_only: bool = False
+
+    @property
+    def clips(self) -> RunFolder:
+        """The run in which the clients' samples lie."""
+        return self.run
+
+    @property
+    def gate(self) -> Gate:
+        """Who may be trained on."""
+        return Gate(self.clips, "training", self.required)
+
+    def members(self, client: str) -> Sequence[str]:
+        """Whose samples a client trains on: its own, or those of a pool's members."""
+        return self.pool if client == POOLED else (client,)
 
     def shards(self, client: str) -> Sequence[Path]:
-        """Folders to read a client's samples from."""
-        return [self.run.client(member) for member in (self.pool if client == POOLED else (client,))]
+        """Folders with a client's samples, for their counts; `samples` reads them."""
+        return [self.clips.client(member) for member in self.members(client)]
+
+    def check(self, client: str) -> None:
+        """Raise PrivFedTalkError where the client, or a member of the pool, must not be trained on."""
+        for member in self.members(client):
+            self.gate.check(member)
+
+    def samples(self, client: str, split: str) -> Iterator[Sample]:
+        """A client's samples of one split, streamed; raises at once where one of its members forbids training."""
+        self.check(client)
+        return chain.from_iterable(self.gate.samples(member, split) for member in self.members(client))
 
     def adapter(self, client: str) -> Path:
         """Where the client's own adapter is saved, in PEFT's format."""
@@ -50,6 +83,8 @@ class Homes:
 
     def save_state(self, client: str, number: int, before: int, state: State) -> None:
         """Keep the state after round `number`; that after its round `before` stays, in case this one is repeated."""
+        if self.read_only:
+            return
         own = self._own(client)
         if not before:  # what lies here is of a round that was lost, or of a run under other settings
             for old in own.glob("state-*.safetensors"):

@@ -12,12 +12,11 @@ import numpy.typing as npt
 import torch
 
 from preparation.clients import ClientTable, load_people, of_role
-from preparation.crops import has_crop, load_crop
 from preparation.errors import PrivFedTalkError
 from preparation.faces.landmarks import eye_boxes, mouth_box, mouth_opening
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.progress import track
-from preparation.shards import read_shards
 from training.autoencoders.base import Autoencoder
 from training.autoencoders.sources import SMALL, open_pretrained
 from training.data import ClipTensors, coverage
@@ -56,12 +55,12 @@ class PublicFrames:
 
 def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames:
     """Frames of the public speakers who train; those held out for validation are not among them."""
-    table = load_people(run)
+    table, gate = load_people(run), _gate(run)
     crops = [
-        (speaker, load_crop(run.crops(speaker), name))
-        for speaker in of_role(table, "public")
-        for name in (clip_id.rpartition("/")[2] for clip_id in table[speaker].splits["train"])
-        if has_crop(run.crops(speaker), name)
+        (speaker, gate.crop(speaker, clip_id))
+        for speaker in gate.admit(of_role(table, "public"), "public training")
+        for clip_id in table[speaker].splits["train"]
+        if gate.has_crop(clip_id)
     ]
     if not crops:
         raise PrivFedTalkError(
@@ -98,9 +97,9 @@ def make_vae(run: RunFolder, settings: VaeSettings, seed: int, device: torch.dev
 
 def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:
     """Clips of public speakers from their shards, one at a time."""
-    table = load_people(run)
-    for speaker in _with(table, split):
-        for sample in read_shards(run.client(speaker), split):
+    table, gate = load_people(run), _gate(run)
+    for speaker in gate.admit(_with(table, split), "public training"):
+        for sample in gate.samples(speaker, split):
             yield ClipTensors.from_sample(sample)
 
 
@@ -122,9 +121,9 @@ def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[Cli
     Where the clients look or sound unlike the public speakers, the loss on the latter rises while the clients' falls;
     then only volunteers can say which round was best.
     """
-    table = load_people(run)
-    volunteers = of_role(table, "volunteer")
-    samples = (sample for name in volunteers for sample in read_shards(run.client(name), "validation"))
+    table, gate = load_people(run), _gate(run)
+    volunteers = gate.admit(of_role(table, "volunteer"), "the comparison of rounds")
+    samples = (sample for name in volunteers for sample in gate.samples(name, "validation"))
     clips = [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
     return clips or read_public_validation(run, most_clips)
 
@@ -136,6 +135,11 @@ def digest_of(clips: Iterable[ClipTensors]) -> str:
         for tensor in (clip.latents, clip.speech, clip.reference, clip.motion):
             whole.update(tensor.contiguous().numpy().tobytes())
     return whole.hexdigest()
+
+
+def _gate(run: RunFolder) -> Gate:
+    """Public speakers and volunteers have no records by default; one that forbids training is heeded."""
+    return Gate(run, "training", required=False)
 
 
 def _with(table: ClientTable, split: str) -> Sequence[str]:

@@ -149,6 +149,8 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
     A copy that was exported and imported again is still its client's: the record in it names the client. One whose
     client the run has never heard of passes, for consent was asked where it was exported.
     """
+    if folder.is_relative_to(run.client(adapter)):  # before anything of it is read
+        check_generation(run, adapter, required)
     facts = inspect_adapter(folder, run)
     client = facts.client or adapter
     if client != GLOBAL and run.client(client).exists():

@@ -7,12 +7,14 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from preparation.clients import load_clients, of_role
 from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import load_index, read_shards
+from preparation.gate import Gate
+from preparation.shards import load_index
 from training.adapter_record import OWN_ADAPTERS
 from training.backbone.kinds import window_of
 from training.client import ClientTrainer
@@ -67,9 +69,9 @@ def _federate(
         for client in clients:
             shutil.rmtree(run.client_method(client, method), ignore_errors=True)
     people, steps = clients, settings.federation.personalisation_steps
-    homes = Homes(run, method)
+    homes = Homes(run, method, required=settings.consent.required)
     if named(method).pooled:
-        homes, settings = Homes(run, method, pool=tuple(clients)), pooled_steps(settings, len(people))
+        homes, settings = replace(homes, pool=tuple(clients)), pooled_steps(settings, len(people))
         clients = [POOLED]
     trainer = open_trainer(homes, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
@@ -171,9 +173,10 @@ def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSett
     # The score by speech is a loss on windows of the validation clips.
     splits = ("train", "validation") if settings.federation.score == "speech" else ("train",)
     found: dict[str, str] = {}
+    gate = Gate(run, "training", settings.consent.required)
     for client in clients:
         for split in splits:
-            samples = read_shards(run.client(client), split, verify=False)
+            samples = gate.samples(client, split, verify=False)
             most = longest((len(sample.latents) for sample in samples), frames)
             if most < frames:
                 found[client] = (

@@ -126,6 +126,7 @@ def run_inversion(
     about = {
         "method": method,
         "settings": settings.shown(),
+        "asked": training.consent.required,
         "privacy": {name: getattr(privacy, name) for name in ("mode", "noise_multiplier", "clip_norm")},
     }
     vae = load_autoencoder(run.model("vae"))

@@ -14,6 +14,7 @@ Both are set against the mean face of the public split, which is what is known w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -31,17 +32,20 @@ from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.progress import track
 from preparation.settings_base import Settings
-from preparation.shards import read_shards
+from training.checkpoint import RoundRecord
 from training.client import Announcement, ClientTrainer, LocalUpdate
+from training.containing import participants
 from training.data import ClipTensors, stream_batches
 from training.execution import open_trainer
 from training.homes import Homes
-from training.methods import configure, named
-from training.methods.base import Theta
+from training.methods import configure, named, server_of
+from training.methods.base import State, Theta
 from training.objective import Draw
 from training.public import stream_public
+from training.sampling import last_counted
 from training.settings import TrainingSettings
 from training.trial import trainable_clients
 
@@ -87,7 +91,11 @@ class Attacked:
 
 
 class Victims:
-    """The clients of a run at the round after its last, as a simulation can see them."""
+    """The clients of a run at the round after its last, as a simulation can see them.
+
+    Only those who agreed to be trained on and to be generated: their updates are made, and their faces are shown. What
+    the run holds stays as it is.
+    """
 
     def __init__(
         self, run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
@@ -99,18 +107,33 @@ class Victims:
             )
         if not named(method).sends or named(method).pooled:
             raise PrivFedTalkError(f"the clients of {method} send no updates", "name a method that federates")
-        self.run, self.seed = run, seed
+        self.run, self.method, self.seed = run, method, seed
         self.training = configure(method, training)
-        self.trainer: ClientTrainer = open_trainer(Homes(run, method), self.training, seed)
+        required = training.consent.required
+        self.homes = Homes(run, method, required=required, read_only=True)
+        self.trainer: ClientTrainer = open_trainer(self.homes, self.training, seed)
         set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
         self.theta: Theta = self.trainer.adapter.vector()
-        self.clients = trainable_clients(run, consent_required=False)[: settings.cohort]
-        self.number = sum(1 for _ in run.rounds(method).open()) + 1 if run.rounds(method).exists() else 1
+        asked = set(participants(run, method))
+        agreed = [client for client in trainable_clients(run, required) if client in asked]
+        self.clients = Gate(run, "generation", required).admit(agreed, "the inversion")[: settings.cohort]
+        if len(self.clients) < 2:
+            raise PrivFedTalkError(
+                f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
+                "inversion compares two at least",
+                "record what they agreed to: privfedtalk consent grant CLIENT --who NAME",
+            )
+        lines = run.rounds(method).read_text().splitlines() if run.rounds(method).exists() else []
+        records = [RoundRecord(**json.loads(line)) for line in lines]
+        self.number = len(records) + 1
+        self.announced = Announcement(
+            self.number, self.theta, self._shared(records), last_counted(self.clients, records)
+        )
 
     def window(self, client: str) -> Scene:
         """One random window of a client's training clips, and the draw that goes with it."""
         rng = seeding.generator(self.seed, "inversion", client)
-        clips = (ClipTensors.from_sample(sample) for sample in read_shards(self.run.client(client), "train"))
+        clips = (ClipTensors.from_sample(sample) for sample in self.homes.samples(client, "train"))
         return next(scenes(clips, self.trainer.backbone.settings.window, self.training, rng))
 
     def step(self, scene: Scene) -> LocalUpdate:
@@ -124,8 +147,21 @@ class Victims:
         return LocalUpdate(down * np.float32(length), self.training.privacy.n_max, 1.0, {}, 0.0)
 
     def round(self, client: str) -> LocalUpdate:
-        """What the run's own local steps give."""
-        return self.trainer.train(client, Announcement(self.number, self.theta))
+        """What the run's own local steps give: the update, which alone is looked at."""
+        return replace(self.trainer.train(client, self.announced), extra={})
+
+    def _shared(self, records: Sequence[RoundRecord]) -> State:
+        """What the server would announce beside theta: by its state after the last round, where that is kept."""
+        server, folder = (
+            server_of(self.method, self.training, self.trainer.adapter.factors),
+            self.run.federation(self.method),
+        )
+        kept = folder / "checkpoint" / f"round-{len(records):05d}.safetensors"
+        if not kept.exists():
+            return server.announce(server.initial(self.theta))
+        vectors = {name: value.numpy() for name, value in load_file(kept).items()}
+        state = {name.removeprefix("server."): value for name, value in vectors.items() if name.startswith("server.")}
+        return server.announce(state)
 
 
 def scenes(

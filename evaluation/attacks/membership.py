@@ -85,7 +85,7 @@ def attack_membership(
     settings = settings or MembershipSettings()
     if named(method).pooled or not named(method).sends:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
-    people = People.of(run, settings.clips)
+    people = People.of(run, method, settings.clips, training.consent.required)
     device = choose_device()
     backbone = load_backbone(run.model("backbone")).to(device)
     before = losses(backbone, people.clips, training.objective, seed, settings.draws)

@@ -12,8 +12,10 @@ from evaluation.attacks.auc import Scores
 from preparation.clients import load_clients, of_role
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import Sample, read_shards
+from preparation.gate import Gate
+from preparation.shards import Sample
 from training.backbone.interface import Backbone
+from training.containing import counted_in_release
 from training.data import ClipTensors
 from training.settings import ObjectiveSettings
 from training.validation import validation_loss
@@ -21,7 +23,7 @@ from training.validation import validation_loss
 
 @dataclass(frozen=True)
 class People:
-    """Those whom the adversary asks about: names and clips; who was in; and the clients' clips that were held out."""
+    """Those whom the adversary asks about: names and clips; who was in; and the members' clips that were held out."""
 
     names: tuple[str, ...]
     clips: Mapping[str, list[Sample]]
@@ -29,25 +31,36 @@ class People:
     other_clips: Mapping[str, list[Sample]]
 
     @classmethod
-    def of(cls, run: RunFolder, most: int | None) -> People:
-        """The run's clients with their training clips, and the unseen people of the same population with theirs."""
-        table = load_clients(run.clients_table)
-        clients, strangers = of_role(table, "client"), of_role(table, "unseen")
-        if not strangers:
+    def of(cls, run: RunFolder, method: str, most: int | None, required: bool = True) -> People:
+        """The run's clients with their training clips, and the unseen people of the same population with theirs.
+
+        Who was in is read from the method's rounds: a client who sat out, or was never drawn, was not. Who may not be
+        trained on is left out whole, for shadow federations train on all of them; `required` is
+        `training.consent.required`.
+        """
+        table, gate = load_clients(run.clients_table), Gate(run, "training", required)
+        clients, strangers = (gate.admit(of_role(table, role), "the attack") for role in ("client", "unseen"))
+        members = counted_in_release(run, method).intersection(clients)
+        if not members:
+            raise PrivFedTalkError(
+                f"nobody who is in the adapter of {method} in {run.root} may be attacked",
+                "record what clients agreed to: privfedtalk consent grant, or train the method first",
+            )
+        if not strangers and members.issuperset(clients):
             raise PrivFedTalkError(
                 f"{run.root} has nobody of the clients' population who did not train",
                 "prepare with preparation.clients.unseen_client_fraction above 0, or studio.unseen for rendered people",
             )
-        clips = {name: list(read_shards(run.client(name), "train")) for name in clients}
-        clips |= {name: list(read_shards(run.client(name), "test")) for name in strangers}
+        clips = {name: list(gate.samples(name, "train")) for name in clients}
+        clips |= {name: list(gate.samples(name, "test")) for name in strangers}
         clips = {name: some for name, some in clips.items() if some}
         most = most or min(map(len, clips.values()))
         names = tuple(clips)
         return cls(
             names,
             {name: some[:most] for name, some in clips.items()},
-            np.array([name in clients for name in names]),
-            {name: list(read_shards(run.client(name), "test"))[:most] for name in clients},
+            np.array([name in members for name in names]),
+            {name: list(gate.samples(name, "test"))[:most] for name in names if name in members},
         )
 
 

@@ -12,26 +12,42 @@ from evaluation.measuring.lipsync import lip_correlation
 from evaluation.measuring.protocol import EvaluationClip, MeasuredRole, Swapped
 from evaluation.settings import EvaluationSettings
 from preparation.clients import load_clients, of_role
-from preparation.crops import load_crop
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import Sample, read_shards
+from preparation.gate import Gate
+from preparation.shards import Sample
 from preparation.video import SAMPLES_PER_FRAME
 
 
 def read_evaluation_clips(
-    run: RunFolder, settings: EvaluationSettings | None = None, roles: Sequence[MeasuredRole] = ("client", "unseen")
+    run: RunFolder,
+    settings: EvaluationSettings | None = None,
+    roles: Sequence[MeasuredRole] = ("client", "unseen"),
+    required: bool = True,
 ) -> list[EvaluationClip]:
-    """Held-out clips of clients, and clips of people who never trained; the same list for every method."""
+    """Held-out clips of clients, and clips of people who never trained; the same list for every method.
+
+    Who may not be generated is left out and named on standard error; `required` is `training.consent.required`. Raises
+    PrivFedTalkError where nobody has agreed, or nobody has a test clip.
+    """
     settings = settings or EvaluationSettings()
-    table = load_clients(run.clients_table)
+    table, gate = load_clients(run.clients_table), Gate(run, "generation", required)
     clips = [
-        read_clip(run, sample, role)
+        read_clip(gate, sample, role)
         for role in roles
-        for client in of_role(table, role)
+        for client in gate.admit(of_role(table, role), "the evaluation")
         if (run.shards(client) / "index.json").exists()
-        for sample in islice(read_shards(run.client(client), "test"), settings.clips_per_client)
+        for sample in islice(gate.samples(client, "test"), settings.clips_per_client)
     ]
+    refused = gate.refused(name for role in roles for name in of_role(table, role))
+    if not clips and refused:
+        name, reason = next(iter(refused.items()))
+        raise PrivFedTalkError(
+            f"nobody of {run.root} is left to be measured: {name} has not agreed to generation ({reason})"
+            + (f", nor have {len(refused) - 1} others" if len(refused) > 1 else ""),
+            "record what they agreed to: privfedtalk prepare --consent FILE, or privfedtalk consent grant; where "
+            "something else covers the corpus, --set training.consent.required=false",
+        )
     if not clips:
         raise PrivFedTalkError(
             f"{run.root} holds no test clip of {' or '.join(roles)} people",
@@ -40,9 +56,9 @@ def read_evaluation_clips(
     return swap_speech(clips)
 
 
-def read_clip(run: RunFolder, sample: Sample, role: MeasuredRole) -> EvaluationClip:
+def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
     """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
-    crop = load_crop(run.crops_of(sample.clip_id), sample.clip_id.rpartition("/")[2])
+    crop = gate.crop(sample.client, sample.clip_id)
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     return EvaluationClip(
         # A part of a long clip is named by where it begins: results and videos are filed by this name.

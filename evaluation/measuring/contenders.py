@@ -14,9 +14,10 @@ from evaluation.measuring.protocol import EvaluationClip, Generate, copy_referen
 from evaluation.names import PERSONAL
 from preparation import seeding
 from preparation.clients import load_clients, of_role
+from preparation.consent import check_generation
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.shards import read_shards
+from preparation.gate import Gate
 from training.adapter import load_adapted
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.interface import Backbone
@@ -63,12 +64,20 @@ def has_personal(run: RunFolder, method: str) -> bool:
 
 
 def client_losses(
-    run: RunFolder, denoiser_of: DenoiserOf, settings: ObjectiveSettings, seed: int, split: str = "test"
+    run: RunFolder,
+    denoiser_of: DenoiserOf,
+    settings: ObjectiveSettings,
+    seed: int,
+    split: str = "test",
+    required: bool = True,
 ) -> dict[str, float]:
-    """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser."""
-    losses = {}
-    for client in of_role(load_clients(run.clients_table), "client"):
-        clips = [ClipTensors.from_sample(sample) for sample in read_shards(run.client(client), split)]
+    """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser.
+
+    Clients who may not be generated are left out; `required` is `training.consent.required`.
+    """
+    losses, gate = {}, Gate(run, "generation", required)
+    for client in gate.admit(of_role(load_clients(run.clients_table), "client"), "the evaluation"):
+        clips = [ClipTensors.from_sample(sample) for sample in gate.samples(client, split)]
         denoiser = denoiser_of(client)
         if any(len(clip.latents) >= denoiser.settings.window for clip in clips):
             losses[client] = validation_loss(denoiser, clips, settings, seed)
@@ -81,7 +90,7 @@ def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> C
 
 
 def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, int], Contender]:
-    """A method's shared adapter; with `own` a client that has one of its own is served by that."""
+    """A method's shared adapter; with `own` a client that has one of its own is served by that, if it may be."""
 
     def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> Contender:
         if not (run.adapter(method) / "adapter_model.safetensors").exists():
@@ -98,6 +107,8 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
         def denoiser_of(client: str) -> Backbone:
             folder = run.client_adapter(client, method)
             served = own and (folder / "adapter_model.safetensors").exists()
+            if served:
+                check_generation(run, client, settings.consent.required)
             return with_adapter(folder if served else run.adapter(method))
 
         return _generating(denoiser_of, run, settings, seed)

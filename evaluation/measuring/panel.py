@@ -42,8 +42,9 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     loss), `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
     folder = run.evaluation(method)
     contender = open_contender(run, method, training, seed)
+    shutil.rmtree(folder / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
     with open_judges(run, settings) as (judges, missing):
-        clips = read_evaluation_clips(run, settings)
+        clips = read_evaluation_clips(run, settings, required=training.consent.required)
         if method.endswith(PERSONAL):  # strangers have no adapter of their own
             clips = [clip for clip in clips if clip.role == "client"]
         evaluate_method(method, contender.generate, clips, judges, settings, folder, speaks=contender.speaks)
@@ -54,7 +55,10 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     (folder / "instruments.json").write_text(
         json.dumps({"together": together, "missing": [asdict(one) for one in missing]}, indent=1) + "\n"
     )
-    losses = client_losses(run, contender.denoiser, training.objective, seed) if contender.denoiser else {}
+    losses = {}
+    if contender.denoiser:
+        required = training.consent.required
+        losses = client_losses(run, contender.denoiser, training.objective, seed, required=required)
     (folder / "validation_loss.json").write_text(json.dumps(losses, indent=1) + "\n")
 
 

@@ -21,8 +21,8 @@ from preparation.clients import load_clients
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.manifest import load_manifest
-from preparation.shards import read_shards
 
 PUBLISHED_SUBSET = "test"
 """The subset of LRS3, and of the studio, that was published to be measured on."""
@@ -41,7 +41,8 @@ class PanelClip:
 def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[list[EvaluationClip], str]:
     """The panel's clips, the same in every night, and sixteen hex digits that stand for them.
 
-    The first night chooses them. Raises PrivFedTalkError where a clip is missing or has changed since.
+    The first night chooses them. Raises PrivFedTalkError where a clip is missing or has changed since. Who may not be
+    generated any more leaves the panel, which is another from then on.
     """
     path = run.nightly / "panel.json"
     if not path.exists():
@@ -49,7 +50,10 @@ def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[li
         with replacing(path) as partial:
             partial.write_text(json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n")
         return [clip for _, clip in chosen], _digest([entry for entry, _ in chosen])
-    panel = [PanelClip(**entry) for entry in json.loads(path.read_text())]
+    kept = [PanelClip(**entry) for entry in json.loads(path.read_text())]
+    agreed = set(_gate(run).admit(dict.fromkeys(entry.person for entry in kept), "the nightly panel"))
+    panel = [entry for entry in kept if entry.person in agreed]
+    _check_people(run, panel)
     found: dict[str, EvaluationClip] = {}
     for person, split in {entry.person: entry.split for entry in panel}.items():
         found |= {clip.clip_id: clip for clip in _clips(run, person, split)}
@@ -73,26 +77,37 @@ def _choose(run: RunFolder, settings: NightlySettings, seed: int) -> list[tuple[
         if (person.role == "public" and person.splits["validation"])
         or (person.role == "unseen" and person.speaker in published)
     }
-    drawn = sorted(splits, key=lambda name: (seeding.generator(seed, "nightly panel", name).random(), name))
+    agreed = _gate(run).admit(sorted(splits), "the nightly panel")
+    drawn = sorted(agreed, key=lambda name: (seeding.generator(seed, "nightly panel", name).random(), name))
     chosen: list[tuple[PanelClip, EvaluationClip]] = []
     for name in sorted(drawn[: settings.people]):
         chosen += [
             (PanelClip(clip.clip_id, name, splits[name], _content(clip)), clip)
             for clip in islice(_clips(run, name, splits[name]), settings.clips_per_person)
         ]
-    if len({entry.person for entry, _ in chosen}) < 2:
+    _check_people(run, [entry for entry, _ in chosen])
+    return chosen
+
+
+def _check_people(run: RunFolder, panel: list[PanelClip]) -> None:
+    if len({entry.person for entry in panel}) < 2:
         raise PrivFedTalkError(
-            f"{run.root} has clips of fewer than two public people whom no model was trained on",
+            f"{run.root} has clips of fewer than two public people whom no model was trained on and who may be shown",
             remedy="raise preparation.clients.public_validation_fraction, or add a test subset to the corpus",
         )
-    return chosen
+
+
+def _gate(run: RunFolder) -> Gate:
+    """Nobody on the panel is a client, so that silence is no refusal."""
+    return Gate(run, "generation", required=False)
 
 
 def _clips(run: RunFolder, person: str, split: str) -> Iterator[EvaluationClip]:
     if not (run.shards(person) / "index.json").exists():
         return
-    for sample in read_shards(run.client(person), split):
-        yield read_clip(run, sample, "unseen")  # to every model they are strangers
+    gate = _gate(run)
+    for sample in gate.samples(person, split):
+        yield read_clip(gate, sample, "unseen")  # to every model they are strangers
 
 
 def _content(clip: EvaluationClip) -> str:

@@ -70,12 +70,13 @@ def run_point(
     again = training.model_copy(update={"consent": ConsentSettings(required=False)})
     federate(run, method, again, seed, resume=False, workers=workers)
     if evaluation is None:
-        denoiser = open_contender(run, method, training, seed).denoiser
+        denoiser = open_contender(run, method, again, seed).denoiser
         assert denoiser is not None, "a method has a denoiser"
-        write_text(_losses(run, method), json.dumps(client_losses(run, denoiser, training.objective, seed)))
+        losses = client_losses(run, denoiser, again.objective, seed, required=False)
+        write_text(_losses(run, method), json.dumps(losses))
     else:
-        measure(run, method, evaluation, training, seed)
-    return point_of(run, method, setting, backbone_losses(run, training, seed))
+        measure(run, method, evaluation, again, seed)
+    return point_of(run, method, setting, backbone_losses(run, again, seed))
 
 
 def backbone_losses(run: RunFolder, training: TrainingSettings, seed: int) -> dict[str, float]:
@@ -84,7 +85,8 @@ def backbone_losses(run: RunFolder, training: TrainingSettings, seed: int) -> di
     if not path.exists():
         denoiser = open_contender(run, BACKBONE, training, seed).denoiser
         assert denoiser is not None, "the backbone is a denoiser"
-        write_text(path, json.dumps(client_losses(run, denoiser, training.objective, seed)))
+        losses = client_losses(run, denoiser, training.objective, seed, required=training.consent.required)
+        write_text(path, json.dumps(losses))
     return read_losses(run, BACKBONE)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from preparation.gate import Gate
+
 
 @dataclass(frozen=True)
 class FaceRow:
@@ -33,14 +35,17 @@ class InversionCard:
     sentences: list[str]
 
 
-def inversion_card(folder: Path) -> InversionCard | None:
-    """The card of the attack that was written to `folder`; None where none was run."""
+def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | None:
+    """The card of the attack that was written to `folder`; None where none was run, where clients were not asked for
+    it, or where `gate` says that one of the faces may not be shown any more."""
     path = folder / "inversion.json"
     if not path.exists():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
     if "stalled" not in told["baseline"]:
         return None  # written before stalled searches were told apart: its verdicts do not hold
+    if "asked" not in told or (gate is not None and gate.refused(told["clients"])):
+        return None
     leaks = {leak["row"]: leak for leak in told["leaks"]}
     networks = list(told["baseline"]["identity"])
     with Image.open(folder / "faces.png") as faces:

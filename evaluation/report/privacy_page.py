@@ -19,6 +19,7 @@ from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from training.privacy.digits import three_digits
 
 SECTIONS = {
@@ -41,7 +42,8 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
         markdown += "".join(card.markdown() for card in cards)
         _write(out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1))
         _write(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-        shown = page(method, report, cards, inversion_card(run.attack("inversion", method)))
+        gate = Gate(run, "generation", required=False)  # they were asked when the attack was made
+        shown = page(method, report, cards, inversion_card(run.attack("inversion", method), gate))
         pages.append(_write(out / f"{method}.html", shown))
     return pages
 

@@ -24,9 +24,9 @@ class StudyHomes(Homes):
 
     world: Path = Path()
 
-    def shards(self, client: str) -> Sequence[Path]:
-        world = RunFolder(self.world)
-        return [world.client(member) for member in (self.pool if client == POOLED else (client,))]
+    @property
+    def clips(self) -> RunFolder:
+        return RunFolder(self.world)
 
 
 @dataclass
@@ -76,7 +76,7 @@ def train(
     """Run the arm's federation over `clients` of a world; `scratch` holds what clients keep and may go afterwards."""
     method = arm.method or "fedavg"
     pooled = named(method).pooled
-    homes = StudyHomes(RunFolder(scratch), method, tuple(clients) if pooled else (), world.root)
+    homes = StudyHomes(RunFolder(scratch), method, tuple(clients) if pooled else (), world=world.root)
     if pooled:
         settings = pooled_steps(settings, len(clients))
     (scratch / "models").symlink_to(world.model("").resolve())

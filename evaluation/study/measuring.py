@@ -22,7 +22,7 @@ from preparation import seeding
 from preparation.clients import load_clients, of_role
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
-from preparation.shards import read_shards
+from preparation.gate import Gate
 from training.backbone.interface import Backbone
 from training.data import ClipTensors
 from training.generation import Generator
@@ -37,27 +37,33 @@ ThetaOf = Callable[[str], Theta]
 
 
 class Panel:
-    """The people of a world whom every cell of it is measured on; read once and kept by the worker."""
+    """The people of a world whom every cell of it is measured on; read once and kept by the worker.
+
+    Worlds are rendered, so that silence is no refusal; who may not be trained on or generated is not among them.
+    """
 
     def __init__(self, world: RunFolder, settings: StudySettings, seed: int) -> None:
         self.world, self.settings, self.seed = world, settings, seed
         table = load_clients(world.clients_table)
-        self.clients, self.strangers = of_role(table, "client"), of_role(table, "unseen")
+        self.gate, training = Gate(world, "generation", required=False), Gate(world, "training", required=False)
+        self.clients, self.strangers = (
+            training.admit(self.gate.admit(of_role(table, role), "the study"), "the study")
+            for role in ("client", "unseen")
+        )
         self._clips: dict[str, list[ClipTensors]] = {}
         self._shown: list[EvaluationClip] = []
 
     def clips(self, person: str) -> list[ClipTensors]:
         """A person's held-out clips."""
         if person not in self._clips:
-            samples = read_shards(self.world.client(person), "test")
-            self._clips[person] = [ClipTensors.from_sample(sample) for sample in samples]
+            self._clips[person] = [ClipTensors.from_sample(sample) for sample in self.gate.samples(person, "test")]
         return self._clips[person]
 
     def shown(self) -> list[EvaluationClip]:
         """The clips that are generated, with their true frames."""
         if not self._shown:
             some = EvaluationSettings(clips_per_client=self.settings.generated_clips)
-            self._shown = read_evaluation_clips(self.world, some)
+            self._shown = read_evaluation_clips(self.world, some, required=False)
         return self._shown
 
     def measure(self, cell: Cell, trained: Trained, training: TrainingSettings) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from evaluation.study.cells import Cell
 from evaluation.study.settings import StudySettings
 from evaluation.study.worlds import World, is_ready, make_public, make_world, public_folder, world_folder
+from preparation.clients import load_clients, of_role
 from preparation.files import replacing
 from preparation.folders import RunFolder
 
@@ -86,7 +87,9 @@ def run_cell(home: Path, cell: Cell, settings: StudySettings, device: str = "cpu
     world, identifier = world_folder(home, cell.seed, cell.world), cell.identifier(settings)
     panel = _panel(home, cell.seed, cell.world.rendered, settings)
     training = cell.arm.training(settings)
-    taking_part = [client for number, client in enumerate(panel.clients) if number not in cell.arm.without]
+    everybody = of_role(load_clients(panel.world.clients_table), "client")
+    without = {client for number, client in enumerate(everybody) if number in cell.arm.without}
+    taking_part = [client for client in panel.clients if client not in without]
     scratch = home / "scratch" / identifier
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir(parents=True)

@@ -19,10 +19,11 @@ from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.settings import CorpusKind, PreparationSettings
 from preparation.settings_base import Settings
-from preparation.shards import read_shards, write_shards
+from preparation.shards import write_shards
 
 Traits = Literal["demo", "articulation", "mouth", "light", "accessories", "camera"]
 
@@ -187,11 +188,15 @@ def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int, device
     from training.autoencoders.sources import load_autoencoder
 
     clients = of_role(load_clients(rendered.clients_table), "client")
+    gate = Gate(rendered, "training", required=False)
+    agreed = gate.admit(clients, "the study")
     vae = load_autoencoder(run.model("vae")).to(device)
     for number, client in enumerate(clients):
-        samples = list(read_shards(rendered.client(client)))
+        if client not in agreed:
+            continue
+        samples = list(gate.samples(client))
         if world.spoiled:
-            donor = list(read_shards(rendered.client(clients[(number + 1) % len(clients)])))
+            donor = list(gate.samples(agreed[(agreed.index(client) + 1) % len(agreed)]))
             samples = [spoil(sample, SPOILED.get(number, ""), donor, vae, seed) for sample in samples]
         if world.clips or (world.spoiled and SPOILED.get(number) == "few"):
             most = world.clips or 1

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from evaluation.report.attack_cards import AttackCard
+    from pipelines.configuration import Configuration
     from preparation.folders import RunFolder
     from training.canaries import Claim
     from training.privacy.accounting import Sampling
     from training.privacy.settings import Mode
+    from training.settings import TrainingSettings
 
 MethodsOption = Annotated[
     list[str] | None,
@@ -113,8 +115,9 @@ def membership(
 ) -> None:
     """Try to tell the clients of a released adapter from people of the same population who never trained.
 
-    Members are the run's clients by their training clips, the others its unseen
-    people. AUC 0.5 is a guess; intervals are over people. The result is kept in
+    Members are the clients whose updates are in the adapter, by their training clips;
+    the others are its unseen people and clients who sat out. Who may not be trained
+    on is left out. AUC 0.5 is a guess; intervals are over people. The result is kept in
     RUN/attacks, and the page of `privfedtalk privacy report` shows it.
 
     [bold]Examples[/bold]
@@ -141,7 +144,7 @@ def membership(
         for name in methods:
             _tell(status, f"attacking {name}")
             found[name] = attack_membership(
-                folder, name, configuration.training, configuration.seed, settings, _runs_in(status, name)
+                folder, name, asked(configuration), configuration.seed, settings, _runs_in(status, name)
             )
     if as_json:
         told = {name: report.to_json() for name, report in found.items()}
@@ -165,6 +168,17 @@ def _tell(status: Status, what: str) -> None:
     status.update(what)
     if not aside.is_terminal:
         aside.print(what)
+
+
+def asked(configuration: Configuration) -> TrainingSettings:
+    """The run's training, whose consent setting says whom an attack may read: of rendered people silence is no refusal,
+    also in runs older than their records."""
+    from preparation.settings import ConsentSettings, CorpusKind
+
+    training = configuration.training
+    if configuration.corpus.kind is CorpusKind.STUDIO:
+        return training.model_copy(update={"consent": ConsentSettings(required=False)})
+    return training
 
 
 def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list[str]]:

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from preparation.consent import Consent
     from preparation.folders import RunFolder
 
-app = typer.Typer(help="Who agreed to what: a record a client, kept with the client's data.", no_args_is_help=True)
-ClientArgument = Annotated[str, typer.Argument(metavar="CLIENT", help="As `privfedtalk clients` lists them.")]
+app = typer.Typer(help="Who agreed to what: a record a person, kept with the person's data.", no_args_is_help=True)
+ClientArgument = Annotated[
+    str,
+    typer.Argument(metavar="CLIENT", help="As `privfedtalk consent show` lists them: a client, or anybody else."),
+]
 
 
 @app.command()
 def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
-    """List every client's record, and whether it allows training and generation today.
+    """List everybody's record, and whether it allows training and generation today.
+
+    Public speakers, volunteers and unseen people need no record; one that forbids
+    a use is heeded.
 
     [bold]Example[/bold]
 
@@ -30,21 +36,22 @@ def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
 
     folder, required = _run(run)
     rows = {}
-    for client in _clients(folder):
+    for client, role in _people(folder).items():
         consent = read_consent(folder, client)
         kept = None if consent is None else consent.model_dump(mode="json")
         rows[client] = {
+            "role": role,
             "record": kept,
             "objections": {use: objection_to(folder, client, use, required) for use in USES},
         }
     if as_json:
         print_json(rows)
         return
-    table = Table("client", "who", "expires", *USES, title=f"consent in {folder.root}", title_justify="left")
+    table = Table("name", "role", "who", "expires", *USES, title=f"consent in {folder.root}", title_justify="left")
     for client, row in rows.items():
         record = row["record"] or {}
         allowed = [reason or "yes" for reason in row["objections"].values()]
-        table.add_row(client, record.get("who", "–"), record.get("expires") or "–", *allowed)
+        table.add_row(client, row["role"], record.get("who", "–"), record.get("expires") or "–", *allowed)
     console.print(table)
 
 
@@ -92,26 +99,28 @@ def grant(
 
 @app.command()
 def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption = False) -> None:
-    """Note that a client no longer agrees: it takes part in no further federation, and its adapters generate nothing.
+    """Note that somebody no longer agrees: their clips are used for nothing, and their adapters generate nothing.
 
-    Lists the models that contain the client already: what they learned cannot be
-    taken out of them, only trained anew without it or deleted.
+    Lists the models that contain them already: what these learned cannot be taken
+    out of them, only trained anew without it or deleted. Lists the files that show
+    their face, too; files stay until `privfedtalk prepare --forget` removes them.
 
     [bold]Example[/bold]
 
         privfedtalk consent revoke c0003 --run mine
     """
     from preparation.consent import Consent, now, read_consent, write_consent
-    from training.containing import models_with
+    from training.containing import models_with, networks_with, pictures_of
 
     folder, _ = _run(run)
     _known(folder, client)
     before: Consent = read_consent(folder, client) or Consent(who=f"{client}, not recorded", scope=(), granted=now())
     if before.revoked is None:
         write_consent(folder, client, before.model_copy(update={"revoked": now()}))
-    found = models_with(folder, client)
+    found, networks, shown = models_with(folder, client), networks_with(folder, client), pictures_of(folder, client)
     if as_json:
-        print_json({"client": client, "models": [vars(model) for model in found]})
+        models = [vars(model) for model in found]
+        print_json({"client": client, "models": models, "networks": networks, "pictures": shown})
         return
     console.print(f"{client} takes part in nothing from now on.")
     shared = [model for model in found if not model.own]
@@ -125,8 +134,21 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
         console.print(
             "Delete the folders that are its own; copies of any of them that were given away you must recall."
         )
-    if not found:
+    for network in networks:
+        console.print(
+            f"  has learnt from {client}: {network} (trained anew by the next privfedtalk train)", markup=False
+        )
+    if not found and not networks:
         console.print("No model of this run contains it.")
+    for path in shown:
+        console.print(f"  shows {client}: {path}", markup=False)
+    if shown:
+        console.print("Pages that are made from now on leave those out; pictures in Dagster's event log stay there.")
+    console.print(
+        f"Files stay until the clips are out of the corpus and you run: privfedtalk prepare --out {run} --forget, with "
+        "the options of the first time.",
+        markup=False,
+    )
 
 
 def _run(run: str) -> tuple[RunFolder, bool]:
@@ -138,17 +160,24 @@ def _run(run: str) -> tuple[RunFolder, bool]:
     return RunFolder(configuration.root), configuration.training.consent.required and not rendered
 
 
-def _clients(folder: RunFolder) -> list[str]:
-    from preparation.clients import load_clients, of_role
+def _people(folder: RunFolder) -> dict[str, str]:
+    """Everybody's role by name, clients first; a guest of a client is one of its people."""
+    from preparation.clients import load_clients
+    from preparation.consent import known_people, people_of
 
-    return sorted(of_role(load_clients(folder.clients_table), "client"))
+    load_clients(folder.clients_table)  # an error where nothing is prepared
+    known = known_people(folder)
+    roles = {person: entry.role for name, entry in known.items() for person in people_of(name, entry)}
+    roles |= {name: entry.role for name, entry in known.items()}
+    return dict(sorted(roles.items(), key=lambda pair: (pair[1] != "client", pair[1], pair[0])))
 
 
 def _known(folder: RunFolder, client: str) -> None:
     from preparation.errors import PrivFedTalkError
 
-    clients = _clients(folder)
-    if client not in clients:
+    people = list(_people(folder))
+    if client not in people:
         raise PrivFedTalkError(
-            f"{folder.root} has no client {client}", f"name one of {', '.join(clients[:8])}{' …' * (len(clients) > 8)}"
+            f"{folder.root} has no client {client}, nor anybody else of that name",
+            f"name one of {', '.join(people[:8])}{' …' * (len(people) > 8)}",
         )

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import completion
+from pipelines.cli.attacks import asked
 from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def inversion(
     """Try to see a client's face in its raw update, in the cohort's sum, and in the noisy sum that the server gets.
 
     Two attackers, one who knows everything of a window but its pictures and one who knows the public split alone, are
-    set against the public mean face. Figures and pictures go to RUN/attacks and into the privacy page.
+    set against the public mean face. Only clients who agreed to be trained on and to be generated are looked at.
+    Figures and pictures go to RUN/attacks and into the privacy page.
 
     [bold]Examples[/bold]
 
@@ -42,7 +44,7 @@ def inversion(
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
     settings = InversionSettings(clients=clients, steps=steps)
-    told = run_inversion(folder, method, configuration.training, configuration.seed, settings)
+    told = run_inversion(folder, method, asked(configuration), configuration.seed, settings)
     if as_json:
         print_json(told)
     else:

@@ -44,7 +44,7 @@ def test_personal_adapters_are_made_by_workers_and_serve_their_clients(run: RunF
     def losses(name: str) -> dict[str, float]:
         denoiser_of = open_contender(run, name, settings, seed=0).denoiser
         assert denoiser_of is not None
-        return client_losses(run, denoiser_of, objective, seed=0, split="train")
+        return client_losses(run, denoiser_of, objective, seed=0, split="train", required=False)
 
     shared = settings.model_copy(update={"federation": federation.model_copy(update={"personalisation_steps": 0})})
     theta = federate(run, "fedavg", shared, seed=0, resume=False).theta

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from pipelines.cli.summary import show_consent
 from pipelines.configuration import load, remember
-from preparation.clients import Client, save_clients
+from preparation.clients import Client, load_clients, save_clients
+from preparation.consent import objection_to
 from preparation.folders import RunFolder
 from preparation.video import encode
 from tests.preparation.conftest import noise
@@ -98,3 +99,29 @@ def test_preparation_says_who_sits_out_and_what_to_do(run: Path, capsys: pytest.
     assert "--consent CSV" in said and "training.consent.required=false" in said
     show_consent(run / "mine", required=False)
     assert capsys.readouterr().out == "consent: 1 of 1 clients may be trained on\n"
+
+
+def test_everybody_may_say_no_and_is_told_what_shows_them(run: Path) -> None:
+    """A public speaker as well as a client; what shows the face is named, and how to remove it."""
+    cli, where, mine = CliRunner(), ["--run", str(run / "mine")], RunFolder(run / "mine")
+    table = load_clients(mine.clients_table)
+    held_out = {"train": ["p0/1"], "validation": [], "test": []}
+    save_clients(table | {"p0": Client("public", "p0", held_out)}, mine.clients_table)
+    shown = ["evaluation/privfedtalk/videos/c0000_1.mp4", "evaluation/privfedtalk/videos/c00001_1.mp4",
+             "report/index.html", "attacks/inversion/privfedtalk/faces.png"]  # fmt: skip
+    for path in shown:
+        (mine.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (mine.root / path).touch()
+    (mine.attack("inversion", "privfedtalk") / "inversion.json").write_text(json.dumps({"clients": ["c0000"]}))
+    rows = json.loads(cli.invoke(app, ["consent", "show", *where, "--json"]).stdout)
+    assert {name: row["role"] for name, row in rows.items()} == {"c0000": "client", "p0": "public"}
+    assert rows["p0"]["objections"] == {"training": None, "generation": None}
+    granted = cli.invoke(app, ["consent", "grant", "p0", "--who", "Pia", "--scope", "training", *where])
+    assert granted.exit_code == 0, granted.stderr
+    told = json.loads(cli.invoke(app, ["consent", "revoke", "p0", *where, "--json"]).stdout)
+    assert told["networks"] == ["models/backbone", "models/vae"] and told["models"] == []
+    assert objection_to(mine, "p0", "training", required=False) is not None
+    said = cli.invoke(app, ["consent", "revoke", "c0000", *where]).stdout
+    named = [line.rpartition(" ")[2] for line in said.splitlines() if "shows c0000: " in line]
+    assert named == sorted({*shown} - {"evaluation/privfedtalk/videos/c00001_1.mp4"})
+    assert "--forget" in said and all((mine.root / path).exists() for path in shown)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from preparation.clients import (
     SPLITS,
     SUBSET_ROLES,
+    Client,
+    ClientTable,
     assign_clients,
     left_out,
     load_clients,
@@ -20,10 +22,11 @@ from preparation.clients import (
     save_clients,
     size_shares,
     split_clips,
+    unit_of,
 )
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import Clip
-from preparation.settings import ClientSettings, SizeRule, SourceRule
+from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, SizeRule, SourceRule
 from preparation.sources import source_of
 
 
@@ -198,3 +201,55 @@ def test_lognormal_sizes_have_the_sigma_asked_for() -> None:
     shares = size_shares([f"c{number}" for number in range(4000)], SizeRule.LOGNORMAL, 0.8, seed=1)
     logarithms = [math.log(share) for share in shares.values()]
     assert max(shares.values()) == 1 and stdev(logarithms) == pytest.approx(0.8, rel=0.04)
+
+
+def one_client(name: str, *clips: str, people: dict[str, str] | None = None) -> Client:
+    return Client("client", name, {"train": list(clips), "validation": [], "test": []}, people=people or {})
+
+
+@pytest.mark.parametrize(
+    ("table", "unit"),
+    [
+        ({"a": one_client("a", "a/1"), "b": one_client("b", "b/1")}, "person"),
+        ({"d0": one_client("d0", "a/1", "b/1", people={"a/1": "a", "b/1": "b"})}, "client (several people)"),
+        ({"a": one_client("a", "a/1", "g/1", people={"g/1": "g"})}, "client (several people)"),  # a host with a guest
+        (
+            {name: one_client(name, clip, people={clip: "a"}) for name, clip in (("d0", "a/1"), ("d1", "a/2"))},
+            "part of a person",
+        ),
+        (
+            {
+                "d0": one_client("d0", "a/1", "b/1", people={"a/1": "a", "b/1": "b"}),
+                "d1": one_client("d1", "a/2", people={"a/2": "a"}),
+            },
+            "part of a person",
+        ),
+        # A public speaker's other clips are no second client.
+        ({"a": one_client("a", "a/1"), "p": replace(one_client("p", "p/1"), role="public")}, "person"),
+    ],
+)
+def test_what_a_client_is_follows_from_whose_clips_it_holds(table: ClientTable, unit: str) -> None:
+    assert unit_of(table) == unit
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "unit"),
+    [
+        (CorpusKind.STUDIO, {}, "person"),
+        (CorpusKind.LRS3, {}, "part of a person"),  # its speakers are videos
+        (CorpusKind.MIX, {}, "part of a person"),
+        (CorpusKind.HDTF, {}, "person"),
+        (CorpusKind.HDTF, {"hdtf_speaker": "video"}, "part of a person"),
+        (CorpusKind.FOLDER, {}, "person"),
+        (CorpusKind.FOLDER, {"speaker_rule": "top"}, "person"),
+        (CorpusKind.FOLDER, {"speaker_rule": "stem"}, "part of a person"),
+    ],
+)
+def test_a_rule_that_takes_videos_for_speakers_makes_parts_of_people(
+    kind: CorpusKind, settings: dict, unit: str
+) -> None:
+    table = {"a": one_client("a", "a/1", "a/2")}
+    assert unit_of(table, CorpusSettings(**settings), kind) == unit
+    flat = {"holiday": one_client("holiday", "holiday/holiday")}
+    expected = "part of a person" if kind is CorpusKind.FOLDER and settings != {"speaker_rule": "top"} else unit
+    assert unit_of(flat, CorpusSettings(**settings), kind) == expected

@@ -21,6 +21,7 @@ from preparation.consent import (
 )
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
 
 TODAY = datetime.date(2026, 6, 1)
 HEAD = "client,who,scope,expires\n"
@@ -133,3 +134,70 @@ def test_a_wrong_table_is_refused_and_nothing_recorded(run: RunFolder, tmp_path:
     with pytest.raises(PrivFedTalkError, match=said):
         record_from_file(run, tmp_path / "signed.csv")
     assert read_consent(run, "c0") is None
+
+
+def dealt(run: RunFolder, *people: str) -> None:
+    """One simulated client `d0` of these people, and the table of who they are."""
+    clips = {f"{person}/1": person for person in people}
+    splits = {"train": list(clips), "validation": [], "test": []}
+    save_clients({"d0": Client("client", "d0", splits, people=clips)}, run.clients_table)
+    save_clients({person: entry(person, "client") for person in people}, run.people_table)
+
+
+def test_one_of_several_people_who_forbids_it_forbids_it_for_the_client(run: RunFolder) -> None:
+    dealt(run, "ann", "bob")
+    assert objection_to(run, "d0", "training", required=True) == "not recorded"
+    write_consent(run, "ann", agreed())
+    assert objection_to(run, "d0", "training", required=True) == "not recorded"
+    write_consent(run, "bob", agreed(scope=["training"]))
+    assert objection_to(run, "d0", "training", required=True) is None
+    assert objection_to(run, "d0", "generation", required=False) == "bob: covers training, not generation"
+    write_consent(run, "d0", agreed())  # its own record is no leave to use who forbids it
+    assert objection_to(run, "d0", "generation", required=True) == "bob: covers training, not generation"
+    write_consent(run, "bob", agreed(revoked="2026-05-01"))
+    assert Gate(run, "training", required=False).refused(["d0", "ann", "bob"]) == {
+        "d0": "bob: revoked on 2026-05-01",
+        "bob": "revoked on 2026-05-01",
+    }
+
+
+def test_a_table_of_people_is_recorded_person_by_person(run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "signed.csv").write_text(HEAD + "p0,Pia,training,\nc0,Ada,,\n")
+    assert record_from_file(run, tmp_path / "signed.csv") == ["c1", "c2"]
+    assert objection_to(run, "p0", "generation", required=True) == "covers training, not generation"
+    dealt(run, "ann", "bob")
+    (tmp_path / "signed.csv").write_text(HEAD + "ann,Ann,training,\nbob,Bob,,\n")
+    assert record_from_file(run, tmp_path / "signed.csv") == []
+    assert objection_to(run, "ann", "generation", required=True) == "covers training, not generation"
+
+
+@pytest.mark.parametrize("role", ["public", "volunteer", "unseen"])
+def test_silence_is_no_refusal_of_who_is_no_client_and_a_no_is(run: RunFolder, role: str) -> None:
+    save_clients({"c0": entry("c0", "client"), "x": entry("x", role)}, run.clients_table)
+    gate = Gate(run, "generation")
+    assert gate.refused(["c0", "x", "nobody"]) == {"c0": "not recorded", "nobody": "not recorded"}
+    write_consent(run, "x", agreed(expires="2020-01-01"))
+    assert gate.objection("x") == "expired on 2020-01-01"
+    with pytest.raises(PrivFedTalkError, match="x has not agreed to generation: expired on 2020-01-01"):
+        gate.samples("x")
+    with pytest.raises(PrivFedTalkError, match="x has not agreed to generation"):
+        gate.crop("x", "x/1")
+
+
+def test_who_is_left_out_is_named_once_with_the_reason(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    write_consent(run, "c1", agreed(revoked="2026-05-01"))
+    gate = Gate(run, "generation", required=False)
+    assert gate.admit(["c2", "c1", "c0"], "the sheet") == gate.admit(["c2", "c1", "c0"], "the sheet") == ["c2", "c0"]
+    assert capsys.readouterr().err == "consent: c1 is left out of the sheet: no generation (revoked on 2026-05-01)\n"
+
+
+def test_a_hosts_record_is_no_leave_to_use_its_guests(run: RunFolder) -> None:
+    splits = {"train": ["c0/1", "guest/1"], "validation": [], "test": []}
+    save_clients({"c0": Client("client", "c0", splits, people={"guest/1": "guest"})}, run.clients_table)
+    write_consent(run, "c0", agreed())
+    assert objection_to(run, "c0", "training", required=True) == "guest: not recorded"
+    assert objection_to(run, "c0", "training", required=False) is None
+    write_consent(run, "guest", agreed())
+    assert objection_to(run, "c0", "training", required=True) is None
+    run.consent("c0").unlink()
+    assert objection_to(run, "c0", "training", required=True) == "not recorded"

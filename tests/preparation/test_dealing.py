@@ -9,6 +9,7 @@ import pytest
 
 from preparation.client_features import measure_clips
 from preparation.clients import assign_clients, load_clients, load_people, of_role
+from preparation.consent import Consent, now, objection_to, read_consent, write_consent
 from preparation.crops import load_crop
 from preparation.dealing import deal_clips, deal_run
 from preparation.errors import PrivFedTalkError
@@ -167,6 +168,27 @@ def test_dealing_makes_shards_of_mixed_clients_and_no_crop(studio_corpus: Path, 
     assert not list(run.root.glob("clients/d*"))
     build_all_shards(run, encode, SETTINGS)
     assert stamps(run, "clients/*/crops/*") == crops and stamps(run, "clients/[pu]*/shards/*") == public
+
+
+def test_clips_of_who_forbids_training_are_dealt_to_nobody(studio_corpus: Path, tmp_path: Path) -> None:
+    """And what a simulated client agreed to does not hold for other people's clips."""
+    run = RunFolder(tmp_path / "run")
+    register_corpus("studio", studio_corpus, run, SETTINGS)
+    prepare_clients(run, studio_corpus, SETTINGS)
+    before = deal_run(run, dealt(1))
+    write_consent(run, "d0000", Consent(who="all three", granted=now()))
+    assert deal_run(run, dealt(1)) == before and read_consent(run, "d0000") is not None
+    write_consent(run, "c0001", Consent(who="Ben", granted=now(), revoked=now()))
+    assert objection_to(run, "d0000", "training", required=False) == f"c0001: revoked on {now()}"
+    table = deal_run(run, dealt(1))
+    assert set(table["d0000"].people.values()) == {"c0000", "c0002"} and load_quarantine(run.quarantine) == []
+    assert read_consent(run, "d0000") is None
+    assert objection_to(run, "d0000", "training", required=False) is None
+    # Back to people and to simulated clients again: a record that was left behind is nobody's.
+    write_consent(run, "d0000", Consent(who="two of them", granted=now()))
+    deal_run(run, SETTINGS)
+    deal_run(run, dealt(1))
+    assert read_consent(run, "d0000") is None
 
 
 def test_a_damaged_crop_is_dealt_to_nobody_and_stands_in_the_table(studio_corpus: Path, tmp_path: Path) -> None:

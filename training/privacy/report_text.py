@@ -10,6 +10,13 @@ from training.privacy.digits import three_digits
 from training.privacy.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
 from training.privacy.settings import NO_PROOF, PrivacySettings
 
+UNITS = {
+    "person": "one person's",
+    "client (several people)": "one client's, which are several people's,",
+    "part of a person": "one client's, which may be a part of one person's,",
+}
+"""Whose clips are hidden, as the note says it. Of a person who is in several clients, less is promised."""
+
 
 def plain_note(
     settings: PrivacySettings,
@@ -22,7 +29,8 @@ def plain_note(
     unit: str = "person",
 ) -> str:
     """A few true sentences: what is promised to whom, and what it would take to promise more. `epsilon` is of this
-    release alone, infinite where none holds; `together` of all on the same clients."""
+    release alone, infinite where none holds; `together` of all on the same clients; `unit` is what one client is, by
+    `preparation.clients.unit_of`."""
     sentences = []
     if math.isinf(epsilon):
         sentences.append("This model comes with no mathematical guarantee about any person.")
@@ -33,7 +41,7 @@ def plain_note(
         )
     else:
         sentences.append(
-            f"Whether or not one {unit}'s clips were used changes the odds of any conclusion from this model by at "
+            f"Whether or not {UNITS[unit]} clips were used changes the odds of any conclusion from this model by at "
             f"most a factor of e^{three_digits(epsilon)}, except with probability δ = {three_digits(delta)}."
         )
     whole = math.inf if together.epsilon is None else together.epsilon

@@ -10,6 +10,7 @@ import numpy as np
 from evaluation.study.cells import Arm
 from evaluation.study.federations import Trained, train
 from preparation.clients import Client, save_clients
+from preparation.consent import record_rendered
 from preparation.folders import RunFolder
 from preparation.shards import Sample, write_shards
 from tests.training.privacy_records import round_record, settings_with, write_method
@@ -43,6 +44,7 @@ def make_run(root: Path) -> RunFolder:
         write_shards(run.client(person), [noise_for(person, i, split) for i, split in enumerate(splits)])
         table[person] = Client(role, person, {"train": [], "validation": [], "test": []})
     save_clients(table, run.clients_table)
+    record_rendered(run)
     small_backbone().save(run.model("backbone"))
     SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)).save(run.model("vae"))
     IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")

@@ -14,8 +14,11 @@ from evaluation.attacks.inversion_run import KNOWN, ONE_STEP, InversionSettings
 from evaluation.attacks.inversion_views import LEAST_NOISE, NOISY, RAW, SUM, Seen, sums_seen
 from evaluation.report.inversion_card import inversion_card
 from preparation.clients import Client, save_clients
+from preparation.consent import read_consent, record_rendered, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.gate import Gate
+from preparation.settings import ConsentSettings
 from preparation.shards import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
 from tests.training.small_models import small_backbone
@@ -132,3 +135,25 @@ def test_an_update_that_is_all_noise_is_not_trusted() -> None:
     vector = np.ones(100)
     assert Seen(vector, 1.0).trust == 0.0
     assert Seen(vector, 0.6).trust == pytest.approx(0.8 * 100 / 0.36)
+
+
+def test_only_who_agreed_is_reconstructed_and_shown(run: RunFolder) -> None:
+    asked = settings().model_copy(update={"consent": ConsentSettings(required=True)})
+    with pytest.raises(PrivFedTalkError, match=r"no client in .* has agreed to training"):
+        run_inversion(run, "privfedtalk", asked, 5, SMALL)
+    record_rendered(run)
+    only_training = read_consent(run, "c1").model_copy(update={"scope": ("training",)})  # type: ignore[union-attr]
+    write_consent(run, "c1", only_training)
+    told = run_inversion(run, "privfedtalk", asked, 5, SMALL)
+    assert told["clients"] == ["c0", "c2"] and told["cohort"] == 2
+    folder, gate = run.attack("inversion", "privfedtalk"), Gate(run, "generation", required=False)
+    assert inversion_card(folder, gate) is not None
+    write_consent(run, "c0", only_training)
+    assert inversion_card(folder, gate) is None  # the page that is made again shows the face no more
+    with pytest.raises(
+        PrivFedTalkError, match=r"1 of the clients of privfedtalk in .* may be trained on and generated"
+    ):
+        run_inversion(run, "privfedtalk", asked, 5, SMALL)
+    told.pop("asked")  # as attacks that asked nobody were written
+    (folder / "inversion.json").write_text(json.dumps(told))
+    assert inversion_card(folder) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Callable
@@ -18,12 +19,14 @@ from evaluation.report.privacy_page import write_privacy_reports
 from evaluation.study.cells import Arm, without_unread_score
 from evaluation.study.federations import train
 from preparation.clients import Client, save_clients
+from preparation.consent import Consent, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, TRAINING, federated, make_run, release
 from training.methods import configure
 
 SETTINGS = MembershipSettings(draws=3)
+DAY = datetime.date(2026, 1, 1)
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_shadow_runs_make_the_likelihood_ratio(run: RunFolder, tmp_path: Path) -
 def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
     once = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1})
     training = TRAINING.model_copy(update={"federation": once})
-    people, kept = People.of(run, None), run.attack("membership", "fedavg") / "shadows"
+    people, kept = People.of(run, "fedavg", None), run.attack("membership", "fedavg") / "shadows"
     before = np.ones(len(people.names))
 
     def interrupt(number: int, of: int) -> None:
@@ -136,6 +139,34 @@ def test_the_verdict_names_the_best_attack() -> None:
         and verdict
         == "Members are found: AUC 0.90 [0.70, 0.97] by ratio among shadow runs, at 95 % for all 2 attacks together."
     )
+
+
+def test_who_was_in_is_read_from_the_rounds_not_from_the_role(run: RunFolder) -> None:
+    """c1 revoked, c2 was never drawn, c3 only dropped out, c4 came after the round that was kept."""
+    facts = run.adapter("fedavg") / "privfedtalk.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"round": "2"}))
+    lines = [
+        {"round": 1, "outcome": "applied", "clients": ["c0", "c3"], "returned": ["c0"]},
+        {"round": 2, "outcome": "rolled back", "clients": ["c3"], "returned": ["c3"]},
+        {"round": 3, "outcome": "applied", "clients": ["c4"], "returned": ["c4"]},
+    ]
+    run.rounds("fedavg").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_consent(run, "c1", Consent(who="Ben", granted=DAY, revoked=DAY))
+    people = People.of(run, "fedavg", None)
+    assert [name for name, was_in in zip(people.names, people.was_in, strict=True) if was_in] == ["c0"]
+    assert set(people.names) == {"c0", "c2", "c3", "c4", *STRANGERS} and set(people.other_clips) == {"c0"}
+    write_consent(run, "c0", Consent(who="Ada", granted=DAY, revoked=DAY))
+    with pytest.raises(PrivFedTalkError, match="nobody who is in the adapter of fedavg"):
+        People.of(run, "fedavg", None)
+    run.rounds("fedavg").unlink()
+    with pytest.raises(PrivFedTalkError, match="who took part in fedavg is not known"):
+        People.of(run, "fedavg", None)
+
+
+def test_a_client_without_a_record_is_not_attacked_where_one_is_required(run: RunFolder) -> None:
+    run.consent("c0").unlink()
+    assert "c0" not in People.of(run, "fedavg", None).names
+    assert "c0" in People.of(run, "fedavg", None, required=False).names
 
 
 def test_what_cannot_be_attacked_is_said(run: RunFolder) -> None:

@@ -15,6 +15,7 @@ from evaluation.measuring.protocol import video_path
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.clients import Client, save_clients
+from preparation.consent import record_rendered
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import Sample, write_shards
@@ -65,6 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "u0000": add_person(run, "u0000", "unseen", [8]),
     }
     save_clients(people, run.clients_table)
+    record_rendered(run)
     return run
 
 
@@ -81,6 +83,7 @@ def test_held_out_clips_of_clients_and_strangers(run: RunFolder) -> None:
 def test_a_run_without_test_clips_says_so(run: RunFolder, tmp_path: Path) -> None:
     empty = RunFolder(tmp_path)
     save_clients({"c0000": Client("client", "c0000", {"train": [], "validation": [], "test": []})}, empty.clients_table)
+    record_rendered(empty)
     with pytest.raises(PrivFedTalkError, match="no test clip"):
         read_evaluation_clips(empty)
 

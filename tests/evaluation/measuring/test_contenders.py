@@ -9,6 +9,7 @@ import torch
 
 from evaluation.measuring import contenders
 from evaluation.measuring.contenders import has_personal, open_contender
+from preparation.consent import Consent, now, write_consent
 from preparation.folders import RunFolder
 from training.adapter import Adapter
 from training.backbone.interface import BackboneShape
@@ -37,6 +38,7 @@ def test_a_client_with_an_adapter_of_its_own_is_served_by_it_and_a_stranger_by_t
     adapter = Adapter(TinyBackbone.load(run.model("backbone")), ADAPTER, seed=0)
     for value, folder in ((0.1, run.adapter("local")), (0.2, run.client_adapter("c0", "local"))):
         adapter.save(folder, 0 * adapter.vector() + value, {})
+    write_consent(run, "c0", Consent(who="Ada", granted=now()))
     denoiser_of = open_contender(run, "local", TrainingSettings(), seed=0).denoiser
     assert denoiser_of is not None
     for client, value in (("c0", 0.2), ("stranger", 0.1), ("c0", 0.2)):

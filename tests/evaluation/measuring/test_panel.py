@@ -21,7 +21,7 @@ from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
 
-def drawn_clips(run: RunFolder, settings: EvaluationSettings) -> list[EvaluationClip]:
+def drawn_clips(run: RunFolder, settings: EvaluationSettings, required: bool) -> list[EvaluationClip]:
     """Two clips of noise: nothing here is a face, so what needs one is absent, and the rest is measured."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, 24, 64, 64, 3), dtype=np.uint8)
@@ -63,7 +63,15 @@ def test_what_was_measured_and_what_is_missing_reach_the_results(run: RunFolder)
     left = json.loads((run.evaluation("copy_reference") / "instruments.json").read_text())
     assert left["together"] == {}
     results = gather_results(
-        run, [], ["copy_reference"], seconds={}, peak_memory_gb=1.0, corpus={}, face_tracker="", seed=0
+        run,
+        [],
+        ["copy_reference"],
+        seconds={},
+        peak_memory_gb=1.0,
+        corpus={},
+        face_tracker="",
+        seed=0,
+        required=False,
     )
     assert results["methods"]["copy_reference"]["tof"] == pytest.approx(rows[rows["metric"] == "tof"]["value"].mean())
     assert results["methods"]["copy_reference"]["lse_c"] is None and results["methods"]["copy_reference"]["kid"] is None

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
-from training.privacy.guarantee import epsilons, meaningful_population
+from training.privacy.guarantee import Together, epsilons, meaningful_population
 from training.privacy.report import privacy_report
+from training.privacy.report_text import plain_note
 from training.privacy.settings import PrivacySettings
 
 DEMO = Schedule(8, 8, 6, "full")
@@ -113,3 +114,16 @@ def test_epsilon_release_is_the_accountants():
     settings = PrivacySettings(mode="central", noise_multiplier=0.7, delta=1e-3)
     report = privacy_report(settings, Schedule(50, 5, 30), 100)
     assert report.epsilon_release == epsilon_release(Schedule(50, 5, 30), 0.7, 1e-3).value
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("person", "one person's clips were used"),
+        ("client (several people)", "one client's, which are several people's, clips were used"),
+        ("part of a person", "which may be a part of one person's, clips were used"),
+    ],
+)
+def test_the_note_promises_to_what_a_client_is(unit: str, said: str) -> None:
+    note = plain_note(PrivacySettings(), DEMO, 1.0, Together(1.0, "PLD", 1), 1e-6, False, None, unit)
+    assert f"{said} changes the odds" in note

@@ -1,0 +1,248 @@
+"""Nobody's clips are read for what they forbid: no module goes past the gate, and no real reader opens their files."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from assets.samples import coded_faces, save_coded_faces
+from evaluation.measuring.contenders import open_contender
+from evaluation.study.cells import Arm, Cell
+from evaluation.study.running import results_path, run_cell
+from evaluation.study.settings import StudySettings
+from evaluation.study.worlds import CENTRE, World, make_world, public_folder, world_folder
+from preparation.client_report import report_clients
+from preparation.consent import Consent, write_consent
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.settings import PreparationSettings
+from preparation.thumbnails import thumbnail_sheet
+from tests import small_whole_run as small
+from tests.test_floors import FLOORS, named, sources
+from training.homes import Homes
+from training.public import read_federation_validation, read_public_frames, read_public_validation, stream_public
+from training.talking import open_talker
+from training.trial import short_clients
+
+ROOT = Path(__file__).resolve().parents[1]
+READERS = {"read_shards", "load_crop"}
+DECODERS = {
+    "decode", "decode_all", "decode_parts", "decode_pictures", "decode_span", "decode_audio", "decode_audio_span",
+    "decode_sound",
+}  # fmt: skip
+FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
+"""Patterns for people's own files; their .json holds counts and settings."""
+PAST_THE_GATE = {
+    "preparation/shards.py": "defines the reading of shards",
+    "preparation/crops.py": "makes and defines crops, from clips that the run was given",
+    "preparation/gate.py": "the gate",
+    "preparation/samples.py": "makes shards of crops",
+    "preparation/identity.py": "checks while preparing that a folder's clips show one face; keeps cosines, no face",
+    "preparation/video.py": "defines the decoders",
+    "preparation/footage.py": "reads the clip of which a crop is made",
+    "preparation/corpora/hdtf/cut.py": "cuts clips of the videos that the run was given",
+    "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
+    "training/marks/verify.py": "reads the video that the user hands to `verify`",
+    "evaluation/paper_files.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
+    "evaluation/showcase.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
+    "evaluation/report/page.py": "shows the videos that `showcase` made",
+    "assets/evaluation.py": "shows a video that this evaluation has just made",
+    "assets/nightly.py": "shows videos that this night has just made",
+    "assets/samples.py": "shows first frames of clips that `shown` admitted",
+    "assets/showing.py": "draws the file that its callers chose",
+}
+
+
+def past_the_gate(source: str) -> set[str]:
+    """The names by which a module reads people's clips itself, imported or looked up on a module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            found |= names & READERS
+            found |= names & DECODERS if node.module == "preparation.video" else set()
+            found |= {"tarfile"} if node.module == "tarfile" else set()
+        elif isinstance(node, ast.Import):
+            found |= {"tarfile"} & {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            found |= {node.attr} & READERS
+        elif isinstance(node, ast.FunctionDef):
+            found |= {node.name} & READERS
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= set(FILES.findall(node.value))
+    return found
+
+
+@pytest.mark.parametrize("name", named(sources(*FLOORS)))
+def test_no_module_goes_past_the_gate(name: str) -> None:
+    found = past_the_gate((ROOT / name).read_text())
+    assert not found or name in PAST_THE_GATE, f"{name} reads clips by {sorted(found)}: ask `preparation.gate`"
+
+
+def test_the_list_of_those_who_may_is_as_short_as_can_be() -> None:
+    needless = {name for name in PAST_THE_GATE if not past_the_gate((ROOT / name).read_text()) - {"tarfile"}}
+    assert needless <= {"preparation/video.py"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from preparation.shards import read_shards",
+        "from preparation.gate import read_shards as peek",
+        "import preparation.shards as shards\nshards.read_shards(folder)",
+        "def face(folder):\n    from preparation.crops import load_crop\n    return load_crop(folder, 'a')",
+        "from preparation.video import decode\ndecode(run.crops(name) / 'a.mp4')",
+        "import tarfile",
+        "root.glob('clients/*/crops/*.mp4')",
+    ],
+)
+def test_a_reader_that_does_not_ask_is_found(source: str) -> None:
+    assert past_the_gate(source)
+
+
+_opened: list[str] | None = None
+
+
+def _listen(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None and arguments:
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_listen)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = small.make_run(tmp_path_factory.mktemp("trained") / "mine")
+    small.train(run)
+    return run.root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Iterator[RunFolder]:
+    """A trained run in which four people have since revoked; what is left of their clips breaks whoever reads it."""
+    global _opened
+    shutil.copytree(trained, tmp_path / "mine")
+    folder = RunFolder(tmp_path / "mine")
+    for name in GONE:
+        forbid(folder, name)
+    _opened = []
+    yield folder
+    _opened = None
+
+
+GONE = ("bela", "ugo", "pepe", "vera")
+"""A client, an unseen person, a public speaker who is held out, and the volunteer."""
+
+
+def forbid(run: RunFolder, name: str) -> None:
+    """Revoke, and make every file with somebody's face, voice or what was learnt of them unreadable."""
+    day = datetime.date(2026, 1, 1)
+    write_consent(run, name, Consent(who=name, granted=day, revoked=day))
+    home = run.client(name)
+    for path in [*home.glob("shards/*.tar"), *home.glob("crops/*"), *home.glob("methods/*/adapter/*.safetensors")]:
+        path.write_bytes(b"nobody may read this")
+
+
+def opened_of(run: RunFolder, name: str) -> list[str]:
+    """What was opened of somebody's shards, crops and own adapters; an index holds counts alone."""
+    assert _opened is not None
+    home = str(run.client(name))
+    return [path for path in _opened if path.startswith(home) and not path.endswith((".json", "/shards"))]
+
+
+def again(run: RunFolder) -> None:
+    small.train(run)
+    assert "bela" not in run.rounds("fedavg").read_text()
+
+
+def pooled(run: RunFolder) -> None:
+    small.train(run, "centralized")
+
+
+def own(run: RunFolder) -> None:
+    small.train(run, "local")
+    small.evaluate(run, "local")
+
+
+def short(run: RunFolder) -> None:
+    with pytest.raises(PrivFedTalkError, match="bela has not agreed to training: revoked on"):
+        short_clients(run, list(small.CLIENTS), small.TRAINING)
+
+
+def by_hand(run: RunFolder) -> None:
+    for client in ("bela", "pooled"):
+        with pytest.raises(PrivFedTalkError, match="bela has not agreed to training"):
+            Homes(run, "centralized", small.CLIENTS).samples(client, "train")
+
+
+def public(run: RunFolder) -> None:
+    assert len(list(stream_public(run))) == 1 and len(read_public_frames(run).frames) == small.FRAMES
+    assert len(read_public_validation(run)) == len(read_federation_validation(run)) == 1
+
+
+def talk(run: RunFolder) -> None:
+    with pytest.raises(PrivFedTalkError, match="bela has not agreed to be generated: revoked on"):
+        open_talker(run, small.TRAINING, PreparationSettings(), "fedavg", "bela", rendered=True)
+    denoiser_of = open_contender(run, "fedavg_personal", small.TRAINING, 0).denoiser
+    assert denoiser_of is not None
+    with pytest.raises(PrivFedTalkError, match="bela has not agreed to be generated"):
+        denoiser_of("bela")
+
+
+def study(run: RunFolder) -> None:
+    """The run as the rendered world of a study; a world derived from it, too."""
+    home = run.root.parent / "study"
+    world, derived = world_folder(home, 0, CENTRE), World(clips=1)
+    world.root.parent.mkdir(parents=True)
+    world.root.symlink_to(run.root)
+    public_folder(home, 0).root.symlink_to(run.root)
+    make_world(home, 0, derived, StudySettings(training=small.TRAINING))
+    assert not world_folder(home, 0, derived).client("bela").exists()
+    settings = StudySettings(training=small.TRAINING, personal_steps=1, curve_rounds=(), draws=1)
+    for cell in (
+        Cell(seed=0, arm=Arm(method="fedavg", personal=True), measured="generated"),
+        Cell(seed=0, arm=Arm(method="fedavg"), world=derived),
+    ):
+        run_cell(home, cell, settings)
+        told = results_path(home, cell, settings).read_text()
+        assert '"anna"' in told and '"bela"' not in told and '"ugo"' not in told
+
+
+def evaluation(run: RunFolder) -> None:
+    small.evaluate(run)
+    shown = {path.name.partition("_")[0] for path in run.root.glob("evaluation/*/videos/*.mp4")}
+    assert shown == {"anna", "cleo", "dora", "uma"}
+
+
+def reported(run: RunFolder) -> None:
+    for method in ("fedavg", "backbone"):
+        small.evaluate(run, method)
+    small.report(run)
+    assert not list(run.report.glob("videos/bela*")) and '"left_out"' in run.results.read_text()
+
+
+def previews(run: RunFolder) -> None:
+    assert thumbnail_sheet(run, 20, 1, size=8).shape[0] == 8 * 6
+    assert [row.client for row in report_clients(run).clients if row.cluster_tv is not None] == ["anna", "cleo", "dora"]
+    save_coded_faces(run)
+    assert coded_faces(run).exists()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        *(again, pooled, own, short, by_hand, public, talk, study, evaluation, reported, previews),
+        *(small.infer_membership, small.invert, small.spend_a_night),
+    ],
+)
+def test_who_revoked_is_read_by_nobody(run: RunFolder, read: Callable[[RunFolder], None]) -> None:
+    read(run)
+    assert {name: opened_of(run, name) for name in GONE} == {name: [] for name in GONE}
