@@ -57,9 +57,11 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
         ],
     ) as stage:
         if stage.due:
+            from preparation.clients import load_clients, unit_of
             from training.trial import federate
 
-            federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool)
+            unit = unit_of(load_clients(folder.clients_table), run.preparation.corpus, run.corpus_kind)
+            federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
     rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
     columns = (
         *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from preparation.clients import load_clients, of_role
+from preparation.clients import ClientUnit, load_clients, of_role, unit_of
 from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -45,20 +45,28 @@ def federate(
     resume: bool,
     workers: int = 1,
     pool: Pool | None = None,
+    unit: ClientUnit | None = None,
 ) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
     `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
     A method that sends nothing leaves the untrained adapter as the shared one, and each client its own. Clients train
-    on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow.
+    on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow. `unit` is
+    what one client is, for the report; None: what the table of clients alone says.
     """
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.execution, workers))
-        return _federate(run, method, configure(method, settings), seed, resume, pool)
+        return _federate(run, method, configure(method, settings), seed, resume, pool, unit)
 
 
 def _federate(
-    run: RunFolder, method: str, settings: TrainingSettings, seed: int, resume: bool, pool: Pool
+    run: RunFolder,
+    method: str,
+    settings: TrainingSettings,
+    seed: int,
+    resume: bool,
+    pool: Pool,
+    unit: ClientUnit | None,
 ) -> FederationResult:
     folder = run.federation(method)
     agreed = trainable_clients(run, settings.consent.required)
@@ -97,8 +105,9 @@ def _federate(
             shutil.rmtree(homes.adapter(client), ignore_errors=True)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     ledger.ended(result.name)
+    unit = unit or unit_of(load_clients(run.clients_table))
     spent = entries_of(ledger, people, until=result.name)
-    report = account(method, settings, len(people), result.records, len(adapter), spent)
+    report = account(method, settings, len(people), result.records, len(adapter), spent, unit)
     trained = counts(people, settings)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     if named(method).pooled:
