@@ -220,7 +220,7 @@ def audit_run(
     settings = settings or AuditSettings()
     smaller = min(settings.dimension, report["dimension"])
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
-    if settings.noise_factor == 1:
+    if settings.noise_factor == 1 and not settings.seeded_cohorts:
         with replacing(run.attack("audit", method) / "audit.json") as partial:
             partial.write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     return found

@@ -56,7 +56,10 @@ def audit(
     noise_factor: Annotated[
         float, typer.Option(min=0, help="Noise really added, over the claimed: 0.316 plants a fault to be found.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of canaries, coins and cohorts.")] = 0,
+    seeded_cohorts: Annotated[
+        bool, typer.Option("--seeded-cohorts", help="Draw cohorts from the public seed: plants a fault to be found.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of canaries and their coins.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Attack the rounds with canaries and hold what leaks against the claimed ε; exit code 1 where it is refuted.
@@ -79,7 +82,9 @@ def audit(
     from training.canaries import AuditSettings, audit_run
     from training.canaries import audit as run_audit
 
-    settings = AuditSettings(canaries=canaries, dimension=dimension, noise_factor=noise_factor, seed=seed)
+    settings = AuditSettings(
+        canaries=canaries, dimension=dimension, noise_factor=noise_factor, seeded_cohorts=seeded_cohorts, seed=seed
+    )
     if (run is None) == (noise_multiplier is None):
         raise PrivFedTalkError(
             "an audit needs a RUN or the claim to test, and not both", "name a run, or give --noise-multiplier"
