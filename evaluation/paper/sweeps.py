@@ -57,10 +57,16 @@ def write_noise(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
         "C": lambda point: f"{point.setting['C']:g}",
         "ε released": lambda point: three_digits(point.epsilon_release),
         "ε server": lambda point: three_digits(point.epsilon_server),
+        "δ": lambda point: three_digits(point.delta),
     }
     table = sweep_table(ordered, settings, FIGURES)
     rows = [
-        {"z": point.setting["z"], "C": point.setting["C"], "epsilon_release": point.epsilon_release}
+        {
+            "z": point.setting["z"],
+            "C": point.setting["C"],
+            "epsilon_release": point.epsilon_release,
+            "delta": point.delta,
+        }
         | {f"{name}{end}": value for name in ("gain", *FIGURES) for end, value in _mean_and_error(point, name).items()}
         for point in ordered
     ]
@@ -140,7 +146,8 @@ def privacy_utility(drawn: pd.DataFrame) -> Figure:
                 label=f"C = {norm:g}",
             )  # fmt: skip
         of_noise = drawn.groupby("z")["epsilon_release"].first()
-        ticks = [f"z = {z:g}\nε = {three_digits(of_noise.get(z))}" for z in noises]
+        deltas = drawn.groupby("z")["delta"].first()
+        ticks = [f"z = {z:g}\nε = {three_digits(of_noise.get(z))}, δ = {deltas[z]:.0e}" for z in noises]
         axes.set_xticks(range(len(noises)), ticks, fontsize=8)
         axes.set_ylabel("fall of the held-out loss, %" if name == "gain" else AXES[name], fontsize=9)
         _plain(axes)

@@ -109,12 +109,15 @@ def dimension_of(home: Path, seed: int, study: StudySettings) -> int:
 
 def markdown(found: pd.DataFrame) -> str:
     """The table for people."""
-    head = ["z", "C", "ε released", "ε server", "clients for ε ≤ 8", *FIGURES.values()]
+    head = ["z", "C", "ε released", "ε server", "δ", "clients for ε ≤ 8", *FIGURES.values()]
     lines = [
         [
             f"{row['noise_multiplier']:g}",
             f"{row['clip_norm']:g}",
-            *(three_digits(row[name]) for name in ("epsilon_release", "epsilon_server", "clients_for_epsilon_8")),
+            *(
+                three_digits(row[name])
+                for name in ("epsilon_release", "epsilon_server", "delta", "clients_for_epsilon_8")
+            ),
             *(_with_half(row.get(name), row.get(f"{name}_half")) for name in FIGURES),
         ]
         for row in found.to_dict("records")
@@ -156,8 +159,8 @@ def plot(found: pd.DataFrame) -> Figure:
 
 
 def _tick(found: pd.DataFrame, z: float) -> str:
-    epsilon = found.loc[found["noise_multiplier"] == z, "epsilon_release"].iloc[0]
-    return f"z = {z:g}\nε = {three_digits(epsilon)}"
+    first = found.loc[found["noise_multiplier"] == z].iloc[0]
+    return f"z = {z:g}\nε = {three_digits(first['epsilon_release'])}, δ = {first['delta']:.0e}"
 
 
 def write(folder: Path, found: pd.DataFrame) -> list[Path]:

@@ -57,7 +57,7 @@ def _show(made: Plan) -> None:
             "(built at that size, weights random)"
         )
     table = Table(
-        "method", "local steps", "up, a client and round", "down", "in all", "ε released", "ε server", "hours"
+        "method", "local steps", "up, a client and round", "down", "in all", "ε released", "ε server", "δ", "hours"
     )
     for one in made.methods:
         hours = made.hours.get(one["method"])
@@ -65,7 +65,7 @@ def _show(made: Plan) -> None:
             one["method"],
             f"{one['steps']:,}",
             *(size(one[name]) if one[name] else "-" for name in ("bytes_up", "bytes_down", "bytes_total")),
-            *(three_digits(one[name], absent="-") for name in ("epsilon_release", "epsilon_server")),
+            *(three_digits(one[name], absent="-") for name in ("epsilon_release", "epsilon_server", "delta")),
             "-" if hours is None else f"{hours:,.1f}",
         )
     if made.methods:
