@@ -122,7 +122,7 @@ def test_who_is_not_in_the_roster_or_has_another_identity_takes_no_part() -> Non
     here = session()
     for name, identity in (("stranger", here.identities["c0000"]), ("c0000", here.identities["c0001"])):
         with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
-            Client(here.terms, name, identity)
+            Client(here.terms, name, identity, here.clients["c0000"]._policy)
 
 
 def test_only_survivors_consents_count_towards_the_threshold() -> None:

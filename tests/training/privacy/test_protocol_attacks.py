@@ -86,6 +86,18 @@ def test_two_stories_about_the_survivors_do_not_gather_consent():
     assert caught.value.client == "c0002"
 
 
+def test_others_consent_does_not_replace_a_clients_own():
+    """Enough clients signed the second story; who signed the first answers to none but that."""
+    here = session().run_until(Stage.CONSENT)
+    fewer = set(here.inbox) - {"c0004"}
+    told_otherwise = frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, fewer))
+    here.clients["c0000"].consent(here.inbox["c0000"])
+    consents = [here.clients[name].consent(told_otherwise) for name in ("c0001", "c0002", "c0003")]
+    with pytest.raises(ProtocolError, match="than this client consented to") as caught:
+        here.clients["c0000"].unmask(_unmask_request(here, fewer, {"c0004"}, consents))
+    assert caught.value.client == "server"
+
+
 def test_repeated_consents_count_once():
     here, survivors, consents = _at_unmask()
     with pytest.raises(ProtocolError, match="consent of 1 survivors"):
