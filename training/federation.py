@@ -188,7 +188,7 @@ def run_federation(
             dropped=dropped(fates),
             metrics={name: value / counted for name, value in total.metrics.items()} if total and counted else {},
             reopened=lost,
-            mechanism={**used, "noise_deviation": aggregator.deviation},
+            mechanism={**used, "noise_deviation": aggregator.deviation, "secret_cohorts": this.coins.key is not None},
             near_abort=aggregator.near_abort(heard),
             simulation=simulation_log(fates, struck, updates, contributions),
         )

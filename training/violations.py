@@ -30,6 +30,9 @@ def violations(
         found.append(f"{_rounds(few)} opened with fewer clients than the noise was made for.")
     if many := [r.round for r in opened if schedule.sampling == "fixed" and len(r.clients) > schedule.per_round]:
         found.append(f"{_rounds(many)} took more than the {schedule.per_round} clients that are accounted for.")
+    known = [r.round for r in records if settings.secret_coins and not r.mechanism.get("secret_cohorts", True)]
+    if known and schedule.draws:
+        found.append(f"{_rounds(known)} drew the cohort from a known seed: who was drawn is no secret.")
     struck = [r.round for r in opened if "unclipped" in r.simulation.get("faults", {}).values()]
     if struck:
         found.append(f"{_rounds(struck)} had a client that did not clip: its part is not bounded.")

@@ -65,6 +65,17 @@ def test_methods_that_are_no_federation_are_never_private(method: str, said: str
     assert said in account(method, settings_with(), 10, SOUND, 1000).mark
 
 
+def test_cohorts_from_a_known_seed_are_a_violation_where_secret_ones_are_promised() -> None:
+    federation = settings_with().federation.model_copy(update={"sampling": "poisson", "clients_per_round": 10})
+    settings = settings_with().model_copy(update={"federation": federation})
+    records = using(settings, SOUND, clients=1000)
+    for secret in (True, False):
+        drawn = [replace(one, mechanism={**one.mechanism, "secret_cohorts": secret}) for one in records]
+        report = account("privfedtalk", settings, 1000, drawn, 1000)
+        assert report.guarantee_holds is secret
+        assert secret or "drew the cohort from a known seed" in report.mark
+
+
 def test_adaptive_clipping_follows_the_released_shares() -> None:
     settings = settings_with(adaptive_clipping=True)
     C = adapted_clip_norm(0.5, 0.9, settings.privacy)

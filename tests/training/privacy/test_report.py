@@ -104,6 +104,20 @@ def test_what_the_server_saw_follows_the_mode():
     assert any("server itself" in point for point in clear.not_protected)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "single"),
+    [
+        (Schedule(50, 5, 3), True),
+        (Schedule(50, 1, 3, "fixed"), True),
+        (Schedule(50, 5, 3, "fixed"), False),
+        (DEMO, False),
+    ],
+)
+def test_a_trusted_server_sees_the_update_of_a_cohort_of_one(schedule: Schedule, single: bool) -> None:
+    saw = " ".join(privacy_report(PrivacySettings(mode="central"), schedule, 1000).server_saw)
+    assert ("that client's own" in saw) is single and ("No single one" in saw) is not single
+
+
 def test_markdown_names_delta_and_both_epsilons():
     text = privacy_report(PrivacySettings(noise_multiplier=0.5), DEMO, 1000).to_markdown()
     for part in ("ε of the released model", "ε towards the server", "zero-out", "What is not protected"):
