@@ -79,8 +79,8 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     """What must be true for the figures to hold."""
     points = [
         "Every client runs the published software: clipping and noise are its own word.",
-        "The figures count every release on the same clients that this run's ledger, and the clients' own, tell of up to "
-        "this one; later ones add to them.",
+        "The figures count every release on the same clients that this run's ledger, and the clients' own, tell of up "
+        "to this one; later ones add to them.",
     ]
     if settings.mode == "distributed":
         points += [
