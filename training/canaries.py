@@ -31,6 +31,7 @@ from training.federation import Step, open_round, server_step
 from training.methods.base import ServerRule, Theta
 from training.privacy.accounting import Sampling, Schedule
 from training.privacy.audit import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
+from training.privacy.digits import three_digits
 from training.privacy.guarantee import epsilons
 from training.privacy.report import finite
 from training.privacy.settings import PrivacySettings
@@ -228,18 +229,15 @@ def audit_run(
 
 def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
     """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
-    at = f"at δ = {delta:.2g}"
     if math.isinf(claimed):
         return False, "No ε is claimed, so there is nothing to refute."
+    least, about, surely, told = map(three_digits, (bound, estimate.value, estimate.low, claimed))
+    at = f"at δ = {delta:.2g}"
     if bound > claimed:
-        return True, f"Refuted: ε is at least {bound:.3g} {at}, more than the {claimed:.3g} that is claimed."
+        return True, f"Refuted: ε is at least {least} {at}, more than the {told} that is claimed."
     if estimate.low > claimed:
-        return True, (
-            f"Refuted by estimate: ε is about {estimate.value:.3g} {at}, surely above {estimate.low:.3g}, where "
-            f"{claimed:.3g} is claimed."
-        )
-    shown = f"ε is at least {bound:.3g} and about {estimate.value:.3g}"
-    return False, f"Not refuted: {shown} {at}; claimed is {claimed:.3g}."
+        return True, f"Refuted by estimate: ε is about {about} {at}, surely above {surely}, where {told} is claimed."
+    return False, f"Not refuted: ε is at least {least} and about {about} {at}; claimed is {told}."
 
 
 def default_canaries(claim: Claim) -> int:

@@ -62,8 +62,11 @@ def adapter_sha256(run: RunFolder, method: str) -> str | None:
 def audit_card(audit: Mapping[str, Any]) -> AttackCard:
     claimed, shot = audit["claimed_epsilon"], audit["one_shot"]
     rows = [
-        ("ε claimed", "none" if claimed is None else f"{claimed:.3g}"),
-        ("ε by one-shot estimate", f"{shot['value']:.3g} [{shot['low']:.3g}, {shot['high']:.3g}]"),
+        ("ε claimed", three_digits(claimed)),
+        (
+            "ε by one-shot estimate",
+            "{} [{}, {}]".format(*(three_digits(shot[name]) for name in ("value", "low", "high"))),
+        ),
         *(
             (
                 f"ε at least, {name}",

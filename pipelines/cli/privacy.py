@@ -146,10 +146,10 @@ def _show(made: PrivacyPlan) -> None:
         f"a client in {schedule.participation_but_for(made.delta / 2):,} rounds, the most"
         + (" but with half of δ's probability" if schedule.draws else ""),
     )
-    table.add_row("ε towards another client", f"{made.client.value:.4g}", made.client.accountant)
     if made.typical_participation < schedule.participation:
         often = f"a client in {made.typical_participation:,} rounds, as is expected"
         table.add_row("", f"{made.server_typical.value:.4g}", often)
+    table.add_row("ε towards another client", f"{made.client.value:.4g}", made.client.accountant)
     table.add_row("noise / clipped update", f"{cost.noise_over_update:.3g}", "norms, in one round's sum")
     table.add_row(
         "signal / noise, a round",
