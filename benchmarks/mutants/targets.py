@@ -56,8 +56,8 @@ TESTS = (
     "tests/training/test_containing.py",
     "tests/preparation/test_consent.py",
 )
-# Shown to every mutant whose line they run, whatever time other tests take.
-ADVERSARIES = "tests/training/privacy/test_adversary"
+# Shown to every mutant whose line they run before all other tests, and so are the tests named like the mutant's file.
+ADVERSARIES = ("tests/training/privacy/test_adversary", "tests/training/test_secrecy.py")
 # Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
 LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
 

@@ -11,8 +11,10 @@ import pytest
 from preparation.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
 from training.claims import contradictions, contradictions_of
+from training.privacy.guarantee import Together
 from training.privacy.release import adapted_clip_norm
 from training.privacy.report import PrivacyReport, budget_split
+from training.settings import TrainingSettings
 from training.spent import account
 
 
@@ -112,6 +114,81 @@ def test_a_report_that_agrees_with_itself_and_not_with_the_rounds_is_caught() ->
     louder = plain(account("privfedtalk", settings_with(noise_multiplier=8.0), 10, SOUND, 1000))
     found = contradictions("privfedtalk", louder, using(settings_with(), SOUND))
     assert any("noise_multiplier is 8.0 in the report, and round 1 used 2.0" in line for line in found)
+    for reader in ("release", "server", "client", "together"):
+        assert any(f"epsilon_{reader} is" in line and "by its accountant" in line for line in found)
+
+
+def test_epsilon_is_computed_at_the_delta_that_the_rounds_promised() -> None:
+    laxer = plain(account("privfedtalk", settings_with(delta=1e-3), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", laxer, using(settings_with(), SOUND))
+    assert laxer["private"] and any("epsilon_release is" in line and "by its accountant" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "said"),
+    [
+        ({"seeded_noise": 1}, "not told: The noise and all other draws came from known seeds"),
+        ({"tuned_on_clients": True}, "not told: Settings or checkpoints were chosen"),
+        ({"delta": 0.005}, "not told: δ = 0.005 is no promise among 10 clients"),
+        ({"max_participation": 1}, "not told: A client took part in 2 rounds"),
+    ],
+)
+def test_what_broke_the_guarantee_is_found_in_the_records_whatever_the_report_keeps_silent(
+    privacy: dict, said: str
+) -> None:
+    """Every figure is the rounds' own, the list of violations alone is empty and the verdict a better one."""
+    report = plain(account("privfedtalk", settings_with(**privacy), 10, SOUND, 1000))
+    records = using(settings_with(**privacy), SOUND)
+    assert report["violations"] and contradictions("privfedtalk", report, records) == []
+    better = {**report, "violations": [], "private": True, "guarantee_holds": True}
+    found = contradictions("privfedtalk", better, records)
+    assert any(line.startswith(said) for line in found)
+    assert "a guarantee is claimed although a rule was broken" in found
+    assert "the run is called private, which it is not" in found
+
+
+def sampled() -> TrainingSettings:
+    settings = settings_with()
+    federation = settings.federation.model_copy(update={"sampling": "poisson", "clients_per_round": 2})
+    return settings.model_copy(update={"federation": federation})
+
+
+def test_a_report_that_forgets_lost_sums_or_rounds_that_hung_on_one_client_is_caught() -> None:
+    sound = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    lost = [SOUND[0], replace(SOUND[1], reopened=[CLIENTS, CLIENTS])]
+    found = contradictions("privfedtalk", sound, using(settings_with(), lost))
+    assert any("4 rounds count and 2 are accounted for" in line for line in found)
+    assert any("epsilon_server is" in line for line in found)
+    small = [replace(one, clients=CLIENTS[:2], returned=CLIENTS[:2], survivors=2) for one in SOUND]
+    amplified = plain(account("privfedtalk", sampled(), 10, small, 1000))
+    assert contradictions("privfedtalk", amplified, using(sampled(), small)) == []
+    near = using(sampled(), [small[0], replace(small[1], near_abort=True)])
+    assert any("epsilon_release is" in line for line in contradictions("privfedtalk", amplified, near))
+
+
+def test_a_report_made_before_rounds_said_what_they_used_proves_nothing() -> None:
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    assert contradictions("privfedtalk", report, []) == ["there is no record of any round"]
+    half = [using(settings_with(), SOUND)[0], SOUND[1]]
+    assert "round 2 does not say what it used" in contradictions("privfedtalk", report, half)[0]
+
+
+def test_a_weak_run_and_a_run_of_many_releases_are_not_called_private() -> None:
+    weak = plain(account("privfedtalk", settings_with(noise_multiplier=0.2), 10, SOUND, 1000))
+    records = using(settings_with(noise_multiplier=0.2), SOUND)
+    assert weak["guarantee_holds"] and not weak["private"] and contradictions("privfedtalk", weak, records) == []
+    assert contradictions("privfedtalk", {**weak, "private": True}, records) == [
+        "the run is called private, which it is not"
+    ]
+    sound, all_of_it = using(settings_with(), SOUND), Together(50.0, "RDP", 40)
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", report, sound, all_of_it)
+    assert any("epsilon_together is" in line for line in found)
+    assert "the run is called private, which it is not" in found
+    assert contradictions("privfedtalk", report, sound, Together(None, "no noise", 2)) == [
+        f"epsilon_together is {report['together']['epsilon']:.4g} in the report, and inf by its accountant",
+        "the run is called private, which it is not",
+    ]
 
 
 def test_records_that_were_changed_are_caught(tmp_path: Path) -> None:
