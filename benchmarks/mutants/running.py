@@ -31,7 +31,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from benchmarks.mutants.operators import Mutant
-from benchmarks.mutants.targets import ADVERSARIES, LEFT_OUT, ROOT, TARGETS, TESTS, read
+from benchmarks.mutants.targets import FIRST, LEFT_OUT, ROOT, TARGETS, TESTS, read
 
 SLOWEST_TEST_SECONDS = 4.0
 MOST_SECONDS = 8.0
@@ -64,7 +64,7 @@ class Baseline:
     def _running(self, file: str, wanted: set[int]) -> list[str]:
         found = [test for test, lines in self.lines.items() if wanted & set(lines.get(file, ()))]
         kept, total = [], 0.0
-        first = (*ADVERSARIES, f"test_{Path(file).stem}.py")
+        first = [f"/test_{name}.py" for name in FIRST.get(file, ())]
         for test in sorted(found, key=lambda test: (not any(each in test for each in first), self.seconds[test])):
             total += self.seconds[test]
             if self.seconds[test] <= SLOWEST_TEST_SECONDS and total <= MOST_SECONDS:

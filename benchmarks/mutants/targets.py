@@ -19,7 +19,7 @@ TARGETS = {
     "training/privacy/skellam.py": ".*",
     "training/privacy/mechanism.py": ".*",
     "training/privacy/secure_aggregation/policy.py": "ClientPolicy.*",
-    "training/aggregation.py": r"Aggregator\.(?!norm_bound|bytes_).*|Lottery.*|next_clip_norm|next_denominator|_weighted",
+    "training/aggregation.py": r"Aggregator\.(?!norm_bound|bytes_).*|Lottery.cohorts|next_clip_norm|next_denominator|_weighted",
     "preparation/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_.*|_agreed|people_of",
     "preparation/gate.py": r"Gate\.(?!has_crop).*",
     "training/coins.py": ".*",
@@ -56,8 +56,34 @@ TESTS = (
     "tests/training/test_containing.py",
     "tests/preparation/test_consent.py",
 )
-# Shown to every mutant whose line they run before all other tests, and so are the tests named like the mutant's file.
-ADVERSARIES = ("tests/training/privacy/test_adversary", "tests/training/test_secrecy.py")
+_PROTOCOL = ("adversary", "adversary_requests", "protocol_attacks", "client_policy", "split_views")
+_FIGURES = ("adversary_figures", "claims", "accounting")
+# File → the tests that a mutant of it is shown before all others, where they run its line; `test_` and `.py` left out.
+FIRST = {
+    **{
+        f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL
+        for name in ("client", "server", "shamir", "masking")
+    },
+    **{f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL for name in ("keys", "payloads", "messages")},
+    "training/privacy/secure_aggregation/policy.py": ("client_policy",),
+    "training/privacy/secure_aggregation/in_process.py": ("client_policy", "adversary_rounds", "secure_aggregation"),
+    "training/privacy/skellam.py": ("skellam", "secrecy", "lottery"),
+    "training/privacy/mechanism.py": ("client_policy", "secrecy", "skellam"),
+    "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),
+    "training/privacy/release.py": ("release", "secrecy"),
+    "training/privacy/accounting.py": ("adversary_figures", "accounting"),
+    "training/privacy/report.py": ("claims", "report"),
+    "training/aggregation.py": ("secrecy", "lottery", "skellam"),
+    "training/federation.py": ("adversary_rounds", "federation", "sampling"),
+    "training/ledger.py": ("adversary_rounds", "ledger"),
+    "training/checkpoint.py": ("adversary_figures", "adversary_rounds", "checkpoint"),
+    "training/sampling.py": ("sampling", "coins", "adversary_rounds"),
+    **dict.fromkeys(("training/claims.py", "training/violations.py"), ("claims",)),
+    **{f"training/{name}.py": _FIGURES for name in ("coins", "signed_log", "spent", "privacy/promise")},
+    "training/privacy/guarantee.py": ("adversary_figures", "accounting", "secrecy"),
+    **dict.fromkeys(("preparation/consent.py", "preparation/gate.py"), ("consent",)),
+    "training/trial.py": ("containing",),
+}
 # Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
 LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
 

@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, Lottery
+from training.aggregation import Aggregator, Contribution, Lottery, RoundOutcome, next_clip_norm
 from training.client import LocalUpdate
 from training.privacy import skellam
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import epsilons
+from training.privacy.release import adapted_clip_norm
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
 
@@ -171,6 +172,30 @@ def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
             aggregator_of(alone, 2)
 
 
+@pytest.mark.parametrize("settings", MODES, ids=NAMES)
+def test_no_part_of_a_sum_is_handed_on_where_there_is_something_to_hide(settings: PrivacySettings) -> None:
+    """Neither under masks nor where one aggregator is trusted with the sum; where nothing is promised, all parts are."""
+    aggregator = aggregator_of(settings)
+    opened = aggregator.combine(contributions(aggregator, size=8), 1)
+    assert list(opened.each) == list(aggregator.released(opened, 0.5).each) == [] and opened.extra == {}
+    masked = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": True}))
+    update = LocalUpdate(np.full(8, 0.01, np.float32), 4, 0.5, {}, 0.0)
+    sent = {f"c{k}": masked.contribute(f"c{k}", update, 1) for k in range(10)}
+    assert list(masked.combine(sent, 1).each) == []
+    bare = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": False}))
+    sent = {f"c{k}": bare.contribute(f"c{k}", update, 1) for k in range(10)}
+    assert [len(vector) for _, vector in bare.combine(sent, 1).each] == [8] * 10
+
+
+def test_the_clipping_norm_moves_only_where_that_is_paid_for() -> None:
+    past = [RoundOutcome(5.0, 0.9), RoundOutcome(5.0, 0.7)]
+    assert next_clip_norm(DISTRIBUTED, past) == C
+    adaptive = DISTRIBUTED.model_copy(update={"adaptive_clipping": True})
+    assert next_clip_norm(adaptive, []) == C
+    once = adapted_clip_norm(C, 0.9, adaptive)
+    assert next_clip_norm(adaptive, past) == adapted_clip_norm(once, 0.7, adaptive) != C
+
+
 # From where.
 
 
@@ -307,6 +332,11 @@ def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     # The whole cohort's vectors are what a round's ring must hold: without noise, two thousand fill 32 bits.
     quiet = DISTRIBUTED.model_copy(update={"noise_multiplier": 0.0})
     assert [aggregator_of(quiet, cohort).ring.bits for cohort in (1, 1000, 3000)] == [32, 32, 64]
+    # Near the edge the noise decides: the sum of all vectors and what noise adds to it stay within the ring.
+    for cohort in range(1980, 2000):
+        aggregator = aggregator_of(DISTRIBUTED.model_copy(update={"noise_multiplier": 0.2}), cohort)
+        most = cohort * C / math.sqrt(1 - DISTRIBUTED.scalar_budget) + 30 * aggregator.noise_on_sum(cohort)
+        assert most / aggregator.grid < 2.0 ** (aggregator.ring.bits - 1)
     # Eight vectors of this norm round up to 2^28 a coordinate: 32 bits would read their sum as negative.
     largest = 2.0**28 - 0.5
     assert 8 * skellam.quantise(np.array([largest]), 1.0)[0] == 2**31
