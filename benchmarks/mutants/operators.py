@@ -136,8 +136,8 @@ def _is_text(node: ast.AST) -> bool:
     """What only people read: errors, messages, docstrings, formatted strings, times and bytes."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
         return True
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return True
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) or _is_text(node.value)
     if isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS:
         return True
     return isinstance(node, ast.Call) and bool(_MESSAGES.search(ast.unparse(node.func)))

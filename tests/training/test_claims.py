@@ -11,9 +11,10 @@ import pytest
 from preparation.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
 from training.claims import contradictions, contradictions_of
+from training.privacy.accounting import Schedule
 from training.privacy.guarantee import Together
 from training.privacy.release import adapted_clip_norm
-from training.privacy.report import PrivacyReport, budget_split
+from training.privacy.report import PrivacyReport, budget_split, privacy_report
 from training.settings import TrainingSettings
 from training.spent import account
 
@@ -180,6 +181,8 @@ def test_a_weak_run_and_a_run_of_many_releases_are_not_called_private() -> None:
     assert contradictions("privfedtalk", {**weak, "private": True}, records) == [
         "the run is called private, which it is not"
     ]
+    many = privacy_report(settings_with().privacy, Schedule(10, 10, 2, "full"), 1000, together=Together(50.0, "", 40))
+    assert many.guarantee_holds and not many.private and "too weak" in many.verdict
     sound, all_of_it = using(settings_with(), SOUND), Together(50.0, "RDP", 40)
     report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
     found = contradictions("privfedtalk", report, sound, all_of_it)

@@ -174,7 +174,7 @@ def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
 
 @pytest.mark.parametrize("settings", MODES, ids=NAMES)
 def test_no_part_of_a_sum_is_handed_on_where_there_is_something_to_hide(settings: PrivacySettings) -> None:
-    """Neither under masks nor where one aggregator is trusted with the sum; where nothing is promised, all parts are."""
+    """Neither under masks nor where one aggregator is trusted with the sum. Without a promise all parts are."""
     aggregator = aggregator_of(settings)
     opened = aggregator.combine(contributions(aggregator, size=8), 1)
     assert list(opened.each) == list(aggregator.released(opened, 0.5).each) == [] and opened.extra == {}
