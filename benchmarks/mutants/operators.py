@@ -66,6 +66,7 @@ _NEIGHBOUR: dict[type[ast.cmpop], type[ast.cmpop]] = {
 _OTHER_SET: dict[type[ast.operator], type[ast.operator]] = {ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
 _OTHER_FUNCTION = {"any": "all", "all": "any"}
 _MESSAGES = re.compile(r"(.*Error|stderr.write|laps.lap)$")
+_ROUNDING = 1e-5  # numbers below it are what comparisons allow for rounding
 _TEXT_KEYWORDS = {"description", "remedy", "bytes_up", "bytes_down", "vector_bytes"}
 _OPPOSITES = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
 
@@ -183,7 +184,7 @@ def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
             yield from _one_less(node)
         case ast.Constant(value=bool()):
             yield str(not node.value)
-        case ast.Constant(value=float()):
+        case ast.Constant(value=float()) if node.value == 0 or node.value > _ROUNDING:
             yield repr(2 * node.value or 1.0)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
             for place, loop in enumerate(node.generators):

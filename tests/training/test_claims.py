@@ -68,6 +68,86 @@ def test_methods_that_are_no_federation_are_never_private(method: str, said: str
     assert said in account(method, settings_with(), 10, SOUND, 1000).mark
 
 
+def test_rules_are_kept_up_to_their_edge() -> None:
+    """As few as the floor, as many as are drawn, as often as the cap: no more is promised, and no less."""
+    floor = settings_with().privacy.minimum_survivors(10)
+    edge = [round_record(1, survivors=floor, returned=CLIENTS[:floor]), round_record(2, within_clip=0.9)]
+    assert account("privfedtalk", settings_with(max_participation=2), 10, edge, 1000).violations == ()
+    few = [round_record(1, survivors=floor - 1, returned=CLIENTS[: floor - 1])]
+    assert "fewer clients" in account("privfedtalk", settings_with(), 10, few, 1000).mark
+    settings = sampled()
+    fixed = settings.federation.model_copy(update={"sampling": "fixed", "clients_per_round": 5})
+    settings = settings.model_copy(update={"federation": fixed})
+    five, six = (round_record(1, clients=CLIENTS[:n], returned=CLIENTS[:n], survivors=n) for n in (5, 6))
+    assert account("privfedtalk", settings, 10, [five], 1000).violations == ()
+    assert "Round 1 took more than the 5 clients" in account("privfedtalk", settings, 10, [six], 1000).mark
+    assert account("privfedtalk", sampled(), 10, [six], 1000).violations == (), "a lottery draws now more, now fewer"
+
+
+def test_a_clipping_norm_stays_unless_a_share_that_was_paid_for_moved_it() -> None:
+    moved = [round_record(1, within_clip=0.9), round_record(2, within_clip=0.1)]
+    assert account("privfedtalk", settings_with(), 10, moved, 1000).violations == ()
+    adaptive = settings_with(adaptive_clipping=True)
+    for unused in ({"outcome": "rolled back", "within_clip": 0.9}, {"within_clip": None}):
+        records = [round_record(1, **unused), round_record(2)]
+        assert account("privfedtalk", adaptive, 10, records, 1000).violations == ()
+    assert "clipping norm" in account("privfedtalk", adaptive, 10, moved, 1000).mark
+
+
+def test_a_report_of_older_rules_may_claim_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    report = write_method(run, "privfedtalk", settings_with(), SOUND)
+    path = run.federation("privfedtalk") / "privacy.json"
+    older = {name: value for name, value in report.items() if name != "rules"}
+    for rules in (older, {**older, "rules": 1}):
+        path.write_text(json.dumps(rules))
+        assert contradictions_of(run, "privfedtalk") == ["a guarantee is claimed under rules that did not hold"]
+        path.write_text(json.dumps({**rules, "guarantee_holds": False}))
+        assert contradictions_of(run, "privfedtalk") == []
+
+
+def test_a_pooled_training_beside_other_releases_contradicts_nothing(tmp_path: Path) -> None:
+    """What those cost stands in its report, though it promises nothing itself."""
+    run = RunFolder(tmp_path)
+    for method in ("privfedtalk", "dp_only"):
+        write_method(run, method, settings_with(noise_multiplier=50.0), SOUND)
+    report = write_method(run, "centralized", settings_with(), SOUND)
+    assert report["together"]["releases"] == 2 and not report["guarantee_holds"]
+    assert contradictions_of(run, "centralized") == []
+
+
+def test_each_round_is_held_against_what_it_says_it_used() -> None:
+    records = using(settings_with(), SOUND)
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    quiet = [records[0], replace(records[1], mechanism={**records[1].mechanism, "noise_deviation": 0.1})]
+    assert "round 2 added noise of another size" in contradictions("privfedtalk", report, quiet)[0]
+    larger = [records[0], replace(records[1], mechanism={**records[1].mechanism, "dimension": 9999})]
+    assert "and round 2 used 9999" in contradictions("privfedtalk", report, larger)[0]
+
+
+@pytest.mark.parametrize("mode", ["none", "local_no_proof"])
+def test_what_promises_nothing_and_says_so_contradicts_nothing(mode: str) -> None:
+    settings = settings_with(mode=mode, secure_aggregation=False)
+    report = plain(account("privfedtalk", settings, 10, SOUND, 1000))
+    assert contradictions("privfedtalk", report, using(settings, SOUND)) == []
+
+
+def test_abandoned_rounds_count_where_clients_are_drawn_and_not_where_all_take_part() -> None:
+    for settings, rounds in ((settings_with(), 1), (sampled(), 2)):
+        records = [round_record(1), round_record(2, outcome="aborted", returned=[], survivors=0)]
+        report = plain(account("privfedtalk", settings, 10, records, 1000))
+        assert report["rounds"] == rounds and contradictions("privfedtalk", report, using(settings, records)) == []
+
+
+def test_a_report_may_not_name_a_fault_and_promise_all_the_same() -> None:
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    records = using(settings_with(), SOUND)
+    assert contradictions("privfedtalk", {**report, "violations": ["Selected on clients."]}, records) == [
+        "a guarantee is claimed although a rule was broken",
+        "the run is called private, which it is not",
+    ]
+
+
 def test_adaptive_clipping_follows_the_released_shares() -> None:
     settings = settings_with(adaptive_clipping=True)
     C = adapted_clip_norm(0.5, 0.9, settings.privacy)

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preparation.errors import CorruptFileError
 from tests.training.privacy_records import settings_with
 from training import simulation
-from training.checkpoint import RoundRecord
+from training.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
 from training.claims import contradictions
 from training.client import Announcement, LocalUpdate
 from training.federation import FederationResult, Start, run_federation
@@ -209,3 +210,23 @@ def test_a_client_is_drawn_until_its_cap_and_lost_sums_count_towards_it(tmp_path
     killed_after(1, capped, tmp_path / "cut")
     with pytest.raises(Exception, match="which is the cap"):
         run(capped, tmp_path / "cut")
+
+
+def test_nothing_of_a_discarded_checkpoint_is_gone_on_from_and_nothing_else_goes(tmp_path: Path) -> None:
+    run(everybody(rounds=1), tmp_path)
+    folder = tmp_path / "f"
+    (folder / "privacy.json").write_text("{}")
+    assert load_checkpoint(folder, "another") is None
+    fingerprint = json.loads((folder / "checkpoint" / "state.json").read_text())["fingerprint"]
+    whole = load_checkpoint(folder, fingerprint)
+    assert whole is not None and whole.best_round == 1
+    discard_checkpoint(folder)
+    assert [path.name for path in folder.iterdir()] == ["privacy.json"]
+    assert load_checkpoint(folder, fingerprint) is None and resume_federation(folder, fingerprint, 5) is None
+
+
+def test_a_log_that_is_gone_is_named(tmp_path: Path) -> None:
+    run(everybody(rounds=1), tmp_path)
+    (tmp_path / "f" / "rounds.jsonl").unlink()
+    with pytest.raises(CorruptFileError, match="has 0 of the 1 rounds"):
+        run(everybody(rounds=2), tmp_path)
