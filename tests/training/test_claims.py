@@ -294,7 +294,9 @@ def test_noise_smaller_than_was_promised_is_caught() -> None:
     assert "added noise of another size" in contradictions("privfedtalk", report, quiet)[0]
 
 
-@pytest.mark.parametrize(("clients", "delta"), [(8, 0.102), (2, 0.47), (1000, 0.9), (1000, 2e-4), (10**6, 1e-6)])
+@pytest.mark.parametrize(
+    ("clients", "delta"), [(8, 0.102), (2, 0.47), (1000, 0.9), (1000, 2e-4), (10**6, 1e-6), (10, 0.0015)]
+)
 def test_a_delta_that_is_no_promise_is_never_private(clients: int, delta: float) -> None:
     settings = settings_with(noise_multiplier=50.0, delta=delta)
     report = account("privfedtalk", settings, clients, SOUND, 1000)

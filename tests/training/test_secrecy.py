@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, Lottery, RoundOutcome, next_clip_norm
+from training.aggregation import Aggregator, Contribution, Lottery, RoundOutcome, next_clip_norm, next_denominator
 from training.client import LocalUpdate
 from training.privacy import skellam
 from training.privacy.accounting import Schedule
@@ -170,6 +170,8 @@ def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
     for alone in (settings, settings.model_copy(update={"mode": "central"})):
         with pytest.raises(PrivFedTalkError, match="tolerated_colluders is 2 in a cohort of 2"):
             aggregator_of(alone, 2)
+    in_clear = settings.model_copy(update={"mode": "central", "secure_aggregation": False})
+    assert aggregator_of(in_clear, 2).survivors == 2, "whom the aggregator is trusted with, colluders see nothing of"
 
 
 @pytest.mark.parametrize("settings", MODES, ids=NAMES)
@@ -194,6 +196,14 @@ def test_the_clipping_norm_moves_only_where_that_is_paid_for() -> None:
     assert next_clip_norm(adaptive, []) == C
     once = adapted_clip_norm(C, 0.9, adaptive)
     assert next_clip_norm(adaptive, past) == adapted_clip_norm(once, 0.7, adaptive) != C
+
+
+def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
+    past = [RoundOutcome(0.0, 0.5), RoundOutcome(0.1, 0.5)]
+    assert next_denominator(DISTRIBUTED, 5, 10, past) == next_denominator(DISTRIBUTED, 5, 10, []) == 2.5
+    lagged = DISTRIBUTED.model_copy(update={"denominator": "lagged"})
+    assert next_denominator(lagged, 5, 10, []) == 2.5 > next_denominator(lagged, 5, 10, past) >= 1.25
+    assert next_denominator(lagged, 5, 10, 50 * past) == 1.25, "noise that makes weights vanish makes no step explode"
 
 
 # From where.

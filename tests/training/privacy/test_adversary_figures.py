@@ -27,7 +27,7 @@ from training.privacy.accounting import (
     epsilon_together,
     poisson_rdp,
 )
-from training.privacy.guarantee import epsilon_towards_clients, skellam_mechanism
+from training.privacy.guarantee import Together, epsilon_towards_clients, epsilons, skellam_mechanism
 from training.privacy.promise import promise, release_in, schedule_in, settings_in
 from training.privacy.settings import PrivacySettings
 from training.privacy.skellam import RARE_COHORT
@@ -35,7 +35,7 @@ from training.privacy.skellam_rdp import dominating_noise_multiplier
 from training.sampling import expected_cohort, may_take_part, participation, rounds_taken_part, takes_everybody
 from training.settings import FederationSettings, TrainingSettings
 from training.signed_log import RunKey
-from training.spent import planned_schedule, schedule_of, together
+from training.spent import epsilon_so_far, participation_figures, planned_schedule, schedule_of, together
 
 SECRET = PrivacySettings(noise_multiplier=2.0)
 SKELLAM = skellam_mechanism(SECRET, 1000, 2.0)
@@ -166,6 +166,30 @@ def test_no_reader_gets_an_epsilon_where_there_is_no_proof() -> None:
     for mode in ("none", "local_no_proof"):
         settings = PrivacySettings(mode=mode, secure_aggregation=False, noise_multiplier=3.0)
         assert epsilon_towards_clients(settings, SAMPLED, 100, DELTA).value == math.inf
+
+
+def test_federations_cost_by_what_was_opened_or_drawn_and_those_without_a_promise_are_named() -> None:
+    assert together([], DELTA) == Together(0.0, "", 0)
+    for settings, rounds in ((settings_with(), 3), (sampled(), 5)):
+        told = promise(settings.privacy, planned_schedule(settings, 10), 77)
+        entry = Entry("f", "privfedtalk", ("a",), told, "", opened=3, drawn=5, near=False)
+        bare = Entry("g", "fedavg", ("a",), None, "no noise", opened=0, drawn=0, near=False)
+        expected = epsilon_together([release_in(told, rounds, amplifies=True)], DELTA)
+        found = together([entry, bare], DELTA)
+        assert found == Together(expected.value, expected.accountant, 1, ("fedavg",))
+
+
+def test_the_coordinators_own_figures_are_of_who_took_part() -> None:
+    settings = settings_with()
+    records = [round_record(1), round_record(2, returned=CLIENTS[:9], survivors=9)]
+    _, server = epsilon_so_far(settings, 10, records, 77)
+    assert participation_figures(settings, 10, records, 77, "f") == {
+        "federation": "f",
+        "most": 2,
+        "clients_by_rounds": {1: 1, 2: 9},
+        "epsilon_server": server,
+    }
+    assert server == epsilons(settings.privacy, Schedule(10, 10, 2, "full"), 77, DELTA)[1].value
 
 
 # Who may read what draws are made of.
