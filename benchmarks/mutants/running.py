@@ -12,7 +12,9 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -207,12 +209,14 @@ class _Plugin:
                 if not tests:
                     self._on_result(mutant, _SURVIVED, "no test runs it")
                     continue
-                limit = 60 + 20 * sum(baseline.seconds[test] for test in tests)
+                seconds = sum(baseline.seconds[test] for test in tests)
+                enough, limit = 10 + 3 * math.ceil(seconds), 60 + 20 * seconds
                 folder = Path(tempfile.mkdtemp(prefix="mutants-"))
                 pid = os.fork()
                 if pid == 0:
                     with _fork_ends(folder):
                         self._begin(session, folder)
+                        resource.setrlimit(resource.RLIMIT_CPU, (enough, enough))
                         session.items[:] = [items[test] for test in tests if test in items]
                         _change(mutant, live)
                         session.config.hook.pytest_runtestloop(session=session)
@@ -226,8 +230,9 @@ class _Plugin:
                 os.kill(late, signal.SIGKILL)
             time.sleep(0.01)
         elif pid in running:
-            mutant, folder, limit = running.pop(pid)
+            mutant, folder, _ = running.pop(pid)
             failed = folder / "failed"
+            out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
             if (folder / "fault").exists():
                 self.fault += f"{mutant.identity}\n{(folder / 'fault').read_text()}"
             elif failed.exists():
@@ -235,7 +240,7 @@ class _Plugin:
             elif status == 0:
                 self._on_result(mutant, _SURVIVED, "")
             else:
-                self._on_result(mutant, _KILLED, "it never ends" if time.monotonic() > limit else "it ends the process")
+                self._on_result(mutant, _KILLED, "it never ends" if out_of_time else "it ends the process")
             shutil.rmtree(folder, ignore_errors=True)
 
     def _begin(self, session: pytest.Session, folder: Path) -> None:

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from scipy import stats
 
-from preparation.errors import CorruptFileError
+from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with
 from training.checkpoint import begin_checkpoint, resume_federation
@@ -190,6 +192,38 @@ def test_the_coordinators_own_figures_are_of_who_took_part() -> None:
         "epsilon_server": server,
     }
     assert server == epsilons(settings.privacy, Schedule(10, 10, 2, "full"), 77, DELTA)[1].value
+
+
+def test_a_clients_rounds_are_no_more_than_its_cap_and_what_chance_allows() -> None:
+    assert Schedule(10, 10, 100, "full", 3).participation == 3 == Schedule(10, 5, 3, max_participation=9).participation
+    assert Schedule(10, 10, 100, "full").participation_but_for(1e-6) == 100
+    for chance in (1e-3, 1e-6):
+        k = SAMPLED.participation_but_for(chance)
+        drawn = stats.binom(100, 0.01)
+        assert drawn.sf(k) <= chance < drawn.sf(k - 1) and k < 15
+        assert replace(SAMPLED, max_participation=2).participation_but_for(chance) == 2
+    certain = Schedule(5, 5, 3)
+    assert not certain.draws and certain.participation_but_for(0.5) == 3
+    assert epsilon_release(certain, 2.0, DELTA, SKELLAM) == epsilon_server(certain, 2.0, DELTA, skellam=SKELLAM)
+    one_of_five = Schedule(5, 1, 0)
+    assert one_of_five.draws and epsilon_release(one_of_five, 2.0, DELTA, SKELLAM).value == 0.0
+    for impossible in ((5, 0, 1), (5, 6, 1), (5, 2, -1)):
+        with pytest.raises(PrivFedTalkError, match="a schedule of"):
+            Schedule(*impossible)
+    with pytest.raises(PrivFedTalkError, match="sampling 'full' with 2 of 5"):
+        Schedule(5, 2, 1, "full")
+
+
+def test_settings_that_would_bare_a_vector_are_refused() -> None:
+    with pytest.raises(ValidationError, match="each client's vector under a mere share"):
+        PrivacySettings(mode="distributed", secure_aggregation=False)
+    with pytest.raises(ValidationError, match="need each client's clip count"):
+        PrivacySettings(mode="local_no_proof", secure_aggregation=True)
+    for mode in ("central", "none"):
+        assert not PrivacySettings(mode=mode, secure_aggregation=False).secure_aggregation
+    careful = PrivacySettings(threshold=0.9, survivor_floor=0.5, tolerated_colluders=0)
+    assert [careful.share_threshold(n) for n in (1, 5, 10, 20)] == [1, 5, 9, 18]
+    assert [careful.minimum_survivors(n) for n in (1, 5, 10, 20)] == [1, 5, 9, 18], "never below the threshold"
 
 
 # Who may read what draws are made of.
