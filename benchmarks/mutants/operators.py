@@ -184,8 +184,8 @@ def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
             yield from _one_less(node)
         case ast.Constant(value=bool()):
             yield str(not node.value)
-        case ast.Constant(value=float()) if node.value == 0 or node.value > _ROUNDING:
-            yield repr(2 * node.value or 1.0)
+        case ast.Constant(value=float(number)) if not 0 < number <= _ROUNDING:
+            yield repr(2 * number or 1.0)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
             for place, loop in enumerate(node.generators):
                 if loop.ifs:

@@ -10,7 +10,9 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import dp_accounting
 import pytest
+from dp_accounting import rdp
 from pydantic import ValidationError
 from scipy import stats
 
@@ -21,6 +23,8 @@ from training.checkpoint import begin_checkpoint, resume_federation
 from training.coins import Coins, client_draws
 from training.ledger import Entry, Ledger
 from training.privacy.accounting import (
+    INTEGER_ORDERS,
+    Epsilon,
     Release,
     Schedule,
     epsilon_client,
@@ -92,6 +96,63 @@ def test_records_say_whether_amplification_is_due_and_so_does_the_ledger() -> No
     alone, hung = together([sound], DELTA), together([replace(sound, near=True)], DELTA)
     assert alone.epsilon is not None and hung.epsilon is not None and hung.epsilon > 1.2 * alone.epsilon
     assert together([sound, replace(sound, federation="g")], DELTA).epsilon > alone.epsilon  # type: ignore[operator]
+
+
+def test_a_cap_that_binds_takes_amplification_away_and_one_that_hardly_does_half_of_delta() -> None:
+    free = epsilon_release(SAMPLED, 2.0, DELTA, SKELLAM)
+    binding, rare, never = (replace(SAMPLED, max_participation=cap) for cap in (1, 15, 100))
+    once = epsilon_release(binding, 2.0, DELTA, SKELLAM)
+    assert once == epsilon_server(binding, 2.0, DELTA, skellam=SKELLAM) and once.value > 1.5 * free.value
+    assert epsilon_release(rare, 2.0, DELTA, SKELLAM) == epsilon_release(SAMPLED, 2.0, DELTA / 2, SKELLAM)
+    assert epsilon_release(never, 2.0, DELTA, SKELLAM) == free
+    # Where it binds more often than half of delta allows, the capped run is no longer the uncapped one.
+    seven, often = replace(SAMPLED, max_participation=7), 2.1 * float(stats.binom.sf(7, 100, 0.01))
+    assert epsilon_release(seven, 2.0, often, SKELLAM) == epsilon_server(seven, 2.0, often, skellam=SKELLAM)
+
+
+def test_the_server_sees_the_worst_that_the_schedule_allows_or_the_most_that_chance_does() -> None:
+    def composed(k: int, delta: float) -> float:
+        return epsilon_server(SAMPLED, 2.0, delta, participation=k, skellam=SKELLAM).value
+
+    likely = composed(SAMPLED.participation_but_for(DELTA / 2), DELTA / 2)
+    for schedule in (SAMPLED, replace(SAMPLED, sampling="fixed")):
+        assert epsilon_server(schedule, 2.0, DELTA, skellam=SKELLAM).value == likely < composed(100, DELTA)
+    capped = replace(SAMPLED, max_participation=2)
+    assert epsilon_server(capped, 2.0, DELTA, skellam=SKELLAM).value == composed(2, DELTA) < composed(2, DELTA / 2)
+    everybody = Schedule(10, 10, 7, "full")
+    assert epsilon_server(everybody, 2.0, DELTA, skellam=SKELLAM).value == composed(7, DELTA)
+    assert epsilon_server(SAMPLED, 0.0, DELTA).value == epsilon_client(SAMPLED, 0.0, DELTA).value == math.inf
+    assert epsilon_server(replace(SAMPLED, rounds=0), 2.0, DELTA).value == 0.0
+
+
+def test_another_client_gains_the_rounds_that_it_shares_and_cohorts_of_one_size_hide_nobody_from_it() -> None:
+    """By dp_accounting itself: all rounds sampled, and those that both were drawn into once more, unsampled."""
+    z = dominating_noise_multiplier(SKELLAM)  # type: ignore[arg-type]
+    shared = int(stats.binom.isf(DELTA / 2, 100, 0.01**2))
+    accountant = rdp.RdpAccountant(INTEGER_ORDERS, dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    sampled_round = dp_accounting.PoissonSampledDpEvent(0.01, dp_accounting.GaussianDpEvent(z))
+    accountant.compose(dp_accounting.SelfComposedDpEvent(sampled_round, 100))
+    accountant.compose(dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(z), shared))
+    expected = accountant.get_epsilon(DELTA / 2 - 100 * RARE_COHORT)
+    assert epsilon_client(SAMPLED, 2.0, DELTA, skellam=SKELLAM).value == pytest.approx(expected, rel=1e-12)
+    fixed = replace(SAMPLED, sampling="fixed")
+    assert epsilon_client(fixed, 2.0, DELTA, skellam=SKELLAM) == epsilon_server(fixed, 2.0, DELTA, skellam=SKELLAM)
+    assert epsilon_release(fixed, 2.0, DELTA, SKELLAM) == epsilon_server(fixed, 2.0, DELTA, skellam=SKELLAM)
+
+
+def test_two_sampled_releases_are_one_of_twice_the_rounds() -> None:
+    z, one = dominating_noise_multiplier(SKELLAM), Release(SAMPLED, 2.0, SKELLAM)  # type: ignore[arg-type]
+    both = epsilon_together([one, one], DELTA)
+    assert both.value == pytest.approx(poisson_rdp(0.01, z, 200, DELTA - 200 * RARE_COHORT), rel=1e-12)
+    assert epsilon_together([one, replace(one, schedule=replace(SAMPLED, rounds=0))], DELTA).value == (
+        epsilon_release(SAMPLED, 2.0, DELTA, SKELLAM).value
+    )
+    assert epsilon_together([one], DELTA) == epsilon_release(SAMPLED, 2.0, DELTA, SKELLAM)
+    assert epsilon_together([], DELTA) == Epsilon(0.0, "nothing was released")
+    fixed = Release(Schedule(1000, 10, 100, "fixed"), 2.0, SKELLAM)
+    apart = sum(epsilon_release(each.schedule, 2.0, DELTA / 2, SKELLAM).value for each in (one, fixed))
+    assert epsilon_together([one, fixed], DELTA).value == pytest.approx(apart)
+    assert epsilon_together([one, Release(SAMPLED, 0.0)], DELTA).value == math.inf
 
 
 # What counts.
