@@ -57,7 +57,7 @@ TESTS = (
     "tests/preparation/test_consent.py",
 )
 _PROTOCOL = ("adversary", "adversary_requests", "protocol_attacks", "client_policy", "split_views")
-_FIGURES = ("adversary_figures", "claims", "accounting")
+_FIGURES = ("adversary_figures", "adversary_ledger", "claims", "accounting")
 # File → the tests that a mutant of it is shown before all others, where they run its line; `test_` and `.py` left out.
 FIRST = {
     **{
@@ -75,8 +75,8 @@ FIRST = {
     "training/privacy/report.py": ("claims", "report"),
     "training/aggregation.py": ("secrecy", "lottery", "skellam"),
     "training/federation.py": ("adversary_rounds", "federation", "sampling"),
-    "training/ledger.py": ("adversary_figures", "adversary_rounds", "ledger"),
-    "training/checkpoint.py": ("adversary_figures", "adversary_rounds", "checkpoint"),
+    "training/ledger.py": ("adversary_ledger", "adversary_rounds", "ledger"),
+    "training/checkpoint.py": ("adversary_ledger", "adversary_rounds", "checkpoint"),
     "training/sampling.py": ("adversary_figures", "sampling", "coins"),
     **dict.fromkeys(("training/claims.py", "training/violations.py"), ("claims",)),
     **{f"training/{name}.py": _FIGURES for name in ("coins", "signed_log", "spent", "privacy/promise")},
