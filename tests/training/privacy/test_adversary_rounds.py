@@ -68,11 +68,14 @@ def run(
     method: str = "privfedtalk",
     clients: Sequence[str] = SIX,
     seed: int = 5,
+    people: Sequence[str] | None = None,
     **start: object,
 ) -> FederationResult:
     begun = replace(Start(np.zeros(D, np.float32), "base"), **start)  # type: ignore[arg-type]
     ledger = Ledger(folder / "ledger.jsonl")
-    return run_federation(Senders(), method, begun, clients, loss, settings, folder / "f", seed, ledger=ledger)
+    return run_federation(
+        Senders(), method, begun, clients, loss, settings, folder / "f", seed, ledger=ledger, people=people
+    )
 
 
 def killed_after(rounds: int, settings: TrainingSettings, folder: Path) -> None:
@@ -141,8 +144,39 @@ def test_a_record_says_what_the_round_used_and_what_it_has_cost_so_far(
         assert (record.epsilon_release, record.epsilon_server) == epsilon_so_far(settings, 6, records[:number], D)
         assert sorted(record.returned) == record.clients and record.survivors == len(record.clients)
     spent = entries_of(Ledger(tmp_path / "ledger.jsonl"), SIX)
+    assert [(each.promise, each.clients) for each in spent] == [
+        ({**used, "rounds": settings.federation.rounds}, tuple(SIX))
+    ]
     report = json.loads(json.dumps(account("privfedtalk", settings, 6, records, D, spent).to_json()))
     assert contradictions("privfedtalk", report, [RoundRecord(**line) for line in written(tmp_path)]) == []
+
+
+def quiet(settings: TrainingSettings) -> TrainingSettings:
+    """So little noise that the scalars can be read."""
+    return settings.model_copy(update={"privacy": settings.privacy.model_copy(update={"noise_multiplier": 1e-4})})
+
+
+def test_a_lotterys_scalars_are_read_by_the_number_that_was_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the number that came they would tell it. All clients clip nothing, weigh 4/16 e^(-γ/2) and score a half."""
+    monkeypatch.setattr("training.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
+    weight = 4 / 16 * np.exp(-0.5 * everybody().privacy.gamma)
+    for came, record in zip((6, 5), run(quiet(sampled(rounds=2)), tmp_path / "lottery").records, strict=True):
+        assert record.survivors == came
+        assert record.within_clip == pytest.approx((0.5 * came + 0.5 * 5) / 5, abs=0.01)
+        assert record.weight_sum == pytest.approx((weight - 0.5) * came + 0.5 * 5, abs=0.05)
+        assert record.score_mean == record.metrics["score"] == pytest.approx(0.5, abs=0.01)
+    for record in run(quiet(everybody()), tmp_path / "full").records:
+        assert record.within_clip == pytest.approx(1.0, abs=0.01)
+        assert record.weight_sum == pytest.approx(6 * weight, abs=0.05)
+        assert record.score_mean == record.metrics["score"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_pool_begins_in_the_ledger_under_the_names_of_its_people(tmp_path: Path) -> None:
+    run(everybody(rounds=1), tmp_path, method="centralized", clients=["pool"], people=SIX)
+    (entry,) = Ledger(tmp_path / "ledger.jsonl").entries()
+    assert (entry.clients, entry.promise) == (tuple(SIX), None) and "in one place" in entry.why
 
 
 def test_a_round_that_one_client_less_would_not_have_opened_says_so(
