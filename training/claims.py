@@ -14,9 +14,7 @@ from typing import Any
 from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
 from training.containing import participants
-from training.homes import POOLED
 from training.ledger import Ledger
-from training.methods import named
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import (
     LARGEST_MEANINGFUL_EPSILON,
@@ -43,9 +41,10 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
         objection = ledger.key.objection(lines)
         found = [f"rounds.jsonl: {objection}"] if objection else []
         records = [RoundRecord(**line) for line in lines]
-        members = [POOLED] if named(method).pooled else participants(run, method)
         name = json.loads(run.participation(method).read_text())["federation"]
-        whole = together(entries_of(Ledger(run.ledger, run.client_ledger), members, name), report["delta"])
+        whole = together(
+            entries_of(Ledger(run.ledger, run.client_ledger), participants(run, method), name), report["delta"]
+        )
         found += contradictions(method, report, records, whole)
     mark = json.loads((run.adapter(method) / "privfedtalk.json").read_text()).get("privacy")
     if mark != report["mark"]:

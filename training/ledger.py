@@ -56,12 +56,7 @@ class Ledger:
         """All lines, oldest first; CorruptFileError where one was changed, taken out or put in."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
-        try:
-            # What a killed process left of a line is no event: it is on the disk whole before anything follows from it.
-            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        except ValueError as error:
-            raise CorruptFileError(f"{self.path} is no ledger: {error}", _REMEDY) from error
+        lines = _read(self.path)
         if objection := self.key.objection(lines):
             raise CorruptFileError(f"{self.path}: {objection}", _REMEDY)
         return lines
@@ -111,9 +106,8 @@ class Ledger:
         path = self._of_client(client) if self._of_client else None
         if path is None or not path.exists():
             return []
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         found = []
-        for line in lines:
+        for line in _read(path):
             if line["event"] == "begins" and line["federation"] not in known:
                 planned = line["promise"]["rounds"] if line["promise"] else 0
                 facts = (line["federation"], line["method"], (client,), line["promise"], line["why"])
@@ -121,27 +115,42 @@ class Ledger:
         return found
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            written = file.read()
-            if written and not written.endswith("\n"):  # a process died while it wrote: that event never began
-                file.truncate(len(written[: written.rfind("\n") + 1].encode()))
-            whole = written[: written.rfind("\n") + 1].splitlines()
-            before = json.loads(whole[-1])[SIGNATURE] if whole else ""
-            signed = {**line, SIGNATURE: self.key.sign(line, before)}
-            file.write(json.dumps(signed, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        def signed(last: str) -> Mapping[str, Any]:
+            return {**line, SIGNATURE: self.key.sign(line, json.loads(last)[SIGNATURE] if last else "")}
+
+        _write(self.path, signed)
 
     def _tell(self, client: str, line: Mapping[str, Any]) -> None:
-        if self._of_client is None:
-            return
-        path = self._of_client(client)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        if self._of_client is not None:
+            _write(self._of_client(client), lambda last: line)
+
+
+def _whole_lines(text: str) -> list[str]:
+    """What a killed process left of a line is no event: it is on the disk whole before anything follows from it."""
+    return text.split("\n")[:-1]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in _whole_lines(path.read_text(encoding="utf-8"))]
+    except ValueError as error:
+        raise CorruptFileError(f"{path} is no ledger: {error}", _REMEDY) from error
+
+
+def _write(path: Path, line_after: Callable[[str], Mapping[str, Any]]) -> None:
+    """Append the line that follows the last one ("" before the first); on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        written = file.read()
+        whole = _whole_lines(written)
+        if not written.endswith("\n"):  # half a line is in the way
+            file.truncate(sum(len(line.encode()) + 1 for line in whole))
+        line = line_after(whole[-1] if whole else "")
+        file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 _REMEDY = "put the whole file back from a copy; without it nobody knows what the clients have spent"

@@ -2,7 +2,8 @@
 
 A guard that never fires, a comparison that is one off, a random source that is a constant, noise that is not added, a
 part left out of what is hashed or signed, a call that does not happen. Texts of errors and annotations stay as they
-are, and so does what stands outside functions: constants, fields, defaults.
+are, and so do figures of time and bytes and what stands outside functions: constants, fields, defaults. A condition is
+not turned round: whoever notices that it never holds, or always, notices that too.
 """
 
 from __future__ import annotations
@@ -64,8 +65,10 @@ _NEIGHBOUR: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 _OTHER_SET: dict[type[ast.operator], type[ast.operator]] = {ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
 _OTHER_FUNCTION = {"any": "all", "all": "any"}
-_MESSAGES = re.compile(r"(.*Error|write)$")
-_TEXT_KEYWORDS = {"description", "remedy"}
+_MESSAGES = re.compile(r"(.*Error|stderr.write|laps.lap)$")
+_ROUNDING = 1e-5  # numbers below it are what comparisons allow for rounding
+_TEXT_KEYWORDS = {"description", "remedy", "bytes_up", "bytes_down", "vector_bytes"}
+_OPPOSITES = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
 
 
 def mutants_of(file: str, source: str, functions: str = ".*") -> list[Mutant]:
@@ -113,7 +116,8 @@ def _changes(node: ast.AST, where: str = "") -> Iterator[tuple[ast.expr | ast.st
 def _changes_within(node: ast.AST, where: str, parts: list[ast.AST]) -> Iterator[tuple[ast.expr | ast.stmt, str, str]]:
     """The changes of `parts` of a function, and of what is in them."""
     for part in parts:
-        if isinstance(part, ast.stmt | ast.expr):
+        turned_round = isinstance(node, ast.If | ast.IfExp) and part is node.test and _turns_round(part)
+        if isinstance(part, ast.stmt | ast.expr) and not turned_round:
             texts = dict.fromkeys(_in_place_of(part))
             yield from ((part, where, text) for text in texts if text != ast.unparse(part))
         if isinstance(part, ast.If):
@@ -130,14 +134,21 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """What only people read: errors, messages, docstrings, formatted strings."""
+    """What only people read: errors, messages, docstrings, formatted strings, times and bytes."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
         return True
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return True
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) or _is_text(node.value)
     if isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS:
         return True
-    return isinstance(node, ast.Call) and bool(_MESSAGES.match(ast.unparse(node.func).rpartition(".")[2]))
+    return isinstance(node, ast.Call) and bool(_MESSAGES.search(ast.unparse(node.func)))
+
+
+def _turns_round(test: ast.AST) -> bool:
+    """Whether the one change of a condition would be its opposite."""
+    if isinstance(test, ast.Compare):
+        return len(test.ops) == 1 and isinstance(test.ops[0], _OPPOSITES)
+    return isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
 
 
 def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
@@ -173,8 +184,8 @@ def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
             yield from _one_less(node)
         case ast.Constant(value=bool()):
             yield str(not node.value)
-        case ast.Constant(value=float()):
-            yield repr(2 * node.value or 1.0)
+        case ast.Constant(value=float(number)) if not 0 < number <= _ROUNDING:
+            yield repr(2 * number or 1.0)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
             for place, loop in enumerate(node.generators):
                 if loop.ifs:

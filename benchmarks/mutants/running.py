@@ -12,7 +12,9 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -31,7 +33,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from benchmarks.mutants.operators import Mutant
-from benchmarks.mutants.targets import ADVERSARIES, LEFT_OUT, ROOT, TARGETS, TESTS, read
+from benchmarks.mutants.targets import FIRST, LEFT_OUT, ROOT, TARGETS, TESTS, read
 
 SLOWEST_TEST_SECONDS = 4.0
 MOST_SECONDS = 6.0
@@ -64,7 +66,8 @@ class Baseline:
     def _running(self, file: str, wanted: set[int]) -> list[str]:
         found = [test for test, lines in self.lines.items() if wanted & set(lines.get(file, ()))]
         kept, total = [], 0.0
-        for test in sorted(found, key=lambda test: (not test.startswith(ADVERSARIES), self.seconds[test])):
+        first = [f"/test_{name}.py" for name in FIRST.get(file, ())]
+        for test in sorted(found, key=lambda test: (not any(each in test for each in first), self.seconds[test])):
             total += self.seconds[test]
             if self.seconds[test] <= SLOWEST_TEST_SECONDS and total <= MOST_SECONDS:
                 kept.append(test)
@@ -206,12 +209,14 @@ class _Plugin:
                 if not tests:
                     self._on_result(mutant, _SURVIVED, "no test runs it")
                     continue
-                limit = 60 + 20 * sum(baseline.seconds[test] for test in tests)
+                seconds = sum(baseline.seconds[test] for test in tests)
+                enough, limit = 10 + 3 * math.ceil(seconds), 60 + 20 * seconds
                 folder = Path(tempfile.mkdtemp(prefix="mutants-"))
                 pid = os.fork()
                 if pid == 0:
                     with _fork_ends(folder):
                         self._begin(session, folder)
+                        resource.setrlimit(resource.RLIMIT_CPU, (enough, enough))
                         session.items[:] = [items[test] for test in tests if test in items]
                         _change(mutant, live)
                         session.config.hook.pytest_runtestloop(session=session)
@@ -225,8 +230,9 @@ class _Plugin:
                 os.kill(late, signal.SIGKILL)
             time.sleep(0.01)
         elif pid in running:
-            mutant, folder, limit = running.pop(pid)
+            mutant, folder, _ = running.pop(pid)
             failed = folder / "failed"
+            out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
             if (folder / "fault").exists():
                 self.fault += f"{mutant.identity}\n{(folder / 'fault').read_text()}"
             elif failed.exists():
@@ -234,7 +240,7 @@ class _Plugin:
             elif status == 0:
                 self._on_result(mutant, _SURVIVED, "")
             else:
-                self._on_result(mutant, _KILLED, "it never ends" if time.monotonic() > limit else "it ends the process")
+                self._on_result(mutant, _KILLED, "it never ends" if out_of_time else "it ends the process")
             shutil.rmtree(folder, ignore_errors=True)
 
     def _begin(self, session: pytest.Session, folder: Path) -> None:

@@ -17,20 +17,27 @@ TARGETS = {
     "training/privacy/secure_aggregation/keys.py": ".*",
     "training/privacy/secure_aggregation/payloads.py": ".*",
     "training/privacy/skellam.py": ".*",
-    "training/aggregation.py": r"Aggregator\.(?!norm_bound).*|next_clip_norm|next_denominator|_weighted",
-    "preparation/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_from_file|_agreed",
+    "training/privacy/mechanism.py": ".*",
+    "training/privacy/secure_aggregation/policy.py": "ClientPolicy.*",
+    "training/aggregation.py": r"Aggregator\.(?!norm_bound|bytes_).*|Lottery.cohorts|next_.*|_weighted",
+    "preparation/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_.*|_agreed|people_of",
+    "preparation/gate.py": r"Gate\.(?!has_crop).*",
+    "training/coins.py": ".*",
+    "training/signed_log.py": ".*",
+    "training/ledger.py": ".*",
     "training/trial.py": "trainable_clients",
     "training/sampling.py": ".*",
-    "training/violations.py": "violations|_of_method|_unpaid_clipping",
+    "training/violations.py": "violations|promise_of|_of_method|_unpaid_clipping",
     "training/claims.py": ".*",
-    "training/checkpoint.py": "RoundRecord.*|Progress.*|load_checkpoint",
-    "training/spent.py": "schedule_of|epsilon_so_far|account",
-    "training/privacy/settings.py": "PrivacySettings.*",
-    "training/privacy/accounting.py": "Schedule.*|epsilon_release|epsilon_server|_amplified|without_replacement_rdp",
-    "training/privacy/guarantee.py": "epsilons|skellam_mechanism",
+    "training/checkpoint.py": "RoundRecord.*|Progress.*|load_checkpoint|begin_.*|resume_.*|discard_.*",
+    "training/spent.py": "(?!_events).*",
+    "training/privacy/promise.py": ".*",
+    "training/privacy/settings.py": "PrivacySettings.*|largest_delta",
+    "training/privacy/accounting.py": "Schedule.*|epsilon_.*|_composed|_amplified|_rare|without_replacement_rdp",
+    "training/privacy/guarantee.py": "epsilons|epsilon_towards.*|share_known.*|release_of|skellam_mechanism",
     "training/privacy/secure_aggregation/in_process.py": "aggregate_in_process|new_identities",
-    "training/federation.py": "open_round|lottery_of|server_step|_fingerprint",
-    "training/privacy/report.py": "privacy_report|settings_violations",
+    "training/federation.py": "run_federation|open_round|lottery_of|server_step|_trained|_fingerprint",
+    "training/privacy/report.py": "privacy_report|delta_violations|settings_violations",
     "training/privacy/secure_aggregation/messages.py": ".*",
     "training/privacy/release.py": ".*",
 }
@@ -40,6 +47,8 @@ TESTS = (
     "tests/training/privacy",
     "tests/training/test_secrecy.py",
     "tests/training/test_claims.py",
+    "tests/training/test_coins.py",
+    "tests/training/test_ledger.py",
     "tests/training/test_sampling.py",
     "tests/training/test_checkpoint.py",
     "tests/training/test_federation.py",
@@ -47,8 +56,34 @@ TESTS = (
     "tests/training/test_containing.py",
     "tests/preparation/test_consent.py",
 )
-# Shown to every mutant whose line they run, whatever time other tests take.
-ADVERSARIES = "tests/training/privacy/test_adversary"
+_PROTOCOL = ("adversary", "adversary_requests", "protocol_attacks", "client_policy", "split_views")
+_FIGURES = ("adversary_figures", "adversary_ledger", "claims", "accounting")
+# File → the tests that a mutant of it is shown before all others, where they run its line; `test_` and `.py` left out.
+FIRST = {
+    **{
+        f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL
+        for name in ("client", "server", "shamir", "masking")
+    },
+    **{f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL for name in ("keys", "payloads", "messages")},
+    "training/privacy/secure_aggregation/policy.py": ("client_policy",),
+    "training/privacy/secure_aggregation/in_process.py": ("client_policy", "adversary_rounds", "secure_aggregation"),
+    "training/privacy/skellam.py": ("skellam", "secrecy", "lottery"),
+    "training/privacy/mechanism.py": ("client_policy", "secrecy", "skellam"),
+    "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),
+    "training/privacy/release.py": ("release", "secrecy"),
+    "training/privacy/accounting.py": ("adversary_figures", "accounting"),
+    "training/privacy/report.py": ("claims", "report"),
+    "training/aggregation.py": ("secrecy", "lottery", "skellam"),
+    "training/federation.py": ("adversary_rounds", "federation", "sampling"),
+    "training/ledger.py": ("adversary_ledger", "adversary_rounds", "ledger"),
+    "training/checkpoint.py": ("adversary_ledger", "adversary_rounds", "checkpoint"),
+    "training/sampling.py": ("adversary_figures", "sampling", "coins"),
+    **dict.fromkeys(("training/claims.py", "training/violations.py"), ("claims",)),
+    **{f"training/{name}.py": _FIGURES for name in ("coins", "signed_log", "spent", "privacy/promise")},
+    "training/privacy/guarantee.py": ("adversary_figures", "accounting", "secrecy"),
+    **dict.fromkeys(("preparation/consent.py", "preparation/gate.py"), ("consent",)),
+    "training/trial.py": ("containing",),
+}
 # Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
 LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
 

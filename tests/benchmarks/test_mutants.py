@@ -44,6 +44,22 @@ def test_guards_fall_comparisons_move_and_randomness_goes() -> None:
     assert not any(change.startswith(("3 ", "5 ")) for change in found), "so does what is outside functions"
 
 
+def test_times_bytes_and_turned_conditions_are_left_alone() -> None:
+    source = """
+def f(a, b, server):
+    laps.lap("local" if a < b else "sum")
+    if a == b:
+        return record(bytes_up=a + b if a else 0, opened=a == b)
+    log.write(a)
+"""
+    assert changes(source) == {
+        "a == b → False",
+        "a == b → True",
+        "a == b → (a != b)",  # of `opened`, which is no condition
+        "log.write(a) → pass",
+    }
+
+
 def test_a_mutant_is_the_source_with_one_place_changed() -> None:
     (mutant,) = [each for each in mutants_of("guard.py", SOURCE) if each.before == "held & asked" and "|" in each.after]
     assert mutant.source == SOURCE.replace("held & asked", "(held | asked)")

@@ -14,6 +14,7 @@ from preparation.consent import (
     check_generation,
     objection_to,
     objections,
+    people_of,
     read_consent,
     record_from_file,
     record_rendered,
@@ -201,3 +202,33 @@ def test_a_hosts_record_is_no_leave_to_use_its_guests(run: RunFolder) -> None:
     assert objection_to(run, "c0", "training", required=True) is None
     run.consent("c0").unlink()
     assert objection_to(run, "c0", "training", required=True) == "not recorded"
+
+
+def test_a_record_holds_to_the_end_of_its_last_day(run: RunFolder) -> None:
+    write_consent(run, "c0", agreed(expires="2026-06-01"))
+    assert objection_to(run, "c0", "training", True, today=TODAY) is None
+    later = TODAY + datetime.timedelta(days=1)
+    assert objection_to(run, "c0", "training", True, today=later) == "expired on 2026-06-01"
+
+
+def test_a_later_table_says_what_holds_now(run: RunFolder, tmp_path: Path) -> None:
+    """Who takes a use back in a new table has taken it back."""
+    for name in ("c0", "c1"):
+        write_consent(run, name, agreed())
+    (tmp_path / "signed.csv").write_text(HEAD + "c0,Ada,training,\n")
+    assert record_from_file(run, tmp_path / "signed.csv") == ["c2"], "c1 agreed before, and still does"
+    assert objection_to(run, "c0", "generation", required=True) == "covers training, not generation"
+    assert objection_to(run, "c1", "generation", required=True) is None
+    dealt(run, "ann", "bob")
+    for scope in ("training;generation", "training"):
+        (tmp_path / "signed.csv").write_text(HEAD + f"ann,Ann,{scope},\nbob,Bob,,\n")
+        assert record_from_file(run, tmp_path / "signed.csv") == []
+    assert read_consent(run, "d0").scope == ("training",)  # type: ignore[union-attr]
+
+
+def test_a_row_of_a_simulated_client_is_what_its_people_said(run: RunFolder, tmp_path: Path) -> None:
+    dealt(run, "ann", "bob")
+    (tmp_path / "signed.csv").write_text(HEAD + "d0,Ann and Bob,,\n")
+    assert record_from_file(run, tmp_path / "signed.csv") == []
+    assert objection_to(run, "d0", "training", required=True) is None
+    assert people_of("x", Client("client", "x", {"train": [], "validation": [], "test": []})) == ["x"]

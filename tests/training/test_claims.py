@@ -11,8 +11,11 @@ import pytest
 from preparation.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
 from training.claims import contradictions, contradictions_of
+from training.privacy.accounting import Schedule
+from training.privacy.guarantee import Together
 from training.privacy.release import adapted_clip_norm
-from training.privacy.report import PrivacyReport, budget_split
+from training.privacy.report import PrivacyReport, budget_split, privacy_report
+from training.settings import TrainingSettings
 from training.spent import account
 
 
@@ -76,6 +79,86 @@ def test_cohorts_from_a_known_seed_are_a_violation_where_secret_ones_are_promise
         assert secret or "drew the cohort from a known seed" in report.mark
 
 
+def test_rules_are_kept_up_to_their_edge() -> None:
+    """As few as the floor, as many as are drawn, as often as the cap: no more is promised, and no less."""
+    floor = settings_with().privacy.minimum_survivors(10)
+    edge = [round_record(1, survivors=floor, returned=CLIENTS[:floor]), round_record(2, within_clip=0.9)]
+    assert account("privfedtalk", settings_with(max_participation=2), 10, edge, 1000).violations == ()
+    few = [round_record(1, survivors=floor - 1, returned=CLIENTS[: floor - 1])]
+    assert "fewer clients" in account("privfedtalk", settings_with(), 10, few, 1000).mark
+    settings = sampled()
+    fixed = settings.federation.model_copy(update={"sampling": "fixed", "clients_per_round": 5})
+    settings = settings.model_copy(update={"federation": fixed})
+    five, six = (round_record(1, clients=CLIENTS[:n], returned=CLIENTS[:n], survivors=n) for n in (5, 6))
+    assert account("privfedtalk", settings, 10, [five], 1000).violations == ()
+    assert "Round 1 took more than the 5 clients" in account("privfedtalk", settings, 10, [six], 1000).mark
+    assert account("privfedtalk", sampled(), 10, [six], 1000).violations == (), "a lottery draws now more, now fewer"
+
+
+def test_a_clipping_norm_stays_unless_a_share_that_was_paid_for_moved_it() -> None:
+    moved = [round_record(1, within_clip=0.9), round_record(2, within_clip=0.1)]
+    assert account("privfedtalk", settings_with(), 10, moved, 1000).violations == ()
+    adaptive = settings_with(adaptive_clipping=True)
+    for unused in ({"outcome": "rolled back", "within_clip": 0.9}, {"within_clip": None}):
+        records = [round_record(1, **unused), round_record(2)]
+        assert account("privfedtalk", adaptive, 10, records, 1000).violations == ()
+    assert "clipping norm" in account("privfedtalk", adaptive, 10, moved, 1000).mark
+
+
+def test_a_report_of_older_rules_may_claim_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    report = write_method(run, "privfedtalk", settings_with(), SOUND)
+    path = run.federation("privfedtalk") / "privacy.json"
+    older = {name: value for name, value in report.items() if name != "rules"}
+    for rules in (older, {**older, "rules": 1}):
+        path.write_text(json.dumps(rules))
+        assert contradictions_of(run, "privfedtalk") == ["a guarantee is claimed under rules that did not hold"]
+        path.write_text(json.dumps({**rules, "guarantee_holds": False}))
+        assert contradictions_of(run, "privfedtalk") == []
+
+
+def test_a_pooled_training_beside_other_releases_contradicts_nothing(tmp_path: Path) -> None:
+    """What those cost stands in its report, though it promises nothing itself."""
+    run = RunFolder(tmp_path)
+    for method in ("privfedtalk", "dp_only"):
+        write_method(run, method, settings_with(noise_multiplier=50.0), SOUND)
+    report = write_method(run, "centralized", settings_with(), SOUND)
+    assert report["together"]["releases"] == 2 and not report["guarantee_holds"]
+    assert contradictions_of(run, "centralized") == []
+
+
+def test_each_round_is_held_against_what_it_says_it_used() -> None:
+    records = using(settings_with(), SOUND)
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    quiet = [records[0], replace(records[1], mechanism={**records[1].mechanism, "noise_deviation": 0.1})]
+    assert "round 2 added noise of another size" in contradictions("privfedtalk", report, quiet)[0]
+    larger = [records[0], replace(records[1], mechanism={**records[1].mechanism, "dimension": 9999})]
+    assert "and round 2 used 9999" in contradictions("privfedtalk", report, larger)[0]
+
+
+@pytest.mark.parametrize("mode", ["none", "local_no_proof"])
+def test_what_promises_nothing_and_says_so_contradicts_nothing(mode: str) -> None:
+    settings = settings_with(mode=mode, secure_aggregation=False)
+    report = plain(account("privfedtalk", settings, 10, SOUND, 1000))
+    assert contradictions("privfedtalk", report, using(settings, SOUND)) == []
+
+
+def test_abandoned_rounds_count_where_clients_are_drawn_and_not_where_all_take_part() -> None:
+    for settings, rounds in ((settings_with(), 1), (sampled(), 2)):
+        records = [round_record(1), round_record(2, outcome="aborted", returned=[], survivors=0)]
+        report = plain(account("privfedtalk", settings, 10, records, 1000))
+        assert report["rounds"] == rounds and contradictions("privfedtalk", report, using(settings, records)) == []
+
+
+def test_a_report_may_not_name_a_fault_and_promise_all_the_same() -> None:
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    records = using(settings_with(), SOUND)
+    assert contradictions("privfedtalk", {**report, "violations": ["Selected on clients."]}, records) == [
+        "a guarantee is claimed although a rule was broken",
+        "the run is called private, which it is not",
+    ]
+
+
 def test_adaptive_clipping_follows_the_released_shares() -> None:
     settings = settings_with(adaptive_clipping=True)
     C = adapted_clip_norm(0.5, 0.9, settings.privacy)
@@ -123,6 +206,83 @@ def test_a_report_that_agrees_with_itself_and_not_with_the_rounds_is_caught() ->
     louder = plain(account("privfedtalk", settings_with(noise_multiplier=8.0), 10, SOUND, 1000))
     found = contradictions("privfedtalk", louder, using(settings_with(), SOUND))
     assert any("noise_multiplier is 8.0 in the report, and round 1 used 2.0" in line for line in found)
+    for reader in ("release", "server", "client", "together"):
+        assert any(f"epsilon_{reader} is" in line and "by its accountant" in line for line in found)
+
+
+def test_epsilon_is_computed_at_the_delta_that_the_rounds_promised() -> None:
+    laxer = plain(account("privfedtalk", settings_with(delta=1e-3), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", laxer, using(settings_with(), SOUND))
+    assert laxer["private"] and any("epsilon_release is" in line and "by its accountant" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "said"),
+    [
+        ({"seeded_noise": 1}, "not told: The noise and all other draws came from known seeds"),
+        ({"tuned_on_clients": True}, "not told: Settings or checkpoints were chosen"),
+        ({"delta": 0.005}, "not told: δ = 0.005 is no promise among 10 clients"),
+        ({"max_participation": 1}, "not told: A client took part in 2 rounds"),
+    ],
+)
+def test_what_broke_the_guarantee_is_found_in_the_records_whatever_the_report_keeps_silent(
+    privacy: dict, said: str
+) -> None:
+    """Every figure is the rounds' own, the list of violations alone is empty and the verdict a better one."""
+    report = plain(account("privfedtalk", settings_with(**privacy), 10, SOUND, 1000))
+    records = using(settings_with(**privacy), SOUND)
+    assert report["violations"] and contradictions("privfedtalk", report, records) == []
+    better = {**report, "violations": [], "private": True, "guarantee_holds": True}
+    found = contradictions("privfedtalk", better, records)
+    assert any(line.startswith(said) for line in found)
+    assert "a guarantee is claimed although a rule was broken" in found
+    assert "the run is called private, which it is not" in found
+
+
+def sampled() -> TrainingSettings:
+    settings = settings_with()
+    federation = settings.federation.model_copy(update={"sampling": "poisson", "clients_per_round": 2})
+    return settings.model_copy(update={"federation": federation})
+
+
+def test_a_report_that_forgets_lost_sums_or_rounds_that_hung_on_one_client_is_caught() -> None:
+    sound = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    lost = [SOUND[0], replace(SOUND[1], reopened=[CLIENTS, CLIENTS])]
+    found = contradictions("privfedtalk", sound, using(settings_with(), lost))
+    assert any("4 rounds count and 2 are accounted for" in line for line in found)
+    assert any("epsilon_server is" in line for line in found)
+    small = [replace(one, clients=CLIENTS[:2], returned=CLIENTS[:2], survivors=2) for one in SOUND]
+    amplified = plain(account("privfedtalk", sampled(), 10, small, 1000))
+    assert contradictions("privfedtalk", amplified, using(sampled(), small)) == []
+    near = using(sampled(), [small[0], replace(small[1], near_abort=True)])
+    assert any("epsilon_release is" in line for line in contradictions("privfedtalk", amplified, near))
+
+
+def test_a_report_made_before_rounds_said_what_they_used_proves_nothing() -> None:
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    assert contradictions("privfedtalk", report, []) == ["there is no record of any round"]
+    half = [using(settings_with(), SOUND)[0], SOUND[1]]
+    assert "round 2 does not say what it used" in contradictions("privfedtalk", report, half)[0]
+
+
+def test_a_weak_run_and_a_run_of_many_releases_are_not_called_private() -> None:
+    weak = plain(account("privfedtalk", settings_with(noise_multiplier=0.2), 10, SOUND, 1000))
+    records = using(settings_with(noise_multiplier=0.2), SOUND)
+    assert weak["guarantee_holds"] and not weak["private"] and contradictions("privfedtalk", weak, records) == []
+    assert contradictions("privfedtalk", {**weak, "private": True}, records) == [
+        "the run is called private, which it is not"
+    ]
+    many = privacy_report(settings_with().privacy, Schedule(10, 10, 2, "full"), 1000, together=Together(50.0, "", 40))
+    assert many.guarantee_holds and not many.private and "too weak" in many.verdict
+    sound, all_of_it = using(settings_with(), SOUND), Together(50.0, "RDP", 40)
+    report = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
+    found = contradictions("privfedtalk", report, sound, all_of_it)
+    assert any("epsilon_together is" in line for line in found)
+    assert "the run is called private, which it is not" in found
+    assert contradictions("privfedtalk", report, sound, Together(None, "no noise", 2)) == [
+        f"epsilon_together is {report['together']['epsilon']:.4g} in the report, and inf by its accountant",
+        "the run is called private, which it is not",
+    ]
 
 
 def test_records_that_were_changed_are_caught(tmp_path: Path) -> None:
@@ -145,7 +305,9 @@ def test_noise_smaller_than_was_promised_is_caught() -> None:
     assert "added noise of another size" in contradictions("privfedtalk", report, quiet)[0]
 
 
-@pytest.mark.parametrize(("clients", "delta"), [(8, 0.102), (2, 0.47), (1000, 0.9), (1000, 2e-4), (10**6, 1e-6)])
+@pytest.mark.parametrize(
+    ("clients", "delta"), [(8, 0.102), (2, 0.47), (1000, 0.9), (1000, 2e-4), (10**6, 1e-6), (10, 0.0015)]
+)
 def test_a_delta_that_is_no_promise_is_never_private(clients: int, delta: float) -> None:
     settings = settings_with(noise_multiplier=50.0, delta=delta)
     report = account("privfedtalk", settings, clients, SOUND, 1000)

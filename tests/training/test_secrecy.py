@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, Lottery
+from training.aggregation import Aggregator, Contribution, Lottery, RoundOutcome, next_clip_norm, next_denominator
 from training.client import LocalUpdate
 from training.privacy import skellam
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import epsilons
+from training.privacy.release import adapted_clip_norm
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
 
@@ -162,9 +163,47 @@ def test_one_survivor_too_few_and_nothing_is_opened(settings: PrivacySettings, c
 def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
     settings = DISTRIBUTED.model_copy(update={"tolerated_colluders": 2})
     aggregator = aggregator_of(settings, 4)
-    assert aggregator.combine(contributions(aggregator, size=4), 1).total.clients == 4
-    with pytest.raises(PrivFedTalkError, match="tolerated_colluders is 2 in a cohort of 2"):
-        aggregator_of(settings, 2)
+    sent = contributions(aggregator, size=4)
+    assert aggregator.combine(sent, 1).total.clients == 4
+    with pytest.raises(RoundAbortedError):
+        aggregator_of(settings, 4).combine({name: sent[name] for name in ("c0", "c1")}, 1)
+    for alone in (settings, settings.model_copy(update={"mode": "central"})):
+        with pytest.raises(PrivFedTalkError, match="tolerated_colluders is 2 in a cohort of 2"):
+            aggregator_of(alone, 2)
+    in_clear = settings.model_copy(update={"mode": "central", "secure_aggregation": False})
+    assert aggregator_of(in_clear, 2).survivors == 2, "whom the aggregator is trusted with, colluders see nothing of"
+
+
+@pytest.mark.parametrize("settings", MODES, ids=NAMES)
+def test_no_part_of_a_sum_is_handed_on_where_there_is_something_to_hide(settings: PrivacySettings) -> None:
+    """Neither under masks nor where one aggregator is trusted with the sum. Without a promise all parts are."""
+    aggregator = aggregator_of(settings)
+    opened = aggregator.combine(contributions(aggregator, size=8), 1)
+    assert list(opened.each) == list(aggregator.released(opened, 0.5).each) == [] and opened.extra == {}
+    masked = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": True}))
+    update = LocalUpdate(np.full(8, 0.01, np.float32), 4, 0.5, {}, 0.0)
+    sent = {f"c{k}": masked.contribute(f"c{k}", update, 1) for k in range(10)}
+    assert list(masked.combine(sent, 1).each) == []
+    bare = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": False}))
+    sent = {f"c{k}": bare.contribute(f"c{k}", update, 1) for k in range(10)}
+    assert [len(vector) for _, vector in bare.combine(sent, 1).each] == [8] * 10
+
+
+def test_the_clipping_norm_moves_only_where_that_is_paid_for() -> None:
+    past = [RoundOutcome(5.0, 0.9), RoundOutcome(5.0, 0.7)]
+    assert next_clip_norm(DISTRIBUTED, past) == C
+    adaptive = DISTRIBUTED.model_copy(update={"adaptive_clipping": True})
+    assert next_clip_norm(adaptive, []) == C
+    once = adapted_clip_norm(C, 0.9, adaptive)
+    assert next_clip_norm(adaptive, past) == adapted_clip_norm(once, 0.7, adaptive) != C
+
+
+def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
+    past = [RoundOutcome(0.0, 0.5), RoundOutcome(0.1, 0.5)]
+    assert next_denominator(DISTRIBUTED, 5, 10, past) == next_denominator(DISTRIBUTED, 5, 10, []) == 2.5
+    lagged = DISTRIBUTED.model_copy(update={"denominator": "lagged"})
+    assert next_denominator(lagged, 5, 10, []) == 2.5 > next_denominator(lagged, 5, 10, past) >= 1.25
+    assert next_denominator(lagged, 5, 10, 50 * past) == 1.25, "noise that makes weights vanish makes no step explode"
 
 
 # From where.
@@ -284,11 +323,10 @@ def test_no_client_moves_the_sum_further_than_the_noise_was_made_for(settings: P
 
 
 def test_sums_of_the_largest_vectors_and_noise_do_not_wrap() -> None:
-    """Many clients at the bound, all in one direction; the grid follows the noise, so that 32 bits hold any."""
-    for z, bits in ((0.0, 32), (400.0, 32)):
+    """Many clients at the bound, all in one direction, under noise that 32 bits would not hold on a finer grid."""
+    for z in (0.0, 400.0, 1e5):
         settings = DISTRIBUTED.model_copy(update={"noise_multiplier": z, "gamma": 0.0, "n_max": 1})
         aggregator = aggregator_of(settings, 12)
-        assert aggregator.ring.bits == bits
         delta = np.zeros(200, np.float32)
         delta[0] = 10.0
         update = LocalUpdate(delta, 5, 1.0, {}, 0.0)
@@ -304,6 +342,11 @@ def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     # The whole cohort's vectors are what a round's ring must hold: without noise, two thousand fill 32 bits.
     quiet = DISTRIBUTED.model_copy(update={"noise_multiplier": 0.0})
     assert [aggregator_of(quiet, cohort).ring.bits for cohort in (1, 1000, 3000)] == [32, 32, 64]
+    # Near the edge the noise decides: the sum of all vectors and what noise adds to it stay within the ring.
+    for cohort in range(1980, 2000):
+        aggregator = aggregator_of(DISTRIBUTED.model_copy(update={"noise_multiplier": 0.2}), cohort)
+        most = cohort * C / math.sqrt(1 - DISTRIBUTED.scalar_budget) + 30 * aggregator.noise_on_sum(cohort)
+        assert most / aggregator.grid < 2.0 ** (aggregator.ring.bits - 1)
     # Eight vectors of this norm round up to 2^28 a coordinate: 32 bits would read their sum as negative.
     largest = 2.0**28 - 0.5
     assert 8 * skellam.quantise(np.array([largest]), 1.0)[0] == 2**31
@@ -315,7 +358,7 @@ def test_a_lottery_fills_up_to_what_the_largest_cohort_brings() -> None:
     counted_on = {1: 1, 2: 2, 3: 3, 4: 2}
     assert skellam.steady_share(range(1, 5), counted_on.__getitem__) == 2.0
     assert skellam.steady_share(range(1, 4), counted_on.__getitem__) == 1.0
-    assert skellam.steady_share(range(0), counted_on.__getitem__) == 1.0
+    assert skellam.steady_share((), counted_on.__getitem__) == 1.0
 
 
 # At what price.

@@ -9,6 +9,7 @@ import pytest
 from preparation.errors import PrivFedTalkError
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.client import Client
+from training.privacy.secure_aggregation.in_process import BARE
 from training.privacy.secure_aggregation.messages import (
     SIGNATURE_BYTES,
     Kind,
@@ -20,6 +21,7 @@ from training.privacy.secure_aggregation.messages import (
     seal,
 )
 from training.privacy.secure_aggregation.payloads import PublicKeys
+from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Stage
 
 from .protocol_driver import session
@@ -122,7 +124,7 @@ def test_who_is_not_in_the_roster_or_has_another_identity_takes_no_part() -> Non
     here = session()
     for name, identity in (("stranger", here.identities["c0000"]), ("c0000", here.identities["c0001"])):
         with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
-            Client(here.terms, name, identity, here.clients["c0000"]._policy)
+            Client(here.terms, name, identity, ClientPolicy(BARE, here.terms.roster, here.terms.run_id, 1.0))
 
 
 def test_only_survivors_consents_count_towards_the_threshold() -> None:

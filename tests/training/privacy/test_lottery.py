@@ -75,6 +75,19 @@ def test_the_filling_covers_all_cohorts_but_the_rarest() -> None:
         assert Lottery(population, expected).cohorts(capped=True) == range(1, sizes.stop)
 
 
+def test_with_a_cap_small_cohorts_carry_the_same_noise_too() -> None:
+    """Towards its end most clients sit out, and a cohort may be of any size below the usual ones."""
+    capped = LOTTERY.model_copy(update={"max_participation": 3, "tolerated_colluders": 1})
+    lottery = Lottery(1000, 300.0)
+    aggregator = Aggregator(capped, 300, 0, 1.0, 5.0, lottery)
+    sizes = lottery.cohorts(capped=True)
+    most = max(m / (capped.minimum_survivors(m) - capped.colluders_among(m)) for m in sizes)
+    assert sizes[0] == 1 and most == 2.0
+    assert aggregator.noise_on_sum(300) == pytest.approx(aggregator.deviation * np.sqrt(most))
+    free = Aggregator(capped.model_copy(update={"max_participation": None}), 300, 0, 1.0, 5.0, lottery)
+    assert free.noise_on_sum(300) < 0.85 * aggregator.noise_on_sum(300)
+
+
 def test_every_cohort_without_dropouts_opens_and_one_client_less_in_it_too() -> None:
     for colluders in range(6):
         settings = PrivacySettings(tolerated_colluders=colluders)
