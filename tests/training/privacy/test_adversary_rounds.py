@@ -265,3 +265,11 @@ def test_a_log_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "f" / "rounds.jsonl").unlink()
     with pytest.raises(CorruptFileError, match="has 0 of the 1 rounds"):
         run(everybody(rounds=2), tmp_path)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_record_says_whether_its_cohort_was_secret(tmp_path: Path, seed: int | None) -> None:
+    settings = sampled(rounds=1)
+    settings = settings.model_copy(update={"privacy": settings.privacy.model_copy(update={"seeded_noise": seed})})
+    (record,) = run(settings, tmp_path).records
+    assert record.mechanism["secret_cohorts"] is (seed is None)
