@@ -72,7 +72,7 @@ FIRST = {
     "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),
     "training/privacy/release.py": ("release", "secrecy"),
     "training/privacy/accounting.py": ("adversary_figures", "accounting"),
-    "training/privacy/report.py": ("claims", "report"),
+    "training/privacy/report.py": ("report", "claims"),
     "training/aggregation.py": ("secrecy", "lottery", "skellam"),
     "training/federation.py": ("adversary_rounds", "federation", "sampling"),
     "training/ledger.py": ("adversary_ledger", "adversary_rounds", "ledger"),

@@ -211,10 +211,10 @@ def test_an_abandoned_round_opens_nothing_and_costs_nothing_where_all_take_part(
 
 def test_other_settings_begin_another_federation_and_the_ledger_keeps_the_first(tmp_path: Path) -> None:
     """With coins of its own: two federations that drew alike would not be two."""
-    once, slower = everybody(rounds=1), everybody(rounds=1, learning_rate=1e-3)
+    as_before: dict = {"settings": everybody(rounds=1), "folder": tmp_path}
     others: list[dict] = [
         {},
-        {"settings": slower},
+        {"settings": everybody(rounds=1, learning_rate=1e-3)},
         {"clients": SIX[1:]},
         {"seed": 6},
         {"base_sha256": "another"},
@@ -222,10 +222,11 @@ def test_other_settings_begin_another_federation_and_the_ledger_keeps_the_first(
         {"method": "fedavg"},
     ]
     for number, other in enumerate(others, start=1):
-        run(**{"settings": once, "folder": tmp_path, **other})
+        as_before |= other  # each differs from the one before it in this alone
+        run(**as_before)
         assert len(Ledger(tmp_path / "ledger.jsonl").entries()) == number
     # More rounds of the same are the same federation.
-    run(everybody(rounds=2), tmp_path, method="fedavg")
+    run(**{**as_before, "settings": everybody(rounds=2, learning_rate=1e-3)})
     entries = Ledger(tmp_path / "ledger.jsonl").entries()
     assert len(entries) == len(others) == len({entry.federation for entry in entries})
 
