@@ -16,6 +16,7 @@ from training.privacy.secure_aggregation.messages import (
     ProtocolError,
     Reader,
     RoundAbortedError,
+    RoundTerms,
     encode_places,
     frame,
     seal,
@@ -225,3 +226,53 @@ def test_a_client_masks_one_vector_a_round() -> None:
     here.answer("c0000")
     with pytest.raises(ProtocolError):
         here.clients["c0000"].masked_input(here.inbox["c0000"], here.vectors["c0001"])
+
+
+# Terms that no round may have.
+
+ROSTER = {f"c{place}": bytes([place]) * 32 for place in range(1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"roster": {"c1": bytes(32)}, "threshold": 1}, "among 1 clients"),
+        ({"roster": {str(n): n.to_bytes(32, "big") for n in range(4097)}, "threshold": 4097}, "among 4097 clients"),
+        ({"threshold": 6}, "threshold 6 among 5"),
+        ({"threshold": 2}, "threshold 2 among 5"),
+        ({"threshold": 3, "tolerated_colluders": 1}, "of whom 1 may collude"),
+        ({"tolerated_colluders": 5}, "5 tolerated colluders"),
+        ({"length": 0}, "vectors of 0 elements"),
+        ({"length": 2**31 + 1}, "elements"),
+        ({"bits": 16}, "of 16 bits"),
+        ({"roster": {**ROSTER, "c1": bytes(31)}}, "not 32 bytes"),
+        ({"roster": {**ROSTER, "c1": ROSTER["c2"]}}, "share an identity key"),
+    ],
+)
+def test_terms_that_keep_nobody_safe_are_no_terms(terms: dict, said: str) -> None:
+    sound = {"run_id": "r", "round_number": 1, "roster": ROSTER, "threshold": 3, "length": 8}
+    assert RoundTerms(**sound).floor == 3  # type: ignore[arg-type]
+    with pytest.raises(PrivFedTalkError, match=said):
+        RoundTerms(**{**sound, **terms})
+
+
+def test_the_largest_round_and_vector_are_allowed() -> None:
+    everybody = {str(n): n.to_bytes(32, "big") for n in range(4096)}
+    assert len(RoundTerms("r", 1, everybody, 2049, 2**31).clients) == 4096
+
+
+def test_terms_read_alike_only_where_they_are_alike() -> None:
+    """Every message is signed for its terms: another run, round, name or key is another context."""
+    sound = RoundTerms("r", 1, ROSTER, 3, 8)
+    renamed = {("c9" if name == "c5" else name): key for name, key in ROSTER.items()}
+    others = [
+        RoundTerms("q", 1, ROSTER, 3, 8),
+        RoundTerms("r", 2, ROSTER, 3, 8),
+        RoundTerms("r", 1, ROSTER, 4, 8),
+        RoundTerms("r", 1, ROSTER, 3, 9),
+        RoundTerms("r", 1, ROSTER, 3, 8, bits=32),
+        RoundTerms("r", 1, renamed, 3, 8),
+        RoundTerms("r", 1, {**ROSTER, "c5": bytes([9]) * 32}, 3, 8),
+        RoundTerms("r", 1, {name: ROSTER[name] for name in list(ROSTER)[:4]}, 3, 8),
+    ]
+    assert len({terms.context for terms in (sound, *others)}) == 1 + len(others)

@@ -154,3 +154,9 @@ def test_without_noise_delta_is_no_further_fault() -> None:
     bare = PrivacySettings(mode="none", secure_aggregation=False, delta=0.5)
     (only,) = privacy_report(bare, FEW, 100).violations
     assert "No noise" in only
+
+
+def test_noise_without_a_proof_is_no_guarantee() -> None:
+    literal = PrivacySettings(mode="local_no_proof", secure_aggregation=False, noise_multiplier=9.0)
+    report = privacy_report(literal, FEW, 100)
+    assert not report.guarantee_holds and not report.private and "no client-level proof" in report.violations[0]
