@@ -276,3 +276,36 @@ def test_terms_read_alike_only_where_they_are_alike() -> None:
         RoundTerms("r", 1, {name: ROSTER[name] for name in list(ROSTER)[:4]}, 3, 8),
     ]
     assert len({terms.context for terms in (sound, *others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("place", [0, 6, 65535])
+def test_a_place_that_nobody_holds_is_nobodys(place: int) -> None:
+    terms, written = session().terms, place.to_bytes(2, "little")
+    with pytest.raises(ProtocolError, match=f"names place {place}"):
+        Reader(written, "c0003").place(terms)
+    with pytest.raises(ProtocolError, match=f"names place {place}"):
+        Reader(b"\1\0" + written, "c0003").places(terms)
+
+
+def test_a_set_of_clients_is_written_in_one_way() -> None:
+    terms = session().terms
+    assert Reader(encode_places(terms, {"c0002", "c0000"}), "c0003").places(terms) == ["c0000", "c0002"]
+    for wrong in (b"\2\0\1\0\1\0", b"\2\0\2\0\1\0", b"\3\0\1\0\3\0\2\0"):
+        with pytest.raises(ProtocolError, match="ascending"):
+            Reader(wrong, "c0003").places(terms)
+    with pytest.raises(ProtocolError, match="announces 6 entries where at most 5"):
+        Reader(b"\6\0" + b"".join(bytes([place, 0]) for place in range(1, 7)), "c0003").places(terms)
+
+
+@pytest.mark.parametrize("byte", range(39))
+def test_no_byte_of_a_header_may_change(byte: int) -> None:
+    """Magic, kind, sender and context, of a client's message and of the server's."""
+    here = session().run_until(Stage.SHARE_KEYS)
+    said = here.answer("c0001")
+    with pytest.raises(ProtocolError):
+        here.server.receive(said[:byte] + bytes([said[byte] ^ 1]) + said[byte + 1 :])
+    told = here.inbox["c0002"]
+    if byte < 37:
+        with pytest.raises(ProtocolError) as caught:
+            here.clients["c0002"].share_keys(told[:byte] + bytes([told[byte] ^ 1]) + told[byte + 1 :])
+        assert caught.value.client == "server"
