@@ -206,6 +206,32 @@ def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
     assert next_denominator(lagged, 5, 10, 50 * past) == 1.25, "noise that makes weights vanish makes no step explode"
 
 
+def test_a_trusted_servers_noise_pays_for_the_rounding_that_masks_need() -> None:
+    masked, bound = aggregator_of(CENTRAL), C / math.sqrt(1 - CENTRAL.scalar_budget)
+    for size in (1, D, 10**9):
+        deviation = Z * (bound + skellam.rounding_bound(bound, masked.grid, size))
+        assert masked.noise_on_sum(7, size) == masked.central_deviation(size) == pytest.approx(deviation)
+        in_clear = aggregator_of(OPEN)
+        assert in_clear.noise_on_sum(7, size) == in_clear.central_deviation(size) == pytest.approx(Z * bound)
+    bare = aggregator_of(OPEN.model_copy(update={"mode": "none"}))
+    assert bare.noise_on_sum(7, D) == bare.deviation == 0.0
+    assert all(aggregator_of(one).contribute("c0", broken(size=8), 1).weight == 0.0 for one in MODES)
+
+
+@pytest.mark.parametrize("settings", [DISTRIBUTED, CENTRAL, OPEN], ids=["distributed", *NAMES[2:]])
+def test_only_a_lotterys_rounds_hang_on_one_client(settings: PrivacySettings) -> None:
+    """Ten were drawn, eight are the floor, and of nine seven would be too few."""
+    lottery = Lottery(population=20, expected=10.0)
+    assert [aggregator_of(settings, 10, lottery).near_abort(came) for came in (7, 8, 9, 10)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert not any(aggregator_of(settings, 10).near_abort(came) for came in range(11))
+    assert not any(aggregator_of(settings, alone, lottery).near_abort(alone) for alone in (0, 1))
+
+
 # From where.
 
 
