@@ -222,3 +222,12 @@ def test_a_share_that_noise_moved_out_of_range_moves_the_norm_no_further() -> No
         assert moved == pytest.approx(0.7 * math.exp(-0.2 * (counted - 0.5)))
     with pytest.raises(PrivFedTalkError, match="not positive"):
         release.server_step(np.zeros(2), np.ones(2), 1.0, 0.0)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.1, 5.0])
+def test_the_rounds_own_norm_bounds_scalars_and_update_alike(clip_norm: float | None) -> None:
+    """Where adaptive clipping moved C down, scalars at the scale of the settings' C would go beyond the bound."""
+    vector = release.client_vector(np.full(9, 1e9), 99, 1.0, {"score": 1.0}, SETTINGS, clip_norm)
+    bound = release.vector_norm_bound(SETTINGS, clip_norm)
+    assert np.linalg.norm(vector) == pytest.approx(bound, rel=1e-9) and np.linalg.norm(vector) <= bound
+    assert np.linalg.norm(vector[:9]) == pytest.approx(clip_norm or 0.7, rel=1e-9)
