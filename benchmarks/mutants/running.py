@@ -66,8 +66,9 @@ class Baseline:
     def _running(self, file: str, wanted: set[int]) -> list[str]:
         found = [test for test, lines in self.lines.items() if wanted & set(lines.get(file, ()))]
         kept, total = [], 0.0
-        first = [f"/test_{name}.py" for name in FIRST.get(file, ())]
-        for test in sorted(found, key=lambda test: (not any(each in test for each in first), self.seconds[test])):
+        first = {f"test_{name}.py": place for place, name in enumerate(FIRST.get(file, ()))}
+        places = {test: first.get(Path(_file_of(test)).name, len(first)) for test in found}
+        for test in sorted(found, key=lambda test: (places[test], self.seconds[test])):
             total += self.seconds[test]
             if self.seconds[test] <= SLOWEST_TEST_SECONDS and total <= MOST_SECONDS:
                 kept.append(test)

@@ -46,6 +46,7 @@ TARGETS = {
 TESTS = (
     "tests/training/privacy",
     "tests/training/test_secrecy.py",
+    "tests/training/test_what_a_round_hands_on.py",
     "tests/training/test_claims.py",
     "tests/training/test_coins.py",
     "tests/training/test_ledger.py",
@@ -72,8 +73,8 @@ FIRST = {
     "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),
     "training/privacy/release.py": ("release", "secrecy"),
     "training/privacy/accounting.py": ("adversary_figures", "accounting"),
-    "training/privacy/report.py": ("claims", "report"),
-    "training/aggregation.py": ("secrecy", "lottery", "skellam"),
+    "training/privacy/report.py": ("report", "claims"),
+    "training/aggregation.py": ("what_a_round_hands_on", "secrecy", "lottery", "skellam"),
     "training/federation.py": ("adversary_rounds", "federation", "sampling"),
     "training/ledger.py": ("adversary_ledger", "adversary_rounds", "ledger"),
     "training/checkpoint.py": ("adversary_ledger", "adversary_rounds", "checkpoint"),

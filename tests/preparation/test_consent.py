@@ -223,7 +223,8 @@ def test_a_later_table_says_what_holds_now(run: RunFolder, tmp_path: Path) -> No
     for scope in ("training;generation", "training"):
         (tmp_path / "signed.csv").write_text(HEAD + f"ann,Ann,{scope},\nbob,Bob,,\n")
         assert record_from_file(run, tmp_path / "signed.csv") == []
-    assert read_consent(run, "d0").scope == ("training",)  # type: ignore[union-attr]
+    for name in ("d0", "ann"):
+        assert read_consent(run, name).scope == ("training",)  # type: ignore[union-attr]
 
 
 def test_a_row_of_a_simulated_client_is_what_its_people_said(run: RunFolder, tmp_path: Path) -> None:
@@ -231,4 +232,7 @@ def test_a_row_of_a_simulated_client_is_what_its_people_said(run: RunFolder, tmp
     (tmp_path / "signed.csv").write_text(HEAD + "d0,Ann and Bob,,\n")
     assert record_from_file(run, tmp_path / "signed.csv") == []
     assert objection_to(run, "d0", "training", required=True) is None
+    (tmp_path / "signed.csv").write_text(HEAD + "d0,Ann and Bob,training,\nann,Ann,,\nbob,Bob,,\n")
+    record_from_file(run, tmp_path / "signed.csv")
+    assert objection_to(run, "d0", "generation", required=True) == "covers training, not generation"
     assert people_of("x", Client("client", "x", {"train": [], "validation": [], "test": []})) == ["x"]

@@ -15,12 +15,11 @@ import numpy.typing as npt
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, Lottery, RoundOutcome, next_clip_norm, next_denominator
+from training.aggregation import Aggregator, Contribution, Lottery
 from training.client import LocalUpdate
 from training.privacy import skellam
 from training.privacy.accounting import Schedule
 from training.privacy.guarantee import epsilons
-from training.privacy.release import adapted_clip_norm
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.privacy.settings import PrivacySettings
 
@@ -172,38 +171,6 @@ def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
             aggregator_of(alone, 2)
     in_clear = settings.model_copy(update={"mode": "central", "secure_aggregation": False})
     assert aggregator_of(in_clear, 2).survivors == 2, "whom the aggregator is trusted with, colluders see nothing of"
-
-
-@pytest.mark.parametrize("settings", MODES, ids=NAMES)
-def test_no_part_of_a_sum_is_handed_on_where_there_is_something_to_hide(settings: PrivacySettings) -> None:
-    """Neither under masks nor where one aggregator is trusted with the sum. Without a promise all parts are."""
-    aggregator = aggregator_of(settings)
-    opened = aggregator.combine(contributions(aggregator, size=8), 1)
-    assert list(opened.each) == list(aggregator.released(opened, 0.5).each) == [] and opened.extra == {}
-    masked = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": True}))
-    update = LocalUpdate(np.full(8, 0.01, np.float32), 4, 0.5, {}, 0.0)
-    sent = {f"c{k}": masked.contribute(f"c{k}", update, 1) for k in range(10)}
-    assert list(masked.combine(sent, 1).each) == []
-    bare = aggregator_of(settings.model_copy(update={"mode": "none", "secure_aggregation": False}))
-    sent = {f"c{k}": bare.contribute(f"c{k}", update, 1) for k in range(10)}
-    assert [len(vector) for _, vector in bare.combine(sent, 1).each] == [8] * 10
-
-
-def test_the_clipping_norm_moves_only_where_that_is_paid_for() -> None:
-    past = [RoundOutcome(5.0, 0.9), RoundOutcome(5.0, 0.7)]
-    assert next_clip_norm(DISTRIBUTED, past) == C
-    adaptive = DISTRIBUTED.model_copy(update={"adaptive_clipping": True})
-    assert next_clip_norm(adaptive, []) == C
-    once = adapted_clip_norm(C, 0.9, adaptive)
-    assert next_clip_norm(adaptive, past) == adapted_clip_norm(once, 0.7, adaptive) != C
-
-
-def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
-    past = [RoundOutcome(0.0, 0.5), RoundOutcome(0.1, 0.5)]
-    assert next_denominator(DISTRIBUTED, 5, 10, past) == next_denominator(DISTRIBUTED, 5, 10, []) == 2.5
-    lagged = DISTRIBUTED.model_copy(update={"denominator": "lagged"})
-    assert next_denominator(lagged, 5, 10, []) == 2.5 > next_denominator(lagged, 5, 10, past) >= 1.25
-    assert next_denominator(lagged, 5, 10, 50 * past) == 1.25, "noise that makes weights vanish makes no step explode"
 
 
 # From where.

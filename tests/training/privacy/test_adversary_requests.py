@@ -16,6 +16,7 @@ from training.privacy.secure_aggregation.messages import (
     ProtocolError,
     Reader,
     RoundAbortedError,
+    RoundTerms,
     encode_places,
     frame,
     seal,
@@ -225,3 +226,86 @@ def test_a_client_masks_one_vector_a_round() -> None:
     here.answer("c0000")
     with pytest.raises(ProtocolError):
         here.clients["c0000"].masked_input(here.inbox["c0000"], here.vectors["c0001"])
+
+
+# Terms that no round may have.
+
+ROSTER = {f"c{place}": bytes([place]) * 32 for place in range(1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"roster": {"c1": bytes(32)}, "threshold": 1}, "among 1 clients"),
+        ({"roster": {str(n): n.to_bytes(32, "big") for n in range(4097)}, "threshold": 4097}, "among 4097 clients"),
+        ({"threshold": 6}, "threshold 6 among 5"),
+        ({"threshold": 2}, "threshold 2 among 5"),
+        ({"threshold": 3, "tolerated_colluders": 1}, "of whom 1 may collude"),
+        ({"tolerated_colluders": 5}, "5 tolerated colluders"),
+        ({"length": 0}, "vectors of 0 elements"),
+        ({"length": 2**31 + 1}, "elements"),
+        ({"bits": 16}, "of 16 bits"),
+        ({"roster": {**ROSTER, "c1": bytes(31)}}, "not 32 bytes"),
+        ({"roster": {**ROSTER, "c1": ROSTER["c2"]}}, "share an identity key"),
+    ],
+)
+def test_terms_that_keep_nobody_safe_are_no_terms(terms: dict, said: str) -> None:
+    sound = {"run_id": "r", "round_number": 1, "roster": ROSTER, "threshold": 3, "length": 8}
+    assert RoundTerms(**sound).floor == 3  # type: ignore[arg-type]
+    with pytest.raises(PrivFedTalkError, match=said):
+        RoundTerms(**{**sound, **terms})
+
+
+def test_the_largest_round_and_vector_are_allowed() -> None:
+    everybody = {str(n): n.to_bytes(32, "big") for n in range(4096)}
+    assert len(RoundTerms("r", 1, everybody, 2049, 2**31).clients) == 4096
+
+
+def test_terms_read_alike_only_where_they_are_alike() -> None:
+    """Every message is signed for its terms: another run, round, name or key is another context."""
+    sound = RoundTerms("r", 1, ROSTER, 3, 8)
+    renamed = {("c9" if name == "c5" else name): key for name, key in ROSTER.items()}
+    others = [
+        RoundTerms("q", 1, ROSTER, 3, 8),
+        RoundTerms("r", 2, ROSTER, 3, 8),
+        RoundTerms("r", 1, ROSTER, 4, 8),
+        RoundTerms("r", 1, ROSTER, 3, 9),
+        RoundTerms("r", 1, ROSTER, 3, 8, bits=32),
+        RoundTerms("r", 1, renamed, 3, 8),
+        RoundTerms("r", 1, {**ROSTER, "c5": bytes([9]) * 32}, 3, 8),
+        RoundTerms("r", 1, {name: ROSTER[name] for name in list(ROSTER)[:4]}, 3, 8),
+    ]
+    assert len({terms.context for terms in (sound, *others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("place", [0, 6, 65535])
+def test_a_place_that_nobody_holds_is_nobodys(place: int) -> None:
+    terms, written = session().terms, place.to_bytes(2, "little")
+    with pytest.raises(ProtocolError, match=f"names place {place}"):
+        Reader(written, "c0003").place(terms)
+    with pytest.raises(ProtocolError, match=f"names place {place}"):
+        Reader(b"\1\0" + written, "c0003").places(terms)
+
+
+def test_a_set_of_clients_is_written_in_one_way() -> None:
+    terms = session().terms
+    assert Reader(encode_places(terms, {"c0002", "c0000"}), "c0003").places(terms) == ["c0000", "c0002"]
+    for wrong in (b"\2\0\1\0\1\0", b"\2\0\2\0\1\0", b"\3\0\1\0\3\0\2\0"):
+        with pytest.raises(ProtocolError, match="ascending"):
+            Reader(wrong, "c0003").places(terms)
+    with pytest.raises(ProtocolError, match="announces 6 entries where at most 5"):
+        Reader(b"\6\0" + b"".join(bytes([place, 0]) for place in range(1, 7)), "c0003").places(terms)
+
+
+@pytest.mark.parametrize("byte", range(39))
+def test_no_byte_of_a_header_may_change(byte: int) -> None:
+    """Magic, kind, sender and context, of a client's message and of the server's."""
+    here = session().run_until(Stage.SHARE_KEYS)
+    said = here.answer("c0001")
+    with pytest.raises(ProtocolError):
+        here.server.receive(said[:byte] + bytes([said[byte] ^ 1]) + said[byte + 1 :])
+    told = here.inbox["c0002"]
+    if byte < 37:
+        with pytest.raises(ProtocolError) as caught:
+            here.clients["c0002"].share_keys(told[:byte] + bytes([told[byte] ^ 1]) + told[byte + 1 :])
+        assert caught.value.client == "server"

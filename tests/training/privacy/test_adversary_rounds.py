@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 
 from preparation.errors import CorruptFileError
-from tests.training.privacy_records import settings_with
+from tests.training.privacy_records import round_record, settings_with
 from training import simulation
+from training.aggregation import Lottery
 from training.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
 from training.claims import contradictions
 from training.client import Announcement, LocalUpdate
-from training.federation import FederationResult, Start, run_federation
+from training.factors import Factors
+from training.federation import FederationResult, Start, lottery_of, open_round, run_federation
 from training.ledger import Ledger
 from training.privacy.promise import promise
+from training.privacy.release import adapted_clip_norm
 from training.settings import TrainingSettings
 from training.spent import account, entries_of, epsilon_so_far, planned_schedule, schedule_of
 
@@ -209,10 +212,10 @@ def test_an_abandoned_round_opens_nothing_and_costs_nothing_where_all_take_part(
 
 def test_other_settings_begin_another_federation_and_the_ledger_keeps_the_first(tmp_path: Path) -> None:
     """With coins of its own: two federations that drew alike would not be two."""
-    once, slower = everybody(rounds=1), everybody(rounds=1, learning_rate=1e-3)
+    as_before: dict = {"settings": everybody(rounds=1), "folder": tmp_path}
     others: list[dict] = [
         {},
-        {"settings": slower},
+        {"settings": everybody(rounds=1, learning_rate=1e-3)},
         {"clients": SIX[1:]},
         {"seed": 6},
         {"base_sha256": "another"},
@@ -220,10 +223,11 @@ def test_other_settings_begin_another_federation_and_the_ledger_keeps_the_first(
         {"method": "fedavg"},
     ]
     for number, other in enumerate(others, start=1):
-        run(**{"settings": once, "folder": tmp_path, **other})
+        as_before |= other  # each differs from the one before it in this alone
+        run(**as_before)
         assert len(Ledger(tmp_path / "ledger.jsonl").entries()) == number
     # More rounds of the same are the same federation.
-    run(everybody(rounds=2), tmp_path, method="fedavg")
+    run(**{**as_before, "settings": everybody(rounds=2, learning_rate=1e-3)})
     entries = Ledger(tmp_path / "ledger.jsonl").entries()
     assert len(entries) == len(others) == len({entry.federation for entry in entries})
 
@@ -273,3 +277,35 @@ def test_a_record_says_whether_its_cohort_was_secret(tmp_path: Path, seed: int |
     settings = settings.model_copy(update={"privacy": settings.privacy.model_copy(update={"seeded_noise": seed})})
     (record,) = run(settings, tmp_path).records
     assert record.mechanism["secret_cohorts"] is (seed is None)
+
+
+def test_a_lottery_is_where_each_client_is_drawn_by_itself_and_something_is_promised() -> None:
+    assert lottery_of(sampled(), 6) == Lottery(6, 5.0)
+    for settings in (everybody(), everybody(sampling="fixed", clients_per_round=5), sampled(rounds=1)):
+        drawn = settings.federation.sampling == "poisson" and settings.federation.clients_per_round is not None
+        assert (lottery_of(settings, 6) is not None) == drawn and lottery_of(settings, 5) is None
+    bare = sampled()
+    bare = bare.model_copy(update={"privacy": bare.privacy.model_copy(update={"mode": "none"})})
+    assert lottery_of(bare, 6) is None
+
+
+def test_clip_norm_and_divisor_follow_the_rounds_that_were_applied() -> None:
+    settings = everybody()
+    privacy = settings.privacy.model_copy(update={"adaptive_clipping": True, "denominator": "lagged"})
+    settings = settings.model_copy(update={"privacy": privacy})
+    first = round_record(1, within_clip=0.9, weight_sum=5.0)
+    taken_back = round_record(2, within_clip=0.1, weight_sum=50.0, outcome="rolled back")
+    nothing = round_record(3, within_clip=None, weight_sum=None, outcome="aborted", returned=[])
+    once = open_round(settings, 6, 6, [first], 5)
+    assert once.clip_norm == adapted_clip_norm(0.5, 0.9, privacy) != 0.5
+    assert once.denominator != open_round(settings, 6, 6, [], 5).denominator
+    again = open_round(settings, 6, 6, [first, taken_back, nothing], 5)
+    assert (again.clip_norm, again.denominator) == (once.clip_norm, once.denominator)
+    assert again.taken_part is not None and again.taken_part["c0"] == [1, 2]
+
+
+def test_all_coordinates_that_clients_train_are_accounted_for(tmp_path: Path) -> None:
+    """Fewer of them would be a smaller sensitivity of what is rounded to the grid."""
+    factors = Factors.of({"layer.lora_A.weight": (2, 10), "layer.lora_B.weight": (10, 2)})
+    (record,) = run(everybody(rounds=1), tmp_path, factors=factors).records
+    assert factors.size == 100 and record.mechanism["dimension"] == D == 40

@@ -158,3 +158,76 @@ def test_thresholds_are_a_majority_and_within_the_cohort(cohort, threshold, floo
     settings = PrivacySettings(threshold=threshold, survivor_floor=floor)
     t, m_min = settings.share_threshold(cohort), settings.minimum_survivors(cohort)
     assert cohort // 2 < t <= m_min <= cohort
+
+
+@pytest.mark.parametrize(
+    ("clips", "score", "weight"),
+    [
+        (5, 0.5, 0.25 * math.exp(-0.5)),
+        (20, 1.0, 1.0),
+        (99, 7.0, 1.0),
+        (-3, 1.0, 0.0),
+        (math.nan, 1.0, 0.0),
+        (math.inf, 1.0, 0.0),
+        (5, -2.0, 0.25 * math.exp(-1)),
+        (5, math.nan, 0.25 * math.exp(-1)),
+        (5, math.inf, 0.25),
+        (5, -math.inf, 0.25 * math.exp(-1)),
+    ],
+)
+def test_a_weight_is_within_zero_and_one_whatever_is_counted(clips: float, score: float, weight: float) -> None:
+    assert release.isfa_weight(clips, score, 20, 1.0) == pytest.approx(weight, rel=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "told"), [(0.3, 0.3), (2.0, 1.0), (-1.0, 0.0), (math.nan, 0.5)])
+@pytest.mark.parametrize("clip_norm", [None, 0.1, 5.0])
+def test_a_sum_over_one_is_read_as_what_the_client_told(metric: float, told: float, clip_norm: float | None) -> None:
+    delta = np.full(9, 0.2)  # of norm 0.6
+    C, weight = clip_norm or 0.7, release.isfa_weight(5, 0.5, 20, SETTINGS.gamma)
+    read = release.read_sum(
+        release.client_vector(delta, 5, 0.5, {"score": metric}, SETTINGS, clip_norm), 1, SETTINGS, clip_norm
+    )
+    assert (read.weight, read.within_clip) == (pytest.approx(weight), pytest.approx(float(C >= 0.6)))
+    assert read.metrics == {"score": pytest.approx(told)} and read.clients == 1
+    np.testing.assert_allclose(read.update, weight * delta * min(1.0, C / 0.6), rtol=1e-9)
+    other = release.read_sum(np.zeros(9 + SETTINGS.scalars), 1, SETTINGS, clip_norm, seen=4.0)
+    assert (other.weight, other.within_clip, other.metrics, other.clients) == (2.0, 2.0, {"score": 2.0}, 1)
+
+
+def test_norms_of_nothing_and_of_what_is_not_finite() -> None:
+    assert release.update_norm(np.zeros(3)) == release.update_norm(np.zeros(0)) == 0.0
+    assert release.update_norm(np.array([1.0, math.inf])) == math.inf
+    assert release.update_norm(np.array([3e300, 4e300])) == pytest.approx(5e300)
+    np.testing.assert_array_equal(release.clip(np.zeros(3), 0.5), np.zeros(3))
+
+
+def test_noise_follows_the_mode_and_the_rounds_own_norm() -> None:
+    for clip_norm, C in ((None, 0.7), (3.0, 3.0)):
+        bound = C / math.sqrt(1 - SETTINGS.scalar_budget)
+        assert release.vector_norm_bound(SETTINGS, clip_norm) == pytest.approx(bound)
+        for mode, deviation in (
+            ("distributed", 2 * bound),
+            ("central", 2 * bound),
+            ("none", 0),
+            ("local_no_proof", 2 * C),
+        ):
+            settings = SETTINGS.model_copy(update={"mode": mode, "noise_multiplier": 2.0})
+            assert release.noise_deviation(settings, clip_norm) == pytest.approx(deviation)
+
+
+def test_a_share_that_noise_moved_out_of_range_moves_the_norm_no_further() -> None:
+    settings = SETTINGS.model_copy(update={"clip_quantile": 0.5, "clip_learning_rate": 0.2})
+    for share, counted in ((-3.0, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (9.0, 1.0)):
+        moved = release.adapted_clip_norm(0.7, share, settings)
+        assert moved == pytest.approx(0.7 * math.exp(-0.2 * (counted - 0.5)))
+    with pytest.raises(PrivFedTalkError, match="not positive"):
+        release.server_step(np.zeros(2), np.ones(2), 1.0, 0.0)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.1, 5.0])
+def test_the_rounds_own_norm_bounds_scalars_and_update_alike(clip_norm: float | None) -> None:
+    """Where adaptive clipping moved C down, scalars at the scale of the settings' C would go beyond the bound."""
+    vector = release.client_vector(np.full(9, 1e9), 99, 1.0, {"score": 1.0}, SETTINGS, clip_norm)
+    bound = release.vector_norm_bound(SETTINGS, clip_norm)
+    assert np.linalg.norm(vector) == pytest.approx(bound, rel=1e-9) and np.linalg.norm(vector) <= bound
+    assert np.linalg.norm(vector[:9]) == pytest.approx(clip_norm or 0.7, rel=1e-9)

@@ -141,3 +141,36 @@ def test_epsilon_release_is_the_accountants():
 def test_the_note_promises_to_what_a_client_is(unit: str, said: str) -> None:
     note = plain_note(PrivacySettings(), DEMO, 1.0, Together(1.0, "PLD", 1), 1e-6, False, None, unit)
     assert f"{said} changes the odds" in note
+
+
+FEW = Schedule(10, 10, 2, "full")
+LOUD = PrivacySettings(noise_multiplier=4.0)
+
+
+@pytest.mark.parametrize("epsilon", [50.0, None])
+def test_the_verdict_is_about_all_releases_on_the_same_clients(epsilon: float | None) -> None:
+    alone = privacy_report(LOUD, FEW, 100)
+    assert alone.private and alone.together == Together(alone.epsilon_release, alone.accountant_release, 1)
+    many = privacy_report(LOUD, FEW, 100, together=Together(epsilon, "sum", 3, ("fedavg",)))
+    assert many.guarantee_holds and not many.private and many.together == Together(epsilon, "sum", 3, ("fedavg",))
+    # Where this one is the only one, its own figure stands, and so do the names of those that promise nothing.
+    only = privacy_report(LOUD, FEW, 100, together=Together(epsilon, "sum", 1, ("fedavg",)))
+    assert only.private and only.together == Together(alone.epsilon_release, alone.accountant_release, 1, ("fedavg",))
+
+
+def test_what_is_said_of_one_clients_rounds_leaves_half_of_delta() -> None:
+    drawn = Schedule(1000, 10, 100)
+    assert privacy_report(LOUD, drawn, 100).participation == drawn.participation_but_for(LOUD.target_delta(1000) / 2)
+    assert drawn.participation_but_for(5e-6) > drawn.participation_but_for(1e-5)
+
+
+def test_without_noise_delta_is_no_further_fault() -> None:
+    bare = PrivacySettings(mode="none", secure_aggregation=False, delta=0.5)
+    (only,) = privacy_report(bare, FEW, 100).violations
+    assert "No noise" in only
+
+
+def test_noise_without_a_proof_is_no_guarantee() -> None:
+    literal = PrivacySettings(mode="local_no_proof", secure_aggregation=False, noise_multiplier=9.0)
+    report = privacy_report(literal, FEW, 100)
+    assert not report.guarantee_holds and not report.private and "no client-level proof" in report.violations[0]
