@@ -72,3 +72,15 @@ def test_only_a_lotterys_rounds_hang_on_one_client(settings: PrivacySettings) ->
     ]
     assert not any(aggregator_of(settings, 10).near_abort(came) for came in range(11))
     assert not any(aggregator_of(settings, alone, lottery).near_abort(alone) for alone in (0, 1))
+
+
+def test_few_answers_at_the_end_bring_a_lotterys_round_near_and_few_clients_are_no_error_in_it() -> None:
+    """Six of ten answers are the threshold; of nine five would be too few."""
+    lottery = Lottery(population=20, expected=10.0)
+    for silent, near in ((4, True), (3, False)):
+        aggregator = aggregator_of(DISTRIBUTED, 10, lottery)
+        sent = contributions(aggregator, size=8)
+        seen = aggregator.combine(sent, 1, {"unmask": set(list(sent)[:silent])})
+        assert len(seen.returned) == 10 and aggregator.near_abort(10) == near
+    colluding = DISTRIBUTED.model_copy(update={"tolerated_colluders": 2})
+    assert [aggregator_of(colluding, cohort, lottery).survivors for cohort in (1, 2)] == [1, 2]

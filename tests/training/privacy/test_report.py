@@ -174,3 +174,10 @@ def test_noise_without_a_proof_is_no_guarantee() -> None:
     literal = PrivacySettings(mode="local_no_proof", secure_aggregation=False, noise_multiplier=9.0)
     report = privacy_report(literal, FEW, 100)
     assert not report.guarantee_holds and not report.private and "no client-level proof" in report.violations[0]
+
+
+def test_a_delta_that_is_no_promise_makes_no_guarantee() -> None:
+    for delta, holds in ((1e-3, True), (0.0011, False), (0.5, False)):
+        report = privacy_report(PrivacySettings(noise_multiplier=50.0, delta=delta), FEW, 100)
+        assert report.guarantee_holds == report.private == holds
+        assert holds or "is no promise among 10 clients" in report.violations[0]

@@ -135,3 +135,8 @@ def test_as_many_colluders_as_clients_are_refused(c):
 
 def test_by_default_one_colluder_is_tolerated():
     assert PrivacySettings().tolerated_colluders == 1
+
+
+def test_of_a_small_cohort_all_but_one_may_collude():
+    settings = PrivacySettings(tolerated_colluders=3)
+    assert [settings.colluders_among(cohort) for cohort in range(6)] == [0, 0, 1, 2, 3, 3]
