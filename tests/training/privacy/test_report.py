@@ -181,3 +181,19 @@ def test_a_delta_that_is_no_promise_makes_no_guarantee() -> None:
         report = privacy_report(PrivacySettings(noise_multiplier=50.0, delta=delta), FEW, 100)
         assert report.guarantee_holds == report.private == holds
         assert holds or "is no promise among 10 clients" in report.violations[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        ({}, (4.0, False, True)),
+        ({"seeded_noise": 1}, (4.0, True, False)),
+        ({"tuned_on_clients": True}, (4.0, False, False)),
+        ({"mode": "central"}, (4.0, False, True)),
+        ({"mode": "none"}, (0.0, False, False)),
+    ],
+)
+def test_the_report_says_what_noise_there_was_and_whether_anything_is_promised(changes: dict, figures: tuple) -> None:
+    report = privacy_report(LOUD.model_copy(update=changes), FEW, 100)
+    assert (report.noise_multiplier, report.seeded_noise, report.private) == figures
+    assert report.guarantee_holds == report.private == (not report.violations)
