@@ -65,11 +65,13 @@ FIRST = {
         f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL
         for name in ("client", "server", "shamir", "masking")
     },
-    **{f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL for name in ("keys", "payloads", "messages")},
+    "training/privacy/secure_aggregation/server.py": ("what_a_round_hands_on", *_PROTOCOL),
+    "training/privacy/secure_aggregation/shamir.py": ("shamir_masking", *_PROTOCOL),
+    "training/privacy/secure_aggregation/masking.py": ("shamir_masking", *_PROTOCOL),
     "training/privacy/secure_aggregation/policy.py": ("client_policy",),
     "training/privacy/secure_aggregation/in_process.py": ("client_policy", "adversary_rounds", "secure_aggregation"),
     "training/privacy/skellam.py": ("skellam", "secrecy", "lottery"),
-    "training/privacy/mechanism.py": ("client_policy", "secrecy", "skellam"),
+    "training/privacy/mechanism.py": ("what_a_round_hands_on", "client_policy", "secrecy", "skellam"),
     "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),
     "training/privacy/release.py": ("release", "secrecy"),
     "training/privacy/accounting.py": ("adversary_figures", "accounting"),

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from preparation.errors import PrivFedTalkError
 from training.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
 from training.client import LocalUpdate
 from training.privacy import skellam
-from training.privacy.release import adapted_clip_norm
+from training.privacy.release import adapted_clip_norm, isfa_weight
 from training.privacy.settings import PrivacySettings
 
 from .test_secrecy import CENTRAL, DISTRIBUTED, MODES, NAMES, OPEN, C, D, Z, aggregator_of, broken, contributions
@@ -84,3 +85,13 @@ def test_few_answers_at_the_end_bring_a_lotterys_round_near_and_few_clients_are_
         assert len(seen.returned) == 10 and aggregator.near_abort(10) == near
     colluding = DISTRIBUTED.model_copy(update={"tolerated_colluders": 2})
     assert [aggregator_of(colluding, cohort, lottery).survivors for cohort in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize("settings", MODES, ids=NAMES)
+def test_a_client_weighs_by_the_rule_and_adds_noise_where_clients_do(settings: PrivacySettings) -> None:
+    aggregator, update = aggregator_of(settings), LocalUpdate(np.full(8, 0.01, np.float32), 4, 0.5, {}, 0.0)
+    assert aggregator.contribute("c0", update, 1).weight == isfa_weight(4, 0.5, settings.n_max, settings.gamma) > 0
+    assert (aggregator.mechanism.share_variance > 0) == (settings.mode == "distributed")
+    assert settings.mode == "distributed" or aggregator.grid == C / skellam.STEPS_PER_CLIP
+    with pytest.raises(PrivFedTalkError, match="names mood, which no client measures"):
+        aggregator_of(settings.model_copy(update={"metrics": ("score", "mood")}))
