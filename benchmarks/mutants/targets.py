@@ -63,7 +63,7 @@ _FIGURES = ("adversary_figures", "adversary_ledger", "claims", "accounting")
 FIRST = {
     **{
         f"training/privacy/secure_aggregation/{name}.py": _PROTOCOL
-        for name in ("client", "server", "shamir", "masking")
+        for name in ("client", "keys", "payloads", "messages")
     },
     "training/privacy/secure_aggregation/server.py": ("what_a_round_hands_on", *_PROTOCOL),
     "training/privacy/secure_aggregation/shamir.py": ("shamir_masking", *_PROTOCOL),

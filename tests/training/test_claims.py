@@ -93,6 +93,7 @@ def test_rules_are_kept_up_to_their_edge() -> None:
     assert broken(settings_with(max_participation=2), edge) == ()
     few = [round_record(1, survivors=floor - 1, returned=CLIENTS[: floor - 1])]
     assert "fewer clients" in broken(settings_with(), few)[0]
+    assert broken(settings_with(), [replace(few[0], outcome="aborted")]) == (), "nothing was opened"
     settings = sampled()
     fixed = settings.federation.model_copy(update={"sampling": "fixed", "clients_per_round": 5})
     settings = settings.model_copy(update={"federation": fixed})
