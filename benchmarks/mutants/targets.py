@@ -69,7 +69,7 @@ FIRST = {
     "training/privacy/secure_aggregation/shamir.py": ("shamir_masking", *_PROTOCOL),
     "training/privacy/secure_aggregation/masking.py": ("shamir_masking", *_PROTOCOL),
     "training/privacy/secure_aggregation/policy.py": ("client_policy",),
-    "training/privacy/secure_aggregation/in_process.py": ("client_policy", "adversary_rounds", "secure_aggregation"),
+    "training/privacy/secure_aggregation/in_process.py": ("secure_aggregation", "client_policy", "adversary_rounds"),
     "training/privacy/skellam.py": ("skellam", "secrecy", "lottery"),
     "training/privacy/mechanism.py": ("what_a_round_hands_on", "client_policy", "secrecy", "skellam"),
     "training/privacy/settings.py": ("split_views", "adversary_figures", "claims", "secrecy"),

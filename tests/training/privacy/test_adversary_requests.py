@@ -256,9 +256,10 @@ def test_terms_that_keep_nobody_safe_are_no_terms(terms: dict, said: str) -> Non
         RoundTerms(**{**sound, **terms})
 
 
-def test_the_largest_round_and_vector_are_allowed() -> None:
+def test_the_largest_and_the_smallest_round_are_allowed() -> None:
     everybody = {str(n): n.to_bytes(32, "big") for n in range(4096)}
     assert len(RoundTerms("r", 1, everybody, 2049, 2**31).clients) == 4096
+    assert len(RoundTerms("r", 1, {name: everybody[name] for name in "12"}, 2, 1).clients) == 2
 
 
 def test_terms_read_alike_only_where_they_are_alike() -> None:

@@ -171,10 +171,24 @@ def test_a_lotterys_scalars_are_read_by_the_number_that_was_expected(
         assert record.within_clip == pytest.approx((0.5 * came + 0.5 * 5) / 5, abs=0.01)
         assert record.weight_sum == pytest.approx((weight - 0.5) * came + 0.5 * 5, abs=0.05)
         assert record.score_mean == record.metrics["score"] == pytest.approx(0.5, abs=0.01)
-    for record in run(quiet(everybody()), tmp_path / "full").records:
+    records = run(quiet(everybody()), tmp_path / "full").records
+    assert [each.update_norm for each in records] == pytest.approx([records[0].update_norm] * 3, rel=0.01)
+    for record in records:
         assert record.within_clip == pytest.approx(1.0, abs=0.01)
         assert record.weight_sum == pytest.approx(6 * weight, abs=0.05)
         assert record.score_mean == record.metrics["score"] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central", "none"])
+def test_a_round_of_nobody_is_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Where something is promised; else nothing happens in it."""
+    monkeypatch.setattr("training.coins.secrets.token_bytes", lambda size: bytes([8]) * size)
+    settings = everybody(sampling="poisson", clients_per_round=1, rounds=2)
+    privacy = settings.privacy.model_copy(update={"mode": mode, "secure_aggregation": mode != "none"})
+    alone, two = run(settings.model_copy(update={"privacy": privacy}), tmp_path, seed=72).records
+    assert (alone.clients, alone.survivors, alone.returned) == ([], 0, []) and len(two.clients) == 2
+    assert two.outcome == "applied" and alone.outcome == ("empty" if mode == "none" else "applied")
+    assert (alone.update_norm > 0) == (alone.weight_sum is not None) == (mode != "none")
 
 
 def test_a_pool_begins_in_the_ledger_under_the_names_of_its_people(tmp_path: Path) -> None:
