@@ -323,3 +323,9 @@ def test_all_coordinates_that_clients_train_are_accounted_for(tmp_path: Path) ->
     factors = Factors.of({"layer.lora_A.weight": (2, 10), "layer.lora_B.weight": (10, 2)})
     (record,) = run(everybody(rounds=1), tmp_path, factors=factors).records
     assert factors.size == 100 and record.mechanism["dimension"] == D == 40
+
+
+def test_a_federation_that_is_given_no_ledger_keeps_one_in_its_folder(tmp_path: Path) -> None:
+    start = Start(np.zeros(D, np.float32), "base")
+    run_federation(Senders(), "privfedtalk", start, SIX, lambda theta: 0.0, everybody(rounds=1), tmp_path, seed=5)
+    assert [entry.opened for entry in Ledger(tmp_path / "ledger.jsonl").entries()] == [1]
