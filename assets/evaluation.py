@@ -85,7 +85,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     """Means over the clients' clips, and frames of the first generated video."""
     from evaluation.measuring.protocol import read_metrics, summarise
-    from preparation.video import decode_all
+    from preparation.media.video import decode_all
 
     folder = run.folder.evaluation(method)
     rows = read_metrics(folder / "metrics.parquet")

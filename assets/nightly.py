@@ -159,7 +159,7 @@ def _row(change: Any) -> dict[str, Any]:
 
 def _frames(run: Run, name: str) -> dg.MarkdownMetadataValue:
     """Moments of the first clip that each method spoke that night, side by side."""
-    from preparation.video import decode_all
+    from preparation.media.video import decode_all
 
     videos = {}
     for path in sorted((run.folder.nightly / name).glob("*/videos/*.mp4")):

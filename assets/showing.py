@@ -53,7 +53,9 @@ def playing(path: Path, seconds: float = 2.0, height: int = 128) -> dg.MarkdownM
     import cv2
     from PIL import Image
 
-    from preparation.video import FPS, SAMPLES_PER_FRAME, decode, decode_audio
+    from preparation.media.rates import FPS, SAMPLES_PER_FRAME
+    from preparation.media.sound import decode_audio
+    from preparation.media.video import decode
 
     frames = list(islice(decode(path), round(seconds * FPS)))
     sound = decode_audio(path)[: len(frames) * SAMPLES_PER_FRAME]

@@ -15,9 +15,11 @@ from peft.tuners.lora.layer import Linear
 from torch import nn
 
 from preparation.folders import RunFolder
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
 from preparation.speech import DIM, TOKENS, speech_features
-from preparation.video import decode, decode_audio, encode
 from training.adapter import Adapter
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.interface import BackboneShape

@@ -29,7 +29,8 @@ from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.protocol import EvaluationClip
 from pipelines.configuration import load, remembered
 from preparation.folders import RunFolder
-from preparation.video import decode_all, encode
+from preparation.media.video import decode_all
+from preparation.media.writing import encode
 from training.generation import shift_at
 from training.marks.watermark import STEP, detect, embed
 from training.rulers import OpeningRuler

@@ -49,13 +49,15 @@ from preparation.faces.alignment import warp
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
 from preparation.quality import sharpness
 from preparation.samples import encode_frames
 from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
 from preparation.shards import read_shards, write_shards
 from preparation.speech import speech_features
-from preparation.video import decode, decode_audio, encode
 from training.settings import VaeSettings
 from training.vae import SmallVae
 

@@ -32,9 +32,9 @@ from preparation.corpora.lrs3 import read_sidecar
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
+from preparation.media.rates import FPS
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
-from preparation.video import FPS
 from training.violations import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")

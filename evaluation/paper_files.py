@@ -26,8 +26,8 @@ from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
 from preparation.foreign_text import printable
+from preparation.media.video import decode_all
 from preparation.quarantine import write_parquet
-from preparation.video import decode_all
 
 NOTE = (
     "Brackets hold 95 % intervals of the mean, from resampling clients and each client's clips; "

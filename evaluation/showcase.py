@@ -13,7 +13,8 @@ from evaluation.measuring.arrays import Frames
 from evaluation.measuring.protocol import EvaluationClip, video_path
 from evaluation.names import name_of
 from evaluation.report.page import Sheet, VideoCard
-from preparation.video import decode_all, encode
+from preparation.media.video import decode_all
+from preparation.media.writing import encode
 
 VIDEO_CRF = 25
 

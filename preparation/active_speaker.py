@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from preparation import weights
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.pictures import Frame
-from preparation.video import AUDIO_RATE_HZ
+from preparation.media.frames import Frame
+from preparation.media.rates import AUDIO_RATE_HZ
 
 WEIGHT = "light_asd"
 FACE_SIZE = 112

@@ -29,7 +29,11 @@ from preparation.faces.truth_tracker import read_truth
 from preparation.files import replacing, unwritable
 from preparation.footage import Footage, open_footage
 from preparation.manifest import Clip
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
+from preparation.media.rates import FPS
+from preparation.media.sound import decode_audio, fit_audio
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.refusals import forget_refusal, remember_refusal, remembered_refusal
@@ -37,7 +41,6 @@ from preparation.scenes import find_scenes
 from preparation.settings import PreparationSettings
 from preparation.sync import Watch
 from preparation.sync import judge as judge_sync
-from preparation.video import FPS, decode, decode_audio, encode, fit_audio
 
 if TYPE_CHECKING:
     from preparation.active_speaker import ActiveSpeaker
@@ -46,13 +49,10 @@ CODE = (
     "preparation.active_speaker",
     "preparation.crops",
     "preparation.footage",
-    "preparation.h264",
-    "preparation.media_limits",
-    "preparation.pictures",
+    "preparation.media",
     "preparation.quality",
     "preparation.scenes",
     "preparation.sync",
-    "preparation.video",
     "preparation.faces.alignment",
     "preparation.faces.fan_tracker",
     "preparation.faces.follower",

@@ -17,9 +17,10 @@ from preparation.faces.alignment import fit_transforms, source_boxes
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen
 from preparation.manifest import Clip
-from preparation.pictures import Box, Frame, Picture
+from preparation.media.frames import Box, Frame, Picture
+from preparation.media.rates import FPS
+from preparation.media.video import decode, decode_parts, decode_pictures
 from preparation.settings import CropSettings, MediaSettings, PreparationSettings
-from preparation.video import FPS, decode, decode_parts, decode_pictures
 
 HELD_BYTES = 256 * 1024 * 1024
 """How much of one clip's pictures may be held."""

@@ -14,10 +14,10 @@ from preparation.corpora.candidate import Candidate, folded, part_alike
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.media.probe import Probe, probe
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
 from preparation.settings import CorpusKind, CorpusSettings, MediaSettings
-from preparation.video import Probe, probe
 
 READING_THREADS = 4
 """Files read at once: reading and hashing wait for the disk or the network and leave the interpreter free."""

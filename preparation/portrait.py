@@ -13,11 +13,14 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.alignment import fit_transforms, warp
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.trackers import open_detector
-from preparation.media_limits import BeyondLimitError
-from preparation.pictures import Frame
+from preparation.media.container import DEFAULT_LIMITS
+from preparation.media.frames import Frame
+from preparation.media.limits import BeyondLimitError
+from preparation.media.rates import AUDIO_RATE_HZ
+from preparation.media.sound import decode_sound
+from preparation.media.video import decode
 from preparation.quality import face_pixels, loudness, median_roll
 from preparation.settings import MediaSettings, PreparationSettings
-from preparation.video import AUDIO_RATE_HZ, DEFAULT_LIMITS, decode, decode_sound
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """What a picture may be; Pillow knows formats that start other programs."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 @lru_cache(maxsize=8)
 def code_version(*modules: str) -> str:
-    """The package's version and eight hex digits of the named modules' sources, for instance 0.1.0+3fa94c01."""
+    """The package's version and eight hex digits of the sources of the named modules, and of all modules of the
+    named packages, for instance 0.1.0+3fa94c01."""
     try:
         release = version("privfedtalk")
     except PackageNotFoundError:
@@ -20,5 +21,7 @@ def code_version(*modules: str) -> str:
     for module in modules:
         spec = find_spec(module)
         assert spec is not None and spec.origin is not None, f"{module} is a module of this project"
-        digest.update(Path(spec.origin).read_bytes())
+        origin = Path(spec.origin)
+        for source in sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]:
+            digest.update(source.read_bytes())
     return f"{release}+{digest.hexdigest()[:8]}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.faces.landmarks import BROWS, CHIN, Landmarks, roll_degrees
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
 from preparation.settings import QualitySettings
 
 SHARPNESS_SIZE = 128

@@ -23,7 +23,8 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.motion import motion_descriptor
 from preparation.files import sweep
 from preparation.folders import RunFolder
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
+from preparation.media.rates import FPS, SAMPLES_PER_FRAME
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
 from preparation.references import Reference, choose_reference
@@ -31,7 +32,6 @@ from preparation.settings import PreparationSettings
 from preparation.shards import Sample, ShardIndex, load_index, write_shards
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from preparation.speech_networks import model_version
-from preparation.video import FPS, SAMPLES_PER_FRAME
 
 CODE = (
     "preparation.samples",

@@ -12,9 +12,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from preparation.pictures import Frame, Picture
+from preparation.media.frames import Frame, Picture
+from preparation.media.rates import FPS
 from preparation.settings import SceneSettings
-from preparation.video import FPS
 
 LOOK_WIDTH = 160
 """Frames are shrunk to about this width first: a cut shows at any size, and time and codec noise fall with it."""

@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.mel import mel_filters
 from preparation.settings import SpeechSettings
-from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
 TOKENS = 20
 DIM = 80

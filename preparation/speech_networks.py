@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.hub import Loaded, fetch_hub, loaded_from, parse_hub_id
+from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.mel import mel_filters
 from preparation.settings import SpeechSettings
-from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
 Floats = NDArray[np.float32]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
+from preparation.media.rates import FPS, SAMPLES_PER_FRAME
 from preparation.quality import Verdict
 from preparation.settings import SyncSettings
-from preparation.video import FPS, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from preparation.active_speaker import ActiveSpeaker

@@ -12,7 +12,7 @@ from preparation.clients import load_people
 from preparation.crops import Crop
 from preparation.folders import RunFolder
 from preparation.gate import Gate
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
 
 
 def thumbnail_sheet(

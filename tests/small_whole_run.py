@@ -27,8 +27,8 @@ from preparation.clients import Client, save_clients
 from preparation.consent import record_rendered
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, save_manifest
+from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
-from preparation.video import encode
 from tests.preparation.conftest import noise
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone

@@ -13,9 +13,9 @@ import torch
 
 from preparation.faces.motion import MOTION_DIM
 from preparation.folders import RunFolder
+from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.settings import PreparationSettings
 from preparation.speech import open_speech
-from preparation.video import SAMPLES_PER_FRAME
 from training.adapter import Adapter
 from training.aggregation import Aggregator
 from training.autoencoders.base import Autoencoder

@@ -21,11 +21,13 @@ from preparation.consent import check_generation
 from preparation.errors import PrivFedTalkError
 from preparation.files import partial_of, replacing
 from preparation.folders import RunFolder
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
+from preparation.media.rates import SAMPLES_PER_FRAME
+from preparation.media.sound import fit_audio
+from preparation.media.writing import encode
 from preparation.progress import Meter
 from preparation.settings import PreparationSettings
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
-from preparation.video import SAMPLES_PER_FRAME, encode, fit_audio
 from training.adapter import load_adapted, weights_sha256
 from training.adapter_checks import WEIGHTS
 from training.adapter_folders import AdapterFacts, inspect_adapter

@@ -15,8 +15,8 @@ from preparation.clients import load_clients, of_role
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
+from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.shards import Sample
-from preparation.video import SAMPLES_PER_FRAME
 
 
 def read_evaluation_clips(

@@ -25,10 +25,10 @@ from evaluation.settings import EvaluationSettings
 from evaluation.significance import Estimate, estimate
 from preparation.errors import PrivFedTalkError
 from preparation.faces.landmarks import Landmarks, mouth_box
+from preparation.media.writing import encode
 from preparation.progress import track
 from preparation.quarantine import write_parquet
 from preparation.shards import Sample
-from preparation.video import encode
 
 FACE_STRIDE = 5
 QUARTERS = 4

@@ -25,7 +25,7 @@ from evaluation.measuring.sync_scores import ShiftDistances
 from preparation import weights
 from preparation.active_speaker import CEPSTRA, mfcc
 from preparation.errors import CorruptFileError
-from preparation.video import AUDIO_RATE_HZ, FPS, SAMPLES_PER_FRAME
+from preparation.media.rates import AUDIO_RATE_HZ, FPS, SAMPLES_PER_FRAME
 from training.device import choose_device
 
 WEIGHT = "syncnet"

@@ -25,7 +25,8 @@ from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
-from preparation.video import FPS, decode
+from preparation.media.rates import FPS
+from preparation.media.video import decode
 
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6

@@ -53,8 +53,8 @@ def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
     `training.consent.required`."""
     from preparation.clients import load_clients, of_role
     from preparation.consent import objections
+    from preparation.media.rates import FPS
     from preparation.quarantine import load_quarantine
-    from preparation.video import FPS
 
     folder = RunFolder(root)
     people, samples, frames = prepared(root)

@@ -18,7 +18,7 @@ from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
 from preparation.settings import EmbedderName
 
 if TYPE_CHECKING:  # those who train need no video decoder
-    from preparation.pictures import Frame
+    from preparation.media.frames import Frame
 
 Embedding = NDArray[np.float32]
 """float32 [..., D], of length one: the dot product of two is the cosine between the faces; D is 128 or 512."""

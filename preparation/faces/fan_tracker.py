@@ -25,7 +25,7 @@ from preparation.faces.follower import follow
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen, Track
 from preparation.manifest import Clip
-from preparation.pictures import Frame, Picture
+from preparation.media.frames import Frame, Picture
 from preparation.settings import FaceSettings
 
 CROP_SIZE, HEAT_SIZE = 256, 64

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from preparation.faces.landmarks import Landmarks
 from preparation.manifest import Clip
-from preparation.pictures import Frame, Picture
+from preparation.media.frames import Frame, Picture
 
 NOT_LOOKED = -1
 

@@ -13,7 +13,7 @@ from preparation import weights
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.faces.track import Seen, Track
 from preparation.manifest import Clip
-from preparation.pictures import Frame, Picture
+from preparation.media.frames import Frame, Picture
 
 
 class TruthTracker:

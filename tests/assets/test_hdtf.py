@@ -14,8 +14,8 @@ from pipelines.resources import RunResource
 from preparation.clients import load_clients
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.media.writing import encode
 from preparation.quarantine import load_quarantine
-from preparation.video import encode
 
 
 def materialise(data: Path, *more: str, fail: bool = True) -> dg.ExecuteInProcessResult:

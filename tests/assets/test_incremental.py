@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from pipelines.jobs import PREPARE
 from pipelines.runner import run_jobs
-from preparation.video import encode
+from preparation.media.writing import encode
 from tests.preparation.conftest import face, noise, tone
 
 SPEAKERS = {"pretrain": ("p0000", "p0001", "p0002"), "trainval": ("c0000", "c0001", "c0002")}

@@ -15,8 +15,8 @@ from preparation.clients import load_people
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
+from preparation.media.writing import encode
 from preparation.quarantine import load_quarantine
-from preparation.video import encode
 
 
 def materialise(data: Path, lrs3: Path, hdtf: str, *more: str) -> dg.ExecuteInProcessResult:

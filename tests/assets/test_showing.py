@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from assets.showing import playing
-from preparation.video import encode
+from preparation.media.writing import encode
 
 
 def test_a_clip_plays_over_its_sound(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from evaluation.figures import contact_sheet, curves
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
 from evaluation.report.counts import counted, headcount, nameless
 from evaluation.results import assemble
+from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
-from preparation.video import encode
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
 

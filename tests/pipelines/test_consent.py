@@ -14,7 +14,7 @@ from pipelines.configuration import load, remember
 from preparation.clients import Client, load_clients, save_clients
 from preparation.consent import objection_to
 from preparation.folders import RunFolder
-from preparation.video import encode
+from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
 from training.adapter_folders import FACTS, export_adapter, import_adapter

@@ -13,7 +13,8 @@ from evaluation.measuring.clips import read_evaluation_clips
 from pipelines.cli import app
 from pipelines.configuration import PROJECT, load, remember, remembered
 from preparation.folders import RunFolder
-from preparation.video import encode, probe
+from preparation.media.probe import probe
+from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
 from training.rulers import OpeningRuler

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from preparation.faces.landmarks import STABLE, STABLE_MEAN
-from preparation.video import AUDIO_RATE_HZ, encode
+from preparation.media.rates import AUDIO_RATE_HZ
+from preparation.media.writing import encode
 
 WriteClip = Callable[..., Path]
 

@@ -15,11 +15,13 @@ from preparation.crops import load_crop
 from preparation.errors import MissingWeightError, PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode, decode_all
+from preparation.media.writing import encode
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule, SyncSettings
 from preparation.sync import Sync, judge
-from preparation.video import decode, decode_all, decode_audio, encode
 
 SETTINGS = PreparationSettings(
     corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),

@@ -20,10 +20,12 @@ from preparation import weights
 from preparation.crops import load_crop
 from preparation.folders import RunFolder
 from preparation.manifest import scan
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
-from preparation.video import decode, decode_audio, encode
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(every=5), quality=QualitySettings(minimum_frames=10, minimum_sharpness=0)

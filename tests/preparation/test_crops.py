@@ -14,9 +14,11 @@ from preparation.faces.landmarks import MOUTH, STABLE
 from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode, decode_parts
+from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
-from preparation.video import decode, decode_audio, decode_parts, encode
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)

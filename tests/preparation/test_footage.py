@@ -14,9 +14,9 @@ from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.footage import Keeper
 from preparation.manifest import Clip, scan
-from preparation.pictures import Picture
+from preparation.media.frames import Picture
+from preparation.media.video import decode, decode_pictures
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
-from preparation.video import decode, decode_pictures
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"),

@@ -22,7 +22,7 @@ from preparation.foreign_text import (
     spreadsheet_cell,
 )
 from preparation.manifest import scan
-from tests.preparation.test_media_limits import regular, write
+from tests.preparation.media.test_limits import regular, write
 
 HOSTILE = (
     "a$b_{$", "=HYPERLINK(1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "'=1", "''+1",

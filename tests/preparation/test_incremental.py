@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from preparation.folders import RunFolder
+from preparation.media.writing import encode as encode_clip
 from preparation.pipeline import PreparationReport, prepare_clients, prepare_folder
 from preparation.quarantine import load_quarantine
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
-from preparation.video import encode as encode_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)

@@ -9,7 +9,7 @@ import pytest
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
-from preparation.video import encode
+from preparation.media.writing import encode
 
 
 def test_all_real_clips_are_found(clips_dir: Path) -> None:

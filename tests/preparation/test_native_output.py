@@ -39,7 +39,7 @@ from itertools import islice
 from pathlib import Path
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.settings import FaceSettings
-from preparation.video import decode
+from preparation.media.video import decode
 tracker = MediaPipeTracker(FaceSettings())
 print([len(tracker.detect(frame)) for frame in islice(decode(Path(sys.argv[1])), 2)])
 tracker.close()

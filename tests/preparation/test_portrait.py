@@ -12,9 +12,10 @@ from PIL import Image
 
 from preparation import weights
 from preparation.errors import PrivFedTalkError
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.portrait import read_portrait, read_speech
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings
-from preparation.video import decode, encode
 from tests.preparation.conftest import noise, tone
 
 RENDERED = PreparationSettings(crops=CropSettings(size=64), faces=FaceSettings(tracker="truth"))

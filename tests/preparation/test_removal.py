@@ -11,11 +11,11 @@ import pytest
 from preparation.clients import load_clients
 from preparation.dealing import deal_run
 from preparation.folders import RunFolder
+from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
 from preparation.removal import Absent, settle_absent
 from preparation.settings import CorpusSettings, FaceSettings, PartitionSettings, PreparationSettings, QualitySettings
 from preparation.shards import read_shards
-from preparation.video import encode
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)

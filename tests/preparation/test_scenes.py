@@ -17,10 +17,12 @@ from preparation.crops import CropResult, load_crop, prepare_clip
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import scan
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode
+from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.scenes import find_scenes
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings, SceneSettings
-from preparation.video import decode, decode_audio, encode
 
 SETTINGS = SceneSettings(detect=True)
 CUT = 30

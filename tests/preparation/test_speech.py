@@ -4,8 +4,9 @@ import librosa
 import numpy as np
 import pytest
 
+from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
+from preparation.media.sound import decode_audio
 from preparation.speech import DIM, FLOOR, FMAX_HZ, HOP, MEAN, N_FFT, SCALE, TOKENS, speech_features
-from preparation.video import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, decode_audio
 
 
 def test_shape_and_type() -> None:

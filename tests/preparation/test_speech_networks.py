@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from preparation import speech_networks
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.settings import SpeechSettings
 from preparation.speech import open_speech
 from preparation.speech_networks import Whisper, check_model, in_chunks, model_version, open_network
-from preparation.video import SAMPLES_PER_FRAME
 
 WHISPER_TOKENS = 100
 

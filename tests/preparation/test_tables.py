@@ -36,6 +36,7 @@ def test_generators_depend_on_seed_and_labels_only() -> None:
 
 
 def test_code_version_follows_the_named_sources() -> None:
-    versions = {code_version("preparation.video"), code_version("preparation.video", "preparation.speech")}
-    assert len(versions) == 2 and code_version("preparation.video") in versions
+    versions = {code_version("preparation.media.video"), code_version("preparation.media.video", "preparation.speech")}
+    assert len(versions) == 2 and code_version("preparation.media.video") in versions
+    assert code_version("preparation.media") not in versions
     assert all(version.split("+")[0] and len(version.split("+")[1]) == 8 for version in versions)

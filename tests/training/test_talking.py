@@ -13,7 +13,8 @@ import pytest
 from preparation.consent import Consent, now, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.video import decode_audio, probe
+from preparation.media.probe import probe
+from preparation.media.sound import decode_audio
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
 from training.adapter_folders import FACTS, export_adapter, import_adapter
 from training.settings import GenerationSettings, TrainingSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.video import decode
+from preparation.media.video import decode
 from training.marks.manifest import ReadManifest, read_manifest
 from training.marks.settings import KEY
 from training.marks.watermark import Found, detect

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation import seeding
-from preparation.pictures import Frame
+from preparation.media.frames import Frame
 from training.marks.codes import coded_length, decode, encode
 from training.marks.settings import KEY
 

@@ -19,11 +19,15 @@ from preparation.corpora.folder import walk
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
-from preparation.pictures import Frame
+from preparation.media.container import DEFAULT_LIMITS
+from preparation.media.frames import Frame
+from preparation.media.probe import probe
+from preparation.media.sound import decode_audio_span
+from preparation.media.video import decode_span
+from preparation.media.writing import encode
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings
-from preparation.video import DEFAULT_LIMITS, decode_audio_span, decode_span, encode, probe
 from preparation.workers import Done, map_processes
 
 _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")

@@ -18,8 +18,10 @@ from preparation.clients import Client, save_clients
 from preparation.consent import record_rendered
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode_all
+from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
-from preparation.video import decode_all, decode_audio, encode
 
 SIZE = 32
 

@@ -23,7 +23,8 @@ from evaluation.measuring.motion import flow_error
 from evaluation.measuring.protocol import EvaluationClip, EvaluationSettings, Judges, evaluate_method
 from preparation import weights
 from preparation.active_speaker import ActiveSpeaker
-from preparation.video import decode_all, decode_audio
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode_all
 
 FRAMES = 20
 

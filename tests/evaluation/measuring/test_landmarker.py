@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.measuring.landmarker import open_track, track_each
 from preparation import weights
-from preparation.video import decode
+from preparation.media.video import decode
 
 
 def test_a_frame_counts_with_exactly_one_face() -> None:

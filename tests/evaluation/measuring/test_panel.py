@@ -16,7 +16,8 @@ from evaluation.settings import EvaluationSettings
 from preparation import weights
 from preparation.faces.alignment import align
 from preparation.folders import RunFolder
-from preparation.video import decode_audio, decode_span
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode_span
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 

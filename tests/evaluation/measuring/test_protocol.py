@@ -21,7 +21,8 @@ from evaluation.measuring.protocol import (
     video_path,
 )
 from preparation.errors import PrivFedTalkError
-from preparation.video import decode_all, decode_audio
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode_all
 
 SIZE, FRAMES = 64, 10
 

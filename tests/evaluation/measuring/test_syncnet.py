@@ -16,7 +16,8 @@ from evaluation.measuring.sync_scores import sync_score
 from evaluation.measuring.syncnet import SyncNet, SyncNetwork, as_published, cepstra_of
 from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError
-from preparation.video import decode, decode_audio
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode
 
 
 def drawn(length: int, size: int = 224) -> Iterator[Frame]:

@@ -14,8 +14,8 @@ from evaluation.settings import EvaluationSettings
 from preparation.clients import Client, save_clients
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, save_manifest
+from preparation.media.writing import encode
 from preparation.shards import write_shards
-from preparation.video import encode
 from tests.preparation.conftest import noise
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone

@@ -33,8 +33,8 @@ from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_weights
 from preparation.manifest import scan
+from preparation.media.video import decode as decode_video
 from preparation.settings import FaceSettings
-from preparation.video import decode as decode_video
 
 CLIPS = ["grid/bbaf2n.mpg", "lrs3/pretrain/C8zY0oAdQrs/00018.mp4", "latentsync_demo1.mp4"]
 SETTINGS = FaceSettings(tracker="face_alignment", every=2)

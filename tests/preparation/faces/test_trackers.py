@@ -18,8 +18,8 @@ from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_name
 from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.manifest import Clip, scan
+from preparation.media.video import decode, decode_all
 from preparation.settings import FaceSettings
-from preparation.video import decode, decode_all
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 from preparation import weights
 from preparation.errors import CorruptFileError
-from preparation.video import decode
+from preparation.media.video import decode
 from training.autoencoders.base import Autoencoder, to_pixels
 from training.autoencoders.sources import load_autoencoder, open_pretrained
 from training.autoencoders.taesd import read_taesd

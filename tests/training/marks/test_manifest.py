@@ -10,7 +10,7 @@ import av
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from preparation.video import encode
+from preparation.media.writing import encode
 from tests.preparation.conftest import noise, tone
 from training.marks.identity import Identity, make_identity, open_identity
 from training.marks.manifest import Maker, attach, read_manifest

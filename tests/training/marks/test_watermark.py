@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from preparation.video import decode_all, encode
+from preparation.media.video import decode_all
+from preparation.media.writing import encode
 from training.marks.watermark import DETECTED, PLACES, STEP, brightness, coefficients, detect, embed
 
 PAYLOAD = b"\x01\x23\x45\xab\xcd\xef"

@@ -16,8 +16,12 @@ from preparation.corpora.hdtf.cut import Sources, box_in, cut_clip, cut_corpus
 from preparation.corpora.hdtf.tables import Annotation
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
+from preparation.media.probe import probe
+from preparation.media.rates import AUDIO_RATE_HZ
+from preparation.media.sound import decode_audio
+from preparation.media.video import decode_all, decode_span
+from preparation.media.writing import encode
 from preparation.settings import CorpusSettings, CutSettings
-from preparation.video import AUDIO_RATE_HZ, decode_all, decode_audio, decode_span, encode, probe
 
 JOE = Annotation("WRA", "JoeHeck1", 0, 10.0, 20.0, (405, 0, 516, 516), 720, "llDZm_wOJdQ")
 HEIGHT, WIDTH = 360, 640  # half the annotated size: the square is 258 pixels at (202, 0)

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from preparation.errors import CorruptFileError
-from preparation.video import AUDIO_RATE_HZ, decode, decode_all, decode_audio, encode, fit_audio, probe
+from preparation.media.probe import probe
+from preparation.media.rates import AUDIO_RATE_HZ
+from preparation.media.sound import decode_audio, fit_audio
+from preparation.media.video import decode, decode_all
+from preparation.media.writing import encode
 
 
 def numbered(count: int) -> np.ndarray:

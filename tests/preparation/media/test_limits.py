@@ -23,21 +23,13 @@ from PIL import Image
 from preparation.corpora.hdtf.cut import cut_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
-from preparation.media_limits import longest_gap
+from preparation.media.limits import longest_gap
+from preparation.media.probe import probe
+from preparation.media.sound import decode_audio, decode_audio_span, decode_sound
+from preparation.media.video import decode, decode_all, decode_parts, decode_pictures, decode_span
+from preparation.media.writing import encode
 from preparation.portrait import read_picture, read_speech
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings, PreparationSettings
-from preparation.video import (
-    decode,
-    decode_all,
-    decode_audio,
-    decode_audio_span,
-    decode_parts,
-    decode_pictures,
-    decode_sound,
-    decode_span,
-    encode,
-    probe,
-)
 from training.marks.verify import verify
 
 HOSTILE_SECONDS = 10.0
@@ -198,7 +190,7 @@ def test_an_index_that_claims_a_billion_samples_takes_no_memory(tmp_path: Path) 
     content[chunks + 16 : chunks + 20] = struct.pack(">I", 400_000_000)
     path.write_bytes(content)
     script = (
-        "import re, sys; from pathlib import Path; from preparation.video import probe\n"
+        "import re, sys; from pathlib import Path; from preparation.media.probe import probe\n"
         "from preparation.errors import PrivFedTalkError\n"
         "try: probe(Path(sys.argv[1]))\n"
         "except PrivFedTalkError as error: print(error.reason)\n"

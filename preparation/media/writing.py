@@ -1,0 +1,50 @@
+"""Frames and sound as an mp4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from preparation.files import replacing
+from preparation.media.frames import Frame
+from preparation.media.h264 import x264_options
+from preparation.media.rates import AUDIO_RATE_HZ, FPS
+
+
+def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path, crf: int = 18, fps: int = FPS) -> None:
+    """Write H.264 + AAC to an mp4, whole or not at all. Width and height must be even.
+
+    frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same
+    input gives the same bytes and worker processes do not crowd each other.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    assert first is not None, "a clip has at least one frame"
+    with replacing(path) as partial:
+        try:
+            with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+                video = container.add_stream("libx264", rate=fps, options=x264_options(crf))
+                video.height, video.width = first.shape[:2]
+                video.pix_fmt = "yuv420p"
+                video.thread_count = 1
+                sound = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono") if audio is not None else None
+                for index, picture in enumerate(chain([first], iterator)):
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                    frame.pts, frame.time_base = index, Fraction(1, fps)
+                    container.mux(video.encode(frame))
+                container.mux(video.encode(None))
+                if sound is not None and audio is not None:
+                    block = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio)[None], format="s16", layout="mono")
+                    block.sample_rate, block.pts = AUDIO_RATE_HZ, 0
+                    container.mux(sound.encode(block))
+                    container.mux(sound.encode(None))
+        except FFmpegError as error:
+            # What was read is checked where it is read; here it is the disk that refuses.
+            raise OSError(error.errno, error.strerror, str(path)) from error
