@@ -1,0 +1,356 @@
+"""Made media files: containers × codecs × pixel formats × rates × tracks × damage, from a description alone.
+
+`make` gives the same bytes for the same description, so that a failing one can be kept as a few words.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A video track. `gap` is how many frames are left out after the second; `aspect` the shape of a pixel."""
+
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    rate: Fraction
+    count: int
+    interlaced: bool
+    aspect: Fraction
+    colours: tuple[int, int, int, int]
+    gap: int
+    resized_after: int | None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound track of `content`, with a hole of `hole_seconds` in its middle, that starts at `start_seconds`."""
+
+    codec: str
+    rate_hz: int
+    layout: str
+    seconds: float
+    content: str
+    hole_seconds: float
+    start_seconds: float
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What happens to the bytes: `place` in 0..1 of the file, `length` bytes, `seed` of what is random in it."""
+
+    kind: str
+    place: float
+    length: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A whole file. `suffix` is what its name claims, which need not be true."""
+
+    container: str
+    pictures: tuple[Pictures, ...]
+    sounds: tuple[Sound, ...]
+    damage: tuple[Damage, ...] = ()
+    suffix: str = ".mp4"
+    options: tuple[tuple[str, str], ...] = field(default=())
+
+
+VIDEO_CODECS = {
+    "mp4": ("libx264", "mpeg4", "mjpeg", "libx265", "libvpx-vp9", "libsvtav1", "png"),
+    "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "rawvideo", "mpeg4", "dvvideo", "libx265"),
+    "matroska": ("libx264", "ffv1", "libvpx", "mpeg2video", "huffyuv", "mjpeg", "rawvideo", "wmv2", "libx265"),
+    "webm": ("libvpx", "libvpx-vp9", "libsvtav1"),
+    "avi": ("mpeg4", "mjpeg", "libx264", "huffyuv", "msmpeg4", "rawvideo", "ffv1", "cinepak", "utvideo"),
+    "mpegts": ("mpeg2video", "libx264", "mpeg1video", "libx265"),
+    "mpeg": ("mpeg1video", "mpeg2video"),
+    "vob": ("mpeg2video",),
+    "flv": ("flv", "libx264"),
+    "asf": ("wmv1", "wmv2", "msmpeg4"),
+    "3gp": ("h263", "mpeg4", "libx264"),
+    "nut": ("ffv1", "mpeg4", "rawvideo", "ljpeg"),
+    "mxf": ("mpeg2video", "dnxhd"),
+    "gif": ("gif",),
+    "apng": ("apng",),
+    "ivf": ("libvpx", "libvpx-vp9"),
+    "yuv4mpegpipe": ("rawvideo",),
+    "swf": ("flv", "mjpeg"),
+    "rm": ("rv10", "rv20"),
+}
+SOUND_CODECS = {
+    "mp4": ("aac", "libmp3lame", "alac", "ac3", "libopus", "flac"),
+    "mov": ("pcm_s16le", "pcm_f32le", "aac", "pcm_s24be", "pcm_alaw", "alac"),
+    "matroska": ("pcm_s16le", "pcm_f32le", "pcm_f64le", "flac", "libopus", "aac", "mp2", "tta", "wavpack", "pcm_u8"),
+    "webm": ("libopus", "vorbis"),
+    "avi": ("pcm_s16le", "libmp3lame", "ac3", "adpcm_ms", "pcm_u8", "pcm_mulaw"),
+    "mpegts": ("mp2", "aac", "ac3", "libmp3lame"),
+    "mpeg": ("mp2", "ac3"),
+    "vob": ("mp2", "ac3", "pcm_dvd"),
+    "flv": ("aac", "libmp3lame", "nellymoser", "pcm_s16le"),
+    "asf": ("wmav1", "wmav2"),
+    "3gp": ("aac",),
+    "nut": ("pcm_s16le", "mp2", "pcm_f32le"),
+    "mxf": ("pcm_s16le", "pcm_s24le"),
+    "wav": ("pcm_s16le", "pcm_f32le", "pcm_f64le", "pcm_u8", "pcm_s24le", "pcm_mulaw", "adpcm_ima_wav", "adpcm_ms"),
+    "w64": ("pcm_s16le", "pcm_f32le"),
+    "aiff": ("pcm_s16be", "pcm_s8"),
+    "au": ("pcm_s16be", "pcm_mulaw", "pcm_f64be"),
+    "caf": ("pcm_s16be", "alac"),
+    "flac": ("flac",),
+    "mp3": ("libmp3lame",),
+    "adts": ("aac",),
+    "ogg": ("libopus", "vorbis", "flac"),
+    "ac3": ("ac3",),
+    "tta": ("tta",),
+    "wv": ("wavpack",),
+    "amr": ("libopencore_amrnb",),
+}
+PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "gray", "rgb24", "bgr0",
+                 "yuva420p", "rgba", "pal8", "gray16le", "gbrp", "yuv410p", "nv12", "monow")  # fmt: skip
+RATES = (Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(15), Fraction(10), Fraction(24), Fraction(1),
+         Fraction(120), Fraction(1000), Fraction(25, 3))  # fmt: skip
+ASPECTS = (
+    Fraction(1),
+    Fraction(16, 11),
+    Fraction(4, 3),
+    Fraction(1, 2),
+    Fraction(1000, 1),
+    Fraction(1, 1000),
+    Fraction(0),
+)
+COLOURS = (
+    (2, 2, 2, 0),
+    (1, 1, 1, 1),
+    (1, 1, 1, 2),
+    (9, 16, 9, 1),
+    (9, 18, 9, 1),
+    (6, 6, 6, 1),
+    (5, 4, 5, 1),
+    (9, 14, 9, 2),
+)
+"""Primaries, transfer, matrix and range, as ITU-T H.273 numbers them: unknown, 709, PQ, HLG, 601 and others."""
+CONTENTS = ("tone", "silence", "cancel", "nan", "infinite", "clipped", "noise", "left")
+DAMAGES = ("cut", "zero", "noise", "flip", "drop", "double", "swap", "number", "prefix")
+SUFFIXES = (
+    ".mp4",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".MTS",
+    ".wav",
+    ".mp3",
+    ".m4v",
+    ".jpg",
+    "",
+    ".txt",
+    ".heic",
+)
+
+
+def pictures_in(container: str) -> st.SearchStrategy[Pictures]:
+    side = st.one_of(st.sampled_from((16, 48, 64, 96)), st.integers(2, 120))
+    return st.builds(
+        Pictures,
+        codec=st.sampled_from(VIDEO_CODECS[container]),
+        pixel_format=st.sampled_from(PIXEL_FORMATS),
+        width=side,
+        height=side,
+        rate=st.sampled_from(RATES),
+        count=st.integers(1, 8),
+        interlaced=st.booleans(),
+        aspect=st.sampled_from(ASPECTS),
+        colours=st.sampled_from(COLOURS),
+        gap=st.sampled_from((0, 0, 0, 1, 30, 2000, 10**7)),
+        resized_after=st.sampled_from((None, None, None, 2)),
+    )
+
+
+def sounds_in(container: str) -> st.SearchStrategy[Sound]:
+    return st.builds(
+        Sound,
+        codec=st.sampled_from(SOUND_CODECS[container]),
+        rate_hz=st.sampled_from((16_000, 44_100, 48_000, 8_000, 22_050, 96_000, 11_025, 192_000)),
+        layout=st.sampled_from(("mono", "stereo", "5.1", "2.1", "quad")),
+        seconds=st.sampled_from((0.0, 0.01, 0.2, 0.5)),
+        content=st.sampled_from(CONTENTS),
+        hole_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.1, 1.0, 100.0, 1e6)),
+        start_seconds=st.sampled_from((0.0, 0.0, 0.2, 3.0, 1e5)),
+    )
+
+
+def damages() -> st.SearchStrategy[Damage]:
+    return st.builds(
+        Damage,
+        kind=st.sampled_from(DAMAGES),
+        place=st.floats(0, 1),
+        length=st.sampled_from((1, 1, 4, 64, 1000)),
+        seed=st.integers(0, 2**16),
+    )
+
+
+@st.composite
+def media(draw: st.DrawFn) -> Medium:
+    """Files with pictures, sound or both; about half of them damaged."""
+    container = draw(st.sampled_from(sorted(VIDEO_CODECS.keys() | SOUND_CODECS.keys())))
+    most = draw(st.sampled_from((1, 1, 1, 2)))
+    has_pictures, has_sound = container in VIDEO_CODECS, container in SOUND_CODECS
+    pictures = draw(st.lists(pictures_in(container), max_size=most)) if has_pictures else []
+    sounds = draw(st.lists(sounds_in(container), max_size=most)) if has_sound else []
+    return Medium(
+        container,
+        tuple(pictures),
+        tuple(sounds),
+        tuple(draw(st.lists(damages(), max_size=3))),
+        draw(st.sampled_from(SUFFIXES)),
+    )
+
+
+def make(medium: Medium) -> bytes | None:
+    """The file's bytes; None where FFmpeg does not write such a one."""
+    whole = _written(medium)
+    if whole is None:
+        return None
+    for damage in medium.damage:
+        whole = damaged(whole, damage)
+    return whole
+
+
+def damaged(whole: bytes, damage: Damage) -> bytes:
+    """The bytes after what `damage` says."""
+    chance = random.Random(damage.seed)
+    at = int(damage.place * len(whole))
+    end = min(len(whole), at + damage.length)
+    match damage.kind:
+        case "cut":
+            return whole[:at]
+        case "zero":
+            return whole[:at] + bytes(end - at) + whole[end:]
+        case "noise":
+            return whole[:at] + chance.randbytes(end - at) + whole[end:]
+        case "flip":
+            changed = bytearray(whole)
+            for _ in range(damage.length):
+                if changed:
+                    changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+            return bytes(changed)
+        case "drop":
+            return whole[:at] + whole[end:]
+        case "double":
+            return whole[:end] + whole[at:]
+        case "swap":
+            return whole[at:] + whole[:at]
+        case "number":  # headers hold lengths and counts
+            number = chance.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x00010000)).to_bytes(4)
+            return whole[:at] + number + whole[at + 4 :]
+        case _:
+            return chance.randbytes(damage.length) + whole
+
+
+def _written(medium: Medium) -> bytes | None:
+    buffer = io.BytesIO()
+    try:
+        with av.open(buffer, "w", format=medium.container, options=dict(medium.options)) as container:
+            tracks = [(_video_track(container, one), one) for one in medium.pictures]
+            heard = [(_sound_track(container, one), one) for one in medium.sounds]
+            for stream, one in tracks:
+                _write_pictures(container, stream, one)
+            for stream, sound in heard:
+                _write_sound(container, stream, sound)
+    except (FFmpegError, ValueError, TypeError, OverflowError, KeyError, NotImplementedError):
+        return None
+    return buffer.getvalue()
+
+
+def _video_track(container: Any, one: Pictures) -> Any:
+    stream = container.add_stream(one.codec, rate=one.rate)
+    formats = {each.name for each in stream.codec.video_formats or ()}
+    stream.pix_fmt = one.pixel_format if one.pixel_format in formats or not formats else sorted(formats)[0]
+    stream.width, stream.height = one.width, one.height
+    stream.thread_count = 1
+    context = stream.codec_context
+    if one.aspect:
+        context.sample_aspect_ratio = one.aspect
+    context.color_primaries, context.color_trc, context.colorspace, context.color_range = one.colours
+    if one.interlaced:
+        context.flags |= 0x00040000 | 0x20000000  # FFmpeg's AV_CODEC_FLAG_INTERLACED_DCT and _ME
+    if one.codec in ("libx264", "libx265"):
+        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=none"}
+    elif one.codec == "libsvtav1":
+        stream.options = {"preset": "13"}
+    elif one.codec in ("libvpx", "libvpx-vp9"):
+        stream.options = {"deadline": "realtime", "cpu-used": "8"}
+    return stream
+
+
+def _write_pictures(container: Any, stream: Any, one: Pictures) -> None:
+    for index in range(one.count):
+        size = (one.height, one.width)
+        if one.resized_after is not None and index >= one.resized_after:
+            size = (max(2, one.height // 2), max(2, one.width * 2))
+        picture = np.zeros((*size, 3), np.uint8)
+        picture[:, : max(1, size[1] * (index + 1) // (one.count + 1))] = (200, 120, 60)
+        picture[::2] ^= 16
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = index + (one.gap if index > 1 else 0)
+        frame.time_base = 1 / one.rate
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _sound_track(container: Any, one: Sound) -> Any:
+    return container.add_stream(one.codec, rate=one.rate_hz, layout=one.layout)
+
+
+def _write_sound(container: Any, stream: Any, one: Sound) -> None:
+    resampler = av.AudioResampler(
+        format=stream.format.name, layout=one.layout, rate=one.rate_hz, frame_size=stream.frame_size or 0
+    )
+    count, start = int(one.seconds * one.rate_hz), int(one.start_seconds * one.rate_hz)
+    for half, (begin, end) in enumerate(((0, count // 2), (count // 2, count))):
+        if end == begin:
+            continue
+        frame = av.AudioFrame.from_ndarray(_samples(one, begin, end), format="fltp", layout=one.layout)
+        frame.sample_rate, frame.time_base = one.rate_hz, Fraction(1, one.rate_hz)
+        frame.pts = start + begin + (int(one.hole_seconds * one.rate_hz) if half else 0)
+        for part in resampler.resample(frame):
+            container.mux(stream.encode(part))
+    container.mux(stream.encode(None))
+
+
+def _samples(one: Sound, begin: int, end: int) -> NDArray[np.float32]:
+    channels = av.AudioLayout(one.layout).nb_channels
+    time = np.arange(begin, end, dtype=np.float32) / one.rate_hz
+    tone = 0.3 * np.sin(2 * np.pi * 220 * time)
+    sound = np.repeat(tone[None], channels, axis=0)
+    match one.content:
+        case "silence":
+            sound[:] = 0
+        case "cancel":
+            sound[1::2] *= -1
+        case "nan":
+            sound[:, ::7] = np.nan
+        case "infinite":
+            sound[:, ::11] = np.inf
+        case "clipped":
+            sound *= 1000
+        case "noise":
+            sound = np.random.default_rng(len(tone)).uniform(-1, 1, sound.shape)
+        case "left":
+            sound[1:] = 0
+    return np.ascontiguousarray(sound.astype(np.float32))
