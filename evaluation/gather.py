@@ -28,7 +28,7 @@ from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
 from preparation.clients import SPLITS, load_clients, of_role
-from preparation.corpora.lrs3 import read_sidecar
+from preparation.corpora.lrs3 import spoken_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
@@ -218,7 +218,7 @@ def _clients(run: RunFolder) -> list[dict[str, Any]]:
 def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
     """The words of every clip whose corpus brings them along."""
     sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
-    return {clip_id: read_sidecar(path).text for clip_id, path in sidecars.items() if path.exists()}
+    return {clip_id: spoken_text(path) for clip_id, path in sidecars.items() if path.exists()}
 
 
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:

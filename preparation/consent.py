@@ -11,7 +11,6 @@ Files of people are opened through `preparation.gate`, which asks here.
 
 from __future__ import annotations
 
-import csv
 import datetime
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -24,6 +23,9 @@ from preparation.clients import Client, ClientTable, load_clients, of_role
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from preparation.foreign_tables import Row
+from preparation.foreign_tables import read_table as read_rows
+from preparation.names import composed, own_spelling
 from preparation.settings_base import Settings
 
 Use = Literal["training", "generation"]
@@ -147,8 +149,8 @@ def record_from_file(run: RunFolder, path: Path) -> list[str]:
     `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). People of every role may
     stand in it. A client of several people gets what all of them agreed to. What was revoked stays revoked.
     """
-    rows, table = read_table(path), load_clients(run.clients_table)
-    _refuse_strangers(path, rows, table)
+    table = load_clients(run.clients_table)
+    rows = _of_this_run(path, read_table(path), table)
     for name, row in rows.items():
         earlier = read_consent(run, name)
         if earlier is None or earlier.revoked is None:
@@ -166,24 +168,28 @@ def record_from_file(run: RunFolder, path: Path) -> list[str]:
 
 
 def read_table(path: Path) -> dict[str, Consent]:
-    """The rows of a consent table by client; an error names the line."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
-                raise PrivFedTalkError(
-                    f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
-                    f"begin it with the line {','.join(COLUMNS)}",
-                )
-            return {row["client"]: _row(row, f"{path}, line {reader.line_num}") for row in reader}
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrivFedTalkError(f"the consent table {path} cannot be read: {error}", "check the path") from error
+    """The rows of a consent table by client, as it spells them; an error names the line.
+
+    A client may stand in it twice with the same answers. With different ones nobody knows which holds: an error.
+    """
+    found: dict[str, tuple[int, str, Consent]] = {}
+    for row in read_rows(path, COLUMNS, "the consent table"):
+        name, consent = row.cells["client"], _consent(row, f"{path}, line {row.line}")
+        if not name:
+            raise PrivFedTalkError(f"{path}, line {row.line} names no client", "write whose consent it is")
+        line, _, earlier = found.setdefault(composed(name), (row.line, name, consent))
+        if earlier != consent:
+            raise PrivFedTalkError(
+                f"{path} names {name} twice with different answers, in lines {line} and {row.line}",
+                "leave the line that holds and remove the other; nothing was recorded",
+            )
+    return {name: consent for _, name, consent in found.values()}
 
 
-def _row(row: Mapping[str, str], where: str) -> Consent:
-    scope = [part.strip() for part in (row["scope"] or "").split(";") if part.strip()]
-    values = {"who": row["who"], "scope": scope or USES, "expires": row["expires"] or None}
+def _consent(row: Row, where: str) -> Consent:
+    cells = row.cells
+    scope = [part.strip() for part in cells["scope"].split(";") if part.strip()]
+    values = {"who": cells["who"], "scope": scope or USES, "expires": cells["expires"] or None}
     try:
         return Consent.model_validate({**values, "granted": now(), "source": "file"})
     except ValidationError as error:
@@ -194,14 +200,17 @@ def _row(row: Mapping[str, str], where: str) -> Consent:
         ) from error
 
 
-def _refuse_strangers(path: Path, rows: Mapping[str, Consent], table: ClientTable) -> None:
+def _of_this_run(path: Path, rows: Mapping[str, Consent], table: ClientTable) -> dict[str, Consent]:
+    """The rows by the names that this run spells its people with; an error where one names nobody of it."""
     known = {name for client, entry in table.items() for name in (client, *people_of(client, entry))}
-    strangers = sorted(set(rows) - known)
+    spelled = {name: own_spelling(name, known) for name in rows}
+    strangers = sorted(name for name, own in spelled.items() if own is None)
     if strangers:
         raise PrivFedTalkError(
             f"{path} names {', '.join(strangers[:5])}, who {'are' if len(strangers) > 1 else 'is'} not in this run",
             "name clients as `privfedtalk clients` lists them; nothing was recorded",
         )
+    return {own: rows[name] for name, own in spelled.items() if own is not None}
 
 
 def people_of(client: str, entry: Client) -> list[str]:

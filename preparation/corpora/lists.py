@@ -4,23 +4,28 @@
     path,offset_sec,vstart_sec            a CSV whose header has a column `path`
     uL5XUwfkxZw/00007 DOgsYATbVSs/00003   sound of one clip, pictures of another: both are named
 
-The subset may be missing, folders may stand before it, and an extension after the clip.
+The subset may be missing, folders may stand before it, and an extension after the clip; folders may be parted by
+backslashes, and a table's cells as `preparation.foreign_tables` reads them.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from preparation.corpora.candidate import Candidate
 from preparation.errors import PrivFedTalkError
+from preparation.foreign_tables import cells_of, read_lines, read_text
+from preparation.foreign_text import one_line
+from preparation.names import composed
 from preparation.quarantine import QuarantineRow
 
+WHAT = "the list"
 SUBSETS = ("pretrain", "trainval", "test", "volunteers")
-_CLIP = re.compile(rf"^(?:\S*?/)??(?:({'|'.join(SUBSETS)})/)?([\w-]+)/([\w-]+)(?:\.(?:mp4|txt|wav|npz))?$")
+_CLIP = re.compile(rf"^(?:\S*?/)??(?:({'|'.join(SUBSETS)})/)?([\w-]+)/([\w-]+)(?:\.\w{{1,5}})?$")
 
 
 @dataclass(frozen=True)
@@ -69,20 +74,25 @@ def read_lists(paths: Collection[Path]) -> Selection:
             if not ids:
                 unread.append((number, text))
         if not named:
-            shown = f": line {unread[0][0]} is {unread[0][1][:60]!r}" if unread else ": it is empty"
+            shown = f": line {unread[0][0]} is {one_line(unread[0][1], 60)!r}" if unread else ": it is empty"
             raise PrivFedTalkError(
                 f"{path} names no clip{shown}",
                 remedy="give one clip a line, as pretrain/<video>/<clip>, or a CSV with a column `path`",
             )
         for number, text in unread:
-            reason = f"line {number} names no clip: {text[:60]!r}"
+            reason = f"line {number} names no clip: {one_line(text, 60)!r}"
             rows.append(QuarantineRow(path.name, "manifest", reason, "write it as pretrain/<video>/<clip>"))
     return Selection(clips, rows)
 
 
+def version_of(path: Path) -> str:
+    """Changes with what a list says; one that cannot be read is the error that `read_lists` raises."""
+    return hashlib.sha256(read_text(path, WHAT, lenient=True).encode()).hexdigest()
+
+
 def parse(text: str) -> list[Listed]:
     """The clips that a line names: the first column must be one, and further columns count where they are."""
-    ids = [_CLIP.match(column) for column in text.split()]
+    ids = [_CLIP.match(column) for column in composed(text).replace("\\", "/").split()]
     if not ids or ids[0] is None:
         return []
     return [Listed(found[1] or "", found[2], found[3]) for found in ids if found is not None]
@@ -90,33 +100,15 @@ def parse(text: str) -> list[Listed]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str, list[Listed]]]:
     """Number, text and clips of each line that is not empty, the header of a CSV left out."""
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise PrivFedTalkError(
-            f"the list {path} cannot be read: {error.strerror}", remedy="check the path given as --list"
-        ) from error
-    lines = text.splitlines()
-    column = _path_column(lines[0] if lines else "")
-    read: Callable[[str], list[Listed]] = parse
-    if column is not None:
-        place = column
-
-        def read(line: str) -> list[Listed]:
-            cells = next(csv.reader([line]))
-            return parse(cells[place]) if place < len(cells) else []
-
-    for number, line in enumerate(lines, start=1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#") and not (column is not None and number == 1):
-            yield number, stripped, read(stripped)
-
-
-def _path_column(header: str) -> int | None:
-    cells = [cell.strip().lower() for cell in header.split(",")]
-    return cells.index("path") if "path" in cells else None
+    # What is no UTF-8 replaces letters of comments and folders alone: clips of LRS3 are named in ASCII.
+    cells = cells_of(path, "path", WHAT, lenient=True)
+    table = cells is not None
+    for number, line in cells if cells is not None else enumerate(read_lines(path, WHAT, lenient=True), start=1):
+        text = line.strip()
+        if (text or table) and not text.startswith("#"):
+            yield number, text, parse(text)
 
 
 def _ways_to_name(candidate: Candidate) -> tuple[Listed, Listed]:
-    subset, video, file = Path(candidate.path).parts[-3:]
+    subset, video, file = Path(composed(candidate.path)).parts[-3:]
     return Listed(subset, video, Path(file).stem), Listed("", video, Path(file).stem)

@@ -18,6 +18,7 @@ from preparation.corpora.candidate import Candidate, safe_name
 from preparation.corpora.folder import walk
 from preparation.corpora.lists import read_lists
 from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.foreign_tables import read_lines
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings
 
@@ -90,13 +91,13 @@ def read_sidecar(path: Path) -> Sidecar:
     """Read the official format (Text / Conf / Ref, FRAME rows, WORD rows if any) and re-encoders' variants.
 
     Unknown lines between the blocks (some copies carry the audio segment's place) are passed over; a row of
-    a known block that does not parse is an error.
+    a known block that does not parse is an error. For the text alone, `spoken_text` has none.
     """
     fields: dict[str, str] = {}
     frames: list[tuple[int, float, float, float, float]] = []
     words: list[Word] = []
     block = ""
-    for number, raw in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, raw in enumerate(read_lines(path, "the sidecar", lenient=True), start=1):
         line = raw.strip()
         columns = line.split()
         if not columns:
@@ -119,12 +120,22 @@ def read_sidecar(path: Path) -> Sidecar:
                 ) from error
     return Sidecar(
         text=fields.get("Text:", ""),
-        confidence=int(fields["Conf:"]) if fields.get("Conf:", "").isdigit() else None,
+        confidence=int(fields["Conf:"]) if fields.get("Conf:", "").isdecimal() and len(fields["Conf:"]) < 10 else None,
         reference=fields.get("Ref:", ""),
         frame_numbers=np.array([frame[0] for frame in frames], dtype=np.int64),
         boxes=np.array([frame[1:] for frame in frames], dtype=np.float32).reshape(-1, 4),
         words=tuple(words),
     )
+
+
+def spoken_text(path: Path) -> str:
+    """What is said in a clip, by its sidecar; "" where that is not there or holds nonsense: nobody needs it."""
+    try:
+        lines = read_lines(path, "the sidecar", lenient=True)
+    except PrivFedTalkError:
+        return ""
+    said = (columns[1:] for columns in map(str.split, lines) if columns[:1] == ["Text:"])
+    return " ".join(next(said, []))
 
 
 def _three_floats(columns: list[str]) -> tuple[float, float, float]:

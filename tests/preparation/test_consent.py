@@ -236,3 +236,26 @@ def test_a_row_of_a_simulated_client_is_what_its_people_said(run: RunFolder, tmp
     record_from_file(run, tmp_path / "signed.csv")
     assert objection_to(run, "d0", "generation", required=True) == "covers training, not generation"
     assert people_of("x", Client("client", "x", {"train": [], "validation": [], "test": []})) == ["x"]
+
+
+@pytest.mark.parametrize("second", ["c0,Ada,training,", "c0,Eve,,", " c0 ,Ada,,2030-01-01"])
+def test_two_answers_of_one_client_are_refused_with_both_lines(run: RunFolder, tmp_path: Path, second: str) -> None:
+    (tmp_path / "signed.csv").write_text(HEAD + f"c0,Ada,,\nc1,Ben,,\n{second}\n")
+    with pytest.raises(PrivFedTalkError, match="names c0 twice with different answers, in lines 2 and 4"):
+        record_from_file(run, tmp_path / "signed.csv")
+    assert read_consent(run, "c0") is None and read_consent(run, "c1") is None
+    (tmp_path / "signed.csv").write_text(HEAD + "c0,Ada,,\nc1,Ben,,\nc0,Ada,,\n")
+    assert record_from_file(run, tmp_path / "signed.csv") == ["c2"], "the same answer twice is one"
+
+
+def test_a_name_is_one_name_however_its_letters_are_composed(tmp_path: Path) -> None:
+    composed, apart = "bj\u00f6rn", "bjo\u0308rn"
+    for own, typed in ((composed, apart), (apart, composed)):
+        run = RunFolder(tmp_path / own)
+        save_clients({own: entry(own, "client")}, run.clients_table)
+        (tmp_path / "signed.csv").write_text(HEAD + f"{typed},Björn,,\n", encoding="utf-8")
+        assert record_from_file(run, tmp_path / "signed.csv") == []
+        assert objection_to(run, own, "training", required=True) is None
+    (tmp_path / "signed.csv").write_text(HEAD + f"{composed},Björn,,\n{apart},Björn,training,\n", encoding="utf-8")
+    with pytest.raises(PrivFedTalkError, match="twice with different answers, in lines 2 and 3"):
+        record_from_file(run, tmp_path / "signed.csv")

@@ -14,17 +14,26 @@ As published they name 436 clips, of which 15 have no crop row: 421 are usable.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
+from preparation.corpora.candidate import LONGEST_BYTES
 from preparation.corpora.hdtf.names import GROUPS
 from preparation.errors import PrivFedTalkError
+from preparation.foreign_tables import read_text
+from preparation.foreign_text import one_line
+from preparation.names import composed
 from preparation.quarantine import QuarantineRow
 
 STEP = "cuts"
 COMMON_HEIGHTS = (480, 720, 1080, 1440, 2160)
 
-_SPAN = re.compile(r"^((?:\d+:)?\d+:\d\d)-((?:\d+:)?\d+:\d\d)$")
+_CLOCK = r"(?:\d{1,3}:)?\d{1,5}:\d\d"
+_SPAN = re.compile(rf"^({_CLOCK})-({_CLOCK})$", re.ASCII)
+_NUMBER = re.compile(r"\d{1,6}", re.ASCII)
+_NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
+"""What would lead out of the folder that clips are written to."""
 _VIDEO_ID = re.compile(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})")
 
 
@@ -79,6 +88,10 @@ def _read_group(folder: Path, group: str, found: Tables) -> None:
         reason = f"{group}_annotion_time.txt has no row for this video, so no clip of it is known"
         found.notes.append(QuarantineRow(f"{group}_{video}", STEP, reason, _ADD.format(row=f"{video}.mp4 mm:ss-mm:ss")))
     for video, spans in times.items():
+        if _NO_NAME.search(video) or len(video.encode()) > LONGEST_BYTES:
+            reason = f"{group}_annotion_time.txt names no video: {one_line(video, 60)!r}"
+            found.rejects.append(QuarantineRow(f"{group}_annotion_time.txt", STEP, reason, "write the video's name"))
+            continue
         height = _height(group, video, heights.get(video, []), found)
         link = _VIDEO_ID.search(" ".join(urls.get(video, [])))
         for number, span in enumerate(spans):
@@ -101,7 +114,7 @@ _ADD = "the published tables have none; add `{row}` to use it"
 
 def _height(group: str, video: str, columns: list[str], found: Tables) -> int:
     """The height that crops were counted at; 0 and a row where the table does not say, a row where it is unusual."""
-    height = int(columns[0]) if len(columns) == 1 and columns[0].isdigit() else 0
+    height = int(columns[0]) if len(columns) == 1 and _NUMBER.fullmatch(columns[0]) else 0
     if height not in COMMON_HEIGHTS:
         shown = " ".join(columns) or "nothing"
         remedy = "crops are scaled from that height to the file's; correct it if faces lie beside their crops"
@@ -133,7 +146,7 @@ def _box(group: str, columns: list[str] | None, name: str) -> tuple[int, int, in
         raise PrivFedTalkError(
             f"{group}_crop_wh.txt has no row for this clip", remedy=_ADD.format(row=f"{name} x width y height")
         )
-    if len(columns) != 4 or not all(column.isdigit() for column in columns) or "0" in (columns[1], columns[3]):
+    if len(columns) != 4 or not all(map(_NUMBER.fullmatch, columns)) or 0 in map(int, columns[1::2]):
         raise PrivFedTalkError(
             f"{group}_crop_wh.txt gives '{' '.join(columns)}' as its crop", remedy="write it as x width y height"
         )
@@ -146,12 +159,14 @@ def _rows(path: Path, found: Tables) -> dict[str, list[str]]:
     if not path.exists():
         found.notes.append(QuarantineRow(path.name, STEP, "this table is missing", "copy it beside the others"))
         return {}
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if text.startswith("\ufeff"):
+    text = composed(read_text(path, "the table", lenient=True))
+    with path.open("rb") as file:
+        marked = file.read(3) == BOM_UTF8
+    if marked:
         remedy = "nothing to do: it was read without the mark"
         found.notes.append(QuarantineRow(path.name, STEP, "the table begins with a byte order mark", remedy))
     rows: dict[str, list[str]] = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         columns = line.split()
         if not columns:
             continue

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preparation.corpora.candidate import Candidate
-from preparation.corpora.lists import Listed, parse, read_lists
+from preparation.corpora.lists import Listed, parse, read_lists, version_of
 from preparation.errors import PrivFedTalkError
 from preparation.manifest import scan
 from preparation.quarantine import load_quarantine, save_quarantine
@@ -44,6 +44,9 @@ def test_pairs_name_both_sides(fixtures_dir: Path) -> None:
         ("./x/00002", ["x/00002"]),
         ("test/x/00002 0.25 label", ["test/x/00002"]),
         ("a/1 b/2", ["a/1", "b/2"]),
+        (r"C:\lrs3\test\x\00002.txt", ["test/x/00002"]),
+        (r"pretrain\x\00002", ["pretrain/x/00002"]),
+        ("x/00002.webm", ["x/00002"]),
         ("00002", []),
         ("no clip here", []),
     ],
@@ -67,6 +70,30 @@ def test_lines_that_name_nothing(tmp_path: Path) -> None:
         read_lists([path])
     with pytest.raises(PrivFedTalkError, match="cannot be read"):
         read_lists([tmp_path / "absent.txt"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", ["", ",", ";", "\t"])
+def test_lists_in_every_notation(tmp_path: Path, encoding: str, end: str, delimiter: str) -> None:
+    path = tmp_path / "list.csv"
+    lines = ["# größer", "pretrain/a/00001", "b\\00002", "nothing here"]
+    if delimiter:
+        lines = [delimiter.join(("id", "Path", "was")), *(delimiter.join(("1", line, '"a, b"')) for line in lines[1:])]
+    path.write_text(end.join(lines), encoding=encoding, newline="")
+    selection = read_lists([path])
+    assert list(selection.clips) == [Listed("pretrain", "a", "00001"), Listed("", "b", "00002")]
+    assert [row.reason for row in selection.rows] == ["line 4 names no clip: 'nothing here'"]
+
+
+def test_a_list_that_is_none_is_a_plain_error(tmp_path: Path) -> None:
+    binary = tmp_path / "clip.mp4"
+    binary.write_bytes(b"\0\0\0\x18ftypmp42")
+    for path, said in ((tmp_path, "is no file"), (binary, "NUL bytes"), (tmp_path / "gone", "cannot be read: No such")):
+        for read in (lambda path: read_lists([path]), version_of):
+            with pytest.raises(PrivFedTalkError, match=said) as raised:
+                read(path)
+            assert str(path) in raised.value.reason and raised.value.remedy
 
 
 def test_only_listed_clips_are_read(studio_corpus: Path, tmp_path: Path) -> None:

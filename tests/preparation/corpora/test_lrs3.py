@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.corpora.lrs3 import find, read_sidecar
+from preparation.corpora.lrs3 import find, read_sidecar, spoken_text
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.settings import CorpusSettings
 
@@ -56,6 +56,34 @@ def test_malformed_row_names_the_line(tmp_path: Path) -> None:
     path.write_text(OFFICIAL.replace("0.304", "left"))
     with pytest.raises(CorruptFileError, match="line 7"):
         read_sidecar(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (OFFICIAL.replace("0.304", "left").encode(), "WE NEED TO TALK"),
+        (OFFICIAL.encode("utf-16"), "WE NEED TO TALK"),
+        (OFFICIAL.replace("\n", "\r").encode(), "WE NEED TO TALK"),
+        (OFFICIAL.replace("TALK", "gr\u00fc\u00dfen").encode("cp1252"), "WE NEED TO gr\ufffd\ufffden"),
+        (OFFICIAL.replace("4\n", "\u0664\u00b2\n").encode(), "WE NEED TO TALK"),
+        (OFFICIAL.encode("utf-16-le"), ""),
+        (b"\0\1\2" * 100, ""),
+        (b"", ""),
+        (b"Text:", ""),
+    ],
+)
+def test_the_text_of_any_sidecar_is_read_or_empty(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "00001.txt"
+    path.write_bytes(content)
+    assert spoken_text(path) == said
+    try:
+        assert read_sidecar(path).text == said
+    except PrivFedTalkError as error:
+        assert error.remedy
+
+
+def test_an_absent_sidecar_says_nothing(tmp_path: Path) -> None:
+    assert spoken_text(tmp_path / "absent.txt") == spoken_text(tmp_path) == ""
 
 
 def test_layout_of_the_fixture(clips_dir: Path) -> None:

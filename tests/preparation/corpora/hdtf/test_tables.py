@@ -94,3 +94,34 @@ def test_a_group_may_be_absent_but_not_all(fixtures_dir: Path, tmp_path: Path) -
         shutil.copy(path, tmp_path)
     found = read_tables(tmp_path)
     assert (len(found.clips), len(found.rejects)) == (64, 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_in_every_notation(tmp_path: Path, encoding: str, end: str) -> None:
+    tables = {"annotion_time": "Zo\u0308e.mp4 00:10-00:20\n", "crop_wh": "Z\u00f6e_0.mp4 1 20 3 40\n"}
+    for name, text in tables.items():
+        (tmp_path / f"RD_{name}.txt").write_text(text, encoding=encoding, newline=end)
+    (clip,) = read_tables(tmp_path).clips
+    assert (clip.name, clip.box) == ("RD_Z\u00f6e_0", (1, 3, 20, 40)), "two spellings of one name are one video"
+
+
+@pytest.mark.parametrize("digits", ["\u00b2", "9" * 5000, "-1", "1e3", "nan", "0x10"])
+def test_what_is_no_number_is_a_row(tmp_path: Path, digits: str) -> None:
+    write(
+        tmp_path,
+        annotion_time=f"A.mp4 00:10-00:20 {digits}:10-{digits}:20\n",
+        crop_wh=f"A_0.mp4 1 {digits} 3 4\nA_1.mp4 1 2 3 4\n",
+        resolution=f"A.mp4 {digits}\n",
+    )
+    found = read_tables(tmp_path)
+    assert found.clips == [] and [row.file for row in found.rejects] == ["RD_A_0", "RD_A_1"]
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "..\\outside", "\x1b[2Jx", "long" * 60])
+def test_a_video_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path, annotion_time=f"{name}.mp4 00:10-00:20\n", crop_wh=f"{name}_0.mp4 0 10 0 10\n")
+    found = read_tables(tmp_path)
+    assert found.clips == []
+    (row,) = found.rejects
+    assert row.file == "RD_annotion_time.txt" and "names no video" in row.reason and row.reason.isprintable()

@@ -1,0 +1,30 @@
+"""Names of people as others type them: `é` as one letter (NFC) or as a letter and an accent (NFD) is one name.
+
+Disks and keyboards choose between the two without asking: a folder made on macOS is often NFD, a table typed on Windows
+NFC. Whoever looks a name up asks here; `preparation.corpora.candidate.part_alike` sees to it that no two folders of one
+corpus differ only so.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+
+def composed(name: str) -> str:
+    """The spelling by which names are compared: NFC."""
+    return unicodedata.normalize("NFC", name)
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two spellings are one name."""
+    return composed(one) == composed(other)
+
+
+def own_spelling(name: str, known: Iterable[str]) -> str | None:
+    """The one of the known names that `name` means, as it is spelled there; None where nobody is called so."""
+    among = list(known)
+    if name in among:
+        return name
+    wanted = composed(name)
+    return next((each for each in among if composed(each) == wanted), None)
