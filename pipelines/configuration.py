@@ -94,10 +94,10 @@ class Configuration(Settings):
 def load(profile: str | Path = "demo", overrides: Iterable[str] = ()) -> Configuration:
     """The configuration of a profile (its name, or the path of a YAML file) with `a.b=value` on top."""
     path = profile_path(profile)
-    values = read_yaml(path)
+    values = read_yaml(path, Configuration)
     named = list(overrides)
     for override in named:
-        values = assign(values, override)
+        values = assign(values, override, Configuration)
     keys = [override.partition("=")[0] for override in named]  # their values may be secrets
     return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *keys]))
 
@@ -137,12 +137,12 @@ def without_hidden(profile: str | Path, overrides: Sequence[str]) -> tuple[str, 
     Overrides of hidden settings go into a profile of their own in the run's folder, which is named in the place of
     `profile`; where there are none, both stay as they are.
     """
-    hidden = [override for override in overrides if hides(Configuration, assign({}, override))]
+    hidden = [override for override in overrides if hides(Configuration, assign({}, override, Configuration))]
     if not hidden:
         return str(profile), list(overrides)
-    values = read_yaml(profile_path(profile))
+    values = read_yaml(profile_path(profile), Configuration)
     for override in hidden:
-        values = assign(values, override)
+        values = assign(values, override, Configuration)
     path = load(profile, overrides).root / "hidden.yaml"
     _keep(values, path, "# a profile with settings that are shown nowhere\n")
     return str(path), [override for override in overrides if override not in hidden]

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines import typed_yaml
+from pipelines.typed_yaml import UnreadableError, field_at
 from preparation.errors import PrivFedTalkError
 from preparation.settings_base import redacted
 
 M = TypeVar("M", bound=BaseModel)
 
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins with UTF-16's
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping a YAML file holds; an empty file is an empty mapping."""
+
+def read_yaml(path: Path, shape: Any = None) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file is an empty mapping.
+
+    `shape` is the model that it is read for: where a field is text, so is its value. Keys may have dots in them.
+    """
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = typed_yaml.read(_text_of(path), shape)
+    except OSError as error:
+        raise PrivFedTalkError(f"{path} cannot be read: {error.strerror}", "name a YAML file") from error
+    except UnreadableError as error:
         raise PrivFedTalkError(f"{path} is not YAML: {error}", "mend the line named above") from error
     if values is None:
         return {}
@@ -32,8 +47,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def assign(values: dict[str, Any], assignment: str) -> dict[str, Any]:
-    """`values` with one `a.b=value` applied; the value is read as YAML, so numbers, lists and null work."""
+def _text_of(path: Path) -> str:
+    """The text of a file in UTF-8, or in the Unicode encoding that its byte order mark names."""
+    content = path.read_bytes()
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        meant, byte = encoding.removesuffix("-sig").upper(), content[error.start]
+        raise PrivFedTalkError(
+            f"{path} is not {meant}: byte {error.start} is 0x{byte:02x}",
+            "save it as UTF-8; a Windows editor's ANSI is cp1252: iconv -f cp1252 -t utf-8",
+        ) from error
+
+
+def assign(values: dict[str, Any], assignment: str, shape: Any = None) -> dict[str, Any]:
+    """`values` with one `a.b=value` applied. The value of a field of the model `shape` that holds text is that text as
+    it was typed; any other is read as YAML, so numbers, lists and null work."""
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -42,8 +72,8 @@ def assign(values: dict[str, Any], assignment: str) -> dict[str, Any]:
             f"'{key}{equals}' does not begin an assignment", "write key=value, e.g. training.federation.rounds=12"
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = typed_yaml.read_typed(text, field_at(shape, parts))
+    except UnreadableError as error:
         raise PrivFedTalkError(f"the value of '{key.strip()}' is not YAML", "quote it") from error
     return merge(values, nested(parts, value))
 

@@ -34,6 +34,11 @@ def printable(text: str, longest: int = 400) -> str:
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
+def visible(text: str) -> str:
+    """The text with a space in the place of each character that shows nothing; line ends stay."""
+    return "".join(" " if letter != "\n" and is_invisible(letter) else letter for letter in text)
+
+
 def one_line(text: object, longest: int = LONGEST) -> str:
     """A foreign sentence on one line without control and formatting characters (which could move a terminal's cursor,
     or turn the direction of what follows), white space folded, shortened to `longest` characters."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from pipelines.cli import completion
-from pipelines.cli.shared import DemoOption, JsonOption, choose, console, print_json
+from pipelines.cli.shared import DemoOption, JsonOption, choose
+from pipelines.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from preparation.folders import RunFolder
@@ -84,8 +84,8 @@ def export(
     if as_json:
         print_json({"folder": out, **facts.to_json()})
         return
-    console.print(f"{out}: {facts.parameters:,} parameters, {facts.bytes / 1e6:.2f} MB", markup=False)
-    console.print(f"privacy: {facts.privacy}", markup=False)
+    console.print(f"{out}: {facts.parameters:,} parameters, {facts.bytes / 1e6:.2f} MB")
+    console.print(f"privacy: {facts.privacy}")
 
 
 @app.command("import")
@@ -114,7 +114,7 @@ def import_(
     if as_json:
         print_json({"folder": target, "adapter": name, **inspect_adapter(target, into).to_json()})
     else:
-        console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …", markup=False)
+        console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …")
 
 
 def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
@@ -138,5 +138,5 @@ def _show(facts: AdapterFacts) -> None:
         ("base model", facts.base_sha256),
         ("privacy", facts.privacy),
     ):
-        table.add_row(*map(Text, row))  # nothing that its maker wrote is markup
+        table.add_row(*row)
     console.print(table)

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import completion
-from pipelines.cli.shared import JsonOption, RunArgument, aside, choose, console, print_json
+from pipelines.cli.shared import JsonOption, RunArgument, choose
+from pipelines.cli.terminal import aside, console, print_json, styled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +171,7 @@ def _runs_in(status: Status, method: str) -> Callable[[int, int], None]:
 
 def _tell(status: Status, what: str) -> None:
     """In a terminal a line that changes; in a log, which shows no such line, one more."""
-    status.update(what)
+    status.update(styled(what))
     if not aside.is_terminal:
         aside.print(what)
 
@@ -205,7 +206,7 @@ def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list
 
 
 def _rounds_in(status: Status, method: str) -> Callable[[int, int], None]:
-    return lambda number, rounds: status.update(f"auditing {method} round {number} of {rounds}")
+    return lambda number, rounds: status.update(styled(f"auditing {method} round {number} of {rounds}"))
 
 
 def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampling, mode: Mode) -> Claim:
@@ -219,7 +220,7 @@ def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampli
 
 
 def _show(name: str, card: AttackCard, colour: str) -> None:
-    console.print(f"[bold]{name or card.title}[/bold]  [{colour}]{card.sentence}[/]")
+    console.print(styled((name or card.title, "bold"), "  ", (card.sentence, colour)))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in card.rows:
         table.add_row(*row)

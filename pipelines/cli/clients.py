@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.shared import JsonOption, RunOption, choose, console, print_json
+from pipelines.cli.shared import JsonOption, RunOption, choose
+from pipelines.cli.terminal import console, print_json, styled
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 
@@ -44,14 +44,14 @@ def clients(
         print_json(_told(folder, found))
         return
     heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
-    table = Table(*heads, title=f"clients of {escape(str(folder.root))}", title_justify="left")
+    table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
     for column in table.columns[2:-1]:
         column.justify = "right"
     for role in ("client", "unseen", "volunteer", "public"):
         own = sorted(name for name, entry in found.items() if entry.role == role)
         shown = own if every else own[:LISTED]
         for name in shown:
-            table.add_row(escape(name), *_cells(found[name], _index(folder, name)))
+            table.add_row(name, *_cells(found[name], _index(folder, name)))
         if len(shown) < len(own):
             table.add_row("…", role, *[""] * 6, f"{len(own) - len(shown)} more (--all)")
         table.add_section()
@@ -115,4 +115,4 @@ def _index(folder: RunFolder, name: str) -> ShardIndex | None:
 def _say(report: ClientReport) -> None:
     """The summary over clients; each distance beside what clients of these sizes show by chance."""
     for label, text in report.summary().items():
-        console.print(f"{label}: [bold]{text}[/bold]")
+        console.print(styled(f"{label}: ", (text, "bold")))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, print_json
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption
+from pipelines.cli.terminal import print_json
 
 
 def config(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import DemoOption, JsonOption, choose, console, print_json
+from pipelines.cli.shared import DemoOption, JsonOption, choose
+from pipelines.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from preparation.consent import Consent
@@ -92,9 +93,7 @@ def grant(
     if as_json:
         print_json({"client": client, "record": consent.model_dump(mode="json")})
         return
-    console.print(
-        f"{client} ({who}) agrees to {' and '.join(covered)}" + (f" until {until}" if until else ""), markup=False
-    )
+    console.print(f"{client} ({who}) agrees to {' and '.join(covered)}" + (f" until {until}" if until else ""))
 
 
 @app.command()
@@ -126,28 +125,25 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
     shared = [model for model in found if not model.own]
     for model in found:
         kind = "its own" if model.own else f"shared, in {model.rounds} of its sums"
-        console.print(f"  contains {client}: {model.path} ({kind})", markup=False)
+        console.print(f"  contains {client}: {model.path} ({kind})")
     if shared:
         methods = " ".join(f"--method {model.method}" for model in shared)
-        console.print(f"Train them anew without it: privfedtalk train --run {run} {methods}", markup=False)
+        console.print(f"Train them anew without it: privfedtalk train --run {run} {methods}")
     if len(shared) < len(found):
         console.print(
             "Delete the folders that are its own; copies of any of them that were given away you must recall."
         )
     for network in networks:
-        console.print(
-            f"  has learnt from {client}: {network} (trained anew by the next privfedtalk train)", markup=False
-        )
+        console.print(f"  has learnt from {client}: {network} (trained anew by the next privfedtalk train)")
     if not found and not networks:
         console.print("No model of this run contains it.")
     for path in shown:
-        console.print(f"  shows {client}: {path}", markup=False)
+        console.print(f"  shows {client}: {path}")
     if shown:
         console.print("Pages that are made from now on leave those out; pictures in Dagster's event log stay there.")
     console.print(
         f"Files stay until the clips are out of the corpus and you run: privfedtalk prepare --out {run} --forget, with "
-        "the options of the first time.",
-        markup=False,
+        "the options of the first time."
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipelines.cli.paths import full_path, readable_file
 from pipelines.cli.shared import (
+    NULL,
     FreshOption,
     JsonOption,
     ProfileOption,
@@ -17,9 +18,8 @@ from pipelines.cli.shared import (
     WorkersOption,
     carry_out,
     choose,
-    console,
-    print_json,
 )
+from pipelines.cli.terminal import console, print_json
 from preparation.settings import CorpusKind
 
 
@@ -149,16 +149,16 @@ def prepare(
 
     choice = choose(
         profile,
-        None if out is None else str(out.expanduser().resolve()),
+        None if out is None else str(full_path(out)),
         settings,
         corpus__kind=corpus.value,
-        corpus__root=None if root is None else root.expanduser().resolve(),
-        corpus__tables=None if tables is None or parts else tables.expanduser().resolve(),
-        corpus__parts=json.dumps([_part(part, tables) for part in parts]) if parts else None,
+        corpus__root=None if root is None else full_path(root),
+        corpus__tables=None if tables is None or parts else full_path(tables),
+        corpus__parts=[_part(part, tables) for part in parts] if parts else None,
         preparation__corpus__forget_absent=True if forget else None,
-        preparation__corpus__lists=json.dumps([str(path.expanduser().resolve()) for path in lists]) if lists else None,
+        preparation__corpus__lists=[readable_file(path, "list") for path in lists] if lists else None,
         # Real people: the noise must come from the operating system, whatever the profile says.
-        training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else "null",
+        training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else NULL,
         training__vae__source=_absolute(vae),
         seed=seed,
         workers=workers,
@@ -182,8 +182,8 @@ def prepare(
 
 def _absolute(vae: str | None) -> str | None:
     """A folder by its full path, so that a run taken up from elsewhere finds it; any other name as it is."""
-    folder = Path(vae).expanduser() if vae else None
-    return str(folder.resolve()) if folder and folder.is_dir() else vae
+    folder = full_path(vae) if vae else None
+    return str(folder) if folder and folder.is_dir() else vae
 
 
 def _part(text: str, tables: Path | None) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _part(text: str, tables: Path | None) -> dict[str, str]:
     kind, equals, folder = text.partition("=")
     if not equals or not folder:
         raise typer.BadParameter(f"'{text}' is not KIND=FOLDER, e.g. lrs3=/path/to/lrs3", param_hint="--part")
-    part = {"kind": kind, "root": str(Path(folder).expanduser().resolve())}
+    part = {"kind": kind, "root": str(full_path(folder))}
     if tables is not None and kind == CorpusKind.HDTF:
-        part["tables"] = str(tables.expanduser().resolve())
+        part["tables"] = str(full_path(tables))
     return part

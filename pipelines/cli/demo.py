@@ -12,8 +12,8 @@ from pipelines.cli.shared import (
     WorkersOption,
     carry_out,
     choose,
-    console,
 )
+from pipelines.cli.terminal import console, styled
 
 
 def demo(
@@ -44,7 +44,7 @@ def demo(
     choice = choose(profile, run, settings, seed=seed, workers=workers)
     root, seed = choice.configuration.root, choice.configuration.seed
     if not as_json:
-        console.print(f"[bold]PrivFedTalk[/bold]: profile {choice.profile}, seed {seed}, into {root}")
+        console.print(styled(("PrivFedTalk", "bold"), f": profile {choice.profile}, seed {seed}, into {root}"))
     try:
         carry_out(WHOLE_RUN, choice, not fresh, as_json)
     except FailedCheckError as error:
@@ -52,4 +52,4 @@ def demo(
         raise
     tell_results(root, as_json)
     if not as_json:
-        console.print("Every stage with its tables and pictures: [bold].venv/bin/dagster dev[/bold]")
+        console.print(styled("Every stage with its tables and pictures: ", (".venv/bin/dagster dev", "bold")))

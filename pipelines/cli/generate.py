@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli.adapter import MethodOption, WhoseOption
-from pipelines.cli.shared import DemoOption, JsonOption, SetOption, choose, console, print_json
+from pipelines.cli.shared import DemoOption, JsonOption, SetOption, choose
+from pipelines.cli.terminal import console, print_json, styled, warn
 
 
 def generate(
@@ -56,16 +56,14 @@ def generate(
     gone = revoked_in(folder, method) if adapter == GLOBAL else []
     if gone:
         anew = f"privfedtalk train --run {run} --method {method}"
-        _warn(f"{method} still contains {', '.join(gone)}, who revoked their consent; train it anew: {anew}")
+        warn(f"{method} still contains {', '.join(gone)}, who revoked their consent; train it anew: {anew}")
     if talker.fitted_to is not None and not folder.client(talker.fitted_to).exists():
-        _warn(
-            f"{adapter} is fitted to {talker.fitted_to}, of whose consent this run knows nothing: ask who exported it"
-        )
+        warn(f"{adapter} is fitted to {talker.fitted_to}, of whose consent this run knows nothing: ask who exported it")
     loaded = time.perf_counter()
     portrait = read_portrait(reference, configuration.preparation)
     sound = read_speech(speech, configuration.preparation)
     if not as_json:
-        console.print(f"{reference.name} {portrait.how}", markup=False)
+        console.print(f"{reference.name} {portrait.how}")
     frames = talker.write(portrait.frame, sound, out, seed, crf)
     ended = time.perf_counter()
     told = {
@@ -93,9 +91,5 @@ def generate(
         f"{told['frames_per_second']} frames/s; the model took {loaded - began:.1f} s to load"
     )
     marks = [name for name, on in (("watermark", told["watermark"]), ("C2PA manifest", told["manifest"])) if on]
-    console.print(f"marked as synthetic by: {' and '.join(marks) or '[bold yellow]nothing[/bold yellow]'}")
-    console.print(f"Open [bold]{escape(str(out))}[/bold]")
-
-
-def _warn(what: str) -> None:
-    typer.secho(f"warning: {what}", fg="yellow", err=True)
+    console.print(styled("marked as synthetic by: ", " and ".join(marks) or ("nothing", "bold yellow")))
+    console.print(styled("Open ", (str(out), "bold")))

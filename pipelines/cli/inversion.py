@@ -9,7 +9,8 @@ from rich.table import Table
 
 from pipelines.cli import completion
 from pipelines.cli.attacks import asked
-from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
+from pipelines.cli.shared import JsonOption, RunArgument, choose
+from pipelines.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose, console, print_json
+from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose
+from pipelines.cli.terminal import console, print_json, styled
 from training.privacy.digits import three_digits
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def plan(
 def _show(made: Plan) -> None:
     from evaluation.report.words import size
 
-    console.print(f"[bold]{made.run}[/bold]: {made.corpus}; {made.clients:,} clients ({made.clients_from})")
+    console.print(styled((made.run, "bold"), f": {made.corpus}; {made.clients:,} clients ({made.clients_from})"))
     stages = Table("stage", "partitions")
     for name, partitions in made.stages:
         stages.add_row(name, partitions)
@@ -77,5 +78,6 @@ def _show(made: Plan) -> None:
             "Score, validation and evaluation come on top."
         )
     for lack in made.lacks:
-        console.print(f"[{'red' if lack.fatal else 'yellow'}]missing[/]: {lack.what}\n  remedy: {lack.remedy}")
+        missing = ("missing", "red" if lack.fatal else "yellow")
+        console.print(styled(missing, f": {lack.what}\n  remedy: {lack.remedy}"))
     console.print("Nothing that the run needs is missing." if made.ready else "It cannot run here yet: see above.")

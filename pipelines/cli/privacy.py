@@ -12,7 +12,8 @@ from rich.table import Table
 
 from pipelines.cli.attacks import audit, membership
 from pipelines.cli.inversion import inversion
-from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
+from pipelines.cli.shared import JsonOption, RunArgument, choose
+from pipelines.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
@@ -123,7 +124,7 @@ def report(
         table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]))
     console.print(table)
     for page in pages:
-        console.print(f"Open {page}", soft_wrap=True, markup=False)
+        console.print(f"Open {page}", soft_wrap=True)
 
 
 def _show(made: PrivacyPlan) -> None:
@@ -132,7 +133,7 @@ def _show(made: PrivacyPlan) -> None:
         f"{schedule.clients:,} clients, {schedule.per_round:,} a round ({schedule.sampling}), "
         f"{schedule.rounds:,} rounds, δ = {made.delta:.2g}, {made.mode} noise on {made.dimension:,} parameters"
     )
-    console.print(f"[bold]--set training.privacy.noise_multiplier={_up(made.noise_multiplier)}[/bold]")
+    console.print(f"--set training.privacy.noise_multiplier={_up(made.noise_multiplier)}", style="bold")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row(
         "noise multiplier z",

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.cli.shared import (
-    FreshOption,
-    JsonOption,
-    ProfileOption,
-    RunOption,
-    SetOption,
-    carry_out,
-    choose,
-    console,
-)
+from pipelines.cli.shared import FreshOption, JsonOption, ProfileOption, RunOption, SetOption, carry_out, choose
+from pipelines.cli.terminal import console
 
 
 def evaluate(

@@ -6,27 +6,20 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from pipelines.cli import completion
+from pipelines.cli.paths import full_path
+from pipelines.cli.terminal import owes_json
+from preparation.errors import PrivFedTalkError
 
 if TYPE_CHECKING:
     from pipelines.configuration import Configuration
-
-console = Console(highlight=False, soft_wrap=True)
-aside = Console(stderr=True, highlight=False, soft_wrap=True)
-"""For what is no result: progress, warnings."""
-
-owes_json = ContextVar("owes_json", default=False)
-"""Whether a document is asked for and not printed yet."""
 
 
 def _note(chosen: bool) -> bool:
@@ -66,6 +59,10 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Do everything anew i
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.", callback=_note)]
 
 
+NULL = object()
+"""For `choose`: the value null, where None says that nothing was given."""
+
+
 def new_app(group: type[TyperGroup], help_text: str) -> typer.Typer:
     return typer.Typer(
         cls=group, help=help_text, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_show_locals=False
@@ -90,19 +87,29 @@ def choose(
     """Read the configuration that the options mean.
 
     Without a profile, a run that exists keeps the configuration it was made with. `named` are overrides by
-    key (`corpus__kind` for `corpus.kind`), None meaning not given; what was typed with --set wins over them.
+    key (`corpus__kind` for `corpus.kind`), None meaning not given and NULL null; what was typed with --set wins.
     """
-    from pipelines.configuration import PROJECT, load, remembered
+    from pipelines.configuration import PROFILES, PROJECT, load, profile_path, remembered
 
-    overrides = [f"{key.replace('__', '.')}={value}" for key, value in named.items() if value is not None]
     if run is not None:
-        folder = Path(run).expanduser().resolve() if "/" in run else PROJECT / "data" / run
-        overrides = [f"data={folder.parent}", f"run={folder.name}", *overrides]
+        folder = full_path(run) if "/" in run or run in (".", "..") else PROJECT / "data" / run
+        if not run or not folder.name:
+            raise PrivFedTalkError(f"'{run}' is no run", "name one in data/, or its folder")
+        named = {"data": folder.parent, "run": folder.name, **named}
         if profile is None and remembered(folder).exists():
             profile = str(remembered(folder))
+    overrides = [f"{key.replace('__', '.')}={_typed(value)}" for key, value in named.items() if value is not None]
     overrides += settings or []
     profile = profile or "demo"
+    path = profile_path(profile)
+    if path.parent != PROFILES:
+        profile = str(full_path(path))  # jobs run in the project's folder
     return Choice(profile, overrides, load(profile, overrides))
+
+
+def _typed(value: object) -> str:
+    """A value as --set takes it; text in quotes, in which nothing means anything else."""
+    return "null" if value is NULL else json.dumps(value, default=os.fspath)
 
 
 def carry_out(jobs: Sequence[str], choice: Choice, keep: bool, as_json: bool) -> None:
@@ -111,9 +118,3 @@ def carry_out(jobs: Sequence[str], choice: Choice, keep: bool, as_json: bool) ->
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         run_jobs(jobs, choice.profile, choice.overrides, keep=keep)
-
-
-def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """The one document of a command under --json; a NaN in it is an error, not invalid JSON."""
-    typer.echo(json.dumps(document, indent=2, allow_nan=False, default=os.fspath))
-    owes_json.set(False)

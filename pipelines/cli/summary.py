@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.cli.errors import failure
-from pipelines.cli.shared import console, print_json
+from pipelines.cli.terminal import console, print_json, styled
 from pipelines.cli.told import SHOWN, alike, prepared, told_of_results
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -42,10 +42,13 @@ def show_results(root: Path) -> None:
     for label, _ in SHOWN.values():
         table.add_column(label.replace(" ", "\n"), justify="right", vertical="bottom")
     for method, values in results["methods"].items():
-        mark = "" if values.get("private", True) else " [yellow]*[/yellow]"
-        if mark:
-            table.caption = "[yellow]*[/yellow] not private"
-        table.add_row(method + mark, *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()))
+        private = values.get("private", True)
+        if not private:
+            table.caption = styled(("*", "yellow"), " not private")
+        table.add_row(
+            method if private else styled(f"{method} ", ("*", "yellow")),
+            *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()),
+        )
     console.print(table)
     show_bars(results["bars"])
     privacy = results["privacy"]
@@ -54,7 +57,7 @@ def show_results(root: Path) -> None:
         console.print(f"ε of the released model {epsilon} at δ = {delta}; {privacy.get('mark', '')}")
     minutes = results["seconds"]["total"] / 60
     console.print(f"{minutes:.1f} minutes, at most {results['peak_memory_gb']} GB of memory")
-    console.print(f"Open [bold]{folder.root / results['report']}[/bold]")
+    console.print(styled("Open ", (str(folder.root / results["report"]), "bold")))
 
 
 def show_preparation(root: Path, identities: bool = False) -> None:
@@ -67,11 +70,9 @@ def show_preparation(root: Path, identities: bool = False) -> None:
     refused = alike(load_quarantine(folder.quarantine))
     for row in refused:
         files = repr(row["first"]) + (" and others" if row["files"] > 1 else "")
-        console.print(
-            f"{row['files']} quarantined by {row['step']}: {row['reason']} ({files}); {row['remedy']}", markup=False
-        )
+        console.print(f"{row['files']} quarantined by {row['step']}: {row['reason']} ({files}); {row['remedy']}")
     if refused:
-        console.print(f"all of them: {folder.quarantine}", markup=False)
+        console.print(f"all of them: {folder.quarantine}")
     if identities and folder.identities.exists():
         _show_identities(folder.identities)
 
@@ -90,8 +91,7 @@ def show_consent(root: Path, required: bool) -> None:
     if "not recorded" in refused.values():
         console.print(
             "  record what they agreed to (--consent CSV, privfedtalk consent grant); where something else covers the "
-            "corpus, such as a research licence: train with --set training.consent.required=false",
-            markup=False,
+            "corpus, such as a research licence: train with --set training.consent.required=false"
         )
 
 
@@ -101,14 +101,14 @@ def _show_identities(path: Path) -> None:
     from preparation.identity import load_report
 
     report = load_report(path)
-    console.print(report.summary(), markup=False)
+    console.print(report.summary())
     strangers = Counter(mismatch.client for mismatch in report.mismatches)
     lines = [f"  {client}: {count} clips of another face" for client, count in strangers.most_common()]
     lines += [f"  {pair.first} and {pair.second}: one person (cosine {pair.cosine:.2f})" for pair in report.same_person]
     for line in lines[:MOST_LINES]:
-        console.print(line, markup=False)
+        console.print(line)
     if lines:
-        console.print(f"all of them, none was left out: {path}", markup=False)
+        console.print(f"all of them, none was left out: {path}")
 
 
 def show_bars(bars: list[dict[str, Any]]) -> None:
@@ -119,7 +119,7 @@ def show_bars(bars: list[dict[str, Any]]) -> None:
         if bar["pass"] is not True:
             wanted = f"{bar['direction']} {bar['bar']}"
             value = "not measured" if bar["value"] is None else _figure(bar["value"], 3)
-            console.print(f"  [yellow]{bar['name']}[/yellow]: {value}, wanted {wanted} ({bar['what']})")
+            console.print(styled("  ", (bar["name"], "yellow"), f": {value}, wanted {wanted} ({bar['what']})"))
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import JsonOption, RunArgument, choose, console, print_json
+from pipelines.cli.shared import JsonOption, RunArgument, choose
+from pipelines.cli.terminal import console, print_json
 
 
 def tables(
@@ -45,4 +46,4 @@ def tables(
         print_json({"run": folder.root, "files": files})
         return
     for path in files:
-        console.print(str(path), markup=False)
+        console.print(str(path))

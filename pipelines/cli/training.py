@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -17,9 +16,8 @@ from pipelines.cli.shared import (
     SetOption,
     carry_out,
     choose,
-    console,
-    print_json,
 )
+from pipelines.cli.terminal import console, print_json
 
 MethodOption = Annotated[
     list[str] | None,
@@ -58,8 +56,7 @@ def train(
     from pipelines.jobs import TRAIN
     from training.backbone.sources import check_sources
 
-    methods = json.dumps(method) if method else None
-    choice = choose(profile, run, settings, seed=seed, training__methods=methods)
+    choice = choose(profile, run, settings, seed=seed, training__methods=method or None)
     check_sources(choice.configuration.training.backbone)
     carry_out([TRAIN], choice, not fresh, as_json)
     if as_json:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.shared import JsonOption, console, print_json
+from pipelines.cli.shared import JsonOption
+from pipelines.cli.terminal import console, print_json, styled
 from preparation.foreign_text import one_line
 
 if TYPE_CHECKING:
@@ -51,22 +52,26 @@ def verify(
 
 
 SAID = {
-    "manifest": "[bold]synthetic[/bold], by a signed manifest",
-    "hint": "[bold]a hint[/bold] that it is synthetic: a watermark, which anybody could have copied there",
-    "none": "[bold]no mark[/bold] that says it is synthetic",
+    "manifest": ("synthetic", ", by a signed manifest"),
+    "hint": ("a hint", " that it is synthetic: a watermark, which anybody could have copied there"),
+    "none": ("no mark", " that says it is synthetic"),
 }
+"""The verdict, and what it rests on."""
 
 
 def _show(file: Path, found: Verdict) -> None:
-    console.print(f"{escape(one_line(file.name))}: {SAID[found.evidence]}")
+    verdict, ground = SAID[found.evidence]
+    console.print(styled(f"{one_line(file.name)}: ", (verdict, "bold"), ground))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in (*_manifest(found), *_watermark(found)):
         table.add_row(*row)
     console.print(table)
     if found.agree is False:
         console.print(
-            "[bold red]The watermark names another model than the manifest.[/bold red] The manifest is signed; a "
-            "watermark can be copied."
+            styled(
+                ("The watermark names another model than the manifest.", "bold red"),
+                " The manifest is signed; a watermark can be copied.",
+            )
         )
 
 
@@ -81,15 +86,18 @@ def _watermark(found: Verdict) -> list[tuple[str, str]]:
     return [("watermark", f"there (score {mark.score:.1f}: {chance}), {named}; a hint, no proof")]
 
 
-def _manifest(found: Verdict) -> list[tuple[str, str]]:
+def _manifest(found: Verdict) -> list[tuple[str, str | Text]]:
     manifest = found.manifest
     if manifest is None:
         return [("C2PA manifest", "none")]
-    holds = "holds" if manifest.valid else f"[red]does not hold[/red] ({escape(', '.join(manifest.failures))})"
+    failures = f" ({', '.join(manifest.failures)})"
+    holds = ["holds"] if manifest.valid else [("does not hold", "red"), failures]
     vouched = "" if manifest.trusted else ", for whom no known authority vouches"
-    rows = [("C2PA manifest", f"{holds}; signed by “{escape(manifest.signer)}”{vouched}")]
+    rows: list[tuple[str, str | Text]] = [
+        ("C2PA manifest", styled(*holds, f"; signed by “{manifest.signer}”{vouched}"))
+    ]
     if manifest.maker is not None:
         maker = manifest.maker
-        rows.append(("", escape(f"model {maker.model_sha256[:12]}…, adapter {maker.adapter_sha256[:12]}…")))
-        rows.append(("", escape(f"{maker.adapter} of {maker.method}")))
+        rows.append(("", f"model {maker.model_sha256[:12]}…, adapter {maker.adapter_sha256[:12]}…"))
+        rows.append(("", f"{maker.adapter} of {maker.method}"))
     return rows

@@ -11,7 +11,8 @@ import typer
 from rich.table import Column, Table
 
 from pipelines.cli import completion
-from pipelines.cli.shared import JsonOption, console, print_json
+from pipelines.cli.shared import JsonOption
+from pipelines.cli.terminal import console, print_json, styled
 from preparation.errors import CorruptFileError, MissingWeightError
 
 app = typer.Typer(
@@ -68,7 +69,7 @@ def check(as_json: JsonOption = False) -> None:
     else:
         for name, found in judged.items():
             remedy = found["remedy"]
-            console.print(f"{name}: {found['state']}" + (f"\n  {remedy}" if remedy else ""), markup=False)
+            console.print(f"{name}: {found['state']}" + (f"\n  {remedy}" if remedy else ""))
     if any(found["state"] == "damaged" for found in judged.values()):
         raise typer.Exit(2)
 
@@ -105,11 +106,14 @@ def fetch(
         fetched.append({"name": name, "file": path, "sha256": sha256_of(path), "published": published})
         if as_json:
             continue
-        console.print(f"{name}: {path}", markup=False)
+        console.print(f"{name}: {path}")
         if not published:
             console.print(
-                f"[bold yellow]UNVERIFIED[/bold yellow] nobody published the SHA-256 of {path.name}: its first copy "
-                f"was taken on trust. It is {sha256_of(path)}; from now on every copy must have it."
+                styled(
+                    ("UNVERIFIED", "bold yellow"),
+                    f" nobody published the SHA-256 of {path.name}: its first copy was taken on trust. "
+                    f"It is {sha256_of(path)}; from now on every copy must have it.",
+                )
             )
     if as_json:
         print_json({"fetched": fetched})

@@ -1,0 +1,93 @@
+"""Files and folders that commands are given: looked at before the work, not after hours of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from preparation.errors import PrivFedTalkError
+from preparation.files import partial_of
+
+
+def full_path(path: str | Path) -> Path:
+    """The absolute path, `~` taken for the home folder where there is one; a link by what it points to."""
+    path = Path(path)
+    with contextlib.suppress(RuntimeError):  # nobody's home: a name that begins with ~
+        path = path.expanduser()
+    try:
+        return path.resolve()
+    except RuntimeError as error:
+        raise PrivFedTalkError(f"{path} is a link that leads back to itself", "mend the link") from error
+
+
+def readable_file(path: Path, what: str) -> Path:
+    """The full path of a file that can be read; an error names it as the `what`: "list", "clip"."""
+    full = full_path(path)
+    try:
+        with full.open("rb") as file:
+            file.read(1)
+    except IsADirectoryError as error:
+        raise PrivFedTalkError(f"the {what} {path} is a folder", "name a file") from error
+    except OSError as error:
+        raise PrivFedTalkError(f"the {what} {path} cannot be read: {error.strerror}", "name another") from error
+    return full
+
+
+def readable_folder(path: Path, what: str) -> Path:
+    """The full path of a folder whose entries can be listed."""
+    full = full_path(path)
+    try:
+        with os.scandir(full):
+            return full
+    except OSError as error:
+        raise PrivFedTalkError(f"the {what} {path} cannot be read: {error.strerror}", "name another folder") from error
+
+
+def writable_file(path: Path, inputs: Iterable[Path] = ()) -> Path:
+    """The full path of a file that can be written and is none of the inputs, by whatever name or link."""
+    full = full_path(path)
+    for given in inputs:
+        if full.exists() and given.exists() and full.samefile(given):
+            raise PrivFedTalkError(f"--out {path} is the input {given}, which would be lost", "choose another --out")
+    if full.is_dir():
+        raise PrivFedTalkError(f"--out {path} is a folder", f"name a file, such as {full / 'out'}{full.suffix}")
+    if full.exists() and not full.is_file():
+        raise PrivFedTalkError(f"--out {path} is no ordinary file", "choose another --out")
+    _try_writing(full.parent, full.name, path)
+    return full
+
+
+def writable_folder(path: Path) -> Path:
+    """The full path of a folder that files can be written to, or that can be made."""
+    full = full_path(path)
+    if full.exists() and not full.is_dir():
+        raise PrivFedTalkError(f"--out {path} is a file, not a folder", "choose another --out")
+    _try_writing(full, "file", path)
+    return full
+
+
+def _try_writing(folder: Path, name: str, typed: Path) -> None:
+    """Write an empty neighbour of what is to come, and leave no folder behind that was not there."""
+    made = []
+    try:
+        for above in reversed([*_absent(folder)]):
+            above.mkdir()
+            made.append(above)
+        partial = partial_of(folder / name)
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise PrivFedTalkError(
+            f"--out {typed} cannot be written: {error.strerror}", "choose another --out, or mend that"
+        ) from error
+    finally:
+        for empty in reversed(made):
+            empty.rmdir()
+
+
+def _absent(folder: Path) -> Iterator[Path]:
+    while not folder.exists():
+        yield folder
+        folder = folder.parent

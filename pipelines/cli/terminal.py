@@ -1,0 +1,60 @@
+"""Where the commands write: text of people stays text, and a character that the terminal has not never ends a command.
+
+Names of clients, cards, files and messages of libraries reach the terminal. On these consoles nothing in them is markup
+or an emoji's code, and nothing moves the cursor or turns the direction of what follows; style comes from `styled` and
+from `style=` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from io import TextIOWrapper
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from preparation.foreign_text import visible
+
+owes_json = ContextVar("owes_json", default=False)
+"""Whether a document is asked for and not printed yet."""
+
+
+class PlainConsole(Console):
+    """Every string, a table's cell too, is shown as it is written, in characters that show something."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+console = PlainConsole(highlight=False, soft_wrap=True, emoji=False)
+aside = PlainConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+"""For what is no result: progress, warnings."""
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Plain parts and (part, style) as one line."""
+    return Text.assemble(*(visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts))
+
+
+def warn(what: str) -> None:
+    """A warning on standard error."""
+    aside.print(f"warning: {what}", style="yellow")
+
+
+def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """The one document of a command under --json; a NaN in it is an error, not invalid JSON."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False, default=os.fspath))
+    owes_json.set(False)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """From here on a terminal that has no ε (ASCII, Latin-1), or a file name that is no text, gets a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
