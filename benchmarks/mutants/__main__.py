@@ -80,7 +80,8 @@ def run(chosen: Sequence[Mutant], known: dict[str, Result], log: Path, workers: 
             sys.stderr.write(f"\r{len(results)} of {len(chosen)} mutants, {survived} survived, {seconds:.0f} s ")
 
         if waiting:
-            run_mutants(waiting, workers, on_result, KEPT / f"{digest_of_sources(*FLOORS)}.baseline.json")
+            baseline = KEPT / f"{digest_of_sources(*FLOORS)}.baseline.json"
+            run_mutants(waiting, workers, on_result, baseline, load_review())
             sys.stderr.write("\n")
     return results
 

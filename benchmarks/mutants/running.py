@@ -22,12 +22,12 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -37,13 +37,24 @@ from benchmarks.mutants.targets import FIRST, LEFT_OUT, ROOT, TARGETS, TESTS, re
 
 SLOWEST_TEST_SECONDS = 4.0
 MOST_SECONDS = 6.0
-"""A mutant that no test has noticed after so much of their time has survived. Seconds are the processor's, so that a
-busy machine changes nothing."""
+"""A mutant that the review says will survive has survived after so much of its tests' time."""
+MOST_SECONDS_FOR_STRANGERS = 120.0
+"""All others are then shown the rest of their tests, up to this: what only a later test notices is no survivor, however
+slow the machine was when the tests were timed."""
 _KILLED, _SURVIVED = "killed", "survived"
 
 OnResult: TypeAlias = Callable[[Mutant, str, str], None]
 _Live: TypeAlias = dict[tuple[str, str, int], list[FunctionType]]
 """Functions by file, qualified name and first line."""
+
+
+class _Running(NamedTuple):
+    """A fork at work on a mutant; `last` where no further tests wait for one that survives it."""
+
+    mutant: Mutant
+    folder: Path
+    until: float
+    last: bool
 
 
 @dataclass
@@ -57,20 +68,21 @@ class Baseline:
     files: dict[str, str] = field(default_factory=dict)
     """The digest of each file of tests; those of one that changed are measured again."""
 
-    def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests that run the mutant's line, or its function where the line is a part of a longer statement."""
+    def tests_of(self, mutant: Mutant, most_seconds: float = MOST_SECONDS) -> list[str]:
+        """The tests that run the mutant's line, or its function where the line is a part of a longer statement; those
+        of its part first, so many as take `most_seconds` together, the quickest of them first."""
         wanted = {mutant.line}
-        found = self._running(mutant.file, wanted)
-        return found or self._running(mutant.file, set(function_lines(mutant)))
+        found = self._running(mutant.file, wanted, most_seconds)
+        return found or self._running(mutant.file, set(function_lines(mutant)), most_seconds)
 
-    def _running(self, file: str, wanted: set[int]) -> list[str]:
+    def _running(self, file: str, wanted: set[int], most_seconds: float) -> list[str]:
         found = [test for test, lines in self.lines.items() if wanted & set(lines.get(file, ()))]
         kept, total = [], 0.0
         first = {f"test_{name}.py": place for place, name in enumerate(FIRST.get(file, ()))}
         places = {test: first.get(Path(_file_of(test)).name, len(first)) for test in found}
         for test in sorted(found, key=lambda test: (places[test], self.seconds[test])):
-            total += self.seconds[test]
-            if self.seconds[test] <= SLOWEST_TEST_SECONDS and total <= MOST_SECONDS:
+            if self.seconds[test] <= SLOWEST_TEST_SECONDS and total + self.seconds[test] <= most_seconds:
+                total += self.seconds[test]
                 kept.append(test)
         kept.sort(key=self.seconds.__getitem__)
         return kept
@@ -86,18 +98,20 @@ def function_lines(mutant: Mutant) -> range:
     return best
 
 
-def run_mutants(mutants: Sequence[Mutant], workers: int, on_result: OnResult, kept: Path) -> None:
+def run_mutants(
+    mutants: Sequence[Mutant], workers: int, on_result: OnResult, kept: Path, reviewed: Collection[str] = ()
+) -> None:
     """Run each mutant; `on_result` takes it, "killed" or "survived", and the test that noticed it.
 
-    kept: where the baseline of these sources is kept. RuntimeError where a test fails on the unchanged
-    code.
+    kept: where the baseline of these sources is kept. reviewed: names of mutants that are expected to survive; all
+    others are shown all tests that run their line. RuntimeError where a test fails on the unchanged code.
     """
     os.chdir(ROOT)
     hypothesis_settings.register_profile("mutants", database=None, derandomize=True, deadline=None, max_examples=30)
     hypothesis_settings.load_profile("mutants")
     there = [test for test in TESTS if (ROOT / test).exists()]
     ignored = [f"--ignore={path}" for path in LEFT_OUT]
-    plugin = _Plugin(mutants, workers, on_result, kept)
+    plugin = _Plugin(mutants, workers, on_result, kept, reviewed)
     status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *ignored, *there], plugins=[plugin])
     if plugin.fault or status not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(plugin.fault or f"the tests could not be collected (pytest ended with {status})")
@@ -106,8 +120,16 @@ def run_mutants(mutants: Sequence[Mutant], workers: int, on_result: OnResult, ke
 class _Plugin:
     """Takes the place of pytest's loop over tests: the same loop runs in forks, over the tests of one mutant each."""
 
-    def __init__(self, mutants: Sequence[Mutant], workers: int, on_result: OnResult, kept: Path) -> None:
+    def __init__(
+        self,
+        mutants: Sequence[Mutant],
+        workers: int,
+        on_result: OnResult,
+        kept: Path,
+        reviewed: Collection[str],
+    ) -> None:
         self._mutants, self._workers, self._on_result, self._kept = mutants, workers, on_result, kept
+        self._reviewed = reviewed
         self._child: Path | None = None
         self._trace: dict[str, set[int]] = {}
         self._baseline = Baseline()
@@ -186,8 +208,8 @@ class _Plugin:
         )
 
     def _run_all(self, session: pytest.Session, baseline: Baseline, live: _Live) -> None:
-        running: dict[int, tuple[Mutant, Path, float]] = {}
-        waiting = list(reversed(self._mutants))
+        running: dict[int, _Running] = {}
+        waiting = [(mutant, False) for mutant in reversed(self._mutants)]
         try:
             self._keep_running(session, baseline, live, waiting, running)
         finally:
@@ -199,16 +221,22 @@ class _Plugin:
         session: pytest.Session,
         baseline: Baseline,
         live: _Live,
-        waiting: list[Mutant],
-        running: dict[int, tuple[Mutant, Path, float]],
+        waiting: list[tuple[Mutant, bool]],
+        running: dict[int, _Running],
     ) -> None:
         items = {item.nodeid: item for item in session.items}
         while waiting or running:
             while waiting and len(running) < self._workers:
-                mutant = waiting.pop()
-                tests = baseline.tests_of(mutant)
+                mutant, again = waiting.pop()
+                first = baseline.tests_of(mutant)
+                every = (
+                    first
+                    if mutant.identity in self._reviewed
+                    else baseline.tests_of(mutant, MOST_SECONDS_FOR_STRANGERS)
+                )
+                tests = [test for test in every if test not in first] if again else first
                 if not tests:
-                    self._on_result(mutant, _SURVIVED, "no test runs it")
+                    self._on_result(mutant, _SURVIVED, "" if again else "no test runs it")
                     continue
                 seconds = sum(baseline.seconds[test] for test in tests)
                 enough, limit = 10 + 3 * math.ceil(seconds), 60 + 20 * seconds
@@ -221,23 +249,25 @@ class _Plugin:
                         session.items[:] = [items[test] for test in tests if test in items]
                         _change(mutant, live)
                         session.config.hook.pytest_runtestloop(session=session)
-                running[pid] = (mutant, folder, time.monotonic() + limit)
-            self._reap(running)
+                running[pid] = _Running(mutant, folder, time.monotonic() + limit, again or len(every) == len(first))
+            self._reap(running, waiting)
 
-    def _reap(self, running: dict[int, tuple[Mutant, Path, float]]) -> None:
+    def _reap(self, running: dict[int, _Running], waiting: list[tuple[Mutant, bool]]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
-            for late in [pid for pid, (_, _, limit) in running.items() if time.monotonic() > limit]:
+            for late in [pid for pid, one in running.items() if time.monotonic() > one.until]:
                 os.kill(late, signal.SIGKILL)
             time.sleep(0.01)
         elif pid in running:
-            mutant, folder, _ = running.pop(pid)
+            mutant, folder, _, last = running.pop(pid)
             failed = folder / "failed"
             out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
             if (folder / "fault").exists():
                 self.fault += f"{mutant.identity}\n{(folder / 'fault').read_text()}"
             elif failed.exists():
                 self._on_result(mutant, _KILLED, failed.read_text().splitlines()[0])
+            elif status == 0 and not last:
+                waiting.append((mutant, True))
             elif status == 0:
                 self._on_result(mutant, _SURVIVED, "")
             else:

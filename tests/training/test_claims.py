@@ -81,6 +81,17 @@ def test_cohorts_from_a_known_seed_are_a_violation_where_secret_ones_are_promise
         assert secret or "drew the cohort from a known seed" in report.mark
 
 
+def test_a_known_seed_breaks_no_rule_where_no_coin_is_drawn_or_the_settings_say_so_themselves() -> None:
+    """Where everybody takes part nobody is drawn; of seeded noise the settings tell by themselves."""
+    open_coins = [round_record(1, mechanism={"secret_cohorts": False}, survivors=8, returned=CLIENTS[:8])]
+    assert broken(settings_with(), open_coins) == ()
+    assert broken(sampled(seeded_noise=1), open_coins) == ()
+    assert "known seed" in broken(sampled(), open_coins)[0]
+    # The report of seeded noise names the seed, and not the cohorts as well.
+    report = account("privfedtalk", sampled(seeded_noise=1), 10, open_coins, 1000)
+    assert not report.private and not any("drew the cohort" in line for line in report.violations)
+
+
 def broken(settings: TrainingSettings, records: list[RoundRecord]) -> tuple[str, ...]:
     """Among ten clients."""
     return violations("privfedtalk", settings.privacy, schedule_of(settings, 10, records), records)
@@ -247,8 +258,8 @@ def test_what_broke_the_guarantee_is_found_in_the_records_whatever_the_report_ke
     assert "the run is called private, which it is not" in found
 
 
-def sampled() -> TrainingSettings:
-    settings = settings_with()
+def sampled(**privacy: object) -> TrainingSettings:
+    settings = settings_with(**privacy)
     federation = settings.federation.model_copy(update={"sampling": "poisson", "clients_per_round": 2})
     return settings.model_copy(update={"federation": federation})
 
