@@ -64,15 +64,15 @@ class Run:
         after: Sequence[str],
         code: Sequence[str],
         outputs: Callable[[], Iterable[Path]],
-        whole: bool = True,
+        parts: Sequence[str] | None = None,
     ) -> AbstractContextManager[Stage]:
         """A timed, remembered stage, due again when its settings, its code or a stage before it changed.
 
         `after` names the stages whose results it reads; `code` the floors whose sources it runs;
-        `whole` says that the body works on all of it, not on some buckets.
+        `parts` are the buckets that the body works on, where these are not all.
         """
         inputs = self.inputs(settings=settings, after=after, code=code)
-        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, whole=whole)
+        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, parts=parts, after=after)
 
     def inputs(
         self, *, settings: Sequence[Settings | str | int], after: Sequence[str], code: Sequence[str]

@@ -43,7 +43,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
         after=["manifest", "clients"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
-        whole=only is None,
+        parts=None if only is None else sorted(buckets),
     ) as stage:
         if stage.due:
             counts = prepare_clients(folder, run.corpus_root, settings, run.workers, only)
@@ -215,7 +215,7 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
         after=["dealing", "crops", "vae"],
         code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
-        whole=only is None,
+        parts=None if only is None else sorted(buckets),
     ) as stage:
         if stage.due:
             from training.autoencoders.sources import load_autoencoder

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,11 @@ import psutil
 
 from preparation.files import replacing
 from preparation.folders import RunFolder
+from preparation.locks import locked
 
 SAMPLE_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+"""How long a stage that is due waits for those who read what it is about to change: a model is loaded meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -59,43 +62,70 @@ def stage(
     inputs: Sequence[str],
     outputs: Callable[[], Iterable[Path]],
     keep: bool,
-    whole: bool = True,
+    parts: Sequence[str] | None = None,
+    after: Sequence[str] = (),
 ) -> Iterator[Stage]:
     """Time the body, then remember it under `name`.
 
     `inputs` are fingerprints of all that decides the result; `outputs` finds the files and folders that are
     the result, whose content is its version. With `keep`, a stage whose inputs and outputs are those of last
     time is not due: the body is expected to look at `Stage.due`. A body that raises leaves no record, so it
-    is due again. A body that works on a part only (`whole` false) is always due; if all was as remembered before, the
-    record then tells of what the outputs are now, and else stays behind, so that the whole is due again.
+    is due again. A body that works on some `parts` only is always due; if all was as remembered before, the record then
+    tells of what the outputs are now, and else stays behind, so that the whole is due again.
+
+    A stage that is due, or its parts, are this process's alone while the body runs, and nobody changes meanwhile what
+    the stages `after` which it comes have made. Raises BusyError where another process is at work on any of these.
     """
     wanted = digest(inputs)
-    before = read_record(folder, name)
-    unchanged = (keep or not whole) and before and before.inputs == wanted
-    unchanged = unchanged and before.version == content_version(folder.root, outputs())
-    if not whole:
-        sys.stderr.write(f"{name}: a part of it started\n")
-        part = Stage(name, due=True, inputs=wanted)
-        yield part
-        part.version = content_version(folder.root, outputs())
-        if before and unchanged:
-            _write(_path(folder, name), replace(before, version=part.version))
-        return
-    if before and unchanged:
-        sys.stderr.write(f"{name}: unchanged, kept ({before.seconds:.0f} s saved)\n")
-        yield Stage(name, due=False, inputs=wanted, version=before.version, seconds=before.seconds)
-        return
-    _path(folder, name).unlink(missing_ok=True)
-    sys.stderr.write(f"{name}: started\n")
-    current = Stage(name, due=True, inputs=wanted)
-    with _PeakMemory() as memory:
-        started = time.monotonic()
-        yield current
-        current.seconds = time.monotonic() - started
-    current.version = content_version(folder.root, outputs())
-    record = StageRecord(name, wanted, current.version, round(current.seconds, 2), round(memory.peak_gb, 3))
-    _write(_path(folder, name), record)
-    sys.stderr.write(f"{name}: done in {current.seconds:.1f} s, at most {memory.peak_gb:.2f} GB\n")
+
+    def remembered() -> StageRecord | None:
+        """The record of last time, if all is still as it was then."""
+        record = read_record(folder, name)
+        same = record and record.inputs == wanted and record.version == content_version(folder.root, outputs())
+        return record if same else None
+
+    with ExitStack() as held:
+        for earlier in after:
+            held.enter_context(reading(folder, earlier, by=name))
+        if parts is not None:
+            held.enter_context(reading(folder, name, by=name))
+            for one in parts:
+                held.enter_context(locked(folder.lock(f"{name}-{one}"), f"{name} {one}"))
+            before = remembered()
+            sys.stderr.write(f"{name}: a part of it started\n")
+            part = Stage(name, due=True, inputs=wanted)
+            yield part
+            part.version = content_version(folder.root, outputs())
+            if before:
+                _write(_path(folder, name), replace(before, version=part.version))
+            return
+        kept = None
+        if keep:
+            with reading(folder, name, by=name):
+                kept = remembered()
+        if kept is None:
+            held.enter_context(locked(folder.lock(name), name, patience=PATIENCE_SECONDS))
+            kept = remembered() if keep else None  # whoever had the lock may have done the same work
+        if kept is not None:
+            sys.stderr.write(f"{name}: unchanged, kept ({kept.seconds:.0f} s saved)\n")
+            yield Stage(name, due=False, inputs=wanted, version=kept.version, seconds=kept.seconds)
+            return
+        _path(folder, name).unlink(missing_ok=True)
+        sys.stderr.write(f"{name}: started\n")
+        current = Stage(name, due=True, inputs=wanted)
+        with _PeakMemory() as memory:
+            started = time.monotonic()
+            yield current
+            current.seconds = time.monotonic() - started
+        current.version = content_version(folder.root, outputs())
+        record = StageRecord(name, wanted, current.version, round(current.seconds, 2), round(memory.peak_gb, 3))
+        _write(_path(folder, name), record)
+        sys.stderr.write(f"{name}: done in {current.seconds:.1f} s, at most {memory.peak_gb:.2f} GB\n")
+
+
+def reading(folder: RunFolder, name: str, by: str) -> AbstractContextManager[None]:
+    """While this is held nobody changes what the stage `name` made; raises BusyError where somebody is at it."""
+    return locked(folder.lock(name), by, shared=True)
 
 
 def read_record(folder: RunFolder, name: str) -> StageRecord | None:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.configuration import PROJECT, Configuration, load, remember, without_hidden
 from pipelines.errors import FailedCheckError
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.locks import locked, one_at_a_time
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 OF_THE_COMMAND_LINE = {"concurrency": {"pools": {"default_limit": 1, "granularity": "run"}}}
 """Not as in `dagster.yaml`: a run that is not launched from Dagster's queue takes no place in a pool. Killed, it would
 keep its place, and all others would wait for it; and stages that DVC runs side by side would take turns."""
+
+COMMAND = "command"
+"""The lock of a run that a command holds from its first stage to its last."""
 
 
 def run_jobs(
@@ -30,20 +36,22 @@ def run_jobs(
     """Run the named jobs one after the other over the partitions that the configuration names.
 
     A job is one Dagster run, or one for each stretch of partitions that follow one another. Without an `instance`,
-    the one of the project's `dagster.yaml` remembers the runs.
+    the one of the project's `dagster.yaml` remembers the runs. Raises BusyError where another process does so on the
+    same run: it has remembered another configuration, which this one would change under it.
     """
     from pipelines.definitions import defs
 
     configuration = load(profile, overrides)
-    remember(configuration)
-    run_config = _run_config(profile, overrides, keep)
-    with _instance(instance) as instance:
-        for name in names:
-            job = defs.resolve_job_def(name)
-            for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
-                # What has no partitions was made with the first stretch.
-                only = _partitioned(job) if number else None
-                _run(job, run_config, instance, _range(*ends) | _told(configuration, profile), only)
+    with locked(RunFolder(configuration.root).lock(COMMAND), " and ".join(names)):
+        remember(configuration)
+        run_config = _run_config(profile, overrides, keep)
+        with _instance(instance) as instance:
+            for name in names:
+                job = defs.resolve_job_def(name)
+                for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
+                    # What has no partitions was made with the first stretch.
+                    only = _partitioned(job) if number else None
+                    _run(job, run_config, instance, _range(*ends) | _told(configuration, profile), only)
 
 
 def make_assets(
@@ -70,15 +78,36 @@ def make_assets(
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     """The one given, or that of the project's `dagster.yaml` (`local_temp` is what takes a folder and overrides)."""
-    import dagster as dg
 
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
-    with (
-        contextlib.chdir(PROJECT),
-        given or dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE) as instance,
-    ):
+    with contextlib.chdir(PROJECT), given or _open_storage() as instance:
         yield instance
+
+
+def _open_storage() -> dg.DagsterInstance:
+    """The project's instance, its storage made at first use by one process at a time.
+
+    Two that make the tables at once leave them so that nobody can open them any more.
+    """
+    import dagster as dg
+    from alembic.util import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    folder = PROJECT / ".dagster"
+    try:
+        with one_at_a_time(folder / "opening.lock"):
+            return dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE)
+    except (CommandError, SQLAlchemyError) as error:
+        raise PrivFedTalkError(
+            f"Dagster's storage in {folder / 'storage'} cannot be opened: {_first_line(error)}",
+            "end other Dagster processes of this project and try again; if that does not help, move the folder away: it "
+            "holds the history of runs, no model and no result",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _range(first: str, last: str) -> dict[str, str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import dagster as dg
 
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run
+from pipelines.runner import COMMAND
 from preparation.folders import RunFolder
+from preparation.locks import busy
 
 _nightly = default_configuration().nightly
 
@@ -19,12 +23,18 @@ _nightly = default_configuration().nightly
     description="By default at two o'clock (UTC): the newest model of every method of the default run on the panel.",
 )
 def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One run a night, named by its date; none as long as nothing is trained."""
+    """One run a night, named by its date; none as long as nothing is trained, or while a command works on the run.
+
+    Nights that passed while nothing ran are not made up for: today's models would stand under their dates. Dagster asks
+    for the last of them alone, and the checks name the night that they compare with.
+    """
     root = default_configuration().root
     # `privfedtalk.json` is the last file of an adapter.
     if not any(RunFolder(root).root.glob("federation/*/adapter/privfedtalk.json")):
         return dg.SkipReason(f"{root} has no trained model yet: `privfedtalk demo` or `privfedtalk train` makes one")
-    night = context.scheduled_execution_time.strftime("%Y-%m-%d")
+    night = context.scheduled_execution_time.astimezone(ZoneInfo(_nightly.time_zone)).strftime("%Y-%m-%d")
+    if who := busy(RunFolder(root).lock(COMMAND)):
+        return dg.SkipReason(f"a command works on {root} ({who}): its models change, so {night} is not measured")
     return dg.RunRequest(
         run_key=night,
         run_config={

@@ -18,6 +18,8 @@ from assets.run import Run
 from assets.stages import digest
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run, open_run
+from pipelines.runner import COMMAND
+from preparation.locks import busy
 
 SETTLED_SECONDS = 60.0
 CLIPS_EVERY_SECONDS, MODELS_EVERY_SECONDS = 300, 60
@@ -29,7 +31,11 @@ def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     run = open_run(default_configuration(), keep=True)
     if run.renders:
         return dg.SkipReason("the studio renders this run's corpus: there is no folder to watch")
+    if at_work := _at_work(run):
+        return dg.SkipReason(at_work)
     folders = _sources(run)
+    if gone := [folder for folder in folders if not folder.is_dir()]:  # a disk that is off is no empty corpus
+        return dg.SkipReason(f"there is no folder {', '.join(map(str, gone))}")
     state = digest(line for folder in folders for line in lines_of(folder))
     if state == context.cursor:
         return dg.SkipReason(f"nothing is new in {', '.join(map(str, folders))}")
@@ -45,7 +51,9 @@ def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
 def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Evaluates every method whose adapter is new, and the references where the backbone is."""
     run = open_run(default_configuration(), keep=True)
-    known: dict[str, str] = json.loads(context.cursor or "{}")
+    if at_work := _at_work(run):
+        return dg.SkipReason(at_work)
+    known = _known(context.cursor)
     homes = {method: run.folder.adapter(method) for method in METHODS}
     homes |= dict.fromkeys(REFERENCES, run.folder.model("backbone"))
     found = {name: digest(lines) for name, home in homes.items() if (lines := lines_of(home))}
@@ -58,6 +66,22 @@ def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
         for name, state in changed.items()
     ]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(known | changed))
+
+
+def _at_work(run: Run) -> str:
+    """Why nothing is asked for now: a run beside a command at work would be refused. Empty where there is none."""
+    who = busy(run.folder.lock(COMMAND))
+    return f"a command works on {run.folder.root} ({who}): asked again when it has ended" if who else ""
+
+
+def _known(cursor: str | None) -> dict[str, str]:
+    """Models by name with their states, as they were when they were last evaluated; a cursor that holds no such thing
+    (older code wrote it, or a person) counts for none, and what is unchanged is kept by the stages."""
+    try:
+        found = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return {str(name): str(state) for name, state in found.items()} if isinstance(found, dict) else {}
 
 
 def _sources(run: Run) -> list[Path]:

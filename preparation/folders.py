@@ -12,6 +12,10 @@ class RunFolder:
 
     root: Path
 
+    def lock(self, name: str) -> Path:
+        """Held while somebody works on a stage, or with a command on the run; see `preparation.locks`."""
+        return self.root / ".locks" / f"{name.replace('/', '-')}.lock"
+
     @property
     def corpus(self) -> Path:
         return self.root / "corpus"

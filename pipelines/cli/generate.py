@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,7 @@ def generate(
 
         privfedtalk generate -r face.jpg --speech talk.mp3 --run mine --adapter c0003 --steps 8 --out talk.mp4
     """
+    from assets.stages import reading
     from preparation.folders import RunFolder
     from preparation.portrait import read_portrait, read_speech
     from preparation.settings import CorpusKind
@@ -52,7 +54,10 @@ def generate(
     configuration = choose(None, run, settings, training__generation__steps=steps).configuration
     folder, training = RunFolder(configuration.root), configuration.training
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
-    talker = open_talker(folder, training, configuration.preparation, method, adapter, device, rendered)
+    with contextlib.ExitStack() as held:  # a model that is being trained is not loaded by halves
+        for name in ("vae", "backbone", f"federation/{method}"):
+            held.enter_context(reading(folder, name, by="generate"))
+        talker = open_talker(folder, training, configuration.preparation, method, adapter, device, rendered)
     gone = revoked_in(folder, method) if adapter == GLOBAL else []
     if gone:
         anew = f"privfedtalk train --run {run} --method {method}"

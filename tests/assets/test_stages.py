@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from assets.stages import code_version, content_version, digest, read_record, read_records, stage
+from assets import stages
+from assets.stages import Stage, code_version, content_version, digest, read_record, read_records, stage
+from preparation import locks
 from preparation.folders import RunFolder
+from preparation.locks import BusyError
 
 
 def run_once(folder: RunFolder, inputs: list[str], keep: bool = True, text: str = "made") -> bool:
@@ -63,3 +67,46 @@ def test_versions_follow_names_and_bytes(tmp_path: Path) -> None:
     assert len({first, second, content_version(tmp_path, [tmp_path])}) == 3
     assert digest(["ab", "c"]) != digest(["a", "bc"])
     assert code_version("preparation") != code_version("training")
+
+
+def test_nobody_changes_what_another_stage_reads_and_nobody_does_the_same_twice_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stages, "PATIENCE_SECONDS", 0.05)
+    folder = RunFolder(tmp_path)
+    run_once(folder, ["a"])
+
+    def training(method: str) -> AbstractContextManager[Stage]:
+        return stage(folder, f"federation/{method}", inputs=[], outputs=list, keep=True, after=["models/vae"])
+
+    with training("fedavg"):
+        assert not run_once(folder, ["a"])  # it is as it was: nothing to change
+        with pytest.raises(BusyError, match="federation/fedavg, process"):
+            run_once(folder, ["b"])
+        with pytest.raises(BusyError, match="federation/fedavg, process"), training("fedavg"):
+            pass
+        with training("scaffold") as other:
+            assert other.due
+    assert not run_once(folder, ["a"])
+    with training("fedavg") as again:
+        assert not again.due
+
+
+def test_other_buckets_may_be_made_at_once_and_the_same_ones_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stages, "PATIENCE_SECONDS", 0.05)
+    folder = RunFolder(tmp_path)
+
+    def crops(parts: list[str] | None) -> AbstractContextManager[Stage]:
+        return stage(folder, "crops", inputs=[], outputs=list, keep=True, parts=parts)
+
+    with crops(["000", "001"]), crops(["002"]):
+        with pytest.raises(BusyError, match="crops 001, process"), crops(["001", "003"]):
+            pass
+        with pytest.raises(BusyError), crops(None):
+            pass
+    with crops(None), pytest.raises(BusyError), crops(["002"]):
+        pass

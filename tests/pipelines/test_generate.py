@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from evaluation.measuring.clips import read_evaluation_clips
 from pipelines.cli import app
 from pipelines.configuration import PROJECT, load, remember, remembered
+from preparation import locks
 from preparation.folders import RunFolder
+from preparation.locks import locked
 from preparation.media.probe import probe
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise
@@ -126,3 +128,14 @@ def test_marks_can_be_left_out_and_that_is_said(run: Path) -> None:
     result = CliRunner().invoke(app, options(run, "--steps", "1", *(p for s in unmarked for p in ("--set", s))))
     assert "marked as synthetic by: nothing" in result.stdout
     assert CliRunner().invoke(app, ["verify", str(run / "talk.mp4")]).exit_code == 1
+
+
+def test_a_model_that_is_being_trained_is_not_loaded_by_halves(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    folder = RunFolder(run / "mine")
+    with locked(folder.lock("federation/privfedtalk"), "federation/privfedtalk"):
+        refused = CliRunner().invoke(app, options(run, "--steps", "1"))
+    assert refused.exit_code == 2 and "federation/privfedtalk, process" in refused.stderr
+    assert not (run / "talk.mp4").exists()
+    with locked(folder.lock("federation/scaffold"), "federation/scaffold"):
+        assert CliRunner().invoke(app, options(run, "--steps", "1")).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import signal
 from pathlib import Path
@@ -11,6 +12,11 @@ import dagster as dg
 import pytest
 
 from pipelines import runner
+from pipelines.configuration import load, remember, remembered
+from preparation import locks
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from preparation.locks import BusyError, locked
 
 
 def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
@@ -43,3 +49,54 @@ def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
         # It is remembered where `dagster dev` looks.
         assert instance.get_latest_materialization_event(trained.key) is not None
     assert made == ["trained"] and (tmp_path / ".dagster/storage").exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder whose storage nobody has used yet."""
+    shutil.copy(runner.PROJECT / "dagster.yaml", tmp_path)
+    monkeypatch.setattr(runner, "PROJECT", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return tmp_path
+
+
+def test_several_that_use_the_storage_first_at_once_all_get_it(project: Path) -> None:
+    context = multiprocessing.get_context("fork")  # so that all stand at the same point within a millisecond
+    gate = context.Barrier(4)
+    children = [context.Process(target=_open_at, args=(gate,)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 4
+    with runner._instance(None) as instance:
+        assert instance.get_runs_count() == 0
+
+
+def _open_at(gate: multiprocessing.synchronize.Barrier) -> None:
+    gate.wait(30)
+    with runner._instance(None) as instance:
+        assert instance.get_runs_count() == 0
+
+
+def test_a_storage_that_cannot_be_opened_is_an_error_with_a_remedy(project: Path) -> None:
+    home = project / ".dagster" / "storage" / "history"
+    home.mkdir(parents=True)
+    (home / "runs.db").write_bytes(b"not a database " * 100)
+    with pytest.raises(PrivFedTalkError, match=r"storage cannot be opened: .*not a database") as caught:
+        runner._instance(None).__enter__()
+    assert "move the folder away" in caught.value.remedy
+
+
+def test_two_commands_on_one_run_the_second_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    first = [f"data={tmp_path}", "run=mine", "training.federation.rounds=7"]
+    configuration = load("small", first)
+    remember(configuration)
+    before = remembered(configuration.root).read_text()
+    with (
+        locked(RunFolder(configuration.root).lock(runner.COMMAND), "prepare and train"),
+        pytest.raises(BusyError, match=r"another command works on .*/mine: prepare and train, process \d+, since"),
+    ):
+        runner.run_jobs(["train"], "small", [f"data={tmp_path}", "run=mine", "training.federation.rounds=9"])
+    assert remembered(configuration.root).read_text() == before

@@ -13,11 +13,14 @@ import dagster as dg
 import pytest
 
 from assets.partitions import BUCKETS, REFERENCES
-from pipelines import sensors
+from evaluation.nightly.settings import NightlySettings
+from pipelines import jobs, schedules, sensors
 from pipelines.definitions import defs
+from pipelines.runner import COMMAND
 from pipelines.schedules import nightly_evaluation
 from pipelines.sensors import new_clips, new_models
 from preparation.folders import RunFolder
+from preparation.locks import locked
 from tests.evaluation.nightly.small_nights import save_adapter
 from tests.training.small_models import small_backbone
 
@@ -104,3 +107,63 @@ def test_the_schedule_asks_for_one_run_a_night_once_something_is_trained(default
     (request,) = nightly_evaluation.evaluate_tick(context).run_requests or []
     assert request.run_key == "2026-01-02" and request.tags["privfedtalk/night"] == "2026-01-02"
     assert request.run_config["ops"]["night"]["config"] == {"night": "2026-01-02"}
+
+
+@pytest.mark.parametrize("cursor", ["", "half a", "[1, 2]", '"text"', "null", '{"fedavg": ["an", "older", "shape"]}'])
+def test_a_cursor_that_older_code_or_a_person_wrote_is_no_traceback(
+    default: RunFolder, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    monkeypatch.setattr(sensors, "SETTLED_SECONDS", 0.0)
+    save_small_backbone(default)
+    save_adapter(default, "fedavg", 0.01)
+    found = tick(new_models, cursor)
+    assert "fedavg" in {request.partition_key for request in found.run_requests or []}
+    assert "no new model" in str(tick(new_models, found.cursor).skip_message)
+
+
+def test_a_corpus_whose_disk_is_off_is_not_taken_for_an_empty_one(default: RunFolder) -> None:
+    (default.root.parents[1] / "corpus").rmdir()
+    assert "there is no folder" in str(tick(new_clips, "of yesterday").skip_message)
+
+
+def test_nothing_is_asked_for_while_a_command_works_on_the_run(
+    default: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "SETTLED_SECONDS", 0.0)
+    save_small_backbone(default)
+    save_adapter(default, "fedavg", 0.01)
+    with locked(default.lock(COMMAND), "train"):
+        assert "(train, process" in str(tick(new_models, None).skip_message)
+        assert "(train, process" in str(tick(new_clips, None).skip_message)
+        context = dg.build_schedule_context(scheduled_execution_time=NIGHT)
+        assert "2026-01-02 is not measured" in str(nightly_evaluation.evaluate_tick(context).skip_message)
+    assert tick(new_models, None).run_requests
+
+
+def test_a_schedule_that_was_off_asks_once(default: RunFolder) -> None:
+    """Dagster makes up for every missed tick of a job with partitions, and else for the last alone."""
+    assert defs.resolve_job_def(jobs.NIGHTLY).partitions_def is None
+
+
+@pytest.mark.parametrize(
+    ("tick_in_utc", "night"),
+    [
+        ("2026-03-28T01:30", "2026-03-28"),
+        ("2026-03-29T01:00", "2026-03-29"),  # there is no half past two: Dagster asks at three
+        ("2026-10-25T01:30", "2026-10-25"),  # twice half past two: Dagster asks at the second
+        ("2026-07-01T22:15", "2026-07-02"),  # a quarter past midnight is the next day already
+    ],
+)
+def test_a_night_has_the_date_of_the_schedules_own_clock(
+    default: RunFolder, monkeypatch: pytest.MonkeyPatch, tick_in_utc: str, night: str
+) -> None:
+    save_small_backbone(default)
+    save_adapter(default, "fedavg", 0.01)
+    monkeypatch.setattr(schedules, "_nightly", NightlySettings(time_zone="Europe/Vienna"))
+    context = dg.build_schedule_context(scheduled_execution_time=datetime.fromisoformat(f"{tick_in_utc}+00:00"))
+    (request,) = nightly_evaluation.evaluate_tick(context).run_requests or []
+    assert request.run_key == night
+
+
+def save_small_backbone(run: RunFolder) -> None:
+    small_backbone().save(run.model("backbone"))
