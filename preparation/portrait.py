@@ -7,23 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.errors import PrivFedTalkError
 from preparation.faces.alignment import fit_transforms, warp
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.trackers import open_detector
-from preparation.media.container import DEFAULT_LIMITS
 from preparation.media.frames import Frame
-from preparation.media.limits import BeyondLimitError
+from preparation.media.picture import open_picture
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import decode_sound
-from preparation.media.video import decode
 from preparation.quality import face_pixels, loudness, median_roll
-from preparation.settings import MediaSettings, PreparationSettings
-
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""What a picture may be; Pillow knows formats that start other programs."""
+from preparation.settings import PreparationSettings
 
 AS_IT_IS_SCALE, AS_IT_IS_PIXELS = 0.02, 1.5
 """A picture of the crops' size whose face lies so near to where crops have it is taken as it is: cutting it anew would
@@ -44,7 +38,7 @@ def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
     Without a face tracker at hand (rendered runs need none) the picture must be such a crop already. Raises
     PrivFedTalkError for a file that is no picture, and for a picture with no face, several faces, or a poor one.
     """
-    picture, size = read_picture(path, settings.corpus.media), settings.crops.size
+    picture, size = open_picture(path, settings.corpus.media), settings.crops.size
     is_crop_size = picture.shape == (size, size, 3)
     detector = open_detector(settings.faces)
     if detector is None:
@@ -65,48 +59,6 @@ def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
     if is_crop_size and _changes_little(transform, size):
         return Portrait(picture, "is a crop already, taken as it is")
     return Portrait(warp(picture, transform, size), f"cut to {size} x {size} pixels around the face")
-
-
-def read_picture(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Frame:
-    """The pixels of a picture file, upright: uint8 [H, W, 3] RGB; of a clip, those of its first frame.
-
-    Raises CorruptFileError for a picture above `limits.pixels_a_picture`, before its pixels are unpacked.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > limits.pixels_a_picture:
-                raise _too_large(path, f"{width} x {height} pixels")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise PrivFedTalkError(f"there is no picture {path}", "check the path given as --reference") from error
-    except UnidentifiedImageError:
-        return _first_frame(path, limits)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, "more than 179 million pixels") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CorruptFileError(
-            f"{path.name} cannot be read: {error}", "open it, save it anew, or copy it again"
-        ) from error
-
-
-def _too_large(path: Path, size: str) -> CorruptFileError:
-    return CorruptFileError(
-        f"{path.name} has {size}",
-        "give a smaller picture (a face of a few hundred pixels is enough), or raise "
-        "preparation.corpus.media.pixels_a_picture",
-    )
-
-
-def _first_frame(path: Path, limits: MediaSettings) -> Frame:
-    try:
-        return next(decode(path, limits=limits))
-    except BeyondLimitError:
-        raise
-    except (CorruptFileError, StopIteration) as error:
-        raise PrivFedTalkError(
-            f"{path.name} is no picture that can be read, and no clip", "give a JPEG, PNG, WebP or TIFF file, or an MP4"
-        ) from error
 
 
 def read_speech(path: Path, settings: PreparationSettings) -> NDArray[np.int16]:

@@ -49,6 +49,7 @@ PAST_THE_GATE = {
     "preparation/media/sound.py": "defines the decoders",
     "preparation/footage.py": "reads the clip of which a crop is made",
     "preparation/corpora/hdtf/cut.py": "cuts clips of the videos that the run was given",
+    "preparation/media/picture.py": "reads the first frame of a clip that the user hands to `generate`",
     "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
     "training/marks/verify.py": "reads the video that the user hands to `verify`",
     "evaluation/paper_files.py": "shows generated videos of clips that `read_evaluation_clips` admitted",

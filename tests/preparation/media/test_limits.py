@@ -24,11 +24,12 @@ from preparation.corpora.hdtf.cut import cut_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
 from preparation.media.limits import longest_gap
+from preparation.media.picture import open_picture
 from preparation.media.probe import probe
 from preparation.media.sound import decode_audio, decode_audio_span, decode_sound
 from preparation.media.video import decode, decode_all, decode_parts, decode_pictures, decode_span
 from preparation.media.writing import encode
-from preparation.portrait import read_picture, read_speech
+from preparation.portrait import read_speech
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings, PreparationSettings
 from training.marks.verify import verify
 
@@ -256,7 +257,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_with_a_remedy(tmp_path: 
     path.write_bytes(bomb(*size))
     assert path.stat().st_size < 2_000_000
     with bounded(), pytest.raises(CorruptFileError, match=r"bomb\.png has") as caught:
-        read_picture(path)
+        open_picture(path)
     assert "smaller picture" in caught.value.remedy
     (tmp_path / "bomb.mp4").write_bytes(path.read_bytes())
     with bounded():
@@ -265,7 +266,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_with_a_remedy(tmp_path: 
 
 def test_a_picture_of_a_telephone_is_read(tmp_path: Path) -> None:
     Image.new("RGB", (8000, 6000)).save(tmp_path / "photo.jpg")
-    assert read_picture(tmp_path / "photo.jpg").shape == (6000, 8000, 3)
+    assert open_picture(tmp_path / "photo.jpg").shape == (6000, 8000, 3)
 
 
 def test_no_format_that_starts_another_program_is_a_picture(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_no_format_that_starts_another_program_is_a_picture(tmp_path: Path) -> N
     Image.new("RGB", (64, 64)).save(buffer, "EPS")
     (tmp_path / "face.eps").write_bytes(buffer.getvalue())
     with pytest.raises(PrivFedTalkError, match="no picture that can be read"):
-        read_picture(tmp_path / "face.eps")
+        open_picture(tmp_path / "face.eps")
 
 
 def test_source_videos_are_bounded_too(tmp_path: Path) -> None:
