@@ -18,7 +18,7 @@ from preparation.media.frames import Frame
 from preparation.media.limits import BeyondLimitError
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import decode_sound
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.quality import face_pixels, loudness, median_roll
 from preparation.settings import MediaSettings, PreparationSettings
 
@@ -100,7 +100,7 @@ def _too_large(path: Path, size: str) -> CorruptFileError:
 
 def _first_frame(path: Path, limits: MediaSettings) -> Frame:
     try:
-        return next(decode(path, limits=limits))
+        return next(open_video(path, limits).frames())
     except BeyondLimitError:
         raise
     except (CorruptFileError, StopIteration) as error:
