@@ -3,7 +3,7 @@ another size or with pixels that are not square fitted into the frame of their c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -94,26 +94,30 @@ class Aspects:
 
     def __init__(self, stream: Any) -> None:
         self._codec = stream.codec_context
-        self._at_start = self._codec.sample_aspect_ratio
-        declared = stream.sample_aspect_ratio or self._at_start
-        self._changes: list[tuple[float | None, Fraction]] = [(None, declared or Fraction(1))]
-        self._latest = self._at_start
+        self._at_start = self._latest = self._codec.sample_aspect_ratio
+        self._declared = self._now = self._before = stream.sample_aspect_ratio or self._at_start or Fraction(1)
+        self._inside, self._late = 0, 0
 
-    def decoded(self, packet: Any) -> None:
-        """A packet was decoded: whether from it on the pixels have another shape."""
-        now = self._codec.sample_aspect_ratio
-        if now == self._latest:
-            return
-        self._latest = now
-        since = None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
-        self._changes.append((since, self._changes[0][1] if now == self._at_start else now or Fraction(1)))
+    def decoded(self, frames: Sequence[Any]) -> None:
+        """Mark the frames that one more packet brought. Those that the decoder held back keep the shape before."""
+        said = self._codec.sample_aspect_ratio
+        if said != self._latest:
+            self._latest, self._before = said, self._now
+            self._now = self._declared if said == self._at_start else said or Fraction(1)
+            self._late = min(self._inside, self._codec.reorder_depth)
+        self._inside += 1 - len(frames)
+        for frame in frames:
+            aspect, self._late = (self._before if self._late > 0 else self._now), self._late - 1
+            if aspect != 1:
+                frame.opaque = Fraction(aspect.numerator, aspect.denominator)  # PyAV asks for an object of its own
 
-    def of(self, frame: Any) -> Fraction:
-        """The shape of a frame's pixels; frames that are decoded late keep the one that held before."""
-        for since, aspect in reversed(self._changes):
-            if since is None or frame.time is None or frame.time >= since:
-                return aspect
-        return self._changes[0][1]
+
+def aspect_of(frame: Any) -> Fraction:
+    """What `Aspects` marked a frame with; filters pass it on."""
+    return frame.opaque or _SQUARE
+
+
+_SQUARE = Fraction(1)
 
 
 @dataclass
@@ -121,7 +125,6 @@ class Reading:
     """One way through the file: how large its frames are shown, what it converts, and how its damage is counted."""
 
     size: Size
-    aspects: Aspects
     damage: Damage
     made: Conversions = field(default_factory=Conversions)
 
@@ -133,18 +136,19 @@ class First:
     """The first frame of a file, looked for in packets that pass by; those that cannot be decoded are passed over."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self.aspects = stream, Aspects(stream)
+        self._aspects = Aspects(stream)
         self._frame: Any = None
 
     def look(self, packet: Any) -> bool:
         """Whether it is found, now or before."""
         if self._frame is None:
             try:
-                self._frame = next(iter(packet.decode()), None)
+                frames = packet.decode()
             except FFmpegError as error:
                 _unless_out_of_memory(error)
             else:
-                self.aspects.decoded(packet)
+                self._aspects.decoded(frames)
+                self._frame = next(iter(frames), None)
         return self._frame is not None
 
     @property
@@ -182,6 +186,7 @@ def whole_packets(container: Any, stream: Any, meter: Meter) -> Iterator[Any]:
 
 def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iterator[Any]:
     """The frames of the packets that follow; packets that FFmpeg refuses are counted and left out."""
+    aspects = Aspects(stream)
     for packet in whole_packets(container, stream, meter):
         try:
             frames = packet.decode()
@@ -189,7 +194,7 @@ def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iter
             _unless_out_of_memory(error)
             reading.damage.error(error)
             continue
-        reading.aspects.decoded(packet)
+        aspects.decoded(frames)
         for frame in frames:
             reading.damage.frame(frame)
             yield frame
@@ -268,7 +273,7 @@ def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
             reading.note(turned=turn.turned, mirrored=turn.mirrored)
         if is_beyond_709(frame):
             reading.note(tone_mapped=True)
-        square = squared(size, reading.aspects.of(frame))
+        square = squared(size, aspect_of(frame))
         if square != size:
             reading.note(squared=True)
         if turn.size(square) != reading.size:

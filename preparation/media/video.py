@@ -22,10 +22,10 @@ from preparation.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
 from preparation.media.conversions import Conversions
 from preparation.media.decoding import (
-    Aspects,
     Damage,
     First,
     Reading,
+    aspect_of,
     conformed,
     decoded,
     held,
@@ -77,7 +77,7 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
                 f"{path.name}: none of its {index.frames} pictures can be decoded ({stream.name})",
                 remedy=f"{PLAY_IT}, or {RE_ENCODE}",
             )
-        turn, square = orientation(frame), squared((frame.width, frame.height), first.aspects.of(frame))
+        turn, square = orientation(frame), squared((frame.width, frame.height), aspect_of(frame))
         width, height = turn.size(square)
         meter.size(width, height)
         meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))
@@ -191,7 +191,7 @@ class Video:
             stream.thread_count = threads
             step = min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
             meter, damage = Meter(path, limits), Damage(path, limits, self._index)
-            reading = Reading(self._size, Aspects(stream), damage)
+            reading = Reading(self._size, damage)
             zero = self._zero or 0.0
             if start_seconds > 0:
                 frames = sought(container, stream, zero + start_seconds, reading, meter)
