@@ -32,7 +32,7 @@ from preparation.manifest import Clip
 from preparation.media.frames import Frame
 from preparation.media.rates import FPS
 from preparation.media.sound import decode_audio, fit_audio
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.provenance import code_version
 from preparation.quarantine import QuarantineRow
@@ -89,7 +89,7 @@ class Crop:
 
     def frames(self) -> Iterator[Frame]:
         """The crop's frames, uint8 [size, size, 3] each, streamed."""
-        return decode(self.video)
+        return open_video(self.video).frames()
 
 
 def prepare_clip(
@@ -214,6 +214,7 @@ def _prepare(
         "mouth_box": mouth_box(placed, settings.crops.size),
         "most_faces": int(track.faces.max(initial=0)),
         "quality": asdict(measured),
+        "conversions": footage.video.conversions.made(),
     }
     if scenes is not None:
         described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}

@@ -1,50 +1,123 @@
-"""Opening a container: whatever FFmpeg says on the way becomes an error that names the file."""
+"""Opening a container and choosing its tracks: whatever FFmpeg says on the way becomes an error that names the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 
-from preparation.errors import CorruptFileError
-from preparation.media.limits import Meter, check_format, open_options
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.foreign_text import one_line
+from preparation.media.limits import PATIENCE_SECONDS, Meter, check_format, open_options
 from preparation.settings import MediaSettings
 
 DEFAULT_LIMITS = MediaSettings()
 """How much a file may hold where nobody says otherwise."""
 
 PLAY_IT = "play it to see whether it is whole; if it is not, copy or download it again"
+RE_ENCODE = "re-encode it as H.264 and AAC (`ffmpeg -i FILE -c:v libx264 -c:a aac NEW.mp4`)"
+
+MARGIN_PIXELS = 2**17
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
+_naming = threading.Lock()
+
+
+class Track(NamedTuple):
+    """A stream, and which of its kind it is, counted from 0."""
+
+    stream: Any
+    number: int
+
+
+def address(path: Path) -> str:
+    """What FFmpeg is given for a file: a relative name with a colon would be a protocol to it."""
+    return str(path.absolute())
 
 
 @contextmanager
 def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
-    """Open a container; whatever FFmpeg says on the way becomes an error that names the file."""
+    """Open a container; whatever FFmpeg or PyAV raises while it is open becomes an error that names the file."""
     try:
-        with av.open(str(path), metadata_errors="replace", options=open_options(limits)) as container:
+        with av.open(
+            address(path), metadata_errors="replace", options=open_options(limits), timeout=PATIENCE_SECONDS
+        ) as container:
             check_format(container.format.name, path)
             yield container
+    except PrivFedTalkError:
+        raise
+    except MemoryError as error:
+        raise CorruptFileError(
+            f"{path.name} needs more memory than there is, or its frames have more than {limits.pixels_a_frame} pixels",
+            remedy="use fewer workers or a smaller clip, or raise preparation.corpus.media.pixels_a_frame",
+        ) from error
     except FFmpegError as error:
         raise CorruptFileError(f"{path.name} cannot be decoded: {error.strerror}", remedy=PLAY_IT) from error
+    except Exception as error:  # libraries meet in a file what they did not foresee
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise CorruptFileError(
+            f"{path.name} cannot be decoded: {reason}", remedy=f"{PLAY_IT}, or {RE_ENCODE}"
+        ) from error
 
 
-def video_stream(container: Any, path: Path) -> Any:
+def video_track(container: Any, path: Path) -> Track:
+    """The default picture track of those that can be decoded, else the first of them; covers are none."""
     # A cover picture inside a sound file is a video stream of one frame, not a talking head.
-    streams = [s for s in container.streams.video if not (s.disposition & av.stream.Disposition.attached_pic)]
+    streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not streams:
         raise CorruptFileError(f"{path.name} has no video track", remedy="give a clip with picture and sound")
-    return streams[0]
+    return _choice(streams, container, path, "video")
 
 
-def bounded(container: Any, path: Path, limits: MediaSettings) -> Any:
-    """The video stream, its decoder told to refuse frames above the bound before it makes room for them."""
-    stream = video_stream(container, path)
-    Meter(path, limits).size(int(stream.width), int(stream.height))
-    stream.codec_context.options = {"max_pixels": str(limits.pixels_a_frame)}
-    return stream
+def sound_track(container: Any, path: Path) -> Track | None:
+    """The default sound track of those that can be decoded, else the first of them; None where there is no sound."""
+    streams = container.streams.audio
+    return _choice(streams, container, path, "sound") if streams else None
+
+
+def _choice(streams: Sequence[Any], container: Any, path: Path, kind: str) -> Track:
+    """Raises CorruptFileError with the names of the codecs where FFmpeg has a decoder for none of them."""
+    decodable = [Track(stream, number) for number, stream in enumerate(streams) if stream.codec_context is not None]
+    if not decodable:
+        codecs = ", ".join(dict.fromkeys(_codec_name(container, stream) for stream in streams))
+        raise CorruptFileError(f"{path.name} has no {kind} track that can be decoded ({codecs})", remedy=RE_ENCODE)
+    return next((track for track in decodable if track.stream.disposition & Disposition.default), decodable[0])
+
+
+def _codec_name(container: Any, stream: Any) -> str:
+    """What FFmpeg calls a codec that it cannot decode, its four-character code where it has no name either."""
+    with _naming:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)  # the description is a message of this level
+        try:
+            description = container.dumps_format()
+        finally:
+            av.logging.set_level(level)
+    found = re.search(rf"Stream #\d+:{stream.index}\D.*?(?:Video|Audio): (\w+)[^(\n]*(?:\((.*?) /)?", description)
+    if found is None:
+        return "unknown codec"
+    return one_line(found[2] if found[1] == "none" and found[2] else found[1], longest=40)
+
+
+def bounded(container: Any, path: Path, limits: MediaSettings) -> Track:
+    """The picture track, its decoder told to refuse frames above the bound before it makes room for them; other tracks
+    are passed over."""
+    track = video_track(container, path)
+    Meter(path, limits).size(int(track.stream.width), int(track.stream.height))
+    # Decoders make room for some pixels around the frame, too.
+    room = limits.pixels_a_frame + limits.pixels_a_frame // 8 + MARGIN_PIXELS
+    track.stream.codec_context.options = {"max_pixels": str(room)}
+    track.stream.thread_count = 1
+    for other in container.streams:
+        if other.index != track.stream.index:
+            other.discard = av.stream.Discard.all
+    return track
 
 
 def sought(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
@@ -58,10 +131,3 @@ def sought(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
         return
     yield first
     yield from frames
-
-
-def first_picture_seconds(path: Path, limits: MediaSettings) -> float:
-    with opened(path, limits) as container:
-        for frame in container.decode(bounded(container, path, limits)):
-            return float(frame.time or 0.0)
-    return 0.0

@@ -9,7 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.media.container import DEFAULT_LIMITS, first_picture_seconds, opened, sought
+from preparation.media.container import DEFAULT_LIMITS, opened, sought
+from preparation.media.decoding import first_picture_seconds
 from preparation.media.limits import check_sound
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.settings import MediaSettings
