@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.configuration import PROJECT, Configuration, load, remember, without_hidden
-from pipelines.errors import FailedCheckError
+from pipelines.errors import FailedCheckError, break_circles
+from preparation.errors import PrivFedTalkError
+from preparation.files import partial_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -18,6 +20,23 @@ if TYPE_CHECKING:
 OF_THE_COMMAND_LINE = {"concurrency": {"pools": {"default_limit": 1, "granularity": "run"}}}
 """Not as in `dagster.yaml`: a run that is not launched from Dagster's queue takes no place in a pool. Killed, it would
 keep its place, and all others would wait for it; and stages that DVC runs side by side would take turns."""
+
+
+DAGSTER_VARIABLE = "PRIVFEDTALK_DAGSTER"
+"""Names the folder of Dagster's records where it is not to be `.dagster` of the project, such as a read-only one."""
+LOCAL_STORES = (
+    (
+        "local_artifact_storage",
+        "artifacts",
+        {"module": "dagster.core.storage.root", "class": "LocalArtifactStorage"},
+    ),
+    (
+        "compute_logs",
+        "compute_logs",
+        {"module": "dagster.core.storage.local_compute_log_manager", "class": "LocalComputeLogManager"},
+    ),
+)
+"""As `dagster.yaml` has them."""
 
 
 def run_jobs(
@@ -72,13 +91,36 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     """The one given, or that of the project's `dagster.yaml` (`local_temp` is what takes a folder and overrides)."""
     import dagster as dg
 
+    settings = OF_THE_COMMAND_LINE | (_storage() if given is None else {})
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with (
         contextlib.chdir(PROJECT),
-        given or dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE) as instance,
+        given or dg.DagsterInstance.local_temp(str(PROJECT), settings) as instance,
     ):
         yield instance
+
+
+def _storage() -> dict[str, Any]:
+    """Where Dagster keeps its records, if not where `dagster.yaml` says; an error where nothing can be kept."""
+    named = os.environ.get(DAGSTER_VARIABLE)
+    folder = Path(named).expanduser().resolve() if named else PROJECT / ".dagster"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = partial_of(folder / "storage")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PrivFedTalkError(
+            f"Dagster, which keeps a record of all that is run, cannot write to {folder}: {error.strerror}",
+            f"name a folder that you may write to: export {DAGSTER_VARIABLE}=FOLDER",
+        ) from error
+    if not named:
+        return {}
+    return {
+        "storage": {"sqlite": {"base_dir": str(folder / "storage")}},
+        **{key: {**kept, "config": {"base_dir": str(folder / name)}} for key, name, kept in LOCAL_STORES},
+    }
 
 
 def _range(first: str, last: str) -> dict[str, str]:
@@ -118,6 +160,7 @@ def _run(
     except dg.DagsterError as error:
         failed = _failed_checks(instance, run_id)
         if not failed:
+            break_circles(error)
             raise
         raise FailedCheckError(
             f"job {job.name}: " + "; ".join(failed), "open the asset's checks in `dagster dev`"

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.cli.shared import console
+from pipelines.cli.terminal import console
 from pipelines.cli.summary import show_results
 from preparation.folders import RunFolder
 from tests.training.privacy_records import round_record, settings_with, write_method
