@@ -28,7 +28,9 @@ from evaluation.settings import EvaluationSettings
 from evaluation.showcase import showcase
 from preparation.client_report import load_client_report
 from preparation.clients import SPLITS, load_clients, of_role
+from preparation.commands import command
 from preparation.corpora.lrs3 import spoken_text
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
@@ -62,6 +64,7 @@ def gather_results(
     So are the rows of people who, since they were measured, may not be generated any more, and the figures of all clips
     together in which they are; `left_out` counts them by reason. `required` is `training.consent.required`.
     """
+    check_evaluated(run)
     gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
@@ -237,6 +240,20 @@ def _reasons(refused: Mapping[str, str]) -> dict[str, int]:
     """How many people are left out for which kind of reason: no names and no dates, for results are handed around."""
     kinds = (re.sub(r" on \d.*", "", reason.rpartition(": ")[2]) for reason in refused.values())
     return dict(sorted(Counter(kinds).items()))
+
+
+def check_evaluated(run: RunFolder) -> None:
+    """Raise PrivFedTalkError, which names the command to give first, where nothing of a run is measured yet."""
+    if any(run.root.glob("evaluation/*/{metrics.parquet")):
+        return
+    for made, missing, first in (
+        (run.clients_table, "prepared", "prepare"),
+        (run.model("backbone") / "config.json", "trained", "train"),
+    ):
+        if not made.exists():
+            option = {"out": str(run.root)} if first == "prepare" else {"run": str(run.root)}
+            raise PrivFedTalkError(f"{run.root} is not {missing} yet", f"{command(first, **option)}, then evaluate it")
+    raise PrivFedTalkError(f"nothing of {run.root} is evaluated yet", command("evaluate", run=run.root))
 
 
 def _metrics(run: RunFolder, name: str) -> Path:

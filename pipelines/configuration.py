@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
 from pipelines.settings_reader import assign, build, flatten, merge, read_yaml
+from preparation.commands import command
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing
+from preparation.foreign_text import is_invisible
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from preparation.settings_base import Settings, hides, redacted
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROFILES = Path(__file__).parent / "profiles"
+LONGEST_NAME_BYTES = 200
+"""Of a run; file systems take 255, and a folder that is written for the first time has a longer name for a while."""
 
 
 class CorpusChoice(Settings):
@@ -49,7 +54,7 @@ class CorpusChoice(Settings):
 class Configuration(Settings):
     """One run. Values not named in the profile or an override are the defaults in each floor's code."""
 
-    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder name below `data`")
+    run: str = Field("demo", description="folder name below `data`")
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
     data: Path = Path("data")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
@@ -65,6 +70,15 @@ class Configuration(Settings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     nightly: NightlySettings = NightlySettings()
+
+    @field_validator("run")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name in ("", ".", "..") or "/" in name or name != name.strip() or any(map(is_invisible, name)):
+            raise ValueError("a run's name is that of one folder: no slash, no line end, no space before or after it")
+        if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
+            raise ValueError(f"a run's name has at most {LONGEST_NAME_BYTES} bytes")
+        return name
 
     @model_validator(mode="before")
     @classmethod
@@ -121,14 +135,14 @@ def remember(configuration: Configuration) -> None:
     preparation = configuration.preparation.model_copy(update={"corpus": corpus})
     kept = configuration.model_copy(update={"preparation": preparation})
     values = kept.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
-    _keep(values, remembered(configuration.root), f"# privfedtalk train --run {configuration.run}\n")
+    _keep(values, remembered(configuration.root), f"# {command('train', run=run_name(configuration.root))}\n")
 
 
 def _keep(values: Mapping[str, Any], path: Path, head: str) -> None:
     """Write a profile that only its owner reads: it holds what is hidden elsewhere."""
     with replacing(path) as partial:
         partial.touch(mode=0o600)
-        partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False))
+        partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
 
 
 def without_hidden(profile: str | Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -157,6 +171,11 @@ def check_open(values: Mapping[str, Any], where: str) -> None:
                 f"{where} sets {key}, which is to be shown nowhere; DVC and Dagster show what stands there",
                 "put it into a profile of your own and name that file as the profile",
             )
+
+
+def run_name(root: Path) -> str:
+    """What --run calls a run: the name of a folder in data/, or the path of any other."""
+    return root.name if root.parent == PROJECT / "data" and not root.name.startswith("-") else str(root)
 
 
 def remembered(root: Path) -> Path:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.configuration import PROJECT, Configuration
+from pipelines.configuration import PROJECT, Configuration, run_name
 from preparation import weights
 from preparation.clients import load_clients, of_role
+from preparation.commands import command
 from preparation.consent import COLUMNS, objections
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -154,7 +155,8 @@ def _consent_lacks(configuration: Configuration) -> Iterator[Lack]:
         named = ", ".join(shown) + (f" and {len(refused) - SHOWN} others" if len(refused) > SHOWN else "")
         yield Lack(
             f"consent of {len(refused)} of {len(clients)} clients, who will sit out ({named})",
-            f"privfedtalk consent grant CLIENT --run {run.root.name} --who NAME, or prepare --consent FILE"
+            command("consent grant", "CLIENT", run=run_name(run.root), who="NAME")
+            + ", or prepare --consent FILE"
             + (f"; {covered}" if required else ""),
             fatal=len(refused) == len(clients),
         )

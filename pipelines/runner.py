@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.configuration import PROJECT, Configuration, load, remember, without_hidden
-from pipelines.errors import FailedCheckError
+from pipelines.errors import FailedCheckError, break_circles
 from preparation.errors import PrivFedTalkError
+from preparation.files import partial_of
 from preparation.folders import RunFolder
 from preparation.locks import locked, one_at_a_time
 
@@ -24,6 +25,23 @@ keep its place, and all others would wait for it; and stages that DVC runs side 
 
 COMMAND = "command"
 """The lock of a run that a command holds from its first stage to its last."""
+
+
+DAGSTER_VARIABLE = "PRIVFEDTALK_DAGSTER"
+"""Names the folder of Dagster's records where it is not to be `.dagster` of the project, such as a read-only one."""
+LOCAL_STORES = (
+    (
+        "local_artifact_storage",
+        "artifacts",
+        {"module": "dagster.core.storage.root", "class": "LocalArtifactStorage"},
+    ),
+    (
+        "compute_logs",
+        "compute_logs",
+        {"module": "dagster.core.storage.local_compute_log_manager", "class": "LocalComputeLogManager"},
+    ),
+)
+"""As `dagster.yaml` has them."""
 
 
 def run_jobs(
@@ -78,7 +96,6 @@ def make_assets(
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     """The one given, or that of the project's `dagster.yaml` (`local_temp` is what takes a folder and overrides)."""
-
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), given or _open_storage() as instance:
@@ -94,20 +111,43 @@ def _open_storage() -> dg.DagsterInstance:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    folder = PROJECT / ".dagster"
+    folder, settings = _storage()
     try:
         with one_at_a_time(folder / "opening.lock"):
-            return dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE)
+            return dg.DagsterInstance.local_temp(str(PROJECT), OF_THE_COMMAND_LINE | settings)
     except (CommandError, SQLAlchemyError) as error:
         raise PrivFedTalkError(
             f"Dagster's storage in {folder / 'storage'} cannot be opened: {_first_line(error)}",
-            "end other Dagster processes of this project and try again; if that does not help, move the folder away: it "
-            "holds the history of runs, no model and no result",
+            "end other Dagster processes of this project and try again; if that does not help, move the folder away: "
+            "it holds the history of runs, no model and no result",
         ) from error
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _storage() -> tuple[Path, dict[str, Any]]:
+    """The folder of Dagster's records, and settings that say so if it is not where `dagster.yaml` says; an error where
+    nothing can be kept."""
+    named = os.environ.get(DAGSTER_VARIABLE)
+    folder = Path(named).expanduser().resolve() if named else PROJECT / ".dagster"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = partial_of(folder / "storage")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PrivFedTalkError(
+            f"Dagster, which keeps a record of all that is run, cannot write to {folder}: {error.strerror}",
+            f"name a folder that you may write to: export {DAGSTER_VARIABLE}=FOLDER",
+        ) from error
+    if not named:
+        return folder, {}
+    return folder, {
+        "storage": {"sqlite": {"base_dir": str(folder / "storage")}},
+        **{key: {**kept, "config": {"base_dir": str(folder / name)}} for key, name, kept in LOCAL_STORES},
+    }
 
 
 def _range(first: str, last: str) -> dict[str, str]:
@@ -147,6 +187,7 @@ def _run(
     except dg.DagsterError as error:
         failed = _failed_checks(instance, run_id)
         if not failed:
+            break_circles(error)
             raise
         raise FailedCheckError(
             f"job {job.name}: " + "; ".join(failed), "open the asset's checks in `dagster dev`"

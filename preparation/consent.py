@@ -20,6 +20,7 @@ from typing import Literal, get_args
 from pydantic import Field, ValidationError
 
 from preparation.clients import Client, ClientTable, load_clients, of_role
+from preparation.commands import command
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
@@ -131,7 +132,7 @@ def check_generation(run: RunFolder, client: str, required: bool, adapter: str |
         who = client if adapter in (None, client) else f"the adapter {adapter} is fitted to {client}, who"
         raise PrivFedTalkError(
             f"{who} has not agreed to be generated: {reason}",
-            f"ask, then: privfedtalk consent grant {client} --run {run.root.name} --who NAME",
+            f"ask, then: {command('consent grant', client, run=run.root, who='NAME')}",
         )
 
 

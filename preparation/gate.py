@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from preparation.commands import command
 from preparation.consent import Use, objection_to, objections
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import PrivFedTalkError
@@ -63,8 +64,7 @@ class Gate:
         if reason is not None:
             raise PrivFedTalkError(
                 f"{name} has not agreed to {self.use}: {reason}",
-                f"go on without {name}, or ask, then: privfedtalk consent grant {name} --run {self.run.root.name} "
-                "--who NAME",
+                f"go on without {name}, or ask, then: " + command("consent grant", name, run=self.run.root, who="NAME"),
             )
 
     def samples(self, name: str, split: str | None = None, verify: bool = True) -> Iterator[Sample]:

@@ -1,4 +1,5 @@
-"""What every settings class of every floor shares: unknown keys are refused, values never change, secrets stay so."""
+"""What every settings class of every floor shares: unknown keys and numbers without end are refused, values never
+change, secrets stay so."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ people, of which the number is shown."""
 class Settings(BaseModel):
     """A frozen, validated group of parameters; defaults live in code, files hold only differences."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that change whenever a value changes (of this group or one inside it)."""

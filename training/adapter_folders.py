@@ -91,8 +91,8 @@ def trained_by(run: RunFolder | None, folder: Path) -> bool:
 
 
 def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
-    """Write what may be released of an adapter to `out`, a new or empty folder: weights, configuration, record, card,
-    and of the run's own shared adapter the privacy report.
+    """Write what may be released of an adapter to `out`, a new or empty folder, whole or not at all: weights,
+    configuration, record, card, and of the run's own shared adapter the privacy report.
 
     No count and no figure of clients' clips goes along, and no client's name. Of an adapter that was imported the run
     has no figures: those of its method are of the run's own adapter.
@@ -103,16 +103,22 @@ def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
         raise PrivFedTalkError(f"{out} is there and not an empty folder", "name another --out")
     ours = trained_by(run, source)
     shared = ours and facts.client is None and source.resolve() == run.adapter(facts.method).resolve()
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / WEIGHTS, out / WEIGHTS)
-        _write(adapter, to_travel(adapter.record, facts.sha256), out)
-        if shared:
-            for name in REPORTS:
-                if (run.federation(facts.method) / name).exists():
-                    shutil.copyfile(run.federation(facts.method) / name, out / name)
     metrics, measured_on = metrics_of(run, facts.method) if shared else ({}, "")
-    adapter_card(out, to_travel(adapter.record, facts.sha256), metrics, measured_on, elsewhere=not ours).write(out)
+    copy = partial_of(out)
+    try:
+        with writing(out.parent):
+            copy.mkdir(parents=True)
+            shutil.copyfile(source / WEIGHTS, copy / WEIGHTS)
+            _write(adapter, to_travel(adapter.record, facts.sha256), copy)
+            if shared:
+                for name in REPORTS:
+                    if (run.federation(facts.method) / name).exists():
+                        shutil.copyfile(run.federation(facts.method) / name, copy / name)
+            card = adapter_card(copy, to_travel(adapter.record, facts.sha256), metrics, measured_on, elsewhere=not ours)
+            card.write(copy)
+            copy.rename(out)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
     return facts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from preparation.commands import command
 from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
@@ -125,7 +126,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
     if not log.exists():
         raise PrivFedTalkError(
             f"{log} is missing: who took part in {method} is not known",
-            f"train the method: privfedtalk train --run {run.root.name} --method {method}",
+            f"train the method: {command('train', run=run.root, method=method)}",
         )
     kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
     lines = [json.loads(line) for line in log.read_text().splitlines()]

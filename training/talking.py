@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from preparation.commands import command
 from preparation.consent import check_generation
 from preparation.errors import PrivFedTalkError
 from preparation.files import partial_of, replacing
@@ -125,7 +126,7 @@ def open_talker(
     """
     if not (run.model("backbone") / "config.json").exists():
         raise PrivFedTalkError(
-            f"{run.root} holds no trained model", f"privfedtalk train --run {run.root.name}, or name another run"
+            f"{run.root} holds no trained model", f"{command('train', run=run.root)}, or name another run"
         )
     folder, chosen = adapter_folder(run, method, adapter), open_device(device)
     facts = agreed_facts(run, folder, adapter, training.consent.required and not rendered)
@@ -169,7 +170,7 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
         known = f"it has {', '.join(trained)}" if trained else "it has none"
         raise PrivFedTalkError(
             f"{run.root} holds no adapter of a method {method!r}; {known}",
-            f"privfedtalk train --run {run.root.name} --method {method}, or name another with --method",
+            f"{command('train', run=run.root, method=method)}, or name another with --method",
         )
     if adapter == GLOBAL:
         return run.adapter(method)

@@ -30,6 +30,7 @@ from torch import Tensor
 from evaluation.attacks.inversion import Inverted, OneFace, OwnFaces, Prior, Scene, gradient, invert
 from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
 from preparation import seeding
+from preparation.commands import command
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
@@ -103,7 +104,7 @@ class Victims:
         path = run.adapter(method) / "adapter_model.safetensors"
         if not path.exists():
             raise PrivFedTalkError(
-                f"{method} is not trained in {run.root}", f"privfedtalk train --run {run.root.name} -m {method}"
+                f"{method} is not trained in {run.root}", command("train", run=run.root, method=method)
             )
         if not named(method).sends or named(method).pooled:
             raise PrivFedTalkError(f"the clients of {method} send no updates", "name a method that federates")
@@ -121,7 +122,7 @@ class Victims:
             raise PrivFedTalkError(
                 f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
                 "inversion compares two at least",
-                "record what they agreed to: privfedtalk consent grant CLIENT --who NAME",
+                "record what they agreed to: " + command("consent grant", "CLIENT", run=run.root, who="NAME"),
             )
         lines = run.rounds(method).read_text().splitlines() if run.rounds(method).exists() else []
         records = [RoundRecord(**json.loads(line)) for line in lines]

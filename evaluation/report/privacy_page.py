@@ -17,6 +17,7 @@ from evaluation.figures import curves, svg
 from evaluation.names import name_of
 from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
+from preparation.commands import command
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
@@ -52,7 +53,9 @@ def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """What training left in the method's folder."""
     path = run.federation(method) / "privacy.json"
     if not path.exists():
-        raise PrivFedTalkError(f"no privacy report at {path}", f"train the method: privfedtalk train -m {method}")
+        raise PrivFedTalkError(
+            f"no privacy report at {path}", f"train the method: {command('train', run=run.root, method=method)}"
+        )
     return json.loads(path.read_text(encoding="utf-8"))
 
 

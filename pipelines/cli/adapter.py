@@ -9,8 +9,10 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import completion
+from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import DemoOption, JsonOption, choose
 from pipelines.cli.terminal import console, print_json
+from preparation.commands import command
 
 if TYPE_CHECKING:
     from preparation.folders import RunFolder
@@ -77,10 +79,11 @@ def export(
     from training.adapter_folders import export_adapter
     from training.talking import agreed_facts
 
+    target = writable_folder(out)
     (source, folder), configuration = _found(run, method, adapter), choose(None, run).configuration
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
     agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
-    facts = export_adapter(folder, source, out)
+    facts = export_adapter(folder, source, target)
     if as_json:
         print_json({"folder": out, **facts.to_json()})
         return
@@ -114,7 +117,7 @@ def import_(
     if as_json:
         print_json({"folder": target, "adapter": name, **inspect_adapter(target, into).to_json()})
     else:
-        console.print(f"{target}: privfedtalk generate --run {run} --adapter {name} …")
+        console.print(f"{target}: {command('generate', run=run, adapter=name)} …")
 
 
 def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:

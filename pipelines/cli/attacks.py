@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import completion
-from pipelines.cli.shared import JsonOption, RunArgument, choose
+from pipelines.cli.shared import LARGEST_SEED, JsonOption, RunArgument, choose
 from pipelines.cli.terminal import aside, console, print_json, styled
+from preparation.commands import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,24 +44,27 @@ def audit(
     ] = None,
     method: MethodsOption = None,
     noise_multiplier: Annotated[
-        float | None, typer.Option("--noise-multiplier", "-z", min=0, help="Without RUN: the claim to test.")
+        float | None, typer.Option("--noise-multiplier", "-z", min=0, max=1e6, help="Without RUN: the claim to test.")
     ] = None,
-    clients: Annotated[int, typer.Option("--clients", "-n", min=1, help="Without RUN: N.")] = 1000,
-    per_round: Annotated[int, typer.Option("--per-round", min=1, help="Without RUN: clients a round.")] = 100,
-    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, help="Without RUN: T.")] = 200,
+    clients: Annotated[int, typer.Option("--clients", "-n", min=1, max=10**12, help="Without RUN: N.")] = 1000,
+    per_round: Annotated[
+        int, typer.Option("--per-round", min=1, max=10**12, help="Without RUN: clients a round.")
+    ] = 100,
+    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, max=10**6, help="Without RUN: T.")] = 200,
     sampling: Annotated[Literal["poisson", "fixed", "full"], typer.Option(help="Without RUN.")] = "poisson",
     mode: Annotated[Literal["distributed", "central"], typer.Option(help="Without RUN.")] = "central",
     canaries: Annotated[
-        int | None, typer.Option(min=20, help="M.", show_default="1000; fewer under secure aggregation")
+        int | None, typer.Option(min=20, max=10**5, help="M.", show_default="1000; fewer under secure aggregation")
     ] = None,
-    dimension: Annotated[int, typer.Option("--dimension", "-d", min=100, help="Parameters.")] = 20_000,
+    dimension: Annotated[int, typer.Option("--dimension", "-d", min=100, max=10**7, help="Parameters.")] = 20_000,
     noise_factor: Annotated[
-        float, typer.Option(min=0, help="Noise really added, over the claimed: 0.316 plants a fault to be found.")
+        float,
+        typer.Option(min=0, max=1e6, help="Noise really added, over the claimed: 0.316 plants a fault to be found."),
     ] = 1.0,
     seeded_cohorts: Annotated[
         bool, typer.Option("--seeded-cohorts", help="Draw cohorts from the public seed: plants a fault to be found.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of canaries and their coins.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of canaries and their coins.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Attack the rounds with canaries and hold what leaks against the claimed ε; exit code 1 where it is refuted.
@@ -111,12 +115,13 @@ def membership(
     run: RunArgument,
     method: MethodsOption = None,
     shadows: Annotated[
-        int, typer.Option(min=0, help="Federations for the likelihood ratio, 4, 8, ...; each trains half of all.")
+        int,
+        typer.Option(min=0, max=1024, help="Federations for the likelihood ratio, 4, 8, ...; each trains half of all."),
     ] = 0,
     clips: Annotated[
-        int | None, typer.Option(min=1, help="Of each person.", show_default="as many as everybody has")
+        int | None, typer.Option(min=1, max=10**6, help="Of each person.", show_default="as many as everybody has")
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Of noise and timestep, for each window of a clip.")] = 8,
+    draws: Annotated[int, typer.Option(min=1, max=10**4, help="Of noise and timestep, for each window of a clip.")] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Try to tell the clients of a released adapter from people of the same population who never trained.
@@ -200,7 +205,7 @@ def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list
         missing = f"{', '.join(unknown)} of {folder.root}" if unknown else f"any method of {folder.root}"
         raise PrivFedTalkError(
             f"there is no privacy report of {missing}",
-            f"privfedtalk train --run {run}" + (f" --method {unknown[0]}" if unknown else ""),
+            command("train", run=run, **({"method": unknown[0]} if unknown else {})),
         )
     return folder, [name for name in trained if chosen is None or name in chosen]
 

@@ -60,7 +60,9 @@ def clients(
         _say(load_client_report(folder.client_report))
         console.print(f"charts and figures of each client: {folder.client_report.parent}")
     else:
-        console.print("how unlike they are is not measured yet: privfedtalk prepare")
+        console.print(
+            "how unlike they are is not measured yet: privfedtalk prepare, with the options of the first time"
+        )
 
 
 def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipelines.cli.shared import DemoOption, JsonOption, choose
 from pipelines.cli.terminal import console, print_json
+from preparation.commands import command
 
 if TYPE_CHECKING:
     from preparation.consent import Consent
@@ -128,7 +129,7 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
         console.print(f"  contains {client}: {model.path} ({kind})")
     if shared:
         methods = " ".join(f"--method {model.method}" for model in shared)
-        console.print(f"Train them anew without it: privfedtalk train --run {run} {methods}")
+        console.print(f"Train them anew without it: {command('train', run=run)} {methods}")
     if len(shared) < len(found):
         console.print(
             "Delete the folders that are its own; copies of any of them that were given away you must recall."
@@ -142,8 +143,8 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
     if shown:
         console.print("Pages that are made from now on leave those out; pictures in Dagster's event log stay there.")
     console.print(
-        f"Files stay until the clips are out of the corpus and you run: privfedtalk prepare --out {run} --forget, with "
-        "the options of the first time."
+        f"Files stay until the clips are out of the corpus and you run: {command('prepare', out=str(folder.root))} "
+        "--forget, with the options of the first time."
     )
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.paths import full_path, readable_file
+from pipelines.cli.paths import full_path, readable_file, readable_folder, writable_folder
 from pipelines.cli.shared import (
+    LARGEST_SEED,
     NULL,
     FreshOption,
     JsonOption,
@@ -26,11 +27,12 @@ from preparation.settings import CorpusKind
 def studio(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new corpus, in LRS3 layout.")],
     speakers: Annotated[
-        int, typer.Option(min=1, help="People: three quarters public, the rest clients, unseen and volunteers.")
+        int,
+        typer.Option(min=1, max=10**5, help="People: three quarters public, the rest clients, unseen and volunteers."),
     ] = 60,
-    clips: Annotated[int, typer.Option(min=1, help="Clips a person.")] = 4,
-    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 2.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    clips: Annotated[int, typer.Option(min=1, max=10**4, help="Clips a person.")] = 4,
+    seconds: Annotated[float, typer.Option(min=0.8, max=60, help="Length of a clip.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     workers: WorkersOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -61,7 +63,7 @@ def studio(
         studio__volunteer_clips=clips,
         studio__seconds=seconds,
     ).configuration
-    render_corpus(out, chosen.studio, workers or available_cores())
+    render_corpus(writable_folder(out), chosen.studio, workers or available_cores())
     if as_json:
         print_json({"folder": out, "people": speakers, "clips": speakers * clips})
     else:
@@ -140,6 +142,7 @@ def prepare(
     """
     from pipelines.cli.summary import show_consent, show_preparation
     from pipelines.cli.told import told_of_preparation
+    from pipelines.configuration import PROJECT
     from pipelines.jobs import PREPARE
     from preparation.consent import read_table, record_from_file
     from preparation.folders import RunFolder
@@ -149,14 +152,14 @@ def prepare(
 
     choice = choose(
         profile,
-        None if out is None else str(full_path(out)),
+        None if out is None else str(writable_folder(out)),
         settings,
         corpus__kind=corpus.value,
         corpus__root=None if root is None else full_path(root),
         corpus__tables=None if tables is None or parts else full_path(tables),
         corpus__parts=[_part(part, tables) for part in parts] if parts else None,
         preparation__corpus__forget_absent=True if forget else None,
-        preparation__corpus__lists=[readable_file(path, "list") for path in lists] if lists else None,
+        preparation__corpus__lists=[full_path(path) for path in lists] if lists else None,
         # Real people: the noise must come from the operating system, whatever the profile says.
         training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else NULL,
         training__vae__source=_absolute(vae),
@@ -164,8 +167,14 @@ def prepare(
         workers=workers,
     )
     # Before hours of crops, not after them.
+    read = choice.configuration.corpus
+    for folder in (read.root, read.tables, *(each for part in read.parts for each in (part.root, part.tables))):
+        if folder is not None:
+            readable_folder(PROJECT / folder, "corpus")
+    for path in choice.configuration.preparation.corpus.lists:
+        readable_file(PROJECT / path, "list")
     if consent is not None:
-        read_table(consent)
+        read_table(readable_file(consent, "consent table"))
     check_source(choice.configuration.training.vae.source)
     check_model(choice.configuration.preparation.speech)
     check_sources(choice.configuration.training.backbone)

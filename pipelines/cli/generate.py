@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.adapter import MethodOption, WhoseOption
-from pipelines.cli.shared import DemoOption, JsonOption, SetOption, choose
+from pipelines.cli.paths import readable_file, writable_file
+from pipelines.cli.shared import LARGEST_SEED, DemoOption, JsonOption, SetOption, choose
 from pipelines.cli.terminal import console, print_json, styled, warn
+from preparation.commands import command
 
 
 def generate(
@@ -23,9 +25,9 @@ def generate(
     run: DemoOption = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise that it begins with.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the noise that it begins with.")] = 0,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Of sampling.", show_default="the run's own")
+        int | None, typer.Option("--steps", min=1, max=1000, help="Of sampling.", show_default="the run's own")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")] = "auto",
     crf: Annotated[int, typer.Option("--crf", min=0, max=51, help="H.264 quality; less is better and larger.")] = 18,
@@ -51,6 +53,9 @@ def generate(
     from training.talking import GLOBAL, open_talker
 
     began = time.perf_counter()
+    readable_file(reference, "picture")
+    readable_file(speech, "sound")
+    target = writable_file(out, [reference, speech])  # before a clip is generated, not after it
     configuration = choose(None, run, settings, training__generation__steps=steps).configuration
     folder, training = RunFolder(configuration.root), configuration.training
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
@@ -60,7 +65,7 @@ def generate(
         talker = open_talker(folder, training, configuration.preparation, method, adapter, device, rendered)
     gone = revoked_in(folder, method) if adapter == GLOBAL else []
     if gone:
-        anew = f"privfedtalk train --run {run} --method {method}"
+        anew = command("train", run=run, method=method)
         warn(f"{method} still contains {', '.join(gone)}, who revoked their consent; train it anew: {anew}")
     if talker.fitted_to is not None and not folder.client(talker.fitted_to).exists():
         warn(f"{adapter} is fitted to {talker.fitted_to}, of whose consent this run knows nothing: ask who exported it")
@@ -69,7 +74,7 @@ def generate(
     sound = read_speech(speech, configuration.preparation)
     if not as_json:
         console.print(f"{reference.name} {portrait.how}")
-    frames = talker.write(portrait.frame, sound, out, seed, crf)
+    frames = talker.write(portrait.frame, sound, target, seed, crf)
     ended = time.perf_counter()
     told = {
         "file": str(out),

@@ -21,8 +21,8 @@ def inversion(
     method: Annotated[
         str, typer.Option("--method", "-m", help="Whose adapter and updates.", autocompletion=completion.methods)
     ] = "privfedtalk",
-    clients: Annotated[int, typer.Option(min=2, help="Clients whose own update is attacked.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the attacker who knows the noise draws.")] = 80,
+    clients: Annotated[int, typer.Option(min=2, max=10**4, help="Clients whose own update is attacked.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps of the attacker who knows the noise draws.")] = 80,
     as_json: JsonOption = False,
 ) -> None:
     """Try to see a client's face in its raw update, in the cohort's sum, and in the noisy sum that the server gets.

@@ -45,42 +45,45 @@ def readable_folder(path: Path, what: str) -> Path:
         raise PrivFedTalkError(f"the {what} {path} cannot be read: {error.strerror}", "name another folder") from error
 
 
-def writable_file(path: Path, inputs: Iterable[Path] = ()) -> Path:
+def writable_file(path: Path, inputs: Iterable[Path] = (), option: str = "--out") -> Path:
     """The full path of a file that can be written and is none of the inputs, by whatever name or link."""
     full = full_path(path)
     for given in inputs:
         if full.exists() and given.exists() and full.samefile(given):
-            raise PrivFedTalkError(f"--out {path} is the input {given}, which would be lost", "choose another --out")
+            raise PrivFedTalkError(
+                f"{option} {path} is the input {given}, which would be lost", f"choose another {option}"
+            )
     if full.is_dir():
-        raise PrivFedTalkError(f"--out {path} is a folder", f"name a file, such as {full / 'out'}{full.suffix}")
+        raise PrivFedTalkError(f"{option} {path} is a folder", f"name a file in it, or choose another {option}")
     if full.exists() and not full.is_file():
-        raise PrivFedTalkError(f"--out {path} is no ordinary file", "choose another --out")
-    _try_writing(full.parent, full.name, path)
+        raise PrivFedTalkError(f"{option} {path} is no ordinary file", f"choose another {option}")
+    _try_writing(full, path, option)
     return full
 
 
-def writable_folder(path: Path) -> Path:
+def writable_folder(path: Path, option: str = "--out") -> Path:
     """The full path of a folder that files can be written to, or that can be made."""
     full = full_path(path)
     if full.exists() and not full.is_dir():
-        raise PrivFedTalkError(f"--out {path} is a file, not a folder", "choose another --out")
-    _try_writing(full, "file", path)
+        raise PrivFedTalkError(f"{option} {path} is a file, not a folder", f"choose another {option}")
+    _try_writing(full / "file", path, option)
+    _try_writing(full, path, option)  # where the folder itself has a neighbour while it is written
     return full
 
 
-def _try_writing(folder: Path, name: str, typed: Path) -> None:
+def _try_writing(full: Path, typed: Path, option: str) -> None:
     """Write an empty neighbour of what is to come, and leave no folder behind that was not there."""
     made = []
     try:
-        for above in reversed([*_absent(folder)]):
+        for above in reversed([*_absent(full.parent)]):
             above.mkdir()
             made.append(above)
-        partial = partial_of(folder / name)
+        partial = partial_of(full, "unsigned.partial")  # the longest name that anything has for a while
         partial.touch()
         partial.unlink()
     except OSError as error:
         raise PrivFedTalkError(
-            f"--out {typed} cannot be written: {error.strerror}", "choose another --out, or mend that"
+            f"{option} {typed} cannot be written: {error.strerror}", f"choose another {option}, or mend that"
         ) from error
     finally:
         for empty in reversed(made):

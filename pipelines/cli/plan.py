@@ -20,7 +20,9 @@ def plan(
     settings: SetOption = None,
     clients: Annotated[
         int | None,
-        typer.Option("--clients", "-n", min=1, help="N.", show_default="the corpus's, or LRS3's as published"),
+        typer.Option(
+            "--clients", "-n", min=1, max=10**12, help="N.", show_default="the corpus's, or LRS3's as published"
+        ),
     ] = None,
     timed: Annotated[bool, typer.Option("--time/--no-time", help="Time a local step on this machine.")] = True,
     as_json: JsonOption = False,

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from pipelines.cli.attacks import audit, membership
 from pipelines.cli.inversion import inversion
+from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import JsonOption, RunArgument, choose
 from pipelines.cli.terminal import console, print_json
+from preparation.commands import command
 
 if TYPE_CHECKING:
     from training.privacy.plan import Cost, PrivacyPlan
@@ -26,18 +28,24 @@ app.command()(inversion)
 
 @app.command()
 def plan(
-    clients: Annotated[int, typer.Option("--clients", "-n", min=1, help="N: all clients there are.")],
-    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, help="T.")],
-    per_round: Annotated[int, typer.Option("--per-round", "-m", min=1, help="Clients a round, on average or exactly.")],
-    target_epsilon: Annotated[float, typer.Option("--target-epsilon", "-e", help="The ε to stay at or below.")],
+    clients: Annotated[int, typer.Option("--clients", "-n", min=2, max=10**12, help="N: all clients there are.")],
+    rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, max=10**9, help="T.")],
+    per_round: Annotated[
+        int, typer.Option("--per-round", "-m", min=1, max=10**12, help="Clients a round, on average or exactly.")
+    ],
+    target_epsilon: Annotated[
+        float, typer.Option("--target-epsilon", "-e", min=0, max=1e6, help="The ε to stay at or below.")
+    ],
     delta: Annotated[float | None, typer.Option(min=0, max=1, show_default="min(1e-5, 1/10N)")] = None,
     sampling: Annotated[
         Literal["poisson", "fixed", "full"], typer.Option(help="How a round's clients are drawn.")
     ] = "poisson",
     max_participation: Annotated[
-        int | None, typer.Option(min=1, help="Rounds one client may take part in.", show_default="no cap")
+        int | None, typer.Option(min=1, max=10**9, help="Rounds one client may take part in.", show_default="no cap")
     ] = None,
-    dimension: Annotated[int, typer.Option("--dimension", "-d", min=1, help="Parameters of the adapter.")] = 200_000,
+    dimension: Annotated[
+        int, typer.Option("--dimension", "-d", min=1, max=10**15, help="Parameters of the adapter.")
+    ] = 200_000,
     mode: Annotated[
         Literal["distributed", "central"], typer.Option(help="Who adds the noise: the clients, or a trusted server.")
     ] = "distributed",
@@ -98,11 +106,13 @@ def report(
     from training.outdated import mark_outdated
     from training.privacy.digits import three_digits
 
+    if out is not None:
+        out = writable_folder(out)
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
     methods = [method for method in configuration.training.methods if folder.adapter(method).exists()]
     if not methods:
-        raise PrivFedTalkError(f"no method of {folder.root} is trained", f"privfedtalk train --run {run}")
+        raise PrivFedTalkError(f"no method of {folder.root} is trained", command("train", run=run))
     for method in methods:
         mark_outdated(folder, method)
     if found := [f"{method}: {line}" for method in methods for line in contradictions_of(folder, method)]:

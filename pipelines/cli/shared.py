@@ -27,6 +27,10 @@ def _note(chosen: bool) -> bool:
     return chosen
 
 
+LARGEST_SEED = 2**63 - 1
+"""Of torch, whose seeds have 64 bits."""
+
+
 ProfileOption = Annotated[
     str | None,
     typer.Option(
@@ -51,9 +55,12 @@ RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.", autocompletion=completion.runs),
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", "-w", min=1, help="Processes that prepare clips.", show_default="one a core")
+    int | None,
+    typer.Option("--workers", "-w", min=1, max=1024, help="Processes that prepare clips.", show_default="one a core"),
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Do everything anew instead of keeping what is done.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.", callback=_note)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import JsonOption, RunArgument, choose
 from pipelines.cli.terminal import console, print_json
 
@@ -38,6 +39,8 @@ def tables(
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
     files: list[Path] = []
+    if out is not None:
+        out = writable_folder(out)
     if only != "figures":
         files += write_tables(folder, out or folder.root / "tables")
     if only != "tables":

@@ -32,8 +32,8 @@ class PlainConsole(Console):
         return super().render_str(visible(text), **options)
 
 
-console = PlainConsole(highlight=False, soft_wrap=True, emoji=False)
-aside = PlainConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+console = PlainConsole(highlight=False, soft_wrap=True, markup=False, emoji=False)
+aside = PlainConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 """For what is no result: progress, warnings."""
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.paths import readable_file
 from pipelines.cli.shared import JsonOption
 from pipelines.cli.terminal import console, print_json, styled
 from preparation.foreign_text import one_line
@@ -43,7 +44,7 @@ def verify(
     from training.marks.settings import KEY
     from training.marks.verify import verify as read
 
-    found = read(file, key or KEY)
+    found = read(readable_file(file, "clip"), key or KEY)
     if as_json:
         print_json(found.to_json())
     else:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from pipelines.cli import completion
+from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import JsonOption
 from pipelines.cli.terminal import console, print_json, styled
 from preparation.errors import CorruptFileError, MissingWeightError
@@ -100,6 +101,8 @@ def fetch(
     from preparation.weights import REGISTRY, sha256_of
 
     fetched = []
+    if into is not None:
+        into = writable_folder(into, "--into")
     for name in names:
         path = weight_downloads.fetch(name, into, trust)
         published = REGISTRY[name].sha256 is not None

@@ -17,7 +17,7 @@ from preparation.media.colours import first_number, plain_rgb
 from preparation.media.container import DEFAULT_LIMITS, opened
 from preparation.media.frames import Frame
 from preparation.media.limits import BeyondLimitError
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -178,7 +178,7 @@ def _first_frame(path: Path, limits: MediaSettings) -> Frame:
             raise CorruptFileError(
                 f"{path.name} is no picture that can be read here ({kind.removesuffix('_pipe')})", _EXPORT
             )
-        return next(decode(source, limits=limits))
+        return next(open_video(source, limits).frames())
     except BeyondLimitError:
         raise
     except (CorruptFileError, StopIteration) as error:

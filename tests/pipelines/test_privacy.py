@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.cli.shared import console
 from pipelines.cli.summary import show_results
+from pipelines.cli.terminal import console
 from preparation.folders import RunFolder
 from tests.training.privacy_records import round_record, settings_with, write_method
 

@@ -66,13 +66,13 @@ def test_commands_do_not_print_them(options: list[str]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        f"training.provenance.watermark_key=[{SECRET}]",
-        f"training.provenance.watermark_key={{a: {SECRET}}}",
+        f"training.provenance={{watermark_key: [{SECRET}]}}",
+        f"training.provenance={{watermark_key: {{a: {SECRET}}}}}",
         f"training.provenance={{watermark_key: {SECRET}, watermark: maybe}}",
         f"training.provenance={{watermark_key: {SECRET}, strange: 1}}",
         f"training.provenance=[{SECRET}, {{watermark_key: {SECRET}}}]",
         f"training.provenance.watermark_kye={SECRET}",
-        f"training.provenance.watermark_key='{SECRET}",
+        f"training.provenance={{watermark_key: '{SECRET}",
         f"preparation.clients.volunteers={NAME}",
         f"preparation.clients.volunteers=[{{a: {NAME}}}]",
         f"training.federation.faults=[{{kind: nan, clients: [{NAME}], probability: 2}}]",
@@ -82,6 +82,15 @@ def test_commands_do_not_print_them(options: list[str]) -> None:
 def test_messages_do_not_quote_them(wrong: str) -> None:
     result = CliRunner().invoke(app, ["config", *with_hidden(wrong)])
     assert result.exit_code == 2
+    assert_absent(result.output)
+
+
+@pytest.mark.parametrize("typed", [f"[{SECRET}]", f"{{a: {SECRET}}}", f"'{SECRET}"])
+def test_a_secret_may_look_like_yaml(typed: str) -> None:
+    chosen = with_hidden(f"training.provenance.watermark_key={typed}")
+    assert load("small", chosen[1::2]).training.provenance.watermark_key == typed
+    result = CliRunner().invoke(app, ["config", *chosen])
+    assert result.exit_code == 0
     assert_absent(result.output)
 
 

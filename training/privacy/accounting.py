@@ -303,8 +303,8 @@ def noise_for_epsilon(
 
     epsilon_of: `epsilon_release`, `epsilon_server`, or either with its Skellam noise made from z.
     """
-    if target_epsilon <= 0:
-        raise PrivFedTalkError(f"target ε = {target_epsilon}", remedy="ask for a positive ε")
+    if not 0 < target_epsilon < math.inf:  # nor NaN, which no comparison would ever stop
+        raise PrivFedTalkError(f"target ε = {target_epsilon}", remedy="ask for a positive, finite ε")
     if schedule.rounds == 0:
         return 0.0
     # ε is all but a power of z, so a straight line through two points of (log z, log ε) nearly hits the target.
