@@ -50,7 +50,7 @@ def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | No
         return None
     leaks = {leak["row"]: leak for leak in told["leaks"]}
     networks = list(told["baseline"]["identity"])
-    strips = _strips(folder / "faces.png", len(told["rows"]))
+    strips = face_strips(folder / "faces.png", len(told["rows"]))
     rows = [
         FaceRow(_title(name, leaks.get(name)), strip, _gain(leaks.get(name)))
         for name, strip in zip(told["rows"], strips, strict=True)
@@ -104,7 +104,7 @@ def interval(value: Mapping[str, float], form: str) -> str:
     return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
-def _strips(path: Path, rows: int) -> list[str]:
+def face_strips(path: Path, rows: int) -> list[str]:
     """The rows of faces as data addresses; grey where the picture cannot be read."""
     with for_show(path.name):
         faces = Image.fromarray(open_picture(path))
