@@ -40,13 +40,15 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         outputs=lambda: [folder.model("vae")],
     ) as stage:
         if stage.due:
+            from preparation.previews import for_show
             from training.cards import public_card
             from training.public import make_vae
 
             make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
             what = "An autoencoder that turns the crops of talking heads into latents and back."
             public_card(folder, "Autoencoder", what, {"source": source}).write(folder.model("vae"))
-            save_coded_faces(folder)
+            with for_show("the sheet of coded faces"):
+                save_coded_faces(folder)
     faces = coded_faces(folder)
     return dg.MaterializeResult(
         metadata={

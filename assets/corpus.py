@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import dagster as dg
@@ -110,8 +109,7 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
             "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
             "quarantined": len(refused),
-            "faces": pictures(first_frames(shown(folder, clips), run.corpus_root)),
-            **_first_clip(shown(folder, clips), run.corpus_root),
+            **_previews(run, clips),
             "first clips": table([vars(clip) for clip in clips[:20]]),
             "quarantine": table([vars(row) for row in refused]),
         },
@@ -119,10 +117,19 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     )
 
 
-def _first_clip(clips: Sequence[Clip], corpus_root: Path) -> dict[str, dg.MetadataValue]:
-    """A clip that plays, and where it lies with its sound; nothing for a corpus without any."""
-    paths = [corpus_root / clip.path for clip in clips[:1]]
-    return {"plays": playing(paths[0]), "the same with sound": dg.MetadataValue.path(paths[0])} if paths else {}
+def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
+    """Faces, a clip that plays, and where it lies with its sound; nothing where consent records cannot be read."""
+    from preparation.previews import for_show
+
+    limits = run.preparation.corpus.media
+    with for_show("the manifest's clips"):
+        seen = shown(run.folder, clips)
+        faces = {"faces": pictures(first_frames(seen, run.corpus_root, limits))}
+        if not seen:
+            return faces
+        first = run.corpus_root / seen[0].path
+        return {**faces, "plays": playing(first, limits=limits), "the same with sound": dg.MetadataValue.path(first)}
+    return {}
 
 
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])

@@ -13,6 +13,7 @@ from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
     from preparation.manifest import Clip
+    from preparation.settings import MediaSettings
 
 Frame = npt.NDArray[np.uint8]
 
@@ -26,32 +27,44 @@ def shown(folder: RunFolder, clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in clips if clip.speaker not in refused]
 
 
-def first_frames(clips: Sequence[Clip], corpus_root: Path, count: int = 6) -> list[Frame]:
-    """The first frame of `count` clips, spread evenly over the manifest."""
-    from preparation.media.video import open_video
+def first_frames(
+    clips: Sequence[Clip], corpus_root: Path, limits: MediaSettings | None = None, count: int = 6
+) -> list[Frame]:
+    """The first frame of `count` clips, spread evenly over the manifest: 96 pixels high, grey where a clip's cannot be
+    read."""
+    from preparation.media.container import DEFAULT_LIMITS
+    from preparation.previews import moments
 
     places = sorted({round(place) for place in np.linspace(0, len(clips) - 1, count)}) if clips else []
-    return [next(iter(open_video(corpus_root / clips[place].path).frames())) for place in places]
+    paths = [clips[place].path for place in places]
+    return [moments(corpus_root / path, [0], limits=limits or DEFAULT_LIMITS, what=path)[0] for path in paths]
 
 
 def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
-    """Draw faces of held-out public speakers, above the same through the autoencoder, into `coded_faces`."""
+    """Draw faces of held-out public speakers, above the same through the autoencoder, into `coded_faces`.
+
+    Crops that cannot be read are left out.
+    """
     from PIL import Image
 
     from preparation.clients import load_people, of_role
     from preparation.gate import Gate
+    from preparation.previews import for_show
     from training.autoencoders.sources import load_autoencoder
 
     people, gate = load_people(folder), Gate(folder, "generation", required=False)
     agreed = gate.admit(of_role(people, "public"), "the sheet of coded faces")
     held_out = [(name, clip) for name in agreed for clip in people[name].splits["validation"]]
-    crops = [gate.crop(name, clip) for name, clip in held_out if gate.has_crop(clip)][:count]
+    faces: list[Frame] = []
+    for name, clip in [(name, clip) for name, clip in held_out if gate.has_crop(clip)][:count]:
+        with for_show(f"the crop of {clip}"):
+            faces.append(next(gate.crop(name, clip).frames()))
     coded_faces(folder).unlink(missing_ok=True)
-    if not crops:
+    if not faces:
         return
     import torch
 
-    truth = np.stack([next(iter(crop.frames())) for crop in crops])
+    truth = np.stack(faces)
     model = load_autoencoder(folder.model("vae"))
     coded = model.decode_latents(torch.from_numpy(model.encode_frames(truth)))
     rows = np.concatenate([np.hstack(list(truth)), np.hstack(list(coded))])

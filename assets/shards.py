@@ -4,6 +4,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -32,7 +33,6 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
     from preparation.clients import load_people
     from preparation.faces.trackers import tracker_name
     from preparation.pipeline import nothing_usable, prepare_clients
-    from preparation.thumbnails import thumbnail_sheet
 
     folder, settings = run.folder, run.preparation
     buckets = members(load_people(folder), context.partition_keys)
@@ -58,11 +58,21 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
                 "seconds of video": round(facts.frames / 25, 1),
                 "face rate": round(facts.face_rate, 4),
                 "face tracker": facts.tracker,
-                "faces": pictures([thumbnail_sheet(folder, 3, 3, only=buckets[bucket])], height=288),
+                "faces": _faces(run, buckets[bucket]),
             },
             partition_key=bucket,
         )
     context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
+
+
+def _faces(run: Run, people: Collection[str]) -> dg.MarkdownMetadataValue:
+    """Some of the people's faces on a sheet."""
+    from preparation.previews import for_show, grey_cell
+    from preparation.thumbnails import thumbnail_sheet
+
+    with for_show("the sheet of faces"):
+        return pictures([thumbnail_sheet(run.folder, 3, 3, only=people)], height=288)
+    return pictures([grey_cell(96, 96)])
 
 
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops)])

@@ -13,10 +13,13 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 
+from preparation.errors import CorruptFileError
 from preparation.foreign_text import markdown_cell, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from preparation.settings import MediaSettings
 
 LARGEST_TABLE = 200
 """Rows; more would swell the event log, which holds every materialisation ever made."""
@@ -35,48 +38,72 @@ def pictures(frames: Sequence[npt.NDArray[np.uint8]], height: int = 96) -> dg.Ma
     """Frames uint8 [H, W, 3], side by side in one inline JPEG of a few kilobytes."""
     import cv2
 
-    scaled = [cv2.resize(frame, (round(frame.shape[1] * height / frame.shape[0]), height)) for frame in frames]
-    if not scaled:
+    from preparation.previews import fitted
+
+    if not frames:
         return dg.MetadataValue.md("no pictures")
-    strip = cv2.cvtColor(np.hstack(scaled), cv2.COLOR_RGB2BGR)
+    strip = cv2.cvtColor(np.hstack([fitted(frame, height) for frame in frames]), cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return dg.MetadataValue.md(f"![frames](data:image/jpeg;base64,{base64.b64encode(encoded).decode()})")
 
 
-def playing(path: Path, seconds: float = 2.0, height: int = 128) -> dg.MarkdownMetadataValue:
+def playing(
+    path: Path, seconds: float = 2.0, height: int = 128, limits: MediaSettings | None = None
+) -> dg.MarkdownMetadataValue:
     """The beginning of a clip as an inline WebP that plays by itself, 12.5 frames/s, over its sound's waveform.
 
     Dagster's pages show no <video> and no <audio>: what they clean Markdown with lets pictures through and nothing that
     sounds. A mark runs along the waveform, so that lips can at least be seen against what is said; the file with its
-    sound is named beside, by its path.
+    sound is named beside, by its path. A file that cannot be read is a grey picture.
     """
+    from preparation.media.container import DEFAULT_LIMITS
+    from preparation.previews import for_show, grey_cell
+
+    with for_show(path.name):
+        content = base64.b64encode(_animated(path, seconds, height, limits or DEFAULT_LIMITS)).decode()
+        return dg.MetadataValue.md(f"![{markdown_cell(path.stem)}](data:image/webp;base64,{content})")
+    return pictures([grey_cell(height, height)], height)
+
+
+def _animated(path: Path, seconds: float, height: int, limits: MediaSettings) -> bytes:
+    """The WebP of `playing`; of the clip's own frames one is in memory at a time."""
     import cv2
     from PIL import Image
 
-    from preparation.media.rates import FPS, SAMPLES_PER_FRAME
-    from preparation.media.sound import decode_audio
+    from preparation.media.rates import FPS
+    from preparation.media.sound import decode_audio_span
     from preparation.media.video import open_video
+    from preparation.previews import fitted, for_show
 
-    frames = list(islice(open_video(path).frames(), round(seconds * FPS)))
-    sound = decode_audio(path)[: len(frames) * SAMPLES_PER_FRAME]
+    frames: list[npt.NDArray[np.uint8]] = []
+    count = 0
+    for count, whole in enumerate(islice(open_video(path, limits).pictures(), round(seconds * FPS)), start=1):
+        if count % 2:
+            frame = fitted(np.asarray(whole), height)
+            # A clip may change its size; an animation may not.
+            frames.append(cv2.resize(frame, frames[0].shape[1::-1]) if frames else frame)
+    if not frames:
+        raise CorruptFileError(f"{path.name} holds no picture", "play it to see whether it is whole")
+    sound = np.zeros(0, np.int16)
+    with for_show(f"the sound of {path.name}"):
+        sound = decode_audio_span(path, 0.0, count / FPS, limits=limits)
     shown = []
-    for number in range(0, len(frames), 2):
-        frame = frames[number]
-        width = round(frame.shape[1] * height / frame.shape[0])
-        wave = _waveform(sound, width, (number + 0.5) / len(frames))
-        shown.append(Image.fromarray(np.vstack([cv2.resize(frame, (width, height)), wave])))
+    for number, frame in enumerate(frames):
+        wave = _waveform(sound, frame.shape[1], (2 * number + 0.5) / count)
+        shown.append(Image.fromarray(np.vstack([frame, wave])))
     buffer = io.BytesIO()
     shown[0].save(buffer, "WEBP", save_all=True, append_images=shown[1:], duration=2000 // FPS, loop=0, quality=60)
-    return dg.MetadataValue.md(
-        f"![{markdown_cell(path.stem)}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()})"
-    )
+    return buffer.getvalue()
 
 
 def picture(path: Path) -> dg.MarkdownMetadataValue:
-    """A small PNG file, inline."""
-    return dg.MetadataValue.md(
-        f"![{markdown_cell(path.stem)}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
-    )
+    """A small PNG file, inline; a word in its place where it cannot be read."""
+    from preparation.previews import for_show
+
+    with for_show(path.name):
+        content = base64.b64encode(path.read_bytes()).decode()
+        return dg.MetadataValue.md(f"![{markdown_cell(path.stem)}](data:image/png;base64,{content})")
+    return dg.MetadataValue.md(f"{markdown_cell(path.name)} cannot be read")
 
 
 def drawing(figure: Figure) -> dg.MarkdownMetadataValue:

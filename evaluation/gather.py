@@ -35,6 +35,7 @@ from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
 from preparation.media.rates import FPS
+from preparation.previews import for_show
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
 from training.violations import OWN_ADAPTER
@@ -219,9 +220,14 @@ def _clients(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
-    """The words of every clip whose corpus brings them along."""
+    """The words of every clip whose corpus brings them along, where they can be read."""
     sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
-    return {clip_id: spoken_text(path) for clip_id, path in sidecars.items() if path.exists()}
+    said = {}
+    for clip_id, path in sidecars.items():
+        if path.exists():
+            with for_show(f"what is said in {clip_id}"):
+                said[clip_id] = spoken_text(path)
+    return said
 
 
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:

@@ -21,12 +21,11 @@ from evaluation.report.words import findings
 from evaluation.results import read_results
 from evaluation.run_files import UNSHARED, gains, public_curve, write_text
 from evaluation.settings import EvaluationSettings
-from evaluation.showcase import showcase
+from evaluation.showcase import generated_frames, showcase
 from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
 from preparation.foreign_text import printable
-from preparation.media.video import open_video
 from preparation.quarantine import write_parquet
 
 NOTE = (
@@ -102,7 +101,7 @@ def write_qualitative(
 def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The box around the true mouth, truth and methods, at eight moments."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
-    made = [(name_of(name), open_video(video_path(home, clip.clip_id)).all()) for name, home in shown.items()]
+    made = [(name_of(name), generated_frames(video_path(home, clip.clip_id), clip)) for name, home in shown.items()]
     return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from evaluation.names import name_of
 from evaluation.report.page import Sheet, VideoCard
 from preparation.media.video import open_video
 from preparation.media.writing import encode
+from preparation.previews import for_show, grey_cell
 
 VIDEO_CRF = 25
 
@@ -27,6 +29,8 @@ def showcase(
     sheets: int = 4,
 ) -> tuple[list[VideoCard], list[Sheet]]:
     """One video for each clip that every method has a video of, and a contact sheet for the first few.
+
+    A method's video that cannot be read is a grey panel.
 
     methods: name -> the folder `evaluate_method` wrote to, in the order of the panels; `said` tells a clip's
     words. The videos are written to `folder`. Files, titles and captions are numbered: clips' names may be people's.
@@ -54,5 +58,15 @@ def showcase(
 def _panels(clip: EvaluationClip, made: Mapping[str, Path]) -> list[tuple[str, Frames]]:
     """Reference, truth and methods, all as long as the clip."""
     still = np.repeat(clip.reference[None], len(clip.frames), axis=0)
-    generated = [(name_of(name), open_video(path).all()[: len(clip.frames)]) for name, path in made.items()]
+    generated = [(name_of(name), generated_frames(path, clip)) for name, path in made.items()]
     return [("Reference", still), ("Truth", clip.frames), *generated]
+
+
+def generated_frames(path: Path, clip: EvaluationClip) -> Frames:
+    """What a method made of a clip, as long as it, uint8 [T, H, W, 3]: a shorter video's last frame stays, and one that
+    cannot be read is grey."""
+    frames: list[Frames] = []
+    with for_show(path.name):
+        frames.extend(islice(open_video(path).frames(), len(clip.frames)))
+    last = frames[-1] if frames else grey_cell(*clip.frames.shape[1:3])
+    return np.stack([*frames, *[last] * (len(clip.frames) - len(frames))])

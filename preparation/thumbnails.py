@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from preparation.clients import load_people
-from preparation.crops import Crop
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.media.frames import Frame
+from preparation.previews import for_show, grey_cell
 
 
 def thumbnail_sheet(
@@ -21,7 +21,7 @@ def thumbnail_sheet(
     """One person a row, with guests, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
 
     People are spread evenly over the table, or over those that `only` names; one without crops leaves no row, nor does
-    one whose record forbids generation.
+    one whose record forbids generation. A crop, or a frame of it, that cannot be read is a grey cell.
     """
     gate = Gate(run, "generation", required=False)  # shown to who prepares, before answers are recorded
     table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}
@@ -36,7 +36,7 @@ def thumbnail_sheet(
             [
                 cell
                 for share, clip in _shares(with_crops[client], columns)
-                for cell in _cells(gate.crop(client, clip), share, size)
+                for cell in _cells(gate, client, clip, share, size)
             ],
             axis=1,
         )
@@ -52,11 +52,17 @@ def _shares(clips: list[str], columns: int) -> list[tuple[int, str]]:
     return [(int(stop - start), clip) for start, stop, clip in zip(edges[:-1], edges[1:], taken, strict=True)]
 
 
-def _cells(crop: Crop, count: int, size: int) -> list[Frame]:
-    wanted = _spread(int(crop.metadata["frames"]), count)
-    frames = dict.fromkeys(wanted)
-    held = {i: frame for i, frame in enumerate(islice(crop.frames(), wanted[-1] + 1)) if i in frames}
-    return [cv2.resize(held[i], (size, size), interpolation=cv2.INTER_AREA) for i in wanted]
+def _cells(gate: Gate, client: str, clip: str, count: int, size: int) -> list[Frame]:
+    wanted: list[int] = []
+    held: dict[int, Frame] = {}
+    with for_show(f"the crop of {clip}"):
+        crop = gate.crop(client, clip)
+        wanted = _spread(int(crop.metadata["frames"]), count)
+        for i, frame in enumerate(islice(crop.frames(), wanted[-1] + 1)):
+            if i in wanted:
+                held[i] = cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)
+    missing = grey_cell(size, size)
+    return [held.get(i, missing) for i in wanted] or [missing] * count
 
 
 def _spread(length: int, count: int) -> list[int]:

@@ -33,7 +33,7 @@ from training.trial import short_clients
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"read_shards", "load_crop"}
-DECODERS = {"open_video", "Video", "decoded", "decode_audio", "decode_audio_span", "decode_sound"}
+DECODERS = {"open_video", "Video", "decoded", "decode_audio", "decode_audio_span", "decode_sound", "moments"}
 FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
 """Patterns for people's own files; their .json holds counts and settings."""
 PAST_THE_GATE = {
@@ -48,6 +48,7 @@ PAST_THE_GATE = {
     "preparation/footage.py": "reads the clip of which a crop is made",
     "preparation/corpora/hdtf/cut.py": "cuts clips of the videos that the run was given",
     "preparation/media/picture.py": "reads the first frame of a clip that the user hands to `generate`",
+    "preparation/previews.py": "draws the file that its callers chose",
     "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
     "training/marks/verify.py": "reads the video that the user hands to `verify`",
     "preparation/corpora/studio/sheet.py": "shows clips of a rendered corpus, of nobody",
@@ -68,7 +69,8 @@ def past_the_gate(source: str) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
             found |= names & READERS
-            found |= names & DECODERS if (node.module or "").startswith("preparation.media") else set()
+            own = (node.module or "").startswith(("preparation.media", "preparation.previews"))
+            found |= names & DECODERS if own else set()
             found |= {"tarfile"} if node.module == "tarfile" else set()
         elif isinstance(node, ast.Import):
             found |= {"tarfile"} & {alias.name for alias in node.names}

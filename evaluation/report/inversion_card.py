@@ -13,6 +13,8 @@ from typing import Any
 from PIL import Image
 
 from preparation.gate import Gate
+from preparation.media.picture import open_picture
+from preparation.previews import for_show, grey_cell
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,11 @@ def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | No
         return None
     leaks = {leak["row"]: leak for leak in told["leaks"]}
     networks = list(told["baseline"]["identity"])
-    with Image.open(folder / "faces.png") as faces:
-        height = faces.height // len(told["rows"])
-        rows = [
-            FaceRow(_title(name, leaks.get(name)), _strip(faces, number * height, height), _gain(leaks.get(name)))
-            for number, name in enumerate(told["rows"])
-        ]
+    strips = face_strips(folder / "faces.png", len(told["rows"]))
+    rows = [
+        FaceRow(_title(name, leaks.get(name)), strip, _gain(leaks.get(name)))
+        for name, strip in zip(told["rows"], strips, strict=True)
+    ]
     return InversionCard(
         knowledge=_knowledge(told),
         rows=rows,
@@ -101,6 +102,15 @@ def _line(leak: Mapping[str, Any], networks: list[str], clients: int) -> list[st
 def interval(value: Mapping[str, float], form: str) -> str:
     """A mean with its interval."""
     return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+
+def face_strips(path: Path, rows: int) -> list[str]:
+    """The rows of faces as data addresses; grey where the picture cannot be read."""
+    with for_show(path.name):
+        faces = Image.fromarray(open_picture(path))
+        height = faces.height // rows
+        return [_strip(faces, number * height, height) for number in range(rows)]
+    return [_strip(Image.fromarray(grey_cell(96, 384)), 0, 96)] * rows
 
 
 def _strip(faces: Image.Image, top: int, height: int) -> str:

@@ -27,6 +27,7 @@ from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 from preparation.media.rates import FPS
 from preparation.media.video import open_video
+from preparation.previews import for_show
 
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6
@@ -143,15 +144,24 @@ class Player:
 
 
 def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, Player]], int]:
-    """Videos with their posters, in order, while the page stays small enough to send."""
+    """Videos with their posters, in order, while the page stays small enough to send, and how many more there are.
+
+    Those that cannot be read are passed over.
+    """
     kept: list[tuple[VideoCard, Player]] = []
+    unreadable = 0
     for video in videos:
-        player = _player(video.path)
+        player = None
+        with for_show(video.path.name):
+            player = _player(video.path)
+        if player is None:
+            unreadable += 1
+            continue
         budget -= len(player.video) + len(player.poster)
         if budget < 0:
             break
         kept.append((video, player))
-    return kept, len(videos) - len(kept)
+    return kept, len(videos) - len(kept) - unreadable
 
 
 def _player(path: Path) -> Player:

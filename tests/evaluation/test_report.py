@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 from evaluation.figures import contact_sheet, curves
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
 from evaluation.report.counts import counted, headcount, nameless
+from evaluation.report.inversion_card import face_strips
 from evaluation.results import assemble
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
+from tests.preparation.test_previews import with_broken_pictures
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
 
@@ -100,6 +103,20 @@ def test_the_page_is_whole_and_asks_nobody(data: ReportData, tmp_path: Path) -> 
     assert "<script" not in text and not re.search(r"@import|url\(\s*['\"]?http", text)
     anchors = {address[1:] for address in reader.addresses if address.startswith("#")}
     assert all(f'id="{anchor}"' in text for anchor in anchors)
+
+
+def test_a_video_that_cannot_be_read_does_not_end_the_page(data: ReportData, tmp_path: Path) -> None:
+    broken = with_broken_pictures(Path(shutil.copy(data.videos[0].path, tmp_path / "broken.mp4")))
+    odd = [VideoCard("Client 2", "gone", tmp_path / "absent.mp4"), VideoCard("Client 3", "broken", broken)]
+    path = write_report(tmp_path / "report", replace(data, videos=[*odd, *data.videos]))
+    assert sum(address.startswith("data:video/mp4") for address in read(path).addresses) == 1
+    assert "too large to send" not in path.read_text(encoding="utf-8")
+
+
+def test_faces_of_an_attack_that_cannot_be_read_are_grey(tmp_path: Path) -> None:
+    assert len(face_strips(tmp_path / "absent.png", 11)) == 11
+    (tmp_path / "faces.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert len(set(face_strips(tmp_path / "faces.png", 11))) == 1
 
 
 def test_the_page_says_what_the_run_found(data: ReportData, tmp_path: Path) -> None:

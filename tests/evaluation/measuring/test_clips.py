@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from evaluation.measuring.clips import read_evaluation_clips, swap_speech
 from evaluation.measuring.protocol import video_path
 from evaluation.settings import EvaluationSettings
-from evaluation.showcase import showcase
+from evaluation.showcase import generated_frames, showcase
 from preparation.clients import Client, save_clients
 from preparation.consent import record_rendered
 from preparation.errors import PrivFedTalkError
@@ -22,6 +22,7 @@ from preparation.media.sound import decode_audio
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
+from tests.preparation.test_previews import with_broken_pictures
 
 SIZE = 32
 
@@ -116,6 +117,27 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
     assert cards[0].path.name == "000.mp4"  # a clip's name may be a person's
     assert open_video(cards[0].path).all().shape[0] == 6
     assert len(decode_audio(cards[0].path)) >= 6 * 640
+
+
+@pytest.mark.parametrize("kind", ["broken", "short", "text"])
+def test_a_video_that_cannot_be_read_is_a_grey_panel(run: RunFolder, tmp_path: Path, kind: str) -> None:
+    clip = read_evaluation_clips(run, EvaluationSettings(clips_per_client=1))[0]
+    homes = {"backbone": tmp_path / "backbone", "fedavg": tmp_path / "fedavg"}
+    for home in homes.values():
+        encode(clip.frames, clip.audio, video_path(home, clip.clip_id))
+    odd = video_path(homes["fedavg"], clip.clip_id)
+    if kind == "broken":
+        with_broken_pictures(odd)
+    elif kind == "short":
+        encode(clip.frames[:2], None, odd)
+    else:
+        odd.write_text("la la")
+    found = generated_frames(odd, clip)
+    assert found.shape == clip.frames.shape
+    assert kind == "short" or (np.median(found) == 128 and (found == found[0]).all())
+    assert kind != "short" or (found[1:] == found[1]).all()
+    cards, sheets = showcase([clip], homes, tmp_path / "shown")
+    assert len(cards) == len(sheets) == 1 and open_video(cards[0].path).facts.frames == len(clip.frames)
 
 
 def test_the_donor_is_the_stranger_whose_lips_are_least_alike(run: RunFolder) -> None:
