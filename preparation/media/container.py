@@ -1,16 +1,20 @@
-"""Opening a container: whatever FFmpeg says on the way becomes an error that names the file."""
+"""Opening a container and choosing its tracks: whatever FFmpeg says on the way becomes an error that names the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 
-from preparation.errors import CorruptFileError
+from preparation.errors import CorruptFileError, PrivFedTalkError
+from preparation.foreign_text import one_line
 from preparation.media.limits import Meter, check_format, open_options
 from preparation.settings import MediaSettings
 
@@ -18,17 +22,73 @@ DEFAULT_LIMITS = MediaSettings()
 """How much a file may hold where nobody says otherwise."""
 
 PLAY_IT = "play it to see whether it is whole; if it is not, copy or download it again"
+RE_ENCODE = "re-encode it as H.264 and AAC (`ffmpeg -i FILE -c:v libx264 -c:a aac NEW.mp4`)"
+
+_naming = threading.Lock()
+
+
+class Track(NamedTuple):
+    """A stream, and which of its kind it is, counted from 0."""
+
+    stream: Any
+    number: int
+
+
+def address(path: Path) -> str:
+    """What FFmpeg is given for a file: a relative name with a colon would be a protocol to it."""
+    return str(path.absolute())
 
 
 @contextmanager
 def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
-    """Open a container; whatever FFmpeg says on the way becomes an error that names the file."""
+    """Open a container; whatever FFmpeg or PyAV raises while it is open becomes an error that names the file."""
     try:
-        with av.open(str(path), metadata_errors="replace", options=open_options(limits)) as container:
+        with av.open(address(path), metadata_errors="replace", options=open_options(limits)) as container:
             check_format(container.format.name, path)
             yield container
+    except PrivFedTalkError:
+        raise
+    except MemoryError as error:
+        raise CorruptFileError(
+            f"{path.name} needs more memory than there is", remedy="use fewer workers or a smaller clip"
+        ) from error
     except FFmpegError as error:
         raise CorruptFileError(f"{path.name} cannot be decoded: {error.strerror}", remedy=PLAY_IT) from error
+    except Exception as error:  # libraries meet in a file what they did not foresee
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise CorruptFileError(
+            f"{path.name} cannot be decoded: {reason}", remedy=f"{PLAY_IT}, or {RE_ENCODE}"
+        ) from error
+
+
+def sound_track(container: Any, path: Path) -> Track | None:
+    """The default sound track of those that can be decoded, else the first of them; None where there is no sound."""
+    streams = container.streams.audio
+    return _choice(streams, container, path, "sound") if streams else None
+
+
+def _choice(streams: Sequence[Any], container: Any, path: Path, kind: str) -> Track:
+    """Raises CorruptFileError with the names of the codecs where FFmpeg has a decoder for none of them."""
+    decodable = [Track(stream, number) for number, stream in enumerate(streams) if stream.codec_context is not None]
+    if not decodable:
+        codecs = ", ".join(dict.fromkeys(_codec_name(container, stream) for stream in streams))
+        raise CorruptFileError(f"{path.name} has no {kind} track that can be decoded ({codecs})", remedy=RE_ENCODE)
+    return next((track for track in decodable if track.stream.disposition & Disposition.default), decodable[0])
+
+
+def _codec_name(container: Any, stream: Any) -> str:
+    """What FFmpeg calls a codec that it cannot decode, its four-character code where it has no name either."""
+    with _naming:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)  # the description is a message of this level
+        try:
+            description = container.dumps_format()
+        finally:
+            av.logging.set_level(level)
+    found = re.search(rf"Stream #\d+:{stream.index}\D.*?(?:Video|Audio): (\w+)[^(\n]*(?:\((.*?) /)?", description)
+    if found is None:
+        return "unknown codec"
+    return one_line(found[2] if found[1] == "none" and found[2] else found[1], longest=40)
 
 
 def video_stream(container: Any, path: Path) -> Any:
