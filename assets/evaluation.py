@@ -85,7 +85,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     """Means over the clients' clips, and frames of the first generated video."""
     from evaluation.measuring.protocol import read_metrics, summarise
-    from preparation.media.video import decode_all
+    from preparation.media.video import open_video
 
     folder = run.folder.evaluation(method)
     rows = read_metrics(folder / "metrics.parquet")
@@ -96,7 +96,7 @@ def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
         metadata["validation_loss"] = round(sum(losses.values()) / len(losses), 5)
     videos = sorted((folder / "videos").glob("*.mp4"))
     if videos:
-        metadata["frames"] = pictures(list(decode_all(videos[0])[::6][:8]))
+        metadata["frames"] = pictures(list(open_video(videos[0]).all()[::6][:8]))
         metadata["plays"] = playing(videos[0])
         metadata["the same with sound"] = dg.MetadataValue.path(videos[0])
     context.add_asset_metadata(metadata, partition_key=method)

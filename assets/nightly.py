@@ -159,9 +159,9 @@ def _row(change: Any) -> dict[str, Any]:
 
 def _frames(run: Run, name: str) -> dg.MarkdownMetadataValue:
     """Moments of the first clip that each method spoke that night, side by side."""
-    from preparation.media.video import decode_all
+    from preparation.media.video import open_video
 
     videos = {}
     for path in sorted((run.folder.nightly / name).glob("*/videos/*.mp4")):
         videos.setdefault(path.parents[1].name, path)
-    return pictures([frame for path in videos.values() for frame in decode_all(path)[5:20:7]])
+    return pictures([frame for path in videos.values() for frame in open_video(path).all()[5:20:7]])

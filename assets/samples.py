@@ -28,10 +28,10 @@ def shown(folder: RunFolder, clips: Sequence[Clip]) -> list[Clip]:
 
 def first_frames(clips: Sequence[Clip], corpus_root: Path, count: int = 6) -> list[Frame]:
     """The first frame of `count` clips, spread evenly over the manifest."""
-    from preparation.media.video import decode
+    from preparation.media.video import open_video
 
     places = sorted({round(place) for place in np.linspace(0, len(clips) - 1, count)}) if clips else []
-    return [next(iter(decode(corpus_root / clips[place].path))) for place in places]
+    return [next(iter(open_video(corpus_root / clips[place].path).frames())) for place in places]
 
 
 def save_coded_faces(folder: RunFolder, count: int = 6) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from preparation.folders import RunFolder
 from preparation.media.sound import open_sound
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
 from preparation.speech import DIM, TOKENS, speech_features
@@ -130,7 +130,7 @@ def reference_client(
     def batches() -> Iterator:
         windows = []
         for clip, path in itertools.cycle(zip(known, clips, strict=True)):
-            frames = np.stack(list(decode(path)))
+            frames = np.stack(list(open_video(path).frames()))
             start = int(rng.integers(0, FRAMES - trainer.backbone.settings.window + 1))
             part = slice(start, start + trainer.backbone.settings.window)
             latents = vae.encode_frames(frames)[part] if whole else vae.encode_frames(frames[part])

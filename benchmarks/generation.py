@@ -29,7 +29,7 @@ from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.protocol import EvaluationClip
 from pipelines.configuration import load, remembered
 from preparation.folders import RunFolder
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from training.generation import shift_at
 from training.marks.watermark import STEP, detect, embed
@@ -164,7 +164,7 @@ def marks(folder: Path, most_clips: int = 12) -> Iterator[str]:
 
 def _coded(frames: np.ndarray, crf: int, home: Path) -> np.ndarray:
     encode(frames, None, home / "coded.mp4", crf=crf)
-    return decode_all(home / "coded.mp4")
+    return open_video(home / "coded.mp4").all()
 
 
 TABLES = {"speed": speed, "joints": joints, "silence": silence, "marks": marks}

@@ -50,7 +50,7 @@ from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
 from preparation.media.sound import open_sound
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
 from preparation.quality import sharpness
@@ -120,7 +120,7 @@ def total(parts: Iterable[Spent], share: int = 1) -> Spent:
 
 def only_decode(path: Path) -> Spent:
     began = now()
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(str(path.absolute()), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
         for _ in container.decode(stream):
@@ -130,7 +130,7 @@ def only_decode(path: Path) -> Spent:
 
 def only_look(path: Path) -> Looked:
     looks = []
-    for frame in decode(path):
+    for frame in open_video(path).frames():
         began = now()
         Worker.tracker.detect(frame)
         looks.append(since(began))
@@ -174,7 +174,7 @@ def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> d
         timed("sound: decode and resample", open_sound(source).in_step)
         crop = load_crop(run.crops(clip.speaker), clip.name)
         drawn = []
-        for index, frame in enumerate(decode(source)):
+        for index, frame in enumerate(open_video(source).frames()):
             if index % SETTINGS.faces.every == 0:
                 timed("face landmarks", Worker.tracker.detect, frame)
             if index < len(crop.transforms):

@@ -26,7 +26,7 @@ from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
 from preparation.folders import RunFolder
 from preparation.foreign_text import printable
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 from preparation.quarantine import write_parquet
 
 NOTE = (
@@ -102,7 +102,7 @@ def write_qualitative(
 def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The box around the true mouth, truth and methods, at eight moments."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
-    made = [(name_of(name), decode_all(video_path(home, clip.clip_id))) for name, home in shown.items()]
+    made = [(name_of(name), open_video(video_path(home, clip.clip_id)).all()) for name, home in shown.items()]
     return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
 
 

@@ -13,7 +13,7 @@ from evaluation.measuring.arrays import Frames
 from evaluation.measuring.protocol import EvaluationClip, video_path
 from evaluation.names import name_of
 from evaluation.report.page import Sheet, VideoCard
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 
 VIDEO_CRF = 25
@@ -54,5 +54,5 @@ def showcase(
 def _panels(clip: EvaluationClip, made: Mapping[str, Path]) -> list[tuple[str, Frames]]:
     """Reference, truth and methods, all as long as the clip."""
     still = np.repeat(clip.reference[None], len(clip.frames), axis=0)
-    generated = [(name_of(name), decode_all(path)[: len(clip.frames)]) for name, path in made.items()]
+    generated = [(name_of(name), open_video(path).all()[: len(clip.frames)]) for name, path in made.items()]
     return [("Reference", still), ("Truth", clip.frames), *generated]

@@ -19,8 +19,8 @@ from preparation.faces.track import Seen
 from preparation.manifest import Clip
 from preparation.media.frames import Box, Frame, Picture
 from preparation.media.rates import FPS
-from preparation.media.video import decode, decode_parts, decode_pictures
-from preparation.settings import CropSettings, MediaSettings, PreparationSettings
+from preparation.media.video import Video, open_video
+from preparation.settings import CropSettings, PreparationSettings
 
 HELD_BYTES = 256 * 1024 * 1024
 """How much of one clip's pictures may be held."""
@@ -31,6 +31,7 @@ MARGIN = 0.125
 class Footage(Protocol):
     """The frames of a clip."""
 
+    video: Video
     seen: Seen | None
     """What a tracker that goes through `watched` is to call."""
 
@@ -49,22 +50,23 @@ class Footage(Protocol):
 
 def open_footage(clip: Clip, source: Path, settings: PreparationSettings) -> Footage:
     """Frames without a face that are bridged (`faces.longest_bridged_gap`) are kept, for crops are cut there too."""
-    limits = settings.corpus.media
-    if clip.seconds * FPS * clip.width * clip.height * 3 <= HELD_BYTES:
-        return _Held(source, limits)
-    return _Streamed(source, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES), limits)
+    video = open_video(source, settings.corpus.media)
+    facts = video.facts
+    if facts.seconds * FPS * facts.width * facts.height * 3 <= HELD_BYTES:
+        return _Held(video)
+    return _Streamed(video, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES))
 
 
 class _Held:
     seen: Seen | None = None
 
-    def __init__(self, source: Path, limits: MediaSettings) -> None:
-        self._source, self._limits = source, limits
+    def __init__(self, video: Video) -> None:
+        self.video = video
         self._frames: list[Frame] = []
 
     def pictures(self) -> list[Frame]:
         if not self._frames:
-            self._frames.extend(decode(self._source, limits=self._limits))
+            self._frames.extend(self.video.frames())
         return self._frames
 
     watched = pictures
@@ -74,12 +76,12 @@ class _Held:
 
 
 class _Streamed:
-    def __init__(self, source: Path, keeper: Keeper, limits: MediaSettings) -> None:
-        self._source, self._keeper, self._limits = source, keeper, limits
+    def __init__(self, video: Video, keeper: Keeper) -> None:
+        self.video, self._keeper = video, keeper
         self.seen: Seen | None = keeper.seen
 
     def pictures(self) -> Iterator[Picture]:
-        return decode_pictures(self._source, limits=self._limits)
+        return self.video.pictures()
 
     def watched(self) -> Iterator[Picture]:
         return self._keeper.through(self.pictures())
@@ -87,7 +89,7 @@ class _Streamed:
     def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame]:
         parts = self._keeper.parts(kept, boxes)
         if parts is None:
-            whole = decode_parts(self._source, [*[None] * kept.start, *boxes], limits=self._limits)
+            whole = self.video.parts([*[None] * kept.start, *boxes])
             parts = islice(whole, kept.start, None)
         return parts
 

@@ -6,15 +6,18 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate, folded, part_alike
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.media.probe import Probe, probe
+from preparation.media.conversions import Conversions
+from preparation.media.sound import open_sound
+from preparation.media.video import open_video
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
 from preparation.settings import CorpusKind, CorpusSettings, MediaSettings
@@ -40,8 +43,9 @@ LACKING: dict[CorpusKind, Callable[[list[Candidate], CorpusSettings], list[Quara
 class Clip:
     """A manifest row. `path`, `sidecar` and `truth` are relative to the corpus root, with forward slashes.
 
-    frames, fps, width, height, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that
-    follow work at 25 fps and 16 kHz.
+    frames, fps, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that follow work at 25 fps and
+    16 kHz. width and height are as shown: upright, with square pixels. Each of `conversions` is a column: what is
+    converted when the clip is read, as far as headers and the first picture tell.
     """
 
     clip_id: str
@@ -59,11 +63,16 @@ class Clip:
     sha256: str
     sidecar: str | None
     truth: str | None
+    conversions: Conversions = field(default_factory=Conversions)
 
     @property
     def name(self) -> str:
         """The clip's name within its speaker."""
         return self.clip_id.rpartition("/")[2]
+
+
+OWN_COLUMNS = [each.name for each in fields(Clip) if each.name != "conversions"]
+COLUMNS = [*OWN_COLUMNS, *(each.name for each in fields(Conversions))]
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,7 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
 def save_manifest(clips: Iterable[Clip], path: Path) -> None:
     import pandas as pd  # a second to import, which worker processes need not pay
 
-    table = pd.DataFrame([asdict(clip) for clip in clips], columns=[field.name for field in fields(Clip)])
-    write_parquet(table, path)
+    write_parquet(pd.DataFrame([_cells(clip) for clip in clips], columns=COLUMNS), path)
 
 
 def load_manifest(path: Path) -> list[Clip]:
@@ -134,15 +142,21 @@ def load_manifest(path: Path) -> list[Clip]:
             f"there is no manifest at {path}", remedy="run the manifest step (`privfedtalk prepare`)"
         )
     table = pd.read_parquet(path)
-    expected = [field.name for field in fields(Clip)]
-    if list(table.columns) != expected:
+    if list(table.columns) != COLUMNS:
         raise CorruptFileError(
-            f"{path} has the columns {list(table.columns)}, not {expected}",
+            f"{path} has the columns {list(table.columns)}, not {COLUMNS}",
             remedy="delete it and scan the corpus again",
         )
     for column in ("sidecar", "truth"):
         table[column] = table[column].astype(object).where(table[column].notna(), None)
-    return [Clip(*row) for row in table.itertuples(index=False, name=None)]
+    own = len(OWN_COLUMNS)
+    rows = table.itertuples(index=False, name=None)
+    return [Clip(**dict(zip(OWN_COLUMNS, row, strict=False)), conversions=Conversions(*row[own:])) for row in rows]
+
+
+def _cells(clip: Clip) -> dict[str, Any]:
+    row = asdict(clip)
+    return {**row, **row.pop("conversions")}
 
 
 def sha256_of(path: Path) -> str:
@@ -187,7 +201,8 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
     size = status.st_size
     if size == 0:
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
-    found: Probe = probe(path, limits)
+    video = open_video(path, limits)
+    found = video.facts
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
         speaker=candidate.speaker,
@@ -204,4 +219,13 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         sha256=sha256_of(path),
         sidecar=candidate.sidecar,
         truth=candidate.truth,
+        conversions=video.conversions.with_those(_heard(path, limits)),
     )
+
+
+def _heard(path: Path, limits: MediaSettings) -> Conversions:
+    """What was done to the sound. Sound that cannot be read is refused where it is needed: a clip may do without."""
+    try:
+        return open_sound(path, limits).look()
+    except CorruptFileError:
+        return Conversions()

@@ -123,6 +123,8 @@ class MediaSettings(Settings):
     """Largest frame, pixels; 8K has 33 million."""
     pixels: int = Field(default=10**12, ge=1)
     """Most pixels of all frames together, which bounds the time that a file takes."""
+    lost_share: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of a file's frames that may be damaged: the frame before each of them is held."""
     pixels_a_picture: int = Field(default=2**26, ge=1, le=89_478_485)
     """Largest reference picture, pixels; Pillow refuses more than 89 million by itself."""
 

@@ -33,9 +33,7 @@ from training.trial import short_clients
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"read_shards", "load_crop"}
-DECODERS = {
-    "decode", "decode_all", "decode_parts", "decode_pictures", "decode_span", "open_sound",
-}  # fmt: skip
+DECODERS = {"open_video", "Video", "decoded", "open_sound", "Sound"}
 FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
 """Patterns for people's own files; their .json holds counts and settings."""
 PAST_THE_GATE = {
@@ -44,12 +42,14 @@ PAST_THE_GATE = {
     "preparation/gate.py": "the gate",
     "preparation/samples.py": "makes shards of crops",
     "preparation/identity.py": "checks while preparing that a folder's clips show one face; keeps cosines, no face",
+    "preparation/manifest.py": "makes the table of the clips that the run was given, from headers and first pictures",
     "preparation/media/video.py": "defines the decoders",
     "preparation/media/sound.py": "defines the decoders",
     "preparation/footage.py": "reads the clip of which a crop is made",
     "preparation/corpora/hdtf/cut.py": "cuts clips of the videos that the run was given",
     "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
     "training/marks/verify.py": "reads the video that the user hands to `verify`",
+    "preparation/corpora/studio/sheet.py": "shows clips of a rendered corpus, of nobody",
     "evaluation/paper_files.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
     "evaluation/showcase.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
     "evaluation/report/page.py": "shows the videos that `showcase` made",
@@ -98,7 +98,7 @@ def test_the_list_of_those_who_may_is_as_short_as_can_be() -> None:
         "from preparation.gate import read_shards as peek",
         "import preparation.shards as shards\nshards.read_shards(folder)",
         "def face(folder):\n    from preparation.crops import load_crop\n    return load_crop(folder, 'a')",
-        "from preparation.media.video import decode\ndecode(run.crops(name) / 'a.mp4')",
+        "from preparation.media.video import open_video\nopen_video(run.crops(name) / 'a.mp4')",
         "from preparation.media.sound import open_sound\nopen_sound(run.crops(name) / 'a.mp4').samples()",
         "import tarfile",
         "root.glob('clients/*/crops/*.mp4')",

@@ -26,7 +26,7 @@ from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
 from preparation.media.rates import FPS
-from preparation.media.video import decode
+from preparation.media.video import open_video
 
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6
@@ -156,7 +156,7 @@ def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[Vide
 
 def _player(path: Path) -> Player:
     until = round(POSTER_SECONDS * FPS)
-    *_, frame = islice(decode(path), until + 1)  # the last one of a shorter clip
+    *_, frame = islice(open_video(path).frames(), until + 1)  # the last one of a shorter clip
     height, width = frame.shape[:2]
     return Player(_data_uri(path.read_bytes(), "video/mp4"), _jpeg(frame), width, height)
 

@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.foreign_text import one_line
-from preparation.media.limits import Meter, check_format, open_options
+from preparation.media.limits import PATIENCE_SECONDS, Meter, check_format, open_options
 from preparation.settings import MediaSettings
 
 DEFAULT_LIMITS = MediaSettings()
@@ -24,6 +24,8 @@ DEFAULT_LIMITS = MediaSettings()
 PLAY_IT = "play it to see whether it is whole; if it is not, copy or download it again"
 RE_ENCODE = "re-encode it as H.264 and AAC (`ffmpeg -i FILE -c:v libx264 -c:a aac NEW.mp4`)"
 
+MARGIN_PIXELS = 2**17
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _naming = threading.Lock()
 
 
@@ -43,14 +45,17 @@ def address(path: Path) -> str:
 def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
     """Open a container; whatever FFmpeg or PyAV raises while it is open becomes an error that names the file."""
     try:
-        with av.open(address(path), metadata_errors="replace", options=open_options(limits)) as container:
+        with av.open(
+            address(path), metadata_errors="replace", options=open_options(limits), timeout=PATIENCE_SECONDS
+        ) as container:
             check_format(container.format.name, path)
             yield container
     except PrivFedTalkError:
         raise
     except MemoryError as error:
         raise CorruptFileError(
-            f"{path.name} needs more memory than there is", remedy="use fewer workers or a smaller clip"
+            f"{path.name} needs more memory than there is, or its frames have more than {limits.pixels_a_frame} pixels",
+            remedy="use fewer workers or a smaller clip, or raise preparation.corpus.media.pixels_a_frame",
         ) from error
     except FFmpegError as error:
         raise CorruptFileError(f"{path.name} cannot be decoded: {error.strerror}", remedy=PLAY_IT) from error
@@ -59,6 +64,15 @@ def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
         raise CorruptFileError(
             f"{path.name} cannot be decoded: {reason}", remedy=f"{PLAY_IT}, or {RE_ENCODE}"
         ) from error
+
+
+def video_track(container: Any, path: Path) -> Track:
+    """The default picture track of those that can be decoded, else the first of them; covers are none."""
+    # A cover picture inside a sound file is a video stream of one frame, not a talking head.
+    streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
+    if not streams:
+        raise CorruptFileError(f"{path.name} has no video track", remedy="give a clip with picture and sound")
+    return _choice(streams, container, path, "video")
 
 
 def sound_track(container: Any, path: Path) -> Track | None:
@@ -91,37 +105,16 @@ def _codec_name(container: Any, stream: Any) -> str:
     return one_line(found[2] if found[1] == "none" and found[2] else found[1], longest=40)
 
 
-def video_stream(container: Any, path: Path) -> Any:
-    # A cover picture inside a sound file is a video stream of one frame, not a talking head.
-    streams = [s for s in container.streams.video if not (s.disposition & av.stream.Disposition.attached_pic)]
-    if not streams:
-        raise CorruptFileError(f"{path.name} has no video track", remedy="give a clip with picture and sound")
-    return streams[0]
-
-
-def bounded(container: Any, path: Path, limits: MediaSettings) -> Any:
-    """The video stream, its decoder told to refuse frames above the bound before it makes room for them."""
-    stream = video_stream(container, path)
-    Meter(path, limits).size(int(stream.width), int(stream.height))
-    stream.codec_context.options = {"max_pixels": str(limits.pixels_a_frame)}
-    return stream
-
-
-def sought(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
-    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index misleads."""
-    container.seek(int(seconds / stream.time_base), stream=stream)
-    frames = container.decode(stream)
-    first = next(frames, None)
-    if first is None or first.time is None or first.time > seconds:
-        container.seek(0)
-        yield from container.decode(stream)
-        return
-    yield first
-    yield from frames
-
-
-def first_picture_seconds(path: Path, limits: MediaSettings) -> float:
-    with opened(path, limits) as container:
-        for frame in container.decode(bounded(container, path, limits)):
-            return float(frame.time or 0.0)
-    return 0.0
+def bounded(container: Any, path: Path, limits: MediaSettings) -> Track:
+    """The picture track, its decoder told to refuse frames above the bound before it makes room for them; other tracks
+    are passed over."""
+    track = video_track(container, path)
+    Meter(path, limits).size(int(track.stream.width), int(track.stream.height))
+    # Decoders make room for some pixels around the frame, too.
+    room = limits.pixels_a_frame + limits.pixels_a_frame // 8 + MARGIN_PIXELS
+    track.stream.codec_context.options = {"max_pixels": str(room)}
+    track.stream.thread_count = 1
+    for other in container.streams:
+        if other.index != track.stream.index:
+            other.discard = av.stream.Discard.all
+    return track

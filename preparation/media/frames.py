@@ -9,6 +9,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from preparation.media.display import UPRIGHT, Size, centred, orientation
+from preparation.media.tones import REC_709, complete_tags, is_beyond_709
+
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
 
@@ -27,19 +30,28 @@ class Painter:
     each other: on a busy machine that took five times as long at 512 pixels, on an idle one a tenth longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: Size | None = None) -> None:
+        """`size`: width and height of every upright frame; smaller ones are put in its middle."""
         self._converter = VideoReformatter()
+        self._mapper = VideoReformatter()
+        self.size = size
 
     def rgb(self, frame: Any) -> Frame:
         """The whole frame as it lies in the file."""
+        if is_beyond_709(frame):
+            complete_tags(frame)
+            return np.asarray(self._mapper.reformat(frame, format="rgb24", threads=1, **REC_709).to_ndarray())
         return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 
     def upright(self, frame: Any) -> Frame:
-        """The whole frame with the container's rotation applied (telephones store portrait clips lying down).
+        """The whole frame as it is to be shown (telephones store portrait clips lying down).
 
         Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
         """
-        return np.ascontiguousarray(np.rot90(self.rgb(frame), round(frame.rotation / 90) % 4))
+        pixels = orientation(frame).of(self.rgb(frame))
+        if self.size is not None and pixels.shape[1::-1] != self.size:
+            pixels = centred(pixels, self.size)
+        return np.ascontiguousarray(pixels)
 
 
 class Picture:
@@ -53,10 +65,16 @@ class Picture:
         self._painter = painter
         self._frame = frame
         self._origin = (0, 0)
-        turned = round(frame.rotation / 90) % 4
+        size = (frame.width, frame.height)
+        self.width, self.height = painter.size or orientation(frame).size(size)
         # Others, which are rare, are converted whole.
-        self._plain = frame.format.name == "yuv420p" and not turned and frame.width % 2 == frame.height % 2 == 0
-        self.height, self.width = (frame.width, frame.height) if turned % 2 else (frame.height, frame.width)
+        self._plain = (
+            frame.format.name == "yuv420p"
+            and frame.width % 2 == frame.height % 2 == 0
+            and size == (self.width, self.height)
+            and orientation(frame) == UPRIGHT
+            and not is_beyond_709(frame)
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         assert self._whole, "the picture was trimmed"

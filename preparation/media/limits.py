@@ -14,6 +14,9 @@ from typing import Any
 from preparation.errors import CorruptFileError
 from preparation.settings import MediaSettings
 
+PATIENCE_SECONDS = 120.0
+"""How long FFmpeg may look into a file, or for its next packet."""
+
 _FPS = 25
 _RAISE = "if it is what it claims to be, cut it into shorter clips or raise preparation.corpus.media."
 
@@ -24,7 +27,7 @@ class BeyondLimitError(CorruptFileError):
 
 def open_options(limits: MediaSettings) -> dict[str, str]:
     """Options under which FFmpeg looks into a file: local files alone, and no frame above the bound."""
-    return {"max_pixels": str(limits.pixels_a_frame), "protocol_whitelist": "file"}
+    return {"max_pixels": str(limits.pixels_a_frame), "max_streams": "100", "protocol_whitelist": "file"}
 
 
 REFERRING = frozenset({"applehttp", "concat", "dash", "hls", "imf", "rtsp", "sdp"})

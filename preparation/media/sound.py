@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError
-from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, first_picture_seconds, opened, sound_track
+from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, opened, sound_track
 from preparation.media.conversions import Conversions
+from preparation.media.decoding import first_picture_seconds
 from preparation.media.limits import BeyondLimitError, check_sound
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.media.sound_packets import SoundPackets
-from preparation.media.sound_timeline import Timeline
+from preparation.media.sound_timeline import HOLE_SECONDS, Timeline
 from preparation.settings import MediaSettings
 
 PREROLL_SECONDS = 0.5
-"""A part is decoded from a little earlier on: a lossy codec needs the packet before to restore the first one rightly."""
+"""A part is decoded from a little earlier on: a lossy codec needs the packet before to restore the first rightly."""
 
 
 def open_sound(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Sound:
@@ -48,6 +50,12 @@ class Sound:
     def exists(self) -> bool:
         """Whether the file has a sound track; it can be empty."""
         return self._track is not None
+
+    def look(self) -> Conversions:
+        """What packets tell without decoding, and decoding where they show a hole."""
+        if self.exists and self._gap_seconds() > HOLE_SECONDS:
+            self.samples()
+        return self.conversions
 
     def samples(self, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
         """The whole sound from its own start: int16 [S], mono; the file need not have pictures."""
@@ -79,6 +87,18 @@ class Sound:
         timeline = self._read(rate_hz, with_pictures=True, start=sought, end=start + samples / rate_hz)
         return timeline.sound(start, samples)
 
+    def _gap_seconds(self) -> float:
+        """The longest time between the end of a packet and the beginning of the next."""
+        with opened(self._path, self._limits) as container:
+            packets = self._packets(container)
+            return 0.0 if packets.bare else packets.gap_seconds()
+
+    def _packets(self, container: Any) -> SoundPackets:
+        track = sound_track(container, self._path)
+        if track is None:
+            raise CorruptFileError(f"{self._path.name} changed while it was read", remedy="run the command again")
+        return SoundPackets(container, track.stream, self._path, self._limits)
+
     def _read(
         self, rate_hz: int, with_pictures: bool = False, start: float | None = None, end: float = float("inf")
     ) -> Timeline:
@@ -97,10 +117,7 @@ class Sound:
         self, rate_hz: int, alone: Mapping[str, int], with_pictures: bool, start: float | None, end: float
     ) -> Timeline:
         with opened(self._path, self._limits) as container:
-            track = sound_track(container, self._path)
-            if track is None:
-                raise CorruptFileError(f"{self._path.name} changed while it was read", remedy="run the command again")
-            packets = SoundPackets(container, track.stream, self._path, self._limits)
+            packets = self._packets(container)
             timeline = Timeline(self._path, rate_hz, self._limits, alone)
             timeline.read(packets if start is None else packets.sought(max(0.0, start - PREROLL_SECONDS)), end)
         self._judge(packets, timeline, with_pictures)
@@ -123,7 +140,7 @@ class Sound:
         if with_pictures and timeline.resets:
             raise CorruptFileError(
                 f"the time of {name} begins anew in its middle, so that its sound cannot be kept with its pictures",
-                remedy=f"it is several files joined: give each by itself, or join them anew (ffmpeg -i {name} new.mp4)",
+                remedy="it is several files joined: give each by itself, or join them anew (ffmpeg -i FILE NEW.mp4)",
             )
         self.conversions = replace(
             self.conversions,

@@ -1,6 +1,6 @@
 """Which channels of a sound become its one: all of them mixed, or the loudest alone where the mix would lose the voice.
 
-A microphone's balanced pair stored as stereo (right = −left) cancels in a mix, one of whose sides is dead is halved by it.
+A balanced microphone stored as stereo (right = −left) cancels in a mix; a pair with one dead side is halved by it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def values(frame: Any) -> NDArray[Any]:
 def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Samples of any kind as float32, full scale being 1."""
     if samples.dtype.kind == "f":
-        return samples.astype(np.float32, copy=False)
+        return np.asarray(samples, np.float32)
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)

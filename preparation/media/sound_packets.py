@@ -18,7 +18,7 @@ from preparation.media.sound_channels import values
 from preparation.settings import MediaSettings
 
 BARE = frozenset({"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mlp", "mp3", "truehd"})
-"""Formats that hold a codec's packets and nothing else: FFmpeg makes their timestamps up from the first packet's rate."""
+"""Formats that hold a codec's packets and nothing else: FFmpeg makes their timestamps up, from the first's rate."""
 
 PACKETS_A_SECOND = 400
 """Opus has the shortest packets, 2.5 ms; a file with more of them is made to be slow."""
@@ -54,7 +54,7 @@ class SoundPackets:
 
     def __init__(self, container: Any, stream: Any, path: Path, limits: MediaSettings) -> None:
         self._container, self._stream, self._path, self._limits = container, stream, path, limits
-        self._bare = container.format.name in BARE
+        self.bare = container.format.name in BARE
         self._float_pcm = stream.codec_context.name.startswith("pcm_f")
         self._tag_end = 0
         self._samples = self._beyond = 0
@@ -76,8 +76,7 @@ class SoundPackets:
 
     def __iter__(self) -> Iterator[Timed]:
         for count, packet in enumerate(self._packets()):
-            if count > PACKETS_A_SECOND * self._limits.longest_seconds:
-                raise _too_much(self._path, "packets")
+            self._bounded(count)
             # An empty packet would tell the decoder that the file has ended.
             if packet.size == 0 or self._is_tag(packet):
                 continue
@@ -88,6 +87,25 @@ class SoundPackets:
                 f"{self._path.name} holds floating-point sound far beyond full scale, which is 1",
                 remedy="divide its samples by their largest value, or save it anew as 16-bit WAV",
             )
+
+    def gap_seconds(self) -> float:
+        """The longest time from the end of a packet to the beginning of the next, in the order of the file. A packet
+        that does not say how long it lasts counts as long as the one before."""
+        longest = length = 0.0
+        end: float | None = None
+        for count, packet in enumerate(self._packets()):
+            self._bounded(count)
+            if packet.pts is None or packet.size == 0:
+                continue
+            begin = float(packet.pts * packet.time_base)
+            length = float(packet.duration * packet.time_base) if packet.duration else length
+            longest = longest if end is None else max(longest, begin - end)
+            end = begin + length
+        return longest
+
+    def _bounded(self, count: int) -> None:
+        if count > PACKETS_A_SECOND * self._limits.longest_seconds:
+            raise _too_much(self._path, "packets")
 
     def _packets(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
@@ -108,7 +126,7 @@ class SoundPackets:
 
     def _is_tag(self, packet: Any) -> bool:
         """Whether a packet lies in an ID3 tag, which stands in the middle of joined MP3 files."""
-        if not self._bare or packet.pos is None:
+        if not self.bare or packet.pos is None:
             return False
         head = bytes(packet)[:10]
         if head[:3] == b"ID3" and len(head) == 10:
@@ -140,7 +158,7 @@ class SoundPackets:
                 self.lost_seconds += seconds
 
     def _time(self, frame: Any) -> float | None:
-        if self._bare:
+        if self.bare:
             return self.read_seconds + self.lost_seconds
         time = None if frame.time is None else float(frame.time)
         # Some containers say one time for many frames.

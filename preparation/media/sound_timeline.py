@@ -180,7 +180,7 @@ class Timeline:
         if len(self._pieces) >= PIECES:
             raise BeyondLimitError(
                 f"{self._path.name} has sound in more than {PIECES} pieces",
-                remedy="its timestamps are broken: make them anew (ffmpeg -i it -c:v copy -af aresample=async=1 new.mp4)",
+                remedy="its timestamps are broken: make them anew (ffmpeg -i FILE -af aresample=async=1 NEW.mp4)",
             )
         self._pieces.append(_Piece(seconds, follows))
         self._form, self._origin, self._samples = form, seconds, 0

@@ -1,164 +1,206 @@
-"""The frames of a clip: any container to RGB at the rate asked for.
+"""The frames of a clip: any container to upright RGB with square pixels at the rate asked for.
 
-Time zero is the first video frame. Frames are streamed, so memory does not grow with the clip's length.
+    video = open_video(path)
+    for frame in video.frames(): ...
+
+Time zero is the first video frame that can be decoded. Frames are streamed, so memory does not grow with the clip's
+length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError
-from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, bounded, first_picture_seconds, opened, sought
+from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
+from preparation.media.conversions import Conversions
+from preparation.media.decoding import (
+    Aspects,
+    Damage,
+    First,
+    Reading,
+    conformed,
+    decoded,
+    held,
+    progressive,
+    sought,
+    whole_packets,
+)
+from preparation.media.display import Size, orientation, squared
 from preparation.media.frames import Box, Frame, Painter, Picture
+from preparation.media.index import Index, Indexer
 from preparation.media.limits import Meter
 from preparation.media.rates import FPS
+from preparation.media.tones import is_beyond_709
 from preparation.settings import MediaSettings
 
 
-def decode(path: Path, fps: float = FPS, threads: int = 1, limits: MediaSettings = DEFAULT_LIMITS) -> Iterator[Frame]:
-    """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed).
+@dataclass(frozen=True)
+class Facts:
+    """What a clip holds, in the source's own rate and in the size at which it is shown: upright, with square pixels.
 
-    One thread suits worker processes that each decode a clip of their own; more help a single long clip.
-    Raises CorruptFileError at the first frame that passes a bound of `limits`, as the other readers here do.
+    audio_rate_hz 0 means no sound.
     """
-    with opened(path, limits) as container:
-        stream = bounded(container, path, limits)
-        stream.thread_count = threads
-        painter, emitted = Painter(), 0
-        for frame, until in _held_frames(container.decode(stream), _step(stream, limits), path, limits):
-            if emitted / fps >= until:
-                continue
-            picture = painter.upright(frame)
-            while emitted / fps < until:
-                yield picture
-                emitted += 1
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    audio_rate_hz: int
 
 
-def decode_pictures(path: Path, fps: float = FPS, limits: MediaSettings = DEFAULT_LIMITS) -> Iterator[Picture]:
-    """The frames that `decode` yields before their conversion to RGB: for large ones, few of which are looked at."""
-    with opened(path, limits) as container:
-        stream = bounded(container, path, limits)
-        stream.thread_count = 1
-        painter, emitted = Painter(), 0
-        for frame, until in _held_frames(container.decode(stream), _step(stream, limits), path, limits):
-            while emitted / fps < until:
-                yield Picture(frame, painter)
-                emitted += 1
+def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
+    """Read headers, packet index and first picture, and check that the file holds what it promises, within bounds.
 
-
-def decode_parts(
-    path: Path, parts: Sequence[Box | None], fps: float = FPS, limits: MediaSettings = DEFAULT_LIMITS
-) -> Iterator[Frame]:
-    """The first len(parts) frames as `decode` yields them, but true only inside parts[f], as far as that lies in
-    the picture; None is nowhere. All frames are one array, written over; look at each before the next."""
-    canvas: Frame | None = None
-    for box, picture in zip(parts, decode_pictures(path, fps, limits), strict=False):
-        if box is not None:
-            canvas = picture.draw(box, canvas)
-        yield np.zeros((picture.height, picture.width, 3), np.uint8) if canvas is None else canvas
-
-
-def decode_span(
-    path: Path,
-    start_seconds: float,
-    end_seconds: float,
-    fps: float = FPS,
-    deinterlace: bool = True,
-    limits: MediaSettings = DEFAULT_LIMITS,
-) -> Iterator[Frame]:
-    """The frames of a part of a long video, as `decode` yields them; what lies before is sought past, not decoded.
-
-    Frame f of it is the source frame nearest to start_seconds + f / fps. Interlaced pictures are made progressive.
-    A video that ends earlier yields fewer frames.
+    Raises CorruptFileError for a file without pictures that can be decoded, and for one beyond `limits`.
     """
-    zero = first_picture_seconds(path, limits)
-    with opened(path, limits) as container:
-        stream = bounded(container, path, limits)
-        step, frames = _step(stream, limits), container.decode(stream)
-        if start_seconds > 0:
-            frames = sought(container, stream, zero + start_seconds)
-        if deinterlace:
-            frames = _progressive(frames, stream)
-        painter, total, emitted = Painter(), round((end_seconds - start_seconds) * fps), 0
-        for frame, until in _held_frames(frames, step, path, limits, zero):
-            while emitted < total and start_seconds + emitted / fps < until:
-                yield painter.upright(frame)
-                emitted += 1
-            if emitted == total:
-                return
-
-
-def decode_all(path: Path, fps: float = FPS, limits: MediaSettings = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """All frames of a short clip at once: uint8 [T, H, W, 3]."""
-    frames = list(decode(path, fps, limits=limits))
-    if not frames:
-        raise CorruptFileError(f"{path.name} holds no picture", remedy=PLAY_IT)
-    return np.stack(frames)
-
-
-def _step(stream: Any, limits: MediaSettings) -> float:
-    """Seconds from one source frame to the next, as the container says; a header that lies can claim no more than the
-    longest gap."""
-    return min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
-
-
-def _progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Deinterlace the frames whose stream says that they are interlaced; others pass unchanged."""
-    iterator = iter(frames)
-    first = next(iterator, None)
-    if first is None:
-        return
-    if not first.interlaced_frame:
-        yield first
-        yield from iterator
-        return
-    graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_buffer(template=stream, time_base=stream.time_base),
-        graph.add("yadif", "deint=interlaced"),
-        graph.add("buffersink"),
-    ).configure()
-    for frame in chain([first], iterator):
-        graph.vpush(frame)
-        yield from _pulled(graph)
-    graph.vpush(None)
-    yield from _pulled(graph)
-
-
-def _pulled(graph: Any) -> Iterator[Any]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (BlockingIOError, EOFError):
-            return
-
-
-def _held_frames(
-    frames: Iterable[Any], step: float, path: Path, limits: MediaSettings, zero: float | None = None
-) -> Iterator[tuple[Any, float]]:
-    """Each frame with the time (seconds from `zero`, by default the first frame) up to which it is the nearest one."""
     meter = Meter(path, limits)
-    previous, previous_time = None, 0.0
-    for frame in frames:
-        time = float(frame.time) if frame.time is not None else None
-        if previous is None:
-            zero = (time or 0.0) if zero is None else zero
-            previous, previous_time = frame, 0.0 if time is None else time - zero
-            meter.frame(frame.width, frame.height, 0.0)
-            continue
-        assert zero is not None
-        # Missing or backward timestamps happen in MPEG program streams: such a frame follows one step later.
-        now = time - zero if time is not None and time - zero > previous_time else previous_time + step
-        meter.gap(now - previous_time)
-        meter.frame(frame.width, frame.height, now - previous_time)
-        yield previous, (previous_time + now) / 2
-        previous, previous_time = frame, now
-    if previous is not None:
-        yield previous, previous_time + step / 2
+    with opened(path, limits) as container:
+        stream, number = bounded(container, path, limits)
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise CorruptFileError(f"{path.name} is a picture, not a clip", remedy="remove it, or give the clip itself")
+        indexer, first = Indexer(container, stream, path, meter), First(stream)
+        for packet in whole_packets(container, stream, meter):
+            indexer.note(packet)
+            first.look(packet)
+        index, frame = indexer.index(), first.frame
+        if frame is None:
+            raise CorruptFileError(
+                f"{path.name}: none of its {index.frames} pictures can be decoded ({stream.name})",
+                remedy=f"{PLAY_IT}, or {RE_ENCODE}",
+            )
+        turn, square = orientation(frame), squared((frame.width, frame.height), first.aspects.of(frame))
+        width, height = turn.size(square)
+        meter.size(width, height)
+        meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))
+        damage = Damage(path, limits, index)
+        damage.begin(frame.time)
+        made = Conversions(
+            picture_track=number,
+            deinterlaced=bool(frame.interlaced_frame),
+            tone_mapped=is_beyond_709(frame),
+            turned=turn.turned,
+            mirrored=turn.mirrored,
+            squared=square != (frame.width, frame.height),
+            lost_frames=damage.lost,
+        )
+        rate, made = _sound(container, path, made)
+        facts = Facts(index.frames, index.fps, width, height, index.seconds, rate)
+        return Video(path, limits, facts, made, index, frame.time)
+
+
+def _sound(container: Any, path: Path, made: Conversions) -> tuple[int, Conversions]:
+    """The rate of the sound, hertz, and which track it is; sound that cannot be decoded is refused where it is read."""
+    try:
+        track = sound_track(container, path)
+    except CorruptFileError:
+        return 0, made
+    if track is None:
+        return 0, made
+    return int(track.stream.rate or 0), replace(made, sound_track=track.number)
+
+
+class Video:
+    """A clip that can be read as often as needed; made by `open_video`.
+
+    Every reader raises CorruptFileError at the first frame that passes a bound, or when too many are damaged.
+    """
+
+    facts: Facts
+    conversions: Conversions
+    """What has been converted so far: what headers and the first picture tell, and what reading has shown since."""
+
+    def __init__(
+        self, path: Path, limits: MediaSettings, facts: Facts, made: Conversions, index: Index, zero: float | None
+    ) -> None:
+        self.path, self.facts, self.conversions = path, facts, made
+        self._limits, self._index, self._zero = limits, index, zero
+
+    def frames(self, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
+        """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed).
+
+        One thread suits worker processes that each decode a clip of their own; more help a single long clip.
+        """
+        painter, emitted = self._painter(), 0
+        with self._held(threads) as frames:
+            for frame, until in frames:
+                if emitted / fps >= until:
+                    continue
+                picture = painter.upright(frame)
+                while emitted / fps < until:
+                    yield picture
+                    emitted += 1
+
+    def pictures(self, fps: float = FPS) -> Iterator[Picture]:
+        """The same frames before their conversion to RGB: for large ones, few of which are looked at."""
+        painter, emitted = self._painter(), 0
+        with self._held() as frames:
+            for frame, until in frames:
+                while emitted / fps < until:
+                    yield Picture(frame, painter)
+                    emitted += 1
+
+    def parts(self, parts: Sequence[Box | None], fps: float = FPS) -> Iterator[Frame]:
+        """The first len(parts) frames, but true only inside parts[f], as far as that lies in the picture; None is
+        nowhere. All frames are one array, written over; look at each before the next."""
+        canvas: Frame | None = None
+        for box, picture in zip(parts, self.pictures(fps), strict=False):
+            if box is not None:
+                canvas = picture.draw(box, canvas)
+            yield np.zeros((picture.height, picture.width, 3), np.uint8) if canvas is None else canvas
+
+    def span(self, start_seconds: float, end_seconds: float, fps: float = FPS) -> Iterator[Frame]:
+        """The frames of a part of a long video; what lies before is sought past, not decoded.
+
+        Frame f of it is the source frame nearest to start_seconds + f / fps. A video that ends earlier yields fewer.
+        """
+        painter, total, emitted = self._painter(), round((end_seconds - start_seconds) * fps), 0
+        with self._held(start_seconds=start_seconds) as frames:
+            for frame, until in frames:
+                while emitted < total and start_seconds + emitted / fps < until:
+                    yield painter.upright(frame)
+                    emitted += 1
+                if emitted == total:
+                    return
+
+    def all(self, fps: float = FPS) -> NDArray[np.uint8]:
+        """All frames of a short clip at once: uint8 [T, H, W, 3]."""
+        return np.stack(list(self.frames(fps)))
+
+    @property
+    def _size(self) -> Size:
+        return self.facts.width, self.facts.height
+
+    def _painter(self) -> Painter:
+        return Painter(self._size)
+
+    @contextmanager
+    def _held(self, threads: int = 1, start_seconds: float = 0.0) -> Iterator[Iterator[tuple[Any, float]]]:
+        """Frames and how long each is the nearest one, from the start or from a moment on."""
+        path, limits = self.path, self._limits
+        with opened(path, limits) as container:
+            stream = bounded(container, path, limits).stream
+            stream.thread_count = threads
+            step = min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
+            meter, damage = Meter(path, limits), Damage(path, limits, self._index)
+            reading = Reading(self._size, Aspects(stream), damage)
+            zero = self._zero or 0.0
+            if start_seconds > 0:
+                frames = sought(container, stream, zero + start_seconds, reading, meter)
+            else:
+                damage.begin(self._zero)
+                frames = decoded(container, stream, reading, meter)
+            frames = conformed(progressive(frames, reading), reading)
+            try:
+                yield held(frames, step, meter, zero, self._index.held_until)
+            finally:
+                reading.note(lost_frames=damage.lost)
+                self.conversions = self.conversions.with_those(reading.made)

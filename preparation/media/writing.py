@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from preparation.files import replacing
+from preparation.media.container import address
 from preparation.media.frames import Frame
 from preparation.media.h264 import x264_options
 from preparation.media.rates import AUDIO_RATE_HZ, FPS
@@ -29,7 +30,7 @@ def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path,
     assert first is not None, "a clip has at least one frame"
     with replacing(path) as partial:
         try:
-            with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            with av.open(address(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
                 video = container.add_stream("libx264", rate=fps, options=x264_options(crf))
                 video.height, video.width = first.shape[:2]
                 video.pix_fmt = "yuv420p"

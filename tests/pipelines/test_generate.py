@@ -13,7 +13,7 @@ from evaluation.measuring.clips import read_evaluation_clips
 from pipelines.cli import app
 from pipelines.configuration import PROJECT, load, remember, remembered
 from preparation.folders import RunFolder
-from preparation.media.probe import probe
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
@@ -47,7 +47,7 @@ def test_a_picture_talks(run: Path) -> None:
     assert "taken as a crop, as it is" in result.stdout
     assert "frames/s" in result.stdout
     assert "generating" in result.stderr
-    assert probe(run / "talk.mp4").frames in (15, 16)  # AAC may end with a little more
+    assert open_video(run / "talk.mp4").facts.frames in (15, 16)  # AAC may end with a little more
 
 
 def test_json_for_machines(run: Path) -> None:
@@ -55,7 +55,7 @@ def test_json_for_machines(run: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert (told["adapter"], told["method"], told["device"]) == ("c0000", "privfedtalk", "cpu")
-    assert told["frames"] == probe(run / "talk.mp4").frames
+    assert told["frames"] == open_video(run / "talk.mp4").facts.frames
     assert told["frames_per_second"] > 0
     # The clip travels, and a client's name may be a person's.
     assert b"c0000" not in (run / "talk.mp4").read_bytes()

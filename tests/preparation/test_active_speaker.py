@@ -16,7 +16,7 @@ from preparation.errors import MissingWeightError, PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
 from preparation.media.sound import open_sound
-from preparation.media.video import decode, decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
@@ -149,7 +149,7 @@ def test_a_frozen_face_is_left_out(clips_dir: Path, with_weights: None, tmp_path
     corpus, run = tmp_path / "corpus", RunFolder(tmp_path / "run")
     corpus.mkdir()
     source = clips_dir / "grid" / "lwbsza.mpg"
-    first = next(iter(decode(source)))
+    first = next(iter(open_video(source).frames()))
     encode(np.repeat(first[None], 30, 0), open_sound(source).in_step()[: 30 * 640], corpus / "frozen.mp4")
     register_corpus("folder", corpus, run, SETTINGS)
     assert prepare_clients(run, corpus, SETTINGS).made == 0
@@ -166,7 +166,7 @@ def test_foreign_sound_and_a_frozen_face_are_left_out(
     corpus.mkdir()
     (corpus / "own.mpg").symlink_to(clips_dir / "grid" / "lwbsza.mpg")
     source = clips_dir / "grid" / "lwbsza.mpg"
-    frames, sound = decode_all(source), open_sound(source).in_step()
+    frames, sound = open_video(source).all(), open_sound(source).in_step()
     other = open_sound(clips_dir / "lrs3/pretrain/C8zY0oAdQrs/00018.mp4").in_step()
     encode(frames, other[: len(frames) * 640], corpus / "foreign.mp4")
     encode(np.repeat(frames[:1], len(frames), 0), sound, corpus / "frozen.mp4")

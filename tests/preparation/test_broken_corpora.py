@@ -22,7 +22,7 @@ from preparation.folders import RunFolder
 from preparation.manifest import scan
 from preparation.media.frames import Frame
 from preparation.media.sound import open_sound
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
@@ -79,13 +79,13 @@ def voice(seconds: float, rate: int = 16_000) -> np.ndarray:
 @pytest.fixture(scope="module")
 def face(clips_dir: Path) -> list[Frame]:
     """A real person, 360 x 288."""
-    return list(islice(decode(clips_dir / "grid/bbaf2n.mpg"), FRAMES))
+    return list(islice(open_video(clips_dir / "grid/bbaf2n.mpg").frames(), FRAMES))
 
 
 @pytest.fixture(scope="module")
 def other(clips_dir: Path) -> list[Frame]:
     """Another one, of the same size."""
-    return list(islice(decode(clips_dir / "grid/sbwe5n.mpg"), FRAMES))
+    return list(islice(open_video(clips_dir / "grid/sbwe5n.mpg").frames(), FRAMES))
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_telephone_held_upright_stands_upright(tmp_path: Path, face: list[Fram
     path.write_bytes(content)
     report, rows = prepare(root, tmp_path / "run")
     assert rows == {} and report.shards.samples == 1
-    assert next(decode(path)).shape == face[0].shape
+    assert next(open_video(path).frames()).shape == face[0].shape
 
 
 def test_of_two_people_one_is_followed(tmp_path: Path, face: list[Frame], other: list[Frame], weighted: None) -> None:

@@ -15,7 +15,7 @@ from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
 from preparation.media.sound import open_sound
-from preparation.media.video import decode, decode_parts
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
@@ -112,8 +112,8 @@ def test_parts_of_frames_are_what_whole_frames_have_there(write_clip, tmp_path: 
     rows = [z.real, -z.imag, shift.real, z.imag, z.real, shift.imag]
     transforms = np.stack(rows, axis=-1).reshape(-1, 2, 3)
     boxes = [None, *source_boxes(transforms, 32)[1:]]
-    wholes, unlike = list(decode(path)), 0
-    parts = decode_parts(path, boxes)
+    wholes, unlike = list(open_video(path).frames()), 0
+    parts = open_video(path).parts(boxes)
     next(parts)
     for index, part in enumerate(parts, 1):
         unlike += int((part != wholes[index]).any())

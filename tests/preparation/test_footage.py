@@ -15,7 +15,7 @@ from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.footage import Keeper
 from preparation.manifest import Clip, scan
 from preparation.media.frames import Picture
-from preparation.media.video import decode, decode_pictures
+from preparation.media.video import Video, open_video
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
 
 SETTINGS = PreparationSettings(
@@ -56,14 +56,14 @@ def clip(studio_corpus: Path) -> Clip:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each time a clip's pictures are decoded."""
     counted: list[str] = []
-    for name in ("decode", "decode_pictures", "decode_parts"):
-        real = getattr(module, name)
+    for name in ("frames", "pictures", "parts"):
+        real = getattr(Video, name)
 
         def counting(*arguments, _real=real, _name=name, **named):
             counted.append(_name)
             return _real(*arguments, **named)
 
-        monkeypatch.setattr(module, name, counting)
+        monkeypatch.setattr(Video, name, counting)
     return counted
 
 
@@ -90,7 +90,7 @@ def test_crops_are_the_same_however_much_is_held(
     for name, limit in {"held": bytes_of(clip), "parts": bytes_of(clip) - 1, "none": 0}.items():
         monkeypatch.setattr(module, "HELD_BYTES", limit)
         made[name] = crop(clip, studio_corpus, tmp_path / name, Looking(missing))
-    assert decodings == ["decode", "decode_pictures", "decode_pictures", "decode_parts"]
+    assert decodings == ["frames", "pictures", "pictures", "parts", "pictures"]
     for other in ("parts", "none"):
         assert made[other].video.read_bytes() == made["held"].video.read_bytes()
         np.testing.assert_array_equal(made[other].landmarks, made["held"].landmarks)
@@ -102,14 +102,14 @@ def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
     held = crop(clip, studio_corpus, tmp_path / "held", TruthTracker())
     monkeypatch.setattr(module, "HELD_BYTES", bytes_of(clip) - 1)
     streamed = crop(clip, studio_corpus, tmp_path / "streamed", TruthTracker())
-    assert decodings == ["decode", "decode_pictures", "decode_parts"]
+    assert decodings == ["frames", "pictures", "parts", "pictures"]
     assert held.video.read_bytes() == streamed.video.read_bytes()
 
 
 def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, clip: Clip, studio_corpus) -> None:
     face = read_truth(studio_corpus / clip.truth)["landmarks"][0] / 4 + 400
     keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9)
-    pictures = list(decode_pictures(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)))
+    pictures = list(open_video(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)).pictures())
     whole = pictures[0].bytes
     for index, _ in enumerate(keeper.through(pictures)):
         if index in (3, 6, 20):
@@ -125,7 +125,7 @@ def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, 
 
 def test_a_trimmed_picture_still_draws_its_part(write_clip, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", frames=2, height=150, width=202)
-    whole, picture = next(decode(path)), next(decode_pictures(path))
+    whole, picture = next(open_video(path).frames()), next(open_video(path).pictures())
     np.testing.assert_array_equal(np.asarray(picture), whole)
     assert isinstance(picture, Picture) and (picture.height, picture.width) == (150, 202)
     picture.trim((40, 30, 120, 100))

@@ -39,9 +39,9 @@ from itertools import islice
 from pathlib import Path
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.settings import FaceSettings
-from preparation.media.video import decode
+from preparation.media.video import open_video
 tracker = MediaPipeTracker(FaceSettings())
-print([len(tracker.detect(frame)) for frame in islice(decode(Path(sys.argv[1])), 2)])
+print([len(tracker.detect(frame)) for frame in islice(open_video(Path(sys.argv[1])).frames(), 2)])
 tracker.close()
 """
     done = subprocess.run(

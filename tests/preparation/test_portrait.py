@@ -12,7 +12,7 @@ from PIL import Image
 
 from preparation import weights
 from preparation.errors import PrivFedTalkError
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.portrait import read_portrait, read_speech
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings
@@ -29,7 +29,7 @@ def save(path: Path, frame: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def person(clips_dir: Path) -> np.ndarray:
-    return next(decode(sorted((clips_dir / "grid").glob("*.mpg"))[0]))
+    return next(open_video(sorted((clips_dir / "grid").glob("*.mpg"))[0]).frames())
 
 
 @pytest.fixture

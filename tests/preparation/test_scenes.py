@@ -18,7 +18,7 @@ from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import scan
 from preparation.media.sound import open_sound
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.scenes import find_scenes
@@ -38,7 +38,10 @@ def drawn(frames: int, hue: int, seed: int) -> NDArray[np.uint8]:
 
 
 def shot(path: Path, frames: int) -> list[NDArray[np.uint8]]:
-    return [cv2.resize(frame, (360, 360), interpolation=cv2.INTER_AREA) for frame in islice(decode(path), frames)]
+    return [
+        cv2.resize(frame, (360, 360), interpolation=cv2.INTER_AREA)
+        for frame in islice(open_video(path).frames(), frames)
+    ]
 
 
 def test_cuts_between_drawn_shots_are_found_to_the_frame() -> None:
@@ -78,7 +81,7 @@ def test_a_crop_keeps_the_longest_scene_and_says_so(corpus: Path, tmp_path: Path
     assert crop.metadata["first_frame"] == CUT
     np.testing.assert_array_equal(crop.audio, open_sound(corpus / clip.path).in_step()[CUT * 640 : 75 * 640])
     # The same frames alone give the same face.
-    alone = tracker.track(islice(decode(corpus / clip.path), CUT, None), clip, corpus)
+    alone = tracker.track(islice(open_video(corpus / clip.path).frames(), CUT, None), clip, corpus)
     inverse = np.linalg.inv(crop.transforms[0, :, :2])
     back = (crop.landmarks[0] - crop.transforms[0, :, 2]) @ inverse.T
     assert np.abs(back - alone.landmarks[0]).max() < 3
@@ -114,4 +117,4 @@ def test_looking_for_cuts_changes_no_rendered_clip(studio_corpus: Path, tmp_path
 def test_real_clips_of_one_shot_are_not_cut(clips_dir: Path) -> None:
     paths = [path for pattern in ("*.mpg", "*.mp4") for path in clips_dir.rglob(pattern)]
     assert len(paths) >= 19
-    assert [path.name for path in paths if len(find_scenes(decode(path), SETTINGS)) > 1] == []
+    assert [path.name for path in paths if len(find_scenes(open_video(path).frames(), SETTINGS)) > 1] == []

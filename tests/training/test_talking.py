@@ -13,8 +13,8 @@ import pytest
 from preparation.consent import Consent, now, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.media.probe import probe
 from preparation.media.sound import open_sound
+from preparation.media.video import open_video
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
 from training.adapter_folders import FACTS, export_adapter, import_adapter
 from training.settings import GenerationSettings, TrainingSettings
@@ -36,7 +36,7 @@ def talker(run: RunFolder) -> Talker:
 def test_the_clip_is_as_long_as_the_speech_and_has_its_sound(talker: Talker, tmp_path: Path) -> None:
     sound = voice(1.23)
     frames = talker.write(portrait(), sound, tmp_path / "talk.mp4", seed=0)
-    found = probe(tmp_path / "talk.mp4")
+    found = open_video(tmp_path / "talk.mp4").facts
     assert (
         (found.frames, found.fps, found.width, found.audio_rate_hz) == (frames, 25, 64, 16_000) == (31, 25, 64, 16_000)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from training.marks.manifest import ReadManifest, read_manifest
 from training.marks.settings import KEY
 from training.marks.watermark import Found, detect
@@ -68,7 +68,7 @@ def verify(path: Path, key: str = KEY) -> Verdict:
     """Read both marks of a clip; a file that is not there or holds no pictures is an error."""
     if not path.is_file():
         raise PrivFedTalkError(f"there is no file {path}", "check the path")
-    frames = decode(path)
+    frames = open_video(path).frames()
     first = next(frames, None)
     if first is None:
         raise CorruptFileError(f"{path.name} holds no picture", "give a clip")

@@ -21,9 +21,8 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.media.container import DEFAULT_LIMITS
 from preparation.media.frames import Frame
-from preparation.media.probe import probe
 from preparation.media.sound import open_sound
-from preparation.media.video import decode_span
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
@@ -169,15 +168,15 @@ def cut_clip(
     clip: Annotation, video: Path, target: Path, settings: CutSettings, limits: MediaSettings = DEFAULT_LIMITS
 ) -> None:
     """Write one clip, 25 fps with 16 kHz sound, whole or not at all."""
-    found = probe(video, limits)
-    ends = found.seconds + settings.shortfall_seconds
+    source = open_video(video, limits)
+    ends = source.facts.seconds + settings.shortfall_seconds
     if ends < clip.end_seconds:
         raise CorruptFileError(
-            f"{video.name} ends at {found.seconds:.1f} s, before the clip does ({clip.end_seconds:.0f} s)",
+            f"{video.name} ends at {source.facts.seconds:.1f} s, before the clip does ({clip.end_seconds:.0f} s)",
             remedy="download it again; if it is whole, the published video was shortened",
         )
     sound = open_sound(video, limits).span(clip.start_seconds, clip.end_seconds)
-    frames = decode_span(video, clip.start_seconds, clip.end_seconds, limits=limits)
+    frames = source.span(clip.start_seconds, clip.end_seconds)
     encode(_cropped(frames, clip, video, settings.size), sound if len(sound) else None, target, settings.crf)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import PrivFedTalkError
+from preparation.media.video import open_video
 
 
 def contact_sheet(videos: list[Path], columns: int = 8, size: int = 144, gap: int = 2) -> NDArray[np.uint8]:
@@ -20,10 +20,7 @@ def contact_sheet(videos: list[Path], columns: int = 8, size: int = 144, gap: in
 
 
 def _strip(video: Path, columns: int, size: int, gap: int) -> NDArray[np.uint8]:
-    with av.open(str(video)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    if not frames:
-        raise PrivFedTalkError(f"{video} holds no video frame", remedy="delete the file and render it again")
+    frames = list(open_video(video).frames())
     chosen = np.linspace(0, len(frames) - 1, columns).round().astype(int)
     rule = np.full((size, gap, 3), 255, np.uint8)
     tiles = [cv2.resize(frames[f], (size, size), interpolation=cv2.INTER_AREA) for f in chosen]

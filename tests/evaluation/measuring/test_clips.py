@@ -19,7 +19,7 @@ from preparation.consent import record_rendered
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.media.sound import open_sound
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
 
@@ -114,7 +114,7 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
     assert [card.title for card in cards] == ["Client 1"] and len(sheets) == 1
     assert cards[0].caption == "“the red boat”"
     assert cards[0].path.name == "000.mp4"  # a clip's name may be a person's
-    assert decode_all(cards[0].path).shape[0] == 6
+    assert open_video(cards[0].path).all().shape[0] == 6
     assert len(open_sound(cards[0].path).in_step()) >= 6 * 640
 
 

@@ -24,7 +24,7 @@ from evaluation.measuring.protocol import EvaluationClip, EvaluationSettings, Ju
 from preparation import weights
 from preparation.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 
 FRAMES = 20
 
@@ -135,7 +135,7 @@ def test_a_second_judge_tells_own_sound_from_a_still(
     """On a real clip: itself has its truth's scores, its still far lower ones."""
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
     path = clips_dir / "lrs3/pretrain/C8zY0oAdQrs/00018.mp4"
-    frames = decode_all(path)[:75]
+    frames = open_video(path).all()[:75]
     clip = replace(make_clip(0), frames=frames, audio=open_sound(path).in_step()[: 75 * 640])
     speaking = Speaking(ActiveSpeaker.load(), FeatureCache(tmp_path))
     itself, still = speaking.measure(clip, frames), speaking.measure(clip, frames[:1].repeat(75, axis=0))

@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.measuring.landmarker import open_track, track_each
 from preparation import weights
-from preparation.media.video import decode
+from preparation.media.video import open_video
 
 
 def test_a_frame_counts_with_exactly_one_face() -> None:
@@ -34,7 +34,7 @@ def test_real_frames_have_a_face_and_noise_has_none(
 ) -> None:
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
     clip = next(iter(sorted(clips_dir.glob("grid/*.mpg"))))
-    real = np.stack(list(islice(decode(clip), 4)))
+    real = np.stack(list(islice(open_video(clip).frames(), 4)))
     noise = np.random.default_rng(0).integers(0, 255, real.shape, dtype=np.uint8)
     with open_track() as (track, _):
         assert track is not None

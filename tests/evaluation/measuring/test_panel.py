@@ -17,7 +17,7 @@ from preparation import weights
 from preparation.faces.alignment import align
 from preparation.folders import RunFolder
 from preparation.media.sound import open_sound
-from preparation.media.video import decode_span
+from preparation.media.video import open_video
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
@@ -97,13 +97,13 @@ def test_faces_are_compared_as_they_lie(weights_dir: Path, clips_dir: Path, monk
     found = {}
     with open_track() as (track, _):
         assert track is not None
-        frames = np.stack(list(decode_span(paths[0], 0, 0.24)))
+        frames = np.stack(list(open_video(paths[0]).span(0, 0.24)))
         landmarks, seen = track(frames)
         assert all(seen)
         crops = np.stack([align(frame, points)[0] for frame, points in zip(frames, landmarks, strict=True)])
         placed = np.stack([align(frame, points)[1] for frame, points in zip(frames, landmarks, strict=True)])
         for path in paths[1:]:
-            other = next(iter(decode_span(path, 0, 0.04)))
+            other = next(iter(open_video(path).span(0, 0.04)))
             reference = align(other, track(other[None])[0][0])[0]
             clip = EvaluationClip("a/0", "a", "client", crops, placed, None, open_sound(paths[0]).in_step()[: 6 * 640],
                                   np.zeros((6, 1, 1), np.float32), reference)  # fmt: skip

@@ -33,7 +33,7 @@ from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_weights
 from preparation.manifest import scan
-from preparation.media.video import decode as decode_video
+from preparation.media.video import open_video
 from preparation.settings import FaceSettings
 
 CLIPS = ["grid/bbaf2n.mpg", "lrs3/pretrain/C8zY0oAdQrs/00018.mp4", "latentsync_demo1.mp4"]
@@ -101,7 +101,7 @@ def test_detector_finds_the_faces_that_mediapipe_finds(
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
     with closing(MediaPipeTracker(FaceSettings())) as mediapipe:
         for name in CLIPS:
-            frame = next(islice(decode_video(clips_dir / name), 12, None))
+            frame = next(islice(open_video(clips_dir / name).frames(), 12, None))
             boxes, (points,) = find_faces(detector, frame), mediapipe.detect(frame)
             assert boxes.shape == (1, 5) and boxes[0, 4] > 0.7
             assert overlap(boxes[0], np.concatenate([points.min(0), points.max(0)])) > 0.6, name
@@ -109,7 +109,7 @@ def test_detector_finds_the_faces_that_mediapipe_finds(
 
 def test_a_face_at_the_edge_of_a_wide_frame_is_found(detector: FaceDetector, clips_dir: Path) -> None:
     """The package itself looks at the middle square only; a double from the other window is one face."""
-    frame = next(decode_video(clips_dir / CLIPS[0]))
+    frame = next(open_video(clips_dir / CLIPS[0]).frames())
     (plain,) = find_faces(detector, frame)
     wide = np.full((288, 1000, 3), 90, dtype=np.uint8)
     wide[:, -360:] = frame
@@ -119,7 +119,7 @@ def test_a_face_at_the_edge_of_a_wide_frame_is_found(detector: FaceDetector, cli
 
 
 def test_channels_are_red_green_blue(detector: FaceDetector, clips_dir: Path) -> None:
-    frame = next(decode_video(clips_dir / CLIPS[0]))
+    frame = next(open_video(clips_dir / CLIPS[0]).frames())
     assert find_faces(detector, frame)[0, 4] > find_faces(detector, frame[..., ::-1])[0, 4]
 
 
@@ -138,7 +138,7 @@ def test_doubles_leave_the_surer_one() -> None:
 
 def test_framing_and_cut_are_the_packages(clips_dir: Path) -> None:
     """The package cuts whole pixels and ours does not: up to two pixels of its cut may lie between them."""
-    frame = next(decode_video(clips_dir / CLIPS[0]))
+    frame = next(open_video(clips_dir / CLIPS[0]).frames())
     box = np.array([88.0, 122.0, 221.0, 255.0, 0.9])
     left, top, right, bottom = box[:4]
     centre = np.array([(left + right) / 2, (top + bottom) / 2 - published.CENTER_Y_OFFSET * (bottom - top)])
@@ -191,7 +191,7 @@ def test_points_are_those_of_the_package_on_a_real_clip(
 ) -> None:
     """Its mirroring and decoding of the same network's heat maps. Two pictures in one batch round otherwise than one by
     one, which can move the hottest pixel of a random network: nearly all points are compared."""
-    frame = next(decode_video(clips_dir / CLIPS[0]))
+    frame = next(open_video(clips_dir / CLIPS[0]).frames())
     (box,) = find_faces(tracker._detector, frame)
     (ours,) = tracker.detect(frame)
     square = framing(box)
@@ -210,7 +210,7 @@ def test_points_are_those_of_the_package_on_a_real_clip(
 
 def test_a_clip_is_followed_on_every_second_frame(tracker: FaceAlignmentTracker, clips_dir: Path) -> None:
     clip = next(clip for clip in scan("folder", clips_dir).clips if clip.path == CLIPS[0])
-    track = tracker.track(islice(decode_video(clips_dir / clip.path), 4), clip, clips_dir)
+    track = tracker.track(islice(open_video(clips_dir / clip.path).frames(), 4), clip, clips_dir)
     assert (track.faces != NOT_LOOKED).tolist() == [True, False, True, True]
     assert (track.faces[[0, 2, 3]] == 1).all()
     assert np.isnan(track.landmarks[1]).all() and np.isfinite(track.landmarks[[0, 2, 3]]).all()

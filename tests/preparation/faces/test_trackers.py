@@ -18,7 +18,7 @@ from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_name
 from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.manifest import Clip, scan
-from preparation.media.video import decode, decode_all
+from preparation.media.video import open_video
 from preparation.settings import FaceSettings
 
 
@@ -47,7 +47,7 @@ def clips(clips_dir: Path) -> dict[str, Clip]:
 
 def test_a_real_face_is_followed(tracker: MediaPipeTracker, clips: dict[str, Clip], clips_dir: Path) -> None:
     name = "grid/bbaf2n.mpg"
-    track = tracker.track(islice(decode(clips_dir / name), 20), clips[name], clips_dir)
+    track = tracker.track(islice(open_video(clips_dir / name).frames(), 20), clips[name], clips_dir)
     assert track.landmarks.shape == (20, 68, 2)
     looked = np.flatnonzero(track.faces != NOT_LOOKED).tolist()
     assert looked == [0, 3, 6, 9, 12, 15, 18, 19]
@@ -64,8 +64,8 @@ def test_a_real_face_is_followed(tracker: MediaPipeTracker, clips: dict[str, Cli
 
 def test_the_larger_face_is_chosen_and_kept(tracker: MediaPipeTracker, clips: dict[str, Clip], clips_dir: Path) -> None:
     """Two real people side by side, one shrunk: the large one is tracked although both are found."""
-    left = decode_all(clips_dir / "grid/bbaf2n.mpg")[:7]
-    right = decode_all(clips_dir / "grid/lbax4n.mpg")[:7]
+    left = open_video(clips_dir / "grid/bbaf2n.mpg").all()[:7]
+    right = open_video(clips_dir / "grid/lbax4n.mpg").all()[:7]
     small = np.stack([cv2.resize(frame[:, 90:270], (135, 216)) for frame in right])
     both = np.concatenate([np.pad(small, ((0, 0), (36, 36), (0, 0), (0, 0))), left[:, :, 90:270]], axis=2)
     track = tracker.track(both, clips["grid/bbaf2n.mpg"], clips_dir)
@@ -82,7 +82,7 @@ def test_no_face_is_no_error(tracker: MediaPipeTracker, clips: dict[str, Clip], 
 
 def test_truth_is_taken_as_it_is(studio_corpus: Path) -> None:
     clip = scan("studio", studio_corpus).clips[0]
-    track = TruthTracker().track(decode(studio_corpus / clip.path), clip, studio_corpus)
+    track = TruthTracker().track(open_video(studio_corpus / clip.path).frames(), clip, studio_corpus)
     np.testing.assert_array_equal(track.landmarks, read_truth(studio_corpus / str(clip.truth))["landmarks"])
 
 
@@ -90,7 +90,7 @@ def test_truth_of_another_length_is_refused(studio_corpus: Path) -> None:
     clip = scan("studio", studio_corpus).clips[0]
     save_file({"landmarks": np.zeros((7, 68, 2), dtype=np.float32)}, studio_corpus / str(clip.truth))
     with pytest.raises(CorruptFileError, match="7 frames"):
-        TruthTracker().track(decode(studio_corpus / clip.path), clip, studio_corpus)
+        TruthTracker().track(open_video(studio_corpus / clip.path).frames(), clip, studio_corpus)
 
 
 def test_damaged_truth_is_refused(studio_corpus: Path) -> None:

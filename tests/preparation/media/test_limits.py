@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -24,9 +23,8 @@ from preparation.corpora.hdtf.cut import cut_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
 from preparation.media.limits import longest_gap
-from preparation.media.probe import probe
 from preparation.media.sound import open_sound
-from preparation.media.video import decode, decode_all, decode_parts, decode_pictures, decode_span
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.portrait import read_picture, read_speech
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings, PreparationSettings
@@ -77,11 +75,11 @@ def regular(count: int) -> list[int]:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "probe": probe,
-    "decode": lambda path: [0 for _ in decode(path)],
-    "decode_all": decode_all,
-    "decode_pictures": lambda path: [0 for _ in decode_pictures(path)],
-    "decode_parts": lambda path: [0 for _ in decode_parts(path, [None] * 300_000)],
+    "facts": lambda path: open_video(path).facts,
+    "frames": lambda path: [0 for _ in open_video(path).frames()],
+    "all": lambda path: open_video(path).all(),
+    "pictures": lambda path: [0 for _ in open_video(path).pictures()],
+    "parts": lambda path: [0 for _ in open_video(path).parts([None] * 300_000)],
     "verify": verify,
 }
 
@@ -129,10 +127,9 @@ def test_a_corpus_names_such_files_in_its_quarantine_and_goes_on(tmp_path: Path)
 def test_total_pixels_are_bounded_before_a_frame_is_decoded(tmp_path: Path) -> None:
     path = write(tmp_path / "large.mp4", regular(50), (512, 512))
     limits = MediaSettings(pixels=10 * 512 * 512)
-    for read in (lambda: probe(path, limits), lambda: list(decode(path, limits=limits))):
+    for read in (lambda: open_video(path, limits),):
         with pytest.raises(CorruptFileError, match="pixels in all its frames"):
             read()
-    assert len(list(islice(decode(path, limits=limits), 5))) == 5
 
 
 def test_a_frame_larger_than_the_header_says_is_not_made_room_for(tmp_path: Path) -> None:
@@ -143,7 +140,7 @@ def test_a_frame_larger_than_the_header_says_is_not_made_room_for(tmp_path: Path
     lying = content[: header + 28] + struct.pack(">HH", 16, 16) + content[header + 32 :]
     path.write_bytes(lying)
     with pytest.raises(CorruptFileError):
-        decode_all(path, limits=MediaSettings(pixels_a_frame=512 * 512))
+        open_video(path, MediaSettings(pixels_a_frame=512 * 512)).all()
 
 
 def test_a_header_with_an_absurd_rate_holds_no_frame_for_minutes(tmp_path: Path) -> None:
@@ -155,11 +152,11 @@ def test_a_header_with_an_absurd_rate_holds_no_frame_for_minutes(tmp_path: Path)
         path.write_bytes(content[:header] + struct.pack("<II", scale, rate) + content[header + 8 :])
         with bounded():
             try:
-                assert len(decode_all(path)) < 200
+                assert len(open_video(path).all()) < 200
             except CorruptFileError as error:
                 assert path.name in error.reason and error.remedy
             try:
-                assert probe(path).seconds < 200
+                assert open_video(path).facts.seconds < 200
             except CorruptFileError as error:
                 assert path.name in error.reason and error.remedy
 
@@ -176,7 +173,7 @@ def test_millions_of_empty_packets_are_counted_and_left(tmp_path: Path) -> None:
     )
     with bounded():
         try:
-            assert probe(path, MediaSettings(frames=1000)).frames <= 1000
+            assert open_video(path, MediaSettings(frames=1000)).facts.frames <= 1000
         except CorruptFileError as error:
             assert path.name in error.reason and error.remedy
 
@@ -190,9 +187,9 @@ def test_an_index_that_claims_a_billion_samples_takes_no_memory(tmp_path: Path) 
     content[chunks + 16 : chunks + 20] = struct.pack(">I", 400_000_000)
     path.write_bytes(content)
     script = (
-        "import re, sys; from pathlib import Path; from preparation.media.probe import probe\n"
+        "import re, sys; from pathlib import Path; from preparation.media.video import open_video\n"
         "from preparation.errors import PrivFedTalkError\n"
-        "try: probe(Path(sys.argv[1]))\n"
+        "try: open_video(Path(sys.argv[1]))\n"
         "except PrivFedTalkError as error: print(error.reason)\n"
         # The peak of this program alone: getrusage's counts what the process held before it, the tests' own.
         "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)\n"
@@ -233,7 +230,7 @@ def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text(playlist)
     (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile private.ts\n")
     for name in ("a.mp4", "b.mp4"):
-        for read in (probe, decode_all, open_sound):
+        for read in (open_video, open_sound):
             with pytest.raises(CorruptFileError, match=name):
                 read(tmp_path / name)
 
@@ -286,7 +283,7 @@ def test_source_videos_are_bounded_too(tmp_path: Path) -> None:
     with bounded(), pytest.raises(CorruptFileError, match="hole"):
         cut_clip(clip, path, tmp_path / "cut.mp4", CutSettings())
     with bounded(), pytest.raises(CorruptFileError, match="hole"):
-        list(decode_span(path, 0.0, 8_000.0))
+        list(open_video(path).span(0.0, 8_000.0))
 
 
 def test_the_defaults_let_hours_of_a_talk_pass() -> None:
@@ -299,7 +296,7 @@ def test_the_defaults_let_hours_of_a_talk_pass() -> None:
 
 def test_real_clips_are_within_the_defaults(clips_dir: Path) -> None:
     for path in sorted(clips_dir.rglob("*.mp4")) + sorted(clips_dir.rglob("*.mpg")):
-        assert probe(path).frames > 0
+        assert open_video(path).facts.frames > 0
 
 
 def test_the_longest_gap_of_any_order() -> None:
@@ -309,5 +306,5 @@ def test_the_longest_gap_of_any_order() -> None:
 
 def test_a_still_of_some_seconds_passes(tmp_path: Path) -> None:
     path = write(tmp_path / "still.mkv", [*regular(50), *(t + 6000 for t in regular(50))])
-    assert abs(len(decode_all(path)) - 8 * 25) <= 2
-    encode(decode_all(path), None, tmp_path / "again.mp4")
+    assert abs(len(open_video(path).all()) - 8 * 25) <= 2
+    encode(open_video(path).all(), None, tmp_path / "again.mp4")

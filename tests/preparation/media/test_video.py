@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from preparation.errors import CorruptFileError
-from preparation.media.probe import probe
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import fit_audio, open_sound
-from preparation.media.video import decode, decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 
 
@@ -28,11 +27,11 @@ def numbers(frames: np.ndarray) -> list[int]:
 
 def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=12)
-    again = decode_all(path)
+    again = open_video(path).all()
     assert again.shape == (12, 64, 80, 3)
     assert again.flags.c_contiguous
     encode(again, None, tmp_path / "b.mp4", crf=10)
-    error = np.mean((decode_all(tmp_path / "b.mp4").astype(float) - again) ** 2)
+    error = np.mean((open_video(tmp_path / "b.mp4").all().astype(float) - again) ** 2)
     assert 10 * np.log10(255**2 / error) > 33
 
 
@@ -43,7 +42,7 @@ def test_same_input_same_bytes(tmp_path: Path, write_clip) -> None:
 @pytest.mark.parametrize(("fps", "expected"), [(50, [0, 2, 4, 6, 8]), (25, list(range(10))), (5, None)])
 def test_any_rate_becomes_25(tmp_path: Path, fps: int, expected: list[int] | None) -> None:
     encode(numbered(10), None, tmp_path / "a.mp4", crf=0, fps=fps)
-    shown = numbers(decode_all(tmp_path / "a.mp4"))
+    shown = numbers(open_video(tmp_path / "a.mp4").all())
     if expected is None:
         # Five frames of 25 fps for each, the first shown from its own time on.
         assert len(shown) == 48 and shown == sorted(shown) and set(shown) == set(range(10))
@@ -53,7 +52,7 @@ def test_any_rate_becomes_25(tmp_path: Path, fps: int, expected: list[int] | Non
 
 def test_60_fps_keeps_time(tmp_path: Path) -> None:
     encode(numbered(30), None, tmp_path / "a.mp4", crf=0, fps=60)
-    shown = numbers(decode_all(tmp_path / "a.mp4"))
+    shown = numbers(open_video(tmp_path / "a.mp4").all())
     assert shown == [round(frame * 60 / 25 + 1e-6) for frame in range(len(shown))]
     assert len(shown) == 13
 
@@ -71,7 +70,7 @@ def test_variable_rate_follows_timestamps(tmp_path: Path) -> None:
             frame.pts, frame.time_base = milliseconds, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert numbers(decode_all(path)) == [0, 1, 2, 2, 3, 3, 3, 4]
+    assert numbers(open_video(path).all()) == [0, 1, 2, 2, 3, 3, 3, 4]
 
 
 def test_rotated_clips_stand_upright(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_rotated_clips_stand_upright(tmp_path: Path) -> None:
     matrix = content.index(b"tkhd") + 44
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 64 << 16, 0, 1 << 30)
     path.write_bytes(content)
-    turned = next(decode(path))
+    turned = next(open_video(path).frames())
     assert turned.shape == (96, 64, 3)
     assert turned[:30, -20:].mean() > 240 > 20 > turned[:30, :40].mean()
 
@@ -94,7 +93,7 @@ def test_sound_and_picture_stay_together(tmp_path: Path) -> None:
     click = np.zeros(50 * 640, dtype=np.int16)
     click[20 * 640 : 20 * 640 + 40] = 20000
     encode(frames, click, tmp_path / "a.mp4")
-    assert int(decode_all(tmp_path / "a.mp4").mean(axis=(1, 2, 3)).argmax()) == 20
+    assert int(open_video(tmp_path / "a.mp4").all().mean(axis=(1, 2, 3)).argmax()) == 20
     sound = open_sound(tmp_path / "a.mp4").in_step()
     assert abs(int(np.abs(sound.astype(int)).argmax()) - 20 * 640) < 0.005 * AUDIO_RATE_HZ
 
@@ -106,12 +105,12 @@ def test_real_clips_have_sound_for_every_frame(clips_dir: Path) -> None:
 
 def test_real_rates(clips_dir: Path) -> None:
     path = clips_dir / "retalking_face_4.mp4"  # 30 fps, 199 frames
-    assert probe(path).fps == 30
-    assert sum(1 for _ in decode(path)) == round(199 / 30 * 25)
+    assert open_video(path).facts.fps == 30
+    assert sum(1 for _ in open_video(path).frames()) == round(199 / 30 * 25)
 
 
 def test_frames_are_streamed(clips_dir: Path) -> None:
-    stream = decode(clips_dir / "latentsync_demo2.mp4")
+    stream = open_video(clips_dir / "latentsync_demo2.mp4").frames()
     assert len(list(islice(stream, 2))) == 2
     stream.close()
 
@@ -140,7 +139,7 @@ def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
 def test_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
     with pytest.raises(CorruptFileError, match=r"noise\.mp4"):
-        next(decode(tmp_path / "noise.mp4"))
+        next(open_video(tmp_path / "noise.mp4").frames())
 
 
 @pytest.mark.parametrize("size", [64, 96, 144])

@@ -11,7 +11,7 @@ import torch
 
 from preparation import weights
 from preparation.errors import CorruptFileError
-from preparation.media.video import decode
+from preparation.media.video import open_video
 from training.autoencoders.base import Autoencoder, to_pixels
 from training.autoencoders.sources import load_autoencoder, open_pretrained
 from training.autoencoders.taesd import read_taesd
@@ -44,7 +44,7 @@ def test_codes_faces_of_real_clips(taef2: Autoencoder, clips_dir: Path, tmp_path
     paths = sorted([*clips_dir.rglob("*.mp4"), *clips_dir.rglob("*.mpg")])[::3]
     frames = []
     for path in paths:
-        frame = next(iter(decode(path)))
+        frame = next(iter(open_video(path).frames()))
         side = min(frame.shape[:2])
         top, left = (frame.shape[0] - side) // 2, (frame.shape[1] - side) // 2
         square = frame[top : top + side, left : left + side]

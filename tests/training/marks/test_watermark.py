@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preparation.media.video import decode_all
+from preparation.media.video import open_video
 from preparation.media.writing import encode
 from training.marks.watermark import DETECTED, PLACES, STEP, brightness, coefficients, detect, embed
 
@@ -50,8 +50,8 @@ def test_it_is_read_back_and_not_seen(size: int) -> None:
 @pytest.mark.parametrize("crf", [18, 24])
 def test_it_survives_h264_once_and_again(tmp_path: Path, crf: int) -> None:
     encode(marked(head()), None, tmp_path / "first.mp4", crf=18)
-    encode(decode_all(tmp_path / "first.mp4"), None, tmp_path / "again.mp4", crf=crf)
-    assert detect(decode_all(tmp_path / "again.mp4")).payload == PAYLOAD
+    encode(open_video(tmp_path / "first.mp4").all(), None, tmp_path / "again.mp4", crf=crf)
+    assert detect(open_video(tmp_path / "again.mp4").all()).payload == PAYLOAD
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.5, 2.0])

@@ -1,0 +1,309 @@
+"""Decoded frames of a picture track: damaged ones are left out and counted, interlaced ones made progressive, those of
+another size or with pixels that are not square fitted into the frame of their clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from preparation.errors import CorruptFileError
+from preparation.media.container import PLAY_IT, RE_ENCODE, bounded, opened
+from preparation.media.conversions import Conversions
+from preparation.media.display import Size, fitted, orientation, squared
+from preparation.media.index import Index
+from preparation.media.limits import Meter
+from preparation.media.tones import is_beyond_709
+from preparation.settings import MediaSettings
+
+
+class Damage:
+    """Counts the pictures that a file holds and that cannot be decoded; raises CorruptFileError when they are more
+    than `limits.lost_share` of all."""
+
+    def __init__(self, path: Path, limits: MediaSettings, index: Index) -> None:
+        self._path, self._index = path, index
+        self._most = limits.lost_share * index.frames
+        self._errors, self._flawed, self._missing = 0, 0, 0
+        self._said: str | None = None
+        self._last: float | None = None
+        self._untimed = 0
+
+    @property
+    def lost(self) -> int:
+        return self._flawed + max(self._errors, self._missing)
+
+    def error(self, error: FFmpegError) -> None:
+        """A packet was refused."""
+        self._errors, self._said = self._errors + 1, error.strerror
+        self._check()
+
+    def frame(self, frame: Any) -> None:
+        """A frame was decoded, maybe in part; some decoders leave out frames without an error."""
+        self._flawed += bool(frame.is_corrupt)
+        if frame.time is None:
+            self._untimed += 1
+        else:
+            if self._last is not None:
+                self._missing += max(0, self._stored(self._last, frame.time) - self._untimed)
+            self._last, self._untimed = frame.time, 0
+        self._check()
+
+    def begin(self, time: float | None) -> None:
+        """The first frame of the file is shown at `time`; what should have been shown before is lost."""
+        if time is not None and len(self._index.times):
+            self._missing += self._stored(float(self._index.times[0]) - 1 / self._index.fps, time)
+        self._check()
+
+    def end(self) -> None:
+        """The last packet was read."""
+        if self._last is not None and len(self._index.times):
+            after = self._stored(self._last, float(self._index.times[-1]) + 1 / self._index.fps)
+            self._missing += max(0, after - self._untimed)
+        self._check()
+
+    def _stored(self, begin: float, end: float) -> int:
+        """How many pictures are stored between two moments: at most as many as the time has room for, since some
+        streams store fields, and some pictures that are never shown."""
+        step = 1 / self._index.fps
+        if end - begin < 1.5 * step:
+            return 0
+        first, last = np.searchsorted(self._index.times, (begin + step / 2, end - step / 2))
+        return int(min(last - first, round((end - begin) / step) - 1))
+
+    def _check(self) -> None:
+        if self.lost > self._most:
+            because = f" ({self._said})" if self._said else ""
+            raise CorruptFileError(
+                f"{self._path.name}: {self.lost} of its {self._index.frames} pictures cannot be decoded{because}",
+                remedy=f"{PLAY_IT}, or {RE_ENCODE}; what is lost may be more where preparation.corpus.media.lost_share "
+                "is raised",
+            )
+
+
+class Aspects:
+    """The shape of the pixels, width / height, at any moment of a stream: the container's word, until the stream says
+    another than at its start."""
+
+    def __init__(self, stream: Any) -> None:
+        self._codec = stream.codec_context
+        self._at_start = self._codec.sample_aspect_ratio
+        declared = stream.sample_aspect_ratio or self._at_start
+        self._changes: list[tuple[float | None, Fraction]] = [(None, declared or Fraction(1))]
+        self._latest = self._at_start
+
+    def decoded(self, packet: Any) -> None:
+        """A packet was decoded: whether from it on the pixels have another shape."""
+        now = self._codec.sample_aspect_ratio
+        if now == self._latest:
+            return
+        self._latest = now
+        since = None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
+        self._changes.append((since, self._changes[0][1] if now == self._at_start else now or Fraction(1)))
+
+    def of(self, frame: Any) -> Fraction:
+        """The shape of a frame's pixels; frames that are decoded late keep the one that held before."""
+        for since, aspect in reversed(self._changes):
+            if since is None or frame.time is None or frame.time >= since:
+                return aspect
+        return self._changes[0][1]
+
+
+@dataclass
+class Reading:
+    """One way through the file: how large its frames are shown, what it converts, and how its damage is counted."""
+
+    size: Size
+    aspects: Aspects
+    damage: Damage
+    made: Conversions = field(default_factory=Conversions)
+
+    def note(self, **made: Any) -> None:
+        self.made = self.made.with_those(Conversions(**made))
+
+
+class First:
+    """The first frame of a file, looked for in packets that pass by; those that cannot be decoded are passed over."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.aspects = stream, Aspects(stream)
+        self._frame: Any = None
+
+    def look(self, packet: Any) -> bool:
+        """Whether it is found, now or before."""
+        if self._frame is None:
+            try:
+                self._frame = next(iter(packet.decode()), None)
+            except FFmpegError as error:
+                _unless_out_of_memory(error)
+            else:
+                self.aspects.decoded(packet)
+        return self._frame is not None
+
+    @property
+    def frame(self) -> Any:
+        """The frame; None where there is none."""
+        return self._frame
+
+
+def first_picture_seconds(path: Path, limits: MediaSettings) -> float:
+    """When the first picture that can be decoded is shown; 0 where there is none."""
+    with opened(path, limits) as container:
+        stream = bounded(container, path, limits).stream
+        first = First(stream)
+        for packet in whole_packets(container, stream, Meter(path, limits)):
+            if first.look(packet):
+                return float(first.frame.time or 0.0)
+    return 0.0
+
+
+def whole_packets(container: Any, stream: Any, meter: Meter) -> Iterator[Any]:
+    """The packets that follow, within bounds, and at the end the empty one that has a decoder hand out its last frames.
+
+    Empty ones before it stand for frames that were dropped; a decoder would take each for the end.
+    """
+    last = None
+    for number, packet in enumerate(container.demux(stream)):
+        meter.packet(number)
+        if packet.size:
+            yield packet
+        else:
+            last = packet
+    if last is not None:
+        yield last
+
+
+def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iterator[Any]:
+    """The frames of the packets that follow; packets that FFmpeg refuses are counted and left out."""
+    for packet in whole_packets(container, stream, meter):
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            _unless_out_of_memory(error)
+            reading.damage.error(error)
+            continue
+        reading.aspects.decoded(packet)
+        for frame in frames:
+            reading.damage.frame(frame)
+            yield frame
+    reading.damage.end()
+
+
+def sought(container: Any, stream: Any, seconds: float, reading: Reading, meter: Meter) -> Iterator[Any]:
+    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index misleads."""
+    container.seek(int(seconds / stream.time_base), stream=stream)
+    frames = decoded(container, stream, reading, meter)
+    first = next(frames, None)
+    if first is None or first.time is None or first.time > seconds:
+        container.seek(0)
+        yield from decoded(container, stream, reading, meter)
+        return
+    yield first
+    yield from frames
+
+
+def _unless_out_of_memory(error: FFmpegError) -> None:
+    if isinstance(error, MemoryError):
+        raise error
+
+
+def progressive(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
+    """Deinterlace the frames that are flagged so, from the first one on; others pass unchanged."""
+    graph, kind = None, None
+    for frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        now = (frame.width, frame.height, frame.format.name)
+        if now != kind:
+            if graph is not None:
+                yield from _rest(graph)
+            graph, kind = _deinterlacer(frame), now
+            reading.note(deinterlaced=True)
+        assert graph is not None
+        graph.vpush(frame)
+        yield from _pulled(graph)
+    if graph is not None:
+        yield from _rest(graph)
+
+
+def _deinterlacer(frame: Any) -> Any:
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+        ),
+        graph.add("yadif", "deint=interlaced"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
+
+
+def _rest(graph: Any) -> Iterator[Any]:
+    graph.vpush(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: Any) -> Iterator[Any]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (BlockingIOError, EOFError):
+            return
+
+
+def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
+    """The frames with square pixels, none larger than the clip's frame; plain ones are passed on as they are."""
+    scaler = VideoReformatter()
+    for frame in frames:
+        turn, size = orientation(frame), (frame.width, frame.height)
+        if turn.turned or turn.mirrored:
+            reading.note(turned=turn.turned, mirrored=turn.mirrored)
+        if is_beyond_709(frame):
+            reading.note(tone_mapped=True)
+        square = squared(size, reading.aspects.of(frame))
+        if square != size:
+            reading.note(squared=True)
+        if turn.size(square) != reading.size:
+            reading.note(resized=True)
+            square = turn.size(fitted(turn.size(square), reading.size))
+        if square != size:
+            frame = _scaled(frame, square, scaler)
+        yield frame
+
+
+def _scaled(frame: Any, size: Size, scaler: VideoReformatter) -> Any:
+    keeps = frame.format.name == "yuv420p" or is_beyond_709(frame)
+    return scaler.reformat(frame, *size, None if keeps else "rgb24", interpolation=Interpolation.BICUBIC, threads=1)
+
+
+def held(
+    frames: Iterable[Any], step: float, meter: Meter, zero: float | None = None, last: float | None = None
+) -> Iterator[tuple[Any, float]]:
+    """Each frame with the time (seconds from `zero`, by default the first frame) up to which it is the nearest one;
+    the last one is held as if shown again at `last`."""
+    previous, previous_time = None, 0.0
+    for frame in frames:
+        time = float(frame.time) if frame.time is not None else None
+        if previous is None:
+            zero = (time or 0.0) if zero is None else zero
+            previous, previous_time = frame, 0.0 if time is None else time - zero
+            meter.frame(frame.width, frame.height, 0.0)
+            continue
+        assert zero is not None
+        # Missing or backward timestamps happen in MPEG program streams: such a frame follows one step later.
+        now = time - zero if time is not None and time - zero > previous_time else previous_time + step
+        meter.gap(now - previous_time)
+        meter.frame(frame.width, frame.height, now - previous_time)
+        yield previous, (previous_time + now) / 2
+        previous, previous_time = frame, now
+    if previous is not None:
+        until = previous_time if last is None or zero is None else max(previous_time, last - zero)
+        yield previous, until + step / 2
