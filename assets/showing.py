@@ -71,7 +71,7 @@ def _animated(path: Path, seconds: float, height: int, limits: MediaSettings) ->
     from PIL import Image
 
     from preparation.media.rates import FPS
-    from preparation.media.sound import decode_audio_span
+    from preparation.media.sound import open_sound
     from preparation.media.video import open_video
     from preparation.previews import fitted, for_show
 
@@ -86,7 +86,7 @@ def _animated(path: Path, seconds: float, height: int, limits: MediaSettings) ->
         raise CorruptFileError(f"{path.name} holds no picture", "play it to see whether it is whole")
     sound = np.zeros(0, np.int16)
     with for_show(f"the sound of {path.name}"):
-        sound = decode_audio_span(path, 0.0, count / FPS, limits=limits)
+        sound = open_sound(path, limits).span(0.0, count / FPS)
     shown = []
     for number, frame in enumerate(frames):
         wave = _waveform(sound, frame.shape[1], (2 * number + 0.5) / count)
