@@ -443,6 +443,15 @@ def test_half_a_picture_is_refused(tmp_path: Path, name: str, share: float) -> N
     refused(tmp_path / name, "read|decoded", content[: 12 + int(share * len(content))])
 
 
+def test_nothing_is_written_to_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.tif", compression="jpeg")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    tables = content.index(b"\xff\xd8\xff\xdb") if b"\xff\xd8\xff\xdb" in content else 200
+    content[tables : tables + 60] = bytes(60)
+    refused(tmp_path / "a.tif", "cannot be read", bytes(content))
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("chunks", [chunk(b"pHYs", b"\0"), chunk(b"gAMA", b""), chunk(b"IHDR", b"\0\0\0\1")])
 def test_short_chunks_are_read_or_refused(tmp_path: Path, chunks: bytes) -> None:
     refused(tmp_path / "a.png", "cannot be read", png(RAMP, chunks))
@@ -488,6 +497,17 @@ def test_a_file_of_gigabytes_is_not_read_into_memory(tmp_path: Path, head: bytes
         file.write(head)
         file.truncate(3_000_000_000)  # sparse: it takes no room on the disk
     assert "smaller" in refused(tmp_path / "a.webp", "has 3.0 GB")
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    """What follows its end (a telephone's film) may look like scans; a thumbnail's scans are not its own."""
+    buffer = io.BytesIO()
+    Image.new("L", (2000, 2000)).save(buffer, "JPEG", progressive=True)
+    content, scan = buffer.getvalue(), buffer.getvalue().rindex(b"\xff\xda")
+    near(read(tmp_path / "a.jpg", content + b"\xff\xda" * 500), np.zeros((2000, 2000, 3)), off=0.1)
+    near(read(tmp_path / "a.jpg", content[:2] + b"\xff\xe5\x03\xea" + b"\xff\xda" * 500 + content[2:]),
+         np.zeros((2000, 2000, 3)), off=0.1)  # fmt: skip
+    refused(tmp_path / "a.jpg", "more than 100 scans", content[:-2] + content[scan:-2] * 3000 + b"\xff\xd9")
 
 
 def test_whatever_a_library_raises_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
