@@ -128,7 +128,8 @@ def _refuse_by_name(path: Path, head: bytes) -> None:
             f"{path.name} is a HEIF picture ({brand.decode()}: HEIC, as telephones take them), which is not read here",
             "export it as JPEG and give that (iPhone: Settings, Camera, Formats, Most Compatible)",
         )
-    found = _CICP.search(head)
+    # Of a clip, the reader of clips looks at the curve.
+    found = _CICP.search(head) if not brand or AVIF_BRANDS & {brand, *others} else None
     transfer = HDR_TRANSFERS.get(ord(found[1] or found[2])) if found else None
     if transfer is not None:
         raise CorruptFileError(f"{path.name} is a picture of high dynamic range ({transfer})", _EXPORT)
