@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CropFacts:
-    """What came of the clips; `face_rate` counts the frames of refused clips as faceless."""
+    """What came of the clips; `face_rate` counts the frames of refused clips as faceless.
+
+    A crop whose description cannot be read is none, and told on standard error.
+    """
 
     clips: int
     speakers: int
@@ -74,6 +77,8 @@ def public_version(folder: RunFolder, vouchers: str) -> str:
 
 
 def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts:
+    from preparation.previews import for_show
+
     crops = frames = 0
     with_face = 0.0
     trackers: set[str] = set()
@@ -81,11 +86,11 @@ def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts
         path = folder.crops_of(clip.clip_id) / f"{clip.name}.json"
         if not path.exists():
             continue
-        crop = json.loads(path.read_text(encoding="utf-8"))
-        crops += 1
-        frames += crop["frames"]
-        with_face += crop["frames"] * crop["quality"]["face_rate"]
-        trackers.add(crop["tracker"])
+        with for_show(f"the crop of {clip.clip_id}"):
+            crop = json.loads(path.read_text(encoding="utf-8"))
+            length, faced, tracker = int(crop["frames"]), float(crop["quality"]["face_rate"]), str(crop["tracker"])
+            crops, frames, with_face = crops + 1, frames + length, with_face + length * faced
+            trackers.add(tracker)
     faceless = [clip.frames for clip in clips if clip.path in refused]
     return CropFacts(
         clips=len(clips),

@@ -120,7 +120,7 @@ def gather_report(
     shown = {name: run.evaluation(name) for name in results["methods"] if name not in NOT_SHOWN}
     clips = read_evaluation_clips(run, settings, required=required)
     shutil.rmtree(run.report / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
-    videos, sheets = showcase(clips, shown, run.report / "videos", said=_said(run, corpus_root))
+    videos, sheets = showcase(clips, shown, run.report / "videos", said=words_of(run, corpus_root))
     return ReportData(
         results=results,
         videos=videos,
@@ -219,7 +219,7 @@ def _clients(run: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
-def _said(run: RunFolder, corpus_root: Path) -> dict[str, str]:
+def words_of(run: RunFolder, corpus_root: Path) -> dict[str, str]:
     """The words of every clip whose corpus brings them along, where they can be read."""
     sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
     said = {}

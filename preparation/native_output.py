@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 CHATTER = re.compile(
     rb"^(?:[IW]\d{4} [\d:.]+ |INFO: |WARNING: (?:Logging|All log messages) before )[^\n]*(?:\n|$)", re.MULTILINE
@@ -25,22 +26,46 @@ def without_chatter() -> Iterator[None]:
     For short blocks: it holds for the whole process, so other threads' lines come late, none is lost. A block that
     raises passes everything on, for the chatter may explain the error.
     """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        passed = CHATTER
+    with _held_back() as held:
         try:
             yield
         except BaseException:
-            passed = re.compile(rb"(?!)")
+            held.dropped = None
             raise
+
+
+@contextmanager
+def without_native_words() -> Iterator[None]:
+    """Drop what reaches standard error inside the block, for libraries that write there what they also raise.
+
+    For the shortest blocks: other threads' lines are lost with theirs.
+    """
+    with _held_back() as held:
+        held.dropped = re.compile(rb".*", re.DOTALL)
+        yield
+
+
+@dataclass
+class _Held:
+    dropped: re.Pattern[bytes] | None = CHATTER
+
+
+@contextmanager
+def _held_back() -> Iterator[_Held]:
+    """Hold back what reaches standard error; at the end all but `dropped` is passed on."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    told = _Held()
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield told
         finally:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
             held.seek(0)
-            _write(passed.sub(b"", held.read()))
+            _write(held.read() if told.dropped is None else told.dropped.sub(b"", held.read()))
 
 
 def _write(content: bytes) -> None:

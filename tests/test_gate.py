@@ -52,7 +52,6 @@ PAST_THE_GATE = {
     "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
     "training/marks/verify.py": "reads the video that the user hands to `verify`",
     "preparation/corpora/studio/sheet.py": "shows clips of a rendered corpus, of nobody",
-    "evaluation/paper_files.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
     "evaluation/showcase.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
     "evaluation/report/page.py": "shows the videos that `showcase` made",
     "assets/evaluation.py": "shows a video that this evaluation has just made",

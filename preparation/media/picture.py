@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import stat
 import struct
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from preparation.media.container import DEFAULT_LIMITS, opened
 from preparation.media.frames import Frame
 from preparation.media.limits import BeyondLimitError
 from preparation.media.video import open_video
+from preparation.native_output import without_native_words
 from preparation.settings import MediaSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -35,6 +38,12 @@ STILLS = re.compile(r"image2|.*_pipe|ico|gif|apng|webp.*")
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """ITU-T H.273: curves that look pale where they are taken for sRGB's."""
 _CICP = re.compile(rb"\x89PNG.*cICP.(.)|ftyp.*colrnclx..\0(.)", re.DOTALL)
+
+MOST_SCANS, MOST_SEGMENTS = 100, 10_000
+"""Of a JPEG. Programs write up to 20 scans; a scan of 100 bytes goes once through all pixels, a tenth of a second for
+64 million."""
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 
 _HEAD_BYTES = 1 << 16
 _ORIENTATION, _REDUCED, _DNG = 0x0112, 254, 50706
@@ -67,9 +76,11 @@ def open_picture(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Frame:
     _refuse_by_name(path, head)
     if not _is_picture(head):
         return _first_frame(path, limits)
-    # Broken descriptions and whole pictures above Pillow's own bound are what it warns of; both are dealt with here.
+    # Pillow warns of broken descriptions and of large pictures; both are dealt with here. Of what is wrong with a TIFF,
+    # it and its library write to the terminal before they raise it.
+    quiet = without_native_words() if head[:2] in (b"II", b"MM") else nullcontext()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             _check_bytes(path, size, limits)
@@ -117,7 +128,8 @@ def _refuse_by_name(path: Path, head: bytes) -> None:
             f"{path.name} is a HEIF picture ({brand.decode()}: HEIC, as telephones take them), which is not read here",
             "export it as JPEG and give that (iPhone: Settings, Camera, Formats, Most Compatible)",
         )
-    found = _CICP.search(head)
+    # Of a clip, the reader of clips looks at the curve.
+    found = _CICP.search(head) if not brand or AVIF_BRANDS & {brand, *others} else None
     transfer = HDR_TRANSFERS.get(ord(found[1] or found[2])) if found else None
     if transfer is not None:
         raise CorruptFileError(f"{path.name} is a picture of high dynamic range ({transfer})", _EXPORT)
@@ -150,9 +162,25 @@ def _check(path: Path, image: Image.Image, limits: MediaSettings) -> None:
         raise _broken(path, f"it has {width} x {height} pixels")
     if width * height > limits.pixels_a_picture:
         raise _too_large(path, f"{width} x {height} pixels")
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(path)
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     if _DNG in tags or first_number(tags.get(_REDUCED), 0) & 1:
         raise CorruptFileError(f"{path.name} is a raw photograph or only a preview of one", _EXPORT)
+
+
+def _check_scans(path: Path) -> None:
+    """Refuse a JPEG that takes minutes: of many scans, each through the whole picture."""
+    scans = segments = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = 0
+        while (found := _MARKER.search(data, place)) and found[0][1] != _END:
+            place, kind = found.end(), found[0][1]
+            if kind != _START:
+                place += int.from_bytes(data[place : place + 2], "big")
+            scans, segments = scans + (kind == _SCAN), segments + 1
+            if scans > MOST_SCANS or segments > MOST_SEGMENTS:
+                raise _broken(path, f"it is a JPEG of more than {MOST_SCANS} scans or {MOST_SEGMENTS} segments")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -75,3 +75,13 @@ def test_only_public_people_decide_what_is_trained_on_them(tmp_path: Path) -> No
     held_out = {"train": [], "validation": ["p/1"], "test": []}
     save_clients({"p": Client("public", "p", held_out)}, run.people_table)
     assert public_version(run, "shards/index.json") not in (first, second)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"frames": null, "quality": {"face_rate": 1}, "tracker": "a"}', "[]"])
+def test_a_description_that_cannot_be_read_ends_nothing(
+    run: RunFolder, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.crops_of("host/2") / "2.json").write_text(content)
+    facts = crop_facts(run)
+    assert (facts.clips, facts.crops, facts.frames, facts.tracker) == (6, 3, 120, "truth")
+    assert "host/2" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_pictures_play_where_the_sound_cannot(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object, **__: object) -> None:
         raise ValueError("a codec of tomorrow")
 
-    monkeypatch.setattr("preparation.media.sound.decode_audio_span", fail)
+    monkeypatch.setattr("preparation.media.sound.open_sound", fail)
     assert drawn(playing(tmp_path / "a.mp4", height=64)).std() > 10
 
 

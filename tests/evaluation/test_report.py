@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 from evaluation.figures import contact_sheet, curves
+from evaluation.gather import words_of
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
 from evaluation.report.counts import counted, headcount, nameless
 from evaluation.report.inversion_card import face_strips
 from evaluation.results import assemble
+from preparation.folders import RunFolder
+from preparation.manifest import Clip, save_manifest
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from tests.preparation.test_previews import with_broken_pictures
@@ -111,6 +114,18 @@ def test_a_video_that_cannot_be_read_does_not_end_the_page(data: ReportData, tmp
     path = write_report(tmp_path / "report", replace(data, videos=[*odd, *data.videos]))
     assert sum(address.startswith("data:video/mp4") for address in read(path).addresses) == 1
     assert "too large to send" not in path.read_text(encoding="utf-8")
+
+
+def test_words_that_cannot_be_read_do_not_end_the_page(tmp_path: Path) -> None:
+    clip = Clip(
+        clip_id="a/1", speaker="a", path="a/1.mp4", corpus="lrs3", subset="", frames=50, fps=25.0, width=64, height=64,
+        seconds=2.0, audio_rate_hz=16000, bytes=1, sha256="0" * 64, sidecar="1.txt", truth=None,
+    )  # fmt: skip
+    run = RunFolder(tmp_path)
+    save_manifest([clip, replace(clip, clip_id="a/2", path="a/2.mp4", sidecar="2.txt")], run.manifest)
+    (tmp_path / "1.txt").write_text("Text:  ONE BOAT\n\nWORD START END ASDSCORE\nONE a b c\n")
+    (tmp_path / "2.txt").write_text("Text:  A RED BOAT\n")
+    assert list(words_of(run, tmp_path)) == ["a/2"]
 
 
 def test_faces_of_an_attack_that_cannot_be_read_are_grey(tmp_path: Path) -> None:
