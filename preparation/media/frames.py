@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from preparation.media.display import UPRIGHT, Size, centred, orientation
-from preparation.media.tones import REC_709, complete_tags, is_beyond_709
+from preparation.media.tones import complete_tags, is_beyond_709, to_709
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -33,14 +33,14 @@ class Painter:
     def __init__(self, size: Size | None = None) -> None:
         """`size`: width and height of every upright frame; smaller ones are put in its middle."""
         self._converter = VideoReformatter()
-        self._mapper = VideoReformatter()
         self.size = size
 
     def rgb(self, frame: Any) -> Frame:
         """The whole frame as it lies in the file."""
         if is_beyond_709(frame):
             complete_tags(frame)
-            return np.asarray(self._mapper.reformat(frame, format="rgb24", threads=1, **REC_709).to_ndarray())
+            signal = self._converter.reformat(frame, format="rgb48le", threads=1).to_ndarray()
+            return to_709(signal.astype(np.uint16, copy=False), frame.color_trc, frame.color_primaries)
         return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 
     def upright(self, frame: Any) -> Frame:
