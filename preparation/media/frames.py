@@ -9,7 +9,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from preparation.media.display import UPRIGHT, Size, centred, orientation
+from preparation.media.display import UPRIGHT, Size, centred, turn_of
 from preparation.media.tones import complete_tags, is_beyond_709, to_709
 
 Frame = NDArray[np.uint8]
@@ -48,7 +48,7 @@ class Painter:
 
         Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
         """
-        pixels = orientation(frame).of(self.rgb(frame))
+        pixels = turn_of(frame).of(self.rgb(frame))
         if self.size is not None and pixels.shape[1::-1] != self.size:
             pixels = centred(pixels, self.size)
         return np.ascontiguousarray(pixels)
@@ -66,13 +66,13 @@ class Picture:
         self._frame = frame
         self._origin = (0, 0)
         size = (frame.width, frame.height)
-        self.width, self.height = painter.size or orientation(frame).size(size)
+        self.width, self.height = painter.size or turn_of(frame).size(size)
         # Others, which are rare, are converted whole.
         self._plain = (
             frame.format.name == "yuv420p"
             and frame.width % 2 == frame.height % 2 == 0
             and size == (self.width, self.height)
-            and orientation(frame) == UPRIGHT
+            and turn_of(frame) == UPRIGHT
             and not is_beyond_709(frame)
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.preparation.media.made_clips import marked, write_clip
 
 
 def renamed(path: Path, codec: bytes, other: bytes) -> Path:
-    """The file with another four-character code for the codec of its first such track, one that FFmpeg does not know."""
+    """The file with another four-character code for the first track of a codec, one that FFmpeg does not know."""
     content = path.read_bytes()
     assert codec in content
     path.write_bytes(content.replace(codec, other, 1))
@@ -123,3 +124,11 @@ def test_many_streams_are_refused(tmp_path: Path) -> None:
             container.mux(stream.encode(block))
     with pytest.raises(CorruptFileError, match=r"many\.mkv"):
         open_video(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    for path in (tmp_path / "pipe.mp4", tmp_path / "folder.mp4", Path("/dev/zero")):
+        with pytest.raises(CorruptFileError, match=f"{path.name} is no file"):
+            open_video(path)

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from preparation.errors import CorruptFileError
 from preparation.media.display import Orientation, fitted, orientation, squared
@@ -33,6 +34,24 @@ def test_the_display_matrix_turns_and_mirrors(tmp_path: Path, degrees: int, acro
     assert (video.facts.height, video.facts.width) == wanted.shape[1:3]
     assert video.conversions.mirrored == (across != down)
     assert video.conversions.turned == (degrees % 180 == 90 or (degrees == 180) != down)
+
+
+@pytest.mark.parametrize(("asked", "turns", "mirrored"), [("rotate=90", 1, False), ("flip=horizontal", 0, True)])
+def test_what_h264_says_itself_turns_and_mirrors(tmp_path: Path, asked: str, turns: int, mirrored: bool) -> None:
+    """A display orientation among the coded pictures, in a container that has none."""
+    plain, path = write_clip(tmp_path / "plain.ts", marked(4), options={"bf": "0"}), tmp_path / "turned.ts"
+    with av.open(str(plain)) as given, av.open(str(path), "w") as made:
+        source = given.streams.video[0]
+        target = made.add_stream_from_template(source)
+        inserter = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{asked}", source)
+        for packet in given.demux(source):
+            for changed in inserter.filter(packet if packet.size else None):
+                changed.stream = target
+                made.mux(changed)
+    video = open_video(path)
+    wanted = np.rot90(open_video(plain).all(), turns, axes=(1, 2))
+    np.testing.assert_array_equal(video.all(), wanted[:, :, ::-1] if mirrored else wanted)
+    assert video.conversions.made() == ({"mirrored": True} if mirrored else {"turned": True})
 
 
 def test_a_matrix_of_nothing_turns_nothing(tmp_path: Path) -> None:

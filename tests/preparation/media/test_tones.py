@@ -115,8 +115,7 @@ def tagged(transfer: int) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_a_clip_says_that_it_was_mapped(tmp_path: Path, transfer: int) -> None:
-    path = write_clip(tmp_path / "phone.mkv", marked(4), "libx265", "yuv420p10le",
-                      {"x265-params": "log-level=none"}, prepare=tagged(transfer))  # fmt: skip
+    path = write_clip(tmp_path / "phone.mkv", marked(4), "ffv1", "yuv420p10le", prepare=tagged(transfer))
     video = open_video(path)
     assert video.conversions.made() == {"tone_mapped": True}
     frames = video.all()
