@@ -3,6 +3,7 @@ another size or with pixels that are not square fitted into the frame of their c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from preparation.errors import CorruptFileError
 from preparation.media.container import PLAY_IT, RE_ENCODE, bounded, opened
 from preparation.media.conversions import Conversions
-from preparation.media.display import Size, fitted, orientation, squared
+from preparation.media.display import Size, Turns, fitted, mark_turn, squared
 from preparation.media.index import Index
 from preparation.media.limits import Meter
 from preparation.media.tones import is_beyond_709
@@ -30,7 +31,7 @@ class Damage:
 
     def __init__(self, path: Path, limits: MediaSettings, index: Index) -> None:
         self._path, self._index = path, index
-        self._most = limits.lost_share * index.frames
+        self._most = math.ceil(limits.lost_share * index.frames)
         self._errors, self._flawed, self._missing = 0, 0, 0
         self._said: str | None = None
         self._last: float | None = None
@@ -265,10 +266,11 @@ def _pulled(graph: Any) -> Iterator[Any]:
 
 
 def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
-    """The frames with square pixels, none larger than the clip's frame; plain ones are passed on as they are."""
-    scaler = VideoReformatter()
+    """The frames with square pixels, none larger than the clip's frame, each marked with how it is to be turned; plain
+    ones are passed on as they are."""
+    scaler, turns = VideoReformatter(), Turns()
     for frame in frames:
-        turn, size = orientation(frame), (frame.width, frame.height)
+        turn, size = turns.of(frame), (frame.width, frame.height)
         if turn.turned or turn.mirrored:
             reading.note(turned=turn.turned, mirrored=turn.mirrored)
         if is_beyond_709(frame):
@@ -281,6 +283,7 @@ def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
             square = turn.size(fitted(turn.size(square), reading.size))
         if square != size:
             frame = _scaled(frame, square, scaler)
+        mark_turn(frame, turn)
         yield frame
 
 

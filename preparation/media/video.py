@@ -33,7 +33,7 @@ from preparation.media.decoding import (
     sought,
     whole_packets,
 )
-from preparation.media.display import Size, orientation, squared
+from preparation.media.display import UPRIGHT, Size, orientation, squared
 from preparation.media.frames import Box, Frame, Painter, Picture
 from preparation.media.index import Index, Indexer
 from preparation.media.limits import Meter
@@ -77,7 +77,7 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
                 f"{path.name}: none of its {index.frames} pictures can be decoded ({stream.name})",
                 remedy=f"{PLAY_IT}, or {RE_ENCODE}",
             )
-        turn, square = orientation(frame), squared((frame.width, frame.height), aspect_of(frame))
+        turn, square = orientation(frame) or UPRIGHT, squared((frame.width, frame.height), aspect_of(frame))
         width, height = turn.size(square)
         meter.size(width, height)
         meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))

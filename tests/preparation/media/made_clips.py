@@ -19,7 +19,7 @@ def marked(count: int, height: int = 64, width: int = 96) -> list[Pixels]:
     """Grey frames that brighten with time, white at the top left, black at the top right."""
     frames = []
     for number in range(count):
-        frame = np.full((height, width, 3), 60 + 2 * number, np.uint8)
+        frame = np.full((height, width, 3), 60 + number, np.uint8)
         frame[: height // 4, : width // 4] = 255
         frame[: height // 4, -(width // 4) :] = 0
         frames.append(frame)
@@ -67,9 +67,13 @@ def with_aspect(aspect: Fraction) -> Callable[[Any], None]:
 
 def packets(path: Path) -> list[tuple[int, int]]:
     """Where each coded picture lies in the file, and its bytes."""
-    content = path.read_bytes()
+    content, found, end = path.read_bytes(), [], 0
     with av.open(str(path)) as container:
-        return [(content.index(bytes(packet)), packet.size) for packet in container.demux(video=0) if packet.size]
+        for packet in container.demux(video=0):
+            if packet.size:
+                found.append((content.index(bytes(packet), end), packet.size))
+                end = sum(found[-1])
+    return found
 
 
 def damage(path: Path, pictures: Iterable[int]) -> Path:

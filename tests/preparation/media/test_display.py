@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from preparation.errors import CorruptFileError
 from preparation.media.display import Orientation, fitted, orientation, squared
@@ -33,6 +34,24 @@ def test_the_display_matrix_turns_and_mirrors(tmp_path: Path, degrees: int, acro
     assert (video.facts.height, video.facts.width) == wanted.shape[1:3]
     assert video.conversions.mirrored == (across != down)
     assert video.conversions.turned == (degrees % 180 == 90 or (degrees == 180) != down)
+
+
+@pytest.mark.parametrize(("asked", "turns", "mirrored"), [("rotate=90", 1, False), ("flip=horizontal", 0, True)])
+def test_what_h264_says_itself_turns_and_mirrors(tmp_path: Path, asked: str, turns: int, mirrored: bool) -> None:
+    """A display orientation among the coded pictures, in a container that has none."""
+    plain, path = write_clip(tmp_path / "plain.ts", marked(4), options={"bf": "0"}), tmp_path / "turned.ts"
+    with av.open(str(plain)) as given, av.open(str(path), "w") as made:
+        source = given.streams.video[0]
+        target = made.add_stream_from_template(source)
+        inserter = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{asked}", source)
+        for packet in given.demux(source):
+            for changed in inserter.filter(packet if packet.size else None):
+                changed.stream = target
+                made.mux(changed)
+    video = open_video(path)
+    wanted = np.rot90(open_video(plain).all(), turns, axes=(1, 2))
+    np.testing.assert_array_equal(video.all(), wanted[:, :, ::-1] if mirrored else wanted)
+    assert video.conversions.made() == ({"mirrored": True} if mirrored else {"turned": True})
 
 
 def test_a_matrix_of_nothing_turns_nothing(tmp_path: Path) -> None:
@@ -136,10 +155,10 @@ def test_a_resolution_that_changes_is_fitted_into_the_first(tmp_path: Path) -> N
 
 
 def test_pixels_as_shown_are_bounded(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "wide.mkv", marked(3), "mpeg4", prepare=with_aspect(Fraction(250)))
-    with pytest.raises(CorruptFileError, match=r"wide\.mkv has frames of 24000 x 64 pixels"):
-        open_video(path, MediaSettings(pixels_a_frame=10**6))
-    assert open_video(path).facts.width == 24_000
+    path = write_clip(tmp_path / "wide.mkv", marked(3), prepare=with_aspect(Fraction(60)))
+    with pytest.raises(CorruptFileError, match=r"wide\.mkv has frames of 5760 x 64 pixels"):
+        open_video(path, MediaSettings(pixels_a_frame=10**5))
+    assert open_video(path).facts.width == 5760
 
 
 def test_sizes() -> None:
