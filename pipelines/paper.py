@@ -16,7 +16,7 @@ from evaluation.paper.folders import PEOPLE, PaperFolder, seed_name
 from pipelines.configuration import PROJECT, Configuration, check_open, load
 from pipelines.settings_reader import build, flatten, merge, read_yaml
 from preparation.settings_base import Settings
-from training.settings import MethodName
+from training.settings import MethodName, TrainingSettings
 
 PARAMS = PROJECT / "params.yaml"
 
@@ -57,8 +57,15 @@ class PaperSettings(Settings):
         return PaperFolder(PROJECT / self.data)
 
 
+SHAPE = {name: field.annotation for name, field in PaperSettings.model_fields.items()} | {
+    "own": dict[str, TrainingSettings],
+    "run": Configuration,
+}
+"""What the values of `paper` become."""
+
+
 def read_paper(path: Path = PARAMS) -> PaperSettings:
-    paper = build(PaperSettings, read_yaml(path).get("paper") or {}, source=f"paper in {path.name}")
+    paper = build(PaperSettings, read_yaml(path, {"paper": SHAPE}).get("paper") or {}, source=f"paper in {path.name}")
     for shared in (paper.run, *({"training": own} for own in paper.own.values())):
         check_open(shared, f"paper in {path.name}")
     return paper

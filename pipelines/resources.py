@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import dagster as dg
 
@@ -11,11 +12,15 @@ from assets.run import HdtfSources, Run, available_cores
 from evaluation.study.settings import PrivacyUtilitySettings
 from pipelines.configuration import PROJECT, Configuration, check_open, load
 from pipelines.settings_reader import build, nested, read_yaml
+from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.settings import CorpusPart
 
-PARAMS = PROJECT / os.environ.get("PRIVFEDTALK_PARAMS", "params.yaml")
+VARIABLE = "PRIVFEDTALK_PARAMS"
+PARAMS = PROJECT / os.environ.get(VARIABLE, "params.yaml")
 """Which run Dagster works on by itself; a deployment names its own file."""
+SHAPE = {"profile": str, "set": Configuration, "privacy_utility": PrivacyUtilitySettings}
+"""What stands in it, as far as it is read here."""
 
 
 class RunResource(dg.ConfigurableResource[Run]):
@@ -59,11 +64,22 @@ def _from_project(part: CorpusPart) -> CorpusPart:
 
 def default_run(keep: bool = False) -> RunResource:
     """The run `dagster dev` and DVC work on: what the parameters name."""
-    params = read_yaml(PARAMS)
+    params = _params()
     for key, value in (params.get("set") or {}).items():
         check_open(nested(key.split("."), value), PARAMS.name)
     overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
     return RunResource(profile=params.get("profile", "demo"), overrides=overrides, keep=keep)
+
+
+def _params() -> dict[str, Any]:
+    try:
+        return read_yaml(PARAMS, SHAPE)
+    except PrivFedTalkError as error:
+        if VARIABLE not in os.environ:
+            raise
+        raise PrivFedTalkError(
+            f"{VARIABLE} names {os.environ[VARIABLE]}: {error.reason}", f"name another in {VARIABLE}, or unset it"
+        ) from error
 
 
 def default_configuration() -> Configuration:
@@ -74,4 +90,4 @@ def default_configuration() -> Configuration:
 
 def default_sweep() -> PrivacyUtilitySettings:
     """What `privacy_utility` in `params.yaml` asks to be swept."""
-    return build(PrivacyUtilitySettings, read_yaml(PARAMS).get("privacy_utility") or {}, source=f"{PARAMS.name}")
+    return build(PrivacyUtilitySettings, _params().get("privacy_utility") or {}, source=f"{PARAMS.name}")

@@ -107,7 +107,8 @@ class _Reader:
             self._loader.flatten_mapping(node)  # type: ignore[no-untyped-call]
         values: dict[str, Any] = {}
         for key, value in node.value:
-            values[key.value] = self.value(value, field_at(shape, key.value.split(".")), depth + 1)
+            below = _below(shape, key.value) or field_at(shape, key.value.split("."))
+            values[key.value] = self.value(value, below, depth + 1)
         return values
 
 

@@ -1,0 +1,48 @@
+"""Names that people do give to files, folders and each other."""
+
+from __future__ import annotations
+
+import unicodedata
+
+AWKWARD = [
+    "clips #2",
+    "2026-11-29",
+    "0123",
+    "1e3",
+    "12:30",
+    "no",
+    "null",
+    "true",
+    "~",
+    "[a, b]",
+    "{a: b}",
+    "- a",
+    "-FOCpMAww28",
+    "--out",
+    "key: value",
+    "a=b",
+    "100%",
+    "%s %(x)s",
+    "it's",
+    '"quoted"',
+    "'single'",
+    'half"',
+    "&anchor",
+    "*alias",
+    "!!int 3",
+    "@at",
+    "`tick`",
+    "$HOME",
+    "back\\slash",
+    "a,b;c",
+    "[hd]_anna",
+    "Ada [/form]",
+    ":smile:",
+    "Mäße und Öl",
+    unicodedata.normalize("NFD", "Zoë Ångström"),
+    "👩‍👩‍👧 😀",
+    "дом 家",
+    "dots...",
+    "..dots",
+    "x" * 200,
+]
