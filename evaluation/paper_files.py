@@ -19,11 +19,12 @@ from evaluation.names import name_of
 from evaluation.published import WHY_NOT
 from evaluation.report.words import findings
 from evaluation.results import read_results
-from evaluation.run_files import UNSHARED, gains, public_curve, write_text
+from evaluation.run_files import UNSHARED, gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.showcase import generated_frames, showcase
 from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.foreign_text import printable
 from preparation.quarantine import write_parquet

@@ -1,4 +1,4 @@
-"""A run's small files: what the stages left behind (rounds, losses, gains), and text written whole or not at all."""
+"""A run's small files that the stages left behind: rounds, losses, gains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.bars import BACKBONE
-from preparation.files import replacing
 from preparation.folders import RunFolder
 from training.privacy.promise import settings_in
 
@@ -101,10 +100,3 @@ def parameter_count(path: Path) -> int:
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """The method's privacy report, as `training.privacy.report` wrote it."""
     return json.loads((run.federation(method) / "privacy.json").read_text())
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path

@@ -42,6 +42,43 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all, as UTF-8 on every system."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which takes the place of `path` at the end; a body that raises leaves nothing.
+
+    A killed process leaves the old folder or none, never some files of each. Raises UnwritableError where the disk
+    refuses.
+    """
+    partial = partial_of(path)
+    sweep(path.parent)
+    try:
+        with writing(path.parent):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            remove_folder(path, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_folder(path: Path, successor: Path | None = None) -> None:
+    """Take a folder away as one, so that nobody finds half of it; `successor` takes its place."""
+    old = partial_of(path, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.replace(old)
+    if successor is not None:
+        successor.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Whatever the system says against writing below `folder` becomes an UnwritableError that names it."""

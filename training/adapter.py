@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from preparation.errors import PrivFedTalkError
-from training.adapter_checks import PEFT_PREFIX, adapted_sides, check_fits, check_rank, pattern_of, read_adapter
+from preparation.files import replacing_folder
+from training.adapter_checks import FACTS, PEFT_PREFIX, adapted_sides, check_fits, check_rank, pattern_of, read_adapter
 from training.backbone.interface import Backbone
 from training.cards import adapter_card
 from training.factors import Factors, factorised
@@ -114,18 +115,19 @@ class Adapter:
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
 
     def save(self, folder: Path, theta: npt.NDArray[np.float32], metadata: dict[str, str]) -> None:
-        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (base hash) and a card.
+        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (base hash) and a card,
+        all of them or none; an adapter that was there is replaced whole.
 
         A residual is saved as further rank, which PEFT knows for each layer: the files load on the base model as it is.
         """
         self.load_vector(theta)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(str(folder))
-        if self._residual.any():
-            self._save_widened(folder)
         facts = {"base_sha256": self.base_sha256, "parameters": len(self), **metadata}
-        adapter_card(folder, facts).write(folder)  # in place of PEFT's empty form
-        (folder / "privfedtalk.json").write_text(json.dumps(facts, indent=2) + "\n")
+        with replacing_folder(folder) as partial:  # weights never lie beside the record of others
+            self.model.save_pretrained(str(partial))
+            if self._residual.any():
+                self._save_widened(partial)
+            adapter_card(partial, facts).write(partial)  # in place of PEFT's empty form
+            (partial / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def _save_widened(self, folder: Path) -> None:
         """Write R + B A over B A, as factors of the least rank that holds them, under the same scale."""

@@ -1,7 +1,8 @@
 """An adapter's folder, read as if a stranger had written it: nothing in it reaches PEFT before all of it is checked.
 
-What may be there is listed, and all else refused: a plain LoRA of named layers, float32 and finite, whose tensors are
-exactly those that its configuration speaks of. `check_fits` then compares it with the backbone that it is meant for.
+What may be there is listed, and all else refused: a plain LoRA of named layers, float32, finite and of a size that half
+precision has, whose tensors are exactly those that its configuration speaks of. `check_fits` then compares it with the
+backbone that it is meant for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MOST_BYTES = {WEIGHTS: 2**31, CONFIG: 2**20, FACTS: 2**16}
 MOST_HEADER_BYTES = 2**22
 """Of the weights' file: names and shapes of its tensors."""
 MOST_TARGETS = 64
+LARGEST = float(np.finfo(np.float16).max)
+"""Of the entries of A, B and their product: larger ones overflow where weights are halved, and draw black faces."""
 
 LAYER = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 """A layer's name, or the end of one."""
@@ -144,8 +147,9 @@ def check_file(folder: Path, name: str) -> None:
 
 
 def check_fits(adapter: CheckedAdapter, backbone: Backbone, folder: Path) -> None:
-    """Refuse an adapter whose layers are not exactly those that its configuration names in `backbone`, size for size,
-    or whose rank is above the short side of every layer: more would be work for nothing."""
+    """Refuse an adapter whose layers are not exactly those that its configuration names in `backbone`, size for size;
+    that leaves out some of those that `adapter.targets` stands for; or whose rank is above the short side of every
+    layer: more would be work for nothing."""
     shape, known = adapter.shape, {*backbone.attention_targets, *backbone.other_targets}
     if strange := [target for target in shape.targets if target not in known]:
         _refuse(folder, f"target_modules has {', '.join(strange)}, which this backbone's adapters do not change")
@@ -155,6 +159,10 @@ def check_fits(adapter: CheckedAdapter, backbone: Backbone, folder: Path) -> Non
         if sides.get(layer) != found.get(layer):
             have, want = (_sides(where.get(layer)) for where in (found, sides))
             _refuse(folder, f"layer {layer} is {have} in {WEIGHTS} and {want} in the backbone")
+    attention, every = (adapted_sides(backbone, names).keys() for names in (backbone.attention_targets, known))
+    if sides.keys() not in (attention, every):
+        missing = min(attention - sides.keys() or every - sides.keys())
+        _refuse(folder, f"it adapts a part of the backbone alone: target_modules leaves {missing} out")
     check_rank(max(shape.rank_of(layer) for layer in sides), sides.values(), f"the adapter in {folder}")
 
 
@@ -298,9 +306,9 @@ def _read_tensors(folder: Path, shape: LoraShape) -> Tensors:
     for name in (name for name in tensors if ".lora_A." in name):
         layer = name.removeprefix(PEFT_PREFIX).rpartition(".lora_")[0]
         a, b = tensors[name], tensors[name.replace(".lora_A.", ".lora_B.")]
-        # No entry of s B A is larger than the product of norms.
-        if not shape.scale_of(layer) * _norm(a) * _norm(b) <= float(np.finfo(np.float32).max):
-            _refuse(folder, f"the update of {layer} is not finite")
+        largest = max(float(np.abs(a).max()), float(np.abs(b).max()), _largest_update(shape.scale_of(layer), a, b))
+        if not largest <= LARGEST:
+            _refuse(folder, f"the update of {layer} is not finite in half precision, it has {largest:.3g}")
     return tensors
 
 
@@ -325,8 +333,12 @@ def _check_kinds(kinds: Mapping[str, tuple[str, list[int]]], shape: LoraShape, f
         _refuse(folder, f"rank_pattern or alpha_pattern names {strange[0]}, of which {WEIGHTS} holds nothing")
 
 
-def _norm(tensor: npt.NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(tensor.astype(np.float64)))
+def _largest_update(scale: float, a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """A bound on the entries of s B A, exact where the quick one is above what is allowed."""
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    # Cauchy and Schwarz: no entry is larger than the product of the longest row of B and the longest column of A.
+    bound = scale * float(np.linalg.norm(wide_b, axis=1).max() * np.linalg.norm(wide_a, axis=0).max())
+    return bound if bound <= LARGEST else scale * float(np.abs(wide_b @ wide_a).max())
 
 
 def _refuse(folder: Path, why: str) -> NoReturn:

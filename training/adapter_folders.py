@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preparation.errors import PrivFedTalkError
-from preparation.files import partial_of, sweep, writing
+from preparation.files import partial_of, replacing_folder, sweep, writing
 from preparation.folders import RunFolder
 from preparation.weights import sha256_of
 from training.adapter_checks import CONFIG, FACTS, WEIGHTS, CheckedAdapter, check_fits, read_adapter
+from training.adapter_origin import check_origin
 from training.adapter_record import client_in, to_travel
 from training.cards import adapter_card, metrics_of
 
@@ -94,31 +95,29 @@ def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
     """Write what may be released of an adapter to `out`, a new or empty folder, whole or not at all: weights,
     configuration, record, card, and of the run's own shared adapter the privacy report.
 
+    Refused where it does not fit the run's backbone, or was not made by the rounds beside it.
     No count and no figure of clients' clips goes along, and no client's name. Of an adapter that was imported the run
     has no figures: those of its method are of the run's own adapter.
     """
     adapter = read_adapter(source)
+    check_origin(run, source)
+    if source.resolve().is_relative_to(run.root.resolve()) and (run.model("backbone") / "config.json").exists():
+        _check_base(run, adapter, source, "train it again, or take it from the run whose backbone it belongs to")
     facts = _facts_of(source, adapter, run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrivFedTalkError(f"{out} is there and not an empty folder", "name another --out")
     ours = trained_by(run, source)
     shared = ours and facts.client is None and source.resolve() == run.adapter(facts.method).resolve()
     metrics, measured_on = metrics_of(run, facts.method) if shared else ({}, "")
-    copy = partial_of(out)
-    try:
-        with writing(out.parent):
-            copy.mkdir(parents=True)
-            shutil.copyfile(source / WEIGHTS, copy / WEIGHTS)
-            _write(adapter, to_travel(adapter.record, facts.sha256), copy)
-            if shared:
-                for name in REPORTS:
-                    if (run.federation(facts.method) / name).exists():
-                        shutil.copyfile(run.federation(facts.method) / name, copy / name)
-            card = adapter_card(copy, to_travel(adapter.record, facts.sha256), metrics, measured_on, elsewhere=not ours)
-            card.write(copy)
-            copy.rename(out)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+    record = to_travel(adapter.record, facts.sha256)
+    with replacing_folder(out) as partial:
+        shutil.copyfile(source / WEIGHTS, partial / WEIGHTS)
+        _write(adapter, record, partial)
+        if shared:
+            for name in REPORTS:
+                if (run.federation(facts.method) / name).exists():
+                    shutil.copyfile(run.federation(facts.method) / name, partial / name)
+        adapter_card(partial, record, metrics, measured_on, elsewhere=not ours).write(partial)
     return facts
 
 
@@ -155,20 +154,26 @@ def _checked_copy(run: RunFolder, copy: Path, source: Path) -> tuple[CheckedAdap
 
     What was copied is read anew: the source may have changed since it was looked at.
     """
+    adapter = read_adapter(copy)
+    _check_base(run, adapter, source, "import it into a run with the same backbone")
+    client = client_in(run, adapter.record, sha256_of(copy / WEIGHTS))
+    known = client is not None and run.client(client).exists()
+    return adapter, adapter.record | ({"client": client} if known else {})
+
+
+def _check_base(run: RunFolder, adapter: CheckedAdapter, source: Path, remedy: str) -> None:
+    """Raise PrivFedTalkError where an adapter belongs to another backbone than the run's, or does not fit it."""
     from training.adapter import weights_sha256
 
-    adapter, backbone = read_adapter(copy), _backbone(run)
+    backbone = _backbone(run)
     base = weights_sha256(backbone)
     if adapter.record["base_sha256"] != base:
         raise PrivFedTalkError(
             f"the adapter in {source} was trained on backbone {adapter.record['base_sha256'][:12]}, and {run.root} has "
             f"{base[:12]}",
-            "import it into a run with the same backbone",
+            remedy,
         )
     check_fits(adapter, backbone, source)
-    client = client_in(run, adapter.record, sha256_of(copy / WEIGHTS))
-    known = client is not None and run.client(client).exists()
-    return adapter, adapter.record | ({"client": client} if known else {})
 
 
 def _check_name(run: RunFolder, name: str) -> None:

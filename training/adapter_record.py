@@ -44,10 +44,15 @@ ALLOWED: dict[str, Callable[[Any], bool]] = {
     "round": _matches(COUNT),
     "federated": _matches("no"),
     "own_adapters": _matches(re.escape(OWN_ADAPTERS)),
+    "federation": _matches(r"[0-9a-f]{16}"),
+    "theta_sha256": _matches(r"[0-9a-f]{64}"),
+    "begun_from": _matches(r"[0-9a-f]{64}"),
     "client": _folder_name,
     "client_digest": _matches(r"[0-9a-f]{64}"),
 }
 """What is read, and when it is refused; whatever else stands there is left out."""
+AT_HOME = frozenset({"client", "federation", "theta_sha256", "begun_from"})
+"""Entries of use only in the run that trained the adapter (see `training.adapter_origin`)."""
 
 
 def read_record(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def to_travel(record: Mapping[str, Any], weights_sha256: str) -> dict[str, Any]:
     A run that has the client recognises it, so that its consent still decides. It is no secret: who knows a list of
     names can try them.
     """
-    travelling = {name: value for name, value in record.items() if name != "client"}
+    travelling = {name: value for name, value in record.items() if name not in AT_HOME}
     if "client" in record:
         travelling["client_digest"] = digest_of(record["client"], weights_sha256)
     return travelling

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from preparation.files import remove_folder
 from preparation.shards import Sample, load_index
 from training.adapter import Adapter
+from training.adapter_origin import theta_sha256
 from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
 from training.coins import client_draws
@@ -130,11 +133,15 @@ class ClientTrainer:
         made_from = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
         if facts.exists() and json.loads(facts.read_text()).get("made_from") == made_from:
             return
-        facts.unlink(missing_ok=True)  # written last, so its absence marks a folder that is not whole
         self.adapter.load_vector(theta)
         rng = client_draws(self.settings.privacy, self.seed, "personal", client)
         self._descend(client, LocalRule(self.settings, {}, {}), steps, rng)
+        if not np.isfinite(self.adapter.vector()).all():  # the shared adapter serves the client as it is
+            remove_folder(folder)
+            sys.stderr.write(f"personalisation: {client} has no adapter of its own, its training diverged\n")
+            return
         about = {"method": self.homes.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
+        about["begun_from"] = theta_sha256(theta)
         self.adapter.save(folder, self.adapter.vector(), about)
 
     def _descend(self, client: str, rule: LocalRule, steps: int, rng: np.random.Generator) -> dict[str, float]:

@@ -10,15 +10,18 @@ from pathlib import Path
 from preparation.commands import command
 from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 from training.adapter_folders import inspect_adapter
+from training.adapter_origin import check_origin, has_rounds, objection_to_origin
 from training.homes import POOLED
 
 
 @dataclass(frozen=True)
 class Contained:
-    """An adapter that a client's clips shaped. `own`: it is the client's alone; `rounds`: how many sums it was in."""
+    """An adapter that a client's clips shaped. `own`: it is the client's alone; `rounds`: how many sums it was in, 0 of
+    a shared one whose rounds are not known, so that the client may be in it."""
 
     method: str
     path: str
@@ -101,7 +104,7 @@ def _models_with(run: RunFolder, client: str) -> list[Contained]:
 
 
 def shared_with(run: RunFolder, client: str) -> list[Contained]:
-    """The shared adapters whose sums a client was in, or whose pool its clips were in."""
+    """The shared adapters whose sums a client was in, or whose pool its clips were in, or of which nobody can tell."""
     found = []
     for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
         method = log.parent.name
@@ -113,7 +116,21 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
         )
         if rounds and run.adapter(method).exists():
             found.append(Contained(method, str(run.adapter(method).relative_to(run.root)), own=False, rounds=rounds))
-    return found
+    known = {model.method for model in found}
+    return found + [model for model in _of_unknown_rounds(run, client) if model.method not in known]
+
+
+def _of_unknown_rounds(run: RunFolder, client: str) -> list[Contained]:
+    """The shared adapters of which no record tells who is in them: anybody who trains may be."""
+    entry = known_people(run).get(client)
+    if entry.role != "client" if entry else not run.client(client).exists():
+        return []
+    adapters = [run.adapter(path.parents[1].name) for path in sorted(run.root.glob(f"federation/*/adapter/{FACTS}"))]
+    return [
+        Contained(adapter.parent.name, str(adapter.relative_to(run.root)), own=False)
+        for adapter in adapters
+        if not has_rounds(run, adapter.parent.name) or objection_to_origin(run, adapter)
+    ]
 
 
 def counted_in_release(run: RunFolder, method: str) -> set[str]:
@@ -128,6 +145,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
             f"{log} is missing: who took part in {method} is not known",
             f"train the method: {command('train', run=run.root, method=method)}",
         )
+    check_origin(run, run.adapter(method))
     kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
@@ -148,8 +166,7 @@ def revoked_in(run: RunFolder, method: str) -> list[str]:
 def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:
     """Keep who was asked to train and who was not, with the reason."""
     path = run.participants(method)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
+    write_text(path, json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
 
 
 def participants(run: RunFolder, method: str) -> list[str]:

@@ -105,13 +105,15 @@ def run_federation(
     on_round: Callable[[RoundRecord], None] = lambda record: None,
     ledger: Ledger | None = None,
     people: Sequence[str] | None = None,
+    anew: Callable[[], None] = lambda: None,
 ) -> FederationResult:
     """Run all rounds, or those that an interrupted run in `folder` has left.
 
     `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
     `training.methods.configure`); `public_loss` validates theta on public people; `folder` receives
     `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included; `ledger` notes
-    what is opened, by default one in `folder`; `people` are those whose clips one trainer has, where it has them all.
+    what is opened, by default one in `folder`; `people` are those whose clips one trainer has, where it has them all;
+    `anew` is called before the records of an earlier federation go, to take away what it left outside of `folder`.
     A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
     """
     rule, federation = named(method), settings.federation
@@ -124,6 +126,7 @@ def run_federation(
     this = resume_federation(folder, fingerprint, seed)
     progress = load_checkpoint(folder, fingerprint) if this else None
     if this is None:
+        anew()
         discard_checkpoint(folder)
         this = begin_checkpoint(folder, fingerprint, Coins.toss(settings.privacy, seed))
     progress = progress or Progress(start.theta, server.initial(start.theta), start.theta)

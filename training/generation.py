@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from preparation import seeding
+from preparation.errors import PrivFedTalkError
 from training.autoencoders.base import Autoencoder
 from training.backbone.interface import Backbone
 from training.device import autocast
@@ -86,6 +87,11 @@ class Generator:
             inside = slice(kept.start - around.start, min(kept.stop, frames) - around.start)
             advance = None if sampled is None else partial(_tell, sampled, inside.stop - inside.start)
             wanted = self._sample(noise, reference, heard, resting, advance)[inside]
+            if not torch.isfinite(wanted).all():
+                raise PrivFedTalkError(
+                    "the model drew frames that are not finite, which would be shown as black ones",
+                    "use another adapter (--adapter, --method), or train this one again",
+                )
             for part in wanted.split(DECODED_FRAMES):
                 yield from self.vae.decode_latents(part)
 

@@ -32,6 +32,7 @@ from preparation.speech import SpeechFeatures, features_of_part, open_speech
 from training.adapter import load_adapted, weights_sha256
 from training.adapter_checks import WEIGHTS
 from training.adapter_folders import AdapterFacts, inspect_adapter
+from training.adapter_origin import check_origin
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.kinds import load_backbone
 from training.device import open_device
@@ -162,7 +163,10 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
 
 
 def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
-    """Where an adapter of a run lies: `global`, the client whose own it is, or the name it was imported under."""
+    """Where an adapter of a run lies: `global`, the client whose own it is, or the name it was imported under.
+
+    Raises PrivFedTalkError where there is none of that name, or one that the rounds beside it did not make.
+    """
     if (run.imported(adapter) / WEIGHTS).exists():
         return run.imported(adapter)
     trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{WEIGHTS}"))
@@ -173,6 +177,7 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
             f"{command('train', run=run.root, method=method)}, or name another with --method",
         )
     if adapter == GLOBAL:
+        check_origin(run, run.adapter(method))
         return run.adapter(method)
     folder = run.client_adapter(adapter, method)
     if not (folder / WEIGHTS).exists():
@@ -182,4 +187,5 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
             f"{adapter} has no adapter of its own; {known}",
             "use --adapter global, or train with training.federation.personalisation_steps, or --method local",
         )
+    check_origin(run, folder)
     return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,9 +11,11 @@ from dataclasses import replace
 from preparation.clients import ClientUnit, load_clients, of_role, unit_of
 from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
+from preparation.files import remove_folder, write_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.shards import load_index
+from training.adapter_origin import forget, made_by, own_adapters, retire
 from training.adapter_record import OWN_ADAPTERS
 from training.backbone.kinds import window_of
 from training.client import ClientTrainer
@@ -73,9 +74,7 @@ def _federate(
     short = short_clients(run, agreed, settings)
     clients = [client for client in agreed if client not in short]
     if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-        for client in clients:
-            shutil.rmtree(run.client_method(client, method), ignore_errors=True)
+        forget(run, method)
     people, steps = clients, settings.federation.personalisation_steps
     homes = Homes(run, method, required=settings.consent.required)
     if named(method).pooled:
@@ -84,25 +83,28 @@ def _federate(
     trainer = open_trainer(homes, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
     refused = objections(run, able_clients(run), "training", settings.consent.required)
-    save_participants(run, method, people, refused | short)
     held_out, adapter = read_federation_validation(run), trainer.adapter
 
     def public_loss(theta: Theta) -> float:
         adapter.load_vector(theta)
         return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
+    def anew() -> None:
+        retire(run, method)
+        save_participants(run, method, people, refused | short)
+
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
     ledger = Ledger(run.ledger, run.client_ledger)
     with RoundDisplay(method, settings.federation.rounds) as show:
         result = run_federation(
-            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people
+            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people, anew
         )
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
-        for client in people:  # of an earlier run that did personalise
-            shutil.rmtree(homes.adapter(client), ignore_errors=True)
+        for own_adapter in own_adapters(run, method):  # of an earlier run that did personalise
+            remove_folder(own_adapter)
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     ledger.ended(result.name)
     unit = unit or unit_of(load_clients(run.clients_table))
@@ -110,13 +112,14 @@ def _federate(
     report = account(method, settings, len(people), result.records, len(adapter), spent, unit)
     trained = counts(people, settings)
     about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
+    about |= made_by(result.name, result.theta)
     if named(method).pooled:
         about["federated"] = "no"
-    adapter.save(run.adapter(method), result.theta, about)
-    (folder / "privacy.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
-    (folder / "privacy.md").write_text(report.to_markdown())
     figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
-    run.participation(method).write_text(json.dumps(figures, indent=1) + "\n")
+    write_text(folder / "privacy.json", json.dumps(report.to_json(), indent=1) + "\n")
+    write_text(folder / "privacy.md", report.to_markdown())
+    write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
+    adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
     return result
 
 
@@ -153,7 +156,7 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
         theta = trainer.homes.load_state(client, number).get("theta")
         if theta is None:  # its training diverged each time
             continue
-        about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER}
+        about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
         trainer.adapter.save(trainer.homes.adapter(client), theta, about)
     return {"own_adapters": OWN_ADAPTERS}
 

@@ -18,11 +18,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from peft import set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
@@ -36,6 +37,9 @@ from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.progress import track
 from preparation.settings_base import Settings
+from training.adapter import Adapter
+from training.adapter_checks import read_adapter
+from training.adapter_origin import check_origin
 from training.checkpoint import RoundRecord
 from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.containing import participants
@@ -113,7 +117,8 @@ class Victims:
         required = training.consent.required
         self.homes = Homes(run, method, required=required, read_only=True)
         self.trainer: ClientTrainer = open_trainer(self.homes, self.training, seed)
-        set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
+        check_origin(run, path.parent)
+        _load_checked(self.trainer.adapter, path.parent)
         self.theta: Theta = self.trainer.adapter.vector()
         asked = set(participants(run, method))
         agreed = [client for client in trainable_clients(run, required) if client in asked]
@@ -287,3 +292,16 @@ class Attacker:
             usual = torch.stack(parts).square().mean(0).sqrt()
             self._adam = 1 / (usual + 0.1 * usual.mean())
         return self._adam
+
+
+def _load_checked(adapter: Adapter, folder: Path) -> None:
+    """Put a saved adapter into one of the run's settings; another rank or other layers are an error."""
+    checked = read_adapter(folder)
+    there = {name: tuple(tensor.shape) for name, tensor in checked.tensors.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapter.model).items()}
+    if checked.record["base_sha256"] != adapter.base_sha256 or there != wanted:
+        raise PrivFedTalkError(
+            f"the adapter in {folder} has another backbone, rank or layers than the run's settings give",
+            "use the settings that it was trained with (training.adapter), or train it again",
+        )
+    set_peft_model_state_dict(adapter.model, {name: torch.from_numpy(one) for name, one in checked.tensors.items()})

@@ -32,6 +32,7 @@ from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.settings_base import Settings
 from training.adapter import load_adapted
+from training.adapter_origin import check_origin
 from training.backbone.kinds import load_backbone
 from training.device import choose_device
 from training.methods import named
@@ -85,6 +86,7 @@ def attack_membership(
     settings = settings or MembershipSettings()
     if named(method).pooled or not named(method).sends:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
+    check_origin(run, run.adapter(method))
     people = People.of(run, method, settings.clips, training.consent.required)
     device = choose_device()
     backbone = load_backbone(run.model("backbone")).to(device)

@@ -19,6 +19,7 @@ from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from training.adapter import load_adapted
+from training.adapter_origin import check_origin
 from training.autoencoders.sources import load_autoencoder
 from training.backbone.interface import Backbone
 from training.backbone.kinds import load_backbone, untrained_like
@@ -102,6 +103,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
 
         @lru_cache(maxsize=2)  # clips come client by client
         def with_adapter(folder: Path) -> Backbone:
+            check_origin(run, folder)
             return load_adapted(load_backbone(run.model("backbone")), folder, merged=True).to(choose_device())
 
         def denoiser_of(client: str) -> Backbone:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from evaluation.figures import client_gains, colour_of, curves, save
 from evaluation.paper.folders import PaperFolder
 from evaluation.paper_files import write_qualitative
-from evaluation.run_files import UNSHARED, gains, public_curve, write_text
+from evaluation.run_files import UNSHARED, gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.tables import to_csv
+from preparation.files import write_text
 
 KINDS = ("png", "svg")
 

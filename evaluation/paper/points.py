@@ -14,8 +14,9 @@ import pandas as pd
 
 from evaluation.bars import BACKBONE
 from evaluation.paper.folders import PaperFolder
-from evaluation.run_files import read_losses, read_privacy, traffic, write_text
+from evaluation.run_files import read_losses, read_privacy, traffic
 from preparation.clients import load_clients, of_role
+from preparation.files import write_text
 from preparation.folders import RunFolder
 
 PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"

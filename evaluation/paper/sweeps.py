@@ -16,9 +16,9 @@ from evaluation.paper.figures import save_both
 from evaluation.paper.folders import PaperFolder
 from evaluation.paper.points import FIGURES, Point
 from evaluation.paper_files import write_table
-from evaluation.run_files import write_text
 from evaluation.significance import Values, holm, paired_permutation, standard_error
 from evaluation.tables import MISSING, to_csv
+from preparation.files import write_text
 from training.privacy.digits import three_digits
 
 ONE_SEED = (

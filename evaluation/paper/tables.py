@@ -18,8 +18,9 @@ from evaluation.paper.rows import over_seeds, pairs_of, read_missing, read_rows,
 from evaluation.paper_files import NO_DIFFERENCE, write_table
 from evaluation.published import WHY_NOT
 from evaluation.report.words import findings
-from evaluation.run_files import gains, read_losses, read_privacy, traffic, write_text
+from evaluation.run_files import gains, read_losses, read_privacy, traffic
 from evaluation.tables import MISSING
+from preparation.files import write_text
 
 REFERENCES = (BACKBONE, *GATES)
 

@@ -13,11 +13,12 @@ from evaluation.measuring.contenders import client_losses, open_contender
 from evaluation.measuring.panel import measure
 from evaluation.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_folder, link_networks, link_people
 from evaluation.paper.points import Point, point_of
-from evaluation.run_files import read_losses, write_text
+from evaluation.run_files import read_losses
 from evaluation.settings import EvaluationSettings
 from preparation.client_features import measure_clips
 from preparation.clients import load_people, of_role, save_clients
 from preparation.dealing import deal_clips
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
 from preparation.pipeline import build_all_shards

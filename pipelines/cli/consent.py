@@ -126,6 +126,8 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
     shared = [model for model in found if not model.own]
     for model in found:
         kind = "its own" if model.own else f"shared, in {model.rounds} of its sums"
+        if not model.own and not model.rounds:
+            kind = "shared; of which rounds is not known, for their records are not those beside it"
         console.print(f"  contains {client}: {model.path} ({kind})")
     if shared:
         methods = " ".join(f"--method {model.method}" for model in shared)

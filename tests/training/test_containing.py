@@ -77,6 +77,8 @@ def test_imported_adapters_fitted_to_a_client_are_listed(tmp_path: Path) -> None
         export_adapter(run, source, tmp_path / name)
         import_adapter(run, tmp_path / name, name)
     assert models_with(run, "c0000") == [
+        # The run has no record of rounds: nobody can say who is not in its shared adapter.
+        Contained("privfedtalk", "federation/privfedtalk/adapter", own=False, rounds=0),
         Contained("privfedtalk", "clients/c0000/methods/privfedtalk/adapter", own=True),
         Contained("privfedtalk", "imported/theirs", own=True),
     ]

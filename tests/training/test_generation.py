@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preparation.errors import PrivFedTalkError
 from training.backbone.tiny import TinyBackbone
 from training.generation import Generator, blending_weights, shift_at, window_starts
 from training.settings import GenerationSettings, VaeSettings
@@ -58,3 +59,11 @@ def test_speech_moves_the_frames_near_it(generator: Generator) -> None:
     difference = (apart[0] - apart[1]).abs().mean(dim=(1, 2, 3))
     assert difference[2] == difference.max()
     assert difference[-6:].max() < 0.05 * difference[2]
+
+
+def test_a_model_whose_frames_are_no_numbers_shows_no_black_ones(generator: Generator) -> None:
+    shape = generator.backbone.shape
+    next(generator.backbone.parameters()).data.fill_(float("nan"))
+    speech = torch.randn(5, shape.speech_steps, shape.speech_dim)
+    with pytest.raises(PrivFedTalkError, match="not finite"):
+        next(generator.stream(torch.zeros(4, 8, 8), lambda start, stop: speech[start:stop], 5, seed=1))
