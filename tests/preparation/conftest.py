@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def tone(seconds: float, hertz: float = 220.0) -> NDArray[np.int16]:
     return (8000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * AUDIO_RATE_HZ)) / AUDIO_RATE_HZ)).astype(np.int16)
 
 
+def hiss(seconds: float, seed: int) -> NDArray[np.int16]:
+    """A tone in a hiss of its own: no two seeds sound alike."""
+    plain = tone(seconds)
+    return (plain + np.random.default_rng(seed).integers(-600, 600, len(plain))).astype(np.int16)
+
+
 def face(frames: int, centre: tuple[float, float] = (40, 30), unit: float = 20.0) -> NDArray[np.float32]:
     """Landmarks [T, 68, 2] of a mean face that nods: `unit` pixels between the eyes."""
     points = np.zeros((68, 2))
@@ -57,7 +64,10 @@ def make_face() -> Callable[..., NDArray[np.float32]]:
 @pytest.fixture
 def write_clip() -> WriteClip:
     def write(path: Path, frames: int = 30, fps: int = 25, sound: bool = True, **size: int) -> Path:
-        encode(noise(frames, **size), tone(frames / fps) if sound else None, path, fps=fps)
+        # No two clips are one recording, unless they are asked to be.
+        size.setdefault("seed", zlib.crc32(f"{path.parent.name}/{path.name}".encode("utf-8", "surrogateescape")))
+        heard = hiss(frames / fps, size["seed"]) if sound else None
+        encode(noise(frames, **size), heard, path, fps=fps)
         return path
 
     return write
@@ -72,15 +82,19 @@ def studio_corpus(tmp_path: Path, studio_template: Path) -> Path:
 @pytest.fixture(scope="session")
 def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("studio")
-    rng = np.random.default_rng(0)
     people = {"pretrain": ("p0000", "p0001"), "trainval": ("c0000", "c0001", "c0002"), "test": ("u0000",)}
     for subset, speakers in people.items():
         for speaker in speakers:
             for number in range(1, 5 if subset == "trainval" else 3):
-                path = root / subset / speaker / f"{number:05d}.mp4"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                encode(noise(30, seed=len(speaker) + number), tone(1.2), path)
-                opening = rng.uniform(0, 0.4, 30).astype(np.float32)
-                truth = {"landmarks": face(30), "mouth_opening": opening}
-                save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))
+                draw_clip(root / subset / speaker / f"{number:05d}.mp4")
     return root
+
+
+def draw_clip(path: Path) -> None:
+    """A clip of the studio's layout with its truth; clips of other speakers or numbers are other recordings."""
+    seed = zlib.crc32(f"{path.parent.name}/{path.stem}".encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode(noise(30, seed=seed), hiss(1.2, seed), path)
+    opening = np.random.default_rng(seed).uniform(0, 0.4, 30).astype(np.float32)
+    truth = {"landmarks": face(30), "mouth_opening": opening}
+    save_file(truth, path.with_name(f"{path.stem}.truth.safetensors"))

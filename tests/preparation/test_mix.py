@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from preparation.settings import (
 )
 from preparation.shards import read_shards
 from preparation.sources import source_of
+from tests.preparation.conftest import draw_clip
 
 HOSTS, GUESTS = 8, 20
 
@@ -34,7 +34,7 @@ def clip(part: str, speaker: str, name: str, subset: str = "") -> Clip:
     return Clip(
         clip_id=f"{speaker}/{name}", speaker=speaker, path=f"{part}/{subset or 'x'}/{speaker}/{name}.mp4", corpus=part,
         subset=subset, frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1,
-        sha256="0" * 64, sidecar=None, truth=None,
+        sha256=f"{speaker}/{name}", sidecar=None, truth=None,
     )  # fmt: skip
 
 
@@ -158,7 +158,8 @@ def test_a_mix_becomes_shards(studio_corpus: Path, tmp_path: Path) -> None:
         return np.zeros((len(frames), 4, frames.shape[1] // 8, frames.shape[2] // 8), dtype=np.float32)
 
     for guest in ("g0", "g1"):
-        shutil.copytree(studio_corpus / "trainval/c0000", tmp_path / "more/trainval" / guest)
+        for number in range(1, 5):
+            draw_clip(tmp_path / "more/trainval" / guest / f"{number:05d}.mp4")
     root = tmp_path / "mix"
     link_part(root, "studio", studio_corpus)
     link_part(root, "lrs3", tmp_path / "more")
