@@ -101,8 +101,8 @@ def _open_storage() -> dg.DagsterInstance:
     except (CommandError, SQLAlchemyError) as error:
         raise PrivFedTalkError(
             f"Dagster's storage in {folder / 'storage'} cannot be opened: {_first_line(error)}",
-            "end other Dagster processes of this project and try again; if that does not help, move the folder away: it "
-            "holds the history of runs, no model and no result",
+            "end other Dagster processes of this project and try again; if that does not help, move the folder away: "
+            "it holds the history of runs, no model and no result",
         ) from error
 
 
