@@ -120,7 +120,10 @@ def write_shards(
 def load_index(client_folder: Path) -> ShardIndex:
     path = client_folder / "shards" / INDEX
     if not path.exists():
-        raise PrivFedTalkError(f"{client_folder} holds no finished shards", remedy="run the shards step first")
+        raise PrivFedTalkError(
+            f"{client_folder} holds no finished shards",
+            remedy="make them first: privfedtalk prepare",
+        )
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return ShardIndex(**{**stored, "shards": [ShardEntry(**entry) for entry in stored["shards"]]})

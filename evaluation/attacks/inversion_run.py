@@ -112,7 +112,13 @@ class Victims:
         required = training.consent.required
         self.homes = Homes(run, method, required=required, read_only=True)
         self.trainer: ClientTrainer = open_trainer(self.homes, self.training, seed)
-        set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
+        try:
+            set_peft_model_state_dict(self.trainer.adapter.model, load_file(path))
+        except RuntimeError as error:
+            raise PrivFedTalkError(
+                f"the adapter of {method} in {run.root} is not one that the run's training.adapter describes",
+                f"give the settings that it was trained with, or train it anew: privfedtalk train -m {method}",
+            ) from error
         self.theta: Theta = self.trainer.adapter.vector()
         asked = set(participants(run, method))
         agreed = [client for client in trainable_clients(run, required) if client in asked]
@@ -121,7 +127,9 @@ class Victims:
             raise PrivFedTalkError(
                 f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
                 "inversion compares two at least",
-                "record what they agreed to: privfedtalk consent grant CLIENT --who NAME",
+                "record what they agreed to: privfedtalk consent grant CLIENT --who NAME"
+                if len(asked) > 1
+                else "a federation of one client has nobody to mistake its client for: prepare more",
             )
         lines = run.rounds(method).read_text().splitlines() if run.rounds(method).exists() else []
         records = [RoundRecord(**json.loads(line)) for line in lines]

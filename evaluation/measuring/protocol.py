@@ -221,7 +221,7 @@ def video_path(folder: Path, clip_id: str) -> Path:
 
 def read_metrics(path: Path) -> pd.DataFrame:
     if not path.exists():
-        raise PrivFedTalkError(f"no metrics at {path}", remedy="evaluate that method first")
+        raise PrivFedTalkError(f"no metrics at {path}", remedy="measure it first: privfedtalk evaluate")
     return pd.read_parquet(path)
 
 

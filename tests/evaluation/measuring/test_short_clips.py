@@ -85,7 +85,11 @@ def make_clip(
 @pytest.mark.parametrize("track", [tracked, lost])
 def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(frames: int, kind: str, track) -> None:  # type: ignore[no-untyped-def]
     clip = make_clip(frames, kind)
-    for made in (clip.frames, 255 - clip.frames):  # the truth itself, too
+    # Every second frame of a still, or of a clip whose reference is one of its own, may be the truth itself.
+    for made in (
+        255 - clip.frames,
+        np.where(np.arange(frames)[:, None, None, None] % 2, 255 - clip.frames, clip.frames),
+    ):
         values = measure_clip(clip, made, Judges(Rulers(), Rulers(), track=track), tracked_frames=150)
         assert {"psnr", "ssim", "mouth_psnr", "identity", "flicker_ratio", "landmarker_rate"} <= set(values)
         assert not [name for name, value in values.items() if np.isinf(value)]
@@ -107,8 +111,11 @@ def test_equal_frames_count_as_if_one_value_were_off_by_one() -> None:
     truth = make_clip(3).frames
     nearly = truth.copy()
     nearly[1, 0, 0, 0] ^= 1
-    assert mean_psnr(truth, truth) == mean_psnr(nearly[1:2], truth[1:2]) == psnr(nearly, truth)[1]
-    assert mean_psnr(truth, truth) == pytest.approx(10 * np.log10(255**2 * SIZE * SIZE * 3))
+    most = psnr(nearly, truth)[1]
+    assert most == pytest.approx(10 * np.log10(255**2 * SIZE * SIZE * 3))
+    still = truth[:1].repeat(3, axis=0)
+    assert mean_psnr(nearly, truth) == mean_psnr(still, still) == mean_psnr(truth[:1], truth[:1]) == pytest.approx(most)
+    assert np.isinf(mean_psnr(truth, truth))  # whoever made this was given the truth
 
 
 def test_a_frame_smaller_than_the_window_has_no_structure() -> None:
