@@ -40,7 +40,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         run.training.methods,
         REFERENCES,
         seconds={name: record.seconds for name, record in made.items()},
-        peak_memory_gb=max(record.peak_memory_gb for record in made.values()),
+        peak_memory_gb=max((record.peak_memory_gb for record in made.values()), default=0.0),
         corpus={
             "kind": run.corpus_kind.value,
             "rendered": run.renders,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,12 @@ def gather_results(
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
     measured = [name for name in rows if _metrics(run, name).exists()]
+    if not measured:
+        name = shlex.quote(run.root.name)
+        raise PrivFedTalkError(
+            f"nothing of {run.root} is measured yet, so there is nothing to report",
+            f"privfedtalk evaluate --run {name}" if trained else f"privfedtalk train --run {name}, then evaluate it",
+        )
     tables = {name: read_metrics(_metrics(run, name)) for name in measured}
     hidden = gate.refused({client for table in tables.values() for client in table["client"]})
     losses = {name: _agreed(read_losses(run, name), gate) for name in measured}

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.bars import BACKBONE, GATES
+from evaluation.measuring.protocol import COLUMNS
 from evaluation.names import name_of
 from evaluation.published import PUBLISHED
 from evaluation.run_files import (
@@ -127,7 +128,7 @@ def _identity_of(results: Mapping[str, Any]) -> str:
 def per_clip(run: RunFolder, names: Sequence[str]) -> pd.DataFrame:
     """All methods' rows: method, role, client, clip_id, metric, value."""
     frames = [pd.read_parquet(path) for name in names if (path := run.evaluation(name) / "metrics.parquet").exists()]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
 def facts_of(results: Mapping[str, Any]) -> dict[str, Any]:

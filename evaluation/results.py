@@ -150,7 +150,9 @@ def write_results(results: Mapping[str, Any], path: Path) -> None:
 
 def read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise PrivFedTalkError(f"no results at {path}", remedy="run the evaluation first (`make demo`)")
+        raise PrivFedTalkError(
+            f"no results at {path}", remedy="measure first: privfedtalk evaluate --run RUN (`make demo` does all of it)"
+        )
     return json.loads(path.read_text())
 
 

@@ -42,11 +42,14 @@ def standard_error(means: Values) -> float:
 
 
 def estimate(values: pd.Series, clients: pd.Series, seed: int, level: float = 0.95, resamples: int = 2000) -> Estimate:
-    """Mean of client means; percentile interval from resampling clients and, inside each, its clips."""
+    """Mean of client means; percentile interval from resampling clients and, inside each, its clips: NaN for a single
+    clip, which tells nothing of others."""
     kept = values.notna().to_numpy()
     groups = [group.to_numpy(np.float64) for _, group in values[kept].groupby(clients[kept].to_numpy(), sort=True)]
     if not groups:
         return Estimate(float("nan"), float("nan"), float("nan"), float("nan"), 0, 0)
+    if kept.sum() == 1:
+        return Estimate(float(groups[0][0]), float("nan"), float("nan"), float("nan"), 1, 1)
     rng = np.random.default_rng(seed)
     # Means of resampled clips for every client, then resampled clients pick among them.
     inner = np.stack([rng.choice(group, (resamples, len(group))).mean(axis=1) for group in groups])

@@ -90,7 +90,7 @@ def compare_clients(
     """The report on all entries of `table`; `features` by clip id, missing where a clip has no crop."""
     measured = sorted(clip for entry in table.values() for clip in entry.clips() if clip in features)
     if not measured:
-        raise PrivFedTalkError("no client has a crop to compare", remedy="run the crops step first")
+        raise PrivFedTalkError("no client has a crop to compare", remedy="make them first: privfedtalk prepare")
     labels = cluster(np.stack([features[clip].vector() for clip in measured]), CLUSTERS, seed)
     looks = np.stack([features[clip].appearance for clip in measured])
     looks = (looks - looks.mean(0)) / np.maximum(looks.std(0), 1e-9)

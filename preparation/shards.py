@@ -120,7 +120,10 @@ def write_shards(
 def load_index(client_folder: Path) -> ShardIndex:
     path = client_folder / "shards" / INDEX
     if not path.exists():
-        raise PrivFedTalkError(f"{client_folder} holds no finished shards", remedy="run the shards step first")
+        raise PrivFedTalkError(
+            f"{client_folder} holds no finished shards",
+            remedy="make them first: privfedtalk prepare",
+        )
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return ShardIndex(**{**stored, "shards": [ShardEntry(**entry) for entry in stored["shards"]]})
@@ -205,7 +208,25 @@ class _Content(io.RawIOBase):
         return b"".join(parts)
 
 
+def _check_finite(sample: Sample) -> None:
+    """Whatever a network made of a clip, nothing is trained on values that are no numbers."""
+    made = {
+        "latents": (sample.latents, "the autoencoder"),
+        "reference_latent": (sample.reference_latent, "the autoencoder"),
+        "speech": (sample.speech, "the speech features"),
+        "cepstra": (sample.cepstra, "the sound"),
+        "motion": (sample.motion, "the landmarks"),
+    }
+    for name, (values, maker) in made.items():
+        if values is not None and not np.isfinite(values).all():
+            raise PrivFedTalkError(
+                f"{sample.clip_id}: {name} holds values that are no numbers, or too large for half precision",
+                f"{maker} gave them: check training.vae and preparation.speech, or take the clip out of the corpus",
+            )
+
+
 def _members(sample: Sample) -> list[tuple[str, _Content]]:
+    _check_finite(sample)
     assert "." not in sample.key and "/" not in sample.key, "webdataset cuts a key at its first dot"
     picture = cv2.imencode(".png", cv2.cvtColor(sample.reference, cv2.COLOR_RGB2BGR))[1].tobytes()
     described = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -217,7 +218,13 @@ def audit_run(
 ) -> AuditReport:
     """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
     of a planted fault, which the run does not have."""
-    report = json.loads((run.federation(method) / "privacy.json").read_text())
+    path = run.federation(method) / "privacy.json"
+    if not path.exists():
+        raise PrivFedTalkError(
+            f"{method} is not trained in {run.root}, so it claims nothing",
+            f"privfedtalk train --run {shlex.quote(run.root.name)} --method {method}",
+        )
+    report = json.loads(path.read_text())
     settings = settings or AuditSettings()
     smaller = min(settings.dimension, report["dimension"])
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)

@@ -91,7 +91,7 @@ def _federate(
 
     def anew() -> None:
         retire(run, method)
-        save_participants(run, method, people, refused | short)
+        save_participants(run, method, people, refused | short | unable_clients(run))
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(homes, settings, seed))
@@ -205,10 +205,30 @@ def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSett
     return found
 
 
+def unable_clients(run: RunFolder) -> dict[str, str]:
+    """Clients without samples to train on or to be scored on, each with the reason; named together on standard error:
+    a corpus may have thousands of people with a clip or two."""
+    found = {}
+    for name, count in _splits(run).items():
+        if lacking := [split for split in ("train", "validation") if not count.get(split)]:
+            found[name] = f"no usable clip for {' and '.join(lacking)}"
+    if found:
+        first = ", ".join(list(found)[:5]) + ", …" * (len(found) > 5)
+        sys.stderr.write(
+            f"clips: {len(found)} clients do not take part ({first}): they have no usable clip to train on or to "
+            "validate with; give each three\n"
+        )
+    return found
+
+
+def _splits(run: RunFolder) -> dict[str, dict[str, int]]:
+    """Each client's count of samples by split."""
+    return {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
+
+
 def able_clients(run: RunFolder) -> list[str]:
     """Clients with samples to train on and samples to be scored on, sorted, whether they agreed or not."""
-    splits = {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
-    able = [name for name, count in splits.items() if count.get("train") and count.get("validation")]
+    able = [name for name, count in _splits(run).items() if count.get("train") and count.get("validation")]
     if not able:
         raise PrivFedTalkError(
             f"no client in {run.root} has samples both to train on and to validate with",

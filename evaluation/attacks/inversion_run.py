@@ -127,7 +127,9 @@ class Victims:
             raise PrivFedTalkError(
                 f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
                 "inversion compares two at least",
-                "record what they agreed to: " + command("consent grant", "CLIENT", run=run.root, who="NAME"),
+                "record what they agreed to: " + command("consent grant", "CLIENT", run=run.root, who="NAME")
+                if len(asked) > 1
+                else "a federation of one client has nobody to mistake its client for: prepare more",
             )
         lines = run.rounds(method).read_text().splitlines() if run.rounds(method).exists() else []
         records = [RoundRecord(**json.loads(line)) for line in lines]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.measuring.arrays import Audio, Floats, Frame, Frames
-from evaluation.measuring.fidelity import cut, psnr, ssim
+from evaluation.measuring.fidelity import cut, mean_psnr, ssim
 from evaluation.measuring.identity import AlignedEmbedder, Embedder, cosine_to, identity_drift, identity_similarity
 from evaluation.measuring.instruments import Instrument
 from evaluation.measuring.lipsync import lip_correlation, lip_landmark_distance, opening_error
@@ -141,14 +141,14 @@ def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_f
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
     mouth, true_mouth = cut(frames, box), cut(clip.frames, box)
-    whole_psnr, whole_ssim = psnr(frames, clip.frames), ssim(frames, clip.frames)
+    whole_ssim = ssim(frames, clip.frames)
     similarity = identity_similarity(judges.identity, frames, clip.reference)
     values = {
-        "psnr": float(whole_psnr.mean()),
+        "psnr": mean_psnr(frames, clip.frames),
         "ssim": float(whole_ssim.mean()),
-        "psnr_centre_frame": float(whole_psnr[middle].mean()),
+        "psnr_centre_frame": mean_psnr(frames[middle], clip.frames[middle]),
         "ssim_centre_frame": float(whole_ssim[middle].mean()),
-        "mouth_psnr": float(psnr(mouth, true_mouth).mean()),
+        "mouth_psnr": mean_psnr(mouth, true_mouth),
         "mouth_ssim": float(ssim(mouth, true_mouth).mean()),
         "identity": float(similarity.mean()),
         "identity_drift": identity_drift(similarity),
@@ -222,7 +222,7 @@ def video_path(folder: Path, clip_id: str) -> Path:
 
 def read_metrics(path: Path) -> pd.DataFrame:
     if not path.exists():
-        raise PrivFedTalkError(f"no metrics at {path}", remedy="evaluate that method first")
+        raise PrivFedTalkError(f"no metrics at {path}", remedy="measure it first: privfedtalk evaluate")
     return pd.read_parquet(path)
 
 

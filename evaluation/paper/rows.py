@@ -84,7 +84,10 @@ def interval(values: pd.Series, clients: pd.Series, seeds: pd.Series, seed: int,
     draw = np.arange(RESAMPLES)[:, None, None]
     people = rng.integers(0, len(names), (RESAMPLES, len(names), 1))
     trainings = rng.integers(0, len(numbers), (RESAMPLES, 1, len(numbers)))
-    means = np.nanmean(inner[people, trainings, draw], axis=(1, 2))
+    drawn = inner[people, trainings, draw]
+    known = (~np.isnan(drawn)).sum(axis=(1, 2))
+    # A draw in which nobody was measured under any of its seeds says nothing.
+    means = np.nansum(drawn, axis=(1, 2))[known > 0] / known[known > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
 

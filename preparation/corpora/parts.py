@@ -61,7 +61,7 @@ def read_parts(root: Path) -> dict[str, CorpusKind]:
     """The kind of each part by its name, in order."""
     path = root / MIX_NAME
     if not path.exists():
-        raise PrivFedTalkError(f"{root} is no mix: it holds no {MIX_NAME}", remedy="run the corpus step first")
+        raise PrivFedTalkError(f"{root} is no mix: it holds no {MIX_NAME}", remedy="make it first: privfedtalk prepare")
     try:
         return {name: CorpusKind(kind) for name, kind in json.loads(path.read_text()).items()}
     except (ValueError, AttributeError) as error:

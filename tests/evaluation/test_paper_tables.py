@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from evaluation import paper_tables
+from evaluation.measuring.protocol import COLUMNS
 from evaluation.paper_files import write_tables
 from evaluation.results import assemble, read_results, write_results
 from evaluation.run_files import traffic
@@ -118,3 +119,8 @@ def test_files_are_the_same_twice_and_nothing_is_typed(run: RunFolder, tmp_path:
     assert len(clips) == len(pd.concat(pd.read_parquet(p) for p in run.root.rglob("metrics.parquet")))
     figures = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert figures["fedavg"]["lip_correlation"] == pytest.approx(0.94)
+
+
+def test_a_run_without_rows_has_an_empty_table(tmp_path: Path) -> None:
+    empty = paper_tables.per_clip(RunFolder(tmp_path), [])
+    assert list(empty.columns) == COLUMNS and empty.empty

@@ -216,3 +216,9 @@ def test_epsilon_in_words() -> None:
 def test_sizes_and_times() -> None:
     assert [words.size(count) for count in (12, 197_000, 3_800_000)] == ["12 B", "197 kB", "3.8 MB"]
     assert [words.duration(seconds) for seconds in (8.4, 61)] == ["8 s", "1 min 01 s"]
+
+
+def test_a_run_of_the_backbone_alone_has_a_page(data: ReportData, tmp_path: Path) -> None:
+    alone = {**data.results, "privacy": {}, "communication": {}}
+    text = write_report(tmp_path, replace(data, results=alone)).read_text()
+    assert "No method is trained in this run" in text and "of the released adapter" not in text

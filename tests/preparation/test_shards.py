@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,14 @@ def test_broken_index_is_refused(client: Path) -> None:
     path.write_text(json.dumps({"client": "c0000"}))
     with pytest.raises(CorruptFileError, match=r"index\.json"):
         load_index(client)
+
+
+@pytest.mark.parametrize("name", ["latents", "speech", "reference_latent", "cepstra", "motion"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_never_written(tmp_path: Path, name: str, value: float) -> None:
+    spoilt = getattr(sample(1), name).copy()
+    spoilt[..., -1] = value
+    folder = tmp_path / "c0000"
+    with pytest.raises(PrivFedTalkError, match=f"c0000/00001: {name} holds values that are no numbers"):
+        write_shards(folder, [sample(0), replace(sample(1), **{name: spoilt})])
+    assert [path for path in folder.rglob("*") if path.is_file()] == []

@@ -4,6 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
+from preparation.active_speaker import mfcc
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.media.sound import open_sound
 from preparation.speech import DIM, FLOOR, FMAX_HZ, HOP, MEAN, N_FFT, SCALE, TOKENS, speech_features
@@ -55,3 +56,24 @@ def test_short_sound_is_padded_with_silence() -> None:
     longer = speech_features(audio, 14)
     np.testing.assert_allclose(longer[:7], speech_features(audio, 10)[:7], atol=1e-5)
     assert longer[-1].max() == longer[-1].min()
+
+
+@pytest.mark.parametrize("kind", ["zero", "clipped", "constant", "one click", "empty", "lowest"])
+@pytest.mark.parametrize("frames", [1, 20])
+def test_no_sound_makes_a_feature_that_is_no_number(kind: str, frames: int) -> None:
+    sound = np.zeros(frames * 640, np.int16)
+    if kind == "clipped":
+        sound[:] = np.where(np.arange(len(sound)) % 100 < 50, 32767, -32768)
+    elif kind == "constant":
+        sound[:] = 32767
+    elif kind == "lowest":
+        sound[:] = -32768
+    elif kind == "one click":
+        sound[len(sound) // 2] = -32768
+    elif kind == "empty":
+        sound = sound[:0]
+    with np.errstate(all="raise", under="ignore"):
+        features = speech_features(sound, frames)
+        cepstra = mfcc(sound, 4 * frames)
+    assert features.shape == (frames, 20, 80) and np.isfinite(features).all() and np.abs(features).max() < 8
+    assert np.isfinite(cepstra.astype(np.float16)).all()

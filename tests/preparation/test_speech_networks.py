@@ -85,6 +85,16 @@ def test_shape_and_scale(kind: str, layers: str, models: dict[str, Path]) -> Non
     np.testing.assert_array_equal(features[3, 2:], features[4, :-2])
 
 
+@pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
+@pytest.mark.parametrize("frames", [1, 20])
+def test_no_sound_makes_a_feature_that_is_no_number(kind: str, frames: int, models: dict[str, Path]) -> None:
+    features, length = features_of(kind, models), frames * SAMPLES_PER_FRAME
+    clipped = np.where(np.arange(length) % 100 < 50, 32767, -32768).astype(np.int16)
+    for sound in (np.zeros(length, np.int16), clipped, np.full(length, 32767, np.int16), np.zeros(0, np.int16)):
+        found = features(sound, frames)
+        assert len(found) == frames and np.isfinite(found.astype(np.float16)).all()
+
+
 def two_sounds(kind: str, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Two noises that differ at f/25 s (and far off, at frame 14), and not in what a clip is normalised by.
 

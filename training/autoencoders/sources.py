@@ -31,7 +31,7 @@ REGISTERED = {"taef2": ("taef2_encoder", "taef2_decoder")}
 def load_autoencoder(folder: Path) -> Autoencoder:
     """Read what any autoencoder's `save` wrote, ready for inference."""
     if not (folder / "config.json").exists():
-        raise PrivFedTalkError(f"{folder} holds no autoencoder", remedy="run the vae stage first")
+        raise PrivFedTalkError(f"{folder} holds no autoencoder", remedy="make it first: privfedtalk prepare")
     config = json.loads((folder / "config.json").read_text())
     kind = config.pop("kind", SMALL)
     model: Autoencoder

@@ -60,6 +60,6 @@ def untrained_like(backbone: Backbone) -> Backbone:
 def _settings_in(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
-        raise PrivFedTalkError(f"{folder} holds no backbone", remedy="run the backbone stage first")
+        raise PrivFedTalkError(f"{folder} holds no backbone", remedy="make it first: privfedtalk train")
     settings: dict[str, Any] = json.loads(file.read_text())["settings"]
     return settings

@@ -1,0 +1,48 @@
+"""`make` in a folder, and with a Python, whose paths hold spaces and umlauts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "Größe mit Leer zeichen" / "privfedtalk"
+    folder.mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    return subprocess.run(["make", *arguments], cwd=project, capture_output=True, text=True, check=False)
+
+
+def test_every_target_names_files_by_relative_paths(project: Path) -> None:
+    targets = [line.split()[1] for line in make(project, "help").stdout.splitlines()]
+    assert {"setup", "demo", "test", "clean"} <= set(targets)
+    for target in targets:
+        done = make(project, "-n", target)
+        assert done.returncode == 0, done.stderr
+        assert str(project) not in done.stdout
+
+
+def test_a_python_whose_path_holds_spaces_is_run(project: Path) -> None:
+    python = project / "mein Python" / "python3.11"
+    python.parent.mkdir()
+    python.write_text(
+        f'#!/bin/sh\ntest "$1" = -V && echo "Python 3.9 of the test" && exit 0\nexec {sys.executable} -c "exit(1)"\n'
+    )
+    python.chmod(0o755)
+    done = make(project, "setup", f"PYTHON={python}")
+    assert done.returncode != 0
+    assert f"Python 3.11 is needed; '{python}' is Python 3.9 of the test." in done.stderr
