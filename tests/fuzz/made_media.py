@@ -70,26 +70,26 @@ class Medium:
     options: tuple[tuple[str, str], ...] = field(default=())
 
 
+# Encoders that write past their buffers in odd sizes (rv10, msmpeg4, cinepak and others) would end the test, not the door.
 VIDEO_CODECS = {
-    "mp4": ("libx264", "mpeg4", "mjpeg", "libx265", "libvpx-vp9", "libsvtav1", "png"),
-    "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "rawvideo", "mpeg4", "dvvideo", "libx265"),
-    "matroska": ("libx264", "ffv1", "libvpx", "mpeg2video", "huffyuv", "mjpeg", "rawvideo", "wmv2", "libx265"),
-    "webm": ("libvpx", "libvpx-vp9", "libsvtav1"),
-    "avi": ("mpeg4", "mjpeg", "libx264", "huffyuv", "msmpeg4", "rawvideo", "ffv1", "cinepak", "utvideo"),
-    "mpegts": ("mpeg2video", "libx264", "mpeg1video", "libx265"),
+    "mp4": ("libx264", "mpeg4", "mjpeg", "libvpx-vp9", "png"),
+    "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "rawvideo", "mpeg4"),
+    "matroska": ("libx264", "ffv1", "libvpx", "mpeg2video", "huffyuv", "mjpeg", "rawvideo", "wmv2"),
+    "webm": ("libvpx", "libvpx-vp9"),
+    "avi": ("mpeg4", "mjpeg", "libx264", "huffyuv", "rawvideo", "ffv1"),
+    "mpegts": ("mpeg2video", "libx264", "mpeg1video"),
     "mpeg": ("mpeg1video", "mpeg2video"),
     "vob": ("mpeg2video",),
     "flv": ("flv", "libx264"),
-    "asf": ("wmv1", "wmv2", "msmpeg4"),
+    "asf": ("wmv2",),
     "3gp": ("h263", "mpeg4", "libx264"),
-    "nut": ("ffv1", "mpeg4", "rawvideo", "ljpeg"),
+    "nut": ("ffv1", "mpeg4", "rawvideo"),
     "mxf": ("mpeg2video", "dnxhd"),
     "gif": ("gif",),
     "apng": ("apng",),
     "ivf": ("libvpx", "libvpx-vp9"),
     "yuv4mpegpipe": ("rawvideo",),
     "swf": ("flv", "mjpeg"),
-    "rm": ("rv10", "rv20"),
 }
 SOUND_CODECS = {
     "mp4": ("aac", "libmp3lame", "alac", "ac3", "libopus", "flac"),
@@ -100,7 +100,7 @@ SOUND_CODECS = {
     "mpegts": ("mp2", "aac", "ac3", "libmp3lame"),
     "mpeg": ("mp2", "ac3"),
     "vob": ("mp2", "ac3", "pcm_dvd"),
-    "flv": ("aac", "libmp3lame", "nellymoser", "pcm_s16le"),
+    "flv": ("aac", "libmp3lame", "pcm_s16le"),
     "asf": ("wmav1", "wmav2"),
     "3gp": ("aac",),
     "nut": ("pcm_s16le", "mp2", "pcm_f32le"),
@@ -289,10 +289,8 @@ def _video_track(container: Any, one: Pictures) -> Any:
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = one.colours
     if one.interlaced:
         context.flags |= 0x00040000 | 0x20000000  # FFmpeg's AV_CODEC_FLAG_INTERLACED_DCT and _ME
-    if one.codec in ("libx264", "libx265"):
-        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=none"}
-    elif one.codec == "libsvtav1":
-        stream.options = {"preset": "13"}
+    if one.codec in ("libx264"):
+        stream.options = {"preset": "ultrafast"}
     elif one.codec in ("libvpx", "libvpx-vp9"):
         stream.options = {"deadline": "realtime", "cpu-used": "8"}
     return stream
