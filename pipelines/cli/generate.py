@@ -63,16 +63,19 @@ def generate(
         )
     loaded = time.perf_counter()
     portrait = read_portrait(reference, configuration.preparation)
-    sound = read_speech(speech, configuration.preparation)
+    voice = read_speech(speech, configuration.preparation)
     if not as_json:
         console.print(f"{reference.name} {portrait.how}", markup=False)
-    frames = talker.write(portrait.frame, sound, out, seed, crf)
+        for name, value in voice.conversions.items():
+            console.print(f"{speech.name}: {name.replace('_', ' ')}: {value}", markup=False)
+    frames = talker.write(portrait.frame, voice.sound, out, seed, crf)
     ended = time.perf_counter()
     told = {
         "file": str(out),
         "frames": frames,
         "seconds": frames / 25,
         "reference": portrait.how,
+        "speech": voice.conversions,
         "method": talker.maker.method,
         "adapter": adapter,
         "seed": seed,
