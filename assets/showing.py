@@ -54,11 +54,11 @@ def playing(path: Path, seconds: float = 2.0, height: int = 128) -> dg.MarkdownM
     from PIL import Image
 
     from preparation.media.rates import FPS, SAMPLES_PER_FRAME
-    from preparation.media.sound import decode_audio
+    from preparation.media.sound import open_sound
     from preparation.media.video import open_video
 
     frames = list(islice(open_video(path).frames(), round(seconds * FPS)))
-    sound = decode_audio(path)[: len(frames) * SAMPLES_PER_FRAME]
+    sound = open_sound(path).in_step()[: len(frames) * SAMPLES_PER_FRAME]
     shown = []
     for number in range(0, len(frames), 2):
         frame = frames[number]

@@ -15,7 +15,7 @@ from peft.tuners.lora.layer import Linear
 from torch import nn
 
 from preparation.folders import RunFolder
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
@@ -134,7 +134,7 @@ def reference_client(
             start = int(rng.integers(0, FRAMES - trainer.backbone.settings.window + 1))
             part = slice(start, start + trainer.backbone.settings.window)
             latents = vae.encode_frames(frames)[part] if whole else vae.encode_frames(frames[part])
-            speech = speech_features(decode_audio(path), FRAMES)[part]
+            speech = speech_features(open_sound(path).in_step(), FRAMES)[part]
             reference = vae.encode_frames(frames[:1])[0]
             *_, motion, mouth, eyes, cepstra = window(clip, start, trainer.backbone.settings.window)
             seen = (torch.from_numpy(each) for each in (latents, speech, reference))

@@ -49,7 +49,7 @@ from preparation.faces.alignment import warp
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
@@ -171,7 +171,7 @@ def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> d
     for clip in clips:
         source = corpus.root / clip.path
         timed("decode (no pixels converted)", only_decode, source)
-        timed("sound: decode and resample", decode_audio, source)
+        timed("sound: decode and resample", open_sound(source).in_step)
         crop = load_crop(run.crops(clip.speaker), clip.name)
         drawn = []
         for index, frame in enumerate(open_video(source).frames()):

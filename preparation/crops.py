@@ -31,7 +31,7 @@ from preparation.footage import Footage, open_footage
 from preparation.manifest import Clip
 from preparation.media.frames import Frame
 from preparation.media.rates import FPS
-from preparation.media.sound import decode_audio, fit_audio
+from preparation.media.sound import fit_audio, open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.provenance import code_version
@@ -140,7 +140,8 @@ def _prepare(
 ) -> CropResult | QuarantineRow:
     # Sound first: it is cheap, and a clip without it needs no face.
     source = corpus_root / clip.path
-    audio = decode_audio(source, limits=settings.corpus.media)
+    heard = open_sound(source, settings.corpus.media)
+    audio = heard.in_step()
     footage = open_footage(clip, source, settings)
 
     # Follow the face within each scene, bridge short gaps, keep the longest stretch that has one.
@@ -214,7 +215,7 @@ def _prepare(
         "mouth_box": mouth_box(placed, settings.crops.size),
         "most_faces": int(track.faces.max(initial=0)),
         "quality": asdict(measured),
-        "conversions": footage.video.conversions.made(),
+        "conversions": footage.video.conversions.with_those(heard.conversions).made(),
     }
     if scenes is not None:
         described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}

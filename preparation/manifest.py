@@ -16,6 +16,7 @@ from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.media.conversions import Conversions
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
@@ -218,5 +219,13 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         sha256=sha256_of(path),
         sidecar=candidate.sidecar,
         truth=candidate.truth,
-        conversions=video.conversions,
+        conversions=video.conversions.with_those(_heard(path, limits)),
     )
+
+
+def _heard(path: Path, limits: MediaSettings) -> Conversions:
+    """What was done to the sound. Sound that cannot be read is refused where it is needed: a clip may do without."""
+    try:
+        return open_sound(path, limits).look()
+    except CorruptFileError:
+        return Conversions()

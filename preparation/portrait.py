@@ -17,7 +17,7 @@ from preparation.media.container import DEFAULT_LIMITS
 from preparation.media.frames import Frame
 from preparation.media.limits import BeyondLimitError
 from preparation.media.rates import AUDIO_RATE_HZ
-from preparation.media.sound import decode_sound
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.quality import face_pixels, loudness, median_roll
 from preparation.settings import MediaSettings, PreparationSettings
@@ -113,9 +113,11 @@ def read_speech(path: Path, settings: PreparationSettings) -> NDArray[np.int16]:
     """The voice in a WAV, an MP3, a clip, any file that FFmpeg reads: int16 [S], 16 kHz mono; silence is an error."""
     if not path.exists():
         raise PrivFedTalkError(f"there is no sound file {path}", "check the path given as --speech")
-    sound = decode_sound(path, limits=settings.corpus.media)
+    track = open_sound(path, settings.corpus.media)
+    sound = track.samples()
     if len(sound) == 0:
-        raise PrivFedTalkError(f"{path.name} has no sound track", "give a file with speech in it")
+        reason = "is too short to hold speech" if track.exists else "has no sound track"
+        raise PrivFedTalkError(f"{path.name} {reason}", "give a file with speech in it")
     # Half a second of speech between long pauses must not count as silence.
     loudest = max(loudness(sound[start : start + AUDIO_RATE_HZ]) for start in range(0, len(sound), AUDIO_RATE_HZ))
     if loudest < settings.quality.minimum_loudness:

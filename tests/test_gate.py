@@ -33,7 +33,7 @@ from training.trial import short_clients
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"read_shards", "load_crop"}
-DECODERS = {"open_video", "Video", "decoded", "decode_audio", "decode_audio_span", "decode_sound"}
+DECODERS = {"open_video", "Video", "decoded", "open_sound", "Sound"}
 FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
 """Patterns for people's own files; their .json holds counts and settings."""
 PAST_THE_GATE = {
@@ -99,6 +99,7 @@ def test_the_list_of_those_who_may_is_as_short_as_can_be() -> None:
         "import preparation.shards as shards\nshards.read_shards(folder)",
         "def face(folder):\n    from preparation.crops import load_crop\n    return load_crop(folder, 'a')",
         "from preparation.media.video import open_video\nopen_video(run.crops(name) / 'a.mp4')",
+        "from preparation.media.sound import open_sound\nopen_sound(run.crops(name) / 'a.mp4').samples()",
         "import tarfile",
         "root.glob('clients/*/crops/*.mp4')",
     ],

@@ -122,16 +122,3 @@ def bounded(container: Any, path: Path, limits: MediaSettings) -> Track:
         if other.index != track.stream.index:
             other.discard = av.stream.Discard.all
     return track
-
-
-def sought(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
-    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index misleads."""
-    container.seek(int(seconds / stream.time_base), stream=stream)
-    frames = container.decode(stream)
-    first = next(frames, None)
-    if first is None or first.time is None or first.time > seconds:
-        container.seek(0)
-        yield from container.decode(stream)
-        return
-    yield first
-    yield from frames

@@ -31,6 +31,15 @@ class Conversions:
     lost_frames: int = 0
     """Pictures that cannot be decoded, or only in part; the one before each is held."""
 
+    resampled: bool = False
+    """The sound's rate or channels change within the track; the ordinary way from 44.1 to 16 kHz is no news."""
+    filled_seconds: float = 0.0
+    """Silence in the place of holes in the sound."""
+    channel: str = ""
+    """The one channel that was taken because the mix of all would have lost the voice: `left`, `channel 3`."""
+    lost_sound_seconds: float = 0.0
+    """Sound that cannot be decoded, silent in its place, or that overlapped other sound."""
+
     def with_those(self, others: Conversions) -> Conversions:
         """What was done in either: of numbers the larger."""
         return Conversions(**{f.name: max(getattr(self, f.name), getattr(others, f.name)) for f in fields(self)})

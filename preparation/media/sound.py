@@ -2,82 +2,152 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.media.container import DEFAULT_LIMITS, opened, sought
+from preparation.errors import CorruptFileError
+from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, opened, sound_track
+from preparation.media.conversions import Conversions
 from preparation.media.decoding import first_picture_seconds
-from preparation.media.limits import check_sound
+from preparation.media.limits import BeyondLimitError, check_sound
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
+from preparation.media.sound_packets import SoundPackets
+from preparation.media.sound_timeline import HOLE_SECONDS, Timeline
 from preparation.settings import MediaSettings
 
+PREROLL_SECONDS = 0.5
+"""A part is decoded from a little earlier on: a lossy codec needs the packet before to restore the first rightly."""
 
-def decode_audio(path: Path, rate_hz: int = AUDIO_RATE_HZ, limits: MediaSettings = DEFAULT_LIMITS) -> NDArray[np.int16]:
-    """The sound from the first video frame on: int16 [S], mono, at `rate_hz`; empty where there is none.
 
-    A track that starts later than the pictures is led in by silence; one that starts earlier is cut.
+def open_sound(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Sound:
+    """The sound of a file, its default track or else the first that can be decoded.
+
+    Raises CorruptFileError for a file that is no media, and for one with sound of which nothing can be decoded.
     """
     with opened(path, limits) as container:
-        if not container.streams.audio:
-            return np.zeros(0, dtype=np.int16)
-        start, sound = _mono(container, path, rate_hz, limits)
-    late = start - first_picture_seconds(path, limits)
-    check_sound(path, late, limits)
-    offset = round(late * rate_hz)
-    if offset > 0:
-        return np.concatenate([np.zeros(offset, dtype=np.int16), sound])
-    return sound[-offset:]
+        track = sound_track(container, path)
+        return Sound(path, limits, None if track is None else track.number)
 
 
-def decode_sound(path: Path, rate_hz: int = AUDIO_RATE_HZ, limits: MediaSettings = DEFAULT_LIMITS) -> NDArray[np.int16]:
-    """The sound of a file that need not have pictures, from its own start: int16 [S], mono; empty where it has none."""
-    with opened(path, limits) as container:
-        if not container.streams.audio:
-            return np.zeros(0, dtype=np.int16)
-        return _mono(container, path, rate_hz, limits)[1]
+class Sound:
+    """The sound of one file, read anew by each of its readers; all of them are empty where the file has none.
 
-
-def decode_audio_span(
-    path: Path,
-    start_seconds: float,
-    end_seconds: float,
-    rate_hz: int = AUDIO_RATE_HZ,
-    limits: MediaSettings = DEFAULT_LIMITS,
-) -> NDArray[np.int16]:
-    """The sound of a part of a long video: int16 [(end - start) * rate], mono; empty where there is none at all.
-
-    Where the track is silent by absence (it starts later, ends earlier), zeros keep sound and pictures together.
+    Sample n of a result belongs n / rate after its start: holes in the timestamps are silence. Each reader raises
+    CorruptFileError for what cannot be read, and for sound of which most is missing.
     """
-    check_sound(path, end_seconds - start_seconds, limits)
-    start = first_picture_seconds(path, limits) + start_seconds
-    samples = round((end_seconds - start_seconds) * rate_hz)
-    with opened(path, limits) as container:
-        if not container.streams.audio:
-            return np.zeros(0, dtype=np.int16)
-        stream = container.streams.audio[0]
-        # A little earlier, because a lossy codec needs the packet before to restore the first one rightly.
-        frames = sought(container, stream, max(0.0, start - 0.5)) if start_seconds > 0 else container.decode(stream)
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
-        first: float | None = None
-        seconds = 0.0
-        parts: list[NDArray[np.int16]] = []
-        for frame in frames:
-            first = float(frame.time or 0.0) if first is None else first
-            seconds += frame.samples / frame.sample_rate
-            check_sound(path, seconds, limits)
-            parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
-            if frame.time is not None and float(frame.time) > start + samples / rate_hz:
-                break
-        parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
-    sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
-    offset = round((start - (start if first is None else first)) * rate_hz)
-    lead = np.zeros(min(max(0, -offset), samples), dtype=np.int16)
-    sound = sound[offset:] if offset >= 0 else np.concatenate([lead, sound])
-    return np.pad(sound[:samples], (0, max(0, samples - len(sound))))
+
+    def __init__(self, path: Path, limits: MediaSettings, track: int | None) -> None:
+        self._path, self._limits, self._track = path, limits, track
+        self.conversions = Conversions(sound_track=track or 0)
+        """What was done to the sound; all of it is known once it has been read."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file has a sound track; it can be empty."""
+        return self._track is not None
+
+    def look(self) -> Conversions:
+        """What packets tell without decoding, and decoding where they show a hole."""
+        if self.exists and self._gap_seconds() > HOLE_SECONDS:
+            self.samples()
+        return self.conversions
+
+    def samples(self, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
+        """The whole sound from its own start: int16 [S], mono; the file need not have pictures."""
+        return self._read(rate_hz).sound() if self.exists else _nothing()
+
+    def in_step(self, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
+        """The sound from the first video frame on: int16 [S], mono.
+
+        A track that starts later than the pictures is led in by silence; one that starts earlier is cut.
+        """
+        if not self.exists:
+            return _nothing()
+        timeline = self._read(rate_hz, with_pictures=True)
+        zero = first_picture_seconds(self._path, self._limits)
+        check_sound(self._path, timeline.start - zero, self._limits)
+        return timeline.sound(zero)
+
+    def span(self, start_seconds: float, end_seconds: float, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
+        """The sound of a part of a long video, seconds after its first frame: int16 [(end - start) * rate], mono.
+
+        Where the track is silent by absence (it starts later, ends earlier), zeros keep sound and pictures together.
+        """
+        check_sound(self._path, end_seconds - start_seconds, self._limits)
+        if not self.exists:
+            return _nothing()
+        start = first_picture_seconds(self._path, self._limits) + start_seconds
+        samples = round((end_seconds - start_seconds) * rate_hz)
+        sought = start if start_seconds > 0 else None
+        timeline = self._read(rate_hz, with_pictures=True, start=sought, end=start + samples / rate_hz)
+        return timeline.sound(start, samples)
+
+    def _gap_seconds(self) -> float:
+        """The longest time between the end of a packet and the beginning of the next."""
+        with opened(self._path, self._limits) as container:
+            packets = self._packets(container)
+            return 0.0 if packets.bare else packets.gap_seconds()
+
+    def _packets(self, container: Any) -> SoundPackets:
+        track = sound_track(container, self._path)
+        if track is None:
+            raise CorruptFileError(f"{self._path.name} changed while it was read", remedy="run the command again")
+        return SoundPackets(container, track.stream, self._path, self._limits)
+
+    def _read(
+        self, rate_hz: int, with_pictures: bool = False, start: float | None = None, end: float = float("inf")
+    ) -> Timeline:
+        """Decode the track, from `start` to `end` seconds of the file's own time; a second time where the mix of its
+        channels has lost the voice."""
+        timeline = self._decode(rate_hz, {}, with_pictures, start, end)
+        chosen = {name: levels.chosen() for name, levels in timeline.levels.items()}
+        alone = {name: channel for name, channel in chosen.items() if channel is not None}
+        if alone:
+            names = ", ".join(dict.fromkeys(timeline.levels[name].name(channel) for name, channel in alone.items()))
+            timeline = self._decode(rate_hz, alone, with_pictures, start, end)
+            self.conversions = replace(self.conversions, channel=names)
+        return timeline
+
+    def _decode(
+        self, rate_hz: int, alone: Mapping[str, int], with_pictures: bool, start: float | None, end: float
+    ) -> Timeline:
+        with opened(self._path, self._limits) as container:
+            packets = self._packets(container)
+            timeline = Timeline(self._path, rate_hz, self._limits, alone)
+            timeline.read(packets if start is None else packets.sought(max(0.0, start - PREROLL_SECONDS)), end)
+        self._judge(packets, timeline, with_pictures)
+        return timeline
+
+    def _judge(self, packets: SoundPackets, timeline: Timeline, with_pictures: bool) -> None:
+        """Note what was converted; refuse sound of which most is missing."""
+        name, lost = self._path.name, packets.lost_seconds + timeline.trimmed_seconds
+        if lost > packets.read_seconds:
+            raise CorruptFileError(
+                f"most of the sound of {name} cannot be decoded: {lost:.1f} s of {lost + packets.read_seconds:.1f} s",
+                remedy=PLAY_IT,
+            )
+        if timeline.filled_seconds > packets.read_seconds + self._limits.longest_gap_seconds:
+            raise BeyondLimitError(
+                f"{name} has holes of {timeline.filled_seconds:.0f} s in {packets.read_seconds:.0f} s of sound",
+                remedy="play it to see whether it is whole and copy or download it again; if it is, cut it there or "
+                "raise preparation.corpus.media.longest_gap_seconds",
+            )
+        if with_pictures and timeline.resets:
+            raise CorruptFileError(
+                f"the time of {name} begins anew in its middle, so that its sound cannot be kept with its pictures",
+                remedy="it is several files joined: give each by itself, or join them anew (ffmpeg -i FILE NEW.mp4)",
+            )
+        self.conversions = replace(
+            self.conversions,
+            resampled=timeline.resampled,
+            filled_seconds=round(timeline.filled_seconds, 3),
+            lost_sound_seconds=round(lost, 3),
+        )
 
 
 def fit_audio(audio: NDArray[np.int16], frames: int) -> NDArray[np.int16]:
@@ -86,18 +156,5 @@ def fit_audio(audio: NDArray[np.int16], frames: int) -> NDArray[np.int16]:
     return np.pad(audio[:samples], (0, max(0, samples - len(audio))))
 
 
-def _mono(container: Any, path: Path, rate_hz: int, limits: MediaSettings) -> tuple[float, NDArray[np.int16]]:
-    """When the sound track starts, seconds, and the whole of it, int16 [S]."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
-    start: float | None = None
-    seconds = 0.0
-    parts: list[NDArray[np.int16]] = []
-    for frame in container.decode(container.streams.audio[0]):
-        if start is None:
-            start = float(frame.time or 0.0)
-        # Before resampling: at a rate of 1 Hz a kilobyte becomes minutes.
-        seconds += frame.samples / frame.sample_rate
-        check_sound(path, seconds, limits)
-        parts.extend(part.to_ndarray()[0] for part in resampler.resample(frame))
-    parts.extend(part.to_ndarray()[0] for part in resampler.resample(None))
-    return start or 0.0, np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
+def _nothing() -> NDArray[np.int16]:
+    return np.zeros(0, dtype=np.int16)

@@ -15,7 +15,7 @@ from preparation.crops import load_crop
 from preparation.errors import MissingWeightError, PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.manifest import load_manifest
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import prepare_clients, register_corpus
@@ -150,7 +150,7 @@ def test_a_frozen_face_is_left_out(clips_dir: Path, with_weights: None, tmp_path
     corpus.mkdir()
     source = clips_dir / "grid" / "lwbsza.mpg"
     first = next(iter(open_video(source).frames()))
-    encode(np.repeat(first[None], 30, 0), decode_audio(source)[: 30 * 640], corpus / "frozen.mp4")
+    encode(np.repeat(first[None], 30, 0), open_sound(source).in_step()[: 30 * 640], corpus / "frozen.mp4")
     register_corpus("folder", corpus, run, SETTINGS)
     assert prepare_clients(run, corpus, SETTINGS).made == 0
     (row,) = load_quarantine(run.quarantine)
@@ -165,8 +165,9 @@ def test_foreign_sound_and_a_frozen_face_are_left_out(
     corpus, run = tmp_path / "corpus", RunFolder(tmp_path / "run")
     corpus.mkdir()
     (corpus / "own.mpg").symlink_to(clips_dir / "grid" / "lwbsza.mpg")
-    frames, sound = open_video(clips_dir / "grid" / "lwbsza.mpg").all(), decode_audio(clips_dir / "grid" / "lwbsza.mpg")
-    other = decode_audio(clips_dir / "lrs3/pretrain/C8zY0oAdQrs/00018.mp4")
+    source = clips_dir / "grid" / "lwbsza.mpg"
+    frames, sound = open_video(source).all(), open_sound(source).in_step()
+    other = open_sound(clips_dir / "lrs3/pretrain/C8zY0oAdQrs/00018.mp4").in_step()
     encode(frames, other[: len(frames) * 640], corpus / "foreign.mp4")
     encode(np.repeat(frames[:1], len(frames), 0), sound, corpus / "frozen.mp4")
     encode(frames, None, corpus / "mute.mp4")

@@ -21,7 +21,7 @@ from preparation.crops import load_crop
 from preparation.folders import RunFolder
 from preparation.manifest import scan
 from preparation.media.frames import Frame
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
@@ -213,7 +213,7 @@ def test_sound_of_any_rate_and_channels_is_the_same_sound(tmp_path: Path, face: 
     for rate in (8_000, 11_025, 22_050, 44_100, 48_000, 96_000):
         for layout in ("mono", "stereo", "5.1"):
             path = mux(tmp_path / f"{rate}-{layout}.mkv", face[:5], sound=voice(1.0, rate), rate=rate, layout=layout)
-            heard = decode_audio(path).astype(float)
+            heard = open_sound(path).in_step().astype(float)
             assert abs(len(heard) - 16_000) < 40
             spectrum = np.abs(np.fft.rfft(heard[2000:14_000] * np.hanning(12_000)))
             assert abs(int(spectrum.argmax()) * 16_000 / 12_000 - 220) < 2

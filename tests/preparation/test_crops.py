@@ -15,7 +15,7 @@ from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
 from preparation.media.conversions import Conversions
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
@@ -46,7 +46,7 @@ def test_a_clip_becomes_an_aligned_crop(clip: Clip, studio_corpus: Path, tmp_pat
     assert crop.landmarks.shape == (30, 68, 2) and crop.landmarks.dtype == np.float32
     assert crop.transforms.shape == (30, 2, 3)
     assert crop.audio.shape == (30 * 640,) and crop.audio.dtype == np.int16
-    np.testing.assert_array_equal(crop.audio, decode_audio(studio_corpus / clip.path)[: 30 * 640])
+    np.testing.assert_array_equal(crop.audio, open_sound(studio_corpus / clip.path).in_step()[: 30 * 640])
     assert crop.mouth_opening is not None and crop.mouth_opening.shape == (30,)
     np.testing.assert_allclose(
         crop.landmarks[:, STABLE], np.broadcast_to(template(CropSettings()), (30, 9, 2)), atol=1.0

@@ -17,7 +17,7 @@ from preparation.crops import CropResult, load_crop, prepare_clip
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import scan
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
@@ -60,7 +60,7 @@ def corpus(clips_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One clip with a cut: 30 frames of one person, then 45 of another."""
     root = tmp_path_factory.mktemp("scenes")
     frames = shot(clips_dir / SPEAKERS[0], CUT) + shot(clips_dir / SPEAKERS[1], 45)
-    encode(frames, decode_audio(clips_dir / SPEAKERS[0])[: 75 * 640], root / "joined.mp4")
+    encode(frames, open_sound(clips_dir / SPEAKERS[0]).in_step()[: 75 * 640], root / "joined.mp4")
     return root
 
 
@@ -79,7 +79,7 @@ def test_a_crop_keeps_the_longest_scene_and_says_so(corpus: Path, tmp_path: Path
     crop = load_crop(tmp_path / "on", clip.name)
     assert crop.metadata["scenes"] == [[0, CUT], [CUT, 75]] and crop.metadata["scene_kept"] == 1
     assert crop.metadata["first_frame"] == CUT
-    np.testing.assert_array_equal(crop.audio, decode_audio(corpus / clip.path)[CUT * 640 : 75 * 640])
+    np.testing.assert_array_equal(crop.audio, open_sound(corpus / clip.path).in_step()[CUT * 640 : 75 * 640])
     # The same frames alone give the same face.
     alone = tracker.track(islice(open_video(corpus / clip.path).frames(), CUT, None), clip, corpus)
     inverse = np.linalg.inv(crop.transforms[0, :, :2])

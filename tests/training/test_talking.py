@@ -13,7 +13,7 @@ import pytest
 from preparation.consent import Consent, now, write_consent
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
 from training.adapter_folders import FACTS, export_adapter, import_adapter
@@ -43,7 +43,7 @@ def test_the_clip_is_as_long_as_the_speech_and_has_its_sound(talker: Talker, tmp
     with av.open(str(tmp_path / "talk.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert container.streams.audio[0].codec_context.name == "aac"
-    heard = decode_audio(tmp_path / "talk.mp4")[: len(sound)].astype(float)
+    heard = open_sound(tmp_path / "talk.mp4").in_step()[: len(sound)].astype(float)
     assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.95
 
 

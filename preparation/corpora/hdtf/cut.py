@@ -21,7 +21,7 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.media.container import DEFAULT_LIMITS
 from preparation.media.frames import Frame
-from preparation.media.sound import decode_audio_span
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.progress import track
@@ -175,7 +175,7 @@ def cut_clip(
             f"{video.name} ends at {source.facts.seconds:.1f} s, before the clip does ({clip.end_seconds:.0f} s)",
             remedy="download it again; if it is whole, the published video was shortened",
         )
-    sound = decode_audio_span(video, clip.start_seconds, clip.end_seconds, limits=limits)
+    sound = open_sound(video, limits).span(clip.start_seconds, clip.end_seconds)
     frames = source.span(clip.start_seconds, clip.end_seconds)
     encode(_cropped(frames, clip, video, settings.size), sound if len(sound) else None, target, settings.crf)
 

@@ -18,7 +18,7 @@ from preparation.clients import Client, save_clients
 from preparation.consent import record_rendered
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards import Sample, write_shards
@@ -115,7 +115,7 @@ def test_the_showcase_needs_every_methods_video(run: RunFolder, tmp_path: Path) 
     assert cards[0].caption == "“the red boat”"
     assert cards[0].path.name == "000.mp4"  # a clip's name may be a person's
     assert open_video(cards[0].path).all().shape[0] == 6
-    assert len(decode_audio(cards[0].path)) >= 6 * 640
+    assert len(open_sound(cards[0].path).in_step()) >= 6 * 640
 
 
 def test_the_donor_is_the_stranger_whose_lips_are_least_alike(run: RunFolder) -> None:

@@ -23,7 +23,7 @@ from evaluation.measuring.motion import flow_error
 from evaluation.measuring.protocol import EvaluationClip, EvaluationSettings, Judges, evaluate_method
 from preparation import weights
 from preparation.active_speaker import ActiveSpeaker
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
 FRAMES = 20
@@ -136,7 +136,7 @@ def test_a_second_judge_tells_own_sound_from_a_still(
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
     path = clips_dir / "lrs3/pretrain/C8zY0oAdQrs/00018.mp4"
     frames = open_video(path).all()[:75]
-    clip = replace(make_clip(0), frames=frames, audio=decode_audio(path)[: 75 * 640])
+    clip = replace(make_clip(0), frames=frames, audio=open_sound(path).in_step()[: 75 * 640])
     speaking = Speaking(ActiveSpeaker.load(), FeatureCache(tmp_path))
     itself, still = speaking.measure(clip, frames), speaking.measure(clip, frames[:1].repeat(75, axis=0))
     assert itself["light_asd_score"] == pytest.approx(itself["light_asd_score_truth"], abs=1e-4)

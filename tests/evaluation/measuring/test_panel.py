@@ -16,7 +16,7 @@ from evaluation.settings import EvaluationSettings
 from preparation import weights
 from preparation.faces.alignment import align
 from preparation.folders import RunFolder
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
@@ -105,7 +105,7 @@ def test_faces_are_compared_as_they_lie(weights_dir: Path, clips_dir: Path, monk
         for path in paths[1:]:
             other = next(iter(open_video(path).span(0, 0.04)))
             reference = align(other, track(other[None])[0][0])[0]
-            clip = EvaluationClip("a/0", "a", "client", crops, placed, None, decode_audio(paths[0])[: 6 * 640],
+            clip = EvaluationClip("a/0", "a", "client", crops, placed, None, open_sound(paths[0]).in_step()[: 6 * 640],
                                   np.zeros((6, 1, 1), np.float32), reference)  # fmt: skip
             judges = Judges(OpeningRuler(width=8), IdentityRuler(width=8, embedding=8), track, faces=open_embedder())
             found[path.name] = measure_clip(clip, crops, judges, tracked_frames=6)["face_identity"]

@@ -21,7 +21,7 @@ from evaluation.measuring.protocol import (
     video_path,
 )
 from preparation.errors import PrivFedTalkError
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
 SIZE, FRAMES = 64, 10
@@ -141,7 +141,7 @@ def test_files_hold_what_was_returned(clips: list[EvaluationClip], tmp_path: Pat
     videos = sorted((tmp_path / "videos").iterdir())
     assert videos == [video_path(tmp_path, clips[0].clip_id), video_path(tmp_path, clips[2].clip_id)]
     assert open_video(videos[0]).all().shape == clips[0].frames.shape
-    assert len(decode_audio(videos[0])) > 5000
+    assert len(open_sound(videos[0]).in_step()) > 5000
     with pytest.raises(PrivFedTalkError, match="no metrics"):
         read_metrics(tmp_path / "absent.parquet")
 

@@ -16,7 +16,7 @@ from evaluation.measuring.sync_scores import sync_score
 from evaluation.measuring.syncnet import SyncNet, SyncNetwork, as_published, cepstra_of
 from preparation import weights
 from preparation.errors import CorruptFileError, MissingWeightError
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
 
@@ -115,7 +115,7 @@ def test_the_authors_own_clip_gives_the_authors_own_numbers() -> None:
         network, example = SyncNet.load(), weights.find("syncnet_example")
     except (MissingWeightError, CorruptFileError) as error:
         pytest.skip(f"{error.reason}; remedy: {error.remedy}")
-    score = sync_score(network.mean_distances(open_video(example).frames(), decode_audio(example)))
+    score = sync_score(network.mean_distances(open_video(example).frames(), open_sound(example).in_step()))
     assert score.offset == 3
     assert score.lse_d == pytest.approx(5.353, abs=0.05)
     assert score.lse_c == pytest.approx(10.021, abs=0.05)

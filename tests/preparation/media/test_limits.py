@@ -23,7 +23,7 @@ from preparation.corpora.hdtf.cut import cut_clip
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
 from preparation.media.limits import longest_gap
-from preparation.media.sound import decode_audio, decode_audio_span, decode_sound
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.portrait import read_picture, read_speech
@@ -202,11 +202,11 @@ def test_an_index_that_claims_a_billion_samples_takes_no_memory(tmp_path: Path) 
 def test_sound_that_begins_hours_after_the_pictures_is_not_led_in_by_silence(tmp_path: Path) -> None:
     path = write(tmp_path / "late.mkv", regular(25), sound_at=400_000.0)
     with bounded(), pytest.raises(CorruptFileError, match=r"late\.mkv has sound beyond"):
-        decode_audio(path)
+        open_sound(path).in_step()
     with bounded():
-        assert len(decode_audio_span(path, 0.0, 1.0)) == 16_000
+        assert len(open_sound(path).span(0.0, 1.0)) == 16_000
     with bounded():
-        assert len(decode_sound(path)) < 2 * 16_000
+        assert len(open_sound(path).samples()) < 2 * 16_000
 
 
 def wav(rate: int, samples: int) -> bytes:
@@ -219,7 +219,7 @@ def test_a_sample_rate_of_one_does_not_become_weeks_of_sound(tmp_path: Path) -> 
     path = tmp_path / "slow.wav"
     path.write_bytes(wav(1, 2_000_000))
     with bounded(), pytest.raises(CorruptFileError, match=r"slow\.wav"):
-        decode_sound(path)
+        open_sound(path).samples()
     with bounded(), pytest.raises(PrivFedTalkError):
         read_speech(path, PreparationSettings())
 
@@ -230,7 +230,7 @@ def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text(playlist)
     (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile private.ts\n")
     for name in ("a.mp4", "b.mp4"):
-        for read in (open_video, decode_sound):
+        for read in (open_video, open_sound):
             with pytest.raises(CorruptFileError, match=name):
                 read(tmp_path / name)
 

@@ -11,7 +11,7 @@ import pytest
 
 from preparation.errors import CorruptFileError
 from preparation.media.rates import AUDIO_RATE_HZ
-from preparation.media.sound import decode_audio, fit_audio
+from preparation.media.sound import fit_audio, open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 
@@ -94,13 +94,13 @@ def test_sound_and_picture_stay_together(tmp_path: Path) -> None:
     click[20 * 640 : 20 * 640 + 40] = 20000
     encode(frames, click, tmp_path / "a.mp4")
     assert int(open_video(tmp_path / "a.mp4").all().mean(axis=(1, 2, 3)).argmax()) == 20
-    sound = decode_audio(tmp_path / "a.mp4")
+    sound = open_sound(tmp_path / "a.mp4").in_step()
     assert abs(int(np.abs(sound.astype(int)).argmax()) - 20 * 640) < 0.005 * AUDIO_RATE_HZ
 
 
 def test_real_clips_have_sound_for_every_frame(clips_dir: Path) -> None:
     for name, frames in (("grid/bbaf2n.mpg", 75), ("lrs3/pretrain/C8zY0oAdQrs/00018.mp4", 393)):
-        assert abs(len(decode_audio(clips_dir / name)) / 640 - frames) < 2
+        assert abs(len(open_sound(clips_dir / name).in_step()) / 640 - frames) < 2
 
 
 def test_real_rates(clips_dir: Path) -> None:
@@ -116,7 +116,7 @@ def test_frames_are_streamed(clips_dir: Path) -> None:
 
 
 def test_clip_without_sound_is_empty_sound(tmp_path: Path, write_clip) -> None:
-    assert decode_audio(write_clip(tmp_path / "a.mp4", sound=False)).shape == (0,)
+    assert open_sound(write_clip(tmp_path / "a.mp4", sound=False)).in_step().shape == (0,)
 
 
 def test_fit_audio_cuts_and_pads() -> None:

@@ -17,7 +17,7 @@ from preparation.corpora.hdtf.tables import Annotation
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import scan
 from preparation.media.rates import AUDIO_RATE_HZ
-from preparation.media.sound import decode_audio
+from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.settings import CorpusSettings, CutSettings
@@ -64,7 +64,7 @@ def test_times_are_right_to_the_frame_and_the_square_to_the_pixel(source: Path, 
 
 def test_sound_stays_with_the_pictures(source: Path, tmp_path: Path) -> None:
     cut_clip(JOE, source, tmp_path / "cut.mp4", EXACT)
-    sound = decode_audio(tmp_path / "cut.mp4").astype(float)[: 10 * AUDIO_RATE_HZ]
+    sound = open_sound(tmp_path / "cut.mp4").in_step().astype(float)[: 10 * AUDIO_RATE_HZ]
     assert open_video(tmp_path / "cut.mp4").facts.audio_rate_hz == AUDIO_RATE_HZ
     expected = ticks(21)[10 * AUDIO_RATE_HZ : 20 * AUDIO_RATE_HZ].astype(float)
     lags = {lag: np.dot(np.roll(sound, -lag), expected) for lag in range(-800, 801, 4)}
