@@ -27,19 +27,29 @@ from preparation.settings import MediaSettings
 
 class Damage:
     """Counts the pictures that a file holds and that cannot be decoded; raises CorruptFileError when they are more
-    than `limits.lost_share` of all."""
+    than `limits.lost_share` of all.
 
-    def __init__(self, path: Path, limits: MediaSettings, index: Index) -> None:
-        self._path, self._index = path, index
+    Some decoders leave pictures out without an error. Such a one is missing in time, and its packet brought no frame;
+    either alone proves nothing, for timestamps can be wrong and packets can hold fields, or what is never shown.
+    """
+
+    def __init__(self, path: Path, limits: MediaSettings, index: Index, codec: Any) -> None:
+        self._path, self._index, self._codec = path, index, codec
         self._most = math.ceil(limits.lost_share * index.frames)
         self._errors, self._flawed, self._missing = 0, 0, 0
+        self._packets, self._frames, self._ended = 0, 0, False
         self._said: str | None = None
         self._last: float | None = None
         self._untimed = 0
 
     @property
     def lost(self) -> int:
-        return self._flawed + max(self._errors, self._missing)
+        held_back = 0 if self._ended else self._codec.reorder_depth
+        return self._flawed + max(self._errors, min(self._missing, self._packets - self._frames - held_back))
+
+    def packet(self, count: int = 1) -> None:
+        """Packets went to the decoder."""
+        self._packets += count
 
     def error(self, error: FFmpegError) -> None:
         """A packet was refused."""
@@ -47,7 +57,8 @@ class Damage:
         self._check()
 
     def frame(self, frame: Any) -> None:
-        """A frame was decoded, maybe in part; some decoders leave out frames without an error."""
+        """A frame was decoded, maybe in part."""
+        self._frames += 1
         self._flawed += bool(frame.is_corrupt)
         if frame.time is None:
             self._untimed += 1
@@ -68,11 +79,11 @@ class Damage:
         if self._last is not None and len(self._index.times):
             after = self._stored(self._last, float(self._index.times[-1]) + 1 / self._index.fps)
             self._missing += max(0, after - self._untimed)
+        self._ended = True
         self._check()
 
     def _stored(self, begin: float, end: float) -> int:
-        """How many pictures are stored between two moments: at most as many as the time has room for, since some
-        streams store fields, and some pictures that are never shown."""
+        """How many pictures are stored between two moments, at most as many as the time has room for."""
         step = 1 / self._index.fps
         if end - begin < 1.5 * step:
             return 0
@@ -139,10 +150,13 @@ class First:
     def __init__(self, stream: Any) -> None:
         self._aspects = Aspects(stream)
         self._frame: Any = None
+        self.packets = 0
+        """How many it took."""
 
     def look(self, packet: Any) -> bool:
         """Whether it is found, now or before."""
         if self._frame is None:
+            self.packets += bool(packet.size)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
@@ -195,6 +209,8 @@ def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iter
             _unless_out_of_memory(error)
             reading.damage.error(error)
             continue
+        finally:
+            reading.damage.packet(bool(packet.size))
         aspects.decoded(frames)
         for frame in frames:
             reading.damage.frame(frame)
