@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from preparation.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
 from preparation.media.conversions import Conversions
+from preparation.media.damage import Damage
 from preparation.media.decoding import (
-    Damage,
     First,
     Reading,
     aspect_of,
