@@ -44,6 +44,10 @@ def address(path: Path) -> str:
 @contextmanager
 def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
     """Open a container; whatever FFmpeg or PyAV raises while it is open becomes an error that names the file."""
+    if path.exists() and not path.is_file():
+        raise CorruptFileError(
+            f"{path.name} is no file but a folder, pipe, socket or device", remedy="give the file itself"
+        )
     try:
         with av.open(
             address(path), metadata_errors="replace", options=open_options(limits), timeout=PATIENCE_SECONDS

@@ -3,89 +3,23 @@ another size or with pixels that are not square fitted into the frame of their c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from preparation.errors import CorruptFileError
-from preparation.media.container import PLAY_IT, RE_ENCODE, bounded, opened
+from preparation.media.container import bounded, opened
 from preparation.media.conversions import Conversions
-from preparation.media.display import Size, fitted, orientation, squared
-from preparation.media.index import Index
+from preparation.media.damage import Damage
+from preparation.media.display import Size, Turns, fitted, mark_turn, squared
 from preparation.media.limits import Meter
 from preparation.media.tones import is_beyond_709
 from preparation.settings import MediaSettings
-
-
-class Damage:
-    """Counts the pictures that a file holds and that cannot be decoded; raises CorruptFileError when they are more
-    than `limits.lost_share` of all."""
-
-    def __init__(self, path: Path, limits: MediaSettings, index: Index) -> None:
-        self._path, self._index = path, index
-        self._most = limits.lost_share * index.frames
-        self._errors, self._flawed, self._missing = 0, 0, 0
-        self._said: str | None = None
-        self._last: float | None = None
-        self._untimed = 0
-
-    @property
-    def lost(self) -> int:
-        return self._flawed + max(self._errors, self._missing)
-
-    def error(self, error: FFmpegError) -> None:
-        """A packet was refused."""
-        self._errors, self._said = self._errors + 1, error.strerror
-        self._check()
-
-    def frame(self, frame: Any) -> None:
-        """A frame was decoded, maybe in part; some decoders leave out frames without an error."""
-        self._flawed += bool(frame.is_corrupt)
-        if frame.time is None:
-            self._untimed += 1
-        else:
-            if self._last is not None:
-                self._missing += max(0, self._stored(self._last, frame.time) - self._untimed)
-            self._last, self._untimed = frame.time, 0
-        self._check()
-
-    def begin(self, time: float | None) -> None:
-        """The first frame of the file is shown at `time`; what should have been shown before is lost."""
-        if time is not None and len(self._index.times):
-            self._missing += self._stored(float(self._index.times[0]) - 1 / self._index.fps, time)
-        self._check()
-
-    def end(self) -> None:
-        """The last packet was read."""
-        if self._last is not None and len(self._index.times):
-            after = self._stored(self._last, float(self._index.times[-1]) + 1 / self._index.fps)
-            self._missing += max(0, after - self._untimed)
-        self._check()
-
-    def _stored(self, begin: float, end: float) -> int:
-        """How many pictures are stored between two moments: at most as many as the time has room for, since some
-        streams store fields, and some pictures that are never shown."""
-        step = 1 / self._index.fps
-        if end - begin < 1.5 * step:
-            return 0
-        first, last = np.searchsorted(self._index.times, (begin + step / 2, end - step / 2))
-        return int(min(last - first, round((end - begin) / step) - 1))
-
-    def _check(self) -> None:
-        if self.lost > self._most:
-            because = f" ({self._said})" if self._said else ""
-            raise CorruptFileError(
-                f"{self._path.name}: {self.lost} of its {self._index.frames} pictures cannot be decoded{because}",
-                remedy=f"{PLAY_IT}, or {RE_ENCODE}; what is lost may be more where preparation.corpus.media.lost_share "
-                "is raised",
-            )
 
 
 class Aspects:
@@ -94,26 +28,30 @@ class Aspects:
 
     def __init__(self, stream: Any) -> None:
         self._codec = stream.codec_context
-        self._at_start = self._codec.sample_aspect_ratio
-        declared = stream.sample_aspect_ratio or self._at_start
-        self._changes: list[tuple[float | None, Fraction]] = [(None, declared or Fraction(1))]
-        self._latest = self._at_start
+        self._at_start = self._latest = self._codec.sample_aspect_ratio
+        self._declared = self._now = self._before = stream.sample_aspect_ratio or self._at_start or Fraction(1)
+        self._inside, self._late = 0, 0
 
-    def decoded(self, packet: Any) -> None:
-        """A packet was decoded: whether from it on the pixels have another shape."""
-        now = self._codec.sample_aspect_ratio
-        if now == self._latest:
-            return
-        self._latest = now
-        since = None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
-        self._changes.append((since, self._changes[0][1] if now == self._at_start else now or Fraction(1)))
+    def decoded(self, frames: Sequence[Any]) -> None:
+        """Mark the frames that one more packet brought. Those that the decoder held back keep the shape before."""
+        said = self._codec.sample_aspect_ratio
+        if said != self._latest:
+            self._latest, self._before = said, self._now
+            self._now = self._declared if said == self._at_start else said or Fraction(1)
+            self._late = min(self._inside, self._codec.reorder_depth)
+        self._inside += 1 - len(frames)
+        for frame in frames:
+            aspect, self._late = (self._before if self._late > 0 else self._now), self._late - 1
+            if aspect != 1:
+                frame.opaque = Fraction(aspect.numerator, aspect.denominator)  # PyAV asks for an object of its own
 
-    def of(self, frame: Any) -> Fraction:
-        """The shape of a frame's pixels; frames that are decoded late keep the one that held before."""
-        for since, aspect in reversed(self._changes):
-            if since is None or frame.time is None or frame.time >= since:
-                return aspect
-        return self._changes[0][1]
+
+def aspect_of(frame: Any) -> Fraction:
+    """What `Aspects` marked a frame with; filters pass it on."""
+    return frame.opaque or _SQUARE
+
+
+_SQUARE = Fraction(1)
 
 
 @dataclass
@@ -121,7 +59,6 @@ class Reading:
     """One way through the file: how large its frames are shown, what it converts, and how its damage is counted."""
 
     size: Size
-    aspects: Aspects
     damage: Damage
     made: Conversions = field(default_factory=Conversions)
 
@@ -133,18 +70,22 @@ class First:
     """The first frame of a file, looked for in packets that pass by; those that cannot be decoded are passed over."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self.aspects = stream, Aspects(stream)
+        self._aspects = Aspects(stream)
         self._frame: Any = None
+        self.packets = 0
+        """How many it took."""
 
     def look(self, packet: Any) -> bool:
         """Whether it is found, now or before."""
         if self._frame is None:
+            self.packets += bool(packet.size)
             try:
-                self._frame = next(iter(packet.decode()), None)
+                frames = packet.decode()
             except FFmpegError as error:
                 _unless_out_of_memory(error)
             else:
-                self.aspects.decoded(packet)
+                self._aspects.decoded(frames)
+                self._frame = next(iter(frames), None)
         return self._frame is not None
 
     @property
@@ -182,6 +123,7 @@ def whole_packets(container: Any, stream: Any, meter: Meter) -> Iterator[Any]:
 
 def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iterator[Any]:
     """The frames of the packets that follow; packets that FFmpeg refuses are counted and left out."""
+    aspects = Aspects(stream)
     for packet in whole_packets(container, stream, meter):
         try:
             frames = packet.decode()
@@ -189,7 +131,9 @@ def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iter
             _unless_out_of_memory(error)
             reading.damage.error(error)
             continue
-        reading.aspects.decoded(packet)
+        finally:
+            reading.damage.packet(bool(packet.size))
+        aspects.decoded(frames)
         for frame in frames:
             reading.damage.frame(frame)
             yield frame
@@ -260,15 +204,16 @@ def _pulled(graph: Any) -> Iterator[Any]:
 
 
 def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
-    """The frames with square pixels, none larger than the clip's frame; plain ones are passed on as they are."""
-    scaler = VideoReformatter()
+    """The frames with square pixels, none larger than the clip's frame, each marked with how it is to be turned; plain
+    ones are passed on as they are."""
+    scaler, turns = VideoReformatter(), Turns()
     for frame in frames:
-        turn, size = orientation(frame), (frame.width, frame.height)
+        turn, size = turns.of(frame), (frame.width, frame.height)
         if turn.turned or turn.mirrored:
             reading.note(turned=turn.turned, mirrored=turn.mirrored)
         if is_beyond_709(frame):
             reading.note(tone_mapped=True)
-        square = squared(size, reading.aspects.of(frame))
+        square = squared(size, aspect_of(frame))
         if square != size:
             reading.note(squared=True)
         if turn.size(square) != reading.size:
@@ -276,6 +221,7 @@ def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
             square = turn.size(fitted(turn.size(square), reading.size))
         if square != size:
             frame = _scaled(frame, square, scaler)
+        mark_turn(frame, turn)
         yield frame
 
 

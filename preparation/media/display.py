@@ -42,8 +42,9 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation()
 
 
-def orientation(frame: Any) -> Orientation:
-    """The orientation that the display matrix of the container, or of the stream itself (H.264, HEVC), asks for.
+def orientation(frame: Any) -> Orientation | None:
+    """The orientation that the display matrix of the container, or of the stream itself (H.264, HEVC), asks for; None
+    where a frame has none.
 
     A pixel (p, q) is shown at (a p + c q, b p + d q), y pointing down (libavutil/display.h); other than quarter turns
     are rounded to them.
@@ -53,11 +54,35 @@ def orientation(frame: Any) -> Orientation:
     except ValueError:  # side data of a kind that PyAV has no name for
         return _turned(frame.rotation)
     if matrix is None:
-        return UPRIGHT
+        return None
     (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32, 9).reshape(3, 3).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)
+
+
+class Turns:
+    """The orientation of each frame of a stream: a matrix among the coded pictures stands with a key frame alone, and
+    holds until the next."""
+
+    def __init__(self) -> None:
+        self._now = UPRIGHT
+
+    def of(self, frame: Any) -> Orientation:
+        said = orientation(frame)
+        if said is not None or frame.key_frame:
+            self._now = said or UPRIGHT
+        return self._now
+
+
+def mark_turn(frame: Any, turn: Orientation) -> None:
+    """Write down how a decoded frame is to be turned when it is looked at."""
+    frame.opaque = None if turn == UPRIGHT else Orientation(*turn)  # PyAV asks for an object of its own
+
+
+def turn_of(frame: Any) -> Orientation:
+    """What a frame was marked with."""
+    return frame.opaque or UPRIGHT
 
 
 def _turned(degrees: float) -> Orientation:

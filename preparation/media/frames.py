@@ -9,8 +9,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from preparation.media.display import UPRIGHT, Size, centred, orientation
-from preparation.media.tones import REC_709, complete_tags, is_beyond_709
+from preparation.media.display import UPRIGHT, Size, centred, turn_of
+from preparation.media.tones import complete_tags, is_beyond_709, to_709
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -33,14 +33,14 @@ class Painter:
     def __init__(self, size: Size | None = None) -> None:
         """`size`: width and height of every upright frame; smaller ones are put in its middle."""
         self._converter = VideoReformatter()
-        self._mapper = VideoReformatter()
         self.size = size
 
     def rgb(self, frame: Any) -> Frame:
         """The whole frame as it lies in the file."""
         if is_beyond_709(frame):
             complete_tags(frame)
-            return np.asarray(self._mapper.reformat(frame, format="rgb24", threads=1, **REC_709).to_ndarray())
+            signal = self._converter.reformat(frame, format="rgb48le", threads=1).to_ndarray()
+            return to_709(signal.astype(np.uint16, copy=False), frame.color_trc, frame.color_primaries)
         return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 
     def upright(self, frame: Any) -> Frame:
@@ -48,7 +48,7 @@ class Painter:
 
         Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
         """
-        pixels = orientation(frame).of(self.rgb(frame))
+        pixels = turn_of(frame).of(self.rgb(frame))
         if self.size is not None and pixels.shape[1::-1] != self.size:
             pixels = centred(pixels, self.size)
         return np.ascontiguousarray(pixels)
@@ -66,13 +66,13 @@ class Picture:
         self._frame = frame
         self._origin = (0, 0)
         size = (frame.width, frame.height)
-        self.width, self.height = painter.size or orientation(frame).size(size)
+        self.width, self.height = painter.size or turn_of(frame).size(size)
         # Others, which are rare, are converted whole.
         self._plain = (
             frame.format.name == "yuv420p"
             and frame.width % 2 == frame.height % 2 == 0
             and size == (self.width, self.height)
-            and orientation(frame) == UPRIGHT
+            and turn_of(frame) == UPRIGHT
             and not is_beyond_709(frame)
         )
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from preparation.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
 from preparation.media.conversions import Conversions
+from preparation.media.damage import Damage
 from preparation.media.decoding import (
-    Aspects,
-    Damage,
     First,
     Reading,
+    aspect_of,
     conformed,
     decoded,
     held,
@@ -33,7 +33,7 @@ from preparation.media.decoding import (
     sought,
     whole_packets,
 )
-from preparation.media.display import Size, orientation, squared
+from preparation.media.display import UPRIGHT, Size, orientation, squared
 from preparation.media.frames import Box, Frame, Painter, Picture
 from preparation.media.index import Index, Indexer
 from preparation.media.limits import Meter
@@ -77,11 +77,12 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
                 f"{path.name}: none of its {index.frames} pictures can be decoded ({stream.name})",
                 remedy=f"{PLAY_IT}, or {RE_ENCODE}",
             )
-        turn, square = orientation(frame), squared((frame.width, frame.height), first.aspects.of(frame))
+        turn, square = orientation(frame) or UPRIGHT, squared((frame.width, frame.height), aspect_of(frame))
         width, height = turn.size(square)
         meter.size(width, height)
         meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))
-        damage = Damage(path, limits, index)
+        damage = Damage(path, limits, index, stream.codec_context)
+        damage.packet(first.packets - 1)
         damage.begin(frame.time)
         made = Conversions(
             picture_track=number,
@@ -190,8 +191,8 @@ class Video:
             stream = bounded(container, path, limits).stream
             stream.thread_count = threads
             step = min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
-            meter, damage = Meter(path, limits), Damage(path, limits, self._index)
-            reading = Reading(self._size, Aspects(stream), damage)
+            meter, damage = Meter(path, limits), Damage(path, limits, self._index, stream.codec_context)
+            reading = Reading(self._size, damage)
             zero = self._zero or 0.0
             if start_seconds > 0:
                 frames = sought(container, stream, zero + start_seconds, reading, meter)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,10 @@ import pytest
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
+from preparation.media.conversions import Conversions
 from preparation.media.writing import encode
+from tests.preparation.media.made_clips import marked
+from tests.preparation.media.made_clips import write_clip as write_made
 
 
 def test_all_real_clips_are_found(clips_dir: Path) -> None:
@@ -100,3 +106,30 @@ def test_one_frame_clip_is_listed(tmp_path: Path) -> None:
     encode(np.zeros((1, 64, 64, 3), dtype=np.uint8), None, tmp_path / "one.mp4")
     (clip,) = scan("folder", tmp_path).clips
     assert clip.frames == 1
+
+
+def test_what_is_converted_stands_in_columns(tmp_path: Path) -> None:
+    def sideways(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(90, hflip=True)
+
+    root = tmp_path / "corpus"
+    root.mkdir()
+    write_made(root / "a.mp4", marked(5))
+    write_made(root / "b.mp4", marked(5), prepare=sideways)
+    clips = scan("folder", root).clips
+    assert [clip.conversions.made() for clip in clips] == [{}, {"turned": True, "mirrored": True, "squared": True}]
+    assert (clips[1].width, clips[1].height) == (64, 128)
+    save_manifest(clips, tmp_path / "manifest.parquet")
+    assert load_manifest(tmp_path / "manifest.parquet") == clips
+    table = pd.read_parquet(tmp_path / "manifest.parquet")
+    assert set(asdict(Conversions())) < set(table.columns) and table["mirrored"].tolist() == [False, True]
+
+
+def test_a_manifest_without_those_columns_is_refused_by_name(tmp_path: Path) -> None:
+    save_manifest([], tmp_path / "manifest.parquet")
+    table = pd.read_parquet(tmp_path / "manifest.parquet").drop(columns="deinterlaced")
+    table.to_parquet(tmp_path / "manifest.parquet")
+    with pytest.raises(CorruptFileError, match=r"manifest\.parquet has the columns") as caught:
+        load_manifest(tmp_path / "manifest.parquet")
+    assert "scan the corpus again" in caught.value.remedy
