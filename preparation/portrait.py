@@ -32,6 +32,14 @@ class Portrait:
     how: str
 
 
+@dataclass(frozen=True)
+class Speech:
+    """A voice, int16 [S], 16 kHz mono, and what was converted in reading it beyond the rate."""
+
+    sound: NDArray[np.int16]
+    conversions: dict[str, bool | int | float | str]
+
+
 def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
     """The face of a picture file as the run's crops show faces.
 
@@ -61,10 +69,13 @@ def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
     return Portrait(warp(picture, transform, size), f"cut to {size} x {size} pixels around the face")
 
 
-def read_speech(path: Path, settings: PreparationSettings) -> NDArray[np.int16]:
-    """The voice in a WAV, an MP3, a clip, any file that FFmpeg reads: int16 [S], 16 kHz mono; silence is an error."""
-    if not path.exists():
-        raise PrivFedTalkError(f"there is no sound file {path}", "check the path given as --speech")
+def read_speech(path: Path, settings: PreparationSettings) -> Speech:
+    """The voice in a WAV, an MP3, a clip, any file that FFmpeg reads. Raises PrivFedTalkError for what cannot be read,
+    and for silence."""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise PrivFedTalkError(f"there is no sound file {path}", "check the path given as --speech") from error
     track = open_sound(path, settings.corpus.media)
     sound = track.samples()
     if len(sound) == 0:
@@ -77,7 +88,7 @@ def read_speech(path: Path, settings: PreparationSettings) -> NDArray[np.int16]:
             f"{path.name} is silent (its loudest second has a root mean square of {loudest:.5f})",
             "give the voice, or lower preparation.quality.minimum_loudness",
         )
-    return sound
+    return Speech(sound, track.conversions.made())
 
 
 def _only_face(path: Path, faces: list[Landmarks], settings: PreparationSettings) -> Landmarks:

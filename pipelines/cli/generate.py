@@ -71,16 +71,19 @@ def generate(
         warn(f"{adapter} is fitted to {talker.fitted_to}, of whose consent this run knows nothing: ask who exported it")
     loaded = time.perf_counter()
     portrait = read_portrait(reference, configuration.preparation)
-    sound = read_speech(speech, configuration.preparation)
+    voice = read_speech(speech, configuration.preparation)
     if not as_json:
         console.print(f"{reference.name} {portrait.how}")
-    frames = talker.write(portrait.frame, sound, target, seed, crf)
+        for name, value in voice.conversions.items():
+            console.print(f"{speech.name}: {name.replace('_', ' ')}: {value}")
+    frames = talker.write(portrait.frame, voice.sound, target, seed, crf)
     ended = time.perf_counter()
     told = {
         "file": str(out),
         "frames": frames,
         "seconds": frames / 25,
         "reference": portrait.how,
+        "speech": voice.conversions,
         "method": talker.maker.method,
         "adapter": adapter,
         "seed": seed,

@@ -3,7 +3,6 @@ another size or with pixels that are not square fitted into the frame of their c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,82 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from preparation.errors import CorruptFileError
-from preparation.media.container import PLAY_IT, RE_ENCODE, bounded, opened
+from preparation.media.container import bounded, opened
 from preparation.media.conversions import Conversions
+from preparation.media.damage import Damage
 from preparation.media.display import Size, Turns, fitted, mark_turn, squared
-from preparation.media.index import Index
 from preparation.media.limits import Meter
 from preparation.media.tones import is_beyond_709
 from preparation.settings import MediaSettings
-
-
-class Damage:
-    """Counts the pictures that a file holds and that cannot be decoded; raises CorruptFileError when they are more
-    than `limits.lost_share` of all."""
-
-    def __init__(self, path: Path, limits: MediaSettings, index: Index) -> None:
-        self._path, self._index = path, index
-        self._most = math.ceil(limits.lost_share * index.frames)
-        self._errors, self._flawed, self._missing = 0, 0, 0
-        self._said: str | None = None
-        self._last: float | None = None
-        self._untimed = 0
-
-    @property
-    def lost(self) -> int:
-        return self._flawed + max(self._errors, self._missing)
-
-    def error(self, error: FFmpegError) -> None:
-        """A packet was refused."""
-        self._errors, self._said = self._errors + 1, error.strerror
-        self._check()
-
-    def frame(self, frame: Any) -> None:
-        """A frame was decoded, maybe in part; some decoders leave out frames without an error."""
-        self._flawed += bool(frame.is_corrupt)
-        if frame.time is None:
-            self._untimed += 1
-        else:
-            if self._last is not None:
-                self._missing += max(0, self._stored(self._last, frame.time) - self._untimed)
-            self._last, self._untimed = frame.time, 0
-        self._check()
-
-    def begin(self, time: float | None) -> None:
-        """The first frame of the file is shown at `time`; what should have been shown before is lost."""
-        if time is not None and len(self._index.times):
-            self._missing += self._stored(float(self._index.times[0]) - 1 / self._index.fps, time)
-        self._check()
-
-    def end(self) -> None:
-        """The last packet was read."""
-        if self._last is not None and len(self._index.times):
-            after = self._stored(self._last, float(self._index.times[-1]) + 1 / self._index.fps)
-            self._missing += max(0, after - self._untimed)
-        self._check()
-
-    def _stored(self, begin: float, end: float) -> int:
-        """How many pictures are stored between two moments: at most as many as the time has room for, since some
-        streams store fields, and some pictures that are never shown."""
-        step = 1 / self._index.fps
-        if end - begin < 1.5 * step:
-            return 0
-        first, last = np.searchsorted(self._index.times, (begin + step / 2, end - step / 2))
-        return int(min(last - first, round((end - begin) / step) - 1))
-
-    def _check(self) -> None:
-        if self.lost > self._most:
-            because = f" ({self._said})" if self._said else ""
-            raise CorruptFileError(
-                f"{self._path.name}: {self.lost} of its {self._index.frames} pictures cannot be decoded{because}",
-                remedy=f"{PLAY_IT}, or {RE_ENCODE}; what is lost may be more where preparation.corpus.media.lost_share "
-                "is raised",
-            )
 
 
 class Aspects:
@@ -139,10 +72,13 @@ class First:
     def __init__(self, stream: Any) -> None:
         self._aspects = Aspects(stream)
         self._frame: Any = None
+        self.packets = 0
+        """How many it took."""
 
     def look(self, packet: Any) -> bool:
         """Whether it is found, now or before."""
         if self._frame is None:
+            self.packets += bool(packet.size)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
@@ -195,6 +131,8 @@ def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iter
             _unless_out_of_memory(error)
             reading.damage.error(error)
             continue
+        finally:
+            reading.damage.packet(bool(packet.size))
         aspects.decoded(frames)
         for frame in frames:
             reading.damage.frame(frame)

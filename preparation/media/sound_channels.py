@@ -35,8 +35,8 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "f":
         return np.asarray(samples, np.float32)
     if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
-    return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
+    return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
 
 
 def one_channel(frame: Any, samples: NDArray[Any]) -> Any:
@@ -83,4 +83,6 @@ class Levels:
 
     def name(self, channel: int) -> str:
         """For people: `right`, or `channel 7` where the container does not say which."""
+        if len(self._names) == 2:
+            return ("left", "right")[channel]
         return {"FL": "left", "FR": "right", "FC": "centre"}.get(self._names[channel], f"channel {channel + 1}")

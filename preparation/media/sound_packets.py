@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError
+from preparation.media.container import PLAY_IT
 from preparation.media.limits import BeyondLimitError, check_sound
 from preparation.media.sound_channels import values
 from preparation.settings import MediaSettings
@@ -60,14 +61,18 @@ class SoundPackets:
         self._samples = self._beyond = 0
         self.lost_seconds = self.read_seconds = 0.0
         self._last: float | None = None
+        self._owed, self._jumped = 0.0, False
+        self._said: str | None = None
 
     def sought(self, seconds: float) -> Iterator[Timed]:
         """The frames from a packet before `seconds` on, or from the beginning where the file's index misleads."""
         self._container.seek(int(seconds / self._stream.time_base), stream=self._stream)
+        self._jumped = True
         frames = iter(self)
         first = next(frames, None)
         if first is None or first.seconds is None or first.seconds > seconds:
             self._container.seek(0)
+            self._jumped = False
             self.lost_seconds = self.read_seconds = 0.0
             yield from self
             return
@@ -82,6 +87,10 @@ class SoundPackets:
                 continue
             yield from self._decoded(packet)
         yield from self._decoded(None)
+        if self._said is not None and self.read_seconds == 0:
+            raise CorruptFileError(
+                f"nothing of the sound of {self._path.name} can be decoded: {self._said}", remedy=PLAY_IT
+            )
         if self._beyond > FULL_SCALE_SHARE * self._samples:
             raise CorruptFileError(
                 f"{self._path.name} holds floating-point sound far beyond full scale, which is 1",
@@ -98,10 +107,18 @@ class SoundPackets:
             if packet.pts is None or packet.size == 0:
                 continue
             begin = float(packet.pts * packet.time_base)
-            length = float(packet.duration * packet.time_base) if packet.duration else length
+            length = self._length(packet) or length
             longest = longest if end is None else max(longest, begin - end)
             end = begin + length
         return longest
+
+    def _length(self, packet: Any) -> float:
+        """How long a packet lasts, seconds; 0 where that is unknown. In MP4 it is said to last until the next begins,
+        so that holes look like long packets."""
+        codec = self._stream.codec_context
+        by_codec = codec.frame_size / codec.sample_rate if codec.frame_size and codec.sample_rate else 0.0
+        said = float(packet.duration * packet.time_base) if packet.duration else by_codec
+        return min(said, by_codec or said)
 
     def _bounded(self, count: int) -> None:
         if count > PACKETS_A_SECOND * self._limits.longest_seconds:
@@ -140,11 +157,13 @@ class SoundPackets:
             frames = self._stream.codec_context.decode(packet)
         except EndOfFileError:
             return
-        except FFmpegError:
-            if packet is not None and packet.duration:
-                self.lost_seconds += float(packet.duration * packet.time_base)
-                check_sound(self._path, self.lost_seconds, self._limits)
-            return
+        except FFmpegError as error:
+            self._said, frames = error.strerror, []
+            # After a jump the first packet is often a part of one.
+            if packet is not None and not (self._jumped and self.read_seconds == 0):
+                self.lost_seconds += self._length(packet)
+        else:
+            self._settle(packet, sum(frame.samples / frame.sample_rate for frame in frames if frame.sample_rate))
         for frame in frames:
             self._count(frame)
             seconds = frame.samples / frame.sample_rate
@@ -156,6 +175,16 @@ class SoundPackets:
                 yield Timed(frame, began, samples if several else None)
             else:
                 self.lost_seconds += seconds
+
+    def _settle(self, packet: Any, seconds: float) -> None:
+        """Count packets as lost that gave nothing and no error, once another gives no more than its own sound: some
+        codecs give the sound of several packets at once, and the first and last are often only there to be cut off."""
+        length = 0.0 if packet is None else self._length(packet)
+        if seconds == 0:
+            self._owed += length if self.read_seconds else 0.0
+        elif self._owed:
+            self.lost_seconds += max(0.0, self._owed - max(0.0, seconds - length))
+            self._owed = 0.0
 
     def _time(self, frame: Any) -> float | None:
         if self.bare:
@@ -172,8 +201,8 @@ class SoundPackets:
                 f"{self._path.name} says that its sound has {frame.sample_rate} samples a second",
                 remedy=f"{SAVE_ANEW} of 16 or 48 kHz",
             )
-        # Before resampling: at a rate of 1 Hz a kilobyte becomes minutes.
-        check_sound(self._path, self.read_seconds + self.lost_seconds + frame.samples / frame.sample_rate, self._limits)
+        known = self.read_seconds + self.lost_seconds
+        check_sound(self._path, known + frame.samples / frame.sample_rate, self._limits)
         self._samples += frame.samples * frame.layout.nb_channels
         if self._samples > SAMPLES_A_SECOND * self._limits.longest_seconds:
             raise _too_much(self._path, "samples")

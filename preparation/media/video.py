@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from preparation.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
 from preparation.media.conversions import Conversions
+from preparation.media.damage import Damage
 from preparation.media.decoding import (
-    Damage,
     First,
     Reading,
     aspect_of,
@@ -81,7 +81,8 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
         width, height = turn.size(square)
         meter.size(width, height)
         meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))
-        damage = Damage(path, limits, index)
+        damage = Damage(path, limits, index, stream.codec_context)
+        damage.packet(first.packets - 1)
         damage.begin(frame.time)
         made = Conversions(
             picture_track=number,
@@ -190,7 +191,7 @@ class Video:
             stream = bounded(container, path, limits).stream
             stream.thread_count = threads
             step = min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
-            meter, damage = Meter(path, limits), Damage(path, limits, self._index)
+            meter, damage = Meter(path, limits), Damage(path, limits, self._index, stream.codec_context)
             reading = Reading(self._size, damage)
             zero = self._zero or 0.0
             if start_seconds > 0:

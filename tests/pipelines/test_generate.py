@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,19 @@ def test_a_picture_talks(run: Path) -> None:
     assert "frames/s" in result.stdout
     assert "generating" in result.stderr
     assert open_video(run / "talk.mp4").facts.frames in (15, 16)  # AAC may end with a little more
+
+
+def test_what_was_done_to_the_voice_is_said(run: Path) -> None:
+    """A pair whose sides cancel when they are mixed, in a file whose name FFmpeg would take for a protocol."""
+    sound = voice(0.6)
+    with wave.open(str(run / "12:30.wav"), "wb") as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(np.stack([sound, -sound], axis=1).astype("<i2").tobytes())
+    more = ["--steps", "1", "--speech", str(run / "12:30.wav")]
+    said = CliRunner().invoke(app, options(run, *more))
+    assert said.exit_code == 0 and "12:30.wav: channel: left" in said.stdout, said.output
+    told = json.loads(CliRunner().invoke(app, options(run, *more, "--json")).stdout)
+    assert told["speech"] == {"channel": "left"}
 
 
 def test_json_for_machines(run: Path) -> None:

@@ -14,11 +14,13 @@ from preparation.faces.landmarks import MOUTH, STABLE
 from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.manifest import Clip, scan
+from preparation.media.conversions import Conversions
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.media.made_clips import damage
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -53,6 +55,17 @@ def test_a_clip_becomes_an_aligned_crop(clip: Clip, studio_corpus: Path, tmp_pat
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(clip.name)} == {
         f"{clip.name}.{suffix}" for suffix in ("mp4", "safetensors", "json")
     }
+
+
+def test_what_only_reading_shows_stands_in_the_description(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:
+    prepare(clip, studio_corpus, tmp_path)
+    assert load_crop(tmp_path, clip.name).metadata["conversions"] == {}
+    damage(studio_corpus / clip.path, [25])
+    (broken,) = [one for one in scan("studio", studio_corpus).clips if one.clip_id == clip.clip_id]
+    assert broken.conversions == Conversions()
+    assert isinstance(prepare(broken, studio_corpus, tmp_path), CropResult)
+    crop = load_crop(tmp_path, clip.name)
+    assert len(list(crop.frames())) == 30 and 1 <= crop.metadata["conversions"]["lost_frames"] <= 3
 
 
 def test_unchanged_crops_are_kept_and_changed_ones_redone(clip: Clip, studio_corpus: Path, tmp_path: Path) -> None:

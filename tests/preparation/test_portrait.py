@@ -112,11 +112,11 @@ def write_wav(path: Path, sound: np.ndarray, rate: int = 16_000, channels: int =
 
 def test_speech_comes_from_sound_files_and_from_clips(tmp_path: Path) -> None:
     sound = tone(1.0)
-    np.testing.assert_array_equal(read_speech(write_wav(tmp_path / "a.wav", sound), RENDERED), sound)
-    stereo = read_speech(write_wav(tmp_path / "b.wav", tone(1.0, 160), rate=48_000, channels=2), RENDERED)
+    np.testing.assert_array_equal(read_speech(write_wav(tmp_path / "a.wav", sound), RENDERED).sound, sound)
+    stereo = read_speech(write_wav(tmp_path / "b.wav", tone(1.0, 160), rate=48_000, channels=2), RENDERED).sound
     assert abs(len(stereo) - len(sound) / 3) < 100
     encode(noise(25), sound, tmp_path / "clip.mp4")
-    assert len(read_speech(tmp_path / "clip.mp4", RENDERED)) == pytest.approx(len(sound), abs=2048)
+    assert len(read_speech(tmp_path / "clip.mp4", RENDERED).sound) == pytest.approx(len(sound), abs=2048)
 
 
 def test_silence_and_what_has_no_sound_are_refused(tmp_path: Path) -> None:

@@ -69,6 +69,29 @@ def test_a_clip_with_good_headers_and_no_good_picture_is_a_row(tmp_path: Path, c
         assert "play it" in rows[f"bad.{suffix}"].remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.avi", "libx264", {"bf": "3"}),
+        ("a.avi", "mpeg4", {"bf": "2"}),
+        ("a.webm", "libvpx-vp9", {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "8"}),  # pictures never shown
+        ("a.h264", "libx264", {"bf": "2"}),
+        ("a.ts", "libx264", {"bf": "3", "g": "10"}),
+        ("a.mpg", "mpeg1video", {"bf": "2"}),
+        ("a.flv", "libx264", {"bf": "3"}),
+        ("a.mov", "mjpeg", {}),
+    ],
+)
+def test_whole_clips_lose_nothing(tmp_path: Path, name: str, codec: str, options: dict[str, str]) -> None:
+    y, x = np.mgrid[:64, :64]
+    drifting = [np.repeat(((x * 3 + y + 5 * t) % 256)[..., None], 3, 2).astype(np.uint8) for t in range(45)]
+    path = write_clip(tmp_path / name, drifting, codec, "yuvj420p" if codec == "mjpeg" else "yuv420p", options)
+    video = open_video(path, MediaSettings(lost_share=0))
+    timeless = (name, codec) == ("a.avi", "libx264")  # FFmpeg guesses when its pictures are shown
+    assert 0 <= len(video.all()) - 45 <= (2 if timeless else 0)
+    assert video.facts.frames == 45 and not video.conversions.made()
+
+
 def test_a_clip_without_its_first_pictures_begins_later(tmp_path: Path) -> None:
     """Its sound, too: both count from the first picture that can be decoded."""
     path = clip(tmp_path / "a.mp4", "libx264", 100)
