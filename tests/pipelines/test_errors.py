@@ -1,4 +1,4 @@
-"""Every error ends: circles of causes are cut, what nobody foresaw is shown once, and what the user can mend is named."""
+"""Every error ends: circles of causes are cut, what nobody foresaw is shown once, what the user can mend is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.errors import break_circles
 from preparation.errors import PrivFedTalkError
 
 
-class Wrapper(Exception):
+class WrapperError(Exception):
     """As Dagster's, whose cause is the error that is raised anew while it is handled."""
 
 
@@ -24,8 +24,8 @@ def in_a_circle() -> Exception:
         try:
             raise KeyError("inner") from ValueError("innermost")
         except KeyError as error:
-            raise Wrapper("step failed") from error
-    except Wrapper as wrapper:
+            raise WrapperError("step failed") from error
+    except WrapperError as wrapper:
         inner = wrapper.__cause__
         assert isinstance(inner, KeyError)
         inner.__context__ = wrapper
