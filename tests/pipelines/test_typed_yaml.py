@@ -104,7 +104,8 @@ def test_numbers_truth_and_nothing_are_yaml() -> None:
 @pytest.mark.parametrize(
     "wrong",
     ["count=yes", "count=2026-11-29", "share=nan", "share=.nan", "share=.inf", "share=-.inf", "share=inf",
-     "share=1e999", "count=1e308", "people=anna", "people=[[a]]", "flag=maybe", "choice=no", "count=", "name: x", "pair=[1]"],
+     "share=1e999", "count=1e308",
+     "people=anna", "people=[[a]]", "flag=maybe", "choice=no", "count=", "name: x", "pair=[1]"],
 )  # fmt: skip
 def test_what_a_field_cannot_hold_is_refused_by_name(wrong: str) -> None:
     with pytest.raises(PrivFedTalkError) as refused:
