@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from pipelines import runner
+from preparation.errors import PrivFedTalkError
 
 
 def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
@@ -43,3 +44,35 @@ def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
         # It is remembered where `dagster dev` looks.
         assert instance.get_latest_materialization_event(trained.key) is not None
     assert made == ["trained"] and (tmp_path / ".dagster/storage").exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout in which a file stands where Dagster's folder would be made: as good as read-only, for root too."""
+    shutil.copy(runner.PROJECT / "dagster.yaml", tmp_path)
+    (tmp_path / ".dagster").write_text("in the way")
+    monkeypatch.setattr(runner, "PROJECT", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return tmp_path
+
+
+def test_a_project_that_cannot_be_written_names_the_variable_to_set(project: Path) -> None:
+    with pytest.raises(PrivFedTalkError, match=r"cannot write to .*\.dagster") as refused, runner._instance(None):
+        pass
+    assert "export PRIVFEDTALK_DAGSTER=FOLDER" in refused.value.remedy
+
+
+def test_dagsters_records_lie_where_the_variable_says(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "my records #2"
+    monkeypatch.setenv(runner.DAGSTER_VARIABLE, str(records))
+
+    @dg.asset
+    def made() -> None:
+        pass
+
+    with runner._instance(None) as instance:
+        assert dg.materialize([made], instance=instance).success
+        assert instance.get_latest_materialization_event(made.key) is not None
+    assert (records / "storage").is_dir() and (project / ".dagster").read_text() == "in the way"
