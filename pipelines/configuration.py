@@ -17,7 +17,7 @@ from preparation.commands import command
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.errors import PrivFedTalkError
 from preparation.files import replacing
-from preparation.foreign_text import is_invisible
+from preparation.foreign_text import is_invisible, joins
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from preparation.settings_base import Settings, hides, redacted
 from training.settings import TrainingSettings
@@ -74,7 +74,12 @@ class Configuration(Settings):
     @field_validator("run")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
-        if name in ("", ".", "..") or "/" in name or name != name.strip() or any(map(is_invisible, name)):
+        if (
+            name in ("", ".", "..")
+            or "/" in name
+            or name != name.strip()
+            or any(is_invisible(letter) and not joins(letter) for letter in name)
+        ):
             raise ValueError("a run's name is that of one folder: no slash, no line end, no space before or after it")
         if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
             raise ValueError(f"a run's name has at most {LONGEST_NAME_BYTES} bytes")

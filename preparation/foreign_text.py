@@ -35,8 +35,14 @@ def printable(text: str, longest: int = 400) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with a space in the place of each character that shows nothing; line ends stay."""
-    return "".join(" " if letter != "\n" and is_invisible(letter) else letter for letter in text)
+    """The text with a space in the place of each character that shows nothing, or moves or breaks what stands beside
+    it; line ends stay, and what joins letters of one word or the people of one emoji."""
+    return "".join(" " if letter != "\n" and not joins(letter) and is_invisible(letter) else letter for letter in text)
+
+
+def joins(character: str) -> bool:
+    """Whether a character shows nothing and is yet spelling: Persian, Indic scripts and emoji are written with it."""
+    return character in ("\u200c", "\u200d")
 
 
 def one_line(text: object, longest: int = LONGEST) -> str:

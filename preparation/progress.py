@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
+from preparation.foreign_text import printable
+
 T = TypeVar("T")
 
 TERMINAL_SECONDS = 0.2
@@ -61,5 +63,6 @@ def _line(what: str, done: float, total: int | None, seconds: float, unit: str) 
 
 
 def _show(line: str, terminal: bool, last: bool = False) -> None:
+    line = printable(line)  # what is counted may be named by people
     sys.stderr.write(f"\r\x1b[2K{line}" + ("\n" if last else "") if terminal else line + "\n")
     sys.stderr.flush()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -193,9 +194,17 @@ TRUSTED = "trusted.json"
 """Of a folder of weights: the sha256 of files that a person accepted, by file name."""
 
 
+def _cache() -> Path:
+    """The user's cache; of a user without a home, as containers have them, the system's folder for what may go."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"privfedtalk-{os.getuid()}"
+
+
 def folders() -> list[Path]:
     """Where weights are looked for, in this order."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privfedtalk" / "weights"
+    cache = _cache() / "privfedtalk" / "weights"
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         return [Path(named).expanduser(), cache]

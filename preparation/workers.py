@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,8 @@ class _Reply(Generic[Result]):
 def _serve(pipe: connection.Connection, order: _Order[Item, Result]) -> None:
     """Until the pipe is closed: one item after the other."""
     end_with_parent()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries; this project raises errors, or says itself what is to be said
     # Ctrl-C reaches this process as well; what it was at is left like any work that was cut off.
     with suppress(EOFError, OSError, KeyboardInterrupt):
         failed = _attempt(_initialize, order)

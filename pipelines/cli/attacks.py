@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from training.privacy.settings import Mode
     from training.settings import TrainingSettings
 
+MOST_CANARY_NUMBERS = 2**31
+"""Of all canaries together, 8 GiB."""
+
 MethodsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,6 +90,12 @@ def audit(
     from training.canaries import AuditSettings, audit_run
     from training.canaries import audit as run_audit
 
+    many = canaries or 1000
+    if many * dimension > MOST_CANARY_NUMBERS:
+        raise typer.BadParameter(
+            f"{many:,} canaries of {dimension:,} parameters are too many numbers; {MOST_CANARY_NUMBERS:,} are the most",
+            param_hint="--dimension",
+        )
     settings = AuditSettings(
         canaries=canaries, dimension=dimension, noise_factor=noise_factor, seeded_cohorts=seeded_cohorts, seed=seed
     )

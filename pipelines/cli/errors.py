@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli.terminal import aside, owes_json, print_json, replace_what_cannot_be_shown
+from pipelines.cli.terminal import (
+    aside,
+    owes_json,
+    print_json,
+    replace_what_cannot_be_shown,
+    show_own_warnings_alone,
+)
 from pipelines.errors import FailedCheckError, break_circles
 from preparation.errors import PrivFedTalkError
 
@@ -30,6 +36,7 @@ class ReadableErrors(TyperGroup):
 
     def main(self, *args: Any, **options: Any) -> Any:
         replace_what_cannot_be_shown()
+        show_own_warnings_alone()
         return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,6 +22,9 @@ from rich.console import Console
 from rich.text import Text
 
 from preparation.foreign_text import visible
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("preparation", "training", "evaluation", "assets", "pipelines")
 
 owes_json = ContextVar("owes_json", default=False)
 """Whether a document is asked for and not printed yet."""
@@ -51,6 +56,21 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """The one document of a command under --json; a NaN in it is an error, not invalid JSON."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, default=os.fspath))
     owes_json.set(False)
+
+
+def show_own_warnings_alone() -> None:
+    """From here on a warning is shown where this project gives it; libraries' are for who asks for them (`python -W`).
+
+    They tell of arrays of one item and of calls that will be spelt otherwise one day: nothing a user could mend.
+    """
+    if not sys.warnoptions:
+        warnings.showwarning = _show_own
+
+
+def _show_own(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+    path = Path(filename)
+    if path.is_relative_to(PROJECT) and path.relative_to(PROJECT).parts[0] in PACKAGES:
+        warn(str(message))
 
 
 def replace_what_cannot_be_shown() -> None:

@@ -98,11 +98,10 @@ def fetch(
         privfedtalk weights fetch syncnet_example --trust
     """
     from preparation import weight_downloads
-    from preparation.weights import REGISTRY, sha256_of
+    from preparation.weights import REGISTRY, folders, sha256_of
 
     fetched = []
-    if into is not None:
-        into = writable_folder(into, "--into")
+    into = writable_folder(folders()[-1] if into is None else into, "--into")
     for name in names:
         path = weight_downloads.fetch(name, into, trust)
         published = REGISTRY[name].sha256 is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
+from pipelines import resources
 from pipelines.configuration import PROFILES, PROJECT, Configuration, load, profiles, remember, remembered
 from pipelines.resources import default_run, open_run
 from pipelines.settings_reader import flatten, read_yaml
@@ -97,3 +100,37 @@ def test_removal_is_not_remembered(tmp_path: Path) -> None:
     again = load(remembered(chosen.root), [f"data={tmp_path}"])
     assert chosen.preparation.corpus.forget_absent and not again.preparation.corpus.forget_absent
     assert again.preparation.crops.size == 64
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "latin-1"])
+def test_parameters_that_cannot_be_read_name_their_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = tmp_path / "my params.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "latin-1":
+        path.write_bytes("profile: Zoë".encode("latin-1"))
+    monkeypatch.setattr(resources, "PARAMS", path)
+    monkeypatch.setenv(resources.VARIABLE, str(path))
+    with pytest.raises(PrivFedTalkError, match="PRIVFEDTALK_PARAMS names") as refused:
+        default_run()
+    assert "my params.yaml" in refused.value.reason and "PRIVFEDTALK_PARAMS" in refused.value.remedy
+
+
+def test_parameters_keep_text_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("profile: small\nset: {run: 2026-11-29, training.vae.source: 0123, seed: 7}\n")
+    monkeypatch.setattr(resources, "PARAMS", path)
+    found = resources.default_configuration()
+    assert (found.run, found.training.vae.source, found.seed) == ("2026-11-29", "0123", 7)
+
+
+def test_what_a_run_keeps_is_readable_by_its_owner_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o777 & ~0o700)
+    try:
+        remember(load("small", [f"data={tmp_path}", "run=Mäße #2 😀"]))
+    finally:
+        os.umask(before)
+    kept = remembered(tmp_path / "Mäße #2 😀")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600 and load(kept).run == "Mäße #2 😀"

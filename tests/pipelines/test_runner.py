@@ -100,3 +100,32 @@ def test_two_commands_on_one_run_the_second_changes_nothing(tmp_path: Path, monk
     ):
         runner.run_jobs(["train"], "small", [f"data={tmp_path}", "run=mine", "training.federation.rounds=9"])
     assert remembered(configuration.root).read_text() == before
+
+
+@pytest.fixture
+def occupied(project: Path) -> Path:
+    """A checkout in which a file stands where Dagster's folder would be made: as good as read-only, for root too."""
+    (project / ".dagster").write_text("in the way")
+    return project
+
+
+def test_a_project_that_cannot_be_written_names_the_variable_to_set(occupied: Path) -> None:
+    with pytest.raises(PrivFedTalkError, match=r"cannot write to .*\.dagster") as refused, runner._instance(None):
+        pass
+    assert "export PRIVFEDTALK_DAGSTER=FOLDER" in refused.value.remedy
+
+
+def test_dagsters_records_lie_where_the_variable_says(
+    occupied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "my records #2"
+    monkeypatch.setenv(runner.DAGSTER_VARIABLE, str(records))
+
+    @dg.asset
+    def made() -> None:
+        pass
+
+    with runner._instance(None) as instance:
+        assert dg.materialize([made], instance=instance).success
+        assert instance.get_latest_materialization_event(made.key) is not None
+    assert (records / "storage").is_dir() and (occupied / ".dagster").read_text() == "in the way"

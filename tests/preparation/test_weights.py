@@ -68,3 +68,13 @@ def test_a_named_folder_wins_over_the_one_beside_the_project(monkeypatch: pytest
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "named"))
     assert weights.folders()[0] == tmp_path / "named"
     assert beside not in weights.folders()
+
+
+def test_a_user_without_a_home_has_a_cache_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert weights.folders()[-1].is_relative_to(tmp_path)

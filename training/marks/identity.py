@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from preparation.errors import PrivFedTalkError
-from preparation.files import replacing, writing
+from preparation.errors import PrivFedTalkError, UnwritableError
+from preparation.files import replacing
 
 ENVIRONMENT_VARIABLE = "PRIVFEDTALK_SIGNING"
 """Names the folder that holds `chain.pem` and `key.pem`, ECDSA on P-256; else one in the user's configuration."""
 YEARS = 10
+_ELSEWHERE = f"export {ENVIRONMENT_VARIABLE}=FOLDER"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ def signing_folder() -> Path:
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         return Path(named).expanduser()
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "privfedtalk" / "signing"
+    try:
+        home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    except RuntimeError as error:
+        raise PrivFedTalkError(
+            "the user has no home folder for the identity that signs clips", f"name one: {_ELSEWHERE}"
+        ) from error
+    return home / "privfedtalk" / "signing"
 
 
 def open_identity(folder: Path | None = None) -> Identity:
@@ -70,9 +76,14 @@ def open_identity(folder: Path | None = None) -> Identity:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Alone among all processes that make a pair in `folder`."""
-    with writing(folder):
+    try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UnwritableError(
+            f"{folder}, which is to hold the identity that signs clips, cannot be written: {error.strerror}",
+            f"mend that, or name another: {_ELSEWHERE}",
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

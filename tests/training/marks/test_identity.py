@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from preparation.errors import PrivFedTalkError
-from training.marks.identity import make_identity, open_identity
+from training.marks.identity import ENVIRONMENT_VARIABLE, make_identity, open_identity
 
 SIGNERS = 8
 
@@ -61,3 +61,23 @@ def test_what_is_no_pem_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("la la la")
     with pytest.raises(PrivFedTalkError, match="cannot be read"):
         open_identity(tmp_path)
+
+
+@pytest.mark.parametrize("home", ["in the way", None])
+def test_a_home_that_cannot_hold_it_names_the_variable_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "in the way").write_text("a file")
+    if home:
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+    else:  # as in a container whose user no table knows
+        monkeypatch.setattr(Path, "expanduser", nobody)
+    with pytest.raises(PrivFedTalkError) as refused:
+        open_identity()
+    assert f"export {ENVIRONMENT_VARIABLE}=FOLDER" in refused.value.remedy
+
+
+def nobody(path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")

@@ -1,0 +1,140 @@
+"""Every option that takes a path or a name takes it as it was typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines import configuration
+from pipelines.cli import app
+from pipelines.configuration import Configuration, load, remember
+from preparation.clients import Client, save_clients
+from preparation.consent import read_consent
+from preparation.folders import RunFolder
+from tests.pipelines.awkward import AWKWARD
+
+FILES = [name for name in AWKWARD if "/" not in name and name != "~"]  # that one is the home folder, as everywhere
+given = pytest.mark.parametrize("name", FILES)
+few = pytest.mark.parametrize("name", FILES[::4])  # where the way from the option on is one that others test with all
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Names are typed in a folder of their own, relative to it; what `data/` holds is no business of these tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(configuration, "PROJECT", tmp_path / "project")
+    return tmp_path
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Configuration:
+    """The configuration that jobs are given, as Dagster reads it in the project's folder."""
+    jobs: list[tuple[str, list[str]]] = []
+
+    def note(_: Any, profile: str, overrides: list[str], **__: Any) -> None:
+        jobs.append((profile, overrides))
+
+    monkeypatch.setattr("pipelines.runner.run_jobs", note)
+    monkeypatch.setattr("pipelines.cli.summary.show_preparation", lambda *_: None)
+    monkeypatch.setattr("pipelines.cli.summary.show_consent", lambda *_: None)
+    result = CliRunner().invoke(app, list(typed))
+    assert result.exit_code == 0, result.output
+    with monkeypatch.context() as moved:
+        moved.chdir("/")
+        return load(*jobs[0])
+
+
+@given
+def test_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / name).write_text("pretrain/a/1\n")
+    (tmp_path / name / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')  # as far as it is looked at
+    kind = ["--corpus", "lrs3", "--root", name, "--list", f"list/{name}", "--vae", name]
+    found = asked(monkeypatch, "prepare", *kind, "--out", f"runs/{name}")
+    assert found.corpus.root == tmp_path / name and found.root == tmp_path / "runs" / name
+    assert found.preparation.corpus.lists == (tmp_path / "list" / name,)
+    assert found.training.vae.source == str(tmp_path / name)
+
+
+@few
+def test_the_parts_and_tables_of_a_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder / name).mkdir(parents=True)
+    parts = ["--part", f"lrs3=a/{name}", "--part", f"hdtf=b/{name}", "--tables", f"c/{name}"]
+    found = asked(monkeypatch, "prepare", "--corpus", "mix", *parts, "--out", f"d/{name}").corpus.parts
+    assert [part.root for part in found] == [tmp_path / "a" / name, tmp_path / "b" / name]
+    assert found[1].tables == tmp_path / "c" / name
+
+
+@few
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, command: str) -> None:
+    remember(load("small", ["seed=7", f"data={json.dumps(str(tmp_path))}", f"run={json.dumps(name)}"]))
+    found = asked(monkeypatch, command, "--run", f"./{name}")
+    assert (found.root, found.seed) == (tmp_path / name, 7)
+    named = asked(monkeypatch, command, f"--run={name}")
+    assert named.root == tmp_path / "project" / "data" / name
+
+
+@few
+def test_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / f"{name}.yaml").write_text("seed: 5\n")
+    assert asked(monkeypatch, "train", "--profile", f"{name}.yaml").seed == 5
+
+
+@given
+def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    typed = (
+        [name, json.dumps([name])] if name not in ('"quoted"', "'single'") else [json.dumps(name), json.dumps([name])]
+    )
+    settings = [f"training.vae.source={typed[0]}", f"preparation.clients.volunteers={typed[1]}"]
+    found = asked(monkeypatch, "train", *(part for each in settings for part in ("--set", each)))
+    assert found.training.vae.source == name and found.preparation.clients.volunteers == (name,)
+
+
+@pytest.mark.parametrize("name", [".", "..", "a\nb", "", "/", "x" * 250, " a ", "a\u202eb"])
+def test_what_can_be_no_run_is_refused(name: str) -> None:
+    result = CliRunner().invoke(app, ["train", "--run", name, "--set", "run=" + name])
+    assert result.exit_code == 2 and "remedy:" in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_who_agreed(tmp_path: Path, name: str) -> None:
+    run = RunFolder(tmp_path / "mine")
+    splits = {"train": ["c0/1"], "validation": [], "test": []}
+    save_clients({"c0": Client("client", "c0", splits)}, run.clients_table)
+    result = CliRunner().invoke(app, ["consent", "grant", "c0", "--who", name, "--run", str(run.root)])
+    assert result.exit_code == 0 and name in result.stdout, result.output
+    consent = read_consent(run, "c0")
+    assert consent is not None and consent.who == name
+    shown = CliRunner().invoke(app, ["consent", "show", "--run", str(run.root)], env={"COLUMNS": "400"})
+    assert shown.exit_code == 0 and name in shown.stdout, shown.output
+
+
+def test_a_client_that_looks_like_an_option(tmp_path: Path) -> None:
+    run, name = RunFolder(tmp_path / "mine"), "-FOCpMAww28"
+    save_clients(
+        {name: Client("client", name, {"train": [f"{name}/1"], "validation": [], "test": []})}, run.clients_table
+    )
+    where = ["--run", str(run.root)]
+    assert CliRunner().invoke(app, ["consent", "grant", "--who", "Ada", *where, "--", name]).exit_code == 0
+    assert read_consent(run, name) is not None
+    revoked = CliRunner().invoke(app, ["consent", "revoke", *where, "--", name])
+    assert revoked.exit_code == 0 and f"privfedtalk prepare --out {run.root} --forget" in revoked.stdout
+
+
+@few
+def test_where_an_adapter_lies_and_where_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr("training.adapter_folders.inspect_adapter", lambda folder: seen.append(folder) or _Facts())
+    assert CliRunner().invoke(app, ["adapter", "inspect", "--json", "--", name]).exit_code == 0
+    assert seen == [Path(name)]
+
+
+class _Facts:
+    def to_json(self) -> dict[str, str]:
+        return {}
