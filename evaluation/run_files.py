@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.bars import BACKBONE
+from preparation.files import read_json_lines
 from preparation.folders import RunFolder
 from training.privacy.promise import settings_in
 
@@ -19,7 +20,7 @@ UNSHARED = ("local",)
 
 def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
     """The lines of `rounds.jsonl`, in order."""
-    return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+    return read_json_lines(run.rounds(method))
 
 
 def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:

@@ -110,9 +110,11 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     number, best = progress.records[-1].round, progress.best_round
     vectors = {"theta": progress.theta, **{f"server.{name}": value for name, value in progress.state.items()}}
     vectors |= {f"earlier.{index:03d}": theta for index, theta in enumerate(progress.earlier)}
-    save_file(vectors, _vectors(folder, number))
+    with replacing(_vectors(folder, number)) as partial:
+        save_file(vectors, partial)
     if number in (1, best):
-        save_file({"theta": progress.best}, _best(folder, best))
+        with replacing(_best(folder, best)) as partial:
+            save_file({"theta": progress.best}, partial)
     # Only the new line is written: a thousand rounds would otherwise be written a thousand times.
     with (folder / "rounds.jsonl").open("w" if number == 1 else "a") as log:
         log.write(json.dumps(asdict(progress.records[-1]), allow_nan=False) + "\n")
@@ -198,4 +200,4 @@ def _best(folder: Path, number: int) -> Path:
 
 def _replace(path: Path, text: str) -> None:
     with replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preparation.files import read_json_lines
 from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
 from training.containing import participants
@@ -33,7 +34,7 @@ from training.violations import violations
 def contradictions_of(run: RunFolder, method: str) -> list[str]:
     """What is claimed of a method's adapter, in its report or beside its weights, and does not hold."""
     report = json.loads((run.federation(method) / "privacy.json").read_text())
-    lines = [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+    lines = read_json_lines(run.rounds(method))
     if report.get("rules", 1) < RULES:
         found = ["a guarantee is claimed under rules that did not hold"] if report["guarantee_holds"] else []
     else:

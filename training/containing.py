@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
+from preparation.files import read_json_lines, write_text
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 from training.adapter_folders import inspect_adapter
@@ -108,7 +108,7 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
     for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
         method = log.parent.name
         members = participants(run, method)
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = read_json_lines(log)
         counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
         rounds = sum(
             client in line["returned"] or (POOLED in line["returned"] and client in members) for line in counted
@@ -146,7 +146,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
         )
     check_origin(run, run.adapter(method))
     kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = read_json_lines(log)
     counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
     if kept is not None:
         counted = [line for line in counted if line["round"] <= int(kept)]

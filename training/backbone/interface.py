@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from preparation.settings_base import Settings
 from training.backbone.conditions import SpeechEncoder
 from training.diffusion import Process
+from training.saving import save_network
 from training.settings import BackboneSettings
 
 
@@ -95,9 +96,7 @@ class Backbone(nn.Module, ABC):
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(self.describe(), indent=2) + "\n")
+        save_network(self, folder, json.dumps(self.describe(), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
