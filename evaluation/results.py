@@ -147,7 +147,7 @@ def write_results(results: Mapping[str, Any], path: Path) -> None:
 def read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise PrivFedTalkError(f"no results at {path}", remedy="run the evaluation first (`make demo`)")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _check_finite(table: pd.DataFrame) -> None:

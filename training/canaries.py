@@ -217,7 +217,7 @@ def audit_run(
 ) -> AuditReport:
     """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
     of a planted fault, which the run does not have."""
-    report = json.loads((run.federation(method) / "privacy.json").read_text())
+    report = json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))
     settings = settings or AuditSettings()
     smaller = min(settings.dimension, report["dimension"])
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)

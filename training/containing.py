@@ -66,7 +66,7 @@ def pictures_of(run: RunFolder, name: str) -> list[str]:
     if found:  # the page shows what the evaluation left
         found += [page for page in (run.report / "index.html",) if page.exists()]
     for told in run.root.glob("attacks/inversion/*/inversion.json"):
-        if name in json.loads(told.read_text())["clients"]:
+        if name in json.loads(told.read_text(encoding="utf-8"))["clients"]:
             found += sorted(told.parent.glob("*.png"))
             found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
     if entry is not None and entry.role == "public":
@@ -145,7 +145,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
             f"train the method: privfedtalk train --run {run.root.name} --method {method}",
         )
     check_origin(run, run.adapter(method))
-    kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
+    kept = json.loads(facts.read_text(encoding="utf-8")).get("round") if facts.exists() else None
     lines = read_json_lines(log)
     counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
     if kept is not None:
@@ -172,7 +172,7 @@ def participants(run: RunFolder, method: str) -> list[str]:
     """Who was asked to train; of runs older than that note, every client who could be."""
     path = run.participants(method)
     if path.exists():
-        return list(json.loads(path.read_text())["clients"])
+        return list(json.loads(path.read_text(encoding="utf-8"))["clients"])
     from training.trial import able_clients  # torch, for old runs only
 
     return able_clients(run)

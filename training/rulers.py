@@ -84,7 +84,7 @@ class _Ruler(nn.Module):
         path = folder / "config.json"
         if not path.exists():
             raise PrivFedTalkError(f"no ruler at {folder}", remedy="train the rulers first")
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         if config.pop("kind", None) != cls.kind:
             raise CorruptFileError(f"{path} is not an {cls.kind}", remedy="name the folder of the right ruler")
         ruler = cls(**config)

@@ -102,6 +102,6 @@ class Backbone(nn.Module, ABC):
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; frozen, as the federation needs it."""
         with torch.device("meta"):  # no random weights are drawn only to be replaced
-            model = cls.from_config(json.loads((folder / "config.json").read_text()))
+            model = cls.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         model.to_empty(device="cpu").load_state_dict(load_file(folder / "model.safetensors"))
         return model.eval().requires_grad_(False)

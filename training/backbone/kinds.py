@@ -61,5 +61,5 @@ def _settings_in(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
         raise PrivFedTalkError(f"{folder} holds no backbone", remedy="run the backbone stage first")
-    settings: dict[str, Any] = json.loads(file.read_text())["settings"]
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["settings"]
     return settings

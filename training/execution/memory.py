@@ -54,7 +54,7 @@ def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Pa
     if budget is None:
         return settings
     kept, fingerprint = folder / "memory.json", settings.fingerprint()
-    held = json.loads(kept.read_text()) if kept.exists() else {}
+    held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if held.pop("settings", None) == fingerprint:
         plan = MemoryPlan(**held)
     else:
