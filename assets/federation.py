@@ -13,6 +13,7 @@ from assets.run import Run
 from assets.shards import shards
 from assets.showing import drawing, table
 from assets.transient import retried
+from preparation.files import read_json_lines
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
 
             unit = unit_of(load_clients(folder.clients_table), run.preparation.corpus, run.corpus_kind)
             federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
-    rounds = [json.loads(line) for line in folder.rounds(method).read_text().splitlines()]
+    rounds = read_json_lines(folder.rounds(method))
     columns = (
         *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),
         *("epsilon_release", "bytes_up"),

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.measuring.arrays import Frames
 from evaluation.names import name_of
+from preparation.files import replacing
 from preparation.foreign_text import printable
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
@@ -136,10 +137,9 @@ def svg(figure: Figure) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write PNG or SVG, by the ending, black on white."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with mpl.rc_context({"svg.hashsalt": "privfedtalk"}):
-        figure.savefig(path, facecolor="white", dpi=160, metadata=metadata)
+    with mpl.rc_context({"svg.hashsalt": "privfedtalk"}), replacing(path) as partial:
+        figure.savefig(partial, format=path.suffix[1:], facecolor="white", dpi=160, metadata=metadata)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:

@@ -150,7 +150,7 @@ def pretrained_parts(run: RunFolder) -> dict[str, str]:
     """Each pretrained network that the run loaded: as it was asked for, its revision, and the SHA-256 of its files."""
 
     def held(path: Path) -> dict[str, Any]:
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     parts = {"autoencoder": [held(run.model("vae") / "config.json")], "speech": [held(run.speech_network)]}
     parts["backbone"] = held(run.model("backbone") / "config.json").get("pretrained", [])
@@ -168,7 +168,7 @@ def pretrained_parts(run: RunFolder) -> dict[str, str]:
 
 def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Chart]:
     charts = []
-    pretraining = json.loads((run.model("backbone") / "curve.json").read_text())
+    pretraining = json.loads((run.model("backbone") / "curve.json").read_text(encoding="utf-8"))
     losses = {
         "training": [(row["step"], row["training_loss"]) for row in pretraining],
         "validation": [(row["step"], row["validation_loss"]) for row in pretraining],
@@ -240,7 +240,7 @@ def words_of(run: RunFolder, corpus_root: Path) -> dict[str, str]:
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
     path = run.evaluation(name) / "instruments.json"
-    return json.loads(path.read_text()) if path.exists() else {"together": {}, "missing": []}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"together": {}, "missing": []}
 
 
 def _agreed(by_client: Mapping[str, float], gate: Gate) -> dict[str, float]:
@@ -276,6 +276,6 @@ def _metrics(run: RunFolder, name: str) -> Path:
 def _processor() -> str:
     """The processor's name where the system tells it."""
     described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]} ({len(names)} cores)" if names else platform.processor()

@@ -24,7 +24,7 @@ from evaluation.settings import EvaluationSettings
 from evaluation.showcase import generated_frames, showcase
 from evaluation.tables import to_csv, to_latex, to_markdown
 from preparation.faces.landmarks import mouth_box
-from preparation.files import write_text
+from preparation.files import replacing, write_text
 from preparation.folders import RunFolder
 from preparation.foreign_text import printable
 from preparation.quarantine import write_parquet
@@ -91,11 +91,13 @@ def write_qualitative(
     files = []
     for number, sheet in enumerate(pictures):
         files.append(out / f"qualitative_{number}.png")
-        Image.fromarray(sheet.picture).save(files[-1])
+        with replacing(files[-1]) as partial:
+            Image.fromarray(sheet.picture).save(partial, format="PNG")
     mouths = [clip for clip in clips if all(video_path(home, clip.clip_id).exists() for home in shown.values())]
     for number, clip in enumerate(mouths[: len(pictures)]):
         files.append(out / f"mouths_{number}.png")
-        Image.fromarray(_mouths(clip, shown)).save(files[-1])
+        with replacing(files[-1]) as partial:
+            Image.fromarray(_mouths(clip, shown)).save(partial, format="PNG")
     return files + [card.path for card in cards]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from evaluation.measuring.protocol import COLUMNS, summarise
 from evaluation.names import personal_of
 from evaluation.significance import Comparison, Estimate, compare
 from preparation.errors import PrivFedTalkError
+from preparation.files import write_text
 
 METRICS = (
     "psnr",
@@ -140,12 +140,8 @@ def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
-    """Through a temporary file; a NaN that slipped in is an error, not invalid JSON."""
-    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    """Whole or not at all; a NaN that slipped in is an error, not invalid JSON."""
+    write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -153,7 +149,7 @@ def read_results(path: Path) -> dict[str, Any]:
         raise PrivFedTalkError(
             f"no results at {path}", remedy="measure first: privfedtalk evaluate --run RUN (`make demo` does all of it)"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _check_finite(table: pd.DataFrame) -> None:

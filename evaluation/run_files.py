@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.bars import BACKBONE
+from preparation.files import read_json_lines
 from preparation.folders import RunFolder
 from training.privacy.promise import settings_in
 
@@ -19,7 +20,7 @@ UNSHARED = ("local",)
 
 def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
     """The lines of `rounds.jsonl`, in order."""
-    return [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+    return read_json_lines(run.rounds(method))
 
 
 def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
@@ -30,7 +31,7 @@ def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
 def traffic(run: RunFolder, method: str) -> dict[str, Any]:
     """What travelled: sums over all rounds and clients, and what one client sends in one round."""
     rounds = read_rounds(run, method)
-    parameters = int(json.loads((run.adapter(method) / "privfedtalk.json").read_text())["parameters"])
+    parameters = int(json.loads((run.adapter(method) / "privfedtalk.json").read_text(encoding="utf-8"))["parameters"])
     each = traffic_by_round(rounds, parameters)
     up, parts = sum(one.up for one in each), sum(one.clients for one in each)
     return {
@@ -76,7 +77,7 @@ def loss_file(run: RunFolder, name: str) -> Path:
 def read_losses(run: RunFolder, name: str) -> dict[str, float]:
     """Each client's loss on its held-out clips; empty for what has no denoiser, or was not evaluated."""
     path = loss_file(run, name)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def gains(run: RunFolder, method: str) -> dict[str, float]:
@@ -99,4 +100,4 @@ def parameter_count(path: Path) -> int:
 
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """The method's privacy report, as `training.privacy.report` wrote it."""
-    return json.loads((run.federation(method) / "privacy.json").read_text())
+    return json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -15,8 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from preparation.errors import UnwritableError
+from preparation.errors import CorruptFileError, UnwritableError
 
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 FORGOTTEN_SECONDS = 24 * 3600.0
@@ -47,6 +49,28 @@ def write_text(path: Path, text: str) -> Path:
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, UTF-8; a last line that an interruption cut short is left out.
+
+    Raises CorruptFileError where another line is no object.
+    """
+    *whole, last = path.read_bytes().split(b"\n")
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate([*whole, last] if last else whole, start=1):
+        try:
+            record = json.loads(line.decode("utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("no record")
+        except ValueError as error:
+            if number > len(whole):
+                break
+            raise CorruptFileError(
+                f"line {number} of {path} cannot be read: {error}", remedy="put the whole file back, or make it anew"
+            ) from error
+        found.append(record)
+    return found
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preparation.errors import PrivFedTalkError
-from preparation.files import partial_of, replacing_folder, sweep, writing
+from preparation.files import partial_of, replacing_folder, sweep, write_text, writing
 from preparation.folders import RunFolder
 from preparation.weights import sha256_of
 from training.adapter_checks import CONFIG, FACTS, WEIGHTS, CheckedAdapter, check_fits, read_adapter
@@ -189,8 +189,8 @@ def _check_name(run: RunFolder, name: str) -> None:
 
 
 def _write(adapter: CheckedAdapter, record: dict[str, Any], folder: Path) -> None:
-    (folder / CONFIG).write_text(json.dumps(adapter.shape.to_json(), indent=2) + "\n")
-    (folder / FACTS).write_text(json.dumps(record, indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(adapter.shape.to_json(), indent=2) + "\n")
+    write_text(folder / FACTS, json.dumps(record, indent=2) + "\n")
 
 
 def _backbone(run: RunFolder) -> Backbone:

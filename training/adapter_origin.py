@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preparation.errors import PrivFedTalkError
-from preparation.files import remove_folder
+from preparation.files import read_json_lines, remove_folder
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 
@@ -86,7 +86,7 @@ def objection_to_origin(run: RunFolder, folder: Path) -> str:
     if client or not rounds.exists() or not str(facts.get("round", "")).isdecimal():
         return ""
     number = int(facts["round"])
-    lines = [json.loads(line) for line in rounds.read_text(encoding="utf-8").splitlines()]
+    lines = read_json_lines(rounds)
     if not any(line.get("outcome", "applied") == "applied" for line in lines[:number]) or len(lines) < number:
         return f"it stood after round {number}, and {rounds} has no rounds up to there that moved an adapter"
     return ""

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from preparation import seeding
 from preparation.errors import PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.settings_base import Settings
 from training.aggregation import Aggregator
@@ -224,13 +224,13 @@ def audit_run(
             f"{method} is not trained in {run.root}, so it claims nothing",
             f"privfedtalk train --run {shlex.quote(run.root.name)} --method {method}",
         )
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text(encoding="utf-8"))
     settings = settings or AuditSettings()
     smaller = min(settings.dimension, report["dimension"])
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
     if settings.noise_factor == 1 and not settings.seeded_cohorts:
-        with replacing(run.attack("audit", method) / "audit.json") as partial:
-            partial.write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+        told = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        write_text(run.attack("audit", method) / "audit.json", told)
     return found
 
 

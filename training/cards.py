@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.foreign_text import code_span
 
@@ -68,7 +69,7 @@ class Card:
         return [f"{self.evaluated_on}:", "", "| | |", "|---|---|", *rows]
 
     def write(self, folder: Path) -> None:
-        (folder / "README.md").write_text(self.to_markdown(), encoding="utf-8")
+        write_text(folder / "README.md", self.to_markdown())
 
 
 def adapter_card(

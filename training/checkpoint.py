@@ -110,11 +110,13 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     number, best = progress.records[-1].round, progress.best_round
     vectors = {"theta": progress.theta, **{f"server.{name}": value for name, value in progress.state.items()}}
     vectors |= {f"earlier.{index:03d}": theta for index, theta in enumerate(progress.earlier)}
-    save_file(vectors, _vectors(folder, number))
+    with replacing(_vectors(folder, number)) as partial:
+        save_file(vectors, partial)
     if number in (1, best):
-        save_file({"theta": progress.best}, _best(folder, best))
+        with replacing(_best(folder, best)) as partial:
+            save_file({"theta": progress.best}, partial)
     # Only the new line is written: a thousand rounds would otherwise be written a thousand times.
-    with (folder / "rounds.jsonl").open("w" if number == 1 else "a") as log:
+    with (folder / "rounds.jsonl").open("w" if number == 1 else "a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress.records[-1]), allow_nan=False) + "\n")
     _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
     for old in checkpoint.glob("*.safetensors"):
@@ -127,7 +129,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
     found, log = _state(folder), folder / "rounds.jsonl"
     if found is None or found["fingerprint"] != fingerprint:
         return None
-    lines = log.read_text().splitlines()[: found["round"]] if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines()[: found["round"]] if log.exists() else []
     if len(lines) < found["round"]:  # a line is written before the state that counts it
         raise CorruptFileError(
             f"{log} has {len(lines)} of the {found['round']} rounds that the checkpoint beside it counts",
@@ -151,14 +153,16 @@ def begin_checkpoint(folder: Path, fingerprint: str, coins: Coins) -> Federation
     path = folder / "checkpoint" / "federation.json"
     with replacing(path) as partial:
         partial.touch(mode=0o600)
-        partial.write_text(json.dumps({"fingerprint": fingerprint, "name": federation.name, "coins": key}))
+        partial.write_text(
+            json.dumps({"fingerprint": fingerprint, "name": federation.name, "coins": key}), encoding="utf-8"
+        )
     return federation
 
 
 def resume_federation(folder: Path, fingerprint: str, seed: int) -> Federation | None:
     """The federation that was begun here with the same fingerprint, or None."""
     path = folder / "checkpoint" / "federation.json"
-    found = json.loads(path.read_text()) if path.exists() else None
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if found is None or found["fingerprint"] != fingerprint:
         return None
     return Federation(found["name"], Coins(seed, bytes.fromhex(found["coins"]) if found["coins"] else None))
@@ -181,7 +185,7 @@ def discard_checkpoint(folder: Path) -> None:
 
 def _state(folder: Path) -> dict[str, Any] | None:
     file = folder / "checkpoint" / "state.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def _with_prefix(vectors: State, prefix: str) -> State:
@@ -198,4 +202,4 @@ def _best(folder: Path, number: int) -> Path:
 
 def _replace(path: Path, text: str) -> None:
     with replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

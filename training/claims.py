@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preparation.files import read_json_lines
 from preparation.folders import RunFolder
 from training.checkpoint import RoundRecord
 from training.containing import participants
@@ -32,8 +33,8 @@ from training.violations import violations
 
 def contradictions_of(run: RunFolder, method: str) -> list[str]:
     """What is claimed of a method's adapter, in its report or beside its weights, and does not hold."""
-    report = json.loads((run.federation(method) / "privacy.json").read_text())
-    lines = [json.loads(line) for line in run.rounds(method).read_text().splitlines()]
+    report = json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))
+    lines = read_json_lines(run.rounds(method))
     if report.get("rules", 1) < RULES:
         found = ["a guarantee is claimed under rules that did not hold"] if report["guarantee_holds"] else []
     else:
@@ -41,12 +42,12 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
         objection = ledger.key.objection(lines)
         found = [f"rounds.jsonl: {objection}"] if objection else []
         records = [RoundRecord(**line) for line in lines]
-        name = json.loads(run.participation(method).read_text())["federation"]
+        name = json.loads(run.participation(method).read_text(encoding="utf-8"))["federation"]
         whole = together(
             entries_of(Ledger(run.ledger, run.client_ledger), participants(run, method), name), report["delta"]
         )
         found += contradictions(method, report, records, whole)
-    mark = json.loads((run.adapter(method) / "privfedtalk.json").read_text()).get("privacy")
+    mark = json.loads((run.adapter(method) / "privfedtalk.json").read_text(encoding="utf-8")).get("privacy")
     if mark != report["mark"]:
         found.append(f"the adapter says {mark!r} where its report says {report['mark']!r}")
     return found

@@ -131,7 +131,7 @@ class ClientTrainer:
         facts = folder / "privfedtalk.json"
         parts = [theta.tobytes(), self.settings.fingerprint().encode(), f"{self.seed} {steps}".encode()]
         made_from = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-        if facts.exists() and json.loads(facts.read_text()).get("made_from") == made_from:
+        if facts.exists() and json.loads(facts.read_text(encoding="utf-8")).get("made_from") == made_from:
             return
         self.adapter.load_vector(theta)
         rng = client_draws(self.settings.privacy, self.seed, "personal", client)

@@ -10,7 +10,7 @@ from pathlib import Path
 from preparation.commands import command
 from preparation.consent import known_people, people_of, read_consent
 from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
+from preparation.files import read_json_lines, write_text
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 from training.adapter_folders import inspect_adapter
@@ -67,7 +67,7 @@ def pictures_of(run: RunFolder, name: str) -> list[str]:
     if found:  # the page shows what the evaluation left
         found += [page for page in (run.report / "index.html",) if page.exists()]
     for told in run.root.glob("attacks/inversion/*/inversion.json"):
-        if name in json.loads(told.read_text())["clients"]:
+        if name in json.loads(told.read_text(encoding="utf-8"))["clients"]:
             found += sorted(told.parent.glob("*.png"))
             found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
     if entry is not None and entry.role == "public":
@@ -109,7 +109,7 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
     for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
         method = log.parent.name
         members = participants(run, method)
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = read_json_lines(log)
         counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
         rounds = sum(
             client in line["returned"] or (POOLED in line["returned"] and client in members) for line in counted
@@ -146,8 +146,8 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
             f"train the method: {command('train', run=run.root, method=method)}",
         )
     check_origin(run, run.adapter(method))
-    kept = json.loads(facts.read_text()).get("round") if facts.exists() else None
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    kept = json.loads(facts.read_text(encoding="utf-8")).get("round") if facts.exists() else None
+    lines = read_json_lines(log)
     counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
     if kept is not None:
         counted = [line for line in counted if line["round"] <= int(kept)]
@@ -173,7 +173,7 @@ def participants(run: RunFolder, method: str) -> list[str]:
     """Who was asked to train; of runs older than that note, every client who could be."""
     path = run.participants(method)
     if path.exists():
-        return list(json.loads(path.read_text())["clients"])
+        return list(json.loads(path.read_text(encoding="utf-8"))["clients"])
     from training.trial import able_clients  # torch, for old runs only
 
     return able_clients(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from training.adapter_checks import FACTS
 from training.privacy.report import RULES
@@ -37,14 +37,11 @@ def mark_outdated(run: RunFolder, method: str) -> bool:
         "together": {"epsilon": None, "accountant": "not counted then", "releases": 1, "without_promise": []},
         "rules": report.get("rules", 1),
     }
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     lines = ["# Privacy report", "", f"**NOT PRIVATE.** {report['note']}", ""]
-    with replacing(path.with_suffix(".md")) as partial:
-        partial.write_text("\n".join([*lines, *(f"- {sentence}" for sentence in told), ""]), encoding="utf-8")
+    write_text(path.with_suffix(".md"), "\n".join([*lines, *(f"- {sentence}" for sentence in told), ""]))
     facts = run.adapter(method) / FACTS
     if facts.exists():
         recorded = json.loads(facts.read_text(encoding="utf-8")) | {"privacy": mark}
-        with replacing(facts) as partial:
-            partial.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
+        write_text(facts, json.dumps(recorded, indent=2) + "\n")
     return True

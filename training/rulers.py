@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
@@ -31,6 +31,7 @@ from preparation.progress import track
 from preparation.settings_base import Settings
 from training.device import at_least_float32, autocast, deterministic
 from training.ruler_augmentation import photometric, sample_region, soften
+from training.saving import save_network
 
 OPENING_RULER = "opening ruler (trained on public split)"
 IDENTITY_RULER = "identity ruler (trained on public split)"
@@ -74,11 +75,8 @@ class _Ruler(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json` into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
         config = {"kind": self.kind} | {name: getattr(self, name) for name in self.in_config}
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        save_network(self, folder, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -86,7 +84,7 @@ class _Ruler(nn.Module):
         path = folder / "config.json"
         if not path.exists():
             raise PrivFedTalkError(f"no ruler at {folder}", remedy="train the rulers first")
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         if config.pop("kind", None) != cls.kind:
             raise CorruptFileError(f"{path} is not an {cls.kind}", remedy="name the folder of the right ruler")
         ruler = cls(**config)

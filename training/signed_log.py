@@ -38,7 +38,7 @@ class RunKey:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(Ed25519PrivateKey.generate().private_bytes_raw().hex() + "\n")
             try:
                 os.link(fresh, path)
@@ -47,7 +47,7 @@ class RunKey:
             finally:
                 fresh.unlink()
         try:
-            return cls(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip())))
+            return cls(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text(encoding="utf-8").strip())))
         except ValueError as error:
             raise CorruptFileError(f"{path} holds no key", "put the run's own key back; its records need it") from error
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from preparation.progress import track
 from training.autoencoders.base import Autoencoder, to_pixels
 from training.device import autocast, deterministic
+from training.saving import save_network
 from training.settings import VaeSettings
 
 
@@ -79,9 +79,7 @@ class SmallVae(Autoencoder):
         return self.decoder(latents)
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
-        (folder / "config.json").write_text(self.settings.model_dump_json(indent=2) + "\n")
+        save_network(self, folder, self.settings.model_dump_json(indent=2) + "\n")
 
 
 def reconstruction_loss(predicted: Tensor, target: Tensor, weight: Tensor, edge_weight: float) -> Tensor:

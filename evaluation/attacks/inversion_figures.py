@@ -185,7 +185,7 @@ def write(
         with replacing(folder / name) as partial:
             Image.fromarray(picture).save(partial, format="PNG")
     with replacing(folder / "inversion.json") as partial:
-        partial.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return told
 
 

@@ -14,7 +14,6 @@ Both are set against the mean face of the public split, which is what is known w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -33,6 +32,7 @@ from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
 from preparation import seeding
 from preparation.commands import command
 from preparation.errors import PrivFedTalkError
+from preparation.files import read_json_lines
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.progress import track
@@ -131,8 +131,8 @@ class Victims:
                 if len(asked) > 1
                 else "a federation of one client has nobody to mistake its client for: prepare more",
             )
-        lines = run.rounds(method).read_text().splitlines() if run.rounds(method).exists() else []
-        records = [RoundRecord(**json.loads(line)) for line in lines]
+        lines = read_json_lines(run.rounds(method)) if run.rounds(method).exists() else []
+        records = [RoundRecord(**line) for line in lines]
         self.number = len(records) + 1
         self.announced = Announcement(
             self.number, self.theta, self._shared(records), last_counted(self.clients, records)

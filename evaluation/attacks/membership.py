@@ -128,7 +128,7 @@ def attack_membership(
         adapter_sha256=adapter_sha256(run, method),
     )
     with replacing(run.attack("membership", method) / "membership.json") as partial:
-        partial.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return result
 
 

@@ -97,7 +97,7 @@ def train_shadows(
         for number, members in enumerate(included):
             kept = run.attack("membership", method) / "shadows" / f"{made_from}-{number}.json"
             if kept.exists():
-                after[number] = list(json.loads(kept.read_text()).values())
+                after[number] = list(json.loads(kept.read_text(encoding="utf-8")).values())
                 on_shadow(number + 1, count)
                 continue
             scratch = Path(folder) / f"shadow-{number}"
@@ -109,7 +109,9 @@ def train_shadows(
             after[number] = losses(trained.trainer.backbone, people.clips, training.objective, seed, draws)
             shutil.rmtree(scratch)
             with replacing(kept) as partial:
-                partial.write_text(json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n")
+                partial.write_text(
+                    json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n", encoding="utf-8"
+                )
             on_shadow(number + 1, count)
     return Shadows(after, np.log(before / after), included)
 

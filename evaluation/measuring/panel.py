@@ -18,6 +18,7 @@ from evaluation.measuring.protocol import Judges, evaluate_method
 from evaluation.names import PERSONAL, personal_of
 from evaluation.settings import EvaluationSettings
 from preparation.faces.embedder import KINDS
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from training.device import choose_device
 from training.rulers import IdentityRuler, OpeningRuler
@@ -52,14 +53,13 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     for instrument in judges.instruments:
         for role, figures in instrument.conclude().items():
             together.setdefault(role, {}).update(figures)
-    (folder / "instruments.json").write_text(
-        json.dumps({"together": together, "missing": [asdict(one) for one in missing]}, indent=1) + "\n"
-    )
+    told = {"together": together, "missing": [asdict(one) for one in missing]}
+    write_text(folder / "instruments.json", json.dumps(told, indent=1) + "\n")
     losses = {}
     if contender.denoiser:
         required = training.consent.required
         losses = client_losses(run, contender.denoiser, training.objective, seed, required=required)
-    (folder / "validation_loss.json").write_text(json.dumps(losses, indent=1) + "\n")
+    write_text(folder / "validation_loss.json", json.dumps(losses, indent=1) + "\n")
 
 
 @contextmanager

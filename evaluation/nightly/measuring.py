@@ -89,7 +89,7 @@ def measure_night(
     made_with = versions() | {"code": code, "judges": judges_version(evaluation)}
     found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, made_with, means, missing)
     with replacing(folder / "night.json") as partial:
-        partial.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
 

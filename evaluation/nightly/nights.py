@@ -80,7 +80,7 @@ def read_nights(run: RunFolder) -> list[Night]:
     for path in sorted(run.nightly.glob("*/night.json")):
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", path.parent.name):
             try:
-                nights.append(Night(**json.loads(path.read_text())))
+                nights.append(Night(**json.loads(path.read_text(encoding="utf-8"))))
             except (ValueError, TypeError) as error:
                 raise CorruptFileError(
                     f"{path} does not describe a night: {error}", remedy="remove it, or measure that night again"

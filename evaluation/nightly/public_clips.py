@@ -48,9 +48,9 @@ def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[li
     if not path.exists():
         chosen = _choose(run, settings, seed)
         with replacing(path) as partial:
-            partial.write_text(json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n")
+            partial.write_text(json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n", encoding="utf-8")
         return [clip for _, clip in chosen], _digest([entry for entry, _ in chosen])
-    kept = [PanelClip(**entry) for entry in json.loads(path.read_text())]
+    kept = [PanelClip(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     agreed = set(_gate(run).admit(dict.fromkeys(entry.person for entry in kept), "the nightly panel"))
     panel = [entry for entry in kept if entry.person in agreed]
     _check_people(run, panel)

@@ -53,7 +53,7 @@ def write_points(path: Path, points: Sequence[Point]) -> Path:
 
 
 def read_points(paths: Sequence[Path]) -> list[Point]:
-    return [Point(**line) for path in sorted(paths) for line in json.loads(path.read_text())]
+    return [Point(**line) for path in sorted(paths) for line in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def main_point(paper: PaperFolder, method: str, seed: int, setting: Mapping[str, float]) -> Point:

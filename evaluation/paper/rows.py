@@ -38,7 +38,7 @@ def read_rows(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int], ro
                     f"{folder} holds no metrics of {name} under seed {seed}", "run `dvc repro`, which evaluates it"
                 )
             found = pd.read_parquet(folder / "metrics.parquet")
-            losses = json.loads((folder / "validation_loss.json").read_text())
+            losses = json.loads((folder / "validation_loss.json").read_text(encoding="utf-8"))
             lines = [(name, "client", client, "", "validation_loss", loss) for client, loss in losses.items()]
             both = pd.concat([found, pd.DataFrame(lines, columns=COLUMNS)], ignore_index=True)
             frames.append(both[both["role"] == role].assign(seed=seed))
@@ -96,7 +96,10 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
     """Figures of all clients' clips together (KID, FID, FVD), meaned over seeds; nothing where nobody measured them."""
     found: dict[str, dict[str, float]] = {}
     for name in names:
-        of_seeds = [json.loads((paper.evaluation(name, seed) / "instruments.json").read_text()) for seed in seeds]
+        of_seeds = [
+            json.loads((paper.evaluation(name, seed) / "instruments.json").read_text(encoding="utf-8"))
+            for seed in seeds
+        ]
         figures = [one["together"].get("client", {}) for one in of_seeds]
         found[name] = {
             metric: float(np.mean([one[metric] for one in figures]))
@@ -108,7 +111,7 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
 
 def read_missing(paper: PaperFolder, name: str, seed: int) -> list[Mapping[str, Any]]:
     """What the evaluation could not measure, why, and what would change that."""
-    missing = json.loads((paper.evaluation(name, seed) / "instruments.json").read_text())["missing"]
+    missing = json.loads((paper.evaluation(name, seed) / "instruments.json").read_text(encoding="utf-8"))["missing"]
     return [dict(one) for one in missing]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -25,6 +24,7 @@ from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
+from preparation.files import write_text
 from preparation.media.rates import FPS
 from preparation.media.video import open_video
 from preparation.previews import for_show
@@ -86,12 +86,7 @@ def write_report(folder: Path, data: ReportData) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"size": words.size, "duration": words.duration, "name": name_of, "people": headcount}
     template = environment.from_string(_resource("template.html"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(template.render(_context(data)), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_text(folder / "index.html", template.render(_context(data)))
 
 
 def _context(data: ReportData) -> dict[str, Any]:

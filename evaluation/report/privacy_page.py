@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.commands import command
 from preparation.errors import PrivFedTalkError
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from training.privacy.digits import three_digits
@@ -41,11 +41,13 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
         cards = attack_cards(run, method, report)
         markdown = (run.federation(method) / "privacy.md").read_text(encoding="utf-8")
         markdown += "".join(card.markdown() for card in cards)
-        _write(out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1))
-        _write(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+        write_text(
+            out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1)
+        )
+        write_text(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         gate = Gate(run, "generation", required=False)  # they were asked when the attack was made
         shown = page(method, report, cards, inversion_card(run.attack("inversion", method), gate))
-        pages.append(_write(out / f"{method}.html", shown))
+        pages.append(write_text(out / f"{method}.html", shown))
     return pages
 
 
@@ -123,11 +125,3 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _clip_path(path: Sequence[float]) -> Figure:
     return curves({"C": list(enumerate(path, start=1))}, "round", "clipping norm")
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path

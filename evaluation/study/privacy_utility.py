@@ -169,7 +169,7 @@ def write(folder: Path, found: pd.DataFrame) -> list[Path]:
     texts["table.md"] = lambda: markdown(found) + "\n"
     for name, text in texts.items():
         with replacing(folder / name) as partial:
-            partial.write_text(text())
+            partial.write_text(text(), encoding="utf-8")
     picture = plot(found)
     for name in ("plot.png", "plot.svg"):
         save(picture, folder / name)

@@ -100,7 +100,7 @@ def run_cell(home: Path, cell: Cell, settings: StudySettings, device: str = "cpu
     head = {"cell": identifier, "seed": cell.seed, "world": cell.world.name, "method": cell.arm.method or "backbone"}
     head["arm"] = cell.arm.model_dump(exclude_defaults=True, exclude={"method"})
     with replacing(results_path(home, cell, settings)) as partial:
-        partial.write_text("".join(json.dumps(head | row) + "\n" for row in rows))
+        partial.write_text("".join(json.dumps(head | row) + "\n" for row in rows), encoding="utf-8")
     shutil.rmtree(scratch)
 
 

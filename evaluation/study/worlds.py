@@ -17,7 +17,7 @@ from evaluation.study.spoiling import SPOILED, spoil
 from preparation.clients import load_clients, of_role
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.files import replacing
+from preparation.files import replacing, write_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
@@ -118,7 +118,7 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
         parts = (training.backbone, training.objective, training.pretraining)
         model, history = pretrain(lambda: stream_public(run), held_out, *parts, seed, torch.device(device))
         model.cpu().save(to)
-        (to / "curve.txt").write_text("\n".join(map(str, curve(history))) + "\n")
+        write_text(to / "curve.txt", "\n".join(map(str, curve(history))) + "\n")
 
     _once(run.model("rulers"), rulers)
     _once(run.model("backbone"), backbone)

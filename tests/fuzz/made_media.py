@@ -70,7 +70,7 @@ class Medium:
     options: tuple[tuple[str, str], ...] = field(default=())
 
 
-# Encoders that write past their buffers in odd sizes (rv10, msmpeg4, cinepak and others) would end the test, not the door.
+# Without encoders that write past their buffers at odd sizes (rv10, msmpeg4, cinepak, …): these would end the test.
 VIDEO_CODECS = {
     "mp4": ("libx264", "mpeg4", "mjpeg", "libvpx-vp9", "png"),
     "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "rawvideo", "mpeg4"),

@@ -173,15 +173,6 @@ def tensors_with(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[P
             "not finite",
         ),
         (lambda t: t.update({f"{LAYER}.lora_A.weight": np.full((2, 16), 7e4, np.float32)}), "half precision"),
-        (
-            lambda t: t.update(
-                {
-                    f"{LAYER}.lora_A.weight": np.full((2, 16), 300, np.float32),
-                    f"{LAYER}.lora_B.weight": np.full((16, 2), -300, np.float32),
-                }
-            ),
-            "half precision",
-        ),
         (lambda t: t.clear(), "to_q|no tensor"),
     ],
     ids=[
@@ -195,8 +186,7 @@ def tensors_with(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[P
         "nan",
         "inf",
         "product",
-        "factor above half",
-        "product above half",
+        "above half",
         "empty",
     ],
 )
@@ -205,44 +195,6 @@ def test_tensors_that_are_not_those_of_the_configuration_are_refused(
 ) -> None:
     tensors_with(spoil)(foreign)
     refuse(run, foreign, said)
-
-
-def test_an_adapter_of_some_of_the_layers_is_refused(run: RunFolder, foreign: Path) -> None:
-    """Whole in itself, and half of a face."""
-    change(foreign / CONFIG, target_modules=["to_q", "to_k"])
-    tensors_with(lambda t: [t.pop(name) for name in list(t) if ".to_q." not in name and ".to_k." not in name])(foreign)
-    change(foreign / FACTS, parameters=1)
-    refuse(run, foreign, r"a part of the backbone alone: target_modules leaves blocks\.0\.")
-
-
-def test_an_adapter_that_was_never_trained_is_one(run: RunFolder, foreign: Path) -> None:
-    """B is zero until the first round; what it changes is nothing."""
-    tensors_with(lambda t: t.update({name: 0 * value for name, value in t.items() if "lora_B" in name}))(foreign)
-    target = import_adapter(run, foreign, "untrained")
-    load_adapted(load_backbone(run.model("backbone")), target)
-    shutil.rmtree(target)
-
-
-def test_large_factors_whose_product_is_small_pass(run: RunFolder, foreign: Path) -> None:
-    """The bound by norms alone would refuse them."""
-
-    def far_apart(t: dict[str, np.ndarray]) -> None:
-        a, b = np.zeros((2, 16), np.float32), np.zeros((16, 2), np.float32)
-        a[0], b[:, 1] = 1e4, 1e4
-        t.update({f"{LAYER}.lora_A.weight": a, f"{LAYER}.lora_B.weight": b})
-
-    tensors_with(far_apart)(foreign)
-    target = import_adapter(run, foreign, "apart")
-    shutil.rmtree(target)
-
-
-def test_what_a_run_holds_is_checked_when_it_is_exported(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    own = run.adapter("privfedtalk")
-    change(own / FACTS, base_sha256="0" * 64)
-    with pytest.raises(PrivFedTalkError, match="was trained on backbone 000000000000"):
-        export_adapter(run, own, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_rank_that_every_tensor_has_is_bounded_by_the_layers(run: RunFolder, foreign: Path) -> None:

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from preparation.errors import CorruptFileError
 from training.autoencoders.base import Autoencoder
+from training.saving import save_network
 
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
@@ -54,7 +54,5 @@ class DiffusersAutoencoder(Autoencoder):
         return self.network.decode(latents / self.scale + self.shift).sample
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         config = {"kind": "diffusers", **self.facts, "diffusers": self.config}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_network(self, folder, json.dumps(config, indent=2) + "\n")

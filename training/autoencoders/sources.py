@@ -32,7 +32,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     """Read what any autoencoder's `save` wrote, ready for inference."""
     if not (folder / "config.json").exists():
         raise PrivFedTalkError(f"{folder} holds no autoencoder", remedy="make it first: privfedtalk prepare")
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind = config.pop("kind", SMALL)
     model: Autoencoder
     if kind == SMALL:
@@ -109,7 +109,7 @@ def _from_diffusers(source: str, place: Path, commit: str | None) -> DiffusersAu
 
 def _diffusers_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if config["_class_name"] in CLASSES:
             return config
         reason = f"holds a {config['_class_name']}"

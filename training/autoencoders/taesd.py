@@ -15,11 +15,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from preparation.errors import CorruptFileError
 from training.autoencoders.base import Autoencoder
+from training.saving import save_network
 
 Layout = list[dict[str, Any]]
 """A chain of layers: `kind` (conv, block, relu, upsample, bound) and what decides its weights' shapes."""
@@ -78,10 +78,8 @@ class Taesd(Autoencoder):
         return self.decoder(latents) * 2 - 1
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         config = {"kind": "taesd", **self.facts, **self.layouts}
-        (folder / "config.json").write_text(json.dumps(config) + "\n")
+        save_network(self, folder, json.dumps(config) + "\n")
 
 
 def read_taesd(encoder: Path, decoder: Path, facts: dict[str, Any]) -> Taesd:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from preparation.settings_base import Settings
 from training.backbone.conditions import SpeechEncoder
 from training.diffusion import Process
+from training.saving import save_network
 from training.settings import BackboneSettings
 
 
@@ -95,14 +96,12 @@ class Backbone(nn.Module, ABC):
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(self.describe(), indent=2) + "\n")
+        save_network(self, folder, json.dumps(self.describe(), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; frozen, as the federation needs it."""
         with torch.device("meta"):  # no random weights are drawn only to be replaced
-            model = cls.from_config(json.loads((folder / "config.json").read_text()))
+            model = cls.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         model.to_empty(device="cpu").load_state_dict(load_file(folder / "model.safetensors"))
         return model.eval().requires_grad_(False)

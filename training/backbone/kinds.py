@@ -61,5 +61,5 @@ def _settings_in(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
         raise PrivFedTalkError(f"{folder} holds no backbone", remedy="make it first: privfedtalk train")
-    settings: dict[str, Any] = json.loads(file.read_text())["settings"]
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["settings"]
     return settings

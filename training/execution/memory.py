@@ -7,7 +7,6 @@ time and, in the last digits, rounding differ.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from preparation.active_speaker import CEPSTRA, STEPS_PER_FRAME
 from preparation.errors import PrivFedTalkError
+from preparation.files import write_text
 from training.client import ClientTrainer
 from training.data import Batch
 from training.objective import Draw, local_objective
@@ -54,15 +54,12 @@ def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Pa
     if budget is None:
         return settings
     kept, fingerprint = folder / "memory.json", settings.fingerprint()
-    held = json.loads(kept.read_text()) if kept.exists() else {}
+    held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if held.pop("settings", None) == fingerprint:
         plan = MemoryPlan(**held)
     else:
         plan = plan_memory(trainer, settings, budget)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".part")
-        partial.write_text(json.dumps({**asdict(plan), "settings": fingerprint}, indent=1) + "\n")
-        os.replace(partial, kept)  # noqa: PTH105  Path.replace is the same; os.replace says that it is atomic
+        write_text(kept, json.dumps({**asdict(plan), "settings": fingerprint}, indent=1) + "\n")
     sys.stderr.write(
         f"memory: {plan.micro_batch} of {plan.batch_size} windows at once, {plan.parts} times a step, "
         f"{plan.peak_gb:.3f} GB of {plan.budget_gb:g} GB ({plan.measured})\n"

@@ -68,7 +68,7 @@ def open_identity(folder: Path | None = None) -> Identity:
                 )
             if not chain.exists():
                 _keep(make_identity(), chain, key)
-    identity = Identity(chain.read_text(), key.read_text())
+    identity = Identity(chain.read_text(encoding="utf-8"), key.read_text(encoding="utf-8"))
     _check_pair(identity, folder)
     return identity
 
@@ -78,7 +78,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Alone among all processes that make a pair in `folder`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / ".lock").open("w", encoding="utf-8")
     except OSError as error:
         raise UnwritableError(
             f"{folder}, which is to hold the identity that signs clips, cannot be written: {error.strerror}",
@@ -92,9 +92,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _keep(made: Identity, chain: Path, key: Path) -> None:
     with replacing(key) as partial:
         partial.touch(mode=0o600)
-        partial.write_text(made.key)
+        partial.write_text(made.key, encoding="utf-8")
     with replacing(chain) as partial:
-        partial.write_text(made.chain)
+        partial.write_text(made.chain, encoding="utf-8")
 
 
 def _check_pair(identity: Identity, folder: Path) -> None:

@@ -1,0 +1,91 @@
+"""What an adapter must be to be used: all layers or all of attention, and of a size that half precision has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from preparation.errors import PrivFedTalkError
+from preparation.folders import RunFolder
+from tests.training.small_run import make_run
+from training.adapter import load_adapted
+from training.adapter_folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter
+from training.backbone.kinds import load_backbone
+
+LAYER = "base_model.model.blocks.0.space.to_q"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return make_run(tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture
+def foreign(run: RunFolder, tmp_path: Path) -> Path:
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "foreign")
+    return tmp_path / "foreign"
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def rewrite(folder: Path, tensors: dict[str, np.ndarray]) -> None:
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def test_an_adapter_of_some_of_the_layers_is_refused(run: RunFolder, foreign: Path) -> None:
+    """Whole in itself, and half of a face."""
+    change(foreign / CONFIG, target_modules=["to_q", "to_k"])
+    tensors = load_file(foreign / WEIGHTS)
+    rewrite(foreign, {name: value for name, value in tensors.items() if ".to_q." in name or ".to_k." in name})
+    change(foreign / FACTS, parameters=1)
+    said = r"a part of the backbone alone: target_modules leaves blocks\.0\."
+    with pytest.raises(PrivFedTalkError, match=said):
+        import_adapter(run, foreign, "half")
+    with pytest.raises(PrivFedTalkError, match=said):
+        load_adapted(load_backbone(run.model("backbone")), foreign)
+
+
+def test_an_adapter_that_was_never_trained_is_one(run: RunFolder, foreign: Path) -> None:
+    """B is zero until the first round; what it changes is nothing."""
+    tensors = load_file(foreign / WEIGHTS)
+    rewrite(foreign, {name: 0 * value if "lora_B" in name else value for name, value in tensors.items()})
+    target = import_adapter(run, foreign, "untrained")
+    load_adapted(load_backbone(run.model("backbone")), target)
+    shutil.rmtree(target)
+
+
+def test_large_factors_whose_product_is_small_pass(run: RunFolder, foreign: Path) -> None:
+    """The bound by norms alone would refuse them."""
+    a, b = np.zeros((2, 16), np.float32), np.zeros((16, 2), np.float32)
+    a[0], b[:, 1] = 1e4, 1e4
+    rewrite(foreign, load_file(foreign / WEIGHTS) | {f"{LAYER}.lora_A.weight": a, f"{LAYER}.lora_B.weight": b})
+    shutil.rmtree(import_adapter(run, foreign, "apart"))
+
+
+@pytest.mark.parametrize(("a", "b"), [(7e4, 0.0), (300.0, -300.0), (0.0, np.nan)])
+def test_what_a_run_holds_already_is_checked_before_it_is_used_or_exported(tmp_path: Path, a: float, b: float) -> None:
+    run = make_run(tmp_path / "run")
+    own = run.adapter("privfedtalk")
+    spoilt = {"lora_A": np.full((2, 16), a, np.float32), "lora_B": np.full((16, 2), b, np.float32)}
+    rewrite(own, load_file(own / WEIGHTS) | {f"{LAYER}.{name}.weight": value for name, value in spoilt.items()})
+    with pytest.raises(PrivFedTalkError, match=r"half precision|not finite"):
+        load_adapted(load_backbone(run.model("backbone")), own)
+    with pytest.raises(PrivFedTalkError, match=r"half precision|not finite"):
+        export_adapter(run, own, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_of_another_backbone_is_not_exported(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    own = run.adapter("privfedtalk")
+    change(own / FACTS, base_sha256="0" * 64)
+    with pytest.raises(PrivFedTalkError, match="was trained on backbone 000000000000"):
+        export_adapter(run, own, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
