@@ -114,7 +114,8 @@ _opened: list[str] | None = None
 
 
 def _listen(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and _opened is not None and arguments:
+    # A folder is opened to be removed, or so that what was renamed in it is on the disk.
+    if event == "open" and _opened is not None and arguments and not Path(str(arguments[0])).is_dir():
         _opened.append(str(arguments[0]))
 
 
