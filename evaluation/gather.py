@@ -257,7 +257,7 @@ def _reasons(refused: Mapping[str, str]) -> dict[str, int]:
 
 def check_evaluated(run: RunFolder) -> None:
     """Raise PrivFedTalkError, which names the command to give first, where nothing of a run is measured yet."""
-    if any(run.root.glob("evaluation/*/{metrics.parquet")):
+    if any(run.root.glob("evaluation/*/metrics.parquet")):
         return
     for made, missing, first in (
         (run.clients_table, "prepared", "prepare"),
