@@ -56,6 +56,8 @@ def transient(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen = set[int]()
+    while error is not None and id(error) not in seen:  # causes may go round in a circle
+        seen.add(id(error))
         yield error
         error = error.__cause__

@@ -67,3 +67,9 @@ def test_every_asset_is_watched() -> None:
     for definition in defs.assets or []:
         body = definition.op.compute_fn.decorated_fn
         assert hasattr(body, "__wrapped__"), definition.key
+
+
+def test_a_circle_of_causes_has_an_end() -> None:
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert not transient.transient(first)

@@ -110,3 +110,20 @@ def test_what_is_no_adapter_is_named(run: RunFolder, tmp_path: Path) -> None:
     (folder / "adapter_model.safetensors").write_bytes(np.zeros(3).tobytes())
     with pytest.raises(PrivFedTalkError, match="cannot be read"):
         inspect_adapter(folder)
+
+
+def test_an_interrupted_export_leaves_nothing_that_could_be_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = make_run(tmp_path / "mine")
+    with monkeypatch.context() as stopped:
+        stopped.setattr("training.adapter_folders.adapter_card", interrupt)  # what is written last
+        with pytest.raises(KeyboardInterrupt):
+            export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new")
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "out" / "new").mkdir()  # an empty folder is taken
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
