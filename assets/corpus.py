@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -34,7 +34,7 @@ def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         stage = mixed(run)
     else:
         stage = _rendered(run) if run.renders else cut(run, run.cut_from) if run.cut_from else _found(run)
-    files = listing_of(run.corpus_root)
+    files = listing_of(run.corpus_root, None if run.corpus_root.is_relative_to(run.folder.root) else run.folder.root)
     return dg.MaterializeResult(
         metadata={
             "kind": run.corpus_kind.value,
@@ -73,13 +73,16 @@ def _clear_unless_begun(run: Run, stage: Stage) -> None:
 
 def _found(run: Run) -> Stage:
     """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
+    from preparation.corpora.walking import check_apart
+
+    check_apart(run.corpus_root, run.folder)
     listing = run.folder.root / "corpus_files.txt"
-    lines = lines_of(run.corpus_root)
+    lines = lines_of(run.corpus_root, run.folder.root)
     settings = [run.corpus_kind.value, digest(lines)]
     with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
         if stage.due:
             listing.parent.mkdir(parents=True, exist_ok=True)
-            listing.write_text("\n".join(lines) + "\n")
+            listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return stage
 
 
@@ -87,13 +90,14 @@ def _found(run: Run) -> Stage:
 @retried
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
-    from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
+    from preparation.corpora.lists import version_of
+    from preparation.manifest import load_manifest, save_manifest, scan
     from preparation.quarantine import load_quarantine, replace_rows
 
     folder = run.folder
     with run.stage(
         "manifest",
-        settings=[run.preparation.corpus, *map(sha256_of, run.preparation.corpus.lists)],
+        settings=[run.preparation.corpus, *map(version_of, run.preparation.corpus.lists)],
         after=["corpus"],
         code=["preparation"],
         outputs=lambda: [folder.manifest],
@@ -132,7 +136,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.clients import Role, load_people, save_clients
     from preparation.manifest import load_manifest
     from preparation.mix import assign_people
-    from preparation.quarantine import replace_rows
+    from preparation.quarantine import TWINS, replace_rows
 
     folder = run.folder
     with run.stage(
@@ -146,7 +150,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             clips = load_manifest(folder.manifest)
             assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
             save_clients(assigned, folder.people_table)
-            replace_rows(folder.quarantine, ("clients",), unplaced)
+            replace_rows(folder.quarantine, ("clients", TWINS), unplaced)
     # Also when nothing else is due: whoever asks for removal must not have to change something first.
     if stage.due or run.preparation.corpus.forget_absent:
         _settle(folder, run.preparation.corpus.forget_absent)
@@ -189,22 +193,35 @@ def own_adapters(folder: RunFolder, people: Collection[str]) -> list[str]:
 
 @dg.asset_check(asset=clients, blocking=True)
 def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """No clip is in two splits or with two clients, and no public speaker is a client too."""
+    """No clip and no recording is in two splits or with two clients, and no public speaker is a client too."""
     from preparation.clients import load_people
+    from preparation.manifest import load_manifest
+    from preparation.twins import recordings_of
 
-    return disjoint(load_people(run.folder))
+    return disjoint(load_people(run.folder), recordings_of(load_manifest(run.folder.manifest)))
 
 
-def disjoint(found: ClientTable) -> dg.AssetCheckResult:
+def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) -> dg.AssetCheckResult:
+    """`recordings` names the recording of each clip that has copies."""
+    recordings = recordings or {}
     owners: dict[str, list[str]] = {}
     for name, client in found.items():
         for split, clip_ids in client.splits.items():
             for clip_id in clip_ids:
                 owners.setdefault(clip_id, []).append(f"{name}/{split}")
+    placed: dict[str, set[str]] = {}
+    for clip_id, places in owners.items():
+        if clip_id in recordings:
+            placed.setdefault(recordings[clip_id], set()).update(places)
+    copies = {recording: sorted(places) for recording, places in placed.items() if len(places) > 1}
     shared = {clip_id: places for clip_id, places in owners.items() if len(places) > 1}
     public = {client.speaker for client in found.values() if client.role == "public"}
     both = sorted(public & {client.speaker for client in found.values() if client.role != "public"})
     return dg.AssetCheckResult(
-        passed=not shared and not both,
-        metadata={"clips in two places": str(shared), "public speakers that are clients": str(both)},
+        passed=not shared and not both and not copies,
+        metadata={
+            "clips in two places": str(shared),
+            "recordings in two places": str(copies),
+            "public speakers that are clients": str(both),
+        },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from assets.run import HdtfSources, Run
@@ -15,7 +16,8 @@ def cut(run: Run, sources: HdtfSources) -> Stage:
     from preparation.corpora.hdtf.cut import cut_corpus, nothing_cut
     from preparation.quarantine import replace_rows
 
-    inputs = digest([*lines_of(sources.videos), *lines_of(sources.tables)])
+    own = run.folder.root
+    inputs = digest([*lines_of(sources.videos, own), *lines_of(sources.tables, own)])
     with run.stage(
         "corpus",
         settings=[run.corpus_kind.value, run.preparation.corpus, inputs],
@@ -41,7 +43,8 @@ def mixed(run: Run) -> Stage:
 
     parts = named(run.corpus_parts)
     folders = [folder for part in parts.values() for folder in (part.root, part.tables) if folder is not None]
-    inputs = digest([*parts, *(line for folder in folders for line in lines_of(folder))])
+    lines = [line for folder in folders for line in lines_of(folder, run.folder.root)]
+    inputs = digest([*parts, *lines])
     root, listing = run.corpus_root, run.folder.root / "corpus_files.txt"
     with run.stage(
         "corpus",
@@ -62,18 +65,30 @@ def mixed(run: Run) -> Stage:
                     rows += cut_corpus(part.tables, part.root, into, run.preparation.corpus, run.workers).rows
             write_parts(root, {name: part.kind for name, part in parts.items()})
             replace_rows(run.folder.quarantine, ("cuts",), rows)
-            listing.write_text("\n".join(line for folder in folders for line in lines_of(folder)) + "\n")
+            listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return stage
 
 
-def lines_of(folder: Path) -> list[str]:
-    """Names, sizes and times of all files at or below a folder, a line each."""
-    return [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in listing_of(folder).items()]
+def lines_of(folder: Path, without: Path | None = None) -> list[str]:
+    """Names, sizes and times of all files at or below a folder, a line each; what in a name is no UTF-8 is escaped."""
+    return [
+        f"{path} {status.st_size} {status.st_mtime_ns}".encode("utf-8", "backslashreplace").decode()
+        for path, status in listing_of(folder, without).items()
+    ]
 
 
-def listing_of(folder: Path) -> dict[Path, os.stat_result]:
-    """All files at or below a folder, sorted; of links to folders only those directly inside, which parts are."""
-    roots = (
-        [folder, *(path for path in folder.iterdir() if path.is_symlink() and path.is_dir())] if folder.is_dir() else []
-    )
-    return {path: path.stat() for root in roots for path in sorted(root.rglob("*")) if path.is_file()}
+def listing_of(folder: Path, without: Path | None = None) -> dict[Path, os.stat_result]:
+    """All files at or below a folder, sorted: those that clips are read from, links to folders followed, and all that
+    lies beside them; but neither `without` nor any run below the folder."""
+    from preparation.corpora.walking import tour
+
+    found: dict[Path, os.stat_result] = {}
+    for place, names in tour(folder, without, hidden=True):
+        for name in names or ():
+            try:
+                status = (place / name).stat()
+            except OSError:
+                continue  # a link to nowhere, or somebody has just removed it
+            if stat.S_ISREG(status.st_mode):
+                found[place / name] = status
+    return dict(sorted(found.items()))

@@ -110,9 +110,10 @@ def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 @dg.asset_check(asset=dealing)
 def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     """No larger share of clips was left out than `quarantine_rate`: more tell of a corpus or a setting gone wrong."""
-    from preparation.quarantine import load_quarantine
+    from preparation.quarantine import TWINS, load_quarantine
 
-    facts, rows = crop_facts(run.folder), load_quarantine(run.folder.quarantine)
+    facts = crop_facts(run.folder)
+    rows = [row for row in load_quarantine(run.folder.quarantine) if row.step != TWINS]
     files = {row.file for row in rows}
     rate = len(files) / max(1, len(files) + facts.crops)
     reasons = Counter(f"{row.step}: {row.reason}" for row in rows).most_common()

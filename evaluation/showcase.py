@@ -40,7 +40,7 @@ def showcase(
             continue
         panels = _panels(clip, made)
         path = folder / f"{len(cards):03d}.mp4"
-        encode(labelled_grid(panels), clip.audio, path, crf=VIDEO_CRF)
+        encode(labelled_grid(panels), clip.audio, path, crf=VIDEO_CRF, made="a comparison")
         people = numbers[clip.role]
         title = f"{'Client' if clip.role == 'client' else 'Stranger'} {people.setdefault(clip.client, len(people) + 1)}"
         words = (said or {}).get(clip.clip_id)

@@ -30,10 +30,10 @@ def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     if run.renders:
         return dg.SkipReason("the studio renders this run's corpus: there is no folder to watch")
     folders = _sources(run)
-    state = digest(line for folder in folders for line in lines_of(folder))
+    state = digest(line for folder in folders for line in lines_of(folder, run.folder.root))
     if state == context.cursor:
         return dg.SkipReason(f"nothing is new in {', '.join(map(str, folders))}")
-    if (seconds := _seconds_since_last_write(folders)) < SETTLED_SECONDS:
+    if (seconds := _seconds_since_last_write(folders, run.folder.root)) < SETTLED_SECONDS:
         return dg.SkipReason(f"a file was written {seconds:.0f} s ago: perhaps more is being copied")
     buckets = client_buckets.get_partition_keys()
     whole = {"dagster/asset_partition_range_start": buckets[0], "dagster/asset_partition_range_end": buckets[-1]}
@@ -67,9 +67,9 @@ def _sources(run: Run) -> list[Path]:
     return [run.cut_from.videos, run.cut_from.tables] if run.cut_from else [run.corpus_root]
 
 
-def _seconds_since_last_write(folders: Iterable[Path]) -> float:
+def _seconds_since_last_write(folders: Iterable[Path], without: Path | None = None) -> float:
     """By the inode's change, which also tells of a copy that keeps the original's times."""
-    last = max((stat.st_ctime for folder in folders for stat in listing_of(folder).values()), default=0.0)
+    last = max((stat.st_ctime for folder in folders for stat in listing_of(folder, without).values()), default=0.0)
     return time.time() - last
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,10 +15,12 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.folders import RunFolder
 from preparation.manifest import Clip
-from preparation.quarantine import QuarantineRow
+from preparation.names import own_spelling
+from preparation.quarantine import TWINS, QuarantineRow
 from preparation.seeding import generator
 from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, HdtfSpeaker, SizeRule, SpeakerRule
-from preparation.sources import by_source
+from preparation.sources import by_recording, by_source
+from preparation.twins import recordings_of, shared_by_people
 
 Role = Literal["public", "client", "unseen", "volunteer"]
 """A volunteer is like the clients and gave the clips away: public data on which a federation's rounds are compared."""
@@ -40,7 +42,8 @@ class Client:
 
     `one_video` owns up that all clips are cut from a single video, so that neighbours do stand on several sides.
     `people` says whose each clip is where a client unites several people (see `preparation.dealing`), else it is
-    empty. Both are written to the table only where they say something.
+    empty. `shares` names the others of whom the same recordings were in the corpus (see `preparation.twins`): perhaps
+    one person. All three are written to the table only where they say something.
     """
 
     role: Role
@@ -48,6 +51,7 @@ class Client:
     splits: dict[str, list[str]]
     one_video: bool = False
     people: dict[str, str] = field(default_factory=dict)
+    shares: list[str] = field(default_factory=list)
 
     def clips(self) -> list[str]:
         return [clip for split in SPLITS for clip in self.splits.get(split, ())]
@@ -62,27 +66,54 @@ class Client:
 ClientTable = dict[str, Client]
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """A table, and for each clip id that has no place because another speaker has the same recording, that clip."""
+
+    table: ClientTable
+    refused: dict[str, Clip]
+
+
 def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None) -> ClientTable:
     """Give every speaker a role and every clip a split; the same clips and seed give the same table.
 
     LRS3 and the studio say who is who by subset: pretrain is public, trainval are clients, test is unseen; a folder
     `volunteers` beside them, or `settings.volunteers`, names who gave clips for validation. A speaker found in two
-    subsets takes the stricter role for all clips, so that no client's face trains the public backbone. In other
-    corpora a seeded share of the speakers becomes public. Public speakers are held out whole for validation,
-    volunteers do nothing else, clients split their own clips by the videos they were cut from, unseen people only
-    test. With skewed sizes some clips are in no split: see `left_out`.
+    subsets takes the stricter role for all clips, so that no client's face trains the public backbone; so do speakers
+    who have a recording in common, for they may be one person. In other corpora a seeded share of the speakers becomes
+    public. Public speakers are held out whole for validation, volunteers do nothing else, clients split their own clips
+    by the videos they were cut from, unseen people only test. With skewed sizes some clips are in no split, and of one
+    recording only one speaker's copies are in any: see `left_out`.
     """
+    return assign(clips, settings).table
+
+
+def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests: Iterable[Clip] = ()) -> Assignment:
+    """As `assign_clients`, with what twins have decided. `guests` are clips of others who will join clients: they get
+    no entry, but count as clients' where a recording is theirs, too."""
     settings = settings or ClientSettings()
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: clip.clip_id):
         by_speaker[clip.speaker].append(clip)
+    everybody = [*(clip for own in by_speaker.values() for clip in own), *guests]
     roles = _roles(by_speaker, settings)
-    public = [speaker for speaker, role in roles.items() if role == "public"]
+    every_role: dict[str, Role] = {**{clip.speaker: "client" for clip in everybody}, **roles}
+    rank = {speaker: _STRICTEST_FIRST.index(role) for speaker, role in every_role.items()}
+    shared = shared_by_people(everybody, rank)
+    for speaker, family in shared.kin.items():
+        if speaker in roles:
+            roles[speaker] = _STRICTEST_FIRST[min(rank[member] for member in family)]
+    placed = {
+        speaker: [clip for clip in own if clip.clip_id not in shared.refused] for speaker, own in by_speaker.items()
+    }
+    public = [speaker for speaker, role in roles.items() if role == "public" and placed[speaker]]
     held_out = _held_out_public(public, settings)
-    kept = skew_sizes({speaker: by_speaker[speaker] for speaker in roles if roles[speaker] == "client"}, settings)
+    kept = skew_sizes({speaker: placed[speaker] for speaker in roles if roles[speaker] == "client"}, settings)
     table: ClientTable = {}
     for speaker, role in roles.items():
-        own = kept.get(speaker, by_speaker[speaker])
+        own = kept.get(speaker, placed[speaker])
+        if not own:
+            continue  # all that the speaker has is others'
         ids = [clip.clip_id for clip in own]
         one_video = False
         splits: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -94,21 +125,24 @@ def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None
             splits["validation" if speaker in held_out else "train"] = ids
         else:
             splits, one_video = split_sources(speaker, own, settings)
-        table[speaker] = Client(role, speaker, splits, one_video)
-    return table
+        kin = [member for member in shared.kin.get(speaker, ()) if member != speaker]
+        table[speaker] = Client(role, speaker, splits, one_video, shares=kin)
+    return Assignment(table, shared.refused)
 
 
 def split_sources(client: str, clips: list[Clip], settings: ClientSettings) -> tuple[dict[str, list[str]], bool]:
     """Split one client's clips so that those cut from one video stay together.
 
-    The fractions count videos. With a single video there is nothing to keep apart: its clips are split one by one,
-    and the second value is True.
+    The fractions count videos. With a single video there is nothing to keep apart but copies: its recordings are split
+    one by one, and the second value is True.
     """
     videos = by_source(clips, settings.sources)
-    if len(videos) == 1:
-        return split_clips(client, [clip.clip_id for clip in clips], settings), len(clips) > 1
-    splits = split_clips(client, list(videos), settings)
-    return {split: sorted(clip for video in splits[split] for clip in videos[video]) for split in SPLITS}, False
+    one_video = len(videos) == 1
+    units = by_recording(clips) if one_video else videos
+    splits = split_clips(client, list(units), settings)
+    return {split: sorted(clip for unit in splits[split] for clip in units[unit]) for split in SPLITS}, (
+        one_video and len(units) > 1
+    )
 
 
 def skew_sizes(clips: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, list[Clip]]:
@@ -118,7 +152,7 @@ def skew_sizes(clips: dict[str, list[Clip]], settings: ClientSettings) -> dict[s
     shares = size_shares(sorted(clips), settings.sizes, settings.size_skew, settings.seed)
     kept: dict[str, list[Clip]] = {}
     for client, own in clips.items():
-        wanted = max(1, round(len(own) * shares[client]))
+        wanted = max(1, round(len(own) * shares[client])) if own else 0
         videos = by_source(own, settings.sources)
         order = [clip for video in _shuffled(videos, settings.seed, f"size of {client}") for clip in videos[video]]
         chosen = set(order[:wanted])
@@ -138,12 +172,31 @@ def size_shares(clients: list[str], rule: SizeRule, skew: float, seed: int) -> d
     return {client: draw / largest for client, draw in draws.items()}
 
 
-def left_out(clips: Iterable[Clip], table: ClientTable) -> list[QuarantineRow]:
-    """A row for each clip that skewed sizes left without a place, so that none vanishes silently."""
+def left_out(
+    clips: Iterable[Clip], table: ClientTable, refused: Mapping[str, Clip] | None = None
+) -> list[QuarantineRow]:
+    """A row for each clip without a place, so that none vanishes silently: another speaker has the same recording
+    (`refused`), or skewed sizes left it out. A copy that stands beside its own speaker's gets a row that says so."""
+    refused = refused or {}
+    ordered = list(clips)
     placed = {clip for client in table.values() for clip in client.clips()}
-    reason = "left out to make the clients' sizes unequal"
-    remedy = "set preparation.clients.sizes=natural to use every clip"
-    return [QuarantineRow(clip.path, "clients", reason, remedy) for clip in clips if clip.clip_id not in placed]
+    recordings = recordings_of(ordered)
+    copies = Counter((clip.speaker, recordings.get(clip.clip_id)) for clip in ordered if clip.clip_id in placed)
+    rows: list[QuarantineRow] = []
+    for clip in ordered:
+        if clip.clip_id in refused:
+            other = refused[clip.clip_id].speaker
+            reason = f"the same recording as a clip of {other}, with whom it counts; {clip.speaker} may be {other}"
+            remedy = "if they are one person, put their clips into one folder; if not, remove the copy that is wrong"
+            rows.append(QuarantineRow(clip.path, "clients", reason, remedy))
+        elif clip.clip_id not in placed:
+            reason = "left out to make the clients' sizes unequal"
+            remedy = "set preparation.clients.sizes=natural to use every clip"
+            rows.append(QuarantineRow(clip.path, "clients", reason, remedy))
+        elif clip.clip_id in recordings and copies[clip.speaker, recordings[clip.clip_id]] > 1:
+            reason = "the same recording as another clip of its speaker: both are kept, on one side of every split"
+            rows.append(QuarantineRow(clip.path, TWINS, reason, "remove the copies if it is to count once"))
+    return rows
 
 
 def split_clips(client: str, clip_ids: list[str], settings: ClientSettings) -> dict[str, list[str]]:
@@ -183,7 +236,15 @@ def unit_of(table: ClientTable, settings: CorpusSettings | None = None, kind: Co
     clients = {name: entry for name, entry in table.items() if entry.role == "client"}
     people = {name: {entry.person_of(clip) for clip in entry.clips()} for name, entry in clients.items()}
     homes = Counter(person for company in people.values() for person in company)
-    if any(count > 1 for count in homes.values()) or _may_split_people(clients, settings, kind):
+    # Who share recordings may be one person.
+    kin = any(
+        not company.isdisjoint(entry.shares)
+        for name, entry in clients.items()
+        if entry.shares
+        for other, company in people.items()
+        if other != name
+    )
+    if kin or any(count > 1 for count in homes.values()) or _may_split_people(clients, settings, kind):
         return "part of a person"
     several = any(len(company) > 1 for company in people.values())
     return "client (several people)" if several else "person"
@@ -224,8 +285,11 @@ def load_people(run: RunFolder) -> ClientTable:
     return load_clients(run.people_table if run.people_table.exists() else run.clients_table)
 
 
+_ALWAYS = ("role", "speaker", "splits")
+
+
 def _entry(client: Client) -> dict[str, Any]:
-    return {name: value for name, value in asdict(client).items() if name not in ("one_video", "people") or value}
+    return {name: value for name, value in asdict(client).items() if name in _ALWAYS or value}
 
 
 def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[str, Role]:
@@ -251,14 +315,17 @@ def _roles(by_speaker: dict[str, list[Clip]], settings: ClientSettings) -> dict[
 
 def _volunteers(speakers: Iterable[str], settings: ClientSettings) -> list[str]:
     known = set(speakers)
+    found: list[str] = []
     for name in settings.volunteers:
-        if name not in known:
+        own = own_spelling(name, known)
+        if own is None:
             near = "".join(f"; did you mean '{close}'?" for close in get_close_matches(name, sorted(known), 1))
             raise PrivFedTalkError(
                 f"preparation.clients.volunteers names '{name}', no speaker of the corpus (of a mix: its first part)",
                 remedy=f"mend the name, or take it out{near}",
             )
-    return list(settings.volunteers)
+        found.append(own)
+    return found
 
 
 def _held_out_public(public: list[str], settings: ClientSettings) -> set[str]:

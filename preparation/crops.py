@@ -176,6 +176,7 @@ def _prepare(
         sound if len(audio) else None,
         video,
         crf=settings.crops.crf,
+        made="a crop",
     )
     measured = filters.Quality(**{**asdict(measured), "sharpness": float(np.median(sharpness))})
     verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)

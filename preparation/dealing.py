@@ -27,7 +27,7 @@ from preparation.manifest import Clip, load_manifest
 from preparation.partition import cluster, deal
 from preparation.quarantine import QuarantineRow, replace_rows
 from preparation.settings import ClientSettings, PartitionRule, PartitionSettings, PreparationSettings, Unit
-from preparation.sources import source_of
+from preparation.sources import source_keys
 
 
 def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
@@ -70,9 +70,10 @@ def deal_clips(
     splitting = splitting or ClientSettings()
     by_id = {clip.clip_id: clip for clip in clips}
     units: dict[str, list[Clip]] = {}
+    keys = source_keys((by_id[clip_id] for clip_id in features), splitting.sources)
     for clip_id in sorted(features):
         clip = by_id[clip_id]
-        whole = clip.speaker if settings.unit is Unit.PERSON else source_of(clip, splitting.sources)
+        whole = _person(clip.speaker, people) if settings.unit is Unit.PERSON else keys[clip_id]
         units.setdefault(whole, []).append(clip)
     if len(units) < settings.clients:
         raise PrivFedTalkError(
@@ -94,6 +95,11 @@ def deal_clips(
         owners = {clip.clip_id: owner[clip.clip_id] for clip in own}
         table[name] = Client("client", name, splits, one_video, dict(sorted(owners.items())))
     return table
+
+
+def _person(speaker: str, people: ClientTable) -> str:
+    """One name for all speakers who share recordings, for they may be one person."""
+    return min([speaker, *(people[speaker].shares if speaker in people else ())])
 
 
 def forget_others(run: RunFolder, table: ClientTable) -> None:

@@ -1,8 +1,8 @@
 """The one reader of text and tables that people bring: consent tables, lists of clips, sidecars, HDTF's tables.
 
-Spreadsheets write them in many ways. Read are UTF-8 and, where a byte order mark says so, UTF-16 and UTF-32; lines that
-end in LF, CRLF or CR; cells parted by commas, semicolons, tabs or bars, quoted or not. Refused, by name and line, is what
-would have to be guessed: another encoding, NUL bytes, a row with more or fewer cells than the header.
+Spreadsheets write them in many ways. Read are UTF-8 and, where a byte order mark says so, UTF-16 and UTF-32; lines
+that end in LF, CRLF or CR; cells parted by commas, semicolons, tabs or bars, quoted or not. What would have to be
+guessed is refused by name and line: another encoding, NUL bytes, a row with more or fewer cells than the header.
 """
 
 from __future__ import annotations

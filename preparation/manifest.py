@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from preparation.corpora import folder, lrs3
-from preparation.corpora.candidate import Candidate, folded, part_alike
+from preparation.corpora.candidate import Candidate, distinct_names, folded, part_alike, tell_apart
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
+from preparation.corpora.walking import check_no_run, is_crop, why_closed
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.media.probe import Probe, probe
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
 from preparation.settings import CorpusKind, CorpusSettings, MediaSettings
+from preparation.twins import take_prints
 
 READING_THREADS = 4
 """Files read at once: reading and hashing wait for the disk or the network and leave the interpreter free."""
@@ -41,7 +43,7 @@ class Clip:
     """A manifest row. `path`, `sidecar` and `truth` are relative to the corpus root, with forward slashes.
 
     frames, fps, width, height, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that
-    follow work at 25 fps and 16 kHz.
+    follow work at 25 fps and 16 kHz. `pictures_sha256` and `sound_sha256` are of the packets, see `preparation.twins`.
     """
 
     clip_id: str
@@ -59,6 +61,8 @@ class Clip:
     sha256: str
     sidecar: str | None
     truth: str | None
+    pictures_sha256: str = ""
+    sound_sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -80,14 +84,17 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     kind = CorpusKind(kind)
     if not root.is_dir():
         raise PrivFedTalkError(f"the corpus folder {root} does not exist", remedy="check the path given as --root")
+    check_no_run(root)
     if kind is CorpusKind.MIX:
         return _scan_parts(root, settings)
-    candidates, clashes = part_alike(READERS[kind](root, settings))
+    found = tell_apart(READERS[kind](root, settings))
+    candidates, clashes = part_alike(found)
+    clashes += [QuarantineRow(each.path, "manifest", *each.refusal) for each in found if each.refusal]
     lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
     pool = ThreadPoolExecutor(READING_THREADS)
     try:
-        found = pool.map(lambda candidate: _listed(candidate, kind, root, settings.media), candidates)
-        rows = list(track(found, "manifest", total=len(candidates), unit="clips"))
+        listed = pool.map(lambda candidate: _listed(candidate, kind, root, settings.media), candidates)
+        rows = list(track(listed, "manifest", total=len(candidates), unit="clips"))
     finally:
         pool.shutdown(cancel_futures=True)
     clips = [row for row in rows if isinstance(row, Clip)]
@@ -101,21 +108,31 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
     for part, kind in read_parts(root).items():
         own = settings if kind in LACKING else settings.model_copy(update={"lists": ()})
         found = scan(kind, root / part, own)
+        names = _names_beside(taken, part, sorted({clip.speaker for clip in found.clips}))
         for clip in found.clips:
-            speaker = f"{part}-{clip.speaker}" if folded(clip.speaker) in taken else clip.speaker
             whole.clips.append(
                 replace(
                     clip,
-                    clip_id=f"{speaker}/{clip.name}",
-                    speaker=speaker,
+                    clip_id=f"{names[clip.speaker]}/{clip.name}",
+                    speaker=names[clip.speaker],
                     path=f"{part}/{clip.path}",
                     sidecar=clip.sidecar and f"{part}/{clip.sidecar}",
                     truth=clip.truth and f"{part}/{clip.truth}",
                 )
             )
-        taken |= {folded(clip.speaker) for clip in whole.clips}
+        taken |= {folded(name) for name in names.values()}
         whole.quarantine.extend(replace(row, file=f"{part}/{row.file}") for row in found.quarantine)
     return whole
+
+
+def _names_beside(taken: set[str], part: str, speakers: list[str]) -> dict[str, str]:
+    """What a part's people are called in the mix: their own names, with the part before one that is taken, and digits
+    after that where somebody is called even so."""
+    names = {speaker: f"{part}-{speaker}" if folded(speaker) in taken else speaker for speaker in speakers}
+    others = taken | {folded(name) for speaker, name in names.items() if name == speaker}
+    clash = {speaker for speaker, name in names.items() if name != speaker and folded(name) in others}
+    again = {speaker: f"{part}/{speaker}" for speaker in clash}
+    return names | distinct_names(again)
 
 
 def save_manifest(clips: Iterable[Clip], path: Path) -> None:
@@ -177,8 +194,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
     path = root / candidate.path
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        # Readers yield no folder but one that they could not look into.
-        raise PrivFedTalkError(f"the folder {candidate.path} cannot be listed", remedy="check its permissions")
+        raise PrivFedTalkError(*(why_closed(path) or ("it is a folder, not a clip", "read the corpus again")))
     if not stat.S_ISREG(status.st_mode):
         raise PrivFedTalkError(
             f"{candidate.path} is no ordinary file but a pipe, socket or device", remedy="remove it from the corpus"
@@ -187,7 +203,14 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
     size = status.st_size
     if size == 0:
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
+    if is_crop(path):
+        raise PrivFedTalkError("it is a crop that a run has made, not a clip", remedy="give the clip it was made of")
     found: Probe = probe(path, limits)
+    prints = take_prints(path, limits)
+    if prints.made_here:
+        raise PrivFedTalkError(
+            f"it is {prints.made_here} that a run has made, not a clip", remedy="remove it from the corpus"
+        )
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
         speaker=candidate.speaker,
@@ -204,4 +227,6 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         sha256=sha256_of(path),
         sidecar=candidate.sidecar,
         truth=candidate.truth,
+        pictures_sha256=prints.pictures,
+        sound_sha256=prints.sound,
     )

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from preparation.clients import SPLITS, ClientTable, assign_clients, left_out, of_role, split_clips
+from preparation.clients import SPLITS, ClientTable, assign, left_out, of_role, split_clips
 from preparation.corpora.parts import read_parts
 from preparation.errors import PrivFedTalkError
 from preparation.manifest import Clip
 from preparation.quarantine import QuarantineRow
 from preparation.seeding import generator
 from preparation.settings import ClientSettings, CorpusKind, MixSettings, PreparationSettings, Unit
-from preparation.sources import by_source, source_of
+from preparation.sources import by_source, source_keys
 
 
 def assign_people(
@@ -26,8 +26,8 @@ def assign_people(
 ) -> tuple[ClientTable, list[QuarantineRow]]:
     """The table of any corpus, with guests where it is a mix, and a row for each clip that has no place in it."""
     if CorpusKind(kind) is not CorpusKind.MIX:
-        table = assign_clients(clips, settings.clients)
-        return table, left_out(clips, table)
+        assigned = assign(clips, settings.clients)
+        return assigned.table, left_out(clips, assigned.table, assigned.refused)
     host = next(iter(read_parts(root)))
     return join_guests(clips, host, settings.mix, settings.clients)
 
@@ -35,18 +35,20 @@ def assign_people(
 def join_guests(
     clips: Iterable[Clip], host: str, settings: MixSettings, splitting: ClientSettings
 ) -> tuple[ClientTable, list[QuarantineRow]]:
-    """Deal the clips of all parts but `host` to its training clients; the public and the unseen stay among themselves.
+    """Deal the clips of all parts but `host` to its training clients; the public and the absent stay among themselves.
 
     Guests are dealt whole, as people or as videos, each by a draw of its own, so that a newcomer moves nobody else.
     """
-    own: list[Clip] = []
+    ordered = sorted(clips, key=lambda clip: clip.clip_id)
+    own = [clip for clip in ordered if PurePosixPath(clip.path).parts[0] == host]
+    others = [clip for clip in ordered if PurePosixPath(clip.path).parts[0] != host]
+    assigned = assign(own, splitting, others)
+    table, refused = assigned.table, assigned.refused
+    others = [clip for clip in others if clip.clip_id not in refused]
+    keys = source_keys(others, splitting.sources)
     guests: dict[str, list[Clip]] = defaultdict(list)
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
-        if PurePosixPath(clip.path).parts[0] == host:
-            own.append(clip)
-        else:
-            guests[clip.speaker if settings.unit is Unit.PERSON else source_of(clip, splitting.sources)].append(clip)
-    table = assign_clients(own, splitting)
+    for clip in others:
+        guests[clip.speaker if settings.unit is Unit.PERSON else keys[clip.clip_id]].append(clip)
     seed = splitting.seed
     hosts = _drawn(of_role(table, "client"), settings.client_share, seed, "hosts")
     if not hosts:
@@ -75,7 +77,9 @@ def join_guests(
         for clip in company
         if clip.clip_id not in present
     ]
-    return table, [*left_out(own, table), *rows]
+    absent = {clip.clip_id for clip in others} - present
+    there = [clip for clip in ordered if clip.clip_id not in absent]
+    return table, [*left_out(there, table, refused), *rows]
 
 
 def _drawn(names: list[str], share: float, seed: int, purpose: str) -> list[str]:

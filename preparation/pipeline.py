@@ -15,6 +15,7 @@ import cv2
 
 from preparation import weights
 from preparation.clients import ClientTable, load_clients, load_people, save_clients
+from preparation.corpora.walking import check_apart
 from preparation.crops import CropResult, from_before, prepare_clip
 from preparation.dealing import deal_run
 from preparation.errors import PrivFedTalkError
@@ -24,8 +25,9 @@ from preparation.files import sweep
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest, save_manifest, scan
 from preparation.mix import assign_people
+from preparation.names import own_spelling
 from preparation.progress import track
-from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
+from preparation.quarantine import TWINS, QuarantineRow, load_quarantine, replace_rows
 from preparation.removal import settle_absent
 from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
@@ -83,14 +85,15 @@ def register_corpus(
 
     What an earlier run made of clips that are not there any more is kept, or removed, see `preparation.removal`.
     """
+    check_apart(root, run)
     found = scan(kind, root, settings.corpus)
     if not found.clips:
-        reason = found.quarantine[0].reason if found.quarantine else "no file with a clip's extension"
+        reason = found.quarantine[0].reason if found.quarantine else "no file that may be one"
         raise PrivFedTalkError(f"{root} holds no readable clip ({reason})", remedy="check --root and --corpus")
     table, unplaced = assign_people(kind, root, found.clips, settings)
     save_manifest(found.clips, run.manifest)
     save_clients(table, run.people_table)
-    replace_rows(run.quarantine, ("manifest", "clients"), [*found.quarantine, *unplaced])
+    replace_rows(run.quarantine, ("manifest", "clients", TWINS), [*found.quarantine, *unplaced])
     settle_absent(run, settings.corpus.forget_absent)  # the table of before says who had the clips that are gone
     save_clients(table, run.clients_table)
     return found.clips, table
@@ -195,13 +198,17 @@ def prepare_folder(
 
 
 def _chosen(table: ClientTable, only: Collection[str] | None) -> ClientTable:
-    unknown = sorted(set(only or ()) - set(table))
+    if only is None:
+        return table
+    own = {name: own_spelling(name, table) for name in only}
+    unknown = sorted(name for name, spelled in own.items() if spelled is None)
     if unknown:
         raise PrivFedTalkError(
             f"the run knows no client {', '.join(unknown[:5])}",
             remedy="name clients of its table (`privfedtalk clients`), or run the clients step again",
         )
-    return table if only is None else {client: table[client] for client in table if client in only}
+    wanted = set(own.values())
+    return {client: entry for client, entry in table.items() if client in wanted}
 
 
 def _clips(run: RunFolder, table: ClientTable, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:

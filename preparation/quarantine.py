@@ -13,6 +13,8 @@ from preparation.files import replacing, sweep, writing
 if TYPE_CHECKING:
     import pandas as pd
 
+TWINS = "twins"
+"""The step whose rows are notes: what they name is used, and stands in the table only to be known."""
 COLUMNS = ["file", "step", "reason", "remedy"]
 
 

@@ -139,7 +139,8 @@ def _without(entry: Client, people: set[str], clips: set[str]) -> Client:
         return clip not in clips and entry.person_of(clip) not in people and clip.rpartition("/")[0] not in people
 
     splits = {split: [clip for clip in ids if stays(clip)] for split, ids in entry.splits.items()}
-    return replace(entry, splits=splits, people={clip: who for clip, who in entry.people.items() if stays(clip)})
+    owners = {clip: who for clip, who in entry.people.items() if stays(clip)}
+    return replace(entry, splits=splits, people=owners, shares=[who for who in entry.shares if who not in people])
 
 
 def _on_panel(run: RunFolder, people: set[str], clips: set[str]) -> bool:

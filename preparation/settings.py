@@ -153,7 +153,9 @@ class CorpusSettings(Settings):
     of one's own beside the others, of people on whom a federation's rounds are compared."""
     lists: tuple[Path, ...] = ()
     """Files that name LRS3 clips (see `preparation.corpora.lists`): only these are read; none: all are."""
-    extensions: tuple[str, ...] = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
+    extensions: tuple[str, ...] = ()
+    """Endings of the files that are read (`.mp4`, `.webm`); none: every file that is no known companion of clips, see
+    `preparation.corpora.walking`. Choose some where a folder holds much else: what ends otherwise gets no row."""
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
     cuts: CutSettings = CutSettings()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from preparation.manifest import Clip
 from preparation.settings import SourceRule
+from preparation.twins import recordings_of
 
 _CUT_NUMBER = re.compile(r"[_-]\d+$")
 
@@ -33,9 +34,41 @@ def source_of(clip: Clip, rule: SourceRule = SourceRule.AUTO) -> str:
     return clip.clip_id
 
 
+def source_keys(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict[str, str]:
+    """The key of each clip's video, by clip id; videos of one speaker that share a recording are one, with the first
+    one's key, for a copy on the other side of a split would be learnt by heart."""
+    ordered = sorted(clips, key=lambda clip: clip.clip_id)
+    keys = {clip.clip_id: source_of(clip, rule) for clip in ordered}
+    speakers = {clip.clip_id: clip.speaker for clip in ordered}
+    joined: dict[str, str] = {}
+
+    def first(key: str) -> str:
+        while key in joined:
+            key = joined[key]
+        return key
+
+    anchors: dict[tuple[str, str], str] = {}
+    for clip_id, recording in recordings_of(ordered).items():
+        anchor = anchors.setdefault((speakers[clip_id], recording), clip_id)
+        one, other = sorted((first(keys[clip_id]), first(keys[anchor])))
+        if one != other:
+            joined[other] = one
+    return {clip_id: first(key) for clip_id, key in keys.items()}
+
+
 def by_source(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict[str, list[str]]:
     """Clip ids of each video, both sorted."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
-        groups[source_of(clip, rule)].append(clip.clip_id)
+    for clip_id, key in source_keys(clips, rule).items():
+        groups[key].append(clip_id)
+    return dict(sorted(groups.items()))
+
+
+def by_recording(clips: Collection[Clip]) -> dict[str, list[str]]:
+    """Clip ids of each recording, copies together, both sorted; a clip without copies is its own."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    ids = sorted(clip.clip_id for clip in clips)
+    recordings = recordings_of(clips)
+    for clip_id in ids:
+        groups[recordings.get(clip_id, clip_id)].append(clip_id)
     return dict(sorted(groups.items()))

@@ -94,7 +94,7 @@ def make_run(root: Path) -> RunFolder:
 def clip_row(clip_id: str, speaker: str, subset: str) -> Clip:
     path = f"{subset}/{clip_id}.mp4"
     return Clip(
-        clip_id, speaker, path, "studio", subset, FRAMES, 25.0, SIZE, SIZE, FRAMES / 25, 16000, 1, "0", None, None
+        clip_id, speaker, path, "studio", subset, FRAMES, 25.0, SIZE, SIZE, FRAMES / 25, 16000, 1, clip_id, None, None
     )
 
 

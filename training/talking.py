@@ -83,11 +83,11 @@ class Talker:
             drawn = embed(drawn, self.maker.payload(), settings.watermark_key)
         shown = _counted(drawn, meter, 1 / (steps + 1))
         if identity is None:
-            encode(shown, fit_audio(sound, count), out, crf=crf)
+            encode(shown, fit_audio(sound, count), out, crf=crf, made="a generated clip")
             return count
         unsigned = partial_of(out, "unsigned.partial")
         try:
-            encode(shown, fit_audio(sound, count), unsigned, crf=crf)
+            encode(shown, fit_audio(sound, count), unsigned, crf=crf, made="a generated clip")
             with replacing(out) as signed:
                 attach(unsigned, signed, self.maker, identity, out.name)
         finally:

@@ -126,7 +126,8 @@ def evaluate_method(
             swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
             values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
         if folder is not None and count <= settings.videos_per_client:
-            encode(frames, clip.audio, video_path(folder, clip.clip_id), crf=settings.video_crf)
+            out = video_path(folder, clip.clip_id)
+            encode(frames, clip.audio, out, crf=settings.video_crf, made="a generated clip")
         place = {"method": method, "role": clip.role, "client": clip.client, "clip_id": clip.clip_id}
         rows += [place | {"metric": metric, "value": value} for metric, value in values.items()]
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -59,7 +59,7 @@ def show_results(root: Path) -> None:
 
 def show_preparation(root: Path, identities: bool = False) -> None:
     """How many clips became samples, why the others did not, and with `identities` whom the faces show."""
-    from preparation.quarantine import load_quarantine
+    from preparation.quarantine import TWINS, load_quarantine
 
     folder = RunFolder(root)
     people, samples, frames = prepared(root)
@@ -67,9 +67,8 @@ def show_preparation(root: Path, identities: bool = False) -> None:
     refused = alike(load_quarantine(folder.quarantine))
     for row in refused:
         files = repr(row["first"]) + (" and others" if row["files"] > 1 else "")
-        console.print(
-            f"{row['files']} quarantined by {row['step']}: {row['reason']} ({files}); {row['remedy']}", markup=False
-        )
+        done = "noted as" if row["step"] == TWINS else "quarantined by"
+        console.print(f"{row['files']} {done} {row['step']}: {row['reason']} ({files}); {row['remedy']}", markup=False)
     if refused:
         console.print(f"all of them: {folder.quarantine}", markup=False)
     if identities and folder.identities.exists():

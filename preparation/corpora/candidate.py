@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from preparation.foreign_text import is_invisible
 from preparation.quarantine import QuarantineRow
+
+Claim = TypeVar("Claim", bound=Hashable)
 
 _UNSAFE = re.compile(r"[/\\:*?\"<>|.\s$%&;=@^`{}\[\]~#!]+")
 """What separates paths, matches files, or means something to a shell, a spreadsheet, a page or a chart."""
@@ -31,6 +35,8 @@ class Candidate:
     subset: str = ""
     sidecar: str | None = None
     truth: str | None = None
+    refusal: tuple[str, str] | None = None
+    """Why the reader itself leaves it out, and what to do."""
 
 
 def safe_name(text: str) -> str:
@@ -48,13 +54,48 @@ def safe_name(text: str) -> str:
     return f"{readable[: LONGEST_BYTES - 9].decode(errors='ignore') or 'clip'}-{digest}"
 
 
+def distinct_names(claims: Mapping[Claim, str]) -> dict[Claim, str]:
+    """A safe name for each claim, by the text that it would be called by; unequal claims never share one.
+
+    `anna-maria/` and `anna/maria/` would both be `anna-maria`. Neither stays it, but both get digits of what they are:
+    a record of the one (consent, an adapter) must not pass to the other. Claims alone in their text keep it.
+    """
+    names = {claim: safe_name(text) for claim, text in claims.items()}
+    digits = 8
+    while clashing := {name for name, count in Counter(names.values()).items() if count > 1}:
+        for claim, name in names.items():
+            if name in clashing:
+                names[claim] = _with_digits(safe_name(claims[claim]), repr(claim), digits)
+        digits += 8
+    return names
+
+
+def tell_apart(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates with clips of one speaker and one name (two subsets of LRS3, `a.mp4` and a file called like what
+    stands for `a.mov`) told apart by digits of their paths, so that none takes the other's crop."""
+    ordered = list(candidates)
+    keys = {each.path: f"{each.speaker}/{each.name}" for each in ordered if each.refusal is None}
+    digits = 8
+    while clashing := {key for key, count in Counter(keys.values()).items() if count > 1}:
+        for each in ordered:
+            if keys.get(each.path) in clashing:
+                keys[each.path] = f"{each.speaker}/{_with_digits(each.name, each.path, digits)}"
+        digits += 8
+    return [replace(each, name=keys[each.path].rpartition("/")[2]) if each.path in keys else each for each in ordered]
+
+
+def _with_digits(name: str, original: str, digits: int) -> str:
+    digest = hashlib.sha256(original.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
+    return f"{name.encode()[: LONGEST_BYTES - digits - 1].decode(errors='ignore')}-{digest}"
+
+
 def part_alike(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[QuarantineRow]]:
     """The candidates whose names differ in more than case and in how letters are composed, and rows for the others.
 
     Two such names are one folder on many disks, and to people one person. The first, in order of names, stays; whether
     the other is the same person only the owner of the corpus can say.
     """
-    ordered = list(candidates)
+    ordered = [one for one in candidates if one.refusal is None]
     speakers: dict[str, str] = {}
     clips: dict[tuple[str, str], Candidate] = {}
     for one in sorted(ordered, key=lambda each: (each.speaker, each.name, each.path)):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.corpora.candidate import Candidate, safe_name
-from preparation.corpora.folder import walk
-from preparation.corpora.lists import read_lists
+from preparation.corpora.lists import SUBSETS, read_lists
+from preparation.corpora.walking import holds, may_be_clip, tour, walk
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.foreign_tables import read_lines
 from preparation.quarantine import QuarantineRow
@@ -32,24 +32,44 @@ def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
             f"{root} holds none of the LRS3 subset folders {', '.join(settings.subsets)}",
             remedy="point --root at the folder that holds them, or use --corpus folder for plain clips",
         )
+    if selected is None:
+        yield from _beside(root, settings)
     for subset in present:
-        for path in walk(root / subset, (".mp4",)):
+        for path in walk(root / subset, settings.extensions):
             parts = path.relative_to(root / subset).parts
-            unlisted = bool(parts) and path.is_dir()
-            if len(parts) != 2 and not unlisted:
-                continue
             truth = path.with_name(f"{path.stem}.truth.safetensors")
             sidecar = path.with_suffix(".txt")
             candidate = Candidate(
                 path=path.relative_to(root).as_posix(),
-                speaker=safe_name(parts[0]),
+                speaker=safe_name(parts[0] if parts else subset),
                 name=safe_name(path.stem),
                 subset=subset,
-                sidecar=sidecar.relative_to(root).as_posix() if sidecar.exists() else None,
-                truth=truth.relative_to(root).as_posix() if truth.exists() else None,
+                sidecar=sidecar.relative_to(root).as_posix() if holds(sidecar.exists) else None,
+                truth=truth.relative_to(root).as_posix() if holds(truth.exists) else None,
+                refusal=_MISPLACED if len(parts) != 2 and not holds(path.is_dir) else None,
             )
-            if selected is None or selected.holds(candidate):
+            if selected is None or (candidate.refusal is None and selected.holds(candidate)):
                 yield candidate
+
+
+_MISPLACED = (
+    "it lies at another depth than the clips of LRS3",
+    "put it at <subset>/<video>/<clip>, or use --corpus folder",
+)
+
+
+def _beside(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
+    """What lies beside the subsets and may hold clips: nobody reads it, so it gets a row."""
+    for entry in sorted(root.iterdir()):
+        if entry.name in SUBSETS or entry.name.startswith("."):
+            continue
+        if holds(entry.is_dir) and next(walk(entry, settings.extensions), None) is not None:
+            refusal = (f"{entry.name} is none of LRS3's subsets", f"put its clips into one of {', '.join(SUBSETS)}")
+            yield Candidate(entry.name, "", "", refusal=refusal)
+    top = next(tour(root), None)
+    for name in (top[1] or ()) if top else ():
+        if may_be_clip(name, settings.extensions):
+            yield Candidate(name, "", "", refusal=_MISPLACED)
 
 
 def not_found(found: Iterable[Candidate], settings: CorpusSettings) -> list[QuarantineRow]:
@@ -57,7 +77,7 @@ def not_found(found: Iterable[Candidate], settings: CorpusSettings) -> list[Quar
     if not settings.lists:
         return []
     selected = read_lists(settings.lists)
-    return [*selected.rows, *selected.absent(found)]
+    return [*selected.rows, *selected.absent(candidate for candidate in found if candidate.refusal is None)]
 
 
 @dataclass(frozen=True)

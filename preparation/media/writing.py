@@ -17,9 +17,21 @@ from preparation.media.frames import Frame
 from preparation.media.h264 import x264_options
 from preparation.media.rates import AUDIO_RATE_HZ, FPS
 
+MADE_HERE = "made by privfedtalk: "
+"""How the comment in a file begins that a run has made, so that it is never taken for a clip of somebody."""
 
-def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path, crf: int = 18, fps: int = FPS) -> None:
+
+def encode(
+    frames: Iterable[Frame],
+    audio: NDArray[np.int16] | None,
+    path: Path,
+    crf: int = 18,
+    fps: int = FPS,
+    made: str = "",
+) -> None:
     """Write H.264 + AAC to an mp4, whole or not at all. Width and height must be even.
+
+    `made` says what this is where it is a product of a run ("a crop") and no clip; the file will tell.
 
     frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same
     input gives the same bytes and worker processes do not crowd each other.
@@ -30,6 +42,8 @@ def encode(frames: Iterable[Frame], audio: NDArray[np.int16] | None, path: Path,
     with replacing(path) as partial:
         try:
             with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+                if made:
+                    container.metadata["comment"] = f"{MADE_HERE}{made}"
                 video = container.add_stream("libx264", rate=fps, options=x264_options(crf))
                 video.height, video.width = first.shape[:2]
                 video.pix_fmt = "yuv420p"

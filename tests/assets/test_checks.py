@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     """Nine clips: six have a crop, three were refused, one of them for two reasons."""
     run = RunFolder(tmp_path / "small")
     clips = [
-        Clip(name, name[:3], f"{name}.mp4", "x", "", 50, 25.0, 64, 64, 2.0, 16000, 1, "0", None, None)
+        Clip(name, name[:3], f"{name}.mp4", "x", "", 50, 25.0, 64, 64, 2.0, 16000, 1, name, None, None)
         for name in (*GOOD, *REFUSED)
     ]
     save_manifest(clips, run.manifest)

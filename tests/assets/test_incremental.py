@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from pathlib import Path
 
 import dagster as dg
@@ -34,7 +35,8 @@ ALL_PARTS = {f"clients/{name}" for names in SPEAKERS.values() for name in names}
 def draw(root: Path, subset: str, speaker: str, number: int) -> None:
     path = root / subset / speaker / f"{number:05d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(noise(30, seed=number), tone(1.2, 150 + 10 * number), path)
+    seed = zlib.crc32(f"{speaker}/{number}".encode())
+    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 199), path)
     truth = {"landmarks": face(30), "mouth_opening": np.linspace(0, 0.4, 30, dtype=np.float32)}
     save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))
 

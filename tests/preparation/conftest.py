@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def make_face() -> Callable[..., NDArray[np.float32]]:
 @pytest.fixture
 def write_clip() -> WriteClip:
     def write(path: Path, frames: int = 30, fps: int = 25, sound: bool = True, **size: int) -> Path:
-        encode(noise(frames, **size), tone(frames / fps) if sound else None, path, fps=fps)
+        # No two clips are one recording, unless they are asked to be.
+        size.setdefault("seed", zlib.crc32(f"{path.parent.name}/{path.name}".encode("utf-8", "surrogateescape")))
+        heard = tone(frames / fps, 200 + size["seed"] % 199) if sound else None
+        encode(noise(frames, **size), heard, path, fps=fps)
         return path
 
     return write
@@ -79,7 +83,8 @@ def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(1, 5 if subset == "trainval" else 3):
                 path = root / subset / speaker / f"{number:05d}.mp4"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                encode(noise(30, seed=len(speaker) + number), tone(1.2), path)
+                seed = zlib.crc32(f"{speaker}/{number}".encode())
+                encode(noise(30, seed=seed), tone(1.2, 150 + seed % 199), path)
                 opening = rng.uniform(0, 0.4, 30).astype(np.float32)
                 truth = {"landmarks": face(30), "mouth_opening": opening}
                 save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))

@@ -35,7 +35,7 @@ def clip(speaker: str, number: int, subset: str = "") -> Clip:
     return Clip(
         clip_id=f"{speaker}/{name}", speaker=speaker, path=f"{subset}/{speaker}/{name}.mp4", corpus="folder",
         subset=subset, frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1,
-        sha256="0" * 64, sidecar=None, truth=None,
+        sha256=f"{speaker}/{name}/{subset}", sidecar=None, truth=None,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def talkers(corpus: str) -> list[Clip]:
     return [
         Clip(
             clip_id=f"{who}/{name}", speaker=who, path=f"{subset}/{who}/{name}.mp4", corpus=corpus, subset=subset,
-            frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256="0" * 64,
+            frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256=f"{who}/{name}",
             sidecar=None, truth=None,
         )
         for who, subset in people

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import cv2
 
-from preparation.corpora.folder import walk
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
+from preparation.corpora.walking import CUT_RECORDS, SOUND, USUAL, holds, walk
 from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.files import replacing
 from preparation.media.container import DEFAULT_LIMITS
@@ -25,14 +25,13 @@ from preparation.media.probe import probe
 from preparation.media.sound import decode_audio_span
 from preparation.media.video import decode_span
 from preparation.media.writing import encode
+from preparation.names import composed
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings
 from preparation.workers import Done, map_processes
 
 _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")
-MORE_EXTENSIONS = (".webm", ".m4v", ".ts")
-"""Of downloaders, beside those that clips have."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class _Task:
 
     @property
     def record(self) -> Path:
-        return self.into / ".cuts" / f"{self.clip.name}.json"
+        return self.into / CUT_RECORDS / f"{self.clip.name}.json"
 
     def made_from(self) -> str:
         """All that decides the cut, as it is written to its record."""
@@ -86,7 +85,7 @@ def cut_corpus(
         raise PrivFedTalkError(f"the folder {videos} does not exist", remedy="check the path given as --root")
     found = read_tables(tables)
     refused = list(found.rejects)
-    if into.exists() and any(into.iterdir()) and not (into / ".cuts").is_dir():
+    if into.exists() and any(into.iterdir()) and not (into / CUT_RECORDS).is_dir():
         raise PrivFedTalkError(f"{into} holds files that were not cut", remedy="name a new or empty folder")
     sources = Sources(videos, settings)
     due: list[_Task] = []
@@ -104,7 +103,7 @@ def cut_corpus(
             kept.add(clip.name)
         else:
             due.append(task)
-    (into / ".cuts").mkdir(parents=True, exist_ok=True)
+    (into / CUT_RECORDS).mkdir(parents=True, exist_ok=True)
     _remove_others(into, kept)
     # Long ones first, so that no worker is left alone with one at the end.
     due.sort(key=lambda task: (task.clip.start_seconds - task.clip.end_seconds, task.clip.name))
@@ -129,14 +128,17 @@ class Sources:
     def __init__(self, folder: Path, settings: CorpusSettings) -> None:
         self._by_name: dict[str, Path] = {}
         self._by_id: dict[str, Path] = {}
-        for path in walk(folder, (*settings.extensions, *MORE_EXTENSIONS)):
-            if not path.is_file():
-                continue  # a link to nowhere
-            self._by_name.setdefault(path.stem.lower(), path)
-            self._by_name.setdefault(f"{path.parent.name}/{path.stem}".lower(), path)
-            found = _ID.search(path.stem)
-            if found:
-                self._by_id.setdefault(found[1], path)
+        found = [path for path in walk(folder, settings.extensions) if holds(path.is_file)]  # no link to nowhere
+        # Of a sound and a video, or of two videos of one name, the one that is most surely the published file.
+        for path in sorted(found, key=lambda path: path.suffix.lower() not in USUAL):
+            if path.suffix.lower() in SOUND:
+                continue
+            stem, parent = composed(path.stem), composed(path.parent.name)
+            self._by_name.setdefault(stem.lower(), path)
+            self._by_name.setdefault(f"{parent}/{stem}".lower(), path)
+            named = _ID.search(stem)
+            if named:
+                self._by_id.setdefault(named[1], path)
 
     def of(self, clip: Annotation) -> Path | None:
         """The file of a clip's video, the most exact name first; None where there is none."""
@@ -224,7 +226,7 @@ def _cut(task: _Task) -> QuarantineRow | None:
 
 def _remove_others(into: Path, kept: set[str]) -> None:
     """What an earlier call left and this one will make anew or not at all; records go first."""
-    for folder in (into / ".cuts", into):
+    for folder in (into / CUT_RECORDS, into):
         for path in folder.iterdir():
             if path.is_file() and path.stem not in kept:
                 path.unlink()

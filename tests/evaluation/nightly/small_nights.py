@@ -86,7 +86,7 @@ def save_adapter(run: RunFolder, method: str, noise_level: float, seed: int = 0)
 def _row(clip_id: str, speaker: str, subset: str) -> Clip:
     path = f"{subset}/{clip_id}.mp4"
     return Clip(
-        clip_id, speaker, path, "studio", subset, FRAMES, 25.0, SIZE, SIZE, FRAMES / 25, 16000, 1, "0", None, None
+        clip_id, speaker, path, "studio", subset, FRAMES, 25.0, SIZE, SIZE, FRAMES / 25, 16000, 1, clip_id, None, None
     )
 
 

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from preparation.corpora.candidate import safe_name
-from preparation.corpora.folder import find, speaker_of, walk
+from preparation.corpora.folder import claim_of, find
+from preparation.corpora.walking import walk
 from preparation.settings import CorpusSettings, SpeakerRule
 
 
@@ -28,7 +29,7 @@ def touch(root: Path, *names: str) -> None:
     ],
 )
 def test_who_speaks(path: str, rule: SpeakerRule, speaker: str) -> None:
-    assert speaker_of(PurePosixPath(path), rule) == speaker
+    assert "-".join(claim_of(PurePosixPath(path), rule)) == speaker
 
 
 def test_names_are_kept_apart(tmp_path: Path) -> None:

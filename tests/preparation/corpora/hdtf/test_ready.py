@@ -53,7 +53,7 @@ def touch(root: Path, *names: str) -> None:
 def row(speaker: str, name: str, path: str) -> Clip:
     return Clip(
         clip_id=f"{speaker}/{name}", speaker=speaker, path=path, corpus="hdtf", subset="", frames=50, fps=25.0,
-        width=512, height=512, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256="0" * 64, sidecar=None, truth=None,
+        width=512, height=512, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256=path, sidecar=None, truth=None,
     )  # fmt: skip
 
 
