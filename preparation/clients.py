@@ -98,11 +98,12 @@ def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests
     everybody = [*(clip for own in by_speaker.values() for clip in own), *guests]
     roles = _roles(by_speaker, settings)
     every_role: dict[str, Role] = {**{clip.speaker: "client" for clip in everybody}, **roles}
-    rank = {speaker: _STRICTEST_FIRST.index(role) for speaker, role in every_role.items()}
+    # Of two who are alike in that, guests give way.
+    rank = {who: 2 * _STRICTEST_FIRST.index(role) + (who not in roles) for who, role in every_role.items()}
     shared = shared_by_people(everybody, rank)
     for speaker, family in shared.kin.items():
         if speaker in roles:
-            roles[speaker] = _STRICTEST_FIRST[min(rank[member] for member in family)]
+            roles[speaker] = _STRICTEST_FIRST[min(rank[member] for member in family) // 2]
     placed = {
         speaker: [clip for clip in own if clip.clip_id not in shared.refused] for speaker, own in by_speaker.items()
     }

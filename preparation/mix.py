@@ -35,7 +35,7 @@ def assign_people(
 def join_guests(
     clips: Iterable[Clip], host: str, settings: MixSettings, splitting: ClientSettings
 ) -> tuple[ClientTable, list[QuarantineRow]]:
-    """Deal the clips of all parts but `host` to its training clients; the public and the absent stay among themselves.
+    """Deal the clips of all parts but `host` to its training clients; the public and the unseen stay among themselves.
 
     Guests are dealt whole, as people or as videos, each by a draw of its own, so that a newcomer moves nobody else.
     """

@@ -36,7 +36,7 @@ def draw(root: Path, subset: str, speaker: str, number: int) -> None:
     path = root / subset / speaker / f"{number:05d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = zlib.crc32(f"{speaker}/{number}".encode())
-    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 199), path)
+    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 4001 / 10), path)
     truth = {"landmarks": face(30), "mouth_opening": np.linspace(0, 0.4, 30, dtype=np.float32)}
     save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))
 

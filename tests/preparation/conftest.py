@@ -60,7 +60,7 @@ def write_clip() -> WriteClip:
     def write(path: Path, frames: int = 30, fps: int = 25, sound: bool = True, **size: int) -> Path:
         # No two clips are one recording, unless they are asked to be.
         size.setdefault("seed", zlib.crc32(f"{path.parent.name}/{path.name}".encode("utf-8", "surrogateescape")))
-        heard = tone(frames / fps, 200 + size["seed"] % 199) if sound else None
+        heard = tone(frames / fps, 200 + size["seed"] % 4001 / 10) if sound else None
         encode(noise(frames, **size), heard, path, fps=fps)
         return path
 
@@ -76,16 +76,19 @@ def studio_corpus(tmp_path: Path, studio_template: Path) -> Path:
 @pytest.fixture(scope="session")
 def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("studio")
-    rng = np.random.default_rng(0)
     people = {"pretrain": ("p0000", "p0001"), "trainval": ("c0000", "c0001", "c0002"), "test": ("u0000",)}
     for subset, speakers in people.items():
         for speaker in speakers:
             for number in range(1, 5 if subset == "trainval" else 3):
-                path = root / subset / speaker / f"{number:05d}.mp4"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                seed = zlib.crc32(f"{speaker}/{number}".encode())
-                encode(noise(30, seed=seed), tone(1.2, 150 + seed % 199), path)
-                opening = rng.uniform(0, 0.4, 30).astype(np.float32)
-                truth = {"landmarks": face(30), "mouth_opening": opening}
-                save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))
+                draw_clip(root / subset / speaker / f"{number:05d}.mp4")
     return root
+
+
+def draw_clip(path: Path) -> None:
+    """A clip of the studio's layout with its truth; clips of other speakers or numbers are other recordings."""
+    seed = zlib.crc32(f"{path.parent.name}/{path.stem}".encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 4001 / 10), path)
+    opening = np.random.default_rng(seed).uniform(0, 0.4, 30).astype(np.float32)
+    truth = {"landmarks": face(30), "mouth_opening": opening}
+    save_file(truth, path.with_name(f"{path.stem}.truth.safetensors"))

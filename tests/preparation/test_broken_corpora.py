@@ -72,8 +72,13 @@ def mux(
     return path
 
 
-def voice(seconds: float, rate: int = 16_000) -> np.ndarray:
-    return (6000 * np.sin(2 * np.pi * 220 * np.arange(int(seconds * rate)) / rate)).astype(np.int16)
+def lit(pictures: list[Frame], more: int) -> list[Frame]:
+    """The same person in a little more light: another recording, so that the clip is no twin of the others."""
+    return [np.clip(picture.astype(np.int16) + more, 0, 255).astype(np.uint8) for picture in pictures]
+
+
+def voice(seconds: float, rate: int = 16_000, hertz: float = 220) -> np.ndarray:
+    return (6000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +118,11 @@ def test_what_is_broken_is_said_and_the_rest_is_done(
     (root / "empty.mp4").touch()
     (root / "cut in the pictures.mp4").write_bytes(content[: header + length + (len(content) - header - length) // 2])
     (root / "cut in the index.mp4").write_bytes(content[: header + length // 2])
-    encode(face, None, root / "mute.mp4")
-    encode(face, np.zeros(FRAMES * 640, dtype=np.int16), root / "silent.mp4")
-    encode(face, sound[: len(sound) // 3], root / "breaks off.mp4")
-    encode(face[:1], sound[:640], root / "one frame.mp4")
-    encode([np.full_like(face[0], 90)] * FRAMES, sound, root / "nobody.mp4")
+    encode(lit(face, 1), None, root / "mute.mp4")
+    encode(lit(face, 2), np.zeros(FRAMES * 640, dtype=np.int16), root / "silent.mp4")
+    encode(lit(face, 3), voice(FRAMES / 75, hertz=230), root / "breaks off.mp4")
+    encode(lit(face[:1], 4), sound[:640], root / "one frame.mp4")
+    encode([np.full_like(face[0], 90)] * FRAMES, voice(FRAMES / 25, hertz=240), root / "nobody.mp4")
     with av.open(str(root / "voice.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         block = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
@@ -157,18 +162,17 @@ def test_what_is_only_unusual_becomes_samples(tmp_path: Path, face: list[Frame],
     root.mkdir()
     seconds = FRAMES / 25
     sound = voice(seconds)
-    encode(face + face[::-1], sound, root / "60.mp4", fps=60)
+    encode(face + face[::-1], voice(seconds, hertz=210), root / "60.mp4", fps=60)
     uneven = np.cumsum([0.0, *np.tile([0.02, 0.06, 0.04], FRAMES)])[:FRAMES]
     mux(root / "uneven.mkv", face, times=uneven.tolist(), sound=sound)
     mux(root / "old.mpg", face, codec="mpeg1video", sound=voice(seconds, 44_100), rate=44_100)
-    encode(face, sound, tmp_path / "really.mp4")
-    shutil.move(tmp_path / "really.mp4", root / "named.avi")
-    shutil.copy(root / "named.avi", root / "line\nbreak.mp4")
-    shutil.copy(root / "named.avi", root / f"{'long' * 60}.mp4")
-    for rate, layout in ((8_000, "mono"), (48_000, "stereo"), (96_000, "5.1")):
-        mux(root / f"{rate} {layout}.mkv", face, sound=voice(seconds, rate), rate=rate, layout=layout)
-    encode(face, voice(4.0), root / "long sound.mp4")
-    encode(face, voice(0.7 * seconds), root / "short sound.mp4")
+    for number, name in enumerate(("named.avi", "line\nbreak.mp4", f"{'long' * 60}.mp4"), start=1):
+        encode(lit(face, number), voice(seconds, hertz=220 + 10 * number), tmp_path / "really.mp4")
+        shutil.move(tmp_path / "really.mp4", root / name)
+    for number, (rate, layout) in enumerate(((8_000, "mono"), (48_000, "stereo"), (96_000, "5.1")), start=4):
+        mux(root / f"{rate} {layout}.mkv", lit(face, number), sound=voice(seconds, rate), rate=rate, layout=layout)
+    encode(lit(face, 7), voice(4.0, hertz=300), root / "long sound.mp4")
+    encode(lit(face, 8), voice(0.7 * seconds, hertz=310), root / "short sound.mp4")
     report, rows = prepare(root, tmp_path / "run")
     assert rows == {} and report.shards.samples == report.clips == 11
 

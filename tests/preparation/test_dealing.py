@@ -50,8 +50,8 @@ def talkers(corpus: str) -> list[Clip]:
     return [
         Clip(
             clip_id=f"{who}/{name}", speaker=who, path=f"{subset}/{who}/{name}.mp4", corpus=corpus, subset=subset,
-            frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1, sha256=f"{who}/{name}",
-            sidecar=None, truth=None,
+            frames=50, fps=25.0, width=128, height=128, seconds=2.0, audio_rate_hz=16000, bytes=1,
+            sha256=f"{who}/{name}", sidecar=None, truth=None,
         )
         for who, subset in people
         for name in names
@@ -89,7 +89,14 @@ def test_dealt_clips_are_all_there_once_and_videos_stay_whole(corpus: str, unit:
 def test_a_mix_is_dealt_and_every_clip_stays_its_persons(unit: Unit) -> None:
     hosts = [replace(clip, path=f"lrs3/{clip.path}") for clip in talkers("lrs3")]
     guests = [
-        replace(clip, clip_id=f"{guest}/{clip.name}", speaker=guest, path=f"hdtf/{clip.path}", subset="")
+        replace(
+            clip,
+            clip_id=f"{guest}/{clip.name}",
+            speaker=guest,
+            path=f"hdtf/{clip.path}",
+            subset="",
+            sha256=f"{guest}/{clip.name}",
+        )
         for clip, guest in ((clip, clip.speaker.replace("c", "WDA_Guest")) for clip in talkers("hdtf"))
         if clip.subset == "trainval"
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from preparation.media.writing import encode as encode_clip
 from preparation.pipeline import PreparationReport, prepare_clients, prepare_folder
 from preparation.quarantine import load_quarantine
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import draw_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -38,8 +38,7 @@ def test_five_more_clips_cost_five_crops_and_the_shards_of_their_clients(studio_
     for client, count in (("c0000", 3), ("c0002", 2)):
         folder = studio_corpus / "trainval" / client
         for number in range(count):
-            for suffix in (".mp4", ".truth.safetensors"):
-                shutil.copy(folder / f"00001{suffix}", folder / f"{50 + number:05d}{suffix}")
+            draw_clip(folder / f"{50 + number:05d}.mp4")
     report = prepare(studio_corpus, run)
     assert (report.crops.made, report.crops.kept, report.shards.samples) == (5, 18, 23)
     assert report.shards.kept_clients == 4

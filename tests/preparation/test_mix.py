@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from preparation.settings import (
 )
 from preparation.shards import read_shards
 from preparation.sources import source_of
+from tests.preparation.conftest import draw_clip
 
 HOSTS, GUESTS = 8, 20
 
@@ -158,7 +158,8 @@ def test_a_mix_becomes_shards(studio_corpus: Path, tmp_path: Path) -> None:
         return np.zeros((len(frames), 4, frames.shape[1] // 8, frames.shape[2] // 8), dtype=np.float32)
 
     for guest in ("g0", "g1"):
-        shutil.copytree(studio_corpus / "trainval/c0000", tmp_path / "more/trainval" / guest)
+        for number in range(1, 5):
+            draw_clip(tmp_path / "more/trainval" / guest / f"{number:05d}.mp4")
     root = tmp_path / "mix"
     link_part(root, "studio", studio_corpus)
     link_part(root, "lrs3", tmp_path / "more")

@@ -27,6 +27,7 @@ from preparation.settings import (
 from preparation.shards import Sample, load_index, read_shards
 from preparation.speech import speech_features
 from preparation.thumbnails import thumbnail_sheet
+from tests.preparation.conftest import draw_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -77,7 +78,8 @@ def test_a_second_run_keeps_everything_and_five_new_clips_make_five(studio_corpu
     index = (run.shards("c0000") / "index.json").read_bytes()
     again = prepare(studio_corpus, run)
     assert (again.crops.made, again.crops.kept, again.shards.kept_clients) == (0, 18, 6)
-    shutil.copytree(studio_corpus / "pretrain" / "p0000", studio_corpus / "pretrain" / "p0002")
+    for number in (1, 2):
+        draw_clip(studio_corpus / "pretrain" / "p0002" / f"{number:05d}.mp4")
     grown = prepare(studio_corpus, run)
     assert (grown.crops.made, grown.crops.kept) == (2, 18)
     assert (run.shards("c0000") / "index.json").read_bytes() == index
