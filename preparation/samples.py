@@ -115,8 +115,11 @@ def build_shards(
 
 def sample_key(clip_id: str, part: int | None = None) -> str:
     """A tar member's name for a clip or its part: no slash, and no dot, at which webdataset would cut it."""
-    # No clip's name holds a colon, so a part's key, in which a hash stands for it, is no other clip's.
-    return safe_name(clip_id.replace("/", "--") + ("" if part is None else f":{part:03d}"))
+    joined = clip_id.replace("/", "--")
+    # `a--b/c` and `a/b--c`, or `a-/b` and `a/-b`, would be joined to one: there the id as it is must tell.
+    told = joined if joined.count("--") == 1 and "---" not in joined else f"{joined}:{clip_id}"
+    # No clip's name holds a colon, so a key in which a hash stands for what follows one is no other clip's.
+    return safe_name(told + ("" if part is None else f":{part:03d}"))
 
 
 def parts_of(frames: int, longest: int) -> list[slice]:
