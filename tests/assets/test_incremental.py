@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from pipelines.jobs import PREPARE
 from pipelines.runner import run_jobs
 from preparation.media.writing import encode
-from tests.preparation.conftest import face, noise, tone
+from tests.preparation.conftest import face, hiss, noise
 
 SPEAKERS = {"pretrain": ("p0000", "p0001", "p0002"), "trainval": ("c0000", "c0001", "c0002")}
 SETTINGS = (
@@ -36,7 +36,7 @@ def draw(root: Path, subset: str, speaker: str, number: int) -> None:
     path = root / subset / speaker / f"{number:05d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = zlib.crc32(f"{speaker}/{number}".encode())
-    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 4001 / 10), path)
+    encode(noise(30, seed=seed), hiss(1.2, seed), path)
     truth = {"landmarks": face(30), "mouth_opening": np.linspace(0, 0.4, 30, dtype=np.float32)}
     save_file(truth, path.with_name(f"{number:05d}.truth.safetensors"))
 

@@ -33,6 +33,12 @@ def tone(seconds: float, hertz: float = 220.0) -> NDArray[np.int16]:
     return (8000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * AUDIO_RATE_HZ)) / AUDIO_RATE_HZ)).astype(np.int16)
 
 
+def hiss(seconds: float, seed: int) -> NDArray[np.int16]:
+    """A tone in a hiss of its own: no two seeds sound alike."""
+    plain = tone(seconds)
+    return (plain + np.random.default_rng(seed).integers(-600, 600, len(plain))).astype(np.int16)
+
+
 def face(frames: int, centre: tuple[float, float] = (40, 30), unit: float = 20.0) -> NDArray[np.float32]:
     """Landmarks [T, 68, 2] of a mean face that nods: `unit` pixels between the eyes."""
     points = np.zeros((68, 2))
@@ -60,7 +66,7 @@ def write_clip() -> WriteClip:
     def write(path: Path, frames: int = 30, fps: int = 25, sound: bool = True, **size: int) -> Path:
         # No two clips are one recording, unless they are asked to be.
         size.setdefault("seed", zlib.crc32(f"{path.parent.name}/{path.name}".encode("utf-8", "surrogateescape")))
-        heard = tone(frames / fps, 200 + size["seed"] % 4001 / 10) if sound else None
+        heard = hiss(frames / fps, size["seed"]) if sound else None
         encode(noise(frames, **size), heard, path, fps=fps)
         return path
 
@@ -88,7 +94,7 @@ def draw_clip(path: Path) -> None:
     """A clip of the studio's layout with its truth; clips of other speakers or numbers are other recordings."""
     seed = zlib.crc32(f"{path.parent.name}/{path.stem}".encode())
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(noise(30, seed=seed), tone(1.2, 150 + seed % 4001 / 10), path)
+    encode(noise(30, seed=seed), hiss(1.2, seed), path)
     opening = np.random.default_rng(seed).uniform(0, 0.4, 30).astype(np.float32)
     truth = {"landmarks": face(30), "mouth_opening": opening}
     save_file(truth, path.with_name(f"{path.stem}.truth.safetensors"))
