@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +14,9 @@ from assets.corpus import clients, corpus, manifest, splits_disjoint
 from pipelines.configuration import load
 from pipelines.resources import RunResource, open_run
 from preparation.folders import RunFolder
+from preparation.media.writing import encode
+from preparation.quarantine import load_quarantine
+from tests.preparation.conftest import hiss, noise
 
 TINY = [
     "run=tiny",
@@ -97,3 +102,40 @@ def test_a_clip_with_two_clients_fails_the_blocking_check(made: Path) -> None:
         assert table["c0000"]["splits"]["test"][0] in str(check.metadata)
     finally:
         path.write_text(good)
+
+
+def film(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode(noise(6, seed=seed), hiss(0.24, seed), path)
+    return path
+
+
+def test_a_folder_with_its_own_run_inside_and_odd_names_is_read_once(tmp_path: Path) -> None:
+    root = tmp_path / "clips"
+    for number, who in enumerate(("anna", "bert", "cleo", "anna", "bert", "cleo")):
+        film(root / who / f"{number}.webm", number)
+    film(tmp_path / "odd.mp4", 9).rename(root / "anna" / os.fsdecode(b"\xff.mp4"))
+    options = ("corpus.kind=folder", f"corpus.root={root}", "training.privacy.seeded_noise=null")
+    first = materialise(root / "data", *options)
+    assert first.success and metadata_of(first, "manifest")["clips"] == 6
+    shutil.copy(root / "bert" / "1.webm", root / "data" / "tiny" / "clip.mp4")
+    again = materialise(root / "data", *options, keep=False)
+    assert again.success and metadata_of(again, "manifest")["clips"] == 6
+    rows = {row.file: row.reason for row in load_quarantine(RunFolder(root / "data" / "tiny").quarantine)}
+    assert rows["anna/\\udcff.mp4"] == "the file's name is not valid UTF-8"
+    assert "folder of a run" in rows["data/tiny"] and set(rows) == {"anna/\\udcff.mp4", "data/tiny"}
+
+
+def test_a_run_in_the_place_of_its_corpus_and_a_missing_list_are_plain_errors(tmp_path: Path) -> None:
+    film(tmp_path / "tiny" / "pretrain" / "anna" / "0.mp4", 0)
+    options = (f"corpus.root={tmp_path / 'tiny'}", "training.privacy.seeded_noise=null")
+    for more, said in (
+        (("corpus.kind=folder",), "both the corpus and the run's folder"),
+        (
+            ("corpus.kind=lrs3", f'preparation.corpus.lists=["{tmp_path}/nowhere.txt"]', "run=other"),
+            "nowhere.txt cannot",
+        ),
+    ):
+        result = materialise(tmp_path, *options, *more)
+        failures = [event for event in result.all_events if event.is_step_failure]
+        assert not result.success and said in str(failures[0].event_specific_data)
