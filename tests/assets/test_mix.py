@@ -36,10 +36,10 @@ def parts(tmp_path: Path) -> tuple[Path, Path, Path]:
     """An LRS3 folder with a public person and two clients, two ready HDTF clips, and a video with tables."""
     lrs3, ready, videos = tmp_path / "lrs3", tmp_path / "ready", tmp_path / "videos"
     clip = np.full((30, 90, 160, 3), 90, dtype=np.uint8)
-    for place in ("pretrain/p0/00001", "trainval/a/00001", "trainval/a/00002", "trainval/b/00001"):
-        encode(clip, None, lrs3 / f"{place}.mp4")
+    for more, place in enumerate(("pretrain/p0/00001", "trainval/a/00001", "trainval/a/00002", "trainval/b/00001")):
+        encode(clip + 2 * np.uint8(more), None, lrs3 / f"{place}.mp4")
     for number in (0, 1):
-        encode(clip, None, ready / f"WDA_Guest_{number}.mp4")
+        encode(clip - 2 * np.uint8(number + 1), None, ready / f"WDA_Guest_{number}.mp4")
     encode(np.full((60, 90, 160, 3), 60, dtype=np.uint8), None, videos / "RD_Radio1.mp4")
     (videos / "RD_annotion_time.txt").write_text("Radio1.mp4 00:01-00:02 00:00-00:02\n")
     (videos / "RD_crop_wh.txt").write_text("Radio1_0.mp4 20 80 0 80\n")

@@ -74,7 +74,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, people: int, root: Path) -> Counter
         count("build_shards", pipeline)
 
         run = RunFolder(root)
-        register_corpus("studio", root, run, SETTINGS)
+        register_corpus("studio", root / "corpus", run, SETTINGS)
         for names in by_bucket((f"c{who:05d}" for who in range(people)), BUCKETS):
             prepare_clients(run, root, SETTINGS, only=names)
         table = dealing.deal_run(run, SETTINGS)
