@@ -84,7 +84,7 @@ def grant(
     if wrong:
         raise typer.BadParameter(f"{', '.join(wrong)} is not among {', '.join(USES)}", param_hint="--scope")
     folder, _ = _run(run)
-    _known(folder, client)
+    client = _known(folder, client)
     until = None if expires is None else expires.date()
     covered = tuple(use for use in USES if scope is None or use in scope)
     consent = Consent(who=who, scope=covered, granted=now(), expires=until)
@@ -113,7 +113,7 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
     from training.containing import models_with, networks_with, pictures_of
 
     folder, _ = _run(run)
-    _known(folder, client)
+    client = _known(folder, client)
     before: Consent = read_consent(folder, client) or Consent(who=f"{client}, not recorded", scope=(), granted=now())
     if before.revoked is None:
         write_consent(folder, client, before.model_copy(update={"revoked": now()}))
@@ -172,12 +172,16 @@ def _people(folder: RunFolder) -> dict[str, str]:
     return dict(sorted(roles.items(), key=lambda pair: (pair[1] != "client", pair[1], pair[0])))
 
 
-def _known(folder: RunFolder, client: str) -> None:
+def _known(folder: RunFolder, client: str) -> str:
+    """The client's name as the run spells it; an error where it knows nobody of that name."""
     from preparation.errors import PrivFedTalkError
+    from preparation.names import own_spelling
 
     people = list(_people(folder))
-    if client not in people:
+    own = own_spelling(client, people)
+    if own is None:
         raise PrivFedTalkError(
             f"{folder.root} has no client {client}, nor anybody else of that name",
             f"name one of {', '.join(people[:8])}{' …' * (len(people) > 8)}",
         )
+    return own

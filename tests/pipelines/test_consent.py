@@ -125,3 +125,19 @@ def test_everybody_may_say_no_and_is_told_what_shows_them(run: Path) -> None:
     named = [line.rpartition(" ")[2] for line in said.splitlines() if "shows c0000: " in line]
     assert named == sorted({*shown} - {"evaluation/privfedtalk/videos/c00001_1.mp4"})
     assert "--forget" in said and all((mine.root / path).exists() for path in shown)
+
+
+def test_a_client_is_named_however_its_letters_are_composed(tmp_path: Path) -> None:
+    own, typed = "bjo\u0308rn", "bj\u00f6rn"
+    folder = RunFolder(tmp_path / "mine")
+    splits = {"train": [f"{own}/1"], "validation": [], "test": []}
+    save_clients({own: Client("client", own, splits)}, folder.clients_table)
+    real = ["corpus.kind=folder", f"corpus.root={tmp_path}", "training.privacy.seeded_noise=null"]
+    remember(load("small", [f"data={tmp_path}", "run=mine", *real]))
+    cli, where = CliRunner(), ["--run", str(folder.root)]
+    assert cli.invoke(app, ["consent", "grant", typed, "--who", "Björn", *where]).exit_code == 0
+    assert objection_to(folder, own, "training", required=True) is None
+    assert cli.invoke(app, ["consent", "revoke", typed, *where]).exit_code == 0
+    assert objection_to(folder, own, "training", required=False) is not None
+    assert [path.name for path in (folder.root / "clients").iterdir()] == [own], "no second person was made"
+    assert cli.invoke(app, ["consent", "revoke", "bjorn", *where]).exit_code == 2
