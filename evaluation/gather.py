@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -35,6 +36,7 @@ from preparation.manifest import load_manifest
 from preparation.media.rates import FPS
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
+from training.adapter_origin import weights_of
 from training.violations import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")
@@ -65,7 +67,7 @@ def gather_results(
     gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
-    measured = [name for name in rows if _metrics(run, name).exists()]
+    measured = [name for name in rows if _metrics(run, name).exists() and not _of_another_adapter(run, name)]
     tables = {name: read_metrics(_metrics(run, name)) for name in measured}
     hidden = gate.refused({client for table in tables.values() for client in table["client"]})
     losses = {name: _agreed(read_losses(run, name), gate) for name in measured}
@@ -98,6 +100,7 @@ def gather_results(
     results = assemble(shown, facts)
     table = load_clients(run.clients_table) if run.clients_table.exists() else {}
     refused = hidden | gate.refused([*of_role(table, "client"), *of_role(table, "unseen")])
+    results["adapters"] = {name: weights_of(run, name) for name in trained if name in measured}
     return results | ({"left_out": _reasons(refused)} if refused else {})
 
 
@@ -225,6 +228,15 @@ def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
     path = run.evaluation(name) / "instruments.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"together": {}, "missing": []}
+
+
+def _of_another_adapter(run: RunFolder, name: str) -> bool:
+    """Whether figures are of an adapter that is no more the run's; said, for they are left out then."""
+    found, today = _instruments(run, name).get("adapter"), weights_of(run, name.removesuffix(PERSONAL))
+    if found is None or found == today:  # what is no adapter, or was measured before this was noted
+        return False
+    sys.stderr.write(f"{name}: its figures are of an earlier adapter and left out; evaluate it again\n")
+    return True
 
 
 def _agreed(by_client: Mapping[str, float], gate: Gate) -> dict[str, float]:
