@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shlex
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from preparation.media.rates import FPS
 from preparation.previews import for_show
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
+from training.adapter_origin import weights_of
 from training.violations import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")
@@ -70,12 +71,11 @@ def gather_results(
     gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
-    measured = [name for name in rows if _metrics(run, name).exists()]
+    measured = [name for name in rows if _metrics(run, name).exists() and not _of_another_adapter(run, name)]
     if not measured:
-        name = shlex.quote(run.root.name)
         raise PrivFedTalkError(
             f"nothing of {run.root} is measured yet, so there is nothing to report",
-            f"privfedtalk evaluate --run {name}" if trained else f"privfedtalk train --run {name}, then evaluate it",
+            command("evaluate", run=run.root) if trained else f"{command('train', run=run.root)}, then evaluate it",
         )
     tables = {name: read_metrics(_metrics(run, name)) for name in measured}
     hidden = gate.refused({client for table in tables.values() for client in table["client"]})
@@ -109,6 +109,7 @@ def gather_results(
     results = assemble(shown, facts)
     table = load_clients(run.clients_table) if run.clients_table.exists() else {}
     refused = hidden | gate.refused([*of_role(table, "client"), *of_role(table, "unseen")])
+    results["adapters"] = {name: weights_of(run, name) for name in trained if name in measured}
     return results | ({"left_out": _reasons(refused)} if refused else {})
 
 
@@ -241,6 +242,15 @@ def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
     path = run.evaluation(name) / "instruments.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"together": {}, "missing": []}
+
+
+def _of_another_adapter(run: RunFolder, name: str) -> bool:
+    """Whether figures are of an adapter that is no more the run's; said, for they are left out then."""
+    found, today = _instruments(run, name).get("adapter"), weights_of(run, name.removesuffix(PERSONAL))
+    if found is None or found == today:  # what is no adapter, or was measured before this was noted
+        return False
+    sys.stderr.write(f"{name}: its figures are of an earlier adapter and left out; evaluate it again\n")
+    return True
 
 
 def _agreed(by_client: Mapping[str, float], gate: Gate) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from preparation.errors import PrivFedTalkError
-from preparation.files import read_json_lines, remove_folder
+from preparation.files import partial_of, read_json_lines, remove_folder
 from preparation.folders import RunFolder
-from training.adapter_checks import FACTS
+from preparation.weights import sha256_of
+from training.adapter_checks import FACTS, WEIGHTS
 
 OF_A_TRAINING = ("privacy.json", "privacy.md", "participation.json")
 """What a federation's folder tells of the adapter beside it."""
@@ -27,8 +29,8 @@ OF_A_TRAINING = ("privacy.json", "privacy.md", "participation.json")
 def retire(run: RunFolder, method: str) -> None:
     """Take away the adapters that an earlier training of a method left, the shared one and clients' own, and what is
     told of them. To be called before its rounds are: whatever interrupts it, no adapter outlives its rounds."""
-    for adapter in (run.adapter(method), *own_adapters(run, method)):
-        remove_folder(adapter)
+    remove_folder(run.adapter(method))
+    remove_own_adapters(run, method)
     for name in OF_A_TRAINING:
         (run.federation(method) / name).unlink(missing_ok=True)
 
@@ -36,9 +38,24 @@ def retire(run: RunFolder, method: str) -> None:
 def forget(run: RunFolder, method: str) -> None:
     """Take away all that an earlier training of a method left in a run, adapters first; the ledger stays."""
     retire(run, method)
+    _take_from_clients(run, method, sorted(run.root.glob(f"clients/*/methods/{method}")))
     shutil.rmtree(run.federation(method), ignore_errors=True)
-    for own in sorted(run.root.glob(f"clients/*/methods/{method}")):
-        shutil.rmtree(own, ignore_errors=True)
+
+
+def remove_own_adapters(run: RunFolder, method: str) -> None:
+    """Take away all clients' own adapters of a method, which an earlier training left."""
+    _take_from_clients(run, method, own_adapters(run, method))
+
+
+def _take_from_clients(run: RunFolder, method: str, folders: Sequence[Path]) -> None:
+    """Remove folders of clients, each as one, and without opening anything in the folder of who may have revoked."""
+    for folder in folders:
+        client = folder.relative_to(run.root).parts[1]
+        trash = partial_of(run.federation(method) / client, "old")
+        trash.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(trash, ignore_errors=True)
+        folder.replace(trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 def own_adapters(run: RunFolder, method: str) -> list[Path]:
@@ -49,6 +66,12 @@ def own_adapters(run: RunFolder, method: str) -> list[Path]:
 def made_by(federation: str, theta: npt.NDArray[np.float32]) -> dict[str, str]:
     """What the record of a shared adapter says of its origin: the federation's name, and the digest of its vector."""
     return {"federation": federation, "theta_sha256": theta_sha256(theta)}
+
+
+def weights_of(run: RunFolder, method: str) -> str | None:
+    """The SHA-256 of a method's shared adapter, by which figures say what they are of; None where there is none."""
+    weights = run.adapter(method) / WEIGHTS
+    return sha256_of(weights) if weights.exists() else None
 
 
 def theta_sha256(theta: npt.NDArray[np.float32]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.foreign_text import code_span
+from training.adapter_origin import weights_of
 
 METRICS = {
     "lip_correlation": "lip correlation with the truth",
@@ -142,6 +143,9 @@ def metrics_of(run: RunFolder, method: str) -> tuple[dict[str, float], str]:
     if not run.results.exists():
         return {}, ""
     results: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
+    measured = results.get("adapters", {}).get(method)
+    if measured is not None and measured != weights_of(run, method):  # of an adapter before this one
+        return {}, ""
     values = results.get("methods_unseen", {}).get(method, {})
     found = {name: float(values[name]) for name in METRICS if isinstance(values.get(name), int | float)}
     kind = results.get("corpus", {}).get("kind", "unnamed")

@@ -11,11 +11,11 @@ from dataclasses import replace
 from preparation.clients import ClientUnit, load_clients, of_role, unit_of
 from preparation.consent import objections
 from preparation.errors import PrivFedTalkError
-from preparation.files import remove_folder, write_text
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.shards import load_index
-from training.adapter_origin import forget, made_by, own_adapters, retire
+from training.adapter_origin import forget, made_by, remove_own_adapters, retire
 from training.adapter_record import OWN_ADAPTERS
 from training.backbone.kinds import window_of
 from training.client import ClientTrainer
@@ -103,8 +103,7 @@ def _federate(
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
-        for own_adapter in own_adapters(run, method):  # of an earlier run that did personalise
-            remove_folder(own_adapter)
+        remove_own_adapters(run, method)  # of an earlier run that did personalise
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     ledger.ended(result.name)
     unit = unit or unit_of(load_clients(run.clients_table))

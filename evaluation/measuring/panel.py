@@ -20,6 +20,7 @@ from evaluation.settings import EvaluationSettings
 from preparation.faces.embedder import KINDS
 from preparation.files import write_text
 from preparation.folders import RunFolder
+from training.adapter_origin import weights_of
 from training.device import choose_device
 from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
@@ -53,7 +54,11 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     for instrument in judges.instruments:
         for role, figures in instrument.conclude().items():
             together.setdefault(role, {}).update(figures)
-    told = {"together": together, "missing": [asdict(one) for one in missing]}
+    told = {
+        "together": together,
+        "missing": [asdict(one) for one in missing],
+        "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own began from it
+    }
     write_text(folder / "instruments.json", json.dumps(told, indent=1) + "\n")
     losses = {}
     if contender.denoiser:

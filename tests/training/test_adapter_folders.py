@@ -49,6 +49,16 @@ def test_an_exported_adapter_has_a_card_and_peft_loads_it(run: RunFolder, tmp_pa
         export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
 
 
+def test_figures_of_the_adapter_before_are_not_on_the_card(run: RunFolder, tmp_path: Path) -> None:
+    own = run.adapter("privfedtalk")
+    of_before = {"methods_unseen": {"privfedtalk": {"lip_correlation": 0.93}}, "corpus": {"kind": "studio"}}
+    for number, (sha256, shown) in enumerate(((inspect_adapter(own).sha256, True), ("0" * 64, False))):
+        run.results.write_text(json.dumps(of_before | {"adapters": {"privfedtalk": sha256}}))
+        export_adapter(run, own, tmp_path / str(number))
+        card = (tmp_path / str(number) / "README.md").read_text()
+        assert ("0.93" in card) is shown and ("Not evaluated" in card) is not shown
+
+
 def test_an_imported_adapter_never_gets_the_figures_of_the_run_it_lies_in(run: RunFolder, tmp_path: Path) -> None:
     export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
     theirs = import_adapter(run, tmp_path / "out", "theirs")
