@@ -39,7 +39,8 @@ class Painter:
         """The whole frame as it lies in the file."""
         if is_beyond_709(frame):
             complete_tags(frame)
-            signal = self._converter.reformat(frame, format="rgb48le", threads=1).to_ndarray()
+            # Planes, for the scaler leaves a last odd column of interleaved 16-bit pixels unwritten.
+            signal = self._converter.reformat(frame, format="gbrp16le", threads=1).to_ndarray()
             return to_709(signal.astype(np.uint16, copy=False), frame.color_trc, frame.color_primaries)
         return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 

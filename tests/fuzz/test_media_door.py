@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from tests.fuzz.bounded import inputs
-from tests.fuzz.made_media import Medium, make, media
+from tests.fuzz.made_media import Maker, Medium, media
 from tests.fuzz.made_pictures import MadePicture, make_picture, pictures
 from tests.fuzz.read_media import read_in_every_way
 
@@ -16,11 +17,18 @@ FAILING = Path(__file__).with_name("failing")
 UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
 
+@pytest.fixture(scope="module")
+def maker() -> Iterator[Maker]:
+    maker = Maker()
+    yield maker
+    maker.close()
+
+
 @pytest.mark.slow
 @settings(max_examples=inputs("media", 2000), deadline=None, suppress_health_check=UNTIMED)
 @given(media())
-def test_every_made_medium_is_read_or_refused(medium: Medium) -> None:
-    whole = make(medium)
+def test_every_made_medium_is_read_or_refused(maker: Maker, medium: Medium) -> None:
+    whole = maker.make(medium)
     assume(whole is not None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"clip{medium.suffix}"

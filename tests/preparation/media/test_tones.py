@@ -142,3 +142,13 @@ def test_matrix_and_range_are_honoured(matrix: int, weights: tuple[float, float]
     part = Picture(frame, Painter())
     part.trim((0, 0, 32, 32))
     assert np.abs(part.draw((0, 0, 32, 32), None)[8, 8] - 255 * rgb).max() <= 3
+
+
+def test_wide_gamut_pictures_of_odd_width_are_the_same_whenever_they_are_read(tmp_path: Path) -> None:
+    """FFmpeg leaves the last column of interleaved 16-bit pixels unwritten: it held what was in memory before."""
+    path = write_clip(tmp_path / "odd.mp4", marked(1, 48, 51), "mpeg4", prepare=tagged(PQ))
+    found = []
+    for number in range(12):
+        np.full((8, 48 * 51 * 3), number, np.uint16).sum()  # what the next allocation may find
+        found.append(open_video(path).all())
+    assert all(np.array_equal(found[0], other) for other in found)
