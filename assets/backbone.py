@@ -135,8 +135,8 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
             what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
             public_card(folder, "Backbone", what, facts).write(home)
-            (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n")
-    rows = json.loads((home / "curve.json").read_text())
+            (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n", encoding="utf-8")
+    rows = json.loads((home / "curve.json").read_text(encoding="utf-8"))
     return dg.MaterializeResult(
         metadata={
             "validation loss": rows[-1]["validation_loss"],

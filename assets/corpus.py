@@ -64,10 +64,10 @@ def _rendered(run: Run) -> Stage:
 def _clear_unless_begun(run: Run, stage: Stage) -> None:
     """Clips of an interrupted rendering stay; clips that other settings or other code drew must not mix in."""
     begun = run.folder.root / "corpus_begun.txt"
-    if not (run.keep and begun.exists() and begun.read_text() == stage.inputs):
+    if not (run.keep and begun.exists() and begun.read_text(encoding="utf-8") == stage.inputs):
         shutil.rmtree(run.corpus_root, ignore_errors=True)
         begun.parent.mkdir(parents=True, exist_ok=True)
-        begun.write_text(stage.inputs)
+        begun.write_text(stage.inputs, encoding="utf-8")
 
 
 def _found(run: Run) -> Stage:

@@ -90,7 +90,7 @@ def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     folder = run.folder.evaluation(method)
     rows = read_metrics(folder / "metrics.parquet")
     means = summarise(rows[rows["role"] == "client"]).get(method, {})
-    losses = json.loads((folder / "validation_loss.json").read_text())
+    losses = json.loads((folder / "validation_loss.json").read_text(encoding="utf-8"))
     metadata: dict = {name: round(value.mean, 4) for name, value in means.items() if value.mean == value.mean}
     if losses:
         metadata["validation_loss"] = round(sum(losses.values()) / len(losses), 5)

@@ -71,7 +71,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
     memory = folder.federation(method) / "memory.json"
     context.add_asset_metadata(
         {
-            **({"memory": json.loads(memory.read_text())} if memory.exists() else {}),
+            **({"memory": json.loads(memory.read_text(encoding="utf-8"))} if memory.exists() else {}),
             "rounds": len(rounds),
             "public validation loss": rounds[-1]["public_validation_loss"],
             "curves": drawing(round_curves(rounds)),

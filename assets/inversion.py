@@ -39,7 +39,7 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     ) as stage:
         if stage.due:
             run_inversion(run.folder, method, run.training, run.seed, settings)
-    told = json.loads((folder / "inversion.json").read_text())
+    told = json.loads((folder / "inversion.json").read_text(encoding="utf-8"))
     rows = [{"attack": leak["row"], "sees": leak["sees"], "dB over the mean face": leak["gain"]["mean"],
              "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in told["leaks"]]  # fmt: skip
     return dg.MaterializeResult(

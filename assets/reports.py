@@ -69,7 +69,7 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder = run.folder
     with run.stage(
         "report",
-        settings=[folder.results.read_text(), *refusals(run, "generation")],
+        settings=[folder.results.read_text(encoding="utf-8"), *refusals(run, "generation")],
         after=["manifest", "dealing", "client_report"],
         code=["evaluation"],
         outputs=lambda: [folder.report / "index.html"],

@@ -130,13 +130,13 @@ def reading(folder: RunFolder, name: str, by: str) -> AbstractContextManager[Non
 
 def read_record(folder: RunFolder, name: str) -> StageRecord | None:
     path = _path(folder, name)
-    return StageRecord(**json.loads(path.read_text())) if path.exists() else None
+    return StageRecord(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def read_records(folder: RunFolder) -> dict[str, StageRecord]:
     """All finished stages by name, in the order in which they finished."""
     paths = sorted((folder.root / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    records = [StageRecord(**json.loads(path.read_text())) for path in paths]
+    records = [StageRecord(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     return {record.name: record for record in records}
 
 
@@ -200,4 +200,4 @@ def _path(folder: RunFolder, name: str) -> Path:
 
 def _write(path: Path, record: StageRecord) -> None:
     with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        partial.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")

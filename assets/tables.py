@@ -22,7 +22,7 @@ def tables(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     folder = run.folder
     written = write_tables(folder, folder.root / "tables")
     drawn = write_figures(folder, folder.root / "figures", run.evaluation, NOT_SHOWN)
-    table = (folder.root / "tables" / "table1.md").read_text()
+    table = (folder.root / "tables" / "table1.md").read_text(encoding="utf-8")
     charts = {path.stem: picture(path) for path in drawn if path.suffix == ".png" and "qualitative" not in path.stem}
     return dg.MaterializeResult(
         metadata={"table 1": dg.MetadataValue.md(table), **charts, "files": [str(path) for path in (*written, *drawn)]}

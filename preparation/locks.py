@@ -92,7 +92,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as opened:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = opened.enter_context(path.open("a+"))
+            file = opened.enter_context(path.open("a+", encoding="utf-8"))
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
@@ -120,7 +120,7 @@ def holders(path: Path) -> list[Holder]:
 def busy(path: Path) -> str:
     """Who holds the lock `path` alone, in words; empty where nobody does."""
     try:
-        file = path.open("a+")
+        file = path.open("a+", encoding="utf-8")
     except OSError:
         return ""
     with file:

@@ -57,7 +57,7 @@ def replace_rows(
     replaced = set(steps)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w")
+        lock = path.with_name(f".{path.name}.lock").open("w", encoding="utf-8")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         sweep(path.parent)

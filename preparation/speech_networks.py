@@ -207,7 +207,7 @@ def check_model(settings: SpeechSettings) -> None:
         parse_hub_id(settings.model, KEY)
         return
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
             f"{folder} holds no config.json of transformers", remedy="name a folder that `save_pretrained` wrote"
@@ -248,7 +248,7 @@ def note_speech_network(path: Path, settings: SpeechSettings) -> None:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as partial:
-        partial.write_text(json.dumps(loaded.to_json(), indent=1) + "\n")
+        partial.write_text(json.dumps(loaded.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:

@@ -54,7 +54,9 @@ def write_parts(root: Path, kinds: Mapping[str, CorpusKind]) -> None:
         if path.is_symlink() and path.name not in kinds:
             path.unlink()
     with replacing(root / MIX_NAME) as partial:
-        partial.write_text(json.dumps({name: kind.value for name, kind in kinds.items()}, indent=1) + "\n")
+        partial.write_text(
+            json.dumps({name: kind.value for name, kind in kinds.items()}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def read_parts(root: Path) -> dict[str, CorpusKind]:
@@ -63,6 +65,6 @@ def read_parts(root: Path) -> dict[str, CorpusKind]:
     if not path.exists():
         raise PrivFedTalkError(f"{root} is no mix: it holds no {MIX_NAME}", remedy="make it first: privfedtalk prepare")
     try:
-        return {name: CorpusKind(kind) for name, kind in json.loads(path.read_text()).items()}
+        return {name: CorpusKind(kind) for name, kind in json.loads(path.read_text(encoding="utf-8")).items()}
     except (ValueError, AttributeError) as error:
         raise CorruptFileError(f"{path} names no parts: {error}", remedy="delete it, run the corpus step") from error

@@ -98,7 +98,11 @@ def cut_corpus(
             refused.append(QuarantineRow(clip.name, STEP, "its source video is not in the folder", remedy))
             continue
         task = _Task(clip, video, into, settings.cuts, settings.media)
-        if task.target.exists() and task.record.exists() and task.record.read_text() == task.made_from():
+        if (
+            task.target.exists()
+            and task.record.exists()
+            and task.record.read_text(encoding="utf-8") == task.made_from()
+        ):
             kept.add(clip.name)
         else:
             due.append(task)
@@ -219,7 +223,7 @@ def _cut(task: _Task) -> QuarantineRow | None:
     except PrivFedTalkError as error:
         return QuarantineRow(task.clip.name, STEP, error.reason, error.remedy)
     with replacing(task.record) as partial:
-        partial.write_text(made_from)
+        partial.write_text(made_from, encoding="utf-8")
     return None
 
 

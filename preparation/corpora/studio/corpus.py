@@ -105,7 +105,7 @@ def _claim(root: Path, settings: StudioSettings) -> None:
 
 def _noted_look(path: Path) -> dict[str, Any] | None:
     try:
-        return _look(StudioSettings(**json.loads(path.read_text())))
+        return _look(StudioSettings(**json.loads(path.read_text(encoding="utf-8"))))
     except ValueError:  # not JSON, or settings that this version does not know
         return None
 
