@@ -13,6 +13,7 @@ from assets.samples import coded_faces, save_coded_faces
 from assets.shards import crops, shards
 from assets.showing import drawing, picture, table
 from assets.transient import retried
+from preparation.files import write_text
 
 GROUP = "backbone"
 LOSSES = ("training_loss", "validation_loss")
@@ -135,7 +136,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
             what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
             public_card(folder, "Backbone", what, facts).write(home)
-            (home / "curve.json").write_text(json.dumps(curve(history), indent=1) + "\n", encoding="utf-8")
+            write_text(home / "curve.json", json.dumps(curve(history), indent=1) + "\n")
     rows = json.loads((home / "curve.json").read_text(encoding="utf-8"))
     return dg.MaterializeResult(
         metadata={

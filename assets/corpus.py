@@ -15,6 +15,7 @@ from assets.samples import first_frames, shown
 from assets.showing import pictures, playing, table
 from assets.stages import Stage, digest
 from assets.transient import retried
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.settings import CorpusKind
 
@@ -66,8 +67,7 @@ def _clear_unless_begun(run: Run, stage: Stage) -> None:
     begun = run.folder.root / "corpus_begun.txt"
     if not (run.keep and begun.exists() and begun.read_text(encoding="utf-8") == stage.inputs):
         shutil.rmtree(run.corpus_root, ignore_errors=True)
-        begun.parent.mkdir(parents=True, exist_ok=True)
-        begun.write_text(stage.inputs, encoding="utf-8")
+        write_text(begun, stage.inputs)
 
 
 def _found(run: Run) -> Stage:
@@ -80,8 +80,7 @@ def _found(run: Run) -> Stage:
     settings = [run.corpus_kind.value, digest(lines)]
     with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
         if stage.due:
-            listing.parent.mkdir(parents=True, exist_ok=True)
-            listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(listing, "\n".join(lines) + "\n")
     return stage
 
 

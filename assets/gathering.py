@@ -9,6 +9,7 @@ from pathlib import Path
 
 from assets.run import HdtfSources, Run
 from assets.stages import Stage, digest
+from preparation.files import write_text
 
 
 def cut(run: Run, sources: HdtfSources) -> Stage:
@@ -65,7 +66,7 @@ def mixed(run: Run) -> Stage:
                     rows += cut_corpus(part.tables, part.root, into, run.preparation.corpus, run.workers).rows
             write_parts(root, {name: part.kind for name, part in parts.items()})
             replace_rows(run.folder.quarantine, ("cuts",), rows)
-            listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(listing, "\n".join(lines) + "\n")
     return stage
 
 

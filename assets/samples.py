@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from preparation.files import replacing
 from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
     model = load_autoencoder(folder.model("vae"))
     coded = model.decode_latents(torch.from_numpy(model.encode_frames(truth)))
     rows = np.concatenate([np.hstack(list(truth)), np.hstack(list(coded))])
-    path = coded_faces(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rows).save(path)
+    with replacing(coded_faces(folder)) as partial:
+        Image.fromarray(rows).save(partial, "PNG")
 
 
 def coded_faces(folder: RunFolder) -> Path:

@@ -1,4 +1,4 @@
-"""What training and evaluation write is written whole or not at all: no interrupted command leaves half a file behind
+"""What any floor writes is written whole or not at all: no interrupted command leaves half a file behind
 that the next one takes for whole."""
 
 from __future__ import annotations
@@ -16,6 +16,21 @@ COPIES = {"copy", "copy2", "copytree", "copyfile", "copyfileobj"}
 """Of `shutil`."""
 
 ALLOWED = {
+    "preparation/corpora/studio/writer.py": {
+        "encode_clip": "writes into memory",
+        "write_whole": "writes into a neighbour that is renamed; every rendering writes it under the same name",
+    },
+    "preparation/locks.py": {
+        "locked": "a lock's file, which names its holder to people",
+        "one_at_a_time": "a lock's file, which holds nothing",
+        "busy": "reads a lock's file; it is made where it is not there",
+    },
+    "preparation/quarantine.py": {"replace_rows": "a lock's file, which holds nothing"},
+    "preparation/shards.py": {
+        "write_shards": "writes into a neighbour that takes the folder's place",
+        "_write_all": "writes into that neighbour",
+    },
+    "assets/showing.py": {"drawing": "writes into memory"},
     "training/adapter.py": {"_save_widened": "writes into the neighbour that `save` then puts in place"},
     "training/adapter_folders.py": {"import_adapter": "copies into a neighbour that is renamed where it passed"},
     "training/checkpoint.py": {
@@ -65,7 +80,7 @@ def unguarded(tree: ast.AST, function: str = "", guarded: bool = False) -> Itera
 def modules() -> list[str]:
     return [
         path.relative_to(ROOT).as_posix()
-        for floor in ("training", "evaluation")
+        for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
         for path in sorted((ROOT / floor).rglob("*.py"))
     ]
 

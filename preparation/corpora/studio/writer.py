@@ -27,7 +27,7 @@ TRUTH_SUFFIX = ".truth.safetensors"
 def encode_clip(frames: Iterable[NDArray[np.uint8]], sound: NDArray[np.int16], size: int, crf: int) -> bytes:
     """An mp4 of H.264 (25 fps, one thread: the same bytes every time) and AAC (16 kHz mono)."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", encoding="utf-8") as container:
+    with av.open(buffer, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width = video.height = size
         video.pix_fmt = "yuv420p"
