@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipelines.cli.errors import failure
 from pipelines.cli.terminal import console, print_json, styled
-from pipelines.cli.told import SHOWN, alike, prepared, told_of_results
+from pipelines.cli.told import SHOWN, alike, converted, prepared, told_of_results
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from training.privacy.digits import three_digits
@@ -74,6 +74,10 @@ def show_preparation(root: Path, identities: bool = False) -> None:
         console.print(f"{row['files']} {done} {row['step']}: {row['reason']} ({files}); {row['remedy']}")
     if refused:
         console.print(f"all of them: {folder.quarantine}")
+    changed = converted(folder)
+    if changed:
+        told = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in changed.items())
+        console.print(f"clips converted, by what was done: {told}; which ones: {folder.manifest}")
     if identities and folder.identities.exists():
         _show_identities(folder.identities)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -67,6 +69,7 @@ def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
         "seconds": frames / FPS,
         "quarantined": alike(load_quarantine(folder.quarantine)),
         "quarantine_table": folder.quarantine,
+        "converted": converted(folder),
         "identities": _doubted(folder.identities) if folder.identities.exists() else None,
         "clients": len(clients),
         "may_be_trained_on": len(clients) - len(refused),
@@ -101,6 +104,21 @@ def prepared(root: Path) -> tuple[int, int, int]:
 
     indices = [load_index(path.parents[1]) for path in sorted(root.glob("clients/*/shards/index.json"))]
     return len(indices), sum(index.samples for index in indices), sum(index.frames for index in indices)
+
+
+def converted(folder: RunFolder) -> dict[str, int]:
+    """How many clips each conversion was made of, the most frequent first: what the manifest says, and of clips with a
+    crop what reading them has shown."""
+    from preparation.manifest import load_manifest
+
+    found: Counter[str] = Counter()
+    for clip in load_manifest(folder.manifest) if folder.manifest.exists() else []:
+        made = set(clip.conversions.made())
+        description = folder.crops_of(clip.clip_id) / f"{clip.name}.json"
+        with contextlib.suppress(OSError, ValueError):  # a clip without a crop, or with a damaged one
+            made |= set(json.loads(description.read_text(encoding="utf-8")).get("conversions", {}))
+        found.update(made)
+    return dict(found.most_common())
 
 
 def alike(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:

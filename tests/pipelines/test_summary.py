@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from pipelines.cli.summary import show_bars, show_preparation
 from preparation.folders import RunFolder
 from preparation.identity import IdentityReport, Mismatch, SamePerson, save_report
+from preparation.manifest import Clip, save_manifest
+from preparation.media.conversions import Conversions
 from preparation.quarantine import QuarantineRow, replace_rows
 
 
@@ -24,6 +28,21 @@ def test_refused_clips_are_named_with_reason_and_remedy(tmp_path: Path, capsys: 
     printed = said(tmp_path, capsys)
     assert "2 quarantined by quality: no sound ('a.mp4' and others); give the sound" in printed
     assert "1 quarantined by crops: odd ('c.mp4'); mend" in printed
+
+
+def test_no_conversion_goes_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What headers tell stands in the manifest, what decoding shows in the crop's description."""
+    folder = RunFolder(tmp_path)
+    plain = Clip("anna/plain", "anna", "plain.mp4", "folder", "", 50, 25.0, 96, 96, 2.0, 16_000, 9, "1", None, None)
+    combed = replace(plain, clip_id="anna/combed", conversions=Conversions(deinterlaced=True))
+    save_manifest([plain, combed], folder.manifest)
+    assert said(tmp_path, capsys).count("deinterlaced: 1;") == 1
+    crop = folder.crops_of(plain.clip_id) / "plain.json"
+    crop.parent.mkdir(parents=True)
+    crop.write_text(json.dumps({"conversions": {"deinterlaced": True, "filled_seconds": 0.5}}))
+    assert "deinterlaced: 2, filled seconds: 1;" in said(tmp_path, capsys)
+    save_manifest([replace(plain, clip_id="bob/plain", speaker="bob")], folder.manifest)
+    assert "converted" not in said(tmp_path, capsys)
 
 
 def test_doubted_identities_are_told_when_they_were_asked_for(
