@@ -122,8 +122,8 @@ SOUND_CODECS = {
 }
 PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "gray", "rgb24", "bgr0",
                  "yuva420p", "rgba", "pal8", "gray16le", "gbrp", "yuv410p", "nv12", "monow")  # fmt: skip
-RATES = (Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(15), Fraction(10), Fraction(24), Fraction(1),
-         Fraction(120), Fraction(1000), Fraction(25, 3))  # fmt: skip
+RATES = (Fraction(25), Fraction(25), Fraction(25), Fraction(30), Fraction(30000, 1001), Fraction(50), Fraction(15),
+         Fraction(10), Fraction(24), Fraction(1), Fraction(120), Fraction(1000), Fraction(25, 3))  # fmt: skip
 ASPECTS = (
     Fraction(1),
     Fraction(16, 11),
@@ -177,7 +177,7 @@ def pictures_in(container: str) -> st.SearchStrategy[Pictures]:
         interlaced=st.booleans(),
         aspect=st.sampled_from(ASPECTS),
         colours=st.sampled_from(COLOURS),
-        gap=st.sampled_from((0, 0, 0, 1, 30, 2000, 10**7)),
+        gap=st.sampled_from((0, 0, 0, 0, 0, 1, 30, 2000, 10**7)),
         resized_after=st.sampled_from((None, None, None, 2)),
     )
 
@@ -188,10 +188,10 @@ def sounds_in(container: str) -> st.SearchStrategy[Sound]:
         codec=st.sampled_from(SOUND_CODECS[container]),
         rate_hz=st.sampled_from((16_000, 44_100, 48_000, 8_000, 22_050, 96_000, 11_025, 192_000)),
         layout=st.sampled_from(("mono", "stereo", "5.1", "2.1", "quad")),
-        seconds=st.sampled_from((0.0, 0.01, 0.2, 0.5)),
+        seconds=st.sampled_from((0.0, 0.01, 0.2, 0.5, 0.5, 0.5)),
         content=st.sampled_from(CONTENTS),
-        hole_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.1, 1.0, 100.0, 1e6)),
-        start_seconds=st.sampled_from((0.0, 0.0, 0.2, 3.0, 1e5)),
+        hole_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.0, 0.1, 1.0, 100.0, 1e6)),
+        start_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.2, 3.0, 1e5)),
     )
 
 
@@ -217,7 +217,7 @@ def media(draw: st.DrawFn) -> Medium:
         container,
         tuple(pictures),
         tuple(sounds),
-        tuple(draw(st.lists(damages(), max_size=3))),
+        tuple(draw(st.lists(damages(), max_size=draw(st.sampled_from((0, 1, 3)))))),
         draw(st.sampled_from(SUFFIXES)),
     )
 
