@@ -36,7 +36,6 @@ from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
 from preparation.media.rates import FPS
-from preparation.previews import for_show
 from preparation.quarantine import load_quarantine
 from preparation.shards import load_index
 from training.adapter_origin import weights_of
@@ -230,12 +229,7 @@ def _clients(run: RunFolder) -> list[dict[str, Any]]:
 def words_of(run: RunFolder, corpus_root: Path) -> dict[str, str]:
     """The words of every clip whose corpus brings them along, where they can be read."""
     sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
-    said = {}
-    for clip_id, path in sidecars.items():
-        if path.exists():
-            with for_show(f"what is said in {clip_id}"):
-                said[clip_id] = spoken_text(path)
-    return said
+    return {clip_id: said for clip_id, path in sidecars.items() if (said := spoken_text(path))}
 
 
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:

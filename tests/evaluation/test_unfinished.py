@@ -10,6 +10,7 @@ import pytest
 from evaluation.attacks.inversion_figures import run_inversion
 from evaluation.attacks.inversion_run import InversionSettings
 from evaluation.measuring.clips import read_evaluation_clips
+from preparation.commands import command
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
 from preparation.shards import read_shards, write_shards
@@ -25,9 +26,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_nothing_is_reported_before_it_is_measured(prepared: RunFolder) -> None:
-    with pytest.raises(PrivFedTalkError, match=r"nothing of .* is measured yet") as caught:
+    with pytest.raises(PrivFedTalkError, match=r"nothing of .* is evaluated yet") as caught:
         report(prepared)
-    assert "privfedtalk train --run 'my run'" in caught.value.remedy
+    assert caught.value.remedy == command("evaluate", run=prepared.root)
 
 
 def test_what_is_not_trained_claims_nothing(prepared: RunFolder, tmp_path: Path) -> None:
@@ -56,5 +57,5 @@ def test_a_client_of_one_clip_is_named_where_it_cannot_take_part(
 def test_an_adapter_of_other_settings_is_not_inverted_with_a_traceback(prepared: RunFolder) -> None:
     adapter = Adapter(TinyBackbone.load(prepared.model("backbone")), AdapterSettings(rank=4), seed=0)
     adapter.save(prepared.adapter("fedavg"), adapter.vector(), {})
-    with pytest.raises(PrivFedTalkError, match=r"is not one that the run's training.adapter describes"):
+    with pytest.raises(PrivFedTalkError, match=r"has another backbone, rank or layers than the run"):
         run_inversion(prepared, "fedavg", TRAINING, 0, InversionSettings(clients=2, cohort=3, steps=1, guesses=1))

@@ -176,7 +176,7 @@ def test_a_binary_list_names_the_list(tmp_path: Path) -> None:
 
     path = tmp_path / "list.txt"
     path.write_bytes(bytes(range(256)) * 20)
-    with pytest.raises(PrivFedTalkError, match=r"list\.txt names no clip"):
+    with pytest.raises(PrivFedTalkError, match=r"list\.txt holds NUL bytes"):
         read_lists([path])
 
 

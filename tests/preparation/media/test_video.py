@@ -36,7 +36,7 @@ def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
 
 
 def test_same_input_same_bytes(tmp_path: Path, write_clip) -> None:
-    assert write_clip(tmp_path / "a.mp4").read_bytes() == write_clip(tmp_path / "b.mp4").read_bytes()
+    assert write_clip(tmp_path / "a.mp4", seed=1).read_bytes() == write_clip(tmp_path / "b.mp4", seed=1).read_bytes()
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(50, [0, 2, 4, 6, 8]), (25, list(range(10))), (5, None)])
