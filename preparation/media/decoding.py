@@ -60,6 +60,7 @@ class Reading:
 
     size: Size
     damage: Damage
+    codec: str = ""
     made: Conversions = field(default_factory=Conversions)
 
     def note(self, **made: Any) -> None:
@@ -206,7 +207,7 @@ def _pulled(graph: Any) -> Iterator[Any]:
 def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
     """The frames with square pixels, none larger than the clip's frame, each marked with how it is to be turned; plain
     ones are passed on as they are."""
-    scaler, turns = VideoReformatter(), Turns()
+    scaler, turns = VideoReformatter(), Turns(reading.codec)
     for frame in frames:
         turn, size = turns.of(frame), (frame.width, frame.height)
         if turn.turned or turn.mirrored:

@@ -42,13 +42,20 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation()
 
 
-def orientation(frame: Any) -> Orientation | None:
+NAMES_PROFILES = frozenset({"apng", "png"})
+"""Codecs whose colour profiles bring a name along, which PyAV frees a second time once it was looked at: the process
+dies of it, at whatever moment. Of them the turn alone is known, which is asked for in another way."""
+
+
+def orientation(frame: Any, codec: str = "") -> Orientation | None:
     """The orientation that the display matrix of the container, or of the stream itself (H.264, HEVC), asks for; None
-    where a frame has none.
+    where a frame of that `codec` has none.
 
     A pixel (p, q) is shown at (a p + c q, b p + d q), y pointing down (libavutil/display.h); other than quarter turns
     are rounded to them.
     """
+    if codec in NAMES_PROFILES:
+        return _turned(frame.rotation)
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # side data of a kind that PyAV has no name for
@@ -65,11 +72,11 @@ class Turns:
     """The orientation of each frame of a stream: a matrix among the coded pictures stands with a key frame alone, and
     holds until the next."""
 
-    def __init__(self) -> None:
-        self._now = UPRIGHT
+    def __init__(self, codec: str) -> None:
+        self._codec, self._now = codec, UPRIGHT
 
     def of(self, frame: Any) -> Orientation:
-        said = orientation(frame)
+        said = orientation(frame, self._codec)
         if said is not None or frame.key_frame:
             self._now = said or UPRIGHT
         return self._now

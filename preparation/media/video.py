@@ -77,7 +77,8 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
                 f"{path.name}: none of its {index.frames} pictures can be decoded ({stream.name})",
                 remedy=f"{PLAY_IT}, or {RE_ENCODE}",
             )
-        turn, square = orientation(frame) or UPRIGHT, squared((frame.width, frame.height), aspect_of(frame))
+        turn = orientation(frame, stream.codec_context.name) or UPRIGHT
+        square = squared((frame.width, frame.height), aspect_of(frame))
         width, height = turn.size(square)
         meter.size(width, height)
         meter.pixels(float(width) * height * max(index.frames, index.seconds * FPS))
@@ -192,7 +193,7 @@ class Video:
             stream.thread_count = threads
             step = min(1.0 / float(stream.average_rate or stream.guessed_rate or FPS), limits.longest_gap_seconds)
             meter, damage = Meter(path, limits), Damage(path, limits, self._index, stream.codec_context)
-            reading = Reading(self._size, damage)
+            reading = Reading(self._size, damage, stream.codec_context.name)
             zero = self._zero or 0.0
             if start_seconds > 0:
                 frames = sought(container, stream, zero + start_seconds, reading, meter)

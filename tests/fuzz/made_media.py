@@ -5,6 +5,7 @@ The same description gives the same bytes, so that a failing one can be kept as 
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import multiprocessing
 import random
@@ -256,6 +257,7 @@ SECONDS_A_FILE = 20.0
 
 
 def _serve(pipe: Connection) -> None:
+    faulthandler.disable()  # an encoder that dies is no news
     while True:
         pipe.send(_written(pipe.recv()))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -9,12 +11,15 @@ import av
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
+from PIL import Image, ImageCms
 
 from preparation.errors import CorruptFileError
 from preparation.media.display import Orientation, fitted, orientation, squared
 from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 from tests.preparation.media.made_clips import marked, with_aspect, write_clip
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(("degrees", "across", "down"), list(product((0, 90, 180, 270), (False, True), (False, True))))
@@ -175,3 +180,17 @@ def test_sizes() -> None:
 def test_made_inputs_hold_what_they_say(tmp_path: Path) -> None:
     with av.open(str(write_clip(tmp_path / "a.mkv", marked(2), prepare=with_aspect(Fraction(2))))) as container:
         assert container.streams.video[0].sample_aspect_ratio == 2
+
+
+def test_a_named_colour_profile_is_not_freed_twice(tmp_path: Path) -> None:
+    """In a process of its own: the fault ends it when garbage is collected."""
+    frames = [Image.fromarray(np.full((64, 64, 3), 40 * number, np.uint8)) for number in range(5)]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = tmp_path / "drawn.png"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, icc_profile=profile)
+    code = (
+        "import gc, sys; from pathlib import Path; from preparation.media.video import open_video\n"
+        "print(len(open_video(Path(sys.argv[1])).all())); gc.collect()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "5\n")
