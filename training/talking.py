@@ -26,6 +26,7 @@ from preparation.media.frames import Frame
 from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.media.sound import fit_audio
 from preparation.media.writing import encode
+from preparation.names import own_spelling
 from preparation.progress import Meter
 from preparation.settings import PreparationSettings
 from preparation.speech import SpeechFeatures, features_of_part, open_speech
@@ -153,6 +154,7 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
     A copy that was exported and imported again is still its client's: the record in it names the client. One whose
     client the run has never heard of passes, for consent was asked where it was exported.
     """
+    adapter = adapter_name(run, adapter)
     if folder.is_relative_to(run.client(adapter)):  # before anything of it is read
         check_generation(run, adapter, required)
     facts = inspect_adapter(folder, run)
@@ -162,11 +164,18 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
     return facts
 
 
+def adapter_name(run: RunFolder, typed: str) -> str:
+    """The run's own spelling of a client's or an imported adapter's name; as it was typed where there is none such."""
+    known = (path.name for place in ("clients/*", "imported/*") for path in run.root.glob(place))
+    return own_spelling(typed, [GLOBAL, *known]) or typed
+
+
 def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
     """Where an adapter of a run lies: `global`, the client whose own it is, or the name it was imported under.
 
     Raises PrivFedTalkError where there is none of that name, or one that the rounds beside it did not make.
     """
+    adapter = adapter_name(run, adapter)
     if (run.imported(adapter) / WEIGHTS).exists():
         return run.imported(adapter)
     trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{WEIGHTS}"))

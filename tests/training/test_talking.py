@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import av
@@ -18,7 +19,7 @@ from preparation.media.video import open_video
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
 from training.adapter_folders import FACTS, export_adapter, import_adapter
 from training.settings import GenerationSettings, TrainingSettings
-from training.talking import Talker, open_talker
+from training.talking import Talker, adapter_name, agreed_facts, open_talker
 
 TRAINING = TrainingSettings(generation=GenerationSettings(steps=2, overlap=3))
 
@@ -117,3 +118,16 @@ def test_memory_does_not_grow_with_length(run: RunFolder) -> None:
 
     # From four chunks on, one that has neighbours on both sides follows another such.
     assert peak(48) < peak(32) + 300_000
+
+
+def test_a_client_is_found_and_asked_in_either_composition_of_its_letters(tmp_path: Path) -> None:
+    run, stored, typed = (
+        RunFolder(tmp_path),
+        unicodedata.normalize("NFD", "björn"),
+        unicodedata.normalize("NFC", "björn"),
+    )
+    write_consent(run, stored, Consent(who="Björn", granted=now(), source="file", revoked=now()))
+    (run.client_adapter(stored, "fedavg")).mkdir(parents=True)
+    assert adapter_name(run, typed) == stored and adapter_name(run, "global") == "global"
+    with pytest.raises(PrivFedTalkError, match="has not agreed to be generated"):
+        agreed_facts(run, run.client_adapter(stored, "fedavg"), typed, required=True)
