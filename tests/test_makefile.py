@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ def project(tmp_path: Path) -> Path:
 def make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("make") is None:
         pytest.skip("needs make")
-    return subprocess.run(["make", *arguments], cwd=project, capture_output=True, text=True, check=False)
+    # A make of its own, also where these tests run under one: that would say which folders it enters, and share options.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *arguments], cwd=project, env=ours, capture_output=True, text=True, check=False)
 
 
 def test_every_target_names_files_by_relative_paths(project: Path) -> None:
