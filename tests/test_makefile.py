@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
 def make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("make") is None:
         pytest.skip("needs make")
-    # A make of its own, also where these tests run under one: that would say which folders it enters, and share options.
+    # A make of its own, also where these tests run under one, which would say what folders it enters and share options.
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(["make", *arguments], cwd=project, env=ours, capture_output=True, text=True, check=False)
 
