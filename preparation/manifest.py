@@ -14,9 +14,9 @@ from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate, distinct_names, folded, part_alike, tell_apart
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
-from preparation.corpora.walking import check_no_run, is_crop, why_closed
+from preparation.corpora.walking import check_no_run, converted_beside, is_crop, why_closed
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.media.conversions import Conversions
+from preparation.media.conversions import Conversions, load_conversions
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.progress import track
@@ -227,6 +227,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         raise PrivFedTalkError(
             f"it is {prints.made_here} that a run has made, not a clip", remedy="remove it from the corpus"
         )
+    cut = load_conversions(converted_beside(path))  # a clip that was cut here is of a video that may have been odd
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
         speaker=candidate.speaker,
@@ -245,7 +246,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         truth=candidate.truth,
         pictures_sha256=prints.pictures,
         sound_sha256=prints.sound,
-        conversions=video.conversions.with_those(_heard(path, limits)),
+        conversions=video.conversions.with_those(_heard(path, limits)).with_those(cut),
     )
 
 

@@ -46,6 +46,11 @@ CUT_RECORDS = ".cuts"
 """The folder beside clips that were cut here, see `preparation.corpora.hdtf.cut`."""
 
 
+def converted_beside(clip: Path) -> Path:
+    """Where it is kept what was converted when a clip was cut here."""
+    return clip.parent / CUT_RECORDS / f"{clip.stem}.converted"
+
+
 def walk(root: Path, extensions: tuple[str, ...] = ()) -> Iterator[Path]:
     """Every file below `root` that may be a clip, in a fixed order; with `extensions`, those alone that end so.
 

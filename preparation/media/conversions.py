@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
+from pathlib import Path
+
+from preparation.files import write_text
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,16 @@ class Conversions:
     def made(self) -> dict[str, bool | int | float | str]:
         """Those that were made, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def save_conversions(made: Conversions, path: Path) -> None:
+    """Keep what was done to a file's source, for whoever lists the file."""
+    write_text(path, json.dumps(made.made(), sort_keys=True) + "\n")
+
+
+def load_conversions(path: Path) -> Conversions:
+    """What `save_conversions` kept; nothing where that is not there, or of another version."""
+    try:
+        return Conversions(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Conversions()

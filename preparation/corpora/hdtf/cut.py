@@ -16,10 +16,11 @@ from pathlib import Path
 import cv2
 
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
-from preparation.corpora.walking import CUT_RECORDS, SOUND, USUAL, holds, walk
+from preparation.corpora.walking import CUT_RECORDS, SOUND, USUAL, converted_beside, holds, walk
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.media.container import DEFAULT_LIMITS
+from preparation.media.conversions import Conversions, save_conversions
 from preparation.media.frames import Frame
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
@@ -62,6 +63,10 @@ class _Task:
     @property
     def record(self) -> Path:
         return self.into / CUT_RECORDS / f"{self.clip.name}.json"
+
+    @property
+    def converted(self) -> Path:
+        return converted_beside(self.target)
 
     def made_from(self) -> str:
         """All that decides the cut, as it is written to its record."""
@@ -172,8 +177,8 @@ def box_in(clip: Annotation, width: int, height: int) -> tuple[int, int, int, in
 
 def cut_clip(
     clip: Annotation, video: Path, target: Path, settings: CutSettings, limits: MediaSettings = DEFAULT_LIMITS
-) -> None:
-    """Write one clip, 25 fps with 16 kHz sound, whole or not at all."""
+) -> Conversions:
+    """Write one clip, 25 fps with 16 kHz sound, whole or not at all; what was done to its part of the video."""
     source = open_video(video, limits)
     ends = source.facts.seconds + settings.shortfall_seconds
     if ends < clip.end_seconds:
@@ -181,9 +186,11 @@ def cut_clip(
             f"{video.name} ends at {source.facts.seconds:.1f} s, before the clip does ({clip.end_seconds:.0f} s)",
             remedy="download it again; if it is whole, the published video was shortened",
         )
-    sound = open_sound(video, limits).span(clip.start_seconds, clip.end_seconds)
+    heard = open_sound(video, limits)
+    sound = heard.span(clip.start_seconds, clip.end_seconds)
     frames = source.span(clip.start_seconds, clip.end_seconds)
     encode(_cropped(frames, clip, video, settings.size), sound if len(sound) else None, target, settings.crf)
+    return source.conversions.with_those(heard.conversions)
 
 
 def _cropped(frames: Iterator[Frame], clip: Annotation, video: Path, size: int) -> Iterator[Frame]:
@@ -219,11 +226,11 @@ def _cut(task: _Task) -> QuarantineRow | None:
     """Cut one clip, unless its source cannot be read; a full disk is no fault of the clip and stops the stage."""
     try:
         made_from = task.made_from()
-        cut_clip(task.clip, task.video, task.target, task.settings, task.limits)
+        made = cut_clip(task.clip, task.video, task.target, task.settings, task.limits)
     except PrivFedTalkError as error:
         return QuarantineRow(task.clip.name, STEP, error.reason, error.remedy)
-    with replacing(task.record) as partial:
-        partial.write_text(made_from, encoding="utf-8")
+    save_conversions(made, task.converted)
+    write_text(task.record, made_from)
     return None
 
 

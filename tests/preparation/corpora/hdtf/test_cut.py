@@ -99,18 +99,23 @@ def test_a_square_is_scaled_from_the_listed_height() -> None:
         box_in(maggie, 1280, 720)
 
 
-def test_an_interlaced_video_loses_its_combs(tmp_path: Path) -> None:
-    path = tmp_path / "interlaced.mpg"
+def interlaced(path: Path) -> Path:
+    """Two seconds of a bar whose second field is half a frame later."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ilme+ildct"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 128, "yuv420p", 4_000_000
         for number in range(50):
             picture = np.zeros((128, 128, 3), dtype=np.uint8)
-            for field in (0, 1):  # the second field shows the bar half a frame later
+            for field in (0, 1):
                 left = 8 * (number % 12) + 4 * field
                 picture[field::2, left : left + 24] = 220
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_an_interlaced_video_loses_its_combs(tmp_path: Path) -> None:
+    path = interlaced(tmp_path / "interlaced.mpg")
 
     def combs(frames: Iterable[np.ndarray]) -> float:
         return float(np.mean([np.abs(np.diff(frame[..., 0].astype(float), axis=0)).mean() for frame in frames]))
@@ -120,6 +125,18 @@ def test_an_interlaced_video_loses_its_combs(tmp_path: Path) -> None:
     frames = list(open_video(path).span(0.4, 1.6))
     assert len(frames) == 30
     assert combs(frames) < 0.5 * combs(raw[10:40])
+
+
+def test_what_was_converted_when_a_clip_was_cut_stands_in_the_manifest(tables: Path, tmp_path: Path) -> None:
+    videos, into = tmp_path / "videos", tmp_path / "corpus"
+    videos.mkdir()
+    interlaced(videos / "JoeHeck1.mpg")
+    for name, row in (("annotion_time", "JoeHeck1.mp4 00:00-00:01"), ("crop_wh", "JoeHeck1_0.mp4 0 128 0 128")):
+        (tables / f"WRA_{name}.txt").write_text(f"{row}\n")
+    (tables / "WRA_resolution.txt").write_text("JoeHeck1.mp4 128\n")
+    assert cut_corpus(tables, videos, into, CorpusSettings(cuts=CutSettings(size=64))).made == 1
+    (clip,) = scan("hdtf", into).clips
+    assert clip.conversions.made() == {"deinterlaced": True}
 
 
 @pytest.mark.parametrize(
