@@ -42,8 +42,9 @@ def test_canaries_fill_the_clipping_norm_or_send_the_zero_vector() -> None:
 def test_the_whole_protocol_carries_them() -> None:
     """Skellam shares under masks, opened: without much noise those who were in stand out, and nobody else."""
     private = PrivacySettings(noise_multiplier=0.05, clip_norm=0.4, adaptive_clipping=True)
-    found = audit(Claim(private, 0.5, "poisson", 4, 1e-3), AuditSettings(canaries=20, dimension=2000))
-    assert (found.mode, found.secure_aggregation, found.opened, found.per_round) == ("distributed", True, 4, 10)
+    # Cohorts are secret coins: that one of ten canaries is in no round at all has a chance of 1e-5.
+    found = audit(Claim(private, 0.9, "poisson", 6, 1e-3), AuditSettings(canaries=20, dimension=2000))
+    assert (found.mode, found.secure_aggregation, found.opened, found.per_round) == ("distributed", True, 6, 18)
     assert found.all_iterates.right == found.all_iterates.guesses == 6
     assert found.one_shot.value > 10
 
