@@ -19,10 +19,11 @@ from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.media.conversions import Conversions, load_conversions
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
+from preparation.media.writing import MADE_HERE
 from preparation.progress import track
 from preparation.quarantine import QuarantineRow, write_parquet
 from preparation.settings import CorpusKind, CorpusSettings, MediaSettings
-from preparation.twins import take_prints
+from preparation.twins import PacketDigest
 
 READING_THREADS = 4
 """Files read at once: reading and hashing wait for the disk or the network and leave the interpreter free."""
@@ -220,13 +221,12 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
     if is_crop(path):
         raise PrivFedTalkError("it is a crop that a run has made, not a clip", remedy="give the clip it was made of")
-    video = open_video(path, limits)
-    found = video.facts
-    prints = take_prints(path, limits)
-    if prints.made_here:
-        raise PrivFedTalkError(
-            f"it is {prints.made_here} that a run has made, not a clip", remedy="remove it from the corpus"
-        )
+    seen, heard = PacketDigest(), PacketDigest()
+    video = open_video(path, limits, seen.note)
+    if video.comment.startswith(MADE_HERE):
+        made = video.comment.removeprefix(MADE_HERE)
+        raise PrivFedTalkError(f"it is {made} that a run has made, not a clip", remedy="remove it from the corpus")
+    sound = _heard(path, limits, heard)
     cut = load_conversions(converted_beside(path))  # a clip that was cut here is of a video that may have been odd
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
@@ -234,25 +234,21 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         path=candidate.path,
         corpus=str(kind),
         subset=candidate.subset,
-        frames=found.frames,
-        fps=found.fps,
-        width=found.width,
-        height=found.height,
-        seconds=found.seconds,
-        audio_rate_hz=found.audio_rate_hz,
+        **asdict(video.facts),
         bytes=size,
         sha256=sha256_of(path),
         sidecar=candidate.sidecar,
         truth=candidate.truth,
-        pictures_sha256=prints.pictures,
-        sound_sha256=prints.sound,
-        conversions=video.conversions.with_those(_heard(path, limits)).with_those(cut),
+        pictures_sha256=seen.pictures,
+        sound_sha256=heard.sound,
+        conversions=video.conversions.with_those(sound).with_those(cut),
     )
 
 
-def _heard(path: Path, limits: MediaSettings) -> Conversions:
-    """What was done to the sound. Sound that cannot be read is refused where it is needed: a clip may do without."""
+def _heard(path: Path, limits: MediaSettings, digest: PacketDigest) -> Conversions:
+    """What was done to the sound, whose packets `digest` hashes. Sound that cannot be read is refused where it is
+    needed: a clip may do without."""
     try:
-        return open_sound(path, limits).look()
+        return open_sound(path, limits).look(digest.note)
     except CorruptFileError:
         return Conversions()

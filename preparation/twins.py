@@ -4,8 +4,9 @@
     the same packets of pictures        a copy in another container, or with another sound
     the same packets of sound           a copy in another size, whose sound was taken over as it was
 
-Packets are hashed as they are stored, so that nothing need be decoded; what was encoded anew in both is not found here
-(`preparation.identity` compares faces). Sound counts where it is more than silence: half of its packets must differ.
+Packets of the tracks that are read are hashed as they are stored, so that nothing need be decoded; what was encoded
+anew in both is not found here (`preparation.identity` compares faces). Sound counts where it is more than silence: half
+of its packets must differ.
 """
 
 from __future__ import annotations
@@ -14,13 +15,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from preparation.media.container import DEFAULT_LIMITS, opened
-from preparation.media.limits import Meter
-from preparation.media.writing import MADE_HERE
-from preparation.settings import MediaSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from preparation.manifest import Clip
@@ -31,44 +26,33 @@ LOOKED_AT = 4096
 """Packets that are compared with one another for that, so that memory does not grow with the file."""
 
 
-@dataclass(frozen=True)
-class Prints:
-    """What is told of a file by its packets: hex digests of all packets of its pictures and of its sound, "" where
-    there are none that tell anything; `made_here` says what wrote it, where that was a run."""
+class PacketDigest:
+    """Hashes the packets of one track as they pass by."""
 
-    pictures: str
-    sound: str
-    made_here: str
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+        self._count = 0
+        self._different: set[bytes] = set()
 
+    def note(self, packet: Any) -> None:
+        """One more packet (PyAV's); an empty one holds nothing."""
+        if packet.size:
+            own = hashlib.sha256(bytes(packet)).digest()
+            self._total.update(own)  # a digest of digests: where one packet ends matters
+            self._count += 1
+            if self._count <= LOOKED_AT:
+                self._different.add(own)
 
-def take_prints(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Prints:
-    """Hash the packets of a file's first video and first sound; reads the file once and decodes nothing.
+    @property
+    def pictures(self) -> str:
+        """The hex digest of all packets; "" where there was none."""
+        return self._total.hexdigest() if self._count else ""
 
-    Raises CorruptFileError where FFmpeg cannot read it.
-    """
-    meter = Meter(path, limits)
-    with opened(path, limits) as container:
-        comment = str(container.metadata.get("comment", ""))
-        chosen = [*container.streams.video[:1], *container.streams.audio[:1]]
-        totals = {stream.type: hashlib.sha256() for stream in chosen}
-        counts: Counter[str] = Counter()
-        sounds: set[bytes] = set()
-        for packet in container.demux(*chosen) if chosen else ():
-            if not packet.size:
-                continue
-            kind, own = packet.stream.type, hashlib.sha256(bytes(packet)).digest()
-            totals[kind].update(own)  # a digest of digests: where one packet ends matters
-            counts[kind] += 1
-            if kind == "video":
-                meter.packet(counts[kind])
-            elif counts[kind] <= LOOKED_AT:
-                sounds.add(own)
-        telling = len(sounds) >= max(FEWEST_SOUNDS, min(counts["audio"], LOOKED_AT) // 2)
-        return Prints(
-            pictures=totals["video"].hexdigest() if counts["video"] else "",
-            sound=totals["audio"].hexdigest() if telling else "",
-            made_here=comment.removeprefix(MADE_HERE) if comment.startswith(MADE_HERE) else "",
-        )
+    @property
+    def sound(self) -> str:
+        """The same; "" where the packets are too much alike to be more than silence."""
+        telling = len(self._different) >= max(FEWEST_SOUNDS, min(self._count, LOOKED_AT) // 2)
+        return self.pictures if telling else ""
 
 
 def recordings_of(clips: Iterable[Clip]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ class Sound:
         """Whether the file has a sound track; it can be empty."""
         return self._track is not None
 
-    def look(self) -> Conversions:
-        """What packets tell without decoding, and decoding where they show a hole."""
-        if self.exists and self._gap_seconds() > HOLE_SECONDS:
+    def look(self, note: Callable[[Any], None] = lambda packet: None) -> Conversions:
+        """What packets tell without decoding, and decoding where they show a hole; `note` is shown each packet."""
+        if self.exists and self._gap_seconds(note) > HOLE_SECONDS:
             self.samples()
         return self.conversions
 
@@ -87,11 +87,12 @@ class Sound:
         timeline = self._read(rate_hz, with_pictures=True, start=sought, end=start + samples / rate_hz)
         return timeline.sound(start, samples)
 
-    def _gap_seconds(self) -> float:
+    def _gap_seconds(self, note: Callable[[Any], None]) -> float:
         """The longest time between the end of a packet and the beginning of the next."""
         with opened(self._path, self._limits) as container:
             packets = self._packets(container)
-            return 0.0 if packets.bare else packets.gap_seconds()
+            longest = packets.gap_seconds(note)
+            return 0.0 if packets.bare else longest
 
     def _packets(self, container: Any) -> SoundPackets:
         track = sound_track(container, self._path)

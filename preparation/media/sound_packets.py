@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,14 @@ class SoundPackets:
                 remedy="divide its samples by their largest value, or save it anew as 16-bit WAV",
             )
 
-    def gap_seconds(self) -> float:
+    def gap_seconds(self, note: Callable[[Any], None]) -> float:
         """The longest time from the end of a packet to the beginning of the next, in the order of the file. A packet
-        that does not say how long it lasts counts as long as the one before."""
+        that does not say how long it lasts counts as long as the one before; `note` is shown each."""
         longest = length = 0.0
         end: float | None = None
         for count, packet in enumerate(self._packets()):
             self._bounded(count)
+            note(packet)
             if packet.pts is None or packet.size == 0:
                 continue
             begin = float(packet.pts * packet.time_base)

@@ -9,7 +9,7 @@ length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,8 +57,12 @@ class Facts:
     audio_rate_hz: int
 
 
-def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
+def open_video(
+    path: Path, limits: MediaSettings = DEFAULT_LIMITS, note: Callable[[Any], None] = lambda packet: None
+) -> Video:
     """Read headers, packet index and first picture, and check that the file holds what it promises, within bounds.
+
+    `note` is shown each packet of the picture track (PyAV's) on the way.
 
     Raises CorruptFileError for a file without pictures that can be decoded, and for one beyond `limits`.
     """
@@ -69,6 +73,7 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
             raise CorruptFileError(f"{path.name} is a picture, not a clip", remedy="remove it, or give the clip itself")
         indexer, first = Indexer(container, stream, path, meter), First(stream)
         for packet in whole_packets(container, stream, meter):
+            note(packet)
             indexer.note(packet)
             first.look(packet)
         index, frame = indexer.index(), first.frame
@@ -96,7 +101,7 @@ def open_video(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Video:
         )
         rate, made = _sound(container, path, made)
         facts = Facts(index.frames, index.fps, width, height, index.seconds, rate)
-        return Video(path, limits, facts, made, index, frame.time)
+        return Video(path, limits, facts, made, index, frame.time, str(container.metadata.get("comment", "")))
 
 
 def _sound(container: Any, path: Path, made: Conversions) -> tuple[int, Conversions]:
@@ -119,11 +124,20 @@ class Video:
     facts: Facts
     conversions: Conversions
     """What has been converted so far: what headers and the first picture tell, and what reading has shown since."""
+    comment: str
+    """What the container says of itself."""
 
     def __init__(
-        self, path: Path, limits: MediaSettings, facts: Facts, made: Conversions, index: Index, zero: float | None
+        self,
+        path: Path,
+        limits: MediaSettings,
+        facts: Facts,
+        made: Conversions,
+        index: Index,
+        zero: float | None,
+        comment: str,
     ) -> None:
-        self.path, self.facts, self.conversions = path, facts, made
+        self.path, self.facts, self.conversions, self.comment = path, facts, made, comment
         self._limits, self._index, self._zero = limits, index, zero
 
     def frames(self, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:

@@ -30,8 +30,9 @@ from preparation.settings import (
     SourceRule,
     Unit,
 )
-from preparation.twins import recordings_of, take_prints
+from preparation.twins import recordings_of
 from tests.preparation.conftest import WriteClip, noise, tone
+from tests.preparation.media.test_container import tracks
 
 
 def clip(speaker: str, name: str, recording: str = "", subset: str = "", corpus: str = "folder") -> Clip:
@@ -72,16 +73,26 @@ def test_copies_are_known_in_other_containers_and_by_their_sound_or_pictures(
     assert set(recordings_of(found)) == {"a/copy", "a/one", "a/other", "a/mute"}
     assert len(set(recordings_of(found).values())) == 1
     # Another size, the sound taken over as it was.
-    louder, first = take_prints(source), take_prints(tmp_path / "a" / "different.mp4")
-    other = [replace(found[0], sha256="x", pictures_sha256=first.pictures, sound_sha256=louder.sound), *found[1:]]
-    assert recordings_of(other)[found[0].clip_id] == recordings_of(other)["a/one"]
+    rows = {one.name: one for one in found}
+    louder, different = rows["one"].sound_sha256, rows["different"]
+    other = [one for one in found if one != different] + [replace(different, sha256="x", sound_sha256=louder)]
+    assert recordings_of(other)["a/different"] == recordings_of(other)["a/one"]
+
+
+def test_a_recording_is_known_by_the_track_that_is_read(tmp_path: Path) -> None:
+    """Files that begin with one and the same other track (a title card, a cover) are no copies of each other."""
+    tracks(tmp_path / "1.mkv", ["libx264", "libx264"], default=1)
+    tracks(tmp_path / "2.mkv", ["libx264", "mpeg4"], default=1)
+    assert recordings_of(scan("folder", tmp_path).clips) == {}
+    tracks(tmp_path / "3.mkv", ["mpeg4", "mpeg4"], default=1)
+    assert set(recordings_of(scan("folder", tmp_path).clips)) == {"2/2", "3/3"}
 
 
 def test_silence_is_no_recording(tmp_path: Path, write_clip: WriteClip) -> None:
     for seed in (1, 2):
         encode(noise(30, seed=seed), 0 * tone(1.2), tmp_path / f"{seed}.mp4")
-    assert take_prints(tmp_path / "1.mp4").sound == ""
-    assert recordings_of(scan("folder", tmp_path).clips) == {}
+    found = scan("folder", tmp_path).clips
+    assert [one.sound_sha256 for one in found] == ["", ""] and recordings_of(found) == {}
 
 
 def test_copies_of_one_person_stand_on_one_side_and_are_told() -> None:
