@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import json
 from collections.abc import Iterator, Mapping
@@ -14,17 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pipelines import typed_yaml
 from pipelines.typed_yaml import UnreadableError, field_at
 from preparation.errors import PrivFedTalkError
+from preparation.foreign_tables import encoding_of
 from preparation.settings_base import redacted
 
 M = TypeVar("M", bound=BaseModel)
-
-BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # begins with UTF-16's
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 
 
 def read_yaml(path: Path, shape: Any = None) -> dict[str, Any]:
@@ -50,10 +42,11 @@ def read_yaml(path: Path, shape: Any = None) -> dict[str, Any]:
 def _text_of(path: Path) -> str:
     """The text of a file in UTF-8, or in the Unicode encoding that its byte order mark names."""
     content = path.read_bytes()
-    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    encoding = encoding_of(content)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
+        # Unlike tables' the line is not shown: a profile may hold secrets.
         meant, byte = encoding.removesuffix("-sig").upper(), content[error.start]
         raise PrivFedTalkError(
             f"{path} is not {meant}: byte {error.start} is 0x{byte:02x}",

@@ -50,7 +50,7 @@ def read_text(path: Path, what: str, lenient: bool = False) -> str:
     count. Raises PrivFedTalkError where the file is not there, is too large, or its encoding would have to be guessed.
     """
     content = _bytes(path, what)
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    encoding = encoding_of(content)
     wide = encoding.startswith(("utf-16", "utf-32"))
     if not wide and b"\0" in content:
         half = content.count(0) > len(content) // 4
@@ -65,6 +65,11 @@ def read_text(path: Path, what: str, lenient: bool = False) -> str:
     if "\0" in text:
         raise PrivFedTalkError(f"{what} {path} holds NUL characters", remedy=_AS_UTF8)
     return text
+
+
+def encoding_of(content: bytes) -> str:
+    """The Unicode encoding that a byte order mark names, else UTF-8."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
 
 
 def read_lines(path: Path, what: str, lenient: bool = False) -> list[str]:

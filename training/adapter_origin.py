@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from preparation.commands import command
 from preparation.errors import PrivFedTalkError
 from preparation.files import partial_of, read_json_lines, remove_folder
 from preparation.folders import RunFolder
@@ -86,8 +87,8 @@ def check_origin(run: RunFolder, folder: Path) -> None:
         method = _place(run, folder)[0]
         raise PrivFedTalkError(
             f"the adapter in {folder} is not used: {objection}",
-            f"train the method again: privfedtalk train --run {run.root.name} --method {method}; or put the records "
-            "that belong to the adapter back",
+            f"train the method again: {command('train', run=run.root, method=method)}; or put the adapter's own records "
+            "back",
         )
 
 

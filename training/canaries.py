@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from preparation import seeding
+from preparation.commands import command
 from preparation.errors import PrivFedTalkError
 from preparation.files import write_text
 from preparation.folders import RunFolder
@@ -222,7 +222,7 @@ def audit_run(
     if not path.exists():
         raise PrivFedTalkError(
             f"{method} is not trained in {run.root}, so it claims nothing",
-            f"privfedtalk train --run {shlex.quote(run.root.name)} --method {method}",
+            command("train", run=run.root, method=method),
         )
     report = json.loads(path.read_text(encoding="utf-8"))
     settings = settings or AuditSettings()
