@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.locks import locked
 
@@ -199,5 +199,4 @@ def _path(folder: RunFolder, name: str) -> Path:
 
 
 def _write(path: Path, record: StageRecord) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(asdict(record), indent=1) + "\n")

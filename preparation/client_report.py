@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from preparation.client_features import ClipFeatures, measure_clips
 from preparation.clients import Client, ClientTable, load_clients
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.manifest import Clip, load_manifest
 from preparation.partition import cluster
@@ -135,8 +135,7 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 
 def save_client_report(report: ClientReport, path: Path) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(path, json.dumps(asdict(report), indent=1, ensure_ascii=False))
 
 
 def load_client_report(path: Path) -> ClientReport:

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 from preparation.clients import Client, ClientTable, load_clients, of_role
 from preparation.commands import command
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.foreign_tables import Row
 from preparation.foreign_tables import read_table as read_rows
@@ -72,8 +72,7 @@ def read_consent(run: RunFolder, client: str) -> Consent | None:
 
 
 def write_consent(run: RunFolder, client: str, consent: Consent) -> None:
-    with replacing(run.consent(client)) as partial:
-        partial.write_text(consent.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(run.consent(client), consent.model_dump_json(indent=2) + "\n")
 
 
 def objection_to(

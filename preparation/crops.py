@@ -26,7 +26,7 @@ from preparation.faces.alignment import Transforms, fit_transforms, source_boxes
 from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
 from preparation.faces.truth_tracker import read_truth
-from preparation.files import replacing, unwritable
+from preparation.files import replacing, unwritable, write_text
 from preparation.footage import Footage, open_footage
 from preparation.manifest import Clip
 from preparation.media.frames import Frame
@@ -222,9 +222,7 @@ def _prepare(
         described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}
     if in_sync is not None:
         described["sync"] = asdict(in_sync)
-    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
-    with replacing(folder / f"{clip.name}.json") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / f"{clip.name}.json", json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False))
     return CropResult(clip.clip_id, len(landmarks), kept=False)
 
 

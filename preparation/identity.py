@@ -17,7 +17,7 @@ from preparation.clients import load_people
 from preparation.crops import Crop, has_crop, load_crop
 from preparation.errors import CorruptFileError, MissingWeightError
 from preparation.faces.embedder import WEIGHT, Embedding, FaceEmbedder, align_five_points, frontal_frames, unit
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.progress import track
 from preparation.settings import IdentitySettings
@@ -153,8 +153,7 @@ def embed_crop(embedder: FaceEmbedder, crop: Crop, frames: int) -> Embedding:
 
 
 def save_report(report: IdentityReport, path: Path) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(path, json.dumps(asdict(report), indent=1, ensure_ascii=False))
 
 
 def load_report(path: Path) -> IdentityReport:

@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.quality import Verdict
 
 
 def remember_refusal(folder: Path, name: str, verdict: Verdict, made_from: dict[str, str]) -> None:
     """Write the verdict on a clip, whole or not at all; `made_from` is all that it depends on."""
     stored = {"reason": verdict.reason, "remedy": verdict.remedy, "made_from": made_from}
-    with replacing(_path(folder, name)) as path:
-        path.write_text(json.dumps(stored, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(_path(folder, name), json.dumps(stored, indent=1, ensure_ascii=False))
 
 
 def remembered_refusal(folder: Path, name: str, made_from: dict[str, str]) -> Verdict | None:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.hub import Loaded, fetch_hub, loaded_from, parse_hub_id
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.mel import mel_filters
@@ -247,8 +247,7 @@ def note_speech_network(path: Path, settings: SpeechSettings) -> None:
     if loaded is None:
         path.unlink(missing_ok=True)
         return
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(loaded.to_json(), indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(loaded.to_json(), indent=1) + "\n")
 
 
 def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from preparation import weights
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import replacing, write_text
 from preparation.progress import track
 from preparation.weights import TRUSTED, Weight
 
@@ -93,5 +93,4 @@ def _blocks(answer: BinaryIO) -> Iterator[bytes]:
 
 
 def _accept(folder: Path, file: str, sha256: str) -> None:
-    with replacing(folder / TRUSTED) as partial:
-        partial.write_text(json.dumps(weights.trusted(folder) | {file: sha256}, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / TRUSTED, json.dumps(weights.trusted(folder) | {file: sha256}, indent=1) + "\n")

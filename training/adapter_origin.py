@@ -87,8 +87,8 @@ def check_origin(run: RunFolder, folder: Path) -> None:
         method = _place(run, folder)[0]
         raise PrivFedTalkError(
             f"the adapter in {folder} is not used: {objection}",
-            f"train the method again: {command('train', run=run.root, method=method)}; or put the adapter's own records "
-            "back",
+            f"train the method again: {command('train', run=run.root, method=method)}; or put back the records of the "
+            "adapter",
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from safetensors.numpy import load_file, save_file
 
 from preparation.errors import CorruptFileError
-from preparation.files import replacing
+from preparation.files import replacing, write_text
 from training.coins import Coins
 from training.methods.base import State, Theta
 
@@ -118,7 +118,7 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     # Only the new line is written: a thousand rounds would otherwise be written a thousand times.
     with (folder / "rounds.jsonl").open("w" if number == 1 else "a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress.records[-1]), allow_nan=False) + "\n")
-    _replace(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
+    write_text(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
     for old in checkpoint.glob("*.safetensors"):
         if old not in {_vectors(folder, number), _best(folder, best)}:
             old.unlink()
@@ -136,7 +136,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
             remedy="put the whole file back, or begin the federation anew with --fresh",
         )
     vectors = load_file(_vectors(folder, found["round"]))
-    _replace(log, "".join(line + "\n" for line in lines))
+    write_text(log, "".join(line + "\n" for line in lines))
     return Progress(
         theta=vectors["theta"],
         state=_with_prefix(vectors, "server."),
@@ -198,8 +198,3 @@ def _vectors(folder: Path, number: int) -> Path:
 
 def _best(folder: Path, number: int) -> Path:
     return folder / "checkpoint" / f"best-{number:05d}.safetensors"
-
-
-def _replace(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")

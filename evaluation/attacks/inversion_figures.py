@@ -22,7 +22,7 @@ from evaluation.measuring.fidelity import psnr
 from evaluation.measuring.identity import Embedder, cosine_to
 from evaluation.significance import Values, standard_error
 from preparation.errors import MissingWeightError
-from preparation.files import replacing
+from preparation.files import replacing, write_text
 from preparation.folders import RunFolder
 from training.autoencoders.base import Autoencoder, to_pixels
 from training.autoencoders.sources import load_autoencoder
@@ -184,8 +184,7 @@ def write(
     for name, picture in pictures.items():
         with replacing(folder / name) as partial:
             Image.fromarray(picture).save(partial, format="PNG")
-    with replacing(folder / "inversion.json") as partial:
-        partial.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(folder / "inversion.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
     return told
 
 

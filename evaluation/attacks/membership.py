@@ -28,7 +28,7 @@ from evaluation.attacks.people import People, losses
 from evaluation.attacks.shadows import likelihood_ratios, train_shadows
 from evaluation.report.attack_cards import adapter_sha256
 from preparation.errors import PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.settings_base import Settings
 from training.adapter import load_adapted
@@ -127,8 +127,10 @@ def attack_membership(
         shadows=settings.shadows,
         adapter_sha256=adapter_sha256(run, method),
     )
-    with replacing(run.attack("membership", method) / "membership.json") as partial:
-        partial.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(
+        run.attack("membership", method) / "membership.json",
+        json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n",
+    )
     return result
 
 

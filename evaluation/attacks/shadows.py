@@ -21,7 +21,7 @@ from evaluation.attacks.people import People, losses
 from evaluation.study.cells import Arm, without_unread_score
 from evaluation.study.federations import train
 from preparation import seeding
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
 from training.device import choose_device
@@ -108,10 +108,7 @@ def train_shadows(
             trained.trainer.adapter.load_vector(trained.shared[max(trained.shared)])
             after[number] = losses(trained.trainer.backbone, people.clips, training.objective, seed, draws)
             shutil.rmtree(scratch)
-            with replacing(kept) as partial:
-                partial.write_text(
-                    json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n", encoding="utf-8"
-                )
+            write_text(kept, json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n")
             on_shadow(number + 1, count)
     return Shadows(after, np.log(before / after), included)
 

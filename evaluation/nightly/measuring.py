@@ -27,7 +27,7 @@ from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
 from preparation.errors import PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.quarantine import write_parquet
 from training.data import ClipTensors
@@ -88,8 +88,7 @@ def measure_night(
     people = len({clip.client for clip in clips})
     made_with = versions() | {"code": code, "judges": judges_version(evaluation)}
     found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, made_with, means, missing)
-    with replacing(folder / "night.json") as partial:
-        partial.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(folder / "night.json", json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
     return found
 
 

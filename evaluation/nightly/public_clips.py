@@ -19,7 +19,7 @@ from evaluation.nightly.settings import NightlySettings
 from preparation import seeding
 from preparation.clients import load_clients
 from preparation.errors import PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 from preparation.gate import Gate
 from preparation.manifest import load_manifest
@@ -47,8 +47,7 @@ def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[li
     path = run.nightly / "panel.json"
     if not path.exists():
         chosen = _choose(run, settings, seed)
-        with replacing(path) as partial:
-            partial.write_text(json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n")
         return [clip for _, clip in chosen], _digest([entry for entry, _ in chosen])
     kept = [PanelClip(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     agreed = set(_gate(run).admit(dict.fromkeys(entry.person for entry in kept), "the nightly panel"))

@@ -21,7 +21,7 @@ from evaluation.study.cells import Cell
 from evaluation.study.settings import StudySettings
 from evaluation.study.worlds import World, is_ready, make_public, make_world, public_folder, world_folder
 from preparation.clients import load_clients, of_role
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def run_cell(home: Path, cell: Cell, settings: StudySettings, device: str = "cpu
     rows = list(panel.measure(cell, trained, training))
     head = {"cell": identifier, "seed": cell.seed, "world": cell.world.name, "method": cell.arm.method or "backbone"}
     head["arm"] = cell.arm.model_dump(exclude_defaults=True, exclude={"method"})
-    with replacing(results_path(home, cell, settings)) as partial:
-        partial.write_text("".join(json.dumps(head | row) + "\n" for row in rows), encoding="utf-8")
+    write_text(results_path(home, cell, settings), "".join(json.dumps(head | row) + "\n" for row in rows))
     shutil.rmtree(scratch)
 
 

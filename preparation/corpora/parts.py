@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import replacing
+from preparation.files import write_text
 from preparation.settings import CorpusKind, CorpusPart
 
 MIX_NAME = "mix.json"
@@ -53,10 +53,7 @@ def write_parts(root: Path, kinds: Mapping[str, CorpusKind]) -> None:
     for path in root.iterdir():
         if path.is_symlink() and path.name not in kinds:
             path.unlink()
-    with replacing(root / MIX_NAME) as partial:
-        partial.write_text(
-            json.dumps({name: kind.value for name, kind in kinds.items()}, indent=1) + "\n", encoding="utf-8"
-        )
+    write_text(root / MIX_NAME, json.dumps({name: kind.value for name, kind in kinds.items()}, indent=1) + "\n")
 
 
 def read_parts(root: Path) -> dict[str, CorpusKind]:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from preparation.errors import PrivFedTalkError, UnwritableError
-from preparation.files import replacing
+from preparation.files import replacing, write_text
 
 ENVIRONMENT_VARIABLE = "PRIVFEDTALK_SIGNING"
 """Names the folder that holds `chain.pem` and `key.pem`, ECDSA on P-256; else one in the user's configuration."""
@@ -93,8 +93,7 @@ def _keep(made: Identity, chain: Path, key: Path) -> None:
     with replacing(key) as partial:
         partial.touch(mode=0o600)
         partial.write_text(made.key, encoding="utf-8")
-    with replacing(chain) as partial:
-        partial.write_text(made.chain, encoding="utf-8")
+    write_text(chain, made.chain)
 
 
 def _check_pair(identity: Identity, folder: Path) -> None:
