@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preparation.files import replacing, sweep, writing
+from preparation.files import replacing, sweep
+from preparation.locks import one_at_a_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +55,7 @@ def replace_rows(
     may do so at once, each with its own clients: the table is locked from reading to writing.
     """
     replaced = set(steps)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w", encoding="utf-8")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(path.with_name(f".{path.name}.lock")):
         sweep(path.parent)
         others = [
             row

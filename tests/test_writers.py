@@ -25,7 +25,6 @@ ALLOWED = {
         "one_at_a_time": "a lock's file, which holds nothing",
         "busy": "reads a lock's file; it is made where it is not there",
     },
-    "preparation/quarantine.py": {"replace_rows": "a lock's file, which holds nothing"},
     "preparation/shards.py": {
         "write_shards": "writes into a neighbour that takes the folder's place",
         "_write_all": "writes into that neighbour",

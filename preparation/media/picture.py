@@ -198,23 +198,18 @@ def _orientation(image: Image.Image) -> int:
 def _first_frame(path: Path, limits: MediaSettings) -> Frame:
     """The first frame of what FFmpeg takes for a clip: a picture of a kind that it alone knows may have transparency,
     layers or tiles that it does not show."""
-    source = path.absolute()  # FFmpeg takes a relative name with a colon for a protocol
     try:
-        with opened(source, limits) as container:
+        with opened(path, limits) as container:
             kind = str(container.format.name)
-        if STILLS.fullmatch(kind):
-            raise CorruptFileError(
-                f"{path.name} is no picture that can be read here ({kind.removesuffix('_pipe')})", _EXPORT
-            )
-        return next(open_video(source, limits).frames())
+        if not STILLS.fullmatch(kind):
+            return next(open_video(path, limits).frames())
     except BeyondLimitError:
         raise
     except (CorruptFileError, StopIteration) as error:
-        if isinstance(error, CorruptFileError) and error.remedy == _EXPORT:
-            raise
         raise CorruptFileError(
             f"{path.name} is no picture that can be read, and no clip", "give a JPEG, PNG, WebP or TIFF file, or an MP4"
         ) from error
+    raise CorruptFileError(f"{path.name} is no picture that can be read here ({kind.removesuffix('_pipe')})", _EXPORT)
 
 
 def _broken(path: Path, reason: str) -> CorruptFileError:
