@@ -66,16 +66,12 @@ def gather_results(
     So are the rows of people who, since they were measured, may not be generated any more, and the figures of all clips
     together in which they are; `left_out` counts them by reason. `required` is `training.consent.required`.
     """
-    check_evaluated(run)
     gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
     rows = [*(row for method in methods for row in (method, personal_of(method))), *references]
     measured = [name for name in rows if _metrics(run, name).exists() and not _of_another_adapter(run, name)]
     if not measured:
-        raise PrivFedTalkError(
-            f"nothing of {run.root} is measured yet, so there is nothing to report",
-            command("evaluate", run=run.root) if trained else f"{command('train', run=run.root)}, then evaluate it",
-        )
+        raise _nothing_evaluated(run)
     tables = {name: read_metrics(_metrics(run, name)) for name in measured}
     hidden = gate.refused({client for table in tables.values() for client in table["client"]})
     losses = {name: _agreed(read_losses(run, name), gate) for name in measured}
@@ -261,16 +257,19 @@ def _reasons(refused: Mapping[str, str]) -> dict[str, int]:
 
 def check_evaluated(run: RunFolder) -> None:
     """Raise PrivFedTalkError, which names the command to give first, where nothing of a run is measured yet."""
-    if any(run.root.glob("evaluation/*/metrics.parquet")):
-        return
+    if not any(run.root.glob("evaluation/*/metrics.parquet")):
+        raise _nothing_evaluated(run)
+
+
+def _nothing_evaluated(run: RunFolder) -> PrivFedTalkError:
     for made, missing, first in (
         (run.clients_table, "prepared", "prepare"),
         (run.model("backbone") / "config.json", "trained", "train"),
     ):
         if not made.exists():
             option = {"out": str(run.root)} if first == "prepare" else {"run": str(run.root)}
-            raise PrivFedTalkError(f"{run.root} is not {missing} yet", f"{command(first, **option)}, then evaluate it")
-    raise PrivFedTalkError(f"nothing of {run.root} is evaluated yet", command("evaluate", run=run.root))
+            return PrivFedTalkError(f"{run.root} is not {missing} yet", f"{command(first, **option)}, then evaluate it")
+    return PrivFedTalkError(f"nothing of {run.root} is evaluated yet", command("evaluate", run=run.root))
 
 
 def _metrics(run: RunFolder, name: str) -> Path:
