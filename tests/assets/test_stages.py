@@ -69,11 +69,16 @@ def test_versions_follow_names_and_bytes(tmp_path: Path) -> None:
     assert code_version("preparation") != code_version("training")
 
 
-def test_nobody_changes_what_another_stage_reads_and_nobody_does_the_same_twice_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a lock for long."""
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(stages, "PATIENCE_SECONDS", 0.05)
+
+
+def test_nobody_changes_what_another_stage_reads_and_nobody_does_the_same_twice_at_once(
+    tmp_path: Path, impatient: None
+) -> None:
     folder = RunFolder(tmp_path)
     run_once(folder, ["a"])
 
@@ -93,11 +98,7 @@ def test_nobody_changes_what_another_stage_reads_and_nobody_does_the_same_twice_
         assert not again.due
 
 
-def test_other_buckets_may_be_made_at_once_and_the_same_ones_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(stages, "PATIENCE_SECONDS", 0.05)
+def test_other_buckets_may_be_made_at_once_and_the_same_ones_not(tmp_path: Path, impatient: None) -> None:
     folder = RunFolder(tmp_path)
 
     def crops(parts: list[str] | None) -> AbstractContextManager[Stage]:

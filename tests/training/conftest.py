@@ -11,6 +11,7 @@ import torch
 from preparation.folders import RunFolder
 from preparation.shards import write_shards
 from tests.training.small_models import make_clip, small_backbone
+from training.adapter_folders import export_adapter
 from training.backbone.tiny import TinyBackbone
 from training.client import ClientTrainer
 from training.data import Batch
@@ -23,6 +24,13 @@ from training.vae import SmallVae
 @pytest.fixture
 def backbone() -> TinyBackbone:
     return small_backbone()
+
+
+@pytest.fixture
+def foreign(run: RunFolder, tmp_path: Path) -> Path:
+    """The folder of an adapter that was exported from the test's `run`."""
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "foreign")
+    return tmp_path / "foreign"
 
 
 @pytest.fixture

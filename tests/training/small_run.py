@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,15 @@ def make_run(root: Path, client: str = "c0000") -> RunFolder:
     adapter.save(run.client_adapter(client, "privfedtalk"), 2 * theta, {"method": "privfedtalk", "client": client})
     write_consent(run, client, Consent(who="Ada", granted=now()))
     return run
+
+
+LAYER = "base_model.model.blocks.0.space.to_q"
+"""One of the layers that its adapters change, by PEFT's name."""
+
+
+def change(path: Path, **values: object) -> None:
+    """Other values in a file of JSON."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def portrait() -> np.ndarray:

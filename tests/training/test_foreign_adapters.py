@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from preparation.errors import PrivFedTalkError
 from preparation.folders import RunFolder
-from tests.training.small_run import make_run
+from tests.training.small_run import LAYER, change, make_run
 from training.adapter import Adapter, load_adapted
 from training.adapter_checks import FEATURES_OFF
 from training.adapter_folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter, inspect_adapter
@@ -31,23 +31,12 @@ from training.backbone.kinds import load_backbone
 from training.backbone.tiny import TinyBackbone
 from training.settings import AdapterSettings
 
-LAYER = "base_model.model.blocks.0.space.to_q"
 Values = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return make_run(tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture
-def foreign(run: RunFolder, tmp_path: Path) -> Path:
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "foreign")
-    return tmp_path / "foreign"
-
-
-def change(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def refuse(run: RunFolder, folder: Path, said: str) -> None:
