@@ -32,8 +32,8 @@ HEIF_BRANDS = frozenset(
 """ISO/IEC 23008-12: stills coded as HEVC, AVC, JPEG and others. FFmpeg shows one tile of them, 512 x 512 pixels."""
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
-STILLS = re.compile(r"image2|.*_pipe|ico|gif|apng|webp.*")
-"""FFmpeg's readers of pictures, by name."""
+STILLS = re.compile(r"image2|.*_pipe|ico|gif|apng|webp.*|mjpeg")
+"""FFmpeg's readers of pictures, by name. `mjpeg` finds a JPEG wherever it lies in a file: in a PDF, in a raw photo."""
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """ITU-T H.273: curves that look pale where they are taken for sRGB's."""

@@ -9,7 +9,7 @@ import faulthandler
 import io
 import multiprocessing
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from typing import Any
@@ -35,7 +35,6 @@ class Pictures:
     aspect: Fraction
     colours: tuple[int, int, int, int]
     gap: int
-    resized_after: int | None
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,20 @@ class Damage:
 
 @dataclass(frozen=True)
 class Medium:
-    """A whole file. `suffix` is what its name claims, which need not be true."""
+    """A whole file. `suffix` is what its name claims, which need not be true; `then` is what is joined to its end."""
 
     container: str
     pictures: tuple[Pictures, ...]
     sounds: tuple[Sound, ...]
     damage: tuple[Damage, ...] = ()
     suffix: str = ".mp4"
-    options: tuple[tuple[str, str], ...] = field(default=())
+    then: Medium | None = None
 
 
 VIDEO_CODECS = {
     "mp4": ("libx264", "mpeg4", "mjpeg", "libvpx-vp9", "png"),
-    "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "rawvideo", "mpeg4"),
-    "matroska": ("libx264", "ffv1", "libvpx", "mpeg2video", "huffyuv", "mjpeg", "rawvideo", "wmv2"),
+    "mov": ("libx264", "prores_ks", "mjpeg", "qtrle", "png", "mpeg4"),
+    "matroska": ("libx264", "ffv1", "libvpx", "mpeg2video", "mjpeg", "rawvideo"),
     "webm": ("libvpx", "libvpx-vp9"),
     "avi": ("mpeg4", "mjpeg", "libx264", "huffyuv", "rawvideo", "ffv1"),
     "mpegts": ("mpeg2video", "libx264", "mpeg1video"),
@@ -86,7 +85,7 @@ VIDEO_CODECS = {
     "asf": ("wmv2",),
     "3gp": ("h263", "mpeg4", "libx264"),
     "nut": ("ffv1", "mpeg4", "rawvideo"),
-    "mxf": ("mpeg2video", "dnxhd"),
+    "mxf": ("mpeg2video",),
     "gif": ("gif",),
     "apng": ("apng",),
     "ivf": ("libvpx", "libvpx-vp9"),
@@ -106,7 +105,6 @@ SOUND_CODECS = {
     "asf": ("wmav1", "wmav2"),
     "3gp": ("aac",),
     "nut": ("pcm_s16le", "mp2", "pcm_f32le"),
-    "mxf": ("pcm_s16le", "pcm_s24le"),
     "wav": ("pcm_s16le", "pcm_f32le", "pcm_f64le", "pcm_u8", "pcm_s24le", "pcm_mulaw", "adpcm_ima_wav", "adpcm_ms"),
     "w64": ("pcm_s16le", "pcm_f32le"),
     "aiff": ("pcm_s16be", "pcm_s8"),
@@ -121,6 +119,8 @@ SOUND_CODECS = {
     "wv": ("wavpack",),
     "amr": ("libopencore_amrnb",),
 }
+JOINED = frozenset({"mpegts", "mpeg", "vob", "mp3", "adts", "ac3", "ogg", "matroska", "flac"})
+"""What people join by joining files: from there on sizes, rates and codecs may be others."""
 PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "gray", "rgb24", "bgr0",
                  "yuva420p", "rgba", "pal8", "gray16le", "gbrp", "yuv410p", "nv12", "monow")  # fmt: skip
 RATES = (Fraction(25), Fraction(25), Fraction(25), Fraction(30), Fraction(30000, 1001), Fraction(50), Fraction(15),
@@ -179,7 +179,6 @@ def pictures_in(container: str) -> st.SearchStrategy[Pictures]:
         aspect=st.sampled_from(ASPECTS),
         colours=st.sampled_from(COLOURS),
         gap=st.sampled_from((0, 0, 0, 0, 0, 1, 30, 2000, 10**7)),
-        resized_after=st.sampled_from((None, None, None, 2)),
     )
 
 
@@ -208,8 +207,15 @@ def damages() -> st.SearchStrategy[Damage]:
 
 @st.composite
 def media(draw: st.DrawFn) -> Medium:
-    """Files with pictures, sound or both; about half of them damaged."""
+    """Files with pictures, sound or both; most of them damaged, some joined to another of their kind."""
     container = draw(st.sampled_from(sorted(VIDEO_CODECS.keys() | SOUND_CODECS.keys())))
+    whole = draw(_media_in(container))
+    joined = container in JOINED and draw(st.booleans())
+    return replace(whole, then=replace(draw(_media_in(container)), damage=()) if joined else None)
+
+
+@st.composite
+def _media_in(draw: st.DrawFn, container: str) -> Medium:
     most = draw(st.sampled_from((1, 1, 1, 2)))
     has_pictures, has_sound = container in VIDEO_CODECS, container in SOUND_CODECS
     pictures = draw(st.lists(pictures_in(container), max_size=most)) if has_pictures else []
@@ -231,6 +237,14 @@ class Maker:
 
     def make(self, medium: Medium) -> bytes | None:
         """The file's bytes; None where FFmpeg does not write such a one, or dies of it."""
+        whole = self._undamaged(medium)
+        if whole is not None and medium.then is not None:
+            whole += self._undamaged(medium.then) or b""
+        for damage in medium.damage if whole is not None else ():
+            whole = damaged(whole, damage)
+        return whole
+
+    def _undamaged(self, medium: Medium) -> bytes | None:
         try:
             self._pipe.send(medium)
             whole: bytes | None = self._pipe.recv() if self._pipe.poll(SECONDS_A_FILE) else None
@@ -238,8 +252,6 @@ class Maker:
             whole = None
         if whole is None and not self._process.is_alive():
             self._start()
-        for damage in medium.damage if whole is not None else ():
-            whole = damaged(whole, damage)
         return whole
 
     def close(self) -> None:
@@ -296,14 +308,14 @@ def damaged(whole: bytes, damage: Damage) -> bytes:
 def _written(medium: Medium) -> bytes | None:
     buffer = io.BytesIO()
     try:
-        with av.open(buffer, "w", format=medium.container, options=dict(medium.options)) as container:
+        with av.open(buffer, "w", format=medium.container) as container:
             tracks = [(_video_track(container, one), one) for one in medium.pictures]
             heard = [(_sound_track(container, one), one) for one in medium.sounds]
             for stream, one in tracks:
                 _write_pictures(container, stream, one)
             for stream, sound in heard:
                 _write_sound(container, stream, sound)
-    except (FFmpegError, ValueError, TypeError, OverflowError, KeyError, NotImplementedError):
+    except (FFmpegError, ValueError, OverflowError):  # a track that this container, or a size that this codec has not
         return None
     return buffer.getvalue()
 
@@ -320,8 +332,10 @@ def _video_track(container: Any, one: Pictures) -> Any:
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = one.colours
     if one.interlaced:
         context.flags |= 0x00040000 | 0x20000000  # FFmpeg's AV_CODEC_FLAG_INTERLACED_DCT and _ME
-    if one.codec in ("libx264"):
+    if one.codec == "libx264":
         stream.options = {"preset": "ultrafast"}
+    elif one.codec == "mjpeg":
+        stream.options = {"strict": "unofficial"}  # the range of television, as some cameras write it
     elif one.codec in ("libvpx", "libvpx-vp9"):
         stream.options = {"deadline": "realtime", "cpu-used": "8"}
     return stream
@@ -329,11 +343,8 @@ def _video_track(container: Any, one: Pictures) -> Any:
 
 def _write_pictures(container: Any, stream: Any, one: Pictures) -> None:
     for index in range(one.count):
-        size = (one.height, one.width)
-        if one.resized_after is not None and index >= one.resized_after:
-            size = (max(2, one.height // 2), max(2, one.width * 2))
-        picture = np.zeros((*size, 3), np.uint8)
-        picture[:, : max(1, size[1] * (index + 1) // (one.count + 1))] = (200, 120, 60)
+        picture = np.zeros((one.height, one.width, 3), np.uint8)
+        picture[:, : max(1, one.width * (index + 1) // (one.count + 1))] = (200, 120, 60)
         picture[::2] ^= 16
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts = index + (one.gap if index > 1 else 0)
@@ -343,7 +354,12 @@ def _write_pictures(container: Any, stream: Any, one: Pictures) -> None:
 
 
 def _sound_track(container: Any, one: Sound) -> Any:
-    return container.add_stream(one.codec, rate=one.rate_hz, layout=one.layout)
+    stream = container.add_stream(one.codec, rate=one.rate_hz, layout=one.layout)
+    if one.codec == "vorbis":
+        stream.options = {"strict": "experimental"}
+    elif one.codec.startswith("wma"):
+        stream.bit_rate = 64_000
+    return stream
 
 
 def _write_sound(container: Any, stream: Any, one: Sound) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from pipelines.configuration import Configuration
 from pipelines.settings_reader import assign, build, read_yaml
@@ -17,7 +20,7 @@ from preparation.corpora.lists import read_lists
 from preparation.corpora.lrs3 import read_sidecar
 from tests.fuzz.bounded import ends, inputs, result_of
 from tests.fuzz.made_text import CELLS, Text, texts
-from training.adapter_checks import read_adapter
+from training.adapter_checks import CONFIG, FACTS, PEFT_PREFIX, WEIGHTS, read_adapter
 
 Reader = Callable[[Path], Any]
 
@@ -32,8 +35,12 @@ def profile(path: Path) -> Any:
 
 
 def adapter(path: Path) -> Any:
-    path.rename(path.with_name("adapter_config.json"))
-    path.with_name("adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    """An adapter of one layer with this text as its configuration."""
+    path.rename(path.with_name(CONFIG))
+    names = {"A": (4, 2), "B": (2, 4)}
+    tensors = {f"{PEFT_PREFIX}to_q.lora_{side}.weight": np.ones(shape, np.float32) for side, shape in names.items()}
+    save_file(tensors, path.with_name(WEIGHTS), metadata={"format": "pt"})
+    path.with_name(FACTS).write_text(json.dumps({"base_sha256": "0" * 64, "parameters": 16}), encoding="utf-8")
     return read_adapter(path.parent)
 
 

@@ -29,13 +29,13 @@ def test_a_run_under_other_settings_that_is_killed_as_it_saves_is_not_taken_for_
     settings, folder = settings_with("fedavg"), tmp_path / "f"
     whole = federate(trainer_for, "fedavg", settings, folder, rounds=1)
 
-    def killed(path: Path):  # type: ignore[no-untyped-def]
+    def killed(path: Path, text: str) -> None:
         if path.name == "state.json":
             raise KeyboardInterrupt
-        return files.replacing(path)
+        files.write_text(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("training.checkpoint.replacing", killed)
+        patch.setattr("training.checkpoint.write_text", killed)
         federate(trainer_for, "fedavg", under_other_settings(settings), folder, rounds=1)
     assert "f: 1 rounds of a run under other settings are taken away" in capsys.readouterr().err
     again = federate(trainer_for, "fedavg", settings, folder, rounds=1)
