@@ -31,15 +31,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.federation_run import bare_steps, make_run, pefts_products
 from benchmarks.machine import scaling
-from training.backbone.interface import Backbone
-from training.data import Batch, stream_batches
-from training.device import has_fast_bfloat16
 from training.execution import open_trainer
-from training.homes import Homes
-from training.methods import configure
-from training.objective import Draw, local_objective
+from training.federation.methods import configure
+from training.federation.storage import Homes
+from training.model.autoencoders.small import train_vae
+from training.model.backbones.interface import Backbone
+from training.model.data import Batch, stream_batches
+from training.model.device import has_fast_bfloat16
+from training.model.objective import Draw, local_objective
 from training.settings import TrainingSettings, VaeSettings
-from training.vae import train_vae
 
 VAE_STEPS, BACKBONE_STEPS, LOCAL_STEPS = 12, 6, 6
 Work = Callable[[], object]
@@ -51,7 +51,7 @@ def computed(threads: int, bfloat16: bool) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("training.device.has_fast_bfloat16", lambda device: bfloat16))
+        stack.enter_context(mock.patch("training.model.device.has_fast_bfloat16", lambda device: bfloat16))
         yield
     torch.set_num_threads(before)
 
@@ -129,7 +129,9 @@ def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int,
     undone: dict[str, Callable[[], AbstractContextManager[object]]] = {
         "LoRA by PEFT's products, scaling and sum": lambda: pefts_products(model),
         "GELU by its tanh approximation": lambda: mock.patch("torch.nn.functional.gelu", tanh),
-        "activations rounded for each product anew": lambda: mock.patch("training.backbone.tiny.narrowed", lambda x: x),
+        "activations rounded for each product anew": lambda: mock.patch(
+            "training.model.backbones.tiny.narrowed", lambda x: x
+        ),
     }
     variants = {"as it comes": [], **{what: [what] for what in undone}, "all three": list(undone)}
     took: dict[str, list[float]] = defaultdict(list)

@@ -40,14 +40,14 @@ import torch
 
 from benchmarks.federation_run import bare_steps, make_clips, make_run, reference_client, timed
 from benchmarks.machine import scaling
-from preparation.folders import RunFolder
-from training.aggregation import Aggregator
-from training.checkpoint import RoundRecord
-from training.client import Announcement, LocalUpdate
+from common.folders import RunFolder
 from training.execution import Engine, Job, LocalPool, PooledEngine, open_trainer
-from training.federation import Start, run_federation
-from training.homes import Homes
-from training.methods import configure, named
+from training.federation.aggregation import Aggregator
+from training.federation.algorithm import Start, run_federation
+from training.federation.checkpoint import RoundRecord
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.methods import configure, named
+from training.federation.storage import Homes
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -39,10 +39,10 @@ ends: list[float] = []
 def trainer():  # type: ignore[no-untyped-def]
     import torch
 
-    from preparation.folders import RunFolder
+    from common.folders import RunFolder
     from training.execution import open_trainer
-    from training.homes import Homes
-    from training.methods import configure
+    from training.federation.methods import configure
+    from training.federation.storage import Homes
     from training.settings import TrainingSettings
 
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def record(theta: np.ndarray) -> ArrayRecord:
 
 @client_app.train()
 def train(message: Message, context: Context) -> Message:
-    from training.client import Announcement
+    from training.federation.client import Announcement
 
     theta = message.content["arrays"]["theta"].numpy()
     client = CLIENTS[int(context.node_config["partition-id"])]

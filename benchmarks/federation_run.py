@@ -14,23 +14,23 @@ import torch
 from peft.tuners.lora.layer import Linear
 from torch import nn
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from preparation.shards import Sample, write_shards
-from preparation.speech import DIM, TOKENS, speech_features
-from training.adapter import Adapter
-from training.autoencoders.sources import load_autoencoder
-from training.backbone.interface import BackboneShape
-from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer
-from training.data import collate, stream_batches, window
-from training.narrow import OneProductLinear
-from training.objective import Draw, local_objective
-from training.rulers import IdentityRuler, OpeningRuler
+from preparation.shards.store import Sample, write_shards
+from preparation.speech.features import DIM, TOKENS, speech_features
+from training.adapters.adapter import Adapter
+from training.federation.client import ClientTrainer
+from training.model.autoencoders.small import SmallVae
+from training.model.autoencoders.sources import load_autoencoder
+from training.model.backbones.interface import BackboneShape
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import collate, stream_batches, window
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.model.lora_layers import OneProductLinear
+from training.model.objective import Draw, local_objective
 from training.settings import BackboneSettings, VaeSettings
-from training.vae import SmallVae
 
 TRAIN_CLIPS, FRAMES, SIZE = 4, 50, 128
 

@@ -25,16 +25,16 @@ import cv2
 import numpy as np
 
 from benchmarks.page_sections import write_section
+from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.protocol import EvaluationClip
-from pipelines.configuration import load, remembered
-from preparation.folders import RunFolder
+from pipelines.configuration.tree import load, remembered
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from training.generation import shift_at
-from training.marks.watermark import STEP, detect, embed
-from training.rulers import OpeningRuler
-from training.talking import Talker, open_talker
+from training.generation.frames import shift_at
+from training.generation.marks.watermark import STEP, detect, embed
+from training.generation.talker import Talker, open_talker
+from training.model.frozen.rulers import OpeningRuler
 
 SECONDS = (10, 60)
 CRFS = (18, 23, 28, 32)

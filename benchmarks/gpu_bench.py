@@ -126,7 +126,7 @@ def without_autocast() -> Iterator[None]:
     """Steps without autocast, for the comparison."""
     from unittest import mock
 
-    from training import objective
+    from training.model import objective
 
     with mock.patch.object(objective, "autocast", lambda device: contextlib.nullcontext()):
         yield

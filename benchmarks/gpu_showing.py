@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.gpu_bench import Bench
 from benchmarks.gpu_subjects import Subject, build_subject, clip_features, inception, lpips_net, sd_vae, taef2
-from training.compute import speed_up
-from training.generation import Generator
+from training.generation.frames import Generator
+from training.model.compute import speed_up
 from training.settings import ComputeSettings, GenerationSettings
 
 REAL_TIME_FPS = 25

@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.federation_run import pefts_products
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from preparation.faces.motion import MOTION_DIM
-from preparation.folders import RunFolder
-from preparation.shards import Sample, write_shards
-from training.adapter import Adapter
-from training.autoencoders.base import Autoencoder
-from training.autoencoders.diffusers_kind import DiffusersAutoencoder
-from training.autoencoders.sources import open_pretrained
-from training.backbone.inflation import inflate
-from training.backbone.interface import Backbone, BackboneShape
-from training.backbone.kinds import build_backbone
-from training.backbone.sd15 import Sd15Backbone
-from training.client import ClientTrainer
-from training.data import Batch, stream_batches
-from training.homes import Homes
-from training.methods import configure
-from training.methods.base import LocalRule
-from training.objective import Draw
-from training.rulers import IdentityRuler
+from preparation.shards.store import Sample, write_shards
+from training.adapters.adapter import Adapter
+from training.federation.client import ClientTrainer
+from training.federation.methods import configure
+from training.federation.methods.base import LocalRule
+from training.federation.storage import Homes
+from training.model.autoencoders.base import Autoencoder
+from training.model.autoencoders.diffusers_kind import DiffusersAutoencoder
+from training.model.autoencoders.small import SmallVae
+from training.model.autoencoders.sources import open_pretrained
+from training.model.backbones.inflation import inflate
+from training.model.backbones.interface import Backbone, BackboneShape
+from training.model.backbones.kinds import build_backbone
+from training.model.backbones.sd15 import Sd15Backbone
+from training.model.data import Batch, stream_batches
+from training.model.frozen.rulers import IdentityRuler
+from training.model.objective import Draw
 from training.settings import AdapterSettings, BackboneSettings, BaseSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 SD_VAE: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -195,7 +195,7 @@ def without(what: str, model: nn.Module) -> Iterator[None]:
     """Steps of an adapted model without a measure that is always on, for the comparison; no name takes none away."""
     with contextlib.ExitStack() as undone:
         if what:  # the kernels want the product
-            undone.enter_context(mock.patch("training.backbone.frame_attention.HAS_TRITON", False))
+            undone.enter_context(mock.patch("training.model.backbones.frame_attention.HAS_TRITON", False))
         if what == "one product":
             undone.enter_context(pefts_products(model))
         yield

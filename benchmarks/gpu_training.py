@@ -17,12 +17,12 @@ import torch
 
 from benchmarks.gpu_bench import Bench, only_attention, without_autocast
 from benchmarks.gpu_subjects import Subject, bare_steps, build_subject, federated_run, settings_for, without
-from training.compute import speed_up
 from training.execution import Job, LocalPool, PooledEngine
-from training.execution.bench import Bench as ModelBench
 from training.execution.memory import GB, plan_memory, step_bytes
-from training.federation import Start, run_federation
-from training.homes import Homes
+from training.execution.trainer import Bench as ModelBench
+from training.federation.algorithm import Start, run_federation
+from training.federation.storage import Homes
+from training.model.compute import speed_up
 from training.settings import ComputeSettings
 
 

@@ -22,18 +22,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.gpu_subjects import TINY, Subject, settings_for
-from preparation.folders import RunFolder
-from training.adapter import Adapter
-from training.backbone import base
-from training.backbone.base import rotate, turns_of
-from training.backbone.kinds import build_backbone
-from training.client import ClientTrainer
-from training.compute import halve_frozen
-from training.generation import Generator
-from training.homes import Homes
-from training.rulers import IdentityRuler
+from common.folders import RunFolder
+from training.adapters.adapter import Adapter
+from training.federation.client import ClientTrainer
+from training.federation.storage import Homes
+from training.generation.frames import Generator
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones import base
+from training.model.backbones.base import rotate, turns_of
+from training.model.backbones.kinds import build_backbone
+from training.model.compute import halve_frozen
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import BackboneSettings, BaseSettings, VaeSettings
-from training.vae import SmallVae
 
 WINDOW = 4
 
@@ -82,7 +82,7 @@ def turned_anew(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 UNDONE: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "LoRA by PEFT's products, where no gradients are taken": lambda: mock.patch(
-        "training.narrow.pays", lambda weight, device: torch.is_grad_enabled()
+        "training.model.lora_layers.pays", lambda weight, device: torch.is_grad_enabled()
     ),
     "frames' turns for each block anew": lambda: mock.patch.object(base, "rotate", turned_anew),
     "activations rounded for each product anew": lambda: mock.patch.object(base, "narrowed", lambda x: x),
@@ -91,8 +91,8 @@ UNDONE: dict[str, Callable[[], AbstractContextManager[object]]] = {
 
 def counted(work: Callable[[], object], undone: list[str]) -> int:
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("training.narrow.pays", lambda weight, device: True))
-        stack.enter_context(mock.patch("training.device.has_fast_bfloat16", lambda device: True))
+        stack.enter_context(mock.patch("training.model.lora_layers.pays", lambda weight, device: True))
+        stack.enter_context(mock.patch("training.model.device.has_fast_bfloat16", lambda device: True))
         for what in undone:
             stack.enter_context(UNDONE[what]())
         work()  # tables and the optimiser's state are made

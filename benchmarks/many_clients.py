@@ -27,8 +27,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import psutil
 
+from common.folders import RunFolder
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.folders import RunFolder
 from preparation.settings import (
     CropSettings,
     FaceSettings,
@@ -66,22 +66,22 @@ def step(name: str, corpus: Path, run: RunFolder, workers: int) -> None:
         print(f"{prepare_clients(run, corpus, SETTINGS, workers).made} crops")
     elif name == "split":
         # Dealt anew by looks and pose: the costliest split, since it opens every crop.
-        from preparation.clients import load_people, of_role
-        from preparation.dealing import deal_run
+        from preparation.clients.dealing import deal_run
+        from preparation.clients.roles import load_people, of_role
 
         count = len(of_role(load_people(run), "client"))
         partition = PartitionSettings(by=PartitionRule.DIRICHLET, clients=count)
         print(f"{len(deal_run(run, SETTINGS.model_copy(update={'partition': partition})))} clients")
     elif name == "shards":
         from preparation.pipeline import build_all_shards
+        from training.model.autoencoders.small import SmallVae
         from training.settings import VaeSettings
-        from training.vae import SmallVae
 
         vae = SmallVae(VaeSettings()).eval().requires_grad_(False)
         print(f"{build_all_shards(run, vae.encode_frames, SETTINGS, 'benchmark', workers=workers).samples} samples")
     else:
-        from preparation.clients import load_clients
-        from preparation.shards import check_files, load_index
+        from preparation.clients.roles import load_clients
+        from preparation.shards.store import check_files, load_index
 
         samples = 0
         for client in load_clients(run.clients_table):

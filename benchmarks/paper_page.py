@@ -14,9 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.page_sections import write_section
-from evaluation.paper.folders import PaperFolder
-from pipelines.configuration import Configuration
-from pipelines.paper import PaperSettings, configuration_of, read_paper
+from evaluation.experiments.paper.folders import PaperFolder
+from pipelines.configuration.tree import Configuration
+from pipelines.paper.settings import PaperSettings, configuration_of, read_paper
 
 MARK = "<!-- Below: written by `make paper`; others leave it alone. -->"
 TITLE = "# The paper's tables, on rendered faces"

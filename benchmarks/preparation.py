@@ -42,24 +42,24 @@ import numpy as np
 import torch
 
 from benchmarks.machine import scaling
+from common.folders import RunFolder
+from preparation.corpora.manifest import Clip, load_manifest
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.crops import load_crop, prepare_clip
+from preparation.crops.crop import load_crop, prepare_clip
+from preparation.crops.quality import sharpness
 from preparation.faces.alignment import warp
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, load_manifest
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
-from preparation.quality import sharpness
-from preparation.samples import encode_frames
 from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
-from preparation.shards import read_shards, write_shards
-from preparation.speech import speech_features
+from preparation.shards.samples import encode_frames
+from preparation.shards.store import read_shards, write_shards
+from preparation.speech.features import speech_features
+from training.model.autoencoders.small import SmallVae
 from training.settings import VaeSettings
-from training.vae import SmallVae
 
 SETTINGS = PreparationSettings(faces=FaceSettings(tracker="mediapipe"))
 RENDERED = StudioSettings(public_speakers=4, public_clips=3, clients=3, client_clips=4, unseen=0, seconds=2.0)

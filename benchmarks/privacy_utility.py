@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.page_sections import write_section
-from evaluation.study.privacy_utility import markdown, study_settings
-from evaluation.tables import read_csv
+from evaluation.experiments.study.privacy_utility import markdown, study_settings
+from evaluation.tables.columns import read_csv
 
 MARK = "<!-- Below: written by `make privacy-utility`; others leave it alone. -->"
 

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.page_sections import write_section
-from evaluation.gather import NOT_SHOWN
+from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.showcase import showcase
-from evaluation.tables import bounds_of
-from preparation.folders import RunFolder
+from evaluation.report.gather import NOT_SHOWN
+from evaluation.report.showcase import showcase
+from evaluation.tables.columns import bounds_of
 
 METRICS = {
     "psnr": "PSNR, dB",

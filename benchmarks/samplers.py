@@ -24,24 +24,24 @@ import numpy as np
 import torch
 
 from benchmarks.page_sections import write_section
+from common import seeding
+from evaluation.experiments.study.measuring import mouth_figures
+from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.worlds import CENTRE, is_ready, make_public, make_world, public_folder, world_folder
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.measuring.motion import mean_frame_delta
+from evaluation.measuring.metrics.motion import mean_frame_delta
 from evaluation.measuring.protocol import EvaluationClip
 from evaluation.settings import EvaluationSettings
-from evaluation.study.measuring import mouth_figures
-from evaluation.study.settings import StudySettings
-from evaluation.study.worlds import CENTRE, is_ready, make_public, make_world, public_folder, world_folder
-from preparation import seeding
-from training.autoencoders.base import Autoencoder
-from training.autoencoders.sources import load_autoencoder
-from training.backbone.interface import Backbone
-from training.backbone.kinds import load_backbone
-from training.generation import Generator
-from training.pretraining import pretrain
-from training.public import read_public_validation, stream_public
-from training.rulers import OpeningRuler
+from training.generation.frames import Generator
+from training.learning.pretraining import pretrain
+from training.learning.public import read_public_validation, stream_public
+from training.learning.validation import validation_loss
+from training.model.autoencoders.base import Autoencoder
+from training.model.autoencoders.sources import load_autoencoder
+from training.model.backbones.interface import Backbone
+from training.model.backbones.kinds import load_backbone
+from training.model.frozen.rulers import OpeningRuler
 from training.settings import GenerationSettings, ObjectiveSettings
-from training.validation import validation_loss
 
 STEPS = {"ddim": (2, 3, 4, 5, 8, 16, 50), "dpm++": (2, 3, 4, 5, 8, 16)}
 GUIDANCE = (1.0, 1.5, 2.0)

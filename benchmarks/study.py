@@ -5,7 +5,8 @@
     .venv/bin/python -m benchmarks.study --page     only the section, from the cells that are there
 
 It goes on where it was stopped: every cell (one method in one world with one seed) leaves a file of JSON lines in
-`data/study/cells`, and whatever has one is not run again. `evaluation/study/experiments.py` lists what is asked.
+`data/study/cells`, and whatever has one is not run again. `evaluation/experiments/study/experiments.py` lists what is
+asked.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
 from benchmarks.page_sections import write_section
-from evaluation.figures import save
-from evaluation.study.experiments import EXPERIMENTS, MORE_SEEDS
-from evaluation.study.figures import curves
-from evaluation.study.page import MARK, section
-from evaluation.study.running import run_study
-from evaluation.study.settings import StudySettings
-from evaluation.study.summary import Results
+from evaluation.experiments.study.experiments import EXPERIMENTS, MORE_SEEDS
+from evaluation.experiments.study.figures import curves
+from evaluation.experiments.study.page import MARK, section
+from evaluation.experiments.study.running import run_study
+from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.summary import Results
+from evaluation.figures.charts import save
 
 
 def main() -> int:

@@ -23,16 +23,16 @@ import torch
 
 from benchmarks.cpu import Work, pretraining_step, seconds
 from benchmarks.federation_run import SIZE, make_run
-from preparation.folders import RunFolder
-from training.autoencoders.sources import load_autoencoder
-from training.backbone.kinds import load_backbone
-from training.data import Batch, stream_batches
-from training.device import has_fast_bfloat16
+from common.folders import RunFolder
 from training.execution import open_trainer
-from training.homes import Homes
-from training.methods import configure
-from training.methods.base import LocalRule
-from training.objective import Draw
+from training.federation.methods import configure
+from training.federation.methods.base import LocalRule
+from training.federation.storage import Homes
+from training.model.autoencoders.sources import load_autoencoder
+from training.model.backbones.kinds import load_backbone
+from training.model.data import Batch, stream_batches
+from training.model.device import has_fast_bfloat16
+from training.model.objective import Draw
 from training.settings import TrainingSettings
 
 STEPS = 6

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from common.settings import Settings
 from preparation.settings import EmbedderName
-from preparation.settings_base import Settings
 
 
 class EvaluationSettings(Settings):

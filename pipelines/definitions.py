@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import (
-    attacks,
-    backbone,
-    corpus,
-    evaluation,
-    federation,
-    inversion,
-    nightly,
-    privacy,
-    privacy_utility,
-    reports,
-    shards,
-    tables,
-)
+from assets.evaluation import attacks, inversion, nightly, privacy_utility, reports, tables
+from assets.evaluation import panel as evaluation
+from assets.preparation import corpus, shards
+from assets.training import backbone, federation, privacy
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import default_run, default_sweep
 

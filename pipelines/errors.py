@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 
 
 class FailedCheckError(PrivFedTalkError):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.configuration import PROJECT, Configuration, run_name
-from preparation import weights
-from preparation.clients import load_clients, of_role
-from preparation.commands import command
-from preparation.consent import COLUMNS, objections
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.text.commands import command
+from common.weights import registry as weights
+from pipelines.configuration.tree import PROJECT, Configuration, run_name
+from preparation.clients.consent import COLUMNS, objections
+from preparation.clients.roles import load_clients, of_role
 from preparation.settings import CorpusKind
 
 LRS3_CLIENTS = 4004
@@ -60,8 +60,8 @@ class Plan:
 
 def make_plan(configuration: Configuration, clients: int | None = None, timed: bool = True) -> Plan:
     """Check what can be checked and add up the rest; a missing network leaves out what would need it."""
-    from training.device import choose_device
     from training.forecast import build_networks, forecast, seconds_of_a_window
+    from training.model.device import choose_device
 
     training, lacks = configuration.training, list(_lacks(configuration))
     number, source = _clients(configuration, clients)
@@ -96,7 +96,7 @@ def make_plan(configuration: Configuration, clients: int | None = None, timed: b
 
 def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
     """Every asset that the run makes, in the jobs' order, with the partitions that it will have."""
-    from assets.partitions import METHODS, REFERENCES
+    from assets.stage.partitions import METHODS, REFERENCES
     from pipelines.definitions import defs
     from pipelines.jobs import WHOLE_RUN
 
@@ -116,7 +116,7 @@ def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
 
 def _lacks(configuration: Configuration) -> Iterator[Lack]:
     from evaluation.measuring.instruments import INSTRUMENTS
-    from training.backbone.sources import check_sources
+    from training.model.backbones.sources import check_sources
 
     corpus = configuration.corpus
     for root in [part.root for part in corpus.parts] or ([corpus.root] if corpus.root else []):

@@ -8,12 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.run import HdtfSources, Run, available_cores
-from evaluation.study.settings import PrivacyUtilitySettings
-from pipelines.configuration import PROJECT, Configuration, check_open, load
-from pipelines.settings_reader import build, nested, read_yaml
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from assets.stage.run import HdtfSources, Run, available_cores
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from evaluation.experiments.study.settings import PrivacyUtilitySettings
+from pipelines.configuration.reader import build, nested, read_yaml
+from pipelines.configuration.tree import PROJECT, Configuration, check_open, load
 from preparation.settings import CorpusPart
 
 VARIABLE = "PRIVFEDTALK_PARAMS"

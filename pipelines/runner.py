@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.configuration import PROJECT, Configuration, load, remember, without_hidden
+from common.errors import PrivFedTalkError
+from common.files import partial_of
+from common.folders import RunFolder
+from common.locks import locked, one_at_a_time
+from pipelines.configuration.tree import PROJECT, Configuration, load, remember, without_hidden
 from pipelines.errors import FailedCheckError, break_circles
-from preparation.errors import PrivFedTalkError
-from preparation.files import partial_of
-from preparation.folders import RunFolder
-from preparation.locks import locked, one_at_a_time
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -196,7 +196,7 @@ def _run(
 
 def _stretches(job: dg.JobDefinition, methods: Collection[str]) -> list[tuple[str, str]]:
     """First and last of each stretch of the job's partitions, leaving out the methods that are not among `methods`."""
-    from assets.partitions import METHODS
+    from assets.stage.partitions import METHODS
 
     stretches: list[tuple[str, str]] = []
     before = False

@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from common.folders import RunFolder
+from common.locks import busy
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run
 from pipelines.runner import COMMAND
-from preparation.folders import RunFolder
-from preparation.locks import busy
 
 _nightly = default_configuration().nightly
 

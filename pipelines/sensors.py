@@ -12,14 +12,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.gathering import lines_of, listing_of
-from assets.partitions import METHODS, REFERENCES, client_buckets
-from assets.run import Run
-from assets.stages import digest
+from assets.preparation.gathering import lines_of, listing_of
+from assets.stage.partitions import METHODS, REFERENCES, client_buckets
+from assets.stage.run import Run
+from assets.stage.stages import digest
+from common.locks import busy
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run, open_run
 from pipelines.runner import COMMAND
-from preparation.locks import busy
 
 SETTLED_SECONDS = 60.0
 CLIPS_EVERY_SECONDS, MODELS_EVERY_SECONDS = 300, 60

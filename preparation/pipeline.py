@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from preparation import weights
-from preparation.clients import ClientTable, load_clients, load_people, save_clients
+from common.errors import PrivFedTalkError
+from common.files import sweep
+from common.folders import RunFolder
+from common.progress import track
+from common.text.names import own_spelling
+from common.weights import registry as weights
+from common.workers import map_processes, map_threads
+from preparation.clients.dealing import deal_run
+from preparation.clients.mix import assign_people
+from preparation.clients.removal import settle_absent
+from preparation.clients.roles import ClientTable, load_clients, load_people, save_clients
+from preparation.corpora.manifest import Clip, load_manifest, save_manifest, scan
 from preparation.corpora.walking import check_apart
-from preparation.crops import CropResult, from_before, prepare_clip
-from preparation.dealing import deal_run
-from preparation.errors import PrivFedTalkError
+from preparation.crops.crop import CropResult, from_before, prepare_clip
 from preparation.faces.track import FaceTracker
 from preparation.faces.trackers import make_tracker, tracker_name, tracker_weights
-from preparation.files import sweep
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, load_manifest, save_manifest, scan
-from preparation.mix import assign_people
-from preparation.names import own_spelling
-from preparation.progress import track
 from preparation.quarantine import TWINS, QuarantineRow, load_quarantine, replace_rows
-from preparation.removal import settle_absent
-from preparation.samples import ClientShards, Encoder, build_shards
 from preparation.settings import CorpusKind, PreparationSettings
-from preparation.speech_networks import note_speech_network
-from preparation.workers import map_processes, map_threads
+from preparation.shards.samples import ClientShards, Encoder, build_shards
+from preparation.speech.networks import note_speech_network
 
 if TYPE_CHECKING:
-    from preparation.active_speaker import ActiveSpeaker
+    from preparation.crops.active_speaker import ActiveSpeaker
 
 CROP_STEPS = ("crops", "quality")
 
@@ -83,7 +83,8 @@ def register_corpus(
 ) -> tuple[list[Clip], ClientTable]:
     """Scan a corpus and write the manifest and the table of people; until clips are dealt, they are the clients.
 
-    What an earlier run made of clips that are not there any more is kept, or removed, see `preparation.removal`.
+    What an earlier run made of clips that are not there any more is kept, or removed, see
+    `preparation.clients.removal`.
     """
     check_apart(root, run)
     found = scan(kind, root, settings.corpus)
@@ -280,6 +281,6 @@ def _active_speaker(settings: PreparationSettings) -> ActiveSpeaker | None:
     """The network of the sync filter where it is on; torch is imported only then."""
     if not settings.sync.check:
         return None
-    from preparation.active_speaker import ActiveSpeaker
+    from preparation.crops.active_speaker import ActiveSpeaker
 
     return ActiveSpeaker.load()

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preparation.files import replacing, sweep
-from preparation.locks import one_at_a_time
+from common.files import replacing, sweep
+from common.locks import one_at_a_time
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preparation.settings_base import HIDDEN, Settings
+from common.settings import HIDDEN, Settings
 
 
 class CorpusKind(StrEnum):
@@ -55,8 +55,9 @@ class HdtfSpeaker(StrEnum):
 class SourceRule(StrEnum):
     """How the video that a clip was cut from is known; clips of one video never stand on two sides of a split.
 
-    `AUTO` goes by the corpus, see `preparation.sources`. For a plain folder choose `NUMBERED` when names end in the
-    cut's number (`talk_000`, `talk_001`: ready HDTF clips), `SPEAKER` when a speaker's clips are from one recording.
+    `AUTO` goes by the corpus, see `preparation.corpora.sources`. For a plain folder choose `NUMBERED` when names end in
+    the cut's number (`talk_000`, `talk_001`: ready HDTF clips), `SPEAKER` when a speaker's clips are from one
+    recording.
     """
 
     AUTO = "auto"
@@ -312,7 +313,7 @@ class ClientSettings(Settings):
 
 
 class PartitionSettings(Settings):
-    """How clips are dealt to simulated clients, see `preparation.partition`; unread where `by` is identity."""
+    """How clips are dealt to simulated clients, see `preparation.clients.partition`; unread where `by` is identity."""
 
     by: PartitionRule = PartitionRule.IDENTITY
     clients: int = Field(default=10, ge=1)
@@ -353,7 +354,7 @@ class ShardSettings(Settings):
 
 
 class ConsentSettings(Settings):
-    """What happens with clients of whom `preparation.consent` has no record; it is `training.consent`."""
+    """What happens with clients of whom `preparation.clients.consent` has no record; it is `training.consent`."""
 
     required: bool = Field(
         True,

@@ -11,30 +11,31 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from assets.partitions import REFERENCES
+from assets.stage.partitions import REFERENCES
+from common.folders import RunFolder
+from evaluation.attacks.canaries import AuditSettings, audit_run
 from evaluation.attacks.inversion_figures import run_inversion
 from evaluation.attacks.inversion_run import InversionSettings
 from evaluation.attacks.membership import MembershipSettings, attack_membership
-from evaluation.gather import gather_report, gather_results
 from evaluation.measuring.panel import measure_with_personal
 from evaluation.nightly.measuring import measure_night
 from evaluation.nightly.settings import NightlySettings
+from evaluation.report.gather import gather_report, gather_results
 from evaluation.report.page import write_report
 from evaluation.report.privacy_page import write_privacy_reports
-from evaluation.results import write_results
+from evaluation.report.results import write_results
 from evaluation.settings import EvaluationSettings
-from preparation.clients import Client, save_clients
-from preparation.consent import record_rendered
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, save_manifest
+from preparation.clients.consent import record_rendered
+from preparation.clients.roles import Client, save_clients
+from preparation.corpora.manifest import Clip, save_manifest
 from preparation.media.writing import encode
-from preparation.shards import Sample, write_shards
+from preparation.shards.store import Sample, write_shards
 from tests.preparation.conftest import noise
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone
-from training.canaries import AuditSettings, audit_run
-from training.privacy.settings import PrivacySettings
-from training.rulers import IdentityRuler, OpeningRuler
+from training.model.autoencoders.small import SmallVae
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.pipeline import federate
 from training.settings import (
     AdapterSettings,
     ExecutionSettings,
@@ -43,8 +44,7 @@ from training.settings import (
     TrainingSettings,
     VaeSettings,
 )
-from training.trial import federate
-from training.vae import SmallVae
+from training.settings.privacy import PrivacySettings
 
 FRAMES, SIZE = 12, 64
 CLIENTS, UNSEEN = ("anna", "bela", "cleo", "dora"), ("uma", "ugo")

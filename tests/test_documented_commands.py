@@ -157,7 +157,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
 
 def _write_inputs(folder: Path) -> None:
     """A face and its speech from the run's own crops; real clips where there are any."""
-    from preparation.crops import load_crop
+    from preparation.crops.crop import load_crop
 
     metadata = sorted((folder / "data/mine/clients").glob("c*/crops/**/*.json"))[0]
     crop = load_crop(metadata.parent, metadata.stem)

@@ -17,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.configuration import Configuration, load
+from pipelines.configuration.tree import Configuration, load
 from pipelines.definitions import defs
 
 ROOT = Path(__file__).resolve().parents[1]

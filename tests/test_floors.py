@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = ["preparation", "training", "evaluation", "assets", "pipelines"]
-WITHOUT_DAGSTER = ["preparation", "training", "evaluation"]
+FLOORS = ["common", "preparation", "training", "evaluation", "assets", "pipelines"]
+WITHOUT_DAGSTER = ["common", "preparation", "training", "evaluation"]
 LONGEST_FILE = 400
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from assets.corpus import _settle
-from preparation.clients import load_people, save_clients
-from preparation.folders import RunFolder
-from preparation.manifest import load_manifest, save_manifest
+from assets.preparation.corpus import _settle
+from common.folders import RunFolder
+from common.text.redaction import pseudonyms, redact_run
+from preparation.clients.removal import Absent, settle_absent
+from preparation.clients.roles import load_people, save_clients
+from preparation.corpora.manifest import load_manifest, save_manifest
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
-from preparation.redaction import pseudonyms, redact_run
-from preparation.removal import Absent, settle_absent
 from tests import small_whole_run as small
-from training.adapter_folders import export_adapter, import_adapter
-from training.containing import counted_in_release, learnt_from
+from training.adapters.folders import export_adapter, import_adapter
+from training.lineage.models import counted_in_release, learnt_from
 
 GONE, SINGLE = "bela", "anna/00000"
 """Somebody who leaves wholly, and one clip, that was trained on, of somebody who stays."""
@@ -108,7 +108,7 @@ def test_a_removal_that_was_interrupted_goes_on(run: RunFolder, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("preparation.removal.forget_crop", interrupt)
+        patch.setattr("preparation.clients.removal.forget_crop", interrupt)
         settle_absent(run, forget=True)
     settle_absent(run, forget=True)
     assert traces(run, GONE, SINGLE) == []

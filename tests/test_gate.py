@@ -12,24 +12,29 @@ from pathlib import Path
 
 import pytest
 
-from assets.samples import coded_faces, save_coded_faces
+from assets.preparation.samples import coded_faces, save_coded_faces
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from evaluation.experiments.study.cells import Arm, Cell
+from evaluation.experiments.study.running import results_path, run_cell
+from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.worlds import CENTRE, World, make_world, public_folder, world_folder
 from evaluation.measuring.contenders import open_contender
-from evaluation.study.cells import Arm, Cell
-from evaluation.study.running import results_path, run_cell
-from evaluation.study.settings import StudySettings
-from evaluation.study.worlds import CENTRE, World, make_world, public_folder, world_folder
-from preparation.client_report import report_clients
-from preparation.consent import Consent, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from preparation.clients.consent import Consent, write_consent
+from preparation.clients.report import report_clients
 from preparation.settings import PreparationSettings
-from preparation.thumbnails import thumbnail_sheet
+from preparation.shards.thumbnails import thumbnail_sheet
 from tests import small_whole_run as small
 from tests.test_floors import FLOORS, named, sources
-from training.homes import Homes
-from training.public import read_federation_validation, read_public_frames, read_public_validation, stream_public
-from training.talking import open_talker
-from training.trial import short_clients
+from training.federation.storage import Homes
+from training.generation.talker import open_talker
+from training.learning.public import (
+    read_federation_validation,
+    read_public_frames,
+    read_public_validation,
+    stream_public,
+)
+from training.pipeline import short_clients
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"read_shards", "load_crop"}
@@ -37,27 +42,27 @@ DECODERS = {"open_video", "Video", "decoded", "open_sound", "Sound", "moments"}
 FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
 """Patterns for people's own files; their .json holds counts and settings."""
 PAST_THE_GATE = {
-    "preparation/shards.py": "defines the reading of shards",
-    "preparation/crops.py": "makes and defines crops, from clips that the run was given",
-    "preparation/gate.py": "the gate",
-    "preparation/samples.py": "makes shards of crops",
-    "preparation/identity.py": "checks while preparing that a folder's clips show one face; keeps cosines, no face",
-    "preparation/manifest.py": "makes the table of the clips that the run was given, from headers and first pictures",
+    "preparation/shards/store.py": "defines the reading of shards",
+    "preparation/crops/crop.py": "makes and defines crops, from clips that the run was given",
+    "preparation/shards/gate.py": "the gate",
+    "preparation/shards/samples.py": "makes shards of crops",
+    "preparation/clients/identity.py": "checks that a folder's clips show one face; keeps cosines, no face",
+    "preparation/corpora/manifest.py": "makes the table of the run's clips, from headers and first pictures",
     "preparation/media/video.py": "defines the decoders",
     "preparation/media/sound.py": "defines the decoders",
-    "preparation/footage.py": "reads the clip of which a crop is made",
+    "preparation/crops/footage.py": "reads the clip of which a crop is made",
     "preparation/corpora/hdtf/cut.py": "cuts clips of the videos that the run was given",
     "preparation/media/picture.py": "reads the first frame of a clip that the user hands to `generate`",
-    "preparation/previews.py": "draws the file that its callers chose",
-    "preparation/portrait.py": "reads the picture and the sound that the user hands to `generate`, no file of the run",
-    "training/marks/verify.py": "reads the video that the user hands to `verify`",
+    "preparation/media/previews.py": "draws the file that its callers chose",
+    "preparation/crops/portrait.py": "reads the picture and the sound that users hand to `generate`, none of the run",
+    "training/generation/marks/verify.py": "reads the video that the user hands to `verify`",
     "preparation/corpora/studio/sheet.py": "shows clips of a rendered corpus, of nobody",
-    "evaluation/showcase.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
+    "evaluation/report/showcase.py": "shows generated videos of clips that `read_evaluation_clips` admitted",
     "evaluation/report/page.py": "shows the videos that `showcase` made",
-    "assets/evaluation.py": "shows a video that this evaluation has just made",
-    "assets/nightly.py": "shows videos that this night has just made",
-    "assets/samples.py": "shows first frames of clips that `shown` admitted",
-    "assets/showing.py": "draws the file that its callers chose",
+    "assets/evaluation/panel.py": "shows a video that this evaluation has just made",
+    "assets/evaluation/nightly.py": "shows videos that this night has just made",
+    "assets/preparation/samples.py": "shows first frames of clips that `shown` admitted",
+    "assets/stage/metadata.py": "draws the file that its callers chose",
 }
 
 
@@ -68,7 +73,7 @@ def past_the_gate(source: str) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
             found |= names & READERS
-            own = (node.module or "").startswith(("preparation.media", "preparation.previews"))
+            own = (node.module or "").startswith(("preparation.media", "preparation.media.previews"))
             found |= names & DECODERS if own else set()
             found |= {"tarfile"} if node.module == "tarfile" else set()
         elif isinstance(node, ast.Import):
@@ -85,7 +90,7 @@ def past_the_gate(source: str) -> set[str]:
 @pytest.mark.parametrize("name", named(sources(*FLOORS)))
 def test_no_module_goes_past_the_gate(name: str) -> None:
     found = past_the_gate((ROOT / name).read_text())
-    assert not found or name in PAST_THE_GATE, f"{name} reads clips by {sorted(found)}: ask `preparation.gate`"
+    assert not found or name in PAST_THE_GATE, f"{name} reads clips by {sorted(found)}: ask `preparation.shards.gate`"
 
 
 def test_the_list_of_those_who_may_is_as_short_as_can_be() -> None:
@@ -96,10 +101,10 @@ def test_the_list_of_those_who_may_is_as_short_as_can_be() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "from preparation.shards import read_shards",
-        "from preparation.gate import read_shards as peek",
-        "import preparation.shards as shards\nshards.read_shards(folder)",
-        "def face(folder):\n    from preparation.crops import load_crop\n    return load_crop(folder, 'a')",
+        "from preparation.shards.store import read_shards",
+        "from preparation.shards.gate import read_shards as peek",
+        "import preparation.shards.store as shards\nshards.read_shards(folder)",
+        "def face(folder):\n    from preparation.crops.crop import load_crop\n    return load_crop(folder, 'a')",
         "from preparation.media.video import open_video\nopen_video(run.crops(name) / 'a.mp4')",
         "from preparation.media.sound import open_sound\nopen_sound(run.crops(name) / 'a.mp4').samples()",
         "import tarfile",

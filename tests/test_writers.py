@@ -20,26 +20,26 @@ ALLOWED = {
         "encode_clip": "writes into memory",
         "write_whole": "writes into a neighbour that is renamed; every rendering writes it under the same name",
     },
-    "preparation/locks.py": {
+    "common/locks.py": {
         "locked": "a lock's file, which names its holder to people",
         "one_at_a_time": "a lock's file, which holds nothing",
         "busy": "reads a lock's file; it is made where it is not there",
     },
-    "preparation/shards.py": {
+    "preparation/shards/store.py": {
         "write_shards": "writes into a neighbour that takes the folder's place",
         "_write_all": "writes into that neighbour",
     },
-    "assets/showing.py": {"drawing": "writes into memory"},
-    "training/adapter.py": {"_save_widened": "writes into the neighbour that `save` then puts in place"},
-    "training/adapter_folders.py": {"import_adapter": "copies into a neighbour that is renamed where it passed"},
-    "training/checkpoint.py": {
+    "assets/stage/metadata.py": {"drawing": "writes into memory"},
+    "training/adapters/adapter.py": {"_save_widened": "writes into the neighbour that `save` then puts in place"},
+    "training/adapters/folders.py": {"import_adapter": "copies into a neighbour that is renamed where it passed"},
+    "training/federation/checkpoint.py": {
         "save_checkpoint": "appends a line to rounds.jsonl; one that no state counts is cut off on loading"
     },
-    "training/ledger.py": {"_write": "appends a line and syncs; half a line is cut off by the next"},
-    "training/marks/identity.py": {"_locked": "a lock's file, which holds nothing"},
-    "training/marks/manifest.py": {"attach": "signs into a file that its caller replaces"},
-    "evaluation/tables.py": {"to_csv": "the text of a table, in memory"},
-    "training/signed_log.py": {"open": "a neighbour that is linked under its name when it is whole"},
+    "training/privacy/accounting/ledger.py": {"_write": "appends a line and syncs; half a line is cut off by the next"},
+    "training/generation/marks/identity.py": {"_locked": "a lock's file, which holds nothing"},
+    "training/generation/marks/manifest.py": {"attach": "signs into a file that its caller replaces"},
+    "evaluation/tables/columns.py": {"to_csv": "the text of a table, in memory"},
+    "training/privacy/accounting/signed_log.py": {"open": "a neighbour that is linked under its name when it is whole"},
 }
 """File → function → why its writing needs no `replacing` around it."""
 
@@ -88,7 +88,7 @@ def modules() -> list[str]:
 def test_files_are_written_whole_or_not_at_all(name: str) -> None:
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     found = {(where, line) for where, line in unguarded(tree) if where not in ALLOWED.get(name, {})}
-    assert not found, "write through preparation.files: write_text, replacing or replacing_folder"
+    assert not found, "write through common.files: write_text, replacing or replacing_folder"
 
 
 def test_the_exceptions_are_still_there_and_say_why() -> None:

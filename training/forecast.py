@@ -11,31 +11,31 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.folders import RunFolder
 from preparation.faces.motion import MOTION_DIM
-from preparation.folders import RunFolder
 from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.settings import PreparationSettings
-from preparation.speech import open_speech
-from training.adapter import Adapter
-from training.aggregation import Aggregator
-from training.autoencoders.base import Autoencoder
-from training.autoencoders.sources import SMALL, open_pretrained
-from training.backbone.interface import Backbone, BackboneShape
-from training.backbone.kinds import build_backbone
-from training.client import ClientTrainer, LocalUpdate
+from preparation.speech.features import open_speech
+from training.adapters.adapter import Adapter
 from training.execution.memory import worst_case
-from training.frozen.loading import open_pixel_terms
-from training.homes import Homes
-from training.methods import configure, named
-from training.methods.base import LocalRule
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import epsilons
-from training.privacy.report import finite
-from training.rulers import IdentityRuler, OpeningRuler
-from training.sampling import expected_cohort, takes_everybody
+from training.federation.aggregation import Aggregator
+from training.federation.client import ClientTrainer, LocalUpdate
+from training.federation.methods import configure, named
+from training.federation.methods.base import LocalRule
+from training.federation.storage import Homes
+from training.model.autoencoders.base import Autoencoder
+from training.model.autoencoders.small import SmallVae
+from training.model.autoencoders.sources import SMALL, open_pretrained
+from training.model.backbones.interface import Backbone, BackboneShape
+from training.model.backbones.kinds import build_backbone
+from training.model.frozen.loading import open_pixel_terms
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.pipeline import pooled_steps
+from training.privacy.accounting.cohorts import expected_cohort, takes_everybody
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import epsilons
+from training.privacy.claims.report import finite
 from training.settings import TrainingSettings
-from training.trial import pooled_steps
-from training.vae import SmallVae
 
 FLOAT = 4  # bytes
 

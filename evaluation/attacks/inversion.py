@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.backbone.interface import Backbone
-from training.data import Batch, ClipTensors
-from training.device import full_precision
-from training.objective import Draw, feature_weight, local_objective
+from training.model.backbones.interface import Backbone
+from training.model.data import Batch, ClipTensors
+from training.model.device import full_precision
+from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import ObjectiveSettings
 
 SHRINKAGE = 0.1

@@ -14,21 +14,21 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from common.errors import MissingWeightError
+from common.files import replacing, write_text
+from common.folders import RunFolder
 from evaluation.attacks.inversion_run import GUESSED, KNOWN, ONE_STEP, ROUND, Attacked, InversionSettings, attack
 from evaluation.attacks.inversion_views import NOISY, RAW, SUM
-from evaluation.figures import contact_sheet
+from evaluation.figures.charts import contact_sheet
 from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.fidelity import psnr
-from evaluation.measuring.identity import Embedder, cosine_to
-from evaluation.significance import Values, standard_error
-from preparation.errors import MissingWeightError
-from preparation.files import replacing, write_text
-from preparation.folders import RunFolder
-from training.autoencoders.base import Autoencoder, to_pixels
-from training.autoencoders.sources import load_autoencoder
-from training.frozen.mobilefacenet import MobileFaceNetEmbedder
-from training.methods import configure
-from training.rulers import IdentityRuler
+from evaluation.measuring.metrics.fidelity import psnr
+from evaluation.measuring.metrics.identity import Embedder, cosine_to
+from evaluation.measuring.significance import Values, standard_error
+from training.federation.methods import configure
+from training.model.autoencoders.base import Autoencoder, to_pixels
+from training.model.autoencoders.sources import load_autoencoder
+from training.model.frozen.mobilefacenet import MobileFaceNetEmbedder
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import TrainingSettings
 
 TRUTH, MEAN_FACE = "truth", "mean face"

@@ -27,32 +27,32 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
+from common import seeding
+from common.errors import PrivFedTalkError
+from common.files import read_json_lines
+from common.folders import RunFolder
+from common.progress import track
+from common.settings import Settings
+from common.text.commands import command
 from evaluation.attacks.inversion import Inverted, OneFace, OwnFaces, Prior, Scene, gradient, invert
 from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
-from preparation import seeding
-from preparation.commands import command
-from preparation.errors import PrivFedTalkError
-from preparation.files import read_json_lines
-from preparation.folders import RunFolder
-from preparation.gate import Gate
-from preparation.progress import track
-from preparation.settings_base import Settings
-from training.adapter import Adapter
-from training.adapter_checks import read_adapter
-from training.adapter_origin import check_origin
-from training.checkpoint import RoundRecord
-from training.client import Announcement, ClientTrainer, LocalUpdate
-from training.containing import participants
-from training.data import ClipTensors, stream_batches
+from preparation.shards.gate import Gate
+from training.adapters.adapter import Adapter
+from training.adapters.checks import read_adapter
+from training.adapters.origin import check_origin
 from training.execution import open_trainer
-from training.homes import Homes
-from training.methods import configure, named, server_of
-from training.methods.base import State, Theta
-from training.objective import Draw
-from training.public import stream_public
-from training.sampling import last_counted
+from training.federation.checkpoint import RoundRecord
+from training.federation.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation.methods import configure, named, server_of
+from training.federation.methods.base import State, Theta
+from training.federation.storage import Homes
+from training.learning.public import stream_public
+from training.lineage.models import participants
+from training.model.data import ClipTensors, stream_batches
+from training.model.objective import Draw
+from training.pipeline import trainable_clients
+from training.privacy.accounting.cohorts import last_counted
 from training.settings import TrainingSettings
-from training.trial import trainable_clients
 
 ONE_STEP, ROUND = "one step", "round"
 KNOWN, GUESSED = "draws known", "draws guessed"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.aggregation import Aggregator
-from training.client import LocalUpdate
-from training.privacy.settings import PrivacySettings
+from training.federation.aggregation import Aggregator
+from training.federation.client import LocalUpdate
+from training.settings.privacy import PrivacySettings
 
 Vector = npt.NDArray[np.float64]
 

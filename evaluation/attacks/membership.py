@@ -23,19 +23,19 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
+from common.settings import Settings
 from evaluation.attacks.auc import Area, area
 from evaluation.attacks.people import People, losses
 from evaluation.attacks.shadows import likelihood_ratios, train_shadows
 from evaluation.report.attack_cards import adapter_sha256
-from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
-from preparation.folders import RunFolder
-from preparation.settings_base import Settings
-from training.adapter import load_adapted
-from training.adapter_origin import check_origin
-from training.backbone.kinds import load_backbone
-from training.device import choose_device
-from training.methods import named
+from training.adapters.adapter import load_adapted
+from training.adapters.origin import check_origin
+from training.federation.methods import named
+from training.model.backbones.kinds import load_backbone
+from training.model.device import choose_device
 from training.settings import TrainingSettings
 
 LEVEL = 0.95

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from evaluation.attacks.auc import Scores
-from preparation.clients import load_clients, of_role
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.gate import Gate
-from preparation.shards import Sample
-from training.backbone.interface import Backbone
-from training.containing import counted_in_release
-from training.data import ClipTensors
+from preparation.clients.roles import load_clients, of_role
+from preparation.shards.gate import Gate
+from preparation.shards.store import Sample
+from training.learning.validation import validation_loss
+from training.lineage.models import counted_in_release
+from training.model.backbones.interface import Backbone
+from training.model.data import ClipTensors
 from training.settings import ObjectiveSettings
-from training.validation import validation_loss
 
 
 @dataclass(frozen=True)

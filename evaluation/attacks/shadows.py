@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common import seeding
+from common.files import write_text
+from common.folders import RunFolder
 from evaluation.attacks.auc import Area, Scores, area_within_runs
 from evaluation.attacks.people import People, losses
-from evaluation.study.cells import Arm, without_unread_score
-from evaluation.study.federations import train
-from preparation import seeding
-from preparation.files import write_text
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
-from training.device import choose_device
-from training.methods import configure
+from evaluation.experiments.study.cells import Arm, without_unread_score
+from evaluation.experiments.study.federations import train
+from preparation.shards.store import write_shards
+from training.federation.methods import configure
+from training.model.device import choose_device
 from training.settings import TrainingSettings
 
 

@@ -8,15 +8,15 @@ from itertools import islice
 
 import numpy as np
 
-from evaluation.measuring.lipsync import lip_correlation
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from evaluation.measuring.metrics.lipsync import lip_correlation
 from evaluation.measuring.protocol import EvaluationClip, MeasuredRole, Swapped
 from evaluation.settings import EvaluationSettings
-from preparation.clients import load_clients, of_role
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.gate import Gate
+from preparation.clients.roles import load_clients, of_role
 from preparation.media.rates import SAMPLES_PER_FRAME
-from preparation.shards import Sample
+from preparation.shards.gate import Gate
+from preparation.shards.store import Sample
 
 
 def read_evaluation_clips(

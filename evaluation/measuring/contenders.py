@@ -9,26 +9,26 @@ from pathlib import Path
 
 import torch
 
+from common import seeding
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from evaluation.measuring.arrays import Floats, Frames
 from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference
 from evaluation.names import PERSONAL
-from preparation import seeding
-from preparation.clients import load_clients, of_role
-from preparation.consent import check_generation
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.gate import Gate
-from training.adapter import load_adapted
-from training.adapter_origin import check_origin
-from training.autoencoders.sources import load_autoencoder
-from training.backbone.interface import Backbone
-from training.backbone.kinds import load_backbone, untrained_like
-from training.data import ClipTensors
-from training.device import choose_device, deterministic
-from training.generation import Generator
-from training.methods import METHODS, named
+from preparation.clients.consent import check_generation
+from preparation.clients.roles import load_clients, of_role
+from preparation.shards.gate import Gate
+from training.adapters.adapter import load_adapted
+from training.adapters.origin import check_origin
+from training.federation.methods import METHODS, named
+from training.generation.frames import Generator
+from training.learning.validation import validation_loss
+from training.model.autoencoders.sources import load_autoencoder
+from training.model.backbones.interface import Backbone
+from training.model.backbones.kinds import load_backbone, untrained_like
+from training.model.data import ClipTensors
+from training.model.device import choose_device, deterministic
 from training.settings import ObjectiveSettings, TrainingSettings
-from training.validation import validation_loss
 
 DenoiserOf = Callable[[str], Backbone]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
+from common.files import replacing
 from evaluation.measuring.arrays import Floats, Frame, Frames
-from preparation.files import replacing
 
 BATCH = 16
 """Frames that are in a network at once."""

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from common.errors import MissingWeightError, PrivFedTalkError
+from common.weights import registry as weights
 from evaluation.measuring.arrays import Audio, Floats, Frames, Values
-from evaluation.measuring.distribution import frechet_distance, kernel_distance
 from evaluation.measuring.features import FeatureCache, FeatureNetwork, evenly_spaced, stream
-from evaluation.measuring.motion import flow_error
-from evaluation.measuring.set_level import Pair, Statistic, joined, set_interval
-from preparation import weights
-from preparation.errors import MissingWeightError, PrivFedTalkError
+from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
+from evaluation.measuring.metrics.motion import flow_error
+from evaluation.measuring.metrics.set_level import Pair, Statistic, joined, set_interval
 
 if TYPE_CHECKING:
-    from evaluation.measuring.perceptual import LpipsDistance
+    from evaluation.measuring.metrics.perceptual import LpipsDistance
+    from evaluation.measuring.metrics.sync_scores import SyncScore
+    from evaluation.measuring.metrics.syncnet import SyncNet
     from evaluation.measuring.protocol import EvaluationClip
-    from evaluation.measuring.sync_scores import SyncScore
-    from evaluation.measuring.syncnet import SyncNet
-    from preparation.active_speaker import ActiveSpeaker
-    from preparation.sync import Sync
+    from preparation.crops.active_speaker import ActiveSpeaker
+    from preparation.crops.sync import Sync
 
 Figures = dict[str, float]
 
@@ -90,8 +90,8 @@ class Speaking:
         return {}
 
     def _sync(self, frames: Frames, audio: Audio) -> Sync:
-        from preparation.active_speaker import view
-        from preparation.sync import measure
+        from preparation.crops.active_speaker import view
+        from preparation.crops.sync import measure
 
         return measure(self._speaker, np.stack([view(frame) for frame in frames]), audio)
 
@@ -119,12 +119,12 @@ class LipSync:
         return {}
 
     def _score(self, frames: Frames, audio: Audio) -> SyncScore:
-        from evaluation.measuring.sync_scores import sync_score
+        from evaluation.measuring.metrics.sync_scores import sync_score
 
         return sync_score(self._network.mean_distances(frames, audio))
 
     def _truth(self, clip: EvaluationClip) -> SyncScore:
-        from evaluation.measuring.sync_scores import sync_score
+        from evaluation.measuring.metrics.sync_scores import sync_score
 
         def compute() -> Values:
             return self._network.mean_distances(clip.frames, clip.audio)
@@ -178,7 +178,7 @@ class VideoPopulation:
         self._found: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
 
     def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
-        from evaluation.measuring.fvd import middle_window
+        from evaluation.measuring.metrics.fvd import middle_window
 
         window, truth = middle_window(frames), middle_window(clip.frames)
         if window is not None and truth is not None:
@@ -219,21 +219,21 @@ def open_instruments(
 
 
 def _light_asd(cache: FeatureCache, _count: int) -> Instrument:
-    from preparation.active_speaker import ActiveSpeaker
-    from training.device import choose_device
+    from preparation.crops.active_speaker import ActiveSpeaker
+    from training.model.device import choose_device
 
     return Speaking(ActiveSpeaker.load(choose_device()), cache)
 
 
 def _syncnet(cache: FeatureCache, _count: int) -> Instrument:
-    from evaluation.measuring.syncnet import SyncNet
+    from evaluation.measuring.metrics.syncnet import SyncNet
 
     return LipSync(SyncNet.load(), cache)
 
 
 def _lpips(backbone: str) -> Callable[[FeatureCache, int], Instrument]:
     def build(_cache: FeatureCache, _count: int) -> Instrument:
-        from evaluation.measuring.perceptual import LpipsDistance
+        from evaluation.measuring.metrics.perceptual import LpipsDistance
 
         return Perceptual(LpipsDistance(backbone), backbone)
 
@@ -241,13 +241,13 @@ def _lpips(backbone: str) -> Callable[[FeatureCache, int], Instrument]:
 
 
 def _inception(cache: FeatureCache, count: int) -> Instrument:
-    from evaluation.measuring.inception import InceptionFeatures
+    from evaluation.measuring.metrics.inception import InceptionFeatures
 
     return Population(InceptionFeatures(), cache, count)
 
 
 def _i3d(cache: FeatureCache, _count: int) -> Instrument:
-    from evaluation.measuring.fvd import I3dFeatures
+    from evaluation.measuring.metrics.fvd import I3dFeatures
 
     return VideoPopulation(I3dFeatures(), cache)
 

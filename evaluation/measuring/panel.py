@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from common.files import write_text
+from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.contenders import client_losses, has_personal, open_contender
 from evaluation.measuring.features import FeatureCache
-from evaluation.measuring.identity import open_embedder
 from evaluation.measuring.instruments import Missing, open_instruments
-from evaluation.measuring.landmarker import open_track
+from evaluation.measuring.metrics.identity import open_embedder
+from evaluation.measuring.metrics.landmarker import open_track
 from evaluation.measuring.protocol import Judges, evaluate_method
 from evaluation.names import PERSONAL, personal_of
 from evaluation.settings import EvaluationSettings
 from preparation.faces.embedder import KINDS
-from preparation.files import write_text
-from preparation.folders import RunFolder
-from training.adapter_origin import weights_of
-from training.device import choose_device
-from training.rulers import IdentityRuler, OpeningRuler
+from training.adapters.origin import weights_of
+from training.model.device import choose_device
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
 TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"

@@ -15,20 +15,26 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from common.errors import PrivFedTalkError
+from common.progress import track
 from evaluation.measuring.arrays import Audio, Floats, Frame, Frames
-from evaluation.measuring.fidelity import cut, mean_psnr, ssim
-from evaluation.measuring.identity import AlignedEmbedder, Embedder, cosine_to, identity_drift, identity_similarity
 from evaluation.measuring.instruments import Instrument
-from evaluation.measuring.lipsync import lip_correlation, lip_landmark_distance, opening_error
-from evaluation.measuring.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
+from evaluation.measuring.metrics.fidelity import cut, mean_psnr, ssim
+from evaluation.measuring.metrics.identity import (
+    AlignedEmbedder,
+    Embedder,
+    cosine_to,
+    identity_drift,
+    identity_similarity,
+)
+from evaluation.measuring.metrics.lipsync import lip_correlation, lip_landmark_distance, opening_error
+from evaluation.measuring.metrics.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
+from evaluation.measuring.significance import Estimate, estimate
 from evaluation.settings import EvaluationSettings
-from evaluation.significance import Estimate, estimate
-from preparation.errors import PrivFedTalkError
 from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.media.writing import encode
-from preparation.progress import track
 from preparation.quarantine import write_parquet
-from preparation.shards import Sample
+from preparation.shards.store import Sample
 
 FACE_STRIDE = 5
 QUARTERS = 4

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from evaluation.figures import colour_of, label_of, legend_above
+from evaluation.figures.charts import colour_of, label_of, legend_above
 from evaluation.names import name_of
 from evaluation.nightly.nights import BETTER, Night, history
 from evaluation.report.words import LABELS

@@ -16,24 +16,24 @@ from datetime import date
 
 import pandas as pd
 
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
 from evaluation.bars import BACKBONE
-from evaluation.gather import versions
-from evaluation.judges import judges_version
 from evaluation.measuring.contenders import Contender, open_contender
+from evaluation.measuring.networks import judges_version
 from evaluation.measuring.panel import open_judges
 from evaluation.measuring.protocol import COLUMNS, EvaluationClip, evaluate_method, summarise
 from evaluation.nightly.nights import Night
 from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings
+from evaluation.report.gather import versions
 from evaluation.settings import EvaluationSettings
-from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
-from preparation.folders import RunFolder
 from preparation.quarantine import write_parquet
-from training.data import ClipTensors
-from training.methods import METHODS
+from training.federation.methods import METHODS
+from training.learning.validation import validation_loss
+from training.model.data import ClipTensors
 from training.settings import TrainingSettings
-from training.validation import validation_loss
 
 
 def newest_models(run: RunFolder) -> dict[str, str]:

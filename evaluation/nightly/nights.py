@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from common.errors import CorruptFileError
+from common.folders import RunFolder
 from evaluation.measuring.protocol import read_metrics
+from evaluation.measuring.significance import Comparison, compare
 from evaluation.names import name_of
+from evaluation.report.results import COMPARED
 from evaluation.report.words import LABELS
-from evaluation.results import COMPARED
-from evaluation.significance import Comparison, compare
-from evaluation.tables import FURTHER, HEADLINE
-from preparation.errors import CorruptFileError
-from preparation.folders import RunFolder
+from evaluation.tables.columns import FURTHER, HEADLINE
 
 BETTER = {column.metric: column.better for column in (*HEADLINE, *FURTHER)}
 JUDGED = tuple(metric for metric in COMPARED if BETTER[metric] != "neither")

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 
+from common import seeding
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
 from evaluation.measuring.clips import read_clip
 from evaluation.measuring.protocol import EvaluationClip
 from evaluation.nightly.settings import NightlySettings
-from preparation import seeding
-from preparation.clients import load_clients
-from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
-from preparation.folders import RunFolder
-from preparation.gate import Gate
-from preparation.manifest import load_manifest
+from preparation.clients.roles import load_clients
+from preparation.corpora.manifest import load_manifest
+from preparation.shards.gate import Gate
 
 PUBLISHED_SUBSET = "test"
 """The subset of LRS3, and of the studio, that was published to be measured on."""

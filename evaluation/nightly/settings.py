@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from preparation.settings_base import Settings
+from common.settings import Settings
 
 
 class NightlySettings(Settings):

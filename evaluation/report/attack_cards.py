@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preparation.folders import RunFolder
-from preparation.manifest import sha256_of
-from training.privacy.digits import three_digits
+from common.folders import RunFolder
+from preparation.corpora.manifest import sha256_of
+from training.privacy.claims.digits import three_digits
 
 LABELS = {
     "loss": "loss alone",

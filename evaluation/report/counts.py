@@ -9,7 +9,7 @@ from pathlib import PurePath
 from statistics import median
 from typing import Any
 
-from preparation.clients import SPLITS
+from preparation.clients.roles import SPLITS
 from preparation.quarantine import QuarantineRow
 
 NAMES = re.compile(

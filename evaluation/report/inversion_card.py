@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from preparation.gate import Gate
 from preparation.media.picture import open_picture
-from preparation.previews import for_show, grey_cell
+from preparation.media.previews import for_show, grey_cell
+from preparation.shards.gate import Gate
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.figures import colour_of, svg
-from evaluation.gates import failures
+from common.files import write_text
+from evaluation.figures.charts import colour_of, svg
 from evaluation.measuring.arrays import Frames
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
-from evaluation.tables import FURTHER, HEADLINE, headline_rows, measured
-from preparation.files import write_text
+from evaluation.report.gates import failures
+from evaluation.tables.columns import FURTHER, HEADLINE, headline_rows, measured
+from preparation.media.previews import for_show
 from preparation.media.rates import FPS
 from preparation.media.video import open_video
-from preparation.previews import for_show
 
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6

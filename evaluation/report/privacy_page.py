@@ -12,16 +12,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from evaluation.figures import curves, svg
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
+from common.text.commands import command
+from evaluation.figures.charts import curves, svg
 from evaluation.names import name_of
 from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
-from preparation.commands import command
-from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
-from preparation.folders import RunFolder
-from preparation.gate import Gate
-from training.privacy.digits import three_digits
+from preparation.shards.gate import Gate
+from training.privacy.claims.digits import three_digits
 
 SECTIONS = {
     "violations": "Why this run is not private",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from common.text.commands import command
 from pipelines.cli import completion
 from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import DemoOption, JsonOption, choose
 from pipelines.cli.terminal import console, print_json
-from preparation.commands import command
 
 if TYPE_CHECKING:
-    from preparation.folders import RunFolder
-    from training.adapter_folders import AdapterFacts
+    from common.folders import RunFolder
+    from training.adapters.folders import AdapterFacts
 
 app = typer.Typer(help="Adapters as folders that travel, in PEFT's format.", no_args_is_help=True)
 MethodOption = Annotated[
@@ -45,7 +45,7 @@ def inspect(
 
         privfedtalk adapter inspect shared_adapter --json
     """
-    from training.adapter_folders import inspect_adapter
+    from training.adapters.folders import inspect_adapter
 
     facts = inspect_adapter(folder) if folder else inspect_adapter(*_found(run, method, adapter))
     if as_json:
@@ -76,8 +76,8 @@ def export(
         privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
     """
     from preparation.settings import CorpusKind
-    from training.adapter_folders import export_adapter
-    from training.talking import agreed_facts
+    from training.adapters.folders import export_adapter
+    from training.generation.talker import agreed_facts
 
     target = writable_folder(out)
     (source, folder), configuration = _found(run, method, adapter), choose(None, run).configuration
@@ -109,8 +109,8 @@ def import_(
 
         privfedtalk generate --run mine --adapter theirs --reference face.jpg --speech talk.wav --out talk.mp4
     """
-    from preparation.folders import RunFolder
-    from training.adapter_folders import import_adapter, inspect_adapter
+    from common.folders import RunFolder
+    from training.adapters.folders import import_adapter, inspect_adapter
 
     into = RunFolder(choose(None, run).configuration.root)
     target = import_adapter(into, folder, name)
@@ -122,8 +122,8 @@ def import_(
 
 def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
     """The folder of an adapter of a run, and the run."""
-    from preparation.folders import RunFolder
-    from training.talking import adapter_folder
+    from common.folders import RunFolder
+    from training.generation.talker import adapter_folder
 
     folder = RunFolder(choose(None, run).configuration.root)
     return adapter_folder(folder, method, adapter), folder

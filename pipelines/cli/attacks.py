@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from common.text.commands import command
 from pipelines.cli import completion
 from pipelines.cli.shared import LARGEST_SEED, JsonOption, RunArgument, choose
 from pipelines.cli.terminal import aside, console, print_json, styled
-from preparation.commands import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.status import Status
 
+    from common.folders import RunFolder
+    from evaluation.attacks.canaries import Claim
     from evaluation.report.attack_cards import AttackCard
-    from pipelines.configuration import Configuration
-    from preparation.folders import RunFolder
-    from training.canaries import Claim
-    from training.privacy.accounting import Sampling
-    from training.privacy.settings import Mode
+    from pipelines.configuration.tree import Configuration
+    from training.privacy.accounting.epsilon import Sampling
     from training.settings import TrainingSettings
+    from training.settings.privacy import Mode
 
 MOST_CANARY_NUMBERS = 2**31
 """Of all canaries together, 8 GiB."""
@@ -85,10 +85,10 @@ def audit(
 
         privfedtalk privacy audit -z 1 --noise-factor 0.316 --json
     """
+    from common.errors import PrivFedTalkError
+    from evaluation.attacks.canaries import AuditSettings, audit_run
+    from evaluation.attacks.canaries import audit as run_audit
     from evaluation.report.attack_cards import audit_card
-    from preparation.errors import PrivFedTalkError
-    from training.canaries import AuditSettings, audit_run
-    from training.canaries import audit as run_audit
 
     many = canaries or 1000
     if many * dimension > MOST_CANARY_NUMBERS:
@@ -150,7 +150,7 @@ def membership(
     """
     from evaluation.attacks.membership import MembershipSettings, attack_membership
     from evaluation.report.attack_cards import membership_card
-    from training.methods import named
+    from training.federation.methods import named
 
     if shadows % 4:
         raise typer.BadParameter(f"{shadows} is not a multiple of 4", param_hint="--shadows")
@@ -203,9 +203,9 @@ def asked(configuration: Configuration) -> TrainingSettings:
 
 def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list[str]]:
     """The run's folder and those of its methods that are trained and wanted."""
-    from preparation.errors import PrivFedTalkError
-    from preparation.folders import RunFolder
-    from training.methods import METHODS
+    from common.errors import PrivFedTalkError
+    from common.folders import RunFolder
+    from training.federation.methods import METHODS
 
     folder = RunFolder(choose(None, run).configuration.root)
     trained = [name for name in METHODS if (folder.federation(name) / "privacy.json").exists()]
@@ -224,9 +224,9 @@ def _rounds_in(status: Status, method: str) -> Callable[[int, int], None]:
 
 
 def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampling, mode: Mode) -> Claim:
-    from training.canaries import Claim
-    from training.privacy.accounting import Schedule
-    from training.privacy.settings import PrivacySettings
+    from evaluation.attacks.canaries import Claim
+    from training.privacy.accounting.epsilon import Schedule
+    from training.settings.privacy import PrivacySettings
 
     privacy = PrivacySettings(mode=mode, noise_multiplier=z, secure_aggregation=mode == "distributed")
     rate = Schedule(clients, per_round, rounds, sampling).rate

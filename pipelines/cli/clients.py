@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from pipelines.cli.shared import JsonOption, RunOption, choose
 from pipelines.cli.terminal import console, print_json, styled
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from preparation.client_report import ClientReport
-    from preparation.clients import Client
-    from preparation.shards import ShardIndex
+    from preparation.clients.report import ClientReport
+    from preparation.clients.roles import Client
+    from preparation.shards.store import ShardIndex
 
 LISTED = 40
 
@@ -35,8 +35,8 @@ def clients(
 
         privfedtalk prepare --set preparation.partition.by=dirichlet --set preparation.partition.alpha=0.3
     """
-    from preparation.client_report import load_client_report
-    from preparation.clients import SPLITS, load_clients
+    from preparation.clients.report import load_client_report
+    from preparation.clients.roles import SPLITS, load_clients
 
     folder = RunFolder(choose(None, run).configuration.root)
     found = load_clients(folder.clients_table)
@@ -67,8 +67,8 @@ def clients(
 
 def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
     """Every client, and how unlike they are where that is measured."""
-    from preparation.client_report import load_client_report
-    from preparation.clients import SPLITS
+    from preparation.clients.report import load_client_report
+    from preparation.clients.roles import SPLITS
 
     rows = []
     for name, entry in sorted(found.items()):
@@ -91,7 +91,7 @@ def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
 
 
 def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
-    from preparation.clients import SPLITS
+    from preparation.clients.roles import SPLITS
 
     people = len({entry.person_of(clip) for clip in entry.clips()})
     counts = [str(len(entry.splits[split])) for split in SPLITS]
@@ -106,7 +106,7 @@ def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
 
 
 def _index(folder: RunFolder, name: str) -> ShardIndex | None:
-    from preparation.shards import load_index
+    from preparation.shards.store import load_index
 
     try:
         return load_index(folder.client(name))

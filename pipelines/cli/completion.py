@@ -7,14 +7,14 @@ from typing import get_args
 
 def profiles() -> list[str]:
     """The profiles that come with the project."""
-    from pipelines import configuration
+    from pipelines.configuration import tree as configuration
 
     return configuration.profiles()
 
 
 def runs() -> list[str]:
     """The runs in data/ that remember their configuration."""
-    from pipelines.configuration import PROJECT, remembered
+    from pipelines.configuration.tree import PROJECT, remembered
 
     return sorted(folder.name for folder in (PROJECT / "data").glob("*/") if remembered(folder).exists())
 
@@ -28,6 +28,6 @@ def methods() -> list[str]:
 
 def weights() -> list[str]:
     """Every registered network."""
-    from preparation.weights import REGISTRY
+    from common.weights.registry import REGISTRY
 
     return list(REGISTRY)

@@ -25,8 +25,8 @@ def config(
 
         privfedtalk config --profile paper privacy
     """
-    from pipelines.configuration import load
-    from pipelines.settings_reader import flatten
+    from pipelines.configuration.reader import flatten
+    from pipelines.configuration.tree import load
 
     settings = flatten(load(profile, set_ or []).shown())
     found = {key: value for key, value in settings if only in key}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from common.text.commands import command
 from pipelines.cli.shared import DemoOption, JsonOption, choose
 from pipelines.cli.terminal import console, print_json
-from preparation.commands import command
 
 if TYPE_CHECKING:
-    from preparation.consent import Consent
-    from preparation.folders import RunFolder
+    from common.folders import RunFolder
+    from preparation.clients.consent import Consent
 
 app = typer.Typer(help="Who agreed to what: a record a person, kept with the person's data.", no_args_is_help=True)
 ClientArgument = Annotated[
@@ -34,7 +34,7 @@ def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
 
         privfedtalk consent show --run mine
     """
-    from preparation.consent import USES, objection_to, read_consent
+    from preparation.clients.consent import USES, objection_to, read_consent
 
     folder, required = _run(run)
     rows = {}
@@ -80,7 +80,7 @@ def grant(
 
         privfedtalk consent grant c0003 --who "Ada Lovelace" --scope training --expires 2027-12-31
     """
-    from preparation.consent import USES, Consent, now, write_consent
+    from preparation.clients.consent import USES, Consent, now, write_consent
 
     wrong = sorted(set(scope or ()) - set(USES))
     if wrong:
@@ -109,8 +109,8 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
 
         privfedtalk consent revoke c0003 --run mine
     """
-    from preparation.consent import Consent, now, read_consent, write_consent
-    from training.containing import models_with, networks_with, pictures_of
+    from preparation.clients.consent import Consent, now, read_consent, write_consent
+    from training.lineage.models import models_with, networks_with, pictures_of
 
     folder, _ = _run(run)
     client = _known(folder, client)
@@ -151,7 +151,7 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
 
 
 def _run(run: str) -> tuple[RunFolder, bool]:
-    from preparation.folders import RunFolder
+    from common.folders import RunFolder
     from preparation.settings import CorpusKind
 
     configuration = choose(None, run).configuration
@@ -161,8 +161,8 @@ def _run(run: str) -> tuple[RunFolder, bool]:
 
 def _people(folder: RunFolder) -> dict[str, str]:
     """Everybody's role by name, clients first; a guest of a client is one of its people."""
-    from preparation.clients import load_clients
-    from preparation.consent import known_people, people_of
+    from preparation.clients.consent import known_people, people_of
+    from preparation.clients.roles import load_clients
 
     load_clients(folder.clients_table)  # an error where nothing is prepared
     known = known_people(folder)
@@ -173,8 +173,8 @@ def _people(folder: RunFolder) -> dict[str, str]:
 
 def _known(folder: RunFolder, client: str) -> str:
     """The client's name as the run spells it; an error where it knows nobody of that name."""
-    from preparation.errors import PrivFedTalkError
-    from preparation.names import own_spelling
+    from common.errors import PrivFedTalkError
+    from common.text.names import own_spelling
 
     people = list(_people(folder))
     own = own_spelling(client, people)

@@ -45,7 +45,7 @@ def studio(
 
         privfedtalk studio --speakers 200 --clips 10 --seconds 4 --workers 16 --set studio.size=256 --out corpora/big
     """
-    from assets.run import available_cores
+    from assets.stage.run import available_cores
     from preparation.corpora.studio.corpus import render_corpus
 
     clients, unseen, volunteers = -(-speakers // 8), speakers // 16, speakers // 16
@@ -140,15 +140,15 @@ def prepare(
 
         privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
     """
+    from common.folders import RunFolder
     from pipelines.cli.summary import show_consent, show_preparation
     from pipelines.cli.told import told_of_preparation
-    from pipelines.configuration import PROJECT
+    from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
-    from preparation.consent import read_table, record_from_file
-    from preparation.folders import RunFolder
-    from preparation.speech_networks import check_model
-    from training.autoencoders.sources import check_source
-    from training.backbone.sources import check_sources
+    from preparation.clients.consent import read_table, record_from_file
+    from preparation.speech.networks import check_model
+    from training.model.autoencoders.sources import check_source
+    from training.model.backbones.sources import check_sources
 
     choice = choose(
         profile,

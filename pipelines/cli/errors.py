@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from common.errors import PrivFedTalkError
 from pipelines.cli.terminal import (
     aside,
     owes_json,
@@ -19,7 +20,6 @@ from pipelines.cli.terminal import (
     show_own_warnings_alone,
 )
 from pipelines.errors import FailedCheckError, break_circles
-from preparation.errors import PrivFedTalkError
 
 if TYPE_CHECKING:
     import click

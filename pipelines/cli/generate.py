@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from common.text.commands import command
 from pipelines.cli.adapter import MethodOption, WhoseOption
 from pipelines.cli.paths import readable_file, writable_file
 from pipelines.cli.shared import LARGEST_SEED, DemoOption, JsonOption, SetOption, choose
 from pipelines.cli.terminal import console, print_json, styled, warn
-from preparation.commands import command
 
 
 def generate(
@@ -45,12 +45,12 @@ def generate(
 
         privfedtalk generate -r face.jpg --speech talk.mp3 --run mine --adapter c0003 --steps 8 --out talk.mp4
     """
-    from assets.stages import reading
-    from preparation.folders import RunFolder
-    from preparation.portrait import read_portrait, read_speech
+    from assets.stage.stages import reading
+    from common.folders import RunFolder
+    from preparation.crops.portrait import read_portrait, read_speech
     from preparation.settings import CorpusKind
-    from training.containing import revoked_in
-    from training.talking import GLOBAL, open_talker
+    from training.generation.talker import GLOBAL, open_talker
+    from training.lineage.models import revoked_in
 
     began = time.perf_counter()
     readable_file(reference, "picture")

@@ -37,10 +37,10 @@ def inversion(
 
         privfedtalk privacy inversion data/mine --method fedavg --clients 8 --steps 300 --json
     """
+    from common.folders import RunFolder
     from evaluation.attacks.inversion_figures import run_inversion
     from evaluation.attacks.inversion_run import InversionSettings
     from evaluation.report.privacy_page import write_privacy_reports
-    from preparation.folders import RunFolder
 
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)

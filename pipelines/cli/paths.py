@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from preparation.errors import PrivFedTalkError
-from preparation.files import partial_of
+from common.errors import PrivFedTalkError
+from common.files import partial_of
 
 
 def full_path(path: str | Path) -> Path:

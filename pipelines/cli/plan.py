@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose
 from pipelines.cli.terminal import console, print_json, styled
-from training.privacy.digits import three_digits
+from training.privacy.claims.digits import three_digits
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan

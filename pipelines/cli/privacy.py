@@ -10,15 +10,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from common.text.commands import command
 from pipelines.cli.attacks import audit, membership
 from pipelines.cli.inversion import inversion
 from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import JsonOption, RunArgument, choose
 from pipelines.cli.terminal import console, print_json
-from preparation.commands import command
 
 if TYPE_CHECKING:
-    from training.privacy.plan import Cost, PrivacyPlan
+    from training.privacy.accounting.plan import Cost, PrivacyPlan
 
 app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
 app.command()(audit)
@@ -63,9 +63,9 @@ def plan(
 
         privfedtalk privacy plan -n 100 -t 200 -m 10 -e 8 --sampling fixed --mode central --json
     """
-    from training.privacy.accounting import Schedule
-    from training.privacy.plan import plan as make_plan
-    from training.privacy.settings import PrivacySettings, largest_delta
+    from training.privacy.accounting.epsilon import Schedule
+    from training.privacy.accounting.plan import plan as make_plan
+    from training.settings.privacy import PrivacySettings, largest_delta
 
     if delta is not None and not 0 < delta < 1:
         raise typer.BadParameter(f"{delta:g} is not between 0 and 1", param_hint="--delta")
@@ -99,12 +99,12 @@ def report(
 
         privfedtalk privacy report data/mine --out /tmp/privacy
     """
+    from common.errors import PrivFedTalkError
+    from common.folders import RunFolder
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports
-    from preparation.errors import PrivFedTalkError
-    from preparation.folders import RunFolder
-    from training.claims import contradictions_of
-    from training.outdated import mark_outdated
-    from training.privacy.digits import three_digits
+    from training.lineage.claims import contradictions_of
+    from training.lineage.outdated import mark_outdated
+    from training.privacy.claims.digits import three_digits
 
     if out is not None:
         out = writable_folder(out)

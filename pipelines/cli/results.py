@@ -46,11 +46,11 @@ def report(
 
         privfedtalk report --run mine
     """
-    from evaluation.gather import check_evaluated
+    from common.folders import RunFolder
+    from evaluation.report.gather import check_evaluated
     from pipelines.cli.summary import tell_results
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import REPORT
-    from preparation.folders import RunFolder
 
     choice = choose(profile, run, settings)
     folder = RunFolder(choice.configuration.root)

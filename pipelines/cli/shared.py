@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from common.errors import PrivFedTalkError
 from pipelines.cli import completion
 from pipelines.cli.paths import full_path
 from pipelines.cli.terminal import owes_json
-from preparation.errors import PrivFedTalkError
 
 if TYPE_CHECKING:
-    from pipelines.configuration import Configuration
+    from pipelines.configuration.tree import Configuration
 
 
 def _note(chosen: bool) -> bool:
@@ -96,7 +96,7 @@ def choose(
     Without a profile, a run that exists keeps the configuration it was made with. `named` are overrides by
     key (`corpus__kind` for `corpus.kind`), None meaning not given and NULL null; what was typed with --set wins.
     """
-    from pipelines.configuration import PROFILES, PROJECT, load, profile_path, remembered
+    from pipelines.configuration.tree import PROFILES, PROJECT, load, profile_path, remembered
 
     if run is not None:
         folder = full_path(run) if "/" in run or run in (".", "..") else PROJECT / "data" / run

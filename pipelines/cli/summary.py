@@ -9,12 +9,12 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from pipelines.cli.errors import failure
 from pipelines.cli.terminal import console, print_json, styled
 from pipelines.cli.told import SHOWN, alike, converted, prepared, told_of_results
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from training.privacy.digits import three_digits
+from training.privacy.claims.digits import three_digits
 
 MOST_LINES = 10
 
@@ -29,7 +29,7 @@ def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = Non
 
 def show_results(root: Path) -> None:
     """The headline table, the bars that are missed, ε, time and memory, and the page to open."""
-    from evaluation.results import read_results
+    from evaluation.report.results import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():
@@ -84,8 +84,8 @@ def show_preparation(root: Path, identities: bool = False) -> None:
 
 def show_consent(root: Path, required: bool) -> None:
     """How many clients may be trained on, and what is to be done about the others."""
-    from preparation.clients import load_clients, of_role
-    from preparation.consent import objections
+    from preparation.clients.consent import objections
+    from preparation.clients.roles import load_clients, of_role
 
     folder = RunFolder(root)
     clients = of_role(load_clients(folder.clients_table), "client")
@@ -103,7 +103,7 @@ def show_consent(root: Path, required: bool) -> None:
 def _show_identities(path: Path) -> None:
     """Folders that hold another's clips and pairs of folders of one person, for the user to judge: nothing was left
     out because of them."""
-    from preparation.identity import load_report
+    from preparation.clients.identity import load_report
 
     report = load_report(path)
     console.print(report.summary())

@@ -30,9 +30,9 @@ def tables(
 
         privfedtalk tables data/mine --only tables --out /tmp/tables
     """
-    from evaluation.gather import NOT_SHOWN
-    from evaluation.paper_files import write_figures, write_tables
-    from preparation.folders import RunFolder
+    from common.folders import RunFolder
+    from evaluation.report.gather import NOT_SHOWN
+    from evaluation.tables.files import write_figures, write_tables
 
     if only not in (None, "tables", "figures"):
         raise typer.BadParameter(f"{only} is neither tables nor figures", param_hint="--only")

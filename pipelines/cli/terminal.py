@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from preparation.foreign_text import visible
+from common.text.foreign import visible
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("preparation", "training", "evaluation", "assets", "pipelines")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from preparation.quarantine import QuarantineRow
 
 SHOWN = {
@@ -28,7 +28,7 @@ CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 def told_of_results(root: Path) -> dict[str, Any]:
     """Headline figures of every method, bars, what was not measured, privacy, and where everything is; before there
     are results, where the run is."""
-    from evaluation.results import read_results
+    from evaluation.report.results import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():
@@ -53,8 +53,8 @@ def told_of_results(root: Path) -> dict[str, Any]:
 def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
     """Samples, what was left out and why, doubted identities, and who may be trained on; `required` as
     `training.consent.required`."""
-    from preparation.clients import load_clients, of_role
-    from preparation.consent import objections
+    from preparation.clients.consent import objections
+    from preparation.clients.roles import load_clients, of_role
     from preparation.media.rates import FPS
     from preparation.quarantine import load_quarantine
 
@@ -79,7 +79,7 @@ def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
 
 def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
     """The backbone, and each method's adapter with its rounds and what may be claimed of it."""
-    from evaluation.run_files import read_privacy, read_rounds
+    from evaluation.report.run_files import read_privacy, read_rounds
 
     folder = RunFolder(root)
     trained = {}
@@ -91,7 +91,7 @@ def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def _doubted(path: Path) -> dict[str, Any]:
-    from preparation.identity import load_report
+    from preparation.clients.identity import load_report
 
     report = load_report(path)
     mismatches, pairs = len(report.mismatches), len(report.same_person)
@@ -100,7 +100,7 @@ def _doubted(path: Path) -> dict[str, Any]:
 
 def prepared(root: Path) -> tuple[int, int, int]:
     """How many people's shards there are, and the samples and frames in them."""
-    from preparation.shards import load_index
+    from preparation.shards.store import load_index
 
     indices = [load_index(path.parents[1]) for path in sorted(root.glob("clients/*/shards/index.json"))]
     return len(indices), sum(index.samples for index in indices), sum(index.frames for index in indices)
@@ -109,7 +109,7 @@ def prepared(root: Path) -> tuple[int, int, int]:
 def converted(folder: RunFolder) -> dict[str, int]:
     """How many clips each conversion was made of, the most frequent first: what the manifest says, and of clips with a
     crop what reading them has shown."""
-    from preparation.manifest import load_manifest
+    from preparation.corpora.manifest import load_manifest
 
     found: Counter[str] = Counter()
     for clip in load_manifest(folder.manifest) if folder.manifest.exists() else []:

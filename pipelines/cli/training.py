@@ -54,7 +54,7 @@ def train(
     """
     from pipelines.cli.told import told_of_training
     from pipelines.jobs import TRAIN
-    from training.backbone.sources import check_sources
+    from training.model.backbones.sources import check_sources
 
     choice = choose(profile, run, settings, seed=seed, training__methods=method or None)
     check_sources(choice.configuration.training.backbone)

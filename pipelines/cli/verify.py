@@ -9,13 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from common.text.foreign import one_line
 from pipelines.cli.paths import readable_file
 from pipelines.cli.shared import JsonOption
 from pipelines.cli.terminal import console, print_json, styled
-from preparation.foreign_text import one_line
 
 if TYPE_CHECKING:
-    from training.marks.verify import Verdict
+    from training.generation.marks.verify import Verdict
 
 EXIT = {"manifest": 0, "none": 1, "hint": 3}
 """By what was found; 2 is an error's, as of every command."""
@@ -41,8 +41,8 @@ def verify(
 
         privfedtalk verify talk.mp4 --json
     """
-    from training.marks.settings import KEY
-    from training.marks.verify import verify as read
+    from training.generation.marks.verify import verify as read
+    from training.settings.marks import KEY
 
     found = read(readable_file(file, "clip"), key or KEY)
     if as_json:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import typer
 from rich.table import Column, Table
 
+from common.errors import CorruptFileError, MissingWeightError
 from pipelines.cli import completion
 from pipelines.cli.paths import writable_folder
 from pipelines.cli.shared import JsonOption
 from pipelines.cli.terminal import console, print_json, styled
-from preparation.errors import CorruptFileError, MissingWeightError
 
 app = typer.Typer(
     help="Pretrained networks: where they are looked for, whether they are intact, and how to get them.",
@@ -30,7 +30,7 @@ def list_weights(as_json: JsonOption = False) -> None:
 
         PRIVFEDTALK_WEIGHTS=/path/to/weights privfedtalk weights list
     """
-    from preparation.weights import ENVIRONMENT_VARIABLE, REGISTRY, folders
+    from common.weights.registry import ENVIRONMENT_VARIABLE, REGISTRY, folders
 
     if as_json:
         rows = [{"name": name, **asdict(weight), **_judged(name)} for name, weight in REGISTRY.items()]
@@ -62,7 +62,7 @@ def check(as_json: JsonOption = False) -> None:
 
         privfedtalk weights check
     """
-    from preparation.weights import REGISTRY
+    from common.weights.registry import REGISTRY
 
     judged = {name: _judged(name) for name in REGISTRY}
     if as_json:
@@ -97,8 +97,8 @@ def fetch(
 
         privfedtalk weights fetch syncnet_example --trust
     """
-    from preparation import weight_downloads
-    from preparation.weights import REGISTRY, folders, sha256_of
+    from common.weights import downloads as weight_downloads
+    from common.weights.registry import REGISTRY, folders, sha256_of
 
     fetched = []
     into = writable_folder(folders()[-1] if into is None else into, "--into")
@@ -123,7 +123,7 @@ def fetch(
 
 def _judged(name: str) -> dict[str, Any]:
     """Whether a network is present, absent or damaged; its path, or what to do about it."""
-    from preparation.weights import find
+    from common.weights.registry import find
 
     try:
         return {"state": "present", "path": find(name), "remedy": ""}

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from preparation.foreign_text import is_invisible
+from common.text.foreign import is_invisible
 from preparation.quarantine import QuarantineRow
 
 Claim = TypeVar("Claim", bound=Hashable)

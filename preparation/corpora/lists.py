@@ -5,7 +5,7 @@
     uL5XUwfkxZw/00007 DOgsYATbVSs/00003   sound of one clip, pictures of another: both are named
 
 The subset may be missing, folders may stand before it, and an extension after the clip; folders may be parted by
-backslashes, and a table's cells as `preparation.foreign_tables` reads them.
+backslashes, and a table's cells as `common.text.tables` reads them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import PrivFedTalkError
+from common.text.foreign import one_line
+from common.text.names import composed
+from common.text.tables import cells_of, read_lines, read_text
 from preparation.corpora.candidate import Candidate
-from preparation.errors import PrivFedTalkError
-from preparation.foreign_tables import cells_of, read_lines, read_text
-from preparation.foreign_text import one_line
-from preparation.names import composed
 from preparation.quarantine import QuarantineRow
 
 WHAT = "the list"

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.text.tables import read_lines
 from preparation.corpora.candidate import Candidate, safe_name
 from preparation.corpora.lists import SUBSETS, read_lists
 from preparation.corpora.walking import holds, may_be_clip, tour, walk
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.foreign_tables import read_lines
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings
 

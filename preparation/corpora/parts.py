@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import write_text
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.files import write_text
 from preparation.settings import CorpusKind, CorpusPart
 
 MIX_NAME = "mix.json"

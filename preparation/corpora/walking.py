@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 
 USUAL = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
 """Endings that clips have in the published corpora: of two files with one stem, such a one is called by it."""

@@ -17,7 +17,7 @@ from preparation.faces.landmarks import STABLE, STABLE_MEAN, STABLE_WEIGHTS, Lan
 from preparation.settings import CropSettings
 
 if TYPE_CHECKING:  # those who train need no video decoder
-    from preparation.media.frames import Box, Frame
+    from preparation.media.track.frames import Box, Frame
 
 Transforms = NDArray[np.float64]
 """float64 [T, 2, 3], from source to crop pixels: a uniform scale, a rotation and a shift."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation import weights
+from common.weights import registry as weights
 from preparation.faces.alignment import fit_similarity, warp
 from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
 from preparation.settings import EmbedderName
 
 if TYPE_CHECKING:  # those who train need no video decoder
-    from preparation.media.frames import Frame
+    from preparation.media.track.frames import Frame
 
 Embedding = NDArray[np.float32]
 """float32 [..., D], of length one: the dot product of two is the cosine between the faces; D is 128 or 512."""

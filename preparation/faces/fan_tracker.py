@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation import weights
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
+from common.weights import registry as weights
+from preparation.corpora.manifest import Clip
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen, Track
-from preparation.manifest import Clip
-from preparation.media.frames import Frame, Picture
+from preparation.media.track.frames import Frame, Picture
 from preparation.settings import FaceSettings
 
 CROP_SIZE, HEAT_SIZE = 256, 64

@@ -8,7 +8,7 @@ import numpy as np
 
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import NOT_LOOKED, Seen, Track
-from preparation.media.frames import Frame, Picture
+from preparation.media.track.frames import Frame, Picture
 from preparation.settings import FaceSettings
 
 Detect = Callable[[Frame], list[Landmarks]]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from preparation import weights
+from common.native_output import without_chatter
+from common.weights import registry as weights
+from preparation.corpora.manifest import Clip
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import MEDIAPIPE_TO_IBUG, Landmarks
 from preparation.faces.track import Seen, Track
-from preparation.manifest import Clip
-from preparation.media.frames import Frame, Picture
-from preparation.native_output import without_chatter
+from preparation.media.track.frames import Frame, Picture
 from preparation.settings import FaceSettings
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from preparation.corpora.manifest import Clip
 from preparation.faces.landmarks import Landmarks
-from preparation.manifest import Clip
-from preparation.media.frames import Frame, Picture
+from preparation.media.track.frames import Frame, Picture
 
 NOT_LOOKED = -1
 

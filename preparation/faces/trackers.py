@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preparation import weights
+from common.weights import registry as weights
 from preparation.faces.fan_tracker import FaceAlignmentTracker
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker

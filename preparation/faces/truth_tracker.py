@@ -9,11 +9,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from preparation import weights
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.weights import registry as weights
+from preparation.corpora.manifest import Clip
 from preparation.faces.track import Seen, Track
-from preparation.manifest import Clip
-from preparation.media.frames import Frame, Picture
+from preparation.media.track.frames import Frame, Picture
 
 
 class TruthTracker:

@@ -13,8 +13,8 @@ import av
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.foreign_text import one_line
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.text.foreign import one_line
 from preparation.media.limits import PATIENCE_SECONDS, Meter, check_format, open_options
 from preparation.settings import MediaSettings
 

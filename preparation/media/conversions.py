@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from preparation.files import write_text
+from common.files import write_text
 
 
 @dataclass(frozen=True)

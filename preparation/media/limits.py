@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
 from preparation.settings import MediaSettings
 
 PATIENCE_SECONDS = 120.0

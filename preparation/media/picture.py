@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.foreign_text import one_line
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.native_output import without_native_words
+from common.text.foreign import one_line
 from preparation.media.colours import first_number, plain_rgb
 from preparation.media.container import DEFAULT_LIMITS, opened
-from preparation.media.frames import Frame
 from preparation.media.limits import BeyondLimitError
+from preparation.media.track.frames import Frame
 from preparation.media.video import open_video
-from preparation.native_output import without_native_words
 from preparation.settings import MediaSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")

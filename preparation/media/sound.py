@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, opened, sound_track
 from preparation.media.conversions import Conversions
-from preparation.media.decoding import first_picture_seconds
 from preparation.media.limits import BeyondLimitError, check_sound
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
-from preparation.media.sound_packets import SoundPackets
-from preparation.media.sound_timeline import HOLE_SECONDS, Timeline
+from preparation.media.sound_track.packets import SoundPackets
+from preparation.media.sound_track.timeline import HOLE_SECONDS, Timeline
+from preparation.media.track.decoding import first_picture_seconds
 from preparation.settings import MediaSettings
 
 PREROLL_SECONDS = 0.5

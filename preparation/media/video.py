@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
 from preparation.media.container import DEFAULT_LIMITS, PLAY_IT, RE_ENCODE, bounded, opened, sound_track
 from preparation.media.conversions import Conversions
-from preparation.media.damage import Damage
-from preparation.media.decoding import (
+from preparation.media.limits import Meter
+from preparation.media.rates import FPS
+from preparation.media.track.damage import Damage
+from preparation.media.track.decoding import (
     First,
     Reading,
     aspect_of,
@@ -33,12 +35,10 @@ from preparation.media.decoding import (
     sought,
     whole_packets,
 )
-from preparation.media.display import UPRIGHT, Size, orientation, squared
-from preparation.media.frames import Box, Frame, Painter, Picture
-from preparation.media.index import Index, Indexer
-from preparation.media.limits import Meter
-from preparation.media.rates import FPS
-from preparation.media.tones import is_beyond_709
+from preparation.media.track.display import UPRIGHT, Size, orientation, squared
+from preparation.media.track.frames import Box, Frame, Painter, Picture
+from preparation.media.track.index import Index, Indexer
+from preparation.media.track.tones import is_beyond_709
 from preparation.settings import MediaSettings
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from preparation.files import replacing
+from common.files import replacing
 from preparation.media.container import address
-from preparation.media.frames import Frame
 from preparation.media.h264 import x264_options
 from preparation.media.rates import AUDIO_RATE_HZ, FPS
+from preparation.media.track.frames import Frame
 
 MADE_HERE = "made by privfedtalk: "
 """How the comment in a file begins that a run has made, so that it is never taken for a clip of somebody."""

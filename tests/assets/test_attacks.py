@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assets.attacks import canary_audit, membership_inference
-from assets.run import Run
+from assets.evaluation.attacks import canary_audit, membership_inference
+from assets.stage.run import Run
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.settings import CorpusKind, PreparationSettings

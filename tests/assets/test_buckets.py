@@ -8,18 +8,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.backbone import backbone, rulers
-from assets.partitions import BUCKETS, client_buckets
-from assets.shards import client_report, crops, shards, shards_whole
-from assets.stages import read_records
-from pipelines.configuration import load
+from assets.preparation.shards import client_report, crops, shards, shards_whole
+from assets.stage.partitions import BUCKETS, client_buckets
+from assets.stage.stages import read_records
+from assets.training.backbone import backbone, rulers
+from common.folders import RunFolder
+from pipelines.configuration.tree import load
 from pipelines.definitions import defs
 from pipelines.jobs import PREPARE
 from pipelines.resources import RunResource, open_run
-from preparation.buckets import bucket_of, by_bucket
-from preparation.client_report import load_client_report
-from preparation.clients import load_clients, of_role
-from preparation.folders import RunFolder
+from preparation.clients.buckets import bucket_of, by_bucket
+from preparation.clients.report import load_client_report
+from preparation.clients.roles import load_clients, of_role
 
 TINY = [
     "run=tiny",

@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.shards import few_clips_refused
-from pipelines.configuration import load
+from assets.preparation.shards import few_clips_refused
+from common.folders import RunFolder
+from pipelines.configuration.tree import load
 from pipelines.resources import open_run
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, save_manifest
+from preparation.corpora.manifest import Clip, save_manifest
 from preparation.quarantine import QuarantineRow, save_quarantine
 
 GOOD, REFUSED = [f"ann/{number}" for number in range(6)], [f"bob/{number}" for number in range(3)]

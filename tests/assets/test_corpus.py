@@ -10,10 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.corpus import clients, corpus, manifest, splits_disjoint
-from pipelines.configuration import load
+from assets.preparation.corpus import clients, corpus, manifest, splits_disjoint
+from common.folders import RunFolder
+from pipelines.configuration.tree import load
 from pipelines.resources import RunResource, open_run
-from preparation.folders import RunFolder
 from preparation.media.writing import encode
 from preparation.quarantine import load_quarantine
 from tests.preparation.conftest import hiss, noise

@@ -9,15 +9,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import run as assets_run
-from assets.evaluation import evaluation, version_of
-from assets.partitions import METHODS
-from assets.run import Run
-from assets.stages import stage
+from assets.evaluation.panel import evaluation, version_of
+from assets.stage import run as assets_run
+from assets.stage.partitions import METHODS
+from assets.stage.run import Run
+from assets.stage.stages import stage
+from common.folders import RunFolder
+from common.weights import registry as weights
 from evaluation.settings import EvaluationSettings
-from preparation import weights
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.folders import RunFolder
 from preparation.settings import CorpusKind, PreparationSettings
 from training.settings import GenerationSettings, TrainingSettings
 

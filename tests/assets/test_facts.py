@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from assets.facts import crop_facts, crop_facts_of, placed_clips, public_version
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, save_manifest
+from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips, public_version
+from common.folders import RunFolder
+from preparation.clients.roles import Client, save_clients
+from preparation.corpora.manifest import Clip, save_manifest
 from preparation.quarantine import QuarantineRow, save_quarantine
 
 ROW = Clip(

@@ -8,15 +8,15 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets.reports import models_beat_gates, quality_gates
-from assets.run import Run
-from evaluation.gather import gather_results
+from assets.evaluation.reports import models_beat_gates, quality_gates
+from assets.stage.run import Run
+from common.folders import RunFolder
 from evaluation.measuring.arrays import Floats, Frames
 from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference, evaluate_method
-from evaluation.results import write_results
-from pipelines.configuration import load
+from evaluation.report.gather import gather_results
+from evaluation.report.results import write_results
+from pipelines.configuration.tree import load
 from pipelines.resources import RunResource
-from preparation.folders import RunFolder
 from tests.evaluation.measuring.test_protocol import JUDGES, listener, make_clip
 
 CLIPS = [make_clip(index, f"c{index // 2:04d}") for index in range(4)]

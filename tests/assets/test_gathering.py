@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from assets.gathering import lines_of, listing_of
-from assets.stages import digest
+from assets.preparation.gathering import lines_of, listing_of
+from assets.stage.stages import digest
 
 
 def touch(*paths: Path) -> None:

@@ -7,12 +7,12 @@ import sys
 
 import dagster as dg
 
-from assets.partitions import METHODS, REFERENCES
+from assets.stage.partitions import METHODS, REFERENCES
 from evaluation.measuring import contenders
 from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches
-from training.methods import METHODS as TRAINED
+from training.federation.methods import METHODS as TRAINED
 
 GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports", "attacks", "studies"]
 ASKED_FOR = {"attacks", "studies"}

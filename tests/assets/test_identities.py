@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from assets.shards import identity_facts
-from pipelines.configuration import load
+from assets.preparation.shards import identity_facts
+from pipelines.configuration.tree import load
 from pipelines.resources import open_run
-from preparation.identity import IdentityReport, save_report
+from preparation.clients.identity import IdentityReport, save_report
 
 
 def test_only_where_asked_for_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

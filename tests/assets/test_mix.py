@@ -8,13 +8,13 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets.corpus import clients, corpus, manifest, splits_disjoint
-from pipelines.configuration import load
+from assets.preparation.corpus import clients, corpus, manifest, splits_disjoint
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from pipelines.configuration.tree import load
 from pipelines.resources import RunResource
-from preparation.clients import load_people
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.manifest import load_manifest
+from preparation.clients.roles import load_people
+from preparation.corpora.manifest import load_manifest
 from preparation.media.writing import encode
 from preparation.quarantine import load_quarantine
 

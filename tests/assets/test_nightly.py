@@ -8,12 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.nightly import night, no_metric_worse, no_slow_decline
+from assets.evaluation.nightly import night, no_metric_worse, no_slow_decline
+from common.folders import RunFolder
+from common.weights import registry as weights
 from evaluation.nightly.settings import NightlySettings
-from pipelines.configuration import load
+from pipelines.configuration.tree import load
 from pipelines.resources import RunResource
-from preparation import weights
-from preparation.folders import RunFolder
 from tests.evaluation.nightly.small_nights import make_run, save_adapter
 
 SETTINGS = ["run=small", "training.generation.steps=1", "nightly.clips_per_person=1"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from assets.privacy import no_false_claims, privacy
-from assets.run import Run
+from assets.stage.run import Run
+from assets.training.privacy import no_false_claims, privacy
+from common.folders import RunFolder
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.folders import RunFolder
 from preparation.settings import CorpusKind, PreparationSettings
 from tests.training.privacy_records import round_record, settings_with, write_method
 from training.settings import TrainingSettings

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assets.corpus import corpus, manifest
-from assets.showing import picture, pictures, playing
+from assets.preparation.corpus import corpus, manifest
+from assets.stage.metadata import picture, pictures, playing
 from pipelines.resources import RunResource
-from preparation.media.frames import Painter
+from preparation.media.track.frames import Painter
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise, tone
 from tests.preparation.test_previews import is_grey, with_broken_pictures

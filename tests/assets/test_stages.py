@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from assets import stages
-from assets.stages import Stage, code_version, content_version, digest, read_record, read_records, stage
-from preparation import locks
-from preparation.folders import RunFolder
-from preparation.locks import BusyError
+from assets.stage import stages
+from assets.stage.stages import Stage, code_version, content_version, digest, read_record, read_records, stage
+from common import locks
+from common.folders import RunFolder
+from common.locks import BusyError
 
 
 def run_once(folder: RunFolder, inputs: list[str], keep: bool = True, text: str = "made") -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import transient
-from assets.transient import retried
+from assets.stage import transient
+from assets.stage.transient import retried
+from common.errors import PrivFedTalkError
+from common.files import unwritable
 from pipelines.definitions import defs
-from preparation.errors import PrivFedTalkError
-from preparation.files import unwritable
 
 PASSING = [OSError(errno.EIO, "input/output error"), ConnectionResetError(), TimeoutError(), BrokenProcessPool()]
 LASTING = [OSError(errno.ENOSPC, "disk full"), FileNotFoundError("gone"), ValueError("NaN"), PrivFedTalkError("a", "b")]

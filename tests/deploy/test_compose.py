@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assets.partitions import BUCKETS
+from assets.stage.partitions import BUCKETS
 from tests.pipelines.live_dagster import PROJECT, ask, free_port, until
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.configuration import load
+from pipelines.configuration.tree import load
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 

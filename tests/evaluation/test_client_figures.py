@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluation.client_figures import client_distances, client_sizes, save_client_figures
-from evaluation.figures import svg
-from preparation.client_report import ClientReport, ClientRow
+from evaluation.figures.charts import svg
+from evaluation.figures.clients import client_distances, client_sizes, save_client_figures
+from preparation.clients.report import ClientReport, ClientRow
 
 
 def report(count: int) -> ClientReport:

@@ -9,9 +9,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from evaluation.measuring.identity import METRICS, open_embedder
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError
+from common.errors import CorruptFileError, MissingWeightError
+from common.weights import registry as weights
+from evaluation.measuring.metrics.identity import METRICS, open_embedder
 from preparation.faces.embedder import KINDS, SIZE, FaceEmbedder, network_input
 from preparation.settings import EmbedderName
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evaluation.figures import INK, client_gains, contact_sheet, curves, labelled_grid, save, svg
+from evaluation.figures.charts import INK, client_gains, contact_sheet, curves, labelled_grid, save, svg
 
 SERIES = {"privfedtalk": [(0, 0.12), (1, 0.11), (2, 0.105)], "fedavg": [(0, 0.12), (1, 0.109), (2, 0.104)]}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.gather import gather_results
+from common.folders import RunFolder
 from evaluation.measuring.protocol import copy_reference, evaluate_method
-from preparation.folders import RunFolder
+from evaluation.report.gather import gather_results
 from tests.evaluation.measuring.test_protocol import JUDGES, make_clip
 
 CLIPS = [make_clip(index, "c0000") for index in range(2)]

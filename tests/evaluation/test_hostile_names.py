@@ -12,19 +12,20 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from assets.showing import drawing, table
-from evaluation import figures, paper_files
-from evaluation.client_figures import client_distances, client_sizes
+from assets.stage.metadata import drawing, table
+from evaluation.experiments.paper.figures import validation_curves
+from evaluation.experiments.paper.sweeps import lines
+from evaluation.experiments.study import figures as study_figures
+from evaluation.experiments.study.page import table as page_table
+from evaluation.experiments.study.summary import Gain, Results
+from evaluation.figures import charts as figures
+from evaluation.figures.clients import client_distances, client_sizes
+from evaluation.figures.rounds import round_curves
 from evaluation.nightly.figures import nights_plot
 from evaluation.nightly.nights import JUDGED, Night
-from evaluation.paper.figures import validation_curves
-from evaluation.paper.sweeps import lines
-from evaluation.round_figures import round_curves
-from evaluation.study import figures as study_figures
-from evaluation.study.page import table as page_table
-from evaluation.study.summary import Gain, Results
-from evaluation.tables import read_csv, to_csv, to_html, to_latex, to_markdown
-from preparation.client_report import ClientReport, ClientRow
+from evaluation.tables import files as paper_files
+from evaluation.tables.columns import read_csv, to_csv, to_html, to_latex, to_markdown
+from preparation.clients.report import ClientReport, ClientRow
 from tests.evaluation.test_round_figures import line
 from tests.preparation.test_foreign_text import HOSTILE
 
@@ -200,9 +201,11 @@ def test_only_the_helper_writes_csv() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Attribute):
                 owner = node.value.id if isinstance(node.value, ast.Name) else ""
-                assert node.attr != "to_csv", f"{path}: give the table to evaluation.tables.to_csv"
+                assert node.attr != "to_csv", f"{path}: give the table to evaluation.tables.columns.to_csv"
                 assert (owner, node.attr) not in {("csv", "writer"), ("csv", "DictWriter"), ("np", "savetxt")}, path
-                assert (owner, node.attr) != ("pd", "read_csv"), f"{path}: evaluation.tables.read_csv undoes the marks"
+                assert (owner, node.attr) != ("pd", "read_csv"), (
+                    f"{path}: evaluation.tables.columns.read_csv undoes the marks"
+                )
 
 
 def test_text_that_comes_from_data_reaches_a_chart_through_the_helper() -> None:

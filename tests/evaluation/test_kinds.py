@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from common.folders import RunFolder
 from evaluation.measuring.contenders import client_losses, open_contender
 from evaluation.measuring.protocol import EvaluationClip, Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.shards import read_shards, write_shards
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import read_shards, write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
 from tests.training.small_kinds import small_settings
 from tests.training.small_models import make_clip
-from training.pretraining import pretrain
-from training.rulers import IdentityRuler, OpeningRuler
+from training.learning.pretraining import pretrain
+from training.model.autoencoders.small import SmallVae
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.pipeline import federate
 from training.settings import GenerationSettings, ObjectiveSettings, PretrainingSettings, VaeSettings
-from training.trial import federate
-from training.vae import SmallVae
 
 
 @pytest.fixture

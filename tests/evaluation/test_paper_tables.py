@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from evaluation import paper_tables
+from common.folders import RunFolder
 from evaluation.measuring.protocol import COLUMNS
-from evaluation.paper_files import write_tables
-from evaluation.results import assemble, read_results, write_results
-from evaluation.run_files import traffic
-from preparation.folders import RunFolder
+from evaluation.report.results import assemble, read_results, write_results
+from evaluation.report.run_files import traffic
+from evaluation.tables import paper as paper_tables
+from evaluation.tables.files import write_tables
 
 
 @pytest.fixture(scope="module")

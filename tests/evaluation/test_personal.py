@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from common.folders import RunFolder
 from evaluation.measuring.contenders import client_losses, has_personal, open_contender
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from tests.training.small_models import small_backbone
-from training.backbone.tiny import TinyBackbone
-from training.trial import federate
+from training.model.backbones.tiny import TinyBackbone
+from training.pipeline import federate
 
 
 @pytest.fixture

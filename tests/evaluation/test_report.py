@@ -13,14 +13,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from evaluation.figures import contact_sheet, curves
-from evaluation.gather import words_of
+from common.folders import RunFolder
+from evaluation.figures.charts import contact_sheet, curves
 from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, write_report
 from evaluation.report.counts import counted, headcount, nameless
+from evaluation.report.gather import words_of
 from evaluation.report.inversion_card import face_strips
-from evaluation.results import assemble
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, save_manifest
+from evaluation.report.results import assemble
+from preparation.corpora.manifest import Clip, save_manifest
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from tests.preparation.test_previews import with_broken_pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.round_figures import round_curves
+from evaluation.figures.rounds import round_curves
 
 
 def line(number: int, applied: bool = True) -> dict:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import permutation_test
 
-from evaluation.significance import client_means, estimate, holm, paired_permutation, standard_error
+from evaluation.measuring.significance import client_means, estimate, holm, paired_permutation, standard_error
 
 
 def test_exact_permutation_is_scipys() -> None:

@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 
-from evaluation.tables import HEADLINE, MISSING, as_frame, headline_rows, to_csv, to_html, to_latex, to_markdown
+from evaluation.tables.columns import HEADLINE, MISSING, as_frame, headline_rows, to_csv, to_html, to_latex, to_markdown
 
 METHODS = {
     "noise": {"lip_correlation": 0.999, "n": 4},

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.text.commands import command
 from evaluation.attacks.inversion_figures import run_inversion
 from evaluation.attacks.inversion_run import InversionSettings
 from evaluation.measuring.clips import read_evaluation_clips
-from preparation.commands import command
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.shards import read_shards, write_shards
+from preparation.shards.store import read_shards, write_shards
 from tests.small_whole_run import EVALUATION, TRAINING, audit, make_run, report, train
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
+from training.adapters.adapter import Adapter
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings
 
 

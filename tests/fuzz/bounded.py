@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 
 INPUTS = int(os.environ.get("FUZZED_INPUTS", "0"))
 """How many inputs all fuzz tests together read; 0: what each says."""

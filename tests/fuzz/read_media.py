@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.manifest import scan
+from preparation.corpora.manifest import scan
 from preparation.media.picture import open_picture
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import open_sound

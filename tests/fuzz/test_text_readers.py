@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from pipelines.configuration import Configuration
-from pipelines.settings_reader import assign, build, read_yaml
-from preparation import consent
+from pipelines.configuration.reader import assign, build, read_yaml
+from pipelines.configuration.tree import Configuration
+from preparation.clients import consent
 from preparation.corpora.hdtf.tables import read_tables
 from preparation.corpora.lists import read_lists
 from preparation.corpora.lrs3 import read_sidecar
 from tests.fuzz.bounded import ends, inputs, result_of
 from tests.fuzz.made_text import CELLS, Text, texts
-from training.adapter_checks import CONFIG, FACTS, PEFT_PREFIX, WEIGHTS, read_adapter
+from training.adapters.checks import CONFIG, FACTS, PEFT_PREFIX, WEIGHTS, read_adapter
 
 Reader = Callable[[Path], Any]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.configuration import load, remember
+from pipelines.configuration.tree import load, remember
 from tests.training.small_run import make_run
-from training.adapter_checks import FACTS
-from training.adapter_folders import export_adapter
+from training.adapters.checks import FACTS
+from training.adapters.folders import export_adapter
 
 
 def test_an_adapter_travels(tmp_path: Path) -> None:

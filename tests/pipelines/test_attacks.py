@@ -7,8 +7,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from common.folders import RunFolder
 from pipelines.cli import app
-from preparation.folders import RunFolder
 from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, federated, make_run, release
 from tests.training.privacy_records import round_record, settings_with, write_method
 

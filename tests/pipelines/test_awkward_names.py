@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import configuration
+from common.folders import RunFolder
 from pipelines.cli import app
-from pipelines.configuration import Configuration, load, remember
-from preparation.clients import Client, save_clients
-from preparation.consent import read_consent
-from preparation.folders import RunFolder
+from pipelines.configuration import tree as configuration
+from pipelines.configuration.tree import Configuration, load, remember
+from preparation.clients.consent import read_consent
+from preparation.clients.roles import Client, save_clients
 from tests.pipelines.awkward import AWKWARD
 
 FILES = [name for name in AWKWARD if "/" not in name and name != "~"]  # that one is the home folder, as everywhere
@@ -130,7 +130,7 @@ def test_a_client_that_looks_like_an_option(tmp_path: Path) -> None:
 @few
 def test_where_an_adapter_lies_and_where_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     seen: list[Path] = []
-    monkeypatch.setattr("training.adapter_folders.inspect_adapter", lambda folder: seen.append(folder) or _Facts())
+    monkeypatch.setattr("training.adapters.folders.inspect_adapter", lambda folder: seen.append(folder) or _Facts())
     assert CliRunner().invoke(app, ["adapter", "inspect", "--json", "--", name]).exit_code == 0
     assert seen == [Path(name)]
 

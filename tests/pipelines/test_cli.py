@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.cli.shared import choose
-from pipelines.configuration import load, remember
+from pipelines.configuration.tree import load, remember
 from pipelines.errors import FailedCheckError
 
 COMMANDS = [

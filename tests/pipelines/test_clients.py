@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from common.folders import RunFolder
 from pipelines.cli import app
 from pipelines.cli.clients import LISTED
-from preparation.client_report import ClientReport, ClientRow, save_client_report
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.shards import Sample, write_shards
+from preparation.clients.report import ClientReport, ClientRow, save_client_report
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import Sample, write_shards
 
 
 def sample(client: str, clip: str) -> Sample:

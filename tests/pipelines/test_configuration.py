@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import PrivFedTalkError
 from pipelines import resources
-from pipelines.configuration import PROFILES, PROJECT, Configuration, load, profiles, remember, remembered
+from pipelines.configuration.reader import flatten, read_yaml
+from pipelines.configuration.tree import PROFILES, PROJECT, Configuration, load, profiles, remember, remembered
 from pipelines.resources import default_run, open_run
-from pipelines.settings_reader import flatten, read_yaml
-from preparation.errors import PrivFedTalkError
-from preparation.speech_networks import check_model
-from training.autoencoders.sources import check_source
-from training.backbone.sources import check_sources
+from preparation.speech.networks import check_model
+from training.model.autoencoders.sources import check_source
+from training.model.backbones.sources import check_sources
 
 
 @pytest.mark.parametrize("profile", profiles())

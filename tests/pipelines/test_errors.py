@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from common.errors import PrivFedTalkError
 from pipelines.cli import app
 from pipelines.errors import break_circles
-from preparation.errors import PrivFedTalkError
 
 
 class WrapperError(Exception):

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from common import locks
+from common.folders import RunFolder
+from common.locks import locked
 from evaluation.measuring.clips import read_evaluation_clips
 from pipelines.cli import app
-from pipelines.configuration import PROJECT, load, remember, remembered
-from preparation import locks
-from preparation.folders import RunFolder
-from preparation.locks import locked
+from pipelines.configuration.tree import PROJECT, load, remember, remembered
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
-from training.rulers import OpeningRuler
-from training.talking import open_talker
+from training.generation.talker import open_talker
+from training.model.frozen.rulers import OpeningRuler
 
 
 @pytest.fixture

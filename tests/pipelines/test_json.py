@@ -14,13 +14,13 @@ from click import Command
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from common.folders import RunFolder
+from common.weights import registry as weights
 from pipelines.cli import app
 from pipelines.errors import FailedCheckError
-from preparation import weights
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
+from preparation.clients.roles import Client, save_clients
 from preparation.quarantine import QuarantineRow, save_quarantine
-from preparation.shards import Sample, write_shards
+from preparation.shards.store import Sample, write_shards
 from tests.training.privacy_records import round_record, settings_with, write_method
 
 MISSED = FailedCheckError("lips do not follow", "train longer")
@@ -139,9 +139,9 @@ def test_training(run: RunFolder) -> None:
 
 
 def test_tables(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluation.paper_files import write_text
+    from evaluation.tables.files import write_text
 
-    monkeypatch.setattr("evaluation.paper_files.write_tables", lambda _, out: [write_text(out / "t.md", "a table")])
+    monkeypatch.setattr("evaluation.tables.files.write_tables", lambda _, out: [write_text(out / "t.md", "a table")])
     document = told("tables", str(run.root), "--only", "tables")
     assert document == {"run": str(run.root), "files": [str(run.root / "tables" / "t.md")]}
 

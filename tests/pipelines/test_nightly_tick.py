@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from tests.evaluation.nightly.small_nights import make_run
 from tests.pipelines.live_dagster import make_home, running, until
 

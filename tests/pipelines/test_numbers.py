@@ -11,12 +11,12 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from common.errors import PrivFedTalkError
 from pipelines.cli import app
-from preparation.errors import PrivFedTalkError
 from tests.pipelines.test_json import leaves
-from training.privacy.accounting import Schedule, noise_for_epsilon
-from training.privacy.plan import plan
-from training.privacy.settings import PrivacySettings
+from training.privacy.accounting.epsilon import Schedule, noise_for_epsilon
+from training.privacy.accounting.plan import plan
+from training.settings.privacy import PrivacySettings
 
 PLAN = {"--clients": "60", "--rounds": "20", "--per-round": "60", "--target-epsilon": "2", "--sampling": "full"}
 

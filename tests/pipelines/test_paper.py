@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 from benchmarks import paper_page
+from common.errors import PrivFedTalkError
 from evaluation.names import NAMES
-from pipelines import paper_outputs
-from pipelines.configuration import PROJECT
-from pipelines.paper import PARAMS, configuration_of, people_overrides, read_paper, seed_overrides
-from pipelines.paper_stages import STAGES
-from pipelines.settings_reader import read_yaml
-from preparation.errors import PrivFedTalkError
+from pipelines.configuration.reader import read_yaml
+from pipelines.configuration.tree import PROJECT
+from pipelines.paper import outputs as paper_outputs
+from pipelines.paper.settings import PARAMS, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.paper.stages import STAGES
 from tests.test_floors import imports_of
-from training.methods import configure
+from training.federation.methods import configure
 
 
 @cache
@@ -59,7 +59,7 @@ def read_by(key: str) -> set[str]:
 def test_every_stage_has_its_command_and_its_files() -> None:
     for name, stage in stages().items():
         command = str(stage.cmd).split()
-        assert command[:3] == [".venv/bin/python", "-m", "pipelines.stage"] and command[3] in STAGES, name
+        assert command[:3] == [".venv/bin/python", "-m", "pipelines.paper.stage"] and command[3] in STAGES, name
         if command[3] == "write":
             assert command[4] == name and name in paper_outputs.OUTPUTS
         elif "@" in name:
@@ -176,7 +176,7 @@ def modules_used(path: Path) -> set[Path]:
 
 def test_a_change_of_code_that_a_stage_runs_is_seen() -> None:
     wanted = modules_used(Path("evaluation/measuring/panel.py"))
-    sweeping = modules_used(Path("pipelines/paper_sweeps.py")) | wanted
+    sweeping = modules_used(Path("pipelines/paper/sweeps.py")) | wanted
     for name, stage in stages().items():
         kind, deps = name.split("@")[0], {Path(str(dep)) for dep in stage.deps}
         needed = (sweeping if kind in ("participate", "deal", "noise") else wanted) if kind in EVALUATING else set()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from common.errors import PrivFedTalkError
 from pipelines.cli import app
 from pipelines.cli.paths import full_path, readable_file, readable_folder, writable_file, writable_folder
-from preparation.errors import PrivFedTalkError
 from tests.pipelines.awkward import AWKWARD
 
 

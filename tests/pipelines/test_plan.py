@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from pipelines.cli import app
-from pipelines.configuration import load, profile_path
+from pipelines.configuration.tree import load, profile_path
 from pipelines.plan import LRS3_CLIENTS, Lack, make_plan
-from preparation.clients import Client, save_clients
-from preparation.consent import Consent, now, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import epsilons
+from preparation.clients.consent import Consent, now, write_consent
+from preparation.clients.roles import Client, save_clients
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import epsilons
 from training.settings import TrainingSettings
 
 SMALLER = [

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 import torch
 
+from common.folders import RunFolder
 from pipelines.jobs import PREPARE, TRAIN
 from pipelines.runner import run_jobs
-from preparation.folders import RunFolder
-from preparation.shards import read_shards
+from preparation.shards.store import read_shards
 from tests.training.small_kinds import save_small_unet
 
 SMALLER = [

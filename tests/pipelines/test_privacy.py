@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from common.folders import RunFolder
 from pipelines.cli import app
 from pipelines.cli.summary import show_results
 from pipelines.cli.terminal import console
-from preparation.folders import RunFolder
 from tests.training.privacy_records import round_record, settings_with, write_method
 
 PLAN = ["privacy", "plan", "--clients", "60", "--rounds", "20", "--per-round", "60", "--sampling", "full"]

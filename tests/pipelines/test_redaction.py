@@ -13,17 +13,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from assets.reports import shown_configuration
-from pipelines import paper, resources
+from assets.evaluation.reports import shown_configuration
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.settings import redacted
+from pipelines import resources
 from pipelines.cli import app
-from pipelines.configuration import Configuration, load, remember, remembered
+from pipelines.configuration.tree import Configuration, load, remember, remembered
 from pipelines.jobs import WHOLE_RUN
+from pipelines.paper import settings as paper
 from pipelines.runner import run_jobs
 from preparation.corpora.studio.corpus import render_corpus
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.settings_base import redacted
-from training.adapter_folders import export_adapter
+from training.adapters.folders import export_adapter
 
 SECRET, NAME = "quiet-otter-71", "Annabel_Lee"
 HIDDEN = (f"training.provenance.watermark_key={SECRET}", f"preparation.clients.volunteers=[{NAME}]")

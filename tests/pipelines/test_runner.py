@@ -11,12 +11,12 @@ from types import FrameType
 import dagster as dg
 import pytest
 
+from common import locks
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.locks import BusyError, locked
 from pipelines import runner
-from pipelines.configuration import load, remember, remembered
-from preparation import locks
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.locks import BusyError, locked
+from pipelines.configuration.tree import load, remember, remembered
 
 
 def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(

@@ -12,15 +12,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.partitions import BUCKETS, REFERENCES
+from assets.stage.partitions import BUCKETS, REFERENCES
+from common.folders import RunFolder
+from common.locks import locked
 from evaluation.nightly.settings import NightlySettings
 from pipelines import jobs, schedules, sensors
 from pipelines.definitions import defs
 from pipelines.runner import COMMAND
 from pipelines.schedules import nightly_evaluation
 from pipelines.sensors import new_clips, new_models
-from preparation.folders import RunFolder
-from preparation.locks import locked
 from tests.evaluation.nightly.small_nights import save_adapter
 from tests.training.small_models import small_backbone
 

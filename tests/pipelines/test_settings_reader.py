@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from pipelines.settings_reader import assign, build, dotted_keys, merge, nearest, read_yaml
-from preparation.errors import PrivFedTalkError
-from preparation.settings_base import Settings
+from common.errors import PrivFedTalkError
+from common.settings import Settings
+from pipelines.configuration.reader import assign, build, dotted_keys, merge, nearest, read_yaml
 
 
 class Rounds(Settings):

@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from pipelines.side_by_side import side_by_side
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
+from pipelines.paper.side_by_side import side_by_side
 
 WORK = """
 import os, signal, time
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 
 def meet(places):
     mine, other = places

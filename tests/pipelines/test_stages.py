@@ -10,11 +10,13 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from pipelines import paper_stages, paper_sweeps, runner
-from pipelines.paper import PaperSettings, read_paper
-from pipelines.paper_outputs import OUTPUTS
-from pipelines.paper_stages import STAGES
-from pipelines.settings_reader import merge
+from pipelines import runner
+from pipelines.configuration.reader import merge
+from pipelines.paper import stages as paper_stages
+from pipelines.paper import sweeps as paper_sweeps
+from pipelines.paper.outputs import OUTPUTS
+from pipelines.paper.settings import PaperSettings, read_paper
+from pipelines.paper.stages import STAGES
 
 METHODS = ("privfedtalk", "fedavg", "local", "tdc_only")
 SMALLER = {

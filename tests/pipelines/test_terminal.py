@@ -15,14 +15,14 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
+from common.folders import RunFolder
+from common.progress import Meter
 from pipelines.cli import app, terminal
 from pipelines.cli.terminal import PlainConsole, replace_what_cannot_be_shown, styled
-from preparation.clients import Client, save_clients
-from preparation.consent import Consent, now, write_consent
-from preparation.folders import RunFolder
-from preparation.progress import Meter
+from preparation.clients.consent import Consent, now, write_consent
+from preparation.clients.roles import Client, save_clients
 from preparation.quarantine import QuarantineRow, save_quarantine
-from preparation.shards import Sample, write_shards
+from preparation.shards.store import Sample, write_shards
 
 NAMES = [
     "Ada [/form]",

@@ -12,10 +12,10 @@ from typing import Literal
 import pytest
 import yaml
 
-from pipelines.settings_reader import assign, build, read_yaml
-from pipelines.typed_yaml import UnreadableError, read
-from preparation.errors import PrivFedTalkError
-from preparation.settings_base import Settings
+from common.errors import PrivFedTalkError
+from common.settings import Settings
+from pipelines.configuration.reader import assign, build, read_yaml
+from pipelines.configuration.typed_yaml import UnreadableError, read
 from tests.pipelines.awkward import AWKWARD
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.partitions import REFERENCES
+from assets.stage.partitions import REFERENCES
+from common.folders import RunFolder
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import run_jobs
-from preparation.folders import RunFolder
 from training.settings import TrainingSettings
 
 SMALLER = [

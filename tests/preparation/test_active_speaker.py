@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preparation import weights
-from preparation.active_speaker import ActiveSpeaker, mfcc, view
-from preparation.crops import load_crop
-from preparation.errors import MissingWeightError, PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.manifest import load_manifest
+from common.errors import MissingWeightError, PrivFedTalkError
+from common.folders import RunFolder
+from common.weights import registry as weights
+from preparation.corpora.manifest import load_manifest
+from preparation.crops.active_speaker import ActiveSpeaker, mfcc, view
+from preparation.crops.crop import load_crop
+from preparation.crops.sync import Sync, judge
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule, SyncSettings
-from preparation.sync import Sync, judge
 
 SETTINGS = PreparationSettings(
     corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
@@ -103,7 +103,7 @@ def test_long_clips_pass_in_blocks_with_the_same_result(
 ) -> None:
     whole = speaker.logits(faces(40), hiss(40))
     assert whole.shape == (40,) and whole.dtype == np.float32
-    monkeypatch.setattr("preparation.active_speaker._BLOCK_FRAMES", 9)
+    monkeypatch.setattr("preparation.crops.active_speaker._BLOCK_FRAMES", 9)
     np.testing.assert_allclose(speaker.logits(faces(40), hiss(40)), whole, atol=1e-4)
 
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from preparation import weights
-from preparation.crops import load_crop
-from preparation.folders import RunFolder
-from preparation.manifest import scan
-from preparation.media.frames import Frame
+from common.folders import RunFolder
+from common.weights import registry as weights
+from preparation.corpora.manifest import scan
+from preparation.crops.crop import load_crop
 from preparation.media.sound import open_sound
+from preparation.media.track.frames import Frame
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.client_features import ClipFeatures
-from preparation.client_report import compare_clients, gini, load_client_report, report_clients, save_client_report
-from preparation.clients import Client
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.features import ClipFeatures
+from preparation.clients.report import compare_clients, gini, load_client_report, report_clients, save_client_report
+from preparation.clients.roles import Client
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
 

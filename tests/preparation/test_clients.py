@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preparation.clients import (
+from common.errors import CorruptFileError, PrivFedTalkError
+from preparation.clients.roles import (
     SPLITS,
     SUBSET_ROLES,
     Client,
@@ -24,10 +25,9 @@ from preparation.clients import (
     split_clips,
     unit_of,
 )
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.manifest import Clip
+from preparation.corpora.manifest import Clip
+from preparation.corpora.sources import source_of
 from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, SizeRule, SourceRule
-from preparation.sources import source_of
 
 
 def clip(speaker: str, number: int, subset: str = "") -> Clip:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preparation.commands import command
+from common.text.commands import command
 
 NAMES = ["c0003", "-FOCpMAww28", "--who", "Ada Lovelace", "it's", 'say "x"', "$(reboot)", "a;b", "😀", "clips #2", "*"]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from preparation.clients import Client, save_clients
-from preparation.consent import (
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import (
     RENDERED,
     Consent,
     check_generation,
@@ -20,9 +21,8 @@ from preparation.consent import (
     record_rendered,
     write_consent,
 )
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.gate import Gate
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.gate import Gate
 
 TODAY = datetime.date(2026, 6, 1)
 HEAD = "client,who,scope,expires\n"

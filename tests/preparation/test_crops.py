@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from preparation.crops import CropResult, has_crop, load_crop, prepare_clip
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
+from preparation.corpora.manifest import Clip, scan
+from preparation.crops.crop import CropResult, has_crop, load_crop, prepare_clip
 from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import MOUTH, STABLE
 from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker
-from preparation.manifest import Clip, scan
 from preparation.media.conversions import Conversions
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.client_features import measure_clips
-from preparation.clients import assign_clients, load_clients, load_people, of_role
-from preparation.consent import Consent, now, objection_to, read_consent, write_consent
-from preparation.crops import load_crop
-from preparation.dealing import deal_clips, deal_run
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, load_manifest
-from preparation.mix import join_guests
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import Consent, now, objection_to, read_consent, write_consent
+from preparation.clients.dealing import deal_clips, deal_run
+from preparation.clients.features import measure_clips
+from preparation.clients.mix import join_guests
+from preparation.clients.roles import assign_clients, load_clients, load_people, of_role
+from preparation.corpora.manifest import Clip, load_manifest
+from preparation.crops.crop import load_crop
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import (
@@ -29,7 +29,7 @@ from preparation.settings import (
     SizeRule,
     Unit,
 )
-from preparation.shards import read_shards
+from preparation.shards.store import read_shards
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)

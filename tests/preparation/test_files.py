@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.files import read_json_lines, remove_folder, replacing_folder, write_text
+from common.errors import CorruptFileError
+from common.files import read_json_lines, remove_folder, replacing_folder, write_text
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

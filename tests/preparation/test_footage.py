@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation import footage as module
-from preparation.crops import Crop, CropResult, load_crop, prepare_clip
+from preparation.corpora.manifest import Clip, scan
+from preparation.crops import footage as module
+from preparation.crops.crop import Crop, CropResult, load_crop, prepare_clip
+from preparation.crops.footage import Keeper
 from preparation.faces.follower import follow
 from preparation.faces.track import Track
 from preparation.faces.truth_tracker import TruthTracker, read_truth
-from preparation.footage import Keeper
-from preparation.manifest import Clip, scan
-from preparation.media.frames import Picture
+from preparation.media.track.frames import Picture
 from preparation.media.video import Video, open_video
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preparation import foreign_tables
-from preparation.errors import PrivFedTalkError
-from preparation.foreign_tables import cells_of, read_lines, read_table
+from common.errors import PrivFedTalkError
+from common.text import tables as foreign_tables
+from common.text.tables import cells_of, read_lines, read_table
 
 COLUMNS = ("client", "who", "note")
 GOOD = "client,who,note\nanna,Anna Müller,x\nbjörn,Björn,\n"

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from preparation.corpora.candidate import LONGEST_BYTES, Candidate, part_alike, safe_name
-from preparation.foreign_text import (
+from common.text.foreign import (
     LONGEST,
     code_span,
     from_spreadsheet_cell,
@@ -21,7 +20,8 @@ from preparation.foreign_text import (
     printable,
     spreadsheet_cell,
 )
-from preparation.manifest import scan
+from preparation.corpora.candidate import LONGEST_BYTES, Candidate, part_alike, safe_name
+from preparation.corpora.manifest import scan
 from tests.preparation.media.test_limits import regular, write
 
 HOSTILE = (

@@ -13,15 +13,15 @@ import torch
 from diffusers import AutoencoderTiny, MotionAdapter, UNet2DConditionModel
 from transformers import WhisperConfig, WhisperModel
 
-from evaluation.gather import pretrained_parts
-from pipelines.configuration import load
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.hub import PINNED, HubNetwork, fetch_hub, files_sha256, network_files, parse_hub_id
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.folders import RunFolder
+from common.weights.hub import PINNED, HubNetwork, fetch_hub, files_sha256, network_files, parse_hub_id
+from evaluation.report.gather import pretrained_parts
+from pipelines.configuration.tree import load
 from preparation.settings import SpeechSettings
-from preparation.speech_networks import check_model, model_version, note_speech_network, open_network
-from training.autoencoders.sources import check_source, load_autoencoder, open_pretrained, source_version
-from training.backbone.sources import check_sources, load_network, sources_version
+from preparation.speech.networks import check_model, model_version, note_speech_network, open_network
+from training.model.autoencoders.sources import check_source, load_autoencoder, open_pretrained, source_version
+from training.model.backbones.sources import check_sources, load_network, sources_version
 from training.settings import BackboneSettings, Sd15Settings
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40

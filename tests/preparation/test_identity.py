@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation import weights
-from preparation.crops import load_crop
+from common.folders import RunFolder
+from common.weights import registry as weights
+from preparation.clients.identity import BLOCK, SamePerson, check_identities, compare, embed_crop, load_report, own_face
+from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
-from preparation.folders import RunFolder
-from preparation.identity import BLOCK, SamePerson, check_identities, compare, embed_crop, load_report, own_face
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.settings import CorpusSettings, IdentitySettings, PreparationSettings, QualitySettings, SpeakerRule
 

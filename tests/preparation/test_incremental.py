@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from preparation.media.writing import encode as encode_clip
 from preparation.pipeline import PreparationReport, prepare_clients, prepare_folder
 from preparation.quarantine import load_quarantine

@@ -17,16 +17,16 @@ import numpy as np
 import psutil
 import pytest
 
-from preparation.crops import prepare_clip
-from preparation.errors import UnwritableError
+from common.errors import UnwritableError
+from common.files import partial_of, sweep
+from common.folders import RunFolder
+from preparation.corpora.manifest import load_manifest, save_manifest, scan
+from preparation.crops.crop import prepare_clip
 from preparation.faces.truth_tracker import TruthTracker
-from preparation.files import partial_of, sweep
-from preparation.folders import RunFolder
-from preparation.manifest import load_manifest, save_manifest, scan
 from preparation.pipeline import PreparationReport, build_all_shards, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
-from preparation.shards import read_shards
+from preparation.shards.store import read_shards
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -287,7 +287,7 @@ def test_a_limit_on_file_sizes_is_said_and_the_next_run_goes_on(
     out = tmp_path / "out"
     limited = """
         import sys
-        from preparation.errors import UnwritableError
+        from common.errors import UnwritableError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:

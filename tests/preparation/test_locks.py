@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from preparation import locks
-from preparation.locks import BusyError, busy, holders, locked, one_at_a_time
+from common import locks
+from common.locks import BusyError, busy, holders, locked, one_at_a_time
 
 HOLD = """
 import sys
 from pathlib import Path
-from preparation.locks import locked
+from common.locks import locked
 with locked(Path(sys.argv[1]), "train", shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.read()

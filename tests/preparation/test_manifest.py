@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.manifest import load_manifest, save_manifest, scan, sha256_of
+from common.errors import CorruptFileError, PrivFedTalkError
+from preparation.corpora.manifest import load_manifest, save_manifest, scan, sha256_of
 from preparation.media.conversions import Conversions
 from preparation.media.writing import encode
 from tests.preparation.media.made_clips import marked

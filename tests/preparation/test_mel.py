@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 import pytest
 
-from preparation.mel import mel_filters
+from preparation.speech.mel import mel_filters
 
 
 @pytest.mark.parametrize(("bins", "highest_hz"), [(80, 8000.0), (128, 8000.0), (40, 3800.0), (20, 900.0)])
@@ -19,7 +19,7 @@ def test_equals_librosa_to_the_bit(bins: int, highest_hz: float) -> None:
 def test_features_need_neither_librosa_nor_numba() -> None:
     code = """
 import sys, numpy as np
-from preparation.speech import speech_features
+from preparation.speech.features import speech_features
 speech_features(np.zeros(16000, dtype=np.int16), 25)
 sys.exit(int(bool({"librosa", "numba"} & set(sys.modules))))
 """

@@ -11,14 +11,14 @@ from pathlib import Path
 import av
 import pytest
 
-from preparation import weights
+from common.weights import registry as weights
 
 LATENTS = """
 import sys
 from pathlib import Path
 import numpy as np
-from preparation.samples import encode_frames
-from preparation.shards import Sample, write_shards
+from preparation.shards.samples import encode_frames
+from preparation.shards.store import Sample, write_shards
 
 def encode(frames):
     return np.full((len(frames), 4, 64, 64), 0.5, dtype=np.float32)
@@ -57,11 +57,11 @@ WHOLE = """
 import json, sys
 from pathlib import Path
 import torch
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from preparation.pipeline import prepare_folder
 from preparation.settings import PreparationSettings
 from training.settings import VaeSettings
-from training.vae import SmallVae
+from training.model.autoencoders.small import SmallVae
 
 def peak():
     # Not ru_maxrss, which a new process inherits from the one that started it.

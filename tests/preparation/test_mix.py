@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.clients import SPLITS, assign_clients, load_clients, of_role
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.mix import join_guests
+from preparation.clients.roles import SPLITS, assign_clients, load_clients, of_role
+from preparation.corpora.manifest import Clip, scan
 from preparation.corpora.parts import link_part, named, read_parts, write_parts
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, scan
-from preparation.mix import join_guests
+from preparation.corpora.sources import source_of
 from preparation.pipeline import prepare_folder
 from preparation.settings import (
     ClientSettings,
@@ -23,8 +24,7 @@ from preparation.settings import (
     QualitySettings,
     Unit,
 )
-from preparation.shards import read_shards
-from preparation.sources import source_of
+from preparation.shards.store import read_shards
 from tests.preparation.conftest import draw_clip
 
 HOSTS, GUESTS = 8, 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preparation.native_output import without_chatter
+from common.native_output import without_chatter
 
 CHATTER = """WARNING: Logging before InitGoogle() is written to STDERR
 W0000 00:00:1795487329.298962    7548 inference_feedback_manager.cc:121] Feedback manager requires a model

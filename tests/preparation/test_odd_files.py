@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from preparation.clients import load_clients, load_people
-from preparation.folders import RunFolder
-from preparation.manifest import load_manifest
+from common.folders import RunFolder
+from preparation.clients.roles import load_clients, load_people
+from preparation.corpora.manifest import load_manifest
 from preparation.pipeline import prepare_folder
 from preparation.quarantine import load_quarantine
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
-from preparation.shards import read_shards
-from preparation.thumbnails import thumbnail_sheet
+from preparation.shards.store import read_shards
+from preparation.shards.thumbnails import thumbnail_sheet
 from tests.preparation.conftest import WriteClip, draw_clip
 
 SETTINGS = PreparationSettings(

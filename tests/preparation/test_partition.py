@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preparation.clients import size_shares
-from preparation.partition import cluster, deal, mixture
+from preparation.clients.partition import cluster, deal, mixture
+from preparation.clients.roles import size_shares
 from preparation.settings import PartitionSettings, SizeRule
 
 CLUSTERS = 6

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation import weights
-from preparation.clients import load_clients
-from preparation.crops import load_crop
-from preparation.errors import MissingWeightError, PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import MissingWeightError, PrivFedTalkError
+from common.folders import RunFolder
+from common.weights import registry as weights
+from preparation.clients.roles import load_clients
+from preparation.crops.crop import load_crop
 from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.samples import batch_of, build_shards, parts_of, sample_key
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
@@ -24,9 +23,10 @@ from preparation.settings import (
     ShardSettings,
     SpeakerRule,
 )
-from preparation.shards import Sample, load_index, read_shards
-from preparation.speech import speech_features
-from preparation.thumbnails import thumbnail_sheet
+from preparation.shards.samples import batch_of, build_shards, parts_of, sample_key
+from preparation.shards.store import Sample, load_index, read_shards
+from preparation.shards.thumbnails import thumbnail_sheet
+from preparation.speech.features import speech_features
 from tests.preparation.conftest import draw_clip
 
 SETTINGS = PreparationSettings(
@@ -110,8 +110,8 @@ def test_two_workers_make_what_one_makes(studio_corpus: Path, tmp_path: Path) ->
 def test_two_workers_write_the_shards_that_one_writes_with_a_real_network(studio_corpus: Path, tmp_path: Path) -> None:
     import torch
 
+    from training.model.autoencoders.small import SmallVae
     from training.settings import VaeSettings
-    from training.vae import SmallVae
 
     threads = torch.get_num_threads()
     torch.manual_seed(0)

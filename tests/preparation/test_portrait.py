@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preparation import weights
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
+from common.weights import registry as weights
+from preparation.crops.portrait import read_portrait, read_speech
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from preparation.portrait import read_portrait, read_speech
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings
 from tests.preparation.conftest import noise, tone
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from preparation.clients import Client, save_clients
-from preparation.errors import CorruptFileError
-from preparation.folders import RunFolder
-from preparation.media.frames import Painter
+from common.errors import CorruptFileError
+from common.folders import RunFolder
+from preparation.clients.roles import Client, save_clients
+from preparation.media.previews import fitted, for_show, grey_cell, moments
+from preparation.media.track.frames import Painter
 from preparation.media.writing import encode
-from preparation.previews import fitted, for_show, grey_cell, moments
-from preparation.thumbnails import thumbnail_sheet
+from preparation.shards.thumbnails import thumbnail_sheet
 from tests.preparation.conftest import noise, tone
 
 

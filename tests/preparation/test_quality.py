@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preparation.quality import Quality, face_pixels, judge, loudness, median_roll, sharpness, sound_share
+from preparation.crops.quality import Quality, face_pixels, judge, loudness, median_roll, sharpness, sound_share
 from preparation.settings import QualitySettings
 
 GOOD = Quality(frames=50, face_rate=1.0, face_pixels=80, roll_degrees=3, loudness=0.05, sharpness=100)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preparation.clients import Client
-from preparation.references import RESERVED_GAP, choose_reference
+from preparation.clients.roles import Client
+from preparation.shards.references import RESERVED_GAP, choose_reference
 
 
 def entry(**splits: list[str]) -> Client:

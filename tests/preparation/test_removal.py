@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.clients import load_clients
-from preparation.dealing import deal_run
-from preparation.folders import RunFolder
+from common.folders import RunFolder
+from preparation.clients.dealing import deal_run
+from preparation.clients.removal import Absent, settle_absent
+from preparation.clients.roles import load_clients
 from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
-from preparation.removal import Absent, settle_absent
 from preparation.settings import CorpusSettings, FaceSettings, PartitionSettings, PreparationSettings, QualitySettings
-from preparation.shards import read_shards
+from preparation.shards.store import read_shards
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)

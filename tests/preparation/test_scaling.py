@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preparation import clients, dealing, manifest, pipeline, quarantine
-from preparation.buckets import by_bucket
-from preparation.client_features import ClipFeatures
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, Scan
+from common.folders import RunFolder
+from preparation import pipeline, quarantine
+from preparation.clients import dealing
+from preparation.clients import roles as clients
+from preparation.clients.buckets import by_bucket
+from preparation.clients.features import ClipFeatures
+from preparation.corpora import manifest
+from preparation.corpora.manifest import Clip, Scan
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.settings import FaceSettings, PartitionRule, PartitionSettings, PreparationSettings
 

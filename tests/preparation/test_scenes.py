@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preparation import weights
-from preparation.crops import CropResult, load_crop, prepare_clip
+from common.weights import registry as weights
+from preparation.corpora.manifest import scan
+from preparation.crops.crop import CropResult, load_crop, prepare_clip
+from preparation.crops.scenes import find_scenes
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker
-from preparation.manifest import scan
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
-from preparation.scenes import find_scenes
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings, SceneSettings
 
 SETTINGS = SceneSettings(detect=True)

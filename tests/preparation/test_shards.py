@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.shards import Sample, load_index, read_shards, write_shards
+from common.errors import CorruptFileError, PrivFedTalkError
+from preparation.shards.store import Sample, load_index, read_shards, write_shards
 
 
 def sample(number: int, split: str = "train", truth: bool = True, frames: int = 6) -> Sample:

@@ -4,10 +4,10 @@ import librosa
 import numpy as np
 import pytest
 
-from preparation.active_speaker import mfcc
+from preparation.crops.active_speaker import mfcc
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.media.sound import open_sound
-from preparation.speech import DIM, FLOOR, FMAX_HZ, HOP, MEAN, N_FFT, SCALE, TOKENS, speech_features
+from preparation.speech.features import DIM, FLOOR, FMAX_HZ, HOP, MEAN, N_FFT, SCALE, TOKENS, speech_features
 
 
 def test_shape_and_type() -> None:

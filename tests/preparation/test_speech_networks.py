@@ -9,12 +9,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from preparation import speech_networks
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from preparation.media.rates import SAMPLES_PER_FRAME
 from preparation.settings import SpeechSettings
-from preparation.speech import open_speech
-from preparation.speech_networks import Whisper, check_model, in_chunks, model_version, open_network
+from preparation.speech import networks as speech_networks
+from preparation.speech.features import open_speech
+from preparation.speech.networks import Whisper, check_model, in_chunks, model_version, open_network
 
 WHISPER_TOKENS = 100
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preparation.provenance import code_version
+from common.provenance import code_version
+from common.seeding import generator
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows, save_quarantine
-from preparation.seeding import generator
 
 ROWS = [QuarantineRow(f"{name}.mp4", step, "reason", "remedy") for name in "ba" for step in ("crops", "manifest")]
 
@@ -36,7 +36,10 @@ def test_generators_depend_on_seed_and_labels_only() -> None:
 
 
 def test_code_version_follows_the_named_sources() -> None:
-    versions = {code_version("preparation.media.video"), code_version("preparation.media.video", "preparation.speech")}
+    versions = {
+        code_version("preparation.media.video"),
+        code_version("preparation.media.video", "preparation.speech.features"),
+    }
     assert len(versions) == 2 and code_version("preparation.media.video") in versions
     assert code_version("preparation.media") not in versions
     assert all(version.split("+")[0] and len(version.split("+")[1]) == 8 for version in versions)

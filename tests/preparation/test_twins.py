@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.corpus import disjoint
-from preparation.clients import SPLITS, ClientTable, assign, assign_clients, left_out, load_clients, unit_of
-from preparation.dealing import deal_clips
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, scan
+from assets.preparation.corpus import disjoint
+from common.folders import RunFolder
+from preparation.clients.dealing import deal_clips
+from preparation.clients.mix import join_guests
+from preparation.clients.roles import SPLITS, ClientTable, assign, assign_clients, left_out, load_clients, unit_of
+from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.twins import recordings_of
 from preparation.media.writing import encode
-from preparation.mix import join_guests
 from preparation.pipeline import register_corpus
 from preparation.quarantine import TWINS, load_quarantine
 from preparation.settings import (
@@ -30,7 +31,6 @@ from preparation.settings import (
     SourceRule,
     Unit,
 )
-from preparation.twins import recordings_of
 from tests.preparation.conftest import WriteClip, noise, tone
 from tests.preparation.media.test_container import tracks
 

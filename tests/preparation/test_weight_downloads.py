@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from preparation import weights
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.weight_downloads import BLOCK_BYTES, address, fetch
-from preparation.weights import Weight
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.weights import registry as weights
+from common.weights.downloads import BLOCK_BYTES, address, fetch
+from common.weights.registry import Weight
 
 CONTENT = bytes(range(256)) * (BLOCK_BYTES // 200)  # a little more than one block
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.weights import registry as weights
 
 NEVER_AT_HAND = {
     "2dfan4", "arcface_r50", "lpips_alex", "lpips_squeeze", "lpips_vgg", "inception", "i3d", "syncnet",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from preparation import weights
-from preparation.errors import MissingWeightError
-from preparation.workers import map_processes, portable
+from common.errors import MissingWeightError
+from common.weights import registry as weights
+from common.workers import map_processes, portable
 
 
 def test_results_come_with_their_items() -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
+from common.folders import RunFolder
+from preparation.shards.store import write_shards
 from tests.training.small_models import make_clip, small_backbone
-from training.adapter_folders import export_adapter
-from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer
-from training.data import Batch
-from training.homes import Homes
-from training.rulers import IdentityRuler
+from training.adapters.folders import export_adapter
+from training.federation.client import ClientTrainer
+from training.federation.storage import Homes
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import Batch
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from preparation.folders import RunFolder
-from training.checkpoint import RoundRecord
+from common.folders import RunFolder
 from training.execution import Job, LocalPool, Pool, PooledEngine, open_trainer
 from training.execution.here import HerePool
-from training.federation import Start, run_federation
-from training.homes import Homes
-from training.methods.base import Theta
+from training.federation.algorithm import Start, run_federation
+from training.federation.checkpoint import RoundRecord
+from training.federation.methods.base import Theta
+from training.federation.storage import Homes
 from training.settings import TrainingSettings
 
 

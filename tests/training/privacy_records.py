@@ -7,15 +7,15 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from preparation.folders import RunFolder
-from training.checkpoint import RoundRecord
-from training.containing import save_participants
-from training.ledger import Entry, Ledger
-from training.privacy.promise import promise
-from training.privacy.release import noise_deviation
+from common.folders import RunFolder
+from training.federation.checkpoint import RoundRecord
+from training.lineage.models import save_participants
+from training.privacy.accounting.ledger import Entry, Ledger
+from training.privacy.accounting.promise import promise
+from training.privacy.accounting.spending import account, entries_of, participation_figures, planned_schedule
+from training.privacy.claims.violations import promise_of
+from training.privacy.mechanisms.release import noise_deviation
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account, entries_of, participation_figures, planned_schedule
-from training.violations import promise_of
 
 CLIENTS = [f"c{number}" for number in range(10)]
 

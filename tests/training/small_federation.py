@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from preparation.clients import Client
-from preparation.folders import RunFolder
+from common.folders import RunFolder
+from preparation.clients.roles import Client
 from preparation.settings import ConsentSettings
-from preparation.shards import Sample, write_shards
+from preparation.shards.store import Sample, write_shards
 from tests.training.small_models import make_clip
-from training.backbone.interface import Backbone
-from training.client import Announcement, ClientTrainer, LocalUpdate
-from training.federation import FederationResult, Start, run_federation
-from training.methods import configure
-from training.privacy.settings import PrivacySettings
-from training.rulers import IdentityRuler
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation.methods import configure
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.interface import Backbone
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
+from training.settings.privacy import PrivacySettings
 
 CLIENTS = ["c0", "c1", "c2"]
 FEDERATION = FederationSettings(rounds=3, local_steps=2, batch_size=2, score_frames=6, score_steps=2)

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tests.training.small_models import SHAPE
-from training.backbone.interface import Backbone
-from training.backbone.kinds import build_backbone
+from training.model.backbones.interface import Backbone
+from training.model.backbones.kinds import build_backbone
 from training.settings import BackboneSettings, BaseSettings, Sd15Settings
 
 KINDS = ("tiny", "base", "sd15")

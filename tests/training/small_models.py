@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from training.backbone.interface import BackboneShape
-from training.backbone.tiny import TinyBackbone
-from training.data import ClipTensors
+from training.model.backbones.interface import BackboneShape
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import ClipTensors
 from training.settings import BackboneSettings
 
 SHAPE = BackboneShape(latent_channels=4, latent_size=8, speech_steps=6, speech_dim=10, motion_dim=12)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from preparation.consent import Consent, now, write_consent
-from preparation.folders import RunFolder
+from common.folders import RunFolder
+from preparation.clients.consent import Consent, now, write_consent
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings
-from training.adapter import Adapter
-from training.backbone.interface import BackboneShape
-from training.backbone.tiny import TinyBackbone
+from training.adapters.adapter import Adapter
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.interface import BackboneShape
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings, BackboneSettings, VaeSettings
-from training.vae import SmallVae
 
 SIZE = 64
 PREPARATION = PreparationSettings(crops=CropSettings(size=SIZE), faces=FaceSettings(tracker="truth"))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from peft import PeftModel
 
-from preparation.errors import PrivFedTalkError
-from training.adapter import Adapter, load_adapted, weights_sha256
-from training.backbone.tiny import TinyBackbone
-from training.data import Batch
+from common.errors import PrivFedTalkError
+from training.adapters.adapter import Adapter, load_adapted, weights_sha256
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import Batch
 from training.settings import AdapterSettings
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from tests.training.small_run import LAYER, change, make_run
-from training.adapter import load_adapted
-from training.adapter_folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter
-from training.backbone.kinds import load_backbone
+from training.adapters.adapter import load_adapted
+from training.adapters.folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter
+from training.model.backbones.kinds import load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 from peft import PeftModel
 from safetensors.numpy import load_file
 
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from tests.training.small_run import make_run
-from training.adapter import weights_sha256
-from training.adapter_folders import FACTS, export_adapter, import_adapter, inspect_adapter
-from training.backbone.kinds import load_backbone
-from training.talking import adapter_folder
+from training.adapters.adapter import weights_sha256
+from training.adapters.folders import FACTS, export_adapter, import_adapter, inspect_adapter
+from training.generation.talker import adapter_folder
+from training.model.backbones.kinds import load_backbone
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_an_interrupted_export_leaves_nothing_that_could_be_taken_for_whole(
 
     run = make_run(tmp_path / "mine")
     with monkeypatch.context() as stopped:
-        stopped.setattr("training.adapter_folders.adapter_card", interrupt)  # what is written last
+        stopped.setattr("training.adapters.folders.adapter_card", interrupt)  # what is written last
         with pytest.raises(KeyboardInterrupt):
             export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new")
     assert list((tmp_path / "out").iterdir()) == []

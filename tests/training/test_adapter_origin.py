@@ -10,24 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.clients import Client, save_clients
-from preparation.consent import Consent, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import Consent, write_consent
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from tests.training.small_models import small_backbone
-from training import adapter as adapter_module
-from training.adapter import Adapter
-from training.adapter_checks import FACTS
-from training.adapter_folders import export_adapter, inspect_adapter
-from training.backbone.tiny import TinyBackbone
-from training.client import ClientTrainer
-from training.containing import Contained, counted_in_release, models_with, revoked_in
-from training.round_settings import AvailabilitySettings
+from training.adapters import adapter as adapter_module
+from training.adapters.adapter import Adapter
+from training.adapters.checks import FACTS
+from training.adapters.folders import export_adapter, inspect_adapter
+from training.federation.client import ClientTrainer
+from training.generation.talker import GLOBAL, adapter_folder
+from training.lineage.models import Contained, counted_in_release, models_with, revoked_in
+from training.model.backbones.tiny import TinyBackbone
+from training.pipeline import federate
 from training.settings import AdapterSettings, ExecutionSettings, TrainingSettings
-from training.talking import GLOBAL, adapter_folder
-from training.trial import federate
+from training.settings.rounds import AvailabilitySettings
 
 METHOD, DAY = "fedavg", datetime.date(2026, 1, 1)
 

@@ -9,14 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.folders import RunFolder
+from evaluation.attacks.canaries import (
+    AuditReport,
+    AuditSettings,
+    Canaries,
+    Claim,
+    audit,
+    audit_run,
+    default_canaries,
+    judge,
+)
+from evaluation.attacks.canary_bounds import Estimate
 from evaluation.report.privacy_page import write_privacy_reports
-from preparation.folders import RunFolder
 from tests.training.privacy_records import round_record, settings_with, write_method
-from training.aggregation import Aggregator
-from training.canaries import AuditReport, AuditSettings, Canaries, Claim, audit, audit_run, default_canaries, judge
-from training.privacy import release, skellam
-from training.privacy.audit import Estimate
-from training.privacy.settings import PrivacySettings
+from training.federation.aggregation import Aggregator
+from training.privacy.mechanisms import release, skellam
+from training.settings.privacy import PrivacySettings
 
 CENTRAL = PrivacySettings(mode="central", secure_aggregation=False, noise_multiplier=1.5, seeded_noise=0)
 ONCE = Claim(CENTRAL, 1.0, "full", 1, 2e-4)

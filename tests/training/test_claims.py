@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
-from training.checkpoint import RoundRecord
-from training.claims import contradictions, contradictions_of
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import Together
-from training.privacy.release import adapted_clip_norm
-from training.privacy.report import PrivacyReport, budget_split, privacy_report
+from training.federation.checkpoint import RoundRecord
+from training.lineage.claims import contradictions, contradictions_of
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import Together
+from training.privacy.accounting.spending import account, schedule_of
+from training.privacy.claims.report import PrivacyReport, budget_split, privacy_report
+from training.privacy.claims.violations import violations
+from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
-from training.spent import account, schedule_of
-from training.violations import violations
 
 
 def plain(report: PrivacyReport) -> dict:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.attacks.canaries import AuditSettings, Claim, audit
 from tests.training.privacy_records import round_record, settings_with
 from tests.training.small_federation import TrainerFor, federate
 from tests.training.small_federation import settings_with as small_settings
-from training.canaries import AuditSettings, Claim, audit
-from training.checkpoint import RoundRecord
-from training.client import Announcement
-from training.coins import Coins, client_draws
-from training.privacy.settings import PrivacySettings
-from training.sampling import sample_clients
+from training.federation.checkpoint import RoundRecord
+from training.federation.client import Announcement
+from training.privacy.accounting.cohorts import sample_clients
+from training.privacy.accounting.coins import Coins, client_draws
+from training.privacy.accounting.spending import account
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account
+from training.settings.privacy import PrivacySettings
 
 MANY = [f"c{number}" for number in range(60)]
 SECRET, SEEDED = PrivacySettings(), PrivacySettings(seeded_noise=0)

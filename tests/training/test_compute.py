@@ -14,12 +14,12 @@ from torch._inductor import config as inductor
 
 from tests.training.small_federation import settings_with
 from tests.training.small_kinds import KINDS, small_kind
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
-from training.client import Announcement, ClientTrainer
-from training.compute import speed_up
-from training.data import Batch
-from training.device import full_precision
+from training.adapters.adapter import Adapter
+from training.federation.client import Announcement, ClientTrainer
+from training.model.backbones.tiny import TinyBackbone
+from training.model.compute import speed_up
+from training.model.data import Batch
+from training.model.device import full_precision
 from training.settings import AdapterSettings, ComputeSettings, TrainingSettings
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from preparation.clients import Client, save_clients
-from preparation.consent import Consent, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import Consent, write_consent
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
 from tests.training.small_run import make_run
-from training.adapter_folders import export_adapter, import_adapter
-from training.containing import Contained, models_with, revoked_in, save_participants
-from training.trial import trainable_clients
+from training.adapters.folders import export_adapter, import_adapter
+from training.lineage.models import Contained, models_with, revoked_in, save_participants
+from training.pipeline import trainable_clients
 
 DAY = datetime.date(2026, 1, 1)
 

@@ -18,23 +18,24 @@ import psutil
 import pytest
 import torch
 
-from preparation.folders import RunFolder
-from preparation.shards import write_shards
+from common.folders import RunFolder
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, TrainerFor, sample_for, settings_with
 from tests.training.small_models import SHAPE, make_clip
-from training.backbone.tiny import TinyBackbone
-from training.client import Announcement
-from training.data import stream_batches
-from training.device import autocast, has_fast_bfloat16
 from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
 from training.execution.engine import worker_devices
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
-from training.federation import FederationResult, Start, run_federation
-from training.homes import Homes
-from training.methods import configure
-from training.methods.base import LocalRule
-from training.objective import Draw
-from training.rulers import IdentityRuler, OpeningRuler
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.client import Announcement
+from training.federation.methods import configure
+from training.federation.methods.base import LocalRule
+from training.federation.storage import Homes
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import stream_batches
+from training.model.device import autocast, has_fast_bfloat16
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.model.objective import Draw
 from training.settings import (
     BackboneSettings,
     DecodedSettings,
@@ -45,7 +46,6 @@ from training.settings import (
     TrainingSettings,
     VaeSettings,
 )
-from training.vae import SmallVae
 
 GPU = "cuda:0"
 

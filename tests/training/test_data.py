@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tests.training.small_models import make_clip
-from training.data import coverage, fixed_windows, lip_shape, own_reference, stream_batches
+from training.model.data import coverage, fixed_windows, lip_shape, own_reference, stream_batches
 
 
 def test_coverage_is_the_share_of_each_cell() -> None:

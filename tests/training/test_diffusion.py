@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training import diffusion
-from training.diffusion import Process
+from training.model import diffusion
+from training.model.diffusion import Process
 
 PROCESSES = [Process("cosine", "v"), Process("stable_diffusion", "v"), Process("stable_diffusion", "epsilon")]
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.numpy import load_file
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, whole_settings
-from training.adapter import Adapter, load_adapted
-from training.backbone.tiny import TinyBackbone
-from training.client import Announcement, LocalUpdate
-from training.factors import Factors, factorised
-from training.federation import Start, run_federation
-from training.methods import configure, server_of
-from training.methods.base import Released, Theta
+from training.adapters.adapter import Adapter, load_adapted
+from training.adapters.factors import Factors, factorised
+from training.federation.algorithm import Start, run_federation
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.methods import configure, server_of
+from training.federation.methods.base import Released, Theta
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings, TrainingSettings
 
 Weights = dict[str, npt.NDArray[np.float64]]

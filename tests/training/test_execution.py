@@ -13,11 +13,11 @@ import psutil
 import pytest
 import torch
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, settings_with
-from training.client import Announcement, ClientTrainer, LocalUpdate
 from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
 from training.execution.engine import worker_devices
+from training.federation.client import Announcement, ClientTrainer, LocalUpdate
 from training.settings import ExecutionSettings, TrainingSettings
 
 
@@ -131,7 +131,7 @@ def test_an_error_in_a_worker_comes_home_with_its_remedy(trainer_for: TrainerFor
 
 
 def test_a_reused_adapter_gives_the_updates_of_a_new_one(trainer_for: TrainerFor) -> None:
-    from training.execution.bench import Bench
+    from training.execution.trainer import Bench
 
     first, second = trainer_for(settings_with("privfedtalk"), "privfedtalk"), settings_with("fedavg")
     bench, theta = Bench(torch.device("cpu")), first.adapter.vector()
@@ -155,7 +155,7 @@ def test_devices_are_those_named_or_those_there(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_where_clients_train_makes_no_method_due_again() -> None:
-    from training.methods import configure
+    from training.federation.methods import configure
 
     elsewhere = TrainingSettings(execution=ExecutionSettings(engine="ray", devices=("cuda:1",)))
     assert configure("fedavg", elsewhere) == configure("fedavg", TrainingSettings())

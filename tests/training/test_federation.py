@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
-from training.aggregation import Aggregator
-from training.client import Announcement, LocalUpdate
 from training.execution import open_trainer
-from training.federation import open_round
-from training.homes import Homes
-from training.methods import configure
+from training.federation.aggregation import Aggregator
+from training.federation.algorithm import open_round
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.methods import configure
+from training.federation.storage import Homes
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.privacy.secure_aggregation.messages import ProtocolError
-from training.privacy.settings import PrivacySettings
-from training.rulers import IdentityRuler, OpeningRuler
 from training.settings import ObjectiveSettings
+from training.settings.privacy import PrivacySettings
 
 
 def test_fedavg_round_is_the_clip_weighted_mean(trainer_for: TrainerFor, tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from markdown_it import MarkdownIt
 from peft import LoraConfig
 from safetensors.numpy import load_file, save_file
 
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from tests.training.small_run import LAYER, change, make_run
-from training.adapter import Adapter, load_adapted
-from training.adapter_checks import FEATURES_OFF
-from training.adapter_folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter, inspect_adapter
-from training.backbone.kinds import load_backbone
-from training.backbone.tiny import TinyBackbone
+from training.adapters.adapter import Adapter, load_adapted
+from training.adapters.checks import FEATURES_OFF
+from training.adapters.folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter, inspect_adapter
+from training.model.backbones.kinds import load_backbone
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings
 
 Values = dict[str, Any]

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.folders import RunFolder
+from common.weights import registry as weights
 from preparation.faces.alignment import template
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, align_five_points
-from preparation.folders import RunFolder
 from preparation.settings import CropSettings
-from training.frozen import lpips_network
-from training.frozen.loading import open_pixel_terms
-from training.frozen.lpips_network import Lpips
-from training.frozen.mobilefacenet import DEVIATION, MEAN, MobileFaceNetEmbedder, face_grid
-from training.frozen.terms import Decoded, IdentityTerm, LpipsTerm, MouthMotionTerm, RulerFeaturesTerm
-from training.rulers import IdentityRuler, OpeningRuler
+from training.model.frozen import lpips_network
+from training.model.frozen.loading import open_pixel_terms
+from training.model.frozen.lpips_network import Lpips
+from training.model.frozen.mobilefacenet import DEVIATION, MEAN, MobileFaceNetEmbedder, face_grid
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.model.frozen.terms import Decoded, IdentityTerm, LpipsTerm, MouthMotionTerm, RulerFeaturesTerm
 from training.settings import IdentityTermSettings, ObjectiveSettings, PerceptualTermSettings, SyncTermSettings
 
 
@@ -90,7 +90,7 @@ def test_fixed_warp_sees_the_person_that_five_points_see(
     embedder: MobileFaceNetEmbedder, fixtures_dir: Path, tmp_path: Path
 ) -> None:
     """On a real clip's own crops, no landmark needed."""
-    from preparation.crops import load_crop
+    from preparation.crops.crop import load_crop
     from preparation.pipeline import prepare_clients, register_corpus
     from preparation.settings import CorpusSettings, PreparationSettings, SpeakerRule
 

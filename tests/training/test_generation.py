@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preparation.errors import PrivFedTalkError
-from training.backbone.tiny import TinyBackbone
-from training.generation import Generator, blending_weights, shift_at, window_starts
+from common.errors import PrivFedTalkError
+from training.generation.frames import Generator, blending_weights, shift_at, window_starts
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import GenerationSettings, VaeSettings
-from training.vae import SmallVae
 
 
 @given(frames=st.integers(8, 200), overlap=st.integers(0, 7), step=st.integers(0, 50))

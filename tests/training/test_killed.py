@@ -16,11 +16,11 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from tests.training.killed_federation import main
 from tests.training.small_federation import TrainerFor, settings_with
 from training.execution.here import HerePool
-from training.methods.base import State
+from training.federation.methods.base import State
 from training.settings import TrainingSettings
 
 ROUNDS_A_KILL = 4

@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.folders import RunFolder
+from common.errors import CorruptFileError
+from common.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, note_in_ledger, round_record, settings_with, using, write_method
 from tests.training.small_federation import CLIENTS as THREE
 from tests.training.small_federation import InProcess, TrainerFor
 from tests.training.small_federation import settings_with as small_settings
-from training import federation
-from training.claims import contradictions_of
-from training.federation import Start, run_federation
-from training.ledger import Ledger
-from training.privacy.accounting import Release, Schedule, epsilon_release, epsilon_together
-from training.privacy.guarantee import skellam_mechanism
+from training.federation import algorithm as federation
+from training.federation.algorithm import Start, run_federation
+from training.lineage.claims import contradictions_of
+from training.privacy.accounting.epsilon import Release, Schedule, epsilon_release, epsilon_together
+from training.privacy.accounting.guarantee import skellam_mechanism
+from training.privacy.accounting.ledger import Ledger
+from training.privacy.accounting.spending import account, entries_of, participation, schedule_of
 from training.settings import TrainingSettings
-from training.spent import account, entries_of, participation, schedule_of
 
 ROUNDS = [round_record(1), round_record(2)]
 

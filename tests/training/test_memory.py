@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import TrainerFor, settings_with
 from tests.training.small_models import make_clip
-from training.client import Announcement
-from training.data import Batch
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
-from training.objective import Draw, feature_weight, local_objective
+from training.federation.client import Announcement
+from training.model.data import Batch
+from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import TrainingSettings
 
 
@@ -27,7 +27,7 @@ def with_federation(settings: TrainingSettings, **values: object) -> TrainingSet
 def test_gradients_of_the_parts_add_up_to_the_batchs(
     trainer_for: TrainerFor, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr("training.device.has_fast_bfloat16", lambda device: False)  # its sums are rounded at 1e-3
+    monkeypatch.setattr("training.model.device.has_fast_bfloat16", lambda device: False)  # its sums are rounded at 1e-3
     settings = settings_with("privfedtalk")
     whole = trainer_for(settings, "privfedtalk")
     parts = trainer_for(with_federation(settings, micro_batch=at_once), "privfedtalk")

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import (
     CLIENTS,
     FEDERATION,
@@ -22,14 +22,15 @@ from tests.training.small_federation import (
     settings_with,
     whole_settings,
 )
-from training.client import Announcement
-from training.federation import FederationResult, Start, run_federation
-from training.homes import POOLED
-from training.methods import METHODS, configure, named
-from training.methods.base import LocalRule, Released, State, Theta
-from training.methods.components import EVERY
-from training.methods.fedadam import AdamServer
-from training.methods.fedprox import ProximalSteps
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.client import Announcement
+from training.federation.methods import METHODS, configure, named
+from training.federation.methods.base import LocalRule, Released, State, Theta
+from training.federation.methods.components import EVERY
+from training.federation.methods.fedadam import AdamServer
+from training.federation.methods.fedprox import ProximalSteps
+from training.federation.storage import POOLED
+from training.pipeline import pooled_steps
 from training.settings import (
     FedAdamSettings,
     FedProxSettings,
@@ -37,7 +38,6 @@ from training.settings import (
     ScaffoldSettings,
     TrainingSettings,
 )
-from training.trial import pooled_steps
 
 Gradient = Callable[[Theta], Theta]
 

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from training.narrow import WIDTH, pays, train_as_one_product
+from training.model.lora_layers import WIDTH, pays, train_as_one_product
 
 
 class Two(nn.Module):

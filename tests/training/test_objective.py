@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from training.backbone.tiny import TinyBackbone
-from training.data import Batch
-from training.diffusion import Process, add_noise, alphas_bar, to_eps, velocity
-from training.objective import (
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import Batch
+from training.model.diffusion import Process, add_noise, alphas_bar, to_eps, velocity
+from training.model.objective import (
     Draw,
     denoising_loss,
     feature_weight,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from common.folders import RunFolder
 from evaluation.report.privacy_page import write_privacy_reports
-from preparation.folders import RunFolder
 from tests.training.privacy_records import round_record, settings_with, write_method
-from training.claims import contradictions_of
-from training.outdated import SENTENCE, mark_outdated
+from training.lineage.claims import contradictions_of
+from training.lineage.outdated import SENTENCE, mark_outdated
 
 NEW = ("rules", "together", "epsilon_client", "accountant_client")
 

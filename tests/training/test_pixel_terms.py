@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.small_models import SHAPE
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
-from training.data import Batch
-from training.diffusion import add_noise, alphas_bar, velocity
-from training.frozen.terms import Decoded, IdentityTerm, MouthMotionTerm, RulerFeaturesTerm
-from training.objective import Draw, Losses, local_objective
-from training.pixel_terms import PixelTerms, noise_gate, spread_frames
-from training.rulers import IdentityRuler, OpeningRuler
+from training.adapters.adapter import Adapter
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import Batch
+from training.model.diffusion import add_noise, alphas_bar, velocity
+from training.model.frozen.pixel_terms import PixelTerms, noise_gate, spread_frames
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.model.frozen.terms import Decoded, IdentityTerm, MouthMotionTerm, RulerFeaturesTerm
+from training.model.objective import Draw, Losses, local_objective
 from training.settings import (
     AdapterSettings,
     DecodedSettings,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_models import make_clip
-from training.pretraining import pretrain
+from training.learning.pretraining import pretrain
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
 BACKBONE = BackboneSettings(width=32, depth=2, heads=2, window=6)

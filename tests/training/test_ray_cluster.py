@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, settings_with
 from tests.training.test_execution import assert_same, job_of
-from training.client import Announcement
 from training.execution import LocalPool, Pool, PooledEngine, open_pool
+from training.federation.client import Announcement
 from training.settings import ExecutionSettings
 
 

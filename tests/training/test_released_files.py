@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.settings_base import Settings
-from preparation.shards import write_shards
+from common.folders import RunFolder
+from common.settings import Settings
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from tests.training.small_models import small_backbone
-from training.adapter_folders import WEIGHTS, export_adapter
+from training.adapters.folders import WEIGHTS, export_adapter
+from training.pipeline import federate
 from training.settings import ExecutionSettings, TrainingSettings
-from training.trial import federate
 
 PUBLIC = {"lip_correlation": 0.5}
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from training.ruler_augmentation import sample_region
-from training.rulers import (
+from common.errors import CorruptFileError, PrivFedTalkError
+from training.model.frozen.augmentation import sample_region
+from training.model.frozen.rulers import (
     Floats,
     Frames,
     IdentityRuler,

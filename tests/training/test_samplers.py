@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.backbone.tiny import TinyBackbone
-from training.diffusion import Process, coefficients
-from training.generation import Generator
-from training.samplers import make_sampler
+from training.generation.frames import Generator
+from training.generation.samplers import make_sampler
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.diffusion import Process, coefficients
 from training.settings import GenerationSettings, Sampler, VaeSettings
-from training.vae import SmallVae
 
 PROCESSES = [Process(), Process("stable_diffusion", "epsilon"), Process("stable_diffusion", "v")]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
-from training.checkpoint import RoundRecord
-from training.coins import Coins
-from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
-from training.sampling import draw_cohort, last_counted, participation, sample_clients
+from training.federation.checkpoint import RoundRecord
+from training.privacy.accounting.cohorts import draw_cohort, last_counted, participation, sample_clients
+from training.privacy.accounting.coins import Coins
+from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.spending import account, epsilon_so_far, schedule_of
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account, epsilon_so_far, schedule_of
 
 MANY = [f"c{i}" for i in range(20)]
 

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator, Contribution, Lottery
-from training.client import LocalUpdate
-from training.privacy import skellam
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import epsilons
+from common.errors import PrivFedTalkError
+from training.federation.aggregation import Aggregator, Contribution, Lottery
+from training.federation.client import LocalUpdate
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import epsilons
+from training.privacy.mechanisms import skellam
 from training.privacy.secure_aggregation.messages import RoundAbortedError
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 C, Z, D = 0.5, 1.5, 40_000
 TOLERANCE = 5.5 * math.sqrt(2 / D)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
-from training.checkpoint import RoundRecord
-from training.client import Announcement, LocalUpdate
-from training.federation import FederationResult, Start, run_federation
-from training.methods.base import Theta
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.checkpoint import RoundRecord
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.faults import STAGES, Fate, fates, silent
+from training.federation.methods.base import Theta
 from training.privacy.secure_aggregation.in_process import DropStage
-from training.round_settings import AvailabilitySettings, CheckSettings, FaultSettings
 from training.settings import FederationSettings, TrainingSettings
-from training.simulation import STAGES, Fate, fates, silent
+from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings
 
 MANY = [f"c{i}" for i in range(400)]
 
@@ -73,7 +73,9 @@ def test_a_round_goes_on_without_those_who_are_gone(
     """The sum is that of a federation in which the missing were never asked; upload stages as the protocol has them."""
     settings = settings_with(method, survivor_floor=0.6)
     script = {"c0": Fate("after training", None, 1.0), "c1": Fate("", silent_at, 1.0), "c2": Fate("", None, 1.0)}
-    monkeypatch.setattr("training.simulation.fates", lambda clients, *_: {client: script[client] for client in clients})
+    monkeypatch.setattr(
+        "training.federation.faults.fates", lambda clients, *_: {client: script[client] for client in clients}
+    )
     result = federate(trainer_for, method, settings, tmp_path / "f", rounds=1)
     (record,) = result.records
     assert record.outcome == "applied"
@@ -100,7 +102,7 @@ def test_whoever_falls_silent_after_the_vector_is_in_the_sum(
     for at, returned in (("unmask", CLIENTS), ("masked_input", ["c0", "c2"])):
         script = {"c1": Fate("", at, 1.0)}
         monkeypatch.setattr(
-            "training.simulation.fates",
+            "training.federation.faults.fates",
             lambda clients, *_, s=script: {c: s.get(c, Fate("", None, 1.0)) for c in clients},
         )
         lower = settings_with("privfedtalk", survivor_floor=0.6)
@@ -132,7 +134,7 @@ def test_below_the_floor_the_round_is_abandoned_and_the_next_goes_on(
     def scripted(clients, _settings, _seed, number):  # type: ignore[no-untyped-def]
         return {client: fate if number == 2 and client != "c1" else here for client in clients}
 
-    monkeypatch.setattr("training.simulation.fates", scripted)
+    monkeypatch.setattr("training.federation.faults.fates", scripted)
     settings = settings_with(method)
     result = federate(trainer_for, method, settings, tmp_path / "f", rounds=3)
     first, failed, third = result.records

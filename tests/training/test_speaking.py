@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from preparation import weights
-from preparation.active_speaker import LightASD, mfcc, view
-from preparation.crops import load_crop
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.weights import registry as weights
+from preparation.crops.active_speaker import LightASD, mfcc, view
+from preparation.crops.crop import load_crop
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule
 from tests.training.small_models import SHAPE, make_clip
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
-from training.data import Batch, collate, window
-from training.frozen.speaking import SpeakingTerm, faces
-from training.frozen.terms import Decoded, Scene
-from training.objective import Draw, local_objective
-from training.pixel_terms import PixelTerms
+from training.adapters.adapter import Adapter
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import Batch, collate, window
+from training.model.frozen.pixel_terms import PixelTerms
+from training.model.frozen.speaking import SpeakingTerm, faces
+from training.model.frozen.terms import Decoded, Scene
+from training.model.objective import Draw, local_objective
 from training.settings import AdapterSettings, DecodedSettings, ObjectiveSettings, SyncTermSettings
 
 SPEAKING = ObjectiveSettings(sync=SyncTermSettings(network="light_asd", weight=0.5))

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training import generation
-from training.backbone.tiny import TinyBackbone
-from training.device import full_precision
-from training.generation import Generator, chunks_of
+from training.generation import frames as generation
+from training.generation.frames import Generator, chunks_of
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.device import full_precision
 from training.settings import GenerationSettings, Sampler, VaeSettings
-from training.vae import SmallVae
 
 FRAMES = 61
 

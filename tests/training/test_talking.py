@@ -11,15 +11,15 @@ import av
 import numpy as np
 import pytest
 
-from preparation.consent import Consent, now, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import Consent, now, write_consent
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
-from training.adapter_folders import FACTS, export_adapter, import_adapter
+from training.adapters.folders import FACTS, export_adapter, import_adapter
+from training.generation.talker import Talker, adapter_name, agreed_facts, open_talker
 from training.settings import GenerationSettings, TrainingSettings
-from training.talking import Talker, adapter_name, agreed_facts, open_talker
 
 TRAINING = TrainingSettings(generation=GenerationSettings(steps=2, overlap=3))
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from preparation.clients import Client, save_clients
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.settings_base import Settings
-from preparation.shards import Sample, write_shards
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.settings import Settings
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import Sample, write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
-from training.backbone.tiny import TinyBackbone
+from training.model.backbones.tiny import TinyBackbone
+from training.pipeline import federate, short_clients
 from training.settings import ExecutionSettings, TrainingSettings
-from training.trial import federate, short_clients
 
 WINDOW = 6
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.autoencoders.base import to_pixels, to_uint8
-from training.autoencoders.sources import load_autoencoder
+from training.model.autoencoders.base import to_pixels, to_uint8
+from training.model.autoencoders.small import reconstruction_loss, train_vae
+from training.model.autoencoders.sources import load_autoencoder
 from training.settings import VaeSettings
-from training.vae import reconstruction_loss, train_vae
 
 SMALL = VaeSettings(widths=(16, 32), blocks=1, steps=400, batch_size=4)
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from training.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
-from training.client import LocalUpdate
-from training.privacy import skellam
-from training.privacy.release import adapted_clip_norm, isfa_weight
-from training.privacy.settings import PrivacySettings
+from common.errors import PrivFedTalkError
+from training.federation.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
+from training.federation.client import LocalUpdate
+from training.privacy.mechanisms import skellam
+from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
+from training.settings.privacy import PrivacySettings
 
 from .test_secrecy import CENTRAL, DISTRIBUTED, MODES, NAMES, OPEN, C, D, Z, aggregator_of, broken, contributions
 

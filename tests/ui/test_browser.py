@@ -120,8 +120,8 @@ def test_a_click_materialises_the_corpus_and_its_pages_tell_of_it(site: Site) ->
     site.sees("splits_disjoint")
     site.sees("Passed")
     # What the page says is what is on the disk.
-    from preparation.clients import load_people
-    from preparation.folders import RunFolder
+    from common.folders import RunFolder
+    from preparation.clients.roles import load_people
 
     root = next((site.home.folder.parent / "data").iterdir())
     assert len(load_people(RunFolder(root))) == 7

@@ -12,10 +12,10 @@ from typing import Protocol, Self
 
 import torch
 
-from preparation.errors import PrivFedTalkError
-from training.client import Announcement, LocalUpdate
-from training.execution.bench import Job, Order
-from training.methods.base import Theta
+from common.errors import PrivFedTalkError
+from training.execution.trainer import Job, Order
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.methods.base import Theta
 from training.settings import ExecutionSettings
 
 

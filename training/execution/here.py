@@ -11,8 +11,8 @@ from types import TracebackType
 
 import torch
 
-from training.client import ClientTrainer, LocalUpdate
-from training.execution.bench import Bench, Job, Order, carry_out
+from training.execution.trainer import Bench, Job, Order, carry_out
+from training.federation.client import ClientTrainer, LocalUpdate
 
 
 class HerePool:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from multiprocessing import connection, get_context
 from types import TracebackType
 
-from training.client import LocalUpdate
-from training.execution.bench import Job, Order
 from training.execution.engine import died_too_often
 from training.execution.shared_vectors import Block, bytes_of
+from training.execution.trainer import Job, Order
 from training.execution.worker import Begin, Done, Failed, Room, Take, restored, serve, vectors_of, without_vectors
+from training.federation.client import LocalUpdate
 
 # A server that has loaded the libraries, and nothing else, is forked for each worker: started anew, a worker would
 # spend ten seconds on them. A fork of this process itself would inherit its threads.

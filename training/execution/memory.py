@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from preparation.active_speaker import CEPSTRA, STEPS_PER_FRAME
-from preparation.errors import PrivFedTalkError
-from preparation.files import write_text
-from training.client import ClientTrainer
-from training.data import Batch
-from training.objective import Draw, local_objective
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from preparation.crops.active_speaker import CEPSTRA, STEPS_PER_FRAME
+from training.federation.client import ClientTrainer
+from training.model.data import Batch
+from training.model.objective import Draw, local_objective
 from training.settings import TrainingSettings
 
 GB = 1e9

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from preparation.errors import PrivFedTalkError
-from training.client import ClientTrainer, LocalUpdate
-from training.execution.bench import Bench, Job, Order, carry_out
+from common.errors import PrivFedTalkError
 from training.execution.engine import died_too_often
+from training.execution.trainer import Bench, Job, Order, carry_out
+from training.federation.client import ClientTrainer, LocalUpdate
 from training.settings import ExecutionSettings
 
 

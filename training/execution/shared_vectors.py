@@ -11,7 +11,7 @@ from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 
-from training.methods.base import State
+from training.federation.methods.base import State
 
 Layout = dict[str, tuple[int, tuple[int, ...], str]]
 """Offset in bytes, shape and dtype by name."""

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from preparation.workers import end_with_parent, portable
-from training.client import ClientTrainer, LocalUpdate
-from training.execution.bench import Bench, Job, Order, carry_out
+from common.workers import end_with_parent, portable
 from training.execution.shared_vectors import Block, Held, bytes_of
+from training.execution.trainer import Bench, Job, Order, carry_out
+from training.federation.client import ClientTrainer, LocalUpdate
 
 NOTHING = np.zeros(0, np.float32)
 

@@ -15,21 +15,21 @@ from pathlib import Path
 
 import cv2
 
+from common.errors import CorruptFileError, PrivFedTalkError
+from common.files import write_text
+from common.progress import track
+from common.text.names import composed
+from common.workers import Done, map_processes
 from preparation.corpora.hdtf.tables import STEP, Annotation, read_tables
 from preparation.corpora.walking import CUT_RECORDS, SOUND, USUAL, converted_beside, holds, walk
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.files import write_text
 from preparation.media.container import DEFAULT_LIMITS
 from preparation.media.conversions import Conversions, save_conversions
-from preparation.media.frames import Frame
 from preparation.media.sound import open_sound
+from preparation.media.track.frames import Frame
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from preparation.names import composed
-from preparation.progress import track
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings
-from preparation.workers import Done, map_processes
 
 _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")
 

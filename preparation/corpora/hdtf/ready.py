@@ -17,8 +17,8 @@ from preparation.settings import CorpusSettings, HdtfSpeaker
 def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
     """Every clip below `root`, in a fixed order; see `HdtfSpeaker` for who speaks.
 
-    A clip is called `<video>_<cut>`, so that `preparation.sources` knows which ones are neighbours. A file whose name
-    says nothing of a cut belongs to the speaker that a plain folder would give it.
+    A clip is called `<video>_<cut>`, so that `preparation.corpora.sources` knows which ones are neighbours. A file
+    whose name says nothing of a cut belongs to the speaker that a plain folder would give it.
     """
     paths = [PurePosixPath(path.relative_to(root).as_posix()) for path in walk(root, settings.extensions)]
     claims = [(path, *_claim(path, settings)) for path in paths]

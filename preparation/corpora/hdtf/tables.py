@@ -18,12 +18,12 @@ from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import PrivFedTalkError
+from common.text.foreign import one_line
+from common.text.names import composed
+from common.text.tables import read_text
 from preparation.corpora.candidate import LONGEST_BYTES
 from preparation.corpora.hdtf.names import GROUPS
-from preparation.errors import PrivFedTalkError
-from preparation.foreign_tables import read_text
-from preparation.foreign_text import one_line
-from preparation.names import composed
 from preparation.quarantine import QuarantineRow
 
 STEP = "cuts"

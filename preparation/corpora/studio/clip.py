@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.corpora.studio.articulation import Utterance, compose_utterance
-from preparation.corpora.studio.camera import photograph
-from preparation.corpora.studio.identity import KINDS, Identity, draw_identity, speaker_seed
+from preparation.corpora.studio.head.camera import photograph
+from preparation.corpora.studio.head.identity import KINDS, Identity, draw_identity, speaker_seed
 from preparation.corpora.studio.landmarks import measure
 from preparation.corpora.studio.motion import Performance, perform
 from preparation.corpora.studio.renderer import Sculpture, render, sculpt
 from preparation.corpora.studio.settings import PopulationSettings, StudioSettings
-from preparation.corpora.studio.voice import speak
+from preparation.corpora.studio.voice.articulation import Utterance, compose_utterance
+from preparation.corpora.studio.voice.synthesis import speak
 
 
 @dataclass(frozen=True)

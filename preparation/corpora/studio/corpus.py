@@ -17,12 +17,12 @@ from typing import Any
 
 import cv2
 
+from common.errors import PrivFedTalkError
+from common.progress import track
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.corpora.studio.writer import TRUTH_SUFFIX, encode_clip, sidecar_text, write_clip, write_whole
-from preparation.errors import PrivFedTalkError
-from preparation.progress import track
 
 SUBSETS = {"public": "pretrain", "client": "trainval", "unseen": "test", "volunteer": "volunteers"}
 SETTINGS_NAME = "studio.json"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.corpora.studio import canvas
-from preparation.corpora.studio.canvas import Array
-from preparation.corpora.studio.eyes import Eye, EyePose
+from preparation.corpora.studio.head import canvas
+from preparation.corpora.studio.head.canvas import Array
+from preparation.corpora.studio.head.eyes import Eye, EyePose
+from preparation.corpora.studio.head.mouth import Lips, MouthPose
+from preparation.corpora.studio.head.surface import brow_height
 from preparation.corpora.studio.motion import FacePose
-from preparation.corpora.studio.mouth import Lips, MouthPose
 from preparation.corpora.studio.renderer import Sculpture
-from preparation.corpora.studio.surface import brow_height
 
 INVERSE_STEPS = 8
 BISECTIONS = 18

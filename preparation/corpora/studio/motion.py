@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from preparation.corpora.studio.articulation import Mouth, Utterance, articulate
-from preparation.corpora.studio.camera import HeadPose
-from preparation.corpora.studio.eyes import EyePose
-from preparation.corpora.studio.identity import Identity
-from preparation.corpora.studio.mouth import MAX_GAP_MM, OPEN_VOWEL_MM, MouthPose
+from preparation.corpora.studio.head.camera import HeadPose
+from preparation.corpora.studio.head.eyes import EyePose
+from preparation.corpora.studio.head.identity import Identity
+from preparation.corpora.studio.head.mouth import MAX_GAP_MM, OPEN_VOWEL_MM, MouthPose
+from preparation.corpora.studio.voice.articulation import Mouth, Utterance, articulate
 
 FPS = 25
 MAX_TURN_DEGREES = 10.0

@@ -12,18 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.corpora.studio import canvas
-from preparation.corpora.studio.camera import PIVOT, Camera, HeadPose, camera_of
-from preparation.corpora.studio.canvas import Array
-from preparation.corpora.studio.eyes import Eye
-from preparation.corpora.studio.geometry import Head, build_head, normals, occlusion
-from preparation.corpora.studio.glasses import draw_glasses, frame_lines
-from preparation.corpora.studio.hair import back_hair, lay_hair
-from preparation.corpora.studio.identity import Identity
+from preparation.corpora.studio.head import canvas
+from preparation.corpora.studio.head.camera import PIVOT, Camera, HeadPose, camera_of
+from preparation.corpora.studio.head.canvas import Array
+from preparation.corpora.studio.head.eyes import Eye
+from preparation.corpora.studio.head.geometry import Head, build_head, normals, occlusion
+from preparation.corpora.studio.head.glasses import draw_glasses, frame_lines
+from preparation.corpora.studio.head.hair import back_hair, lay_hair
+from preparation.corpora.studio.head.identity import Identity
+from preparation.corpora.studio.head.mouth import Lips
+from preparation.corpora.studio.head.surface import paint_surface
 from preparation.corpora.studio.motion import FacePose
-from preparation.corpora.studio.mouth import Lips
 from preparation.corpora.studio.scenery import paint_background, paint_body
-from preparation.corpora.studio.surface import paint_surface
 
 SUPERSAMPLING = 2
 RELIEF_STEPS = 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from preparation.corpora.studio.canvas import Array, smoothstep
-from preparation.corpora.studio.geometry import Head
-from preparation.corpora.studio.identity import Identity
+from preparation.corpora.studio.head.canvas import Array, smoothstep
+from preparation.corpora.studio.head.geometry import Head
+from preparation.corpora.studio.head.identity import Identity
 
 
 def paint_background(person: Identity, size: int, rng: np.random.Generator) -> Array:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from preparation.media.video import open_video
 
 

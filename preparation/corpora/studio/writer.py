@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from preparation.corpora.studio.articulation import Utterance
 from preparation.corpora.studio.motion import FPS
-from preparation.corpora.studio.voice import SAMPLE_HZ
+from preparation.corpora.studio.voice.articulation import Utterance
+from preparation.corpora.studio.voice.synthesis import SAMPLE_HZ
 from preparation.media.h264 import x264_options
 
 AUDIO_BIT_RATE = 48_000

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.study.cells import Arm
-from evaluation.study.federations import Trained, train
-from preparation.clients import Client, save_clients
-from preparation.consent import record_rendered
-from preparation.folders import RunFolder
-from preparation.shards import Sample, write_shards
+from common.folders import RunFolder
+from evaluation.experiments.study.cells import Arm
+from evaluation.experiments.study.federations import Trained, train
+from preparation.clients.consent import record_rendered
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import Sample, write_shards
 from tests.training.privacy_records import round_record, settings_with, write_method
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone
-from training.methods import configure
-from training.rulers import IdentityRuler
+from training.federation.methods import configure
+from training.model.autoencoders.small import SmallVae
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 CLIENTS, STRANGERS = [f"c{i}" for i in range(5)], [f"u{i}" for i in range(5)]
 LEARNING = FederationSettings(rounds=2, local_steps=20, batch_size=1, learning_rate=1e-2, score_frames=2, score_steps=1)

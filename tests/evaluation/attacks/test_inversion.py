@@ -10,11 +10,11 @@ from torch import Tensor
 
 from evaluation.attacks.inversion import Gaussian, OneFace, OwnFaces, Prior, Scene, gradient, invert
 from tests.training.small_models import SHAPE, make_clip
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
-from training.data import ClipTensors, collate, window
-from training.device import autocast, full_precision
-from training.objective import Draw
+from training.adapters.adapter import Adapter
+from training.model.backbones.tiny import TinyBackbone
+from training.model.data import ClipTensors, collate, window
+from training.model.device import autocast, full_precision
+from training.model.objective import Draw
 from training.settings import AdapterSettings, BackboneSettings, ObjectiveSettings
 
 OBJECTIVE = ObjectiveSettings()

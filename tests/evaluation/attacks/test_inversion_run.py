@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from evaluation.attacks.inversion_figures import Leak, Mean, run_inversion, sentences
 from evaluation.attacks.inversion_run import KNOWN, ONE_STEP, InversionSettings
 from evaluation.attacks.inversion_views import LEAST_NOISE, NOISY, RAW, SUM, Seen, sums_seen
 from evaluation.report.inversion_card import inversion_card
-from preparation.clients import Client, save_clients
-from preparation.consent import read_consent, record_rendered, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.gate import Gate
+from preparation.clients.consent import read_consent, record_rendered, write_consent
+from preparation.clients.roles import Client, save_clients
 from preparation.settings import ConsentSettings
-from preparation.shards import write_shards
+from preparation.shards.gate import Gate
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
 from tests.training.small_models import small_backbone
-from training.adapter import Adapter
-from training.client import LocalUpdate
-from training.privacy.settings import PrivacySettings
-from training.rulers import IdentityRuler
+from training.adapters.adapter import Adapter
+from training.federation.client import LocalUpdate
+from training.model.autoencoders.small import SmallVae
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import TrainingSettings, VaeSettings
-from training.vae import SmallVae
+from training.settings.privacy import PrivacySettings
 
 SMALL = InversionSettings(clients=2, cohort=3, steps=2, guesses=2, guessed_steps=2)
 NO_CLIPS: dict[str, list[str]] = {"train": [], "validation": [], "test": []}

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from evaluation.attacks.auc import Area, Scores
 from evaluation.attacks.membership import MembershipSettings, attack_membership, judge
 from evaluation.attacks.people import People
 from evaluation.attacks.shadows import Shadows, draw_halves, likelihood_ratios, train_shadows
+from evaluation.experiments.study.cells import Arm, without_unread_score
+from evaluation.experiments.study.federations import train
 from evaluation.report.privacy_page import write_privacy_reports
-from evaluation.study.cells import Arm, without_unread_score
-from evaluation.study.federations import train
-from preparation.clients import Client, save_clients
-from preparation.consent import Consent, write_consent
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from preparation.clients.consent import Consent, write_consent
+from preparation.clients.roles import Client, save_clients
 from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, TRAINING, federated, make_run, release
-from training.methods import configure
+from training.federation.methods import configure
 
 SETTINGS = MembershipSettings(draws=3)
 DAY = datetime.date(2026, 1, 1)

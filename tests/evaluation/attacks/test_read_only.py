@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from preparation.folders import RunFolder
+from common.folders import RunFolder
 from tests import small_whole_run as small
-from training.trial import federate
+from training.pipeline import federate
 
 METHOD = "scaffold"
 """Its clients keep a state from round to round, without which they cannot go on."""

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips, swap_speech
 from evaluation.measuring.protocol import video_path
+from evaluation.report.showcase import generated_frames, showcase
 from evaluation.settings import EvaluationSettings
-from evaluation.showcase import generated_frames, showcase
-from preparation.clients import Client, save_clients
-from preparation.consent import record_rendered
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
+from preparation.clients.consent import record_rendered
+from preparation.clients.roles import Client, save_clients
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from preparation.shards import Sample, write_shards
+from preparation.shards.store import Sample, write_shards
 from tests.preparation.test_previews import with_broken_pictures
 
 SIZE = 32

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.folders import RunFolder
 from evaluation.measuring import contenders
 from evaluation.measuring.contenders import has_personal, open_contender
-from preparation.consent import Consent, now, write_consent
-from preparation.folders import RunFolder
-from training.adapter import Adapter
-from training.backbone.interface import BackboneShape
-from training.backbone.tiny import TinyBackbone
+from preparation.clients.consent import Consent, now, write_consent
+from training.adapters.adapter import Adapter
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.interface import BackboneShape
+from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings, BackboneSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 SHAPE = BackboneShape(latent_channels=4, latent_size=8, speech_steps=6, speech_dim=10, motion_dim=12)
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common.errors import MissingWeightError
+from common.weights import registry as weights
 from evaluation.measuring.arrays import Floats, Frame, Frames
-from evaluation.measuring.distribution import frechet_distance, kernel_distance
 from evaluation.measuring.features import FeatureCache, content_key, evenly, evenly_spaced, stream
-from evaluation.measuring.fvd import I3dFeatures, middle_window
-from evaluation.measuring.inception import InceptionFeatures
-from preparation import weights
-from preparation.errors import MissingWeightError
+from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
+from evaluation.measuring.metrics.fvd import I3dFeatures, middle_window
+from evaluation.measuring.metrics.inception import InceptionFeatures
 
 
 class Means:

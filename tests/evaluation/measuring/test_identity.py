@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.measuring.identity import cosine_to, identity_drift, identity_similarity
+from evaluation.measuring.metrics.identity import cosine_to, identity_drift, identity_similarity
 
 
 class MeanColour:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.weights import registry as weights
 from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.distribution import frechet_distance, kernel_distance
 from evaluation.measuring.features import FeatureCache
 from evaluation.measuring.instruments import (
     INSTRUMENTS,
@@ -19,10 +19,10 @@ from evaluation.measuring.instruments import (
     VideoPopulation,
     open_instruments,
 )
-from evaluation.measuring.motion import flow_error
+from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
+from evaluation.measuring.metrics.motion import flow_error
 from evaluation.measuring.protocol import EvaluationClip, EvaluationSettings, Judges, evaluate_method
-from preparation import weights
-from preparation.active_speaker import ActiveSpeaker
+from preparation.crops.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.measuring.landmarker import open_track, track_each
-from preparation import weights
+from common.weights import registry as weights
+from evaluation.measuring.metrics.landmarker import open_track, track_each
 from preparation.media.video import open_video
 
 

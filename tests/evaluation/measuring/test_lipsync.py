@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from evaluation.measuring.lipsync import lip_correlation, lip_landmark_distance, opening_error
+from evaluation.measuring.metrics.lipsync import lip_correlation, lip_landmark_distance, opening_error
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.measuring.motion import (
+from evaluation.measuring.metrics.motion import (
     flicker_ratio,
     flow_error,
     landmark_jitter,

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.gather import gather_results
+from common.folders import RunFolder
+from common.weights import registry as weights
 from evaluation.measuring import panel
 from evaluation.measuring.protocol import EvaluationClip
+from evaluation.report.gather import gather_results
 from evaluation.settings import EvaluationSettings
-from preparation import weights
 from preparation.faces.alignment import align
-from preparation.folders import RunFolder
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
-from training.rulers import IdentityRuler, OpeningRuler
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
 
@@ -87,8 +87,8 @@ def test_what_was_measured_and_what_is_missing_reach_the_results(run: RunFolder)
 
 def test_faces_are_compared_as_they_lie(weights_dir: Path, clips_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real clip against a reference of its own person and of another's, through tracker and embedder."""
-    from evaluation.measuring.identity import open_embedder
-    from evaluation.measuring.landmarker import open_track
+    from evaluation.measuring.metrics.identity import open_embedder
+    from evaluation.measuring.metrics.landmarker import open_track
     from evaluation.measuring.protocol import Judges, measure_clip
 
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))

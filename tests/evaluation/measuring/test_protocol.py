@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import PrivFedTalkError
 from evaluation.measuring.arrays import Floats, Frames
 from evaluation.measuring.protocol import (
     COLUMNS,
@@ -20,7 +21,6 @@ from evaluation.measuring.protocol import (
     summarise,
     video_path,
 )
-from preparation.errors import PrivFedTalkError
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.measuring.arrays import Floats
-from evaluation.measuring.distribution import frechet_distance, kernel_distance
-from evaluation.measuring.set_level import MOST_BLOCKS, joined, set_interval
+from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
+from evaluation.measuring.metrics.set_level import MOST_BLOCKS, joined, set_interval
 
 
 def people(count: int, seed: int, spread: float = 0.6, frames: int = 8, width: int = 4) -> dict[str, list]:

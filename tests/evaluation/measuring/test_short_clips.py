@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
+from evaluation.experiments.paper.rows import interval
 from evaluation.measuring.arrays import Floats, Frames
 from evaluation.measuring.features import FeatureCache
-from evaluation.measuring.fidelity import mean_psnr, psnr, ssim
 from evaluation.measuring.instruments import (
     SHORTEST_SYNC_FRAMES,
     Instrument,
@@ -22,10 +22,10 @@ from evaluation.measuring.instruments import (
     Population,
     VideoPopulation,
 )
+from evaluation.measuring.metrics.fidelity import mean_psnr, psnr, ssim
+from evaluation.measuring.metrics.syncnet import SyncNet, SyncNetwork
 from evaluation.measuring.protocol import EvaluationClip, Judges, Swapped, evaluate_method, measure_clip, summarise
-from evaluation.measuring.syncnet import SyncNet, SyncNetwork
-from evaluation.paper.rows import interval
-from evaluation.significance import estimate
+from evaluation.measuring.significance import estimate
 from preparation.faces.landmarks import Landmarks
 
 pytestmark = pytest.mark.filterwarnings("error")

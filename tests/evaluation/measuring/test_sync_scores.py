@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evaluation.measuring.arrays import Floats, Values
-from evaluation.measuring.sync_scores import LIMIT, ShiftDistances, sync_score
+from evaluation.measuring.metrics.sync_scores import LIMIT, ShiftDistances, sync_score
 
 RNG = np.random.default_rng(0)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import CorruptFileError, MissingWeightError
+from common.weights import registry as weights
 from evaluation.measuring.arrays import Frame
-from evaluation.measuring.sync_scores import sync_score
-from evaluation.measuring.syncnet import SyncNet, SyncNetwork, as_published, cepstra_of
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError
+from evaluation.measuring.metrics.sync_scores import sync_score
+from evaluation.measuring.metrics.syncnet import SyncNet, SyncNetwork, as_published, cepstra_of
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 

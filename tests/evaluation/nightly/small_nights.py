@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from common.folders import RunFolder
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
-from preparation.clients import Client, save_clients
-from preparation.folders import RunFolder
-from preparation.manifest import Clip, save_manifest
+from preparation.clients.roles import Client, save_clients
+from preparation.corpora.manifest import Clip, save_manifest
 from preparation.media.writing import encode
-from preparation.shards import write_shards
+from preparation.shards.store import write_shards
 from tests.preparation.conftest import noise
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone
-from training.adapter import Adapter
-from training.backbone.tiny import TinyBackbone
-from training.rulers import IdentityRuler, OpeningRuler
+from training.adapters.adapter import Adapter
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.settings import AdapterSettings, GenerationSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 FRAMES, SIZE = 12, 64
 HELD_OUT, PUBLISHED = tuple(f"p{i}" for i in range(4)), tuple(f"u{i}" for i in range(3))

@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.figures import save
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from common.weights import registry as weights
+from evaluation.figures.charts import save
+from evaluation.measuring.significance import paired_permutation
 from evaluation.nightly.figures import nights_plot
 from evaluation.nightly.measuring import measure_night, newest_models
 from evaluation.nightly.nights import (
@@ -24,10 +28,6 @@ from evaluation.nightly.nights import (
     smallest_p,
 )
 from evaluation.nightly.public_clips import read_panel
-from evaluation.significance import paired_permutation
-from preparation import weights
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
 from tests.evaluation.nightly.small_nights import (
     EVALUATION,
     HELD_OUT,

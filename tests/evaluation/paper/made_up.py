@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from evaluation.experiments.paper.folders import BACKBONE, PaperFolder, open_seed
 from evaluation.measuring.protocol import COLUMNS
-from evaluation.paper.folders import BACKBONE, PaperFolder, open_seed
-from preparation.clients import Client, save_clients
+from preparation.clients.roles import Client, save_clients
 
 SEEDS = (0, 1)
 CLIENTS = tuple("abcdefgh")

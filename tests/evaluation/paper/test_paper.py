@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.paper import figures, rows, tables
-from evaluation.paper.folders import PaperFolder, link, open_seed
-from evaluation.paper_tables import MAIN
-from evaluation.significance import client_means, paired_permutation
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
+from evaluation.experiments.paper import figures, rows, tables
+from evaluation.experiments.paper.folders import PaperFolder, link, open_seed
+from evaluation.measuring.significance import client_means, paired_permutation
+from evaluation.tables.paper import MAIN
 from tests.evaluation.paper import made_up
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.paper import sweeps
-from evaluation.paper.folders import PaperFolder
-from evaluation.paper.points import Point, read_points, write_points
+from evaluation.experiments.paper import sweeps
+from evaluation.experiments.paper.folders import PaperFolder
+from evaluation.experiments.paper.points import Point, read_points, write_points
 
 CLIENTS = "abcdefgh"
 

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.study import privacy_utility as sweep
-from evaluation.study.running import results_path
-from evaluation.study.settings import PrivacyUtilitySettings
-from evaluation.study.worlds import public_folder
-from pipelines.configuration import PROJECT
+from evaluation.experiments.study import privacy_utility as sweep
+from evaluation.experiments.study.running import results_path
+from evaluation.experiments.study.settings import PrivacyUtilitySettings
+from evaluation.experiments.study.worlds import public_folder
+from pipelines.configuration.reader import read_yaml
+from pipelines.configuration.tree import PROJECT
 from pipelines.resources import default_sweep
-from pipelines.settings_reader import read_yaml
 from tests.training.small_models import small_backbone
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import epsilons
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import epsilons
 
 SETTINGS = PrivacyUtilitySettings(noise_multipliers=(0.0, 0.5, 2.0), clip_norms=(0.5, 2.0))
 PEOPLE = [f"c{number}" for number in range(4)]

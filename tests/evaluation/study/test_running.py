@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.study import experiments as study
-from evaluation.study import running
-from evaluation.study.cells import Arm, Cell
-from evaluation.study.experiments import BACKBONE, CENTRE, Condition, Curve, Experiment
-from evaluation.study.page import MARK, section
-from evaluation.study.running import results_path, run_study
-from evaluation.study.settings import StudySettings
-from evaluation.study.summary import Results, gains
-from evaluation.study.worlds import READY, World, public_folder, world_folder
-from preparation.clients import Client, save_clients
-from preparation.shards import write_shards
+from evaluation.experiments.study import experiments as study
+from evaluation.experiments.study import running
+from evaluation.experiments.study.cells import Arm, Cell
+from evaluation.experiments.study.experiments import BACKBONE, CENTRE, Condition, Curve, Experiment
+from evaluation.experiments.study.page import MARK, section
+from evaluation.experiments.study.running import results_path, run_study
+from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.summary import Results, gains
+from evaluation.experiments.study.worlds import READY, World, public_folder, world_folder
+from preparation.clients.roles import Client, save_clients
+from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
 from tests.training.small_models import small_backbone
-from training.backbone.tiny import TinyBackbone
-from training.rulers import IdentityRuler
+from training.model.autoencoders.small import SmallVae
+from training.model.backbones.tiny import TinyBackbone
+from training.model.frozen.rulers import IdentityRuler
 from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
-from training.vae import SmallVae
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import PrivFedTalkError
 from preparation.corpora.candidate import Candidate
 from preparation.corpora.lists import Listed, parse, read_lists, version_of
-from preparation.errors import PrivFedTalkError
-from preparation.manifest import scan
+from preparation.corpora.manifest import scan
 from preparation.quarantine import load_quarantine, save_quarantine
 from preparation.settings import CorpusSettings
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import CorruptFileError, PrivFedTalkError
 from preparation.corpora.lrs3 import find, read_sidecar, spoken_text
-from preparation.errors import CorruptFileError, PrivFedTalkError
 from preparation.settings import CorpusSettings
 
 OFFICIAL = """Text:  WE NEED TO TALK

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.text.names import own_spelling, same_name
 from preparation.corpora.candidate import Candidate, distinct_names, safe_name, tell_apart
 from preparation.corpora.folder import claim_of, find
-from preparation.manifest import _names_beside
-from preparation.names import own_spelling, same_name
-from preparation.samples import sample_key
+from preparation.corpora.manifest import _names_beside
 from preparation.settings import CorpusSettings, SpeakerRule
+from preparation.shards.samples import sample_key
 
 PARTS = st.text("ab-_. ", min_size=1, max_size=4).filter(lambda text: text.strip(".") != "")
 PEOPLE = st.sampled_from(["a", "hdtf-a", "hdtf-hdtf-a", "A", "b", "hdtf-b"])

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import pytest
 
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
 from preparation.corpora.hdtf.cut import Sources
+from preparation.corpora.manifest import scan
 from preparation.corpora.walking import COMPANIONS, NAMED_COMPANIONS, check_apart, is_crop, is_run, tour, walk
-from preparation.errors import PrivFedTalkError
-from preparation.folders import RunFolder
-from preparation.manifest import scan
 from preparation.media.writing import encode
 from preparation.settings import CorpusSettings
 from tests.preparation.conftest import WriteClip, noise, tone

@@ -17,8 +17,9 @@ import torch
 from face_alignment.detection.blazeface import FaceDetector
 from face_alignment.models import FAN
 
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError
+from common.errors import CorruptFileError, MissingWeightError
+from common.weights import registry as weights
+from preparation.corpora.manifest import scan
 from preparation.faces.fan_tracker import (
     MIRRORED,
     FaceAlignmentTracker,
@@ -32,7 +33,6 @@ from preparation.faces.fan_tracker import (
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_weights
-from preparation.manifest import scan
 from preparation.media.video import open_video
 from preparation.settings import FaceSettings
 

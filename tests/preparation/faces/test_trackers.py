@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.weights import registry as weights
+from preparation.corpora.manifest import Clip, scan
 from preparation.faces.landmarks import interocular, mouth_opening
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED
 from preparation.faces.trackers import make_tracker, tracker_name
 from preparation.faces.truth_tracker import TruthTracker, read_truth
-from preparation.manifest import Clip, scan
 from preparation.media.video import open_video
 from preparation.settings import FaceSettings
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from preparation.media.picture import open_picture
 from preparation.settings import MediaSettings
 

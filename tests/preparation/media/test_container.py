@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.manifest import scan
+from common.errors import CorruptFileError
+from preparation.corpora.manifest import scan
 from preparation.media.container import DEFAULT_LIMITS, opened, sound_track, video_track
 from preparation.media.video import open_video
 from preparation.media.writing import encode

@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.manifest import scan
+from common.errors import CorruptFileError
+from preparation.corpora.manifest import scan
 from preparation.media import container as media_container
-from preparation.media.decoding import first_picture_seconds
+from preparation.media.track.decoding import first_picture_seconds
 from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 from tests.preparation.media.made_clips import Pixels, avi_of, chunks_of, damage, marked, write_clip

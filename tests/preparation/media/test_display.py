@@ -13,8 +13,8 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageCms
 
-from preparation.errors import CorruptFileError
-from preparation.media.display import Orientation, fitted, orientation, squared
+from common.errors import CorruptFileError
+from preparation.media.track.display import Orientation, fitted, orientation, squared
 from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 from tests.preparation.media.made_clips import marked, with_aspect, write_clip

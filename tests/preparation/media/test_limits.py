@@ -19,17 +19,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import CorruptFileError, PrivFedTalkError
 from preparation.corpora.hdtf.cut import cut_clip
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.manifest import scan
+from preparation.corpora.manifest import scan
+from preparation.crops.portrait import read_speech
 from preparation.media.limits import longest_gap
 from preparation.media.picture import open_picture
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from preparation.portrait import read_speech
 from preparation.settings import CorpusSettings, CutSettings, MediaSettings, PreparationSettings
-from training.marks.verify import verify
+from training.generation.marks.verify import verify
 
 HOSTILE_SECONDS = 10.0
 HOSTILE_BYTES = 400e6
@@ -189,7 +189,7 @@ def test_an_index_that_claims_a_billion_samples_takes_no_memory(tmp_path: Path) 
     path.write_bytes(content)
     script = (
         "import re, sys; from pathlib import Path; from preparation.media.video import open_video\n"
-        "from preparation.errors import PrivFedTalkError\n"
+        "from common.errors import PrivFedTalkError\n"
         "try: open_video(Path(sys.argv[1]))\n"
         "except PrivFedTalkError as error: print(error.reason)\n"
         # The peak of this program alone: getrusage's counts what the process held before it, the tests' own.

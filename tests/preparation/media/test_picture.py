@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
 from preparation.media.writing import encode
 from preparation.settings import MediaSettings
 from tests.preparation.conftest import noise

@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.manifest import load_manifest, save_manifest, scan
+from common.errors import CorruptFileError
+from preparation.corpora.manifest import load_manifest, save_manifest, scan
 from preparation.media.limits import BeyondLimitError
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import open_sound
-from preparation.media.sound_timeline import OVERLAP_SECONDS
+from preparation.media.sound_track.timeline import OVERLAP_SECONDS
 from preparation.settings import MediaSettings
 from tests.preparation.media.made_sound import Samples, clicks, hum, onsets, write
 

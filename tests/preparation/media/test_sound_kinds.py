@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
+from preparation.crops.portrait import read_speech
 from preparation.media.limits import BeyondLimitError
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import open_sound
-from preparation.portrait import read_speech
 from preparation.settings import MediaSettings, PreparationSettings
 from tests.preparation.media.made_sound import hum, pitch, put, wav, write
 

@@ -12,7 +12,7 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from preparation.media.frames import Painter, Picture
+from preparation.media.track.frames import Painter, Picture
 from preparation.media.video import open_video
 from tests.preparation.media.made_clips import marked, write_clip
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import fit_audio, open_sound
 from preparation.media.video import open_video

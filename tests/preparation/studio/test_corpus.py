@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from common.errors import PrivFedTalkError
 from preparation.corpora.lrs3 import read_sidecar
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.corpora.studio.sheet import choose_clips, contact_sheet
-from preparation.errors import PrivFedTalkError
 
 SMALL = StudioSettings(
     public_speakers=2, public_clips=1, clients=1, client_clips=2, unseen=1, unseen_clips=1, seconds=1.2, size=96

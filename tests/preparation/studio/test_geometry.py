@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preparation.corpora.studio.camera import HeadPose
 from preparation.corpora.studio.clip import Speaker, film, invite
-from preparation.corpora.studio.eyes import EyePose
+from preparation.corpora.studio.head.camera import HeadPose
+from preparation.corpora.studio.head.eyes import EyePose
+from preparation.corpora.studio.head.mouth import MouthPose
 from preparation.corpora.studio.landmarks import measure
 from preparation.corpora.studio.motion import FacePose
-from preparation.corpora.studio.mouth import MouthPose
 from preparation.corpora.studio.renderer import render
 from preparation.corpora.studio.settings import StudioSettings
 

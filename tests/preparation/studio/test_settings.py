@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from preparation.corpora.studio.clip import film, invite, population_of
-from preparation.corpora.studio.identity import draw_identity
+from preparation.corpora.studio.head.identity import draw_identity
 from preparation.corpora.studio.settings import CLIENT_POPULATION, PUBLIC_POPULATION, StudioSettings
 
 

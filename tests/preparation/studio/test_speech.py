@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preparation.corpora.studio.articulation import TRACK_HZ, articulate, compose_utterance
 from preparation.corpora.studio.clip import population_of
-from preparation.corpora.studio.identity import draw_identity, speaker_seed
-from preparation.corpora.studio.lexicon import LEXICON
+from preparation.corpora.studio.head.identity import draw_identity, speaker_seed
 from preparation.corpora.studio.motion import FPS
-from preparation.corpora.studio.phonemes import DIPHTHONGS, PHONEMES
 from preparation.corpora.studio.settings import StudioSettings
-from preparation.corpora.studio.voice import SAMPLE_HZ, speak
+from preparation.corpora.studio.voice.articulation import TRACK_HZ, articulate, compose_utterance
+from preparation.corpora.studio.voice.lexicon import LEXICON
+from preparation.corpora.studio.voice.phonemes import DIPHTHONGS, PHONEMES
+from preparation.corpora.studio.voice.synthesis import SAMPLE_HZ, speak
 
 SETTINGS = StudioSettings()
 SECONDS = 2.0

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from preparation import weights
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
-from training.autoencoders.sources import check_source, load_autoencoder, open_pretrained, source_version
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.weights import registry as weights
+from training.model.autoencoders.small import SmallVae
+from training.model.autoencoders.sources import check_source, load_autoencoder, open_pretrained, source_version
 from training.settings import VaeSettings
-from training.vae import SmallVae
 
 
 def frames(count: int = 6, size: int = 64) -> np.ndarray:

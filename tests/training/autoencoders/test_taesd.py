@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from preparation import weights
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
+from common.weights import registry as weights
 from preparation.media.video import open_video
-from training.autoencoders.base import Autoencoder, to_pixels
-from training.autoencoders.sources import load_autoencoder, open_pretrained
-from training.autoencoders.taesd import read_taesd
+from training.model.autoencoders.base import Autoencoder, to_pixels
+from training.model.autoencoders.sources import load_autoencoder, open_pretrained
+from training.model.autoencoders.taesd import read_taesd
 
 
 def psnr(shown: np.ndarray, true: np.ndarray) -> float:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.small_kinds import small_kind, small_settings
 from tests.training.small_models import SHAPE, make_clip
-from training.backbone.base import rotate, turns_of
-from training.backbone.kinds import build_backbone
-from training.data import Batch
-from training.pretraining import pretrain
+from training.learning.pretraining import pretrain
+from training.model.backbones.base import rotate, turns_of
+from training.model.backbones.kinds import build_backbone
+from training.model.data import Batch
 from training.settings import BackboneSettings, BaseSettings, ObjectiveSettings, PretrainingSettings
 
 

@@ -10,8 +10,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from tests.training.small_kinds import small_kind
-from training.backbone.frame_attention import LENGTHS, FrameAttention
-from training.backbone.sd15 import Sd15Backbone
+from training.model.backbones.frame_attention import LENGTHS, FrameAttention
+from training.model.backbones.sd15 import Sd15Backbone
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and this machine has none")
 

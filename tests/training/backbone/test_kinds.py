@@ -11,14 +11,14 @@ import torch
 from peft import PeftModel
 from pydantic import ValidationError
 
-from preparation.errors import CorruptFileError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
 from tests.training.small_kinds import KINDS, small_kind
 from tests.training.small_models import SHAPE
-from training.adapter import Adapter, load_adapted
-from training.backbone.interface import Backbone
-from training.backbone.kinds import load_backbone, untrained_like
-from training.data import Batch
-from training.objective import Draw, local_objective
+from training.adapters.adapter import Adapter, load_adapted
+from training.model.backbones.interface import Backbone
+from training.model.backbones.kinds import load_backbone, untrained_like
+from training.model.data import Batch
+from training.model.objective import Draw, local_objective
 from training.settings import AdapterSettings, BackboneSettings, ObjectiveSettings
 
 T = torch.tensor([100, 500, 900])

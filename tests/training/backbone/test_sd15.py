@@ -12,15 +12,15 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from safetensors.torch import load_file
 
-from preparation.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from tests.training.small_kinds import save_small_unet, small_kind, small_settings
 from tests.training.small_models import SHAPE
-from training.adapter import Adapter
-from training.backbone.interface import BackboneShape
-from training.backbone.kinds import build_backbone, load_backbone
-from training.backbone.sd15 import Sd15Backbone
-from training.backbone.sources import check_sources, sources_version
-from training.data import Batch
+from training.adapters.adapter import Adapter
+from training.model.backbones.interface import BackboneShape
+from training.model.backbones.kinds import build_backbone, load_backbone
+from training.model.backbones.sd15 import Sd15Backbone
+from training.model.backbones.sources import check_sources, sources_version
+from training.model.data import Batch
 from training.settings import AdapterSettings, BackboneSettings, Sd15Settings
 
 T = torch.tensor([3, 500, 999])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.marks.codes import coded_length, decode, encode
+from training.generation.marks.codes import coded_length, decode, encode
 
 
 @given(payload=st.binary(min_size=1, max_size=8))

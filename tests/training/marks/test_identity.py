@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from training.marks.identity import ENVIRONMENT_VARIABLE, make_identity, open_identity
+from common.errors import PrivFedTalkError
+from training.generation.marks.identity import ENVIRONMENT_VARIABLE, make_identity, open_identity
 
 SIGNERS = 8
 

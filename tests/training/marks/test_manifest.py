@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 import pytest
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise, tone
-from training.marks.identity import Identity, make_identity, open_identity
-from training.marks.manifest import Maker, attach, read_manifest
-from training.marks.verify import verify
-from training.marks.watermark import embed
+from training.generation.marks.identity import Identity, make_identity, open_identity
+from training.generation.marks.manifest import Maker, attach, read_manifest
+from training.generation.marks.verify import verify
+from training.generation.marks.watermark import embed
 
 MAKER = Maker("a1" * 32, "b2" * 32, "privfedtalk", "global")
 

@@ -11,7 +11,7 @@ import pytest
 
 from preparation.media.video import open_video
 from preparation.media.writing import encode
-from training.marks.watermark import DETECTED, PLACES, STEP, brightness, coefficients, detect, embed
+from training.generation.marks.watermark import DETECTED, PLACES, STEP, brightness, coefficients, detect, embed
 
 PAYLOAD = b"\x01\x23\x45\xab\xcd\xef"
 

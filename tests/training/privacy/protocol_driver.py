@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.privacy.mechanism import Mechanism
+from training.privacy.mechanisms.mechanism import Mechanism
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.in_process import BARE, new_identities
 from training.privacy.secure_aggregation.messages import RoundTerms
 from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 
 @dataclass

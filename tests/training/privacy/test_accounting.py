@@ -11,12 +11,13 @@ import pytest
 from dp_accounting import NeighboringRelation, rdp
 from scipy import special, stats
 
-from preparation.errors import PrivFedTalkError
-from training.privacy import accounting, skellam_rdp
-from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
-from training.privacy.guarantee import epsilon_towards_clients, epsilons
-from training.privacy.settings import PrivacySettings
-from training.privacy.skellam_rdp import SkellamNoise
+from common.errors import PrivFedTalkError
+from training.privacy.accounting import epsilon as accounting
+from training.privacy.accounting import skellam_rdp
+from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.guarantee import epsilon_towards_clients, epsilons
+from training.privacy.accounting.skellam_rdp import SkellamNoise
+from training.settings.privacy import PrivacySettings
 
 # (clients, rounds, noise multiplier) at 10 clients a round and δ = N^-1.1 → ε_release, Poisson sampling.
 REFERENCE = [

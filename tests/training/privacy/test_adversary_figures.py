@@ -12,10 +12,16 @@ from dp_accounting import rdp
 from pydantic import ValidationError
 from scipy import stats
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.privacy_records import CLIENTS, round_record, settings_with
-from training.ledger import Entry
-from training.privacy.accounting import (
+from training.privacy.accounting.cohorts import (
+    expected_cohort,
+    may_take_part,
+    participation,
+    rounds_taken_part,
+    takes_everybody,
+)
+from training.privacy.accounting.epsilon import (
     INTEGER_ORDERS,
     Epsilon,
     Release,
@@ -26,20 +32,26 @@ from training.privacy.accounting import (
     epsilon_together,
     poisson_rdp,
 )
-from training.privacy.guarantee import (
+from training.privacy.accounting.guarantee import (
     Together,
     epsilon_towards_clients,
     epsilons,
     share_known_to_clients,
     skellam_mechanism,
 )
-from training.privacy.promise import promise, release_in, schedule_in, settings_in
-from training.privacy.settings import PrivacySettings
-from training.privacy.skellam import RARE_COHORT
-from training.privacy.skellam_rdp import dominating_noise_multiplier
-from training.sampling import expected_cohort, may_take_part, participation, rounds_taken_part, takes_everybody
+from training.privacy.accounting.ledger import Entry
+from training.privacy.accounting.promise import promise, release_in, schedule_in, settings_in
+from training.privacy.accounting.skellam_rdp import dominating_noise_multiplier
+from training.privacy.accounting.spending import (
+    epsilon_so_far,
+    participation_figures,
+    planned_schedule,
+    schedule_of,
+    together,
+)
+from training.privacy.mechanisms.skellam import RARE_COHORT
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import epsilon_so_far, participation_figures, planned_schedule, schedule_of, together
+from training.settings.privacy import PrivacySettings
 
 SECRET = PrivacySettings(noise_multiplier=2.0)
 SKELLAM = skellam_mechanism(SECRET, 1000, 2.0)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from preparation.errors import CorruptFileError
-from preparation.folders import RunFolder
-from training.checkpoint import begin_checkpoint, resume_federation
-from training.coins import Coins, client_draws
-from training.ledger import Ledger
-from training.privacy.accounting import Schedule
-from training.privacy.promise import promise
-from training.privacy.settings import PrivacySettings
-from training.signed_log import RunKey
+from common.errors import CorruptFileError
+from common.folders import RunFolder
+from training.federation.checkpoint import begin_checkpoint, resume_federation
+from training.privacy.accounting.coins import Coins, client_draws
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.ledger import Ledger
+from training.privacy.accounting.promise import promise
+from training.privacy.accounting.signed_log import RunKey
+from training.settings.privacy import PrivacySettings
 
 SECRET = PrivacySettings(noise_multiplier=2.0)
 SAMPLED = Schedule(1000, 10, 30)

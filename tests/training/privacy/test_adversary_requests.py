@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.in_process import BARE

@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.errors import CorruptFileError
+from common.errors import CorruptFileError
 from tests.training.privacy_records import round_record, settings_with
-from training import simulation
-from training.aggregation import Lottery
-from training.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
-from training.claims import contradictions
-from training.client import Announcement, LocalUpdate
-from training.factors import Factors
-from training.federation import FederationResult, Start, lottery_of, open_round, run_federation
-from training.ledger import Ledger
-from training.privacy.promise import promise
-from training.privacy.release import adapted_clip_norm
+from training.adapters.factors import Factors
+from training.federation import faults as simulation
+from training.federation.aggregation import Lottery
+from training.federation.algorithm import FederationResult, Start, lottery_of, open_round, run_federation
+from training.federation.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
+from training.federation.client import Announcement, LocalUpdate
+from training.lineage.claims import contradictions
+from training.privacy.accounting.ledger import Ledger
+from training.privacy.accounting.promise import promise
+from training.privacy.accounting.spending import account, entries_of, epsilon_so_far, planned_schedule, schedule_of
+from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
-from training.spent import account, entries_of, epsilon_so_far, planned_schedule, schedule_of
 
 SIX = [f"c{number}" for number in range(6)]
 D = 40
@@ -164,7 +164,7 @@ def test_a_lotterys_scalars_are_read_by_the_number_that_was_expected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over the number that came they would tell it. All clients clip nothing, weigh 4/16 e^(-γ/2) and score a half."""
-    monkeypatch.setattr("training.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
+    monkeypatch.setattr("training.privacy.accounting.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
     weight = 4 / 16 * np.exp(-0.5 * everybody().privacy.gamma)
     for came, record in zip((6, 5), run(quiet(sampled(rounds=2)), tmp_path / "lottery").records, strict=True):
         assert record.survivors == came
@@ -182,7 +182,7 @@ def test_a_lotterys_scalars_are_read_by_the_number_that_was_expected(
 @pytest.mark.parametrize("mode", ["distributed", "central", "none"])
 def test_a_round_of_nobody_is_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """Where something is promised; else nothing happens in it."""
-    monkeypatch.setattr("training.coins.secrets.token_bytes", lambda size: bytes([8]) * size)
+    monkeypatch.setattr("training.privacy.accounting.coins.secrets.token_bytes", lambda size: bytes([8]) * size)
     settings = everybody(sampling="poisson", clients_per_round=1, rounds=2)
     privacy = settings.privacy.model_copy(update={"mode": mode, "secure_aggregation": mode != "none"})
     alone, two = run(settings.model_copy(update={"privacy": privacy}), tmp_path, seed=72).records
@@ -201,7 +201,7 @@ def test_a_round_that_one_client_less_would_not_have_opened_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four of five are the fewest that open, and of four nobody may be missing."""
-    monkeypatch.setattr("training.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
+    monkeypatch.setattr("training.privacy.accounting.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
     settings = sampled(rounds=2)
     only(lambda drawn: 4 if drawn == 5 else drawn, monkeypatch)
     records = run(settings, tmp_path).records

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from training.privacy.audit import epsilon_between, hockey_stick, iterate_score, lower_bound, one_shot, p_value
+from evaluation.attacks.canary_bounds import (
+    epsilon_between,
+    hockey_stick,
+    iterate_score,
+    lower_bound,
+    one_shot,
+    p_value,
+)
 
 PAIRS = [
     ((0.3, 1.0), (0.0, 1.0)),

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator
-from training.client import LocalUpdate
-from training.privacy.mechanism import Mechanism
+from common.errors import PrivFedTalkError
+from training.federation.aggregation import Aggregator
+from training.federation.client import LocalUpdate
+from training.privacy.mechanisms.mechanism import Mechanism
 from training.privacy.secure_aggregation.in_process import new_identities
 from training.privacy.secure_aggregation.messages import Kind, ProtocolError, RoundTerms, encode_places, frame
 from training.privacy.secure_aggregation.server import Stage
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import session
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.aggregation import Aggregator, Lottery
-from training.checks import norm_allowed
-from training.client import LocalUpdate
-from training.privacy import skellam
-from training.privacy.release import RoundSum
+from training.federation.aggregation import Aggregator, Lottery
+from training.federation.checks import norm_allowed
+from training.federation.client import LocalUpdate
+from training.privacy.mechanisms import skellam
+from training.privacy.mechanisms.release import RoundSum
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 LOTTERY = PrivacySettings(mode="distributed", noise_multiplier=0.5, seeded_noise=3, survivor_floor=0.8)
 

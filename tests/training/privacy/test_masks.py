@@ -12,15 +12,15 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy import stats
 
-from training.aggregation import Aggregator, Lottery
-from training.client import LocalUpdate
+from training.federation.aggregation import Aggregator, Lottery
+from training.federation.client import LocalUpdate
 from training.privacy.secure_aggregation import shamir
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key
 from training.privacy.secure_aggregation.messages import ENVELOPE_OVERHEAD, SIGNATURE_BYTES
 from training.privacy.secure_aggregation.payloads import Secret
 from training.privacy.secure_aggregation.server import Stage
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import Session, session
 

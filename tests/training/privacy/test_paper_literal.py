@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from tests.training.privacy_records import round_record, using
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
-from training.aggregation import Aggregator
-from training.claims import contradictions
-from training.client import Announcement, LocalUpdate
-from training.methods import configure
-from training.privacy import paper_literal, release, skellam
-from training.privacy.accounting import Schedule
-from training.privacy.plan import plan
-from training.privacy.settings import NO_PROOF, PrivacySettings
+from training.federation.aggregation import Aggregator
+from training.federation.client import Announcement, LocalUpdate
+from training.federation.methods import configure
+from training.lineage.claims import contradictions
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.plan import plan
+from training.privacy.accounting.spending import account, epsilon_so_far
+from training.privacy.mechanisms import paper_literal, release, skellam
 from training.settings import FederationSettings, TrainingSettings
-from training.spent import account, epsilon_so_far
+from training.settings.privacy import NO_PROOF, PrivacySettings
 
 LITERAL = PrivacySettings(
     mode=NO_PROOF, secure_aggregation=False, clip_norm=0.7, noise_multiplier=0.4, gamma=0.5, n_max=4, seeded_noise=3

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from preparation.errors import PrivFedTalkError
-from training.privacy import accounting, release
-from training.privacy.accounting import Schedule
-from training.privacy.guarantee import epsilons
-from training.privacy.plan import Cost, plan
-from training.privacy.settings import PrivacySettings
+from common.errors import PrivFedTalkError
+from training.privacy.accounting import epsilon as accounting
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import epsilons
+from training.privacy.accounting.plan import Cost, plan
+from training.privacy.mechanisms import release
+from training.settings.privacy import PrivacySettings
 
 CASES = [
     ("central", Schedule(1000, 10, 50), 4.0),

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
 from training.privacy.secure_aggregation import payloads
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.messages import (

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from preparation.errors import PrivFedTalkError
-from training.privacy import release
-from training.privacy.settings import PrivacySettings
+from common.errors import PrivFedTalkError
+from training.privacy.mechanisms import release
+from training.settings.privacy import PrivacySettings
 
 ANYTHING = st.floats(allow_nan=True, allow_infinity=True)
 SETTINGS = PrivacySettings(clip_norm=0.7, n_max=20)

@@ -7,11 +7,11 @@ import json
 import pytest
 from scipy import stats
 
-from training.privacy.accounting import Schedule, epsilon_release, epsilon_server
-from training.privacy.guarantee import Together, epsilons, meaningful_population
-from training.privacy.report import privacy_report
-from training.privacy.report_text import plain_note
-from training.privacy.settings import PrivacySettings
+from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.guarantee import Together, epsilons, meaningful_population
+from training.privacy.claims.report import privacy_report
+from training.privacy.claims.report_text import plain_note
+from training.settings.privacy import PrivacySettings
 
 DEMO = Schedule(8, 8, 6, "full")
 

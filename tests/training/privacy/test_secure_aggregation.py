@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from preparation.errors import PrivFedTalkError
-from training.privacy import release, skellam
+from common.errors import PrivFedTalkError
+from training.privacy.mechanisms import release, skellam
 from training.privacy.secure_aggregation.in_process import aggregate_in_process, new_identities
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundAbortedError, RoundTerms
 from training.privacy.secure_aggregation.server import Stage
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import session
 

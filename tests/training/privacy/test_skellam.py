@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator
-from training.client import LocalUpdate
-from training.privacy import release, skellam
-from training.privacy.accounting import Schedule, epsilon_server
-from training.privacy.guarantee import skellam_mechanism
-from training.privacy.settings import PrivacySettings
-from training.privacy.skellam_rdp import SkellamNoise, composed_epsilon
+from common.errors import PrivFedTalkError
+from training.federation.aggregation import Aggregator
+from training.federation.client import LocalUpdate
+from training.privacy.accounting.epsilon import Schedule, epsilon_server
+from training.privacy.accounting.guarantee import skellam_mechanism
+from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon
+from training.privacy.mechanisms import release, skellam
+from training.settings.privacy import PrivacySettings
 
 
 @pytest.mark.parametrize("variance", [0.5, 40.0, 3e6, (2.0**20) ** 2 / 8])

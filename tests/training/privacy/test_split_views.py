@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from preparation.errors import PrivFedTalkError
-from training.aggregation import Aggregator
+from common.errors import PrivFedTalkError
+from training.federation.aggregation import Aggregator
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.in_process import BARE
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key
@@ -30,7 +30,7 @@ from training.privacy.secure_aggregation.messages import (
 )
 from training.privacy.secure_aggregation.payloads import Secret
 from training.privacy.secure_aggregation.server import Stage
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import Session, session
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from preparation.errors import PrivFedTalkError
+from common.errors import PrivFedTalkError
+from training.privacy.mechanisms.skellam import RingVector
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.keys import (
     channel_key,
@@ -32,7 +33,6 @@ from training.privacy.secure_aggregation.messages import (
 )
 from training.privacy.secure_aggregation.payloads import PublicKeys, Secret
 from training.privacy.secure_aggregation.policy import ClientPolicy
-from training.privacy.skellam import RingVector
 
 
 class _Stage(IntEnum):

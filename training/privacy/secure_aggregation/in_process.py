@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from preparation.errors import PrivFedTalkError
-from training.privacy.mechanism import Mechanism
+from common.errors import PrivFedTalkError
+from training.privacy.mechanisms.mechanism import Mechanism
+from training.privacy.mechanisms.skellam import RingVector
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.messages import RoundTerms
 from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
-from training.privacy.settings import PrivacySettings
-from training.privacy.skellam import RingVector
+from training.settings.privacy import PrivacySettings
 
 DropStage = Literal["advertise", "share_keys", "masked_input", "consent", "unmask"]
 

@@ -18,9 +18,9 @@ from typing import Literal
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from preparation.errors import PrivFedTalkError
-from training.privacy.mechanism import Mechanism
-from training.privacy.skellam import Ring
+from common.errors import PrivFedTalkError
+from training.privacy.mechanisms.mechanism import Mechanism
+from training.privacy.mechanisms.skellam import Ring
 
 _MAGIC = b"PFSA"
 _SIGNED_PURPOSE = b"PrivFedTalk secure aggregation, message of a client, version 1"

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.privacy.mechanism import Mechanism
+from training.privacy.mechanisms.mechanism import Mechanism
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundTerms
-from training.privacy.settings import PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 _ROUNDING = 1e-12  # of products that server and client compute in another order
 

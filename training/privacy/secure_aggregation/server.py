@@ -7,6 +7,7 @@ from enum import IntEnum
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from training.privacy.mechanisms.skellam import RingVector
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, raw_public_key, self_mask_key
 from training.privacy.secure_aggregation.masking import add_masks
@@ -21,7 +22,6 @@ from training.privacy.secure_aggregation.messages import (
     open_envelope,
 )
 from training.privacy.secure_aggregation.payloads import PublicKeys, Secret
-from training.privacy.skellam import RingVector
 
 
 class Stage(IntEnum):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.errors import CorruptFileError, PrivFedTalkError
 from preparation.corpora.hdtf.cut import Sources, box_in, cut_clip, cut_corpus
 from preparation.corpora.hdtf.tables import Annotation
-from preparation.errors import CorruptFileError, PrivFedTalkError
-from preparation.manifest import scan
+from preparation.corpora.manifest import scan
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from preparation.clients import assign_clients
+from preparation.clients.roles import assign_clients
 from preparation.corpora.hdtf.names import Cut, cut_of
 from preparation.corpora.hdtf.ready import find
 from preparation.corpora.hdtf.tables import read_tables
-from preparation.manifest import Clip
+from preparation.corpora.manifest import Clip
+from preparation.corpora.sources import source_of
 from preparation.settings import ClientSettings, CorpusSettings, HdtfSpeaker
-from preparation.sources import source_of
 
 
 @pytest.mark.parametrize(

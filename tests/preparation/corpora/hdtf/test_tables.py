@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import PrivFedTalkError
 from preparation.corpora.hdtf.tables import Tables, read_tables
-from preparation.errors import PrivFedTalkError
 
 
 @pytest.fixture(scope="module")

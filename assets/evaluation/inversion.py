@@ -1,0 +1,48 @@
+"""What of a client's face its update gives away, and what the sums do: an attack, run when asked for."""
+
+# No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
+
+import dagster as dg
+
+from assets.stage.agreements import refusals
+from assets.stage.metadata import picture, table
+from assets.stage.run import Run
+from assets.stage.transient import retried
+from assets.training.backbone import ACCELERATOR
+from assets.training.federation import adapter
+
+GROUP = "attacks"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "json"},
+    deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
+    pool=ACCELERATOR,
+)
+@retried
+def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Gradient inversion on the run's first federated method, beside who knows nothing: figures and pictures."""
+    from evaluation.attacks.inversion_figures import run_inversion
+    from evaluation.attacks.inversion_run import InversionSettings
+    from training.federation.methods import named
+
+    method = next(name for name in run.training.methods if named(name).sends and not named(name).pooled)
+    folder, settings = run.folder.attack("inversion", method), InversionSettings()
+    with run.stage(
+        f"attacks/inversion/{method}",
+        settings=[settings, *refusals(run, "training", "generation")],
+        after=["shards", "vae", "rulers", "backbone", f"federation/{method}"],
+        code=["evaluation", "training"],
+        outputs=lambda: [folder],
+    ) as stage:
+        if stage.due:
+            run_inversion(run.folder, method, run.training, run.seed, settings)
+    told = json.loads((folder / "inversion.json").read_text(encoding="utf-8"))
+    rows = [{"attack": leak["row"], "sees": leak["sees"], "dB over the mean face": leak["gain"]["mean"],
+             "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in told["leaks"]]  # fmt: skip
+    return dg.MaterializeResult(
+        metadata={"faces": picture(folder / "inversion.png"), "leaks": table(rows), "told": told["sentences"]},
+        data_version=dg.DataVersion(stage.version),
+    )

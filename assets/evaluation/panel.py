@@ -1,0 +1,102 @@
+"""Every method and every reference on the same held-out clips, judged by the same frozen networks."""
+
+# No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
+from typing import Any
+
+import dagster as dg
+
+from assets.preparation.shards import shards
+from assets.stage.agreements import refusals
+from assets.stage.metadata import pictures, playing
+from assets.stage.partitions import METHODS, all_buckets, evaluated_methods, in_one_run, own_adapter
+from assets.stage.run import Run
+from assets.stage.stages import digest
+from assets.stage.transient import retried
+from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
+from assets.training.federation import adapter
+from evaluation.names import personal_of
+
+GROUP = "evaluation"
+MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "parquet"},
+    partitions_def=evaluated_methods,
+    backfill_policy=in_one_run,
+    deps=[all_buckets(shards), vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
+    pool=ACCELERATOR,
+)
+@retried
+def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
+    """Generated clips and their metrics: one row a clip and metric, a video a client, the paired held-out loss."""
+    versions = [_evaluate(context, run, method) for method in context.partition_keys]
+    # Dagster has one version for a run: where several methods share it, it is that of all of them.
+    version = versions[0] if len(versions) == 1 else digest(versions)
+    context.set_data_version(context.asset_key, dg.DataVersion(version))
+
+
+def measured_from(run: Run, method: str) -> dict[str, Any]:
+    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration, judges, and who has
+    not agreed to be generated."""
+    from evaluation.measuring.networks import judges_version
+
+    adapters = [f"federation/{method}"] if method in METHODS else []
+    judges = judges_version(run.evaluation)
+    return {
+        "settings": [
+            *(method, run.evaluation, run.training.generation, run.training.objective, judges),
+            *refusals(run, "generation"),
+        ],
+        "after": ["clients", "dealing", "shards", "vae", "rulers", "backbone", *adapters],
+        "code": ["evaluation", "training", "preparation"],
+    }
+
+
+def version_of(run: Run, method: str) -> str:
+    """The data version of a method's evaluation: a hash of what decides its figures, not of the figures.
+
+    So two evaluations with one version must agree, and where Dagster shows another version, something was changed.
+    Models and data go in by the content that their stages left.
+    """
+    return digest(run.inputs(**measured_from(run, method)))
+
+
+def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
+    folder = run.folder.evaluation(method)
+    with run.stage(
+        f"evaluation/{method}",
+        **measured_from(run, method),
+        outputs=lambda: [
+            *(folder / name for name in MEASURED),
+            *(own for name in MEASURED if (own := run.folder.evaluation(personal_of(method)) / name).exists()),
+        ],
+    ) as stage:
+        if stage.due:
+            from evaluation.measuring.panel import measure_with_personal
+
+            measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
+    _show(context, run, method)
+    return version_of(run, method)
+
+
+def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
+    """Means over the clients' clips, and frames of the first generated video."""
+    from evaluation.measuring.protocol import read_metrics, summarise
+    from preparation.media.previews import moments
+
+    folder = run.folder.evaluation(method)
+    rows = read_metrics(folder / "metrics.parquet")
+    means = summarise(rows[rows["role"] == "client"]).get(method, {})
+    losses = json.loads((folder / "validation_loss.json").read_text(encoding="utf-8"))
+    metadata: dict = {name: round(value.mean, 4) for name, value in means.items() if value.mean == value.mean}
+    if losses:
+        metadata["validation_loss"] = round(sum(losses.values()) / len(losses), 5)
+    videos = sorted((folder / "videos").glob("*.mp4"))
+    if videos:
+        metadata["frames"] = pictures(moments(videos[0], range(0, 48, 6)))
+        metadata["plays"] = playing(videos[0])
+        metadata["the same with sound"] = dg.MetadataValue.path(videos[0])
+    context.add_asset_metadata(metadata, partition_key=method)

@@ -1,0 +1,134 @@
+"""What people read: results.json and the page; then the gates that say whether it is good enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from assets.evaluation.panel import evaluation
+from assets.preparation.facts import crop_facts
+from assets.stage.agreements import refusals
+from assets.stage.metadata import table
+from assets.stage.partitions import REFERENCES
+from assets.stage.run import Run
+from assets.stage.stages import read_records
+from assets.stage.transient import retried
+from assets.training.privacy import privacy
+from preparation.settings import CorpusKind
+
+GROUP = "reports"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json"},
+    deps=[privacy, dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
+)
+@retried
+def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""
+    from evaluation.report.gather import gather_results
+    from evaluation.report.results import write_results
+
+    folder = run.folder
+    records = read_records(folder)
+    made = {name: record for name, record in records.items() if name != "report"}
+    facts = crop_facts(folder)
+    found = gather_results(
+        folder,
+        run.training.methods,
+        REFERENCES,
+        seconds={name: record.seconds for name, record in made.items()},
+        peak_memory_gb=max((record.peak_memory_gb for record in made.values()), default=0.0),
+        corpus={
+            "kind": run.corpus_kind.value,
+            "rendered": run.renders,
+            "speakers": facts.speakers,
+            "clips": facts.clips,
+            "refused": facts.refused,
+            "face_rate": round(facts.face_rate, 5),
+        },
+        face_tracker=facts.tracker,
+        seed=run.seed,
+        required=run.training.consent.required,
+    )
+    write_results(found, folder.results)
+    rows = [{"method": name, **_headline(values)} for name, values in found["methods"].items()]
+    return dg.MaterializeResult(metadata={"methods": table(rows), "bars": table(found["bars"])})
+
+
+@dg.asset(group_name=GROUP, kinds={"html"}, deps=[results])
+@retried
+def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
+    from evaluation.report.gather import gather_report
+    from evaluation.report.page import write_report
+    from evaluation.report.results import read_results
+
+    folder = run.folder
+    with run.stage(
+        "report",
+        settings=[folder.results.read_text(encoding="utf-8"), *refusals(run, "generation")],
+        after=["manifest", "dealing", "client_report"],
+        code=["evaluation"],
+        outputs=lambda: [folder.report / "index.html"],
+    ) as stage:
+        if stage.due:
+            found = read_results(folder.results)
+            required = run.training.consent.required
+            page = gather_report(folder, found, run.evaluation, shown_configuration(run), run.corpus_root, required)
+            write_report(folder.report, page)
+    path = folder.report / "index.html"
+    return dg.MaterializeResult(
+        metadata={"page": dg.MetadataValue.url(path.as_uri()), "megabytes": round(path.stat().st_size / 1e6, 2)},
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def shown_configuration(run: Run) -> dict[str, Any]:
+    """What differs from the defaults, as the page shows it to anybody."""
+    groups = {"studio": run.studio, "preparation": run.preparation, "training": run.training}
+    shown = {name: group.shown(exclude_defaults=True) for name, group in groups.items()}
+    return {"seed": run.seed, **shown, "evaluation": run.evaluation.shown(exclude_defaults=True)}
+
+
+@dg.asset_check(asset=report, blocking=True)
+def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every bar that could be measured is met. The page is written all the same: it shows which are not.
+
+    The bars were set on rendered people; of other corpora a miss is a warning.
+    """
+    from evaluation.report.results import read_results
+
+    bars = read_results(run.folder.results)["bars"]
+    missed = [bar for bar in bars if bar["pass"] is False]
+    lines = [f"{bar['name']} is {bar['value']:.3g}, wanted {bar['direction']} {bar['bar']:g}" for bar in missed]
+    binding = run.gates and run.corpus_kind is CorpusKind.STUDIO
+    return dg.AssetCheckResult(
+        passed=not missed,
+        severity=dg.AssetCheckSeverity.ERROR if binding else dg.AssetCheckSeverity.WARN,
+        description="; ".join(lines) if lines else "every measured bar is met",
+        metadata={"bars": table(bars)},
+    )
+
+
+@dg.asset_check(asset=report, blocking=True)
+def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every model beats noise on everything that was measured, and a still picture on the lips."""
+    from evaluation.report.gates import failures
+    from evaluation.report.results import read_results
+
+    judged = read_results(run.folder.results)["gates"]
+    lost = failures(judged)
+    return dg.AssetCheckResult(
+        passed=not lost,
+        severity=dg.AssetCheckSeverity.ERROR if run.gates else dg.AssetCheckSeverity.WARN,
+        description="; ".join(lost) if lost else f"all of {len(judged)} comparisons with the gates are won",
+        metadata={"gates": table(judged)},
+    )
+
+
+def _headline(values: dict) -> dict:
+    names = ("lip_correlation", "opening_error", "mouth_psnr", "psnr", "identity", "validation_loss", "n")
+    return {name: values.get(name) for name in names}

@@ -1,0 +1,233 @@
+"""The clips of a run: rendered or found, listed, and shared out among clients."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, get_args
+
+import dagster as dg
+
+from assets.preparation.gathering import cut, lines_of, listing_of, mixed
+from assets.preparation.samples import first_frames, shown
+from assets.stage.metadata import pictures, playing, table
+from assets.stage.run import Run
+from assets.stage.stages import Stage, digest
+from assets.stage.transient import retried
+from common.files import write_text
+from common.folders import RunFolder
+from preparation.settings import CorpusKind
+
+if TYPE_CHECKING:
+    from preparation.clients.roles import ClientTable
+    from preparation.corpora.manifest import Clip
+
+GROUP = "corpus"
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "video"})
+@retried
+def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Clips of talking people: rendered by the studio, cut from HDTF's videos, found in a folder, or a mix of these."""
+    if run.corpus_kind is CorpusKind.MIX:
+        stage = mixed(run)
+    else:
+        stage = _rendered(run) if run.renders else cut(run, run.cut_from) if run.cut_from else _found(run)
+    files = listing_of(run.corpus_root, None if run.corpus_root.is_relative_to(run.folder.root) else run.folder.root)
+    return dg.MaterializeResult(
+        metadata={
+            "kind": run.corpus_kind.value,
+            "folder": dg.MetadataValue.path(run.corpus_root),
+            "files": len(files),
+            "megabytes": round(sum(stat.st_size for stat in files.values()) / 1e6, 2),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def _rendered(run: Run) -> Stage:
+    from preparation.corpora.studio.corpus import render_corpus
+
+    with run.stage(
+        "corpus",
+        settings=[run.studio],
+        after=[],
+        code=["preparation/corpora/studio"],
+        outputs=lambda: [run.corpus_root],
+    ) as stage:
+        if stage.due:
+            _clear_unless_begun(run, stage)
+            render_corpus(run.corpus_root, run.studio, run.workers)
+    return stage
+
+
+def _clear_unless_begun(run: Run, stage: Stage) -> None:
+    """Clips of an interrupted rendering stay; clips that other settings or other code drew must not mix in."""
+    begun = run.folder.root / "corpus_begun.txt"
+    if not (run.keep and begun.exists() and begun.read_text(encoding="utf-8") == stage.inputs):
+        shutil.rmtree(run.corpus_root, ignore_errors=True)
+        write_text(begun, stage.inputs)
+
+
+def _found(run: Run) -> Stage:
+    """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
+    from preparation.corpora.walking import check_apart
+
+    check_apart(run.corpus_root, run.folder)
+    listing = run.folder.root / "corpus_files.txt"
+    lines = lines_of(run.corpus_root, run.folder.root)
+    settings = [run.corpus_kind.value, digest(lines)]
+    with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
+        if stage.due:
+            write_text(listing, "\n".join(lines) + "\n")
+    return stage
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
+@retried
+def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
+    from preparation.corpora.lists import version_of
+    from preparation.corpora.manifest import load_manifest, save_manifest, scan
+    from preparation.quarantine import load_quarantine, replace_rows
+
+    folder = run.folder
+    with run.stage(
+        "manifest",
+        settings=[run.preparation.corpus, *map(version_of, run.preparation.corpus.lists)],
+        after=["corpus"],
+        code=["preparation"],
+        outputs=lambda: [folder.manifest],
+    ) as stage:
+        if stage.due:
+            found = scan(run.corpus_kind, run.corpus_root, run.preparation.corpus)
+            save_manifest(found.clips, folder.manifest)
+            replace_rows(folder.quarantine, ("manifest",), found.quarantine)
+    clips, refused = load_manifest(folder.manifest), load_quarantine(folder.quarantine)
+    return dg.MaterializeResult(
+        metadata={
+            "clips": len(clips),
+            "speakers": len({clip.speaker for clip in clips}),
+            "minutes": round(sum(clip.seconds for clip in clips) / 60, 2),
+            "megabytes": round(sum(clip.bytes for clip in clips) / 1e6, 2),
+            "quarantined": len(refused),
+            **_previews(run, clips),
+            "first clips": table([vars(clip) for clip in clips[:20]]),
+            "quarantine": table([vars(row) for row in refused]),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
+    """Faces, a clip that plays, and where it lies with its sound; nothing where consent records cannot be read."""
+    from preparation.media.previews import for_show
+
+    limits = run.preparation.corpus.media
+    with for_show("the manifest's clips"):
+        seen = shown(run.folder, clips)
+        faces = {"faces": pictures(first_frames(seen, run.corpus_root, limits))}
+        if not seen:
+            return faces
+        first = run.corpus_root / seen[0].path
+        return {**faces, "plays": playing(first, limits=limits), "the same with sound": dg.MetadataValue.path(first)}
+    return {}
+
+
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
+@retried
+def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Who is public, a client, a volunteer or unseen; and which clips each trains, validates, tests on."""
+    from preparation.clients.mix import assign_people
+    from preparation.clients.roles import Role, load_people, save_clients
+    from preparation.corpora.manifest import load_manifest
+    from preparation.quarantine import TWINS, replace_rows
+
+    folder = run.folder
+    with run.stage(
+        "clients",
+        settings=[run.preparation.clients, run.preparation.mix],
+        after=["manifest"],
+        code=["preparation"],
+        outputs=lambda: [folder.people_table],
+    ) as stage:
+        if stage.due:
+            clips = load_manifest(folder.manifest)
+            assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
+            save_clients(assigned, folder.people_table)
+            replace_rows(folder.quarantine, ("clients", TWINS), unplaced)
+    # Also when nothing else is due: whoever asks for removal must not have to change something first.
+    if stage.due or run.preparation.corpus.forget_absent:
+        _settle(folder, run.preparation.corpus.forget_absent)
+    found = load_people(folder)
+    return dg.MaterializeResult(
+        metadata={
+            **{role: sum(client.role == role for client in found.values()) for role in get_args(Role)},
+            "clips a split": table(
+                [
+                    {"client": name, "role": client.role, **{split: len(ids) for split, ids in client.splits.items()}}
+                    for name, client in found.items()
+                ]
+            ),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def _settle(folder: RunFolder, forget: bool) -> None:
+    """What is left of clips that are gone is said or removed; then also what has learnt from them, which stays."""
+    from preparation.clients.removal import absent_names, settle_absent
+    from training.lineage.models import learnt_from
+
+    learnt: list[str] = []
+    if forget:
+        gone = absent_names(folder)
+        stay = {clip.rpartition("/")[0] for clip in gone.clips} - set(gone.people)
+        # Who are gone wholly go with their own adapters; those of who stay have learnt from the clips that are gone.
+        learnt = [*learnt_from(folder, [*gone.people, *stay]), *own_adapters(folder, stay)]
+    settle_absent(folder, forget)
+    if learnt:
+        sys.stderr.write(f"models have learnt from them until they are trained anew: {', '.join(learnt)}\n")
+
+
+def own_adapters(folder: RunFolder, people: Collection[str]) -> list[str]:
+    """The adapters that these people keep for themselves."""
+    found = (path for name in sorted(people) for path in sorted(folder.client(name).glob("methods/*/adapter")))
+    return [str(path.relative_to(folder.root)) for path in found]
+
+
+@dg.asset_check(asset=clients, blocking=True)
+def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """No clip and no recording is in two splits or with two clients, and no public speaker is a client too."""
+    from preparation.clients.roles import load_people
+    from preparation.corpora.manifest import load_manifest
+    from preparation.corpora.twins import recordings_of
+
+    return disjoint(load_people(run.folder), recordings_of(load_manifest(run.folder.manifest)))
+
+
+def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) -> dg.AssetCheckResult:
+    """`recordings` names the recording of each clip that has copies."""
+    recordings = recordings or {}
+    owners: dict[str, list[str]] = {}
+    for name, client in found.items():
+        for split, clip_ids in client.splits.items():
+            for clip_id in clip_ids:
+                owners.setdefault(clip_id, []).append(f"{name}/{split}")
+    placed: dict[str, set[str]] = {}
+    for clip_id, places in owners.items():
+        if clip_id in recordings:
+            placed.setdefault(recordings[clip_id], set()).update(places)
+    copies = {recording: sorted(places) for recording, places in placed.items() if len(places) > 1}
+    shared = {clip_id: places for clip_id, places in owners.items() if len(places) > 1}
+    public = {client.speaker for client in found.values() if client.role == "public"}
+    both = sorted(public & {client.speaker for client in found.values() if client.role != "public"})
+    return dg.AssetCheckResult(
+        passed=not shared and not both and not copies,
+        metadata={
+            "clips in two places": str(shared),
+            "recordings in two places": str(copies),
+            "public speakers that are clients": str(both),
+        },
+    )

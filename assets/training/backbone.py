@@ -1,0 +1,153 @@
+"""What is trained on public speakers alone: autoencoder, rulers, backbone. The federation finds them frozen."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+
+from assets.preparation.facts import public_version
+from assets.preparation.samples import coded_faces, save_coded_faces
+from assets.preparation.shards import crops, shards
+from assets.stage.metadata import drawing, picture, table
+from assets.stage.partitions import all_buckets
+from assets.stage.run import Run
+from assets.stage.transient import retried
+from common.files import write_text
+
+GROUP = "backbone"
+LOSSES = ("training_loss", "validation_loss")
+ACCELERATOR = "gpu"
+"""The pool of everything that fills an accelerator: one at a time, across all processes of the instance."""
+
+CROPS, SHARDS = "crops/*.json", "shards/index.json"
+"""What vouches for the files that public training reads. Stages of everybody would not do: clients who join, leave or
+are dealt anew change those, and nothing here."""
+
+
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@retried
+def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
+    from evaluation.report.run_files import parameter_count
+    from training.model.autoencoders.sources import source_version
+
+    folder, source = run.folder, run.training.vae.source
+    with run.stage(
+        "vae",
+        settings=[run.training.vae, source_version(source), public_version(folder, CROPS)],
+        after=[],
+        code=["training"],
+        outputs=lambda: [folder.model("vae")],
+    ) as stage:
+        if stage.due:
+            from preparation.media.previews import for_show
+            from training.adapters.cards import public_card
+            from training.learning.public import make_vae
+
+            make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
+            what = "An autoencoder that turns the crops of talking heads into latents and back."
+            public_card(folder, "Autoencoder", what, {"source": source}).write(folder.model("vae"))
+            with for_show("the sheet of coded faces"):
+                save_coded_faces(folder)
+    faces = coded_faces(folder)
+    return dg.MaterializeResult(
+        metadata={
+            "source": source,
+            "parameters": parameter_count(folder.model("vae") / "model.safetensors"),
+            **({"true faces, and coded": picture(faces)} if faces.exists() else {}),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@retried
+def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """Two small networks that measure: mouth opening and identity, trained on the public split only."""
+    home = run.folder.model("rulers")
+    with run.stage(
+        "rulers", settings=[public_version(run.folder, CROPS)], after=[], code=["training"], outputs=lambda: [home]
+    ) as stage:
+        if stage.due:
+            from training.adapters.cards import public_card
+            from training.learning.public import read_public_frames
+            from training.model.frozen.rulers import train_identity_ruler, train_opening_ruler
+
+            public = read_public_frames(run.folder)
+            opening = train_opening_ruler(public.frames, public.openings, seed=run.seed)
+            identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed)
+            for ruler, name, measured in (
+                (opening, "opening", "how far the mouth in an aligned crop is open, in inter-ocular distances"),
+                (identity, "identity", "whose face an aligned crop shows, as an embedding to compare by its cosine"),
+            ):
+                ruler.save(home / name)
+                facts = {"parameters": f"{sum(p.numel() for p in ruler.parameters()):,}"}
+                what = f"A small network that measures {measured}."
+                public_card(run.folder, f"Ruler: {name}", what, facts).write(home / name)
+    return dg.MaterializeResult(
+        metadata={
+            "opening ruler": dg.MetadataValue.path(home / "opening"),
+            "identity ruler": dg.MetadataValue.path(home / "identity"),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
+@retried
+def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
+    """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
+    from evaluation.figures.charts import curves
+    from evaluation.report.run_files import parameter_count
+    from training.model.backbones.sources import sources_version
+
+    folder, settings = run.folder, run.training
+    home = folder.model("backbone")
+    with run.stage(
+        "backbone",
+        settings=[
+            settings.backbone,
+            sources_version(settings.backbone),
+            settings.objective.in_pretraining(),
+            settings.pretraining,
+            public_version(folder, SHARDS),
+        ],
+        after=[],
+        code=["training"],
+        outputs=lambda: [home],
+    ) as stage:
+        if stage.due:
+            from training.adapters.cards import public_card
+            from training.learning.pretraining import curve, pretrain
+            from training.learning.public import read_public_validation, stream_public
+            from training.model.device import choose_device
+
+            model, history = pretrain(
+                lambda: stream_public(folder),
+                read_public_validation(folder),
+                settings.backbone,
+                settings.objective,
+                settings.pretraining,
+                run.seed,
+                choose_device(),
+            )
+            model.save(home)
+            facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
+            what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
+            public_card(folder, "Backbone", what, facts).write(home)
+            write_text(home / "curve.json", json.dumps(curve(history), indent=1) + "\n")
+    rows = json.loads((home / "curve.json").read_text(encoding="utf-8"))
+    return dg.MaterializeResult(
+        metadata={
+            "validation loss": rows[-1]["validation_loss"],
+            "parameters": parameter_count(home / "model.safetensors"),
+            "curve": drawing(curves({name: _points(rows, name) for name in LOSSES}, "step", "loss")),
+            "history": table(rows),
+        },
+        data_version=dg.DataVersion(stage.version),
+    )
+
+
+def _points(rows: list[dict[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]

@@ -1,0 +1,110 @@
+"""One federated adapter a method: the only thing that clients train and the only thing that leaves them."""
+
+# No postponed annotations here: Dagster looks at the type of `context` itself.
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets.preparation.shards import shards
+from assets.stage.metadata import drawing, table
+from assets.stage.partitions import all_buckets, federated_methods, in_one_run
+from assets.stage.run import Run
+from assets.stage.transient import retried
+from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
+from common.files import read_json_lines
+from preparation.settings import CorpusKind
+
+if TYPE_CHECKING:
+    from training.execution import Pool
+
+GROUP = "federation"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "peft"},
+    partitions_def=federated_methods,
+    backfill_policy=in_one_run,
+    deps=[all_buckets(shards), vae, rulers, backbone],
+    pool=ACCELERATOR,
+)
+@retried
+def adapter(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
+    """Algorithm 1 under one method's settings: LoRA weights, one JSON line a round, the privacy it cost."""
+    from training.execution import open_pool
+
+    with open_pool(run.training.execution, run.workers) as pool:
+        versions = [_federate(context, run, method, pool) for method in context.partition_keys]
+    context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+
+
+def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "Pool") -> str:
+    from evaluation.figures.rounds import round_curves
+    from training.federation.methods import configure
+
+    folder = run.folder
+    refused = _who_must_sit_out(run)
+    with run.stage(
+        f"federation/{method}",
+        settings=[configure(method, run.training), json.dumps(refused)],
+        after=["clients", "shards", "vae", "rulers", "backbone"],
+        code=["training"],
+        outputs=lambda: [
+            folder.adapter(method),
+            folder.rounds(method),
+            *folder.root.glob(f"clients/*/methods/{method}/adapter"),
+        ],
+    ) as stage:
+        if stage.due:
+            from preparation.clients.roles import load_clients, unit_of
+            from training.pipeline import federate
+
+            unit = unit_of(load_clients(folder.clients_table), run.preparation.corpus, run.corpus_kind)
+            federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
+    rounds = read_json_lines(folder.rounds(method))
+    columns = (
+        *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),
+        *("epsilon_release", "bytes_up"),
+    )
+    memory = folder.federation(method) / "memory.json"
+    context.add_asset_metadata(
+        {
+            **({"memory": json.loads(memory.read_text(encoding="utf-8"))} if memory.exists() else {}),
+            "rounds": len(rounds),
+            "public validation loss": rounds[-1]["public_validation_loss"],
+            "curves": drawing(round_curves(rounds)),
+            "history": table([{column: line[column] for column in columns} for line in rounds]),
+        },
+        partition_key=method,
+    )
+    return stage.version
+
+
+def _who_must_sit_out(run: Run) -> list[str]:
+    """The clients who did not agree to training, or no longer do; each is said, with the reason."""
+    from preparation.clients.consent import objections, record_rendered
+    from preparation.clients.roles import load_clients, of_role
+
+    if run.corpus_kind is CorpusKind.STUDIO:  # runs older than these records
+        record_rendered(run.folder)
+    clients = of_role(load_clients(run.folder.clients_table), "client")
+    refused = objections(run.folder, clients, "training", run.training.consent.required)
+    for client, reason in refused.items():
+        sys.stderr.write(f"consent: {client} does not take part ({reason})\n")
+    return sorted(refused)
+
+
+@dg.asset_check(asset=adapter, blocking=True)
+def adapters_finite(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
+    """Every weight of every adapter that is there is a finite number."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    broken = [
+        str(path.relative_to(run.folder.root))
+        for path in sorted(run.folder.root.glob("federation/*/adapter/adapter_model.safetensors"))
+        if not all(np.isfinite(tensor).all() for tensor in load_file(path).values())
+    ]
+    return dg.AssetCheckResult(passed=not broken, description=f"not finite: {broken}" if broken else "all finite")

@@ -1,0 +1,164 @@
+"""Files written whole or not at all; what a killed process left half written is swept away.
+
+A temporary neighbour is named `.<name>.<process>-<machine>.partial`, so that several processes, and several machines on
+one network folder, may write at once, and so that the one who sweeps knows whose it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.errors import CorruptFileError, UnwritableError
+
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+FORGOTTEN_SECONDS = 24 * 3600.0
+"""Another machine's leavings are swept after a day: whether its process lives cannot be asked from here."""
+
+_CONTINUES = "and give the same command again: it goes on where it stopped"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the file to write, which takes the place of `path` at the end; a body that raises leaves nothing.
+
+    Raises UnwritableError where the disk refuses.
+    """
+    partial = partial_of(path)
+    try:
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all, as UTF-8 on every system."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, UTF-8; a last line that an interruption cut short is left out.
+
+    Raises CorruptFileError where another line is no object.
+    """
+    *whole, last = path.read_bytes().split(b"\n")
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate([*whole, last] if last else whole, start=1):
+        try:
+            record = json.loads(line.decode("utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("no record")
+        except ValueError as error:
+            if number > len(whole):
+                break
+            raise CorruptFileError(
+                f"line {number} of {path} cannot be read: {error}", remedy="put the whole file back, or make it anew"
+            ) from error
+        found.append(record)
+    return found
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which takes the place of `path` at the end; a body that raises leaves nothing.
+
+    A killed process leaves the old folder or none, never some files of each. Raises UnwritableError where the disk
+    refuses.
+    """
+    partial = partial_of(path)
+    sweep(path.parent)
+    try:
+        with writing(path.parent):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            remove_folder(path, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_folder(path: Path, successor: Path | None = None) -> None:
+    """Take a folder away as one, so that nobody finds half of it; `successor` takes its place."""
+    old = partial_of(path, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.replace(old)
+    if successor is not None:
+        successor.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Whatever the system says against writing below `folder` becomes an UnwritableError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UnwritableError:
+    """The error for people: which folder, why, and that nothing done so far is lost."""
+    if error.errno in _FULL:
+        return UnwritableError(f"the disk that holds {folder} is full", remedy=f"free some space {_CONTINUES}")
+    if error.errno == errno.EFBIG:
+        return UnwritableError(
+            f"{folder} cannot be written: a file grew past the limit for one file",
+            remedy=f"raise the limit (`ulimit -f`) {_CONTINUES}",
+        )
+    return UnwritableError(
+        f"{folder} cannot be written: {error.strerror or error}",
+        remedy=f"mend that or choose another --out {_CONTINUES}",
+    )
+
+
+def partial_of(path: Path, kind: str = "partial") -> Path:
+    """The temporary neighbour of `path` that belongs to this process."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{MACHINE}.{kind}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are no more left half written in `folder`; others' work in progress stays."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") and entry.suffix in (".partial", ".old") and _abandoned(entry):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _abandoned(entry: Path) -> bool:
+    process, _, machine = entry.stem.rpartition(".")[2].partition("-")
+    if machine == MACHINE and process.isdecimal():
+        return not _lives(int(process))
+    try:
+        return time.time() - entry.stat().st_mtime > FORGOTTEN_SECONDS
+    except OSError:
+        return False  # its writer was quicker
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

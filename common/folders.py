@@ -1,0 +1,131 @@
+"""Where a run keeps what it makes: the one place that knows file names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, `data/<run>`; every path of the pipeline is a property or method here."""
+
+    root: Path
+
+    def lock(self, name: str) -> Path:
+        """Held while somebody works on a stage, or with a command on the run; see `common.locks`."""
+        return self.root / ".locks" / f"{name.replace('/', '-')}.lock"
+
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine.parquet"
+
+    @property
+    def people_table(self) -> Path:
+        return self.root / "people.json"
+
+    @property
+    def clients_table(self) -> Path:
+        return self.root / "clients.json"
+
+    @property
+    def client_report(self) -> Path:
+        return self.root / "clients_report" / "clients.json"
+
+    @property
+    def identities(self) -> Path:
+        return self.root / "identities.json"
+
+    @property
+    def speech_network(self) -> Path:
+        """Which pretrained network described the sound; absent with log-mel."""
+        return self.root / "speech_network.json"
+
+    def client(self, client: str) -> Path:
+        return self.root / "clients" / client
+
+    def consent(self, client: str) -> Path:
+        """What the client agreed to, beside the client's own data."""
+        return self.client(client) / "consent.json"
+
+    def client_ledger(self, client: str) -> Path:
+        """What the client's clips were used for, in this run and in those before it; the client's own copy."""
+        return self.client(client) / "ledger.jsonl"
+
+    def crops(self, client: str) -> Path:
+        return self.client(client) / "crops"
+
+    def crops_of(self, clip_id: str) -> Path:
+        """Where a clip's crop lies: with the person whose folder it came from, whoever it was dealt to."""
+        return self.crops(clip_id.rpartition("/")[0])
+
+    def shards(self, client: str) -> Path:
+        return self.client(client) / "shards"
+
+    def client_method(self, client: str, method: str) -> Path:
+        """What a client keeps of a method for itself: its state between rounds, its own adapter."""
+        return self.client(client) / "methods" / method
+
+    def client_adapter(self, client: str, method: str) -> Path:
+        return self.client_method(client, method) / "adapter"
+
+    def model(self, name: str) -> Path:
+        return self.root / "models" / name
+
+    def federation(self, method: str) -> Path:
+        return self.root / "federation" / method
+
+    def adapter(self, method: str) -> Path:
+        return self.federation(method) / "adapter"
+
+    def imported(self, name: str) -> Path:
+        """An adapter that came from elsewhere."""
+        return self.root / "imported" / name
+
+    def attack(self, name: str, method: str) -> Path:
+        """What an attack on a method's clients came to."""
+        return self.root / "attacks" / name / method
+
+    @property
+    def ledger(self) -> Path:
+        """What all federations of this run have opened; the coordinator's, and never taken back."""
+        return self.root / "coordinator" / "ledger.jsonl"
+
+    def participation(self, method: str) -> Path:
+        """Who took part how often, for the coordinator alone: whoever reads it knows the coins."""
+        return self.federation(method) / "participation.json"
+
+    def participants(self, method: str) -> Path:
+        return self.federation(method) / "participants.json"
+
+    def rounds(self, method: str) -> Path:
+        return self.federation(method) / "rounds.jsonl"
+
+    def evaluation(self, method: str) -> Path:
+        return self.root / "evaluation" / method
+
+    @property
+    def nightly(self) -> Path:
+        """A folder a night, named by its date, and the panel of clips that all of them look at."""
+        return self.root / "nightly"
+
+    @property
+    def features(self) -> Path:
+        """What frozen networks saw in true clips, by content: every method is measured against the same."""
+        return self.root / "evaluation" / ".features"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.json"

@@ -1,0 +1,137 @@
+"""Pretrained networks of a hub, each pinned to a revision: what an id means cannot change between two runs.
+
+An id is `owner/name@revision`, with the folder inside the repository as a third part where there is one
+(`owner/name/vae@revision`). The revision is a commit's 40 hex digits, or `main` where somebody wants whatever is there
+today; then the commit that was found is recorded. Networks that this project names itself are pinned in `PINNED` and
+need no revision. Only configuration and safetensors are fetched, never code and nothing that would be unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+
+PINNED = {
+    "facebook/wav2vec2-base-960h": "22aad52d435eb6dbaf354bdad9b0da84ce7d6156",
+    "openai/whisper-tiny": "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
+    "stabilityai/sd-vae-ft-mse": "31f26fdeee1355a5c34592e401dd41e45d25a493",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+}
+"""The commits that several public projects pin for these repositories."""
+
+MAIN = "main"
+_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?P<folder>[\w.-]+))?(?:@(?P<revision>[^@]*))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_STEMS = ("diffusion_pytorch_model", "model")
+_FILES = ("config.json", *(f"{stem}{end}" for stem in _STEMS for end in (
+    ".safetensors", ".safetensors.index.json", "-[0-9]*-of-[0-9]*.safetensors")))  # fmt: skip
+"""A network's configuration and weights, without its variants of other precision."""
+
+
+@dataclass(frozen=True)
+class HubNetwork:
+    """A network inside a repository of the hub; `folder` is empty where it lies at the top."""
+
+    repository: str
+    folder: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}{'/' * bool(self.folder)}{self.folder}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded for a run: as it was asked for, the commit (None of a local folder), and the files' hash."""
+
+    source: str
+    revision: str | None
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def parse_hub_id(source: str, key: str) -> HubNetwork:
+    """The network that an id names, at its pinned revision.
+
+    Raises MissingWeightError for what can be no id (a folder that is not there), PrivFedTalkError for an id that pins
+    nothing; `key` is the setting that holds it.
+    """
+    found = _ID.fullmatch(source)
+    if found is None or source.startswith(".") or ".." in source:
+        raise MissingWeightError(
+            f"there is no folder {source} for {key}",
+            remedy="name a folder that `save_pretrained` wrote, or a hub id owner/name@revision",
+        )
+    repository, revision = found["repository"], found["revision"] or PINNED.get(found["repository"])
+    if found["revision"] == "" or revision is None:
+        raise PrivFedTalkError(
+            f"{key}={source} does not say which revision of {repository} is meant, so that it may change",
+            remedy=f"pin it: {source.rstrip('@')}@<the commit's 40 hex digits>; {source.rstrip('@')}@{MAIN} takes "
+            "whatever is there today and records the commit",
+        )
+    if revision != MAIN and not _COMMIT.fullmatch(revision):
+        raise PrivFedTalkError(
+            f"{key}={source} names the revision {revision!r}, which may be moved",
+            remedy=f"name a commit by its 40 hex digits, or {MAIN}",
+        )
+    return HubNetwork(repository, found["folder"] or "", revision)
+
+
+def fetch_hub(network: HubNetwork, inner: str | None = None) -> tuple[Path, str]:
+    """The local folder of a network, downloaded where the cache has it not, and the commit that it is of.
+
+    `inner` is the folder inside the repository where the id names none. Raises MissingWeightError where the hub cannot
+    be reached or has no such network, CorruptFileError where it answers with another commit.
+    """
+    import huggingface_hub
+
+    folder = network.folder or inner or ""
+    wanted = [f"{folder}/{name}" if folder else name for name in _FILES]
+    try:
+        snapshot = Path(
+            huggingface_hub.snapshot_download(network.repository, revision=network.revision, allow_patterns=wanted)
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MissingWeightError(
+            f"{network} cannot be had from the hub: {str(error).strip().splitlines()[0]}",
+            remedy="give a folder that `save_pretrained` wrote with safetensors, or try again while the hub can be "
+            "reached",
+        ) from error
+    commit = snapshot.name
+    if not _COMMIT.fullmatch(commit) or network.revision not in (MAIN, commit):
+        raise CorruptFileError(
+            f"for {network} the hub's cache gave {snapshot}, which is not of that commit", remedy="delete that folder"
+        )
+    place = snapshot / folder
+    if not (place / "config.json").is_file() or not network_files(place)[1:]:
+        raise MissingWeightError(
+            f"{network} holds no config.json with weights in safetensors", remedy="name the folder: owner/name/folder"
+        )
+    return place, commit
+
+
+def network_files(folder: Path) -> list[Path]:
+    """What decides the network in a folder: its configuration and weights."""
+    return sorted(path for pattern in ("config.json", "*.safetensors") for path in folder.glob(pattern))
+
+
+def files_sha256(paths: Iterable[Path]) -> str:
+    """One hash of files' names and contents."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def loaded_from(source: str, folder: Path, commit: str | None) -> Loaded:
+    """The record of a network that was loaded from `folder`."""
+    return Loaded(source, commit, files_sha256(network_files(folder)))

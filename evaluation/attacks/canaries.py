@@ -1,0 +1,317 @@
+"""The canary audit: the claim of a run's privacy report is tested by attacking the very code that makes it.
+
+Clients that only carry canaries run the federation's rounds: the same draw of cohorts, clipping, weights, noise, masks,
+opened sum, checks and server's step as in training, local training alone left out. `evaluation.attacks.canary_bounds`
+reads from what comes out how well one can tell who was in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from common import seeding
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
+from common.settings import Settings
+from common.text.commands import command
+from evaluation.attacks.canary_bounds import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
+from training.federation.aggregation import Aggregator
+from training.federation.algorithm import Step, open_round, server_step
+from training.federation.checkpoint import Progress, RoundRecord
+from training.federation.client import LocalUpdate
+from training.federation.methods.base import ServerRule, Theta
+from training.federation.records import Laps
+from training.privacy.accounting.cohorts import draw_cohort, sample_clients
+from training.privacy.accounting.coins import Coins
+from training.privacy.accounting.epsilon import Sampling, Schedule
+from training.privacy.accounting.guarantee import epsilons
+from training.privacy.claims.digits import three_digits
+from training.privacy.claims.report import finite
+from training.settings import FederationSettings, TrainingSettings
+from training.settings.privacy import PrivacySettings
+
+CONFIDENCE = 0.95
+_MOST = 1000
+_MASKED_COHORT = 24
+_LEAST = 64
+
+
+class AuditSettings(Settings):
+    """How large an audit is, and what is wrong in the run that it is made on."""
+
+    canaries: int | None = Field(
+        None, ge=20, description="M; None: 1000, or under secure aggregation as many as make cohorts of about 24"
+    )
+    dimension: int = Field(
+        20_000, ge=100, description="parameters; canaries must be far fewer to be told from each other"
+    )
+    noise_factor: float = Field(
+        1.0,
+        ge=0,
+        description="noise really added, over what is claimed; 0.316 plants the fault that the audit must find",
+    )
+    seeded_cohorts: bool = Field(
+        False, description="cohorts from the public seed: the fault that recomputed cohorts must find"
+    )
+    seed: int = Field(0, ge=0, description="of directions and coins; noise and cohorts have their own sources")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is audited: a mechanism, how it is sampled, for how long, and the δ of the ε that it claims."""
+
+    privacy: PrivacySettings
+    rate: float
+    sampling: Sampling
+    rounds: int
+    delta: float
+
+    @classmethod
+    def of_report(cls, report: dict[str, Any]) -> Claim:
+        """The claim of a run, from the content of its `privacy.json`."""
+        rate = report["clients_per_round"] / report["clients"]
+        privacy = PrivacySettings.model_validate(report["settings"])
+        return cls(privacy, rate, report["sampling"], report["rounds"], report["delta"])
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What came out. `flagged` where the audit shows more leakage than is claimed; then the claim is false."""
+
+    flagged: bool
+    verdict: str
+    claimed_epsilon: float | None
+    delta: float
+    one_shot: Estimate
+    final: Bound
+    all_iterates: Bound
+    recomputed: Bound
+    confidence: float
+    canaries: int
+    included: int
+    dimension: int
+    rounds: int
+    opened: int
+    per_round: int
+    sampling: str
+    mode: str
+    noise_multiplier: float
+    noise_factor: float
+    secure_aggregation: bool
+    settings: dict[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an ε of None means that none is claimed."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Directions float32 [M, d], uniform on the unit sphere, and whose canary was in."""
+
+    directions: npt.NDArray[np.float32]
+    included: npt.NDArray[np.bool_]
+
+    @classmethod
+    def draw(cls, count: int, dimension: int, seed: int) -> Canaries:
+        rng = seeding.generator(seed, "canaries")
+        directions = rng.standard_normal((count, dimension), dtype=np.float32)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return cls(directions, rng.random(count) < 0.5)
+
+    @property
+    def names(self) -> list[str]:
+        return [f"canary {number:05d}" for number in range(len(self.included))]
+
+    def update(self, number: int, settings: PrivacySettings, clip_norm: float) -> LocalUpdate:
+        """C·c_j at full weight; of one that is not in an update that is not finite, which is sent as the zero vector
+        that the guarantee compares with."""
+        delta = self.directions[number] * np.float32(clip_norm if self.included[number] else np.nan)
+        return LocalUpdate(delta, settings.n_max, 1.0, {}, 0.0)
+
+    def seen_in(self, vector: npt.NDArray[np.floating]) -> Scores:
+        """Each canary's part in a vector [d]."""
+        return (self.directions @ vector.astype(np.float32)).astype(np.float64)
+
+
+def audit(
+    claim: Claim,
+    settings: AuditSettings | None = None,
+    on_round: Callable[[int, int], None] = lambda number, rounds: None,
+) -> AuditReport:
+    """Run the claimed mechanism on canaries and hold what they tell against the claimed ε_release."""
+    settings = settings or AuditSettings()
+    if claim.rounds == 0:
+        raise PrivFedTalkError("an audit of no rounds", "train at least one round")
+    count = settings.canaries or default_canaries(claim)
+    per_round = count if claim.sampling == "full" else max(1, round(claim.rate * count))
+    schedule = Schedule(count, per_round, claim.rounds, claim.sampling, claim.privacy.max_participation)
+    claimed, _ = epsilons(claim.privacy, schedule, settings.dimension, claim.delta)
+    canaries = Canaries.draw(count, settings.dimension, settings.seed)
+
+    theta = np.zeros(settings.dimension, np.float32)
+    total, guessed, opened, q = np.zeros(count), np.zeros(count), 0, schedule.rate
+    published = Coins(settings.seed)  # all that a run publishes of its coins
+    for number, (aggregator, step) in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
+        if step.aggregate is not None:
+            C, opened = aggregator.clip_norm, opened + 1
+            z = max(aggregator.deviation / C, 1e-6)
+            seen = canaries.seen_in(step.aggregate.total.update / C)
+            total += iterate_score(seen, q, z)
+            cohort = set(sample_clients(canaries.names, federation_of(claim, schedule), published.of_round(number)))
+            drawn = np.array([name in cohort for name in canaries.names])
+            guessed += np.where(drawn, iterate_score(seen, 1.0, z), 0.0)
+        theta = step.theta
+        on_round(number, claim.rounds)
+    length = float(np.linalg.norm(theta.astype(np.float64)))
+    if not length:
+        raise PrivFedTalkError(
+            f"none of the {claim.rounds} audited rounds moved the adapter", "audit more canaries, so that cohorts grow"
+        )
+    cosines = canaries.seen_in(theta) / length
+    estimate = one_shot(cosines[canaries.included], settings.dimension, claim.delta, settings.seed)
+    # Bounds that hold together; where everybody takes part, the last two are one.
+    attacks = (cosines, total, guessed)
+    each = 1 - (1 - CONFIDENCE) / (3 if schedule.draws else 2)
+    final, iterates, recomputed = (lower_bound(scores, canaries.included, claim.delta, each) for scores in attacks)
+    flagged, verdict = judge(claimed.value, estimate, max(final.value, iterates.value, recomputed.value), claim.delta)
+    return AuditReport(
+        flagged=flagged,
+        verdict=verdict,
+        claimed_epsilon=finite(claimed.value),
+        delta=claim.delta,
+        one_shot=estimate,
+        final=final,
+        all_iterates=iterates,
+        recomputed=recomputed,
+        confidence=CONFIDENCE,
+        canaries=count,
+        included=int(canaries.included.sum()),
+        dimension=settings.dimension,
+        rounds=claim.rounds,
+        opened=opened,
+        per_round=per_round,
+        sampling=claim.sampling,
+        mode=claim.privacy.mode,
+        noise_multiplier=claim.privacy.noise_multiplier,
+        noise_factor=settings.noise_factor,
+        secure_aggregation=claim.privacy.secure_aggregation,
+        settings=claim.privacy.model_dump(mode="json"),
+    )
+
+
+def audit_run(
+    run: RunFolder,
+    method: str,
+    settings: AuditSettings | None = None,
+    on_round: Callable[[int, int], None] = lambda number, rounds: None,
+) -> AuditReport:
+    """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
+    of a planted fault, which the run does not have."""
+    path = run.federation(method) / "privacy.json"
+    if not path.exists():
+        raise PrivFedTalkError(
+            f"{method} is not trained in {run.root}, so it claims nothing",
+            command("train", run=run.root, method=method),
+        )
+    report = json.loads(path.read_text(encoding="utf-8"))
+    settings = settings or AuditSettings()
+    smaller = min(settings.dimension, report["dimension"])
+    found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
+    if settings.noise_factor == 1 and not settings.seeded_cohorts:
+        told = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        write_text(run.attack("audit", method) / "audit.json", told)
+    return found
+
+
+def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
+    """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
+    if math.isinf(claimed):
+        return False, "No ε is claimed, so there is nothing to refute."
+    least, about, surely, told = map(three_digits, (bound, estimate.value, estimate.low, claimed))
+    at = f"at δ = {delta:.2g}"
+    if bound > claimed:
+        return True, f"Refuted: ε is at least {least} {at}, more than the {told} that is claimed."
+    if estimate.low > claimed:
+        return True, f"Refuted by estimate: ε is about {about} {at}, surely above {surely}, where {told} is claimed."
+    return False, f"Not refuted: ε is at least {least} and about {about} {at}; claimed is {told}."
+
+
+def default_canaries(claim: Claim) -> int:
+    """As many as the time allows: a masked cohort takes time with the square of its size."""
+    if not claim.privacy.secure_aggregation:
+        return _MOST
+    if claim.sampling == "full":
+        return _LEAST
+    return min(_MOST, max(_LEAST, round(_MASKED_COHORT / claim.rate)))
+
+
+def _rounds(
+    claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries
+) -> Iterator[tuple[Aggregator, Step]]:
+    """The rounds of Algorithm 1 as `training.federation.algorithm` has them, with canaries for clients."""
+    privacy = claim.privacy.model_copy(update={"noise_multiplier": claim.privacy.noise_multiplier * audit.noise_factor})
+    federation = federation_of(claim, schedule)
+    settings = TrainingSettings(federation=federation, privacy=privacy)
+    numbers = {name: number for number, name in enumerate(canaries.names)}
+    names = list(numbers)
+    server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
+    progress = Progress(theta, server.initial(theta), theta)
+    coins = Coins(audit.seed) if audit.seeded_cohorts else _secret_coins(privacy, audit.seed)
+    for number in range(1, claim.rounds + 1):
+        draws = coins.of_round(number)
+        cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, draws)
+        aggregator = open_round(settings, len(cohort), len(names), progress.records, audit.seed)
+        contributions = {
+            name: aggregator.contribute(name, canaries.update(numbers[name], privacy, aggregator.clip_norm), number)
+            for name in cohort
+        }
+        step = server_step(server, progress, aggregator, contributions, {}, len(names), _unmeasured, Laps())
+        progress.records.append(_record(number, cohort, aggregator, step))
+        progress.theta, progress.state = step.theta, step.state
+        yield aggregator, step
+
+
+def _secret_coins(privacy: PrivacySettings, seed: int) -> Coins:
+    """A claim is about secret cohorts. Where its noise is seeded the audit repeats: then its cohorts follow from the
+    seed as well, but not in the way that is published."""
+    if privacy.secret_coins:
+        return Coins.toss(privacy, seed)
+    return Coins(seed, hashlib.sha256(f"audited cohorts {seed}".encode()).digest())
+
+
+def federation_of(claim: Claim, schedule: Schedule) -> FederationSettings:
+    """The settings that draw cohorts as the claim says."""
+    return FederationSettings(
+        rounds=claim.rounds,
+        clients_per_round=None if claim.sampling == "full" else schedule.per_round,
+        sampling="fixed" if claim.sampling == "full" else claim.sampling,
+    )
+
+
+def _record(number: int, cohort: list[str], aggregator: Aggregator, step: Step) -> RoundRecord:
+    """What later rounds follow from: who was in the sum, and its noisy scalars."""
+    total = step.aggregate.total if step.aggregate else None
+    heard = total.clients if total else 0
+    return RoundRecord(
+        round=number, clients=cohort, survivors=heard, public_validation_loss=0.0,
+        weight_sum=total.weight if total else None,
+        within_clip=total.within_clip / heard if total and heard else None,
+        score_mean=None, update_norm=0.0, clip_norm=aggregator.clip_norm, denominator=aggregator.denominator,
+        bytes_up=0, bytes_down=0, seconds={}, outcome=step.outcome, reason=step.reason,
+        returned=step.aggregate.returned if step.aggregate else [],
+    )  # fmt: skip
+
+
+def _unmeasured(theta: Theta) -> float:
+    return 0.0

@@ -1,0 +1,186 @@
+"""What the study asks: the list of experiments, each a row of conditions under which some arms are compared.
+
+To ask something else, add an experiment here: cells that others have run are not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from evaluation.experiments.study.cells import Arm, Cell, Measured
+from evaluation.experiments.study.worlds import CENTRE, Traits, World
+from preparation.clients.roles import Role
+
+_TRAITS: tuple[Traits, ...] = ("articulation", "mouth", "light", "accessories", "camera", "demo")
+SEEDS = (0, 1, 2)
+MORE_SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a method's name stands for: an arm, and the stage at which it is looked at ("round 6", "personal")."""
+
+    arm: Arm
+    stage: str = "final"
+
+
+FEDAVG_ARM = Arm(method="fedavg", personal=True)
+LOCAL_ARM = Arm(method="local", rounds=9)
+OPEN_ARM = Arm(method="privfedtalk", components=("isfa", "tdc"))
+"""The full method without its privacy: no clipping, no noise."""
+
+BACKBONE = Curve(Arm())
+LOCAL = Curve(LOCAL_ARM, "round 6")
+LONGER = Curve(LOCAL_ARM)
+FEDAVG = Curve(FEDAVG_ARM)
+PERSONAL = Curve(FEDAVG_ARM, "personal")
+OPEN = Curve(OPEN_ARM)
+
+METHODS: Mapping[str, Curve] = {
+    "backbone": BACKBONE,
+    "local": LOCAL,
+    "local, longer": LONGER,
+    "fedavg": FEDAVG,
+    "fedavg, personalised": PERSONAL,
+    "privfedtalk, no DP": OPEN,
+    "privfedtalk, z = 0.02": Curve(Arm(method="privfedtalk")),
+    "centralized": Curve(Arm(method="centralized")),
+    "fedprox": Curve(Arm(method="fedprox")),
+    "scaffold": Curve(Arm(method="scaffold")),
+    "fedadam": Curve(Arm(method="fedadam")),
+    "privfedtalk, z = 0.5": Curve(Arm(method="privfedtalk", noise_multiplier=0.5)),
+}
+"""`local` takes as many steps as a client of the federation, `local, longer` as many as one who then personalises."""
+
+_EACH = {name: METHODS[name] for name in list(METHODS)[: list(METHODS).index("scaffold") + 1]}
+"""What the curves compare: all but the methods that are looked at in the central world alone."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One value of what an experiment varies: the world, and the curves by their names."""
+
+    x: float | str
+    curves: Mapping[str, Curve]
+    world: World = CENTRE
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`varies` names what differs between the conditions; `measured` is "generated" where clips are made too; `role`
+    says whose loss the curves are of."""
+
+    name: str
+    varies: str
+    conditions: tuple[Condition, ...]
+    measured: Measured = "loss"
+    seeds: tuple[int, ...] = SEEDS
+    role: Role = "client"
+
+    def cells(self) -> list[Cell]:
+        """All seeds of what stands first, so that what a stopped study has answered it has answered with all seeds."""
+        found = [
+            self.cell(seed, condition, curve)
+            for condition in self.conditions
+            for curve in condition.curves.values()
+            for seed in self.seeds
+        ]
+        return list(dict.fromkeys(found))
+
+    def cell(self, seed: int, condition: Condition, curve: Curve) -> Cell:
+        # What never trains does not care for the clips that it does not train on.
+        world = condition.world if curve.arm.method else condition.world.rendered
+        # Cells that the central experiment has anyway are asked for as it has them, and so run once.
+        central = world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
+        return Cell(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
+
+
+_PLAIN = {name: curve for name, curve in _EACH.items() if name not in ("local, longer", "fedavg, personalised")}
+"""The same without those that stand for more steps of another."""
+
+
+def _with(**changes: object) -> dict[str, Curve]:
+    """Each method at its last round, with the same changes to its arm."""
+    arms = {name: curve.arm.model_copy(update={"personal": False, "rounds": None}) for name, curve in _PLAIN.items()}
+    return {name: Curve(arm.model_copy(update=changes) if arm.method else arm) for name, arm in arms.items()}
+
+
+def _of_so_many(clients: int) -> dict[str, Curve]:
+    """Methods that give strangers something, with so many clients of the central world, or of a larger one."""
+    some = _with(clients=clients) if clients < 8 else _PLAIN if clients == 8 else _with()
+    # Fewer than four cannot keep the sum of their updates from each other.
+    left_out = {"local"} | ({"privfedtalk, z = 0.02"} if clients < 4 else set())
+    return {name: curve for name, curve in some.items() if name not in left_out}
+
+
+def _averaged(averaging: Literal["ffa"]) -> dict[str, Curve]:
+    """Another averaging, for methods whose average it changes."""
+    return {name: curve for name, curve in _with(averaging=averaging).items() if name not in ("local", "centralized")}
+
+
+def _after(number: int) -> dict[str, Curve]:
+    """Curves along the rounds of the central cells."""
+    arms = {name: curve.arm for name, curve in _PLAIN.items() if curve != BACKBONE}
+    return {"backbone": BACKBONE} | {
+        name: Curve(arm, f"round {number}" if number < (arm.rounds or 6) else "final") for name, arm in arms.items()
+    }
+
+
+CENTRAL = Experiment("methods", "method", (Condition("central", METHODS),), measured="generated", seeds=MORE_SEEDS)
+SHIFT = Experiment(
+    "shift",
+    "population shift",
+    tuple(Condition(x, _EACH, World(shift=x)) for x in (0.0, 0.5, 1.0)),
+)
+CLIPS = Experiment(
+    "clips",
+    "training clips of each client",
+    tuple(Condition(x, _EACH, World(clips=x if x < 6 else None)) for x in (1, 2, 6)),
+)
+CLIENTS = Experiment(
+    "clients",
+    "clients in the federation",
+    tuple(Condition(x, _of_so_many(x), World(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
+    role="unseen",
+)
+ROUNDS = Experiment("rounds", "rounds", tuple(Condition(x, _after(x)) for x in (1, 2, 4, 6)))
+ADAPTERS = Experiment(
+    "adapters",
+    "adapter",
+    (
+        Condition("attention, rank 8", _with(targets="attention")),
+        Condition("all, rank 2", _with(rank=2)),
+        Condition("all, rank 8", _PLAIN),
+        Condition("all, rank 32", _with(rank=32)),
+        Condition("all, rank 8, ffa", _averaged("ffa")),
+    ),
+)
+TRAITS = Experiment(
+    "traits",
+    "what is shifted",
+    tuple(Condition(x, _PLAIN if x == CENTRE.traits else _with(), World(traits=x)) for x in _TRAITS),
+)
+ISFA_ARM = Arm(method="isfa_only")
+SPOILED_CLIENTS = Experiment(
+    "spoiled",
+    "bad clients",
+    (
+        Condition(
+            "5 of 8 bad",
+            {
+                "backbone": BACKBONE,
+                "fedavg": Curve(Arm(method="fedavg")),
+                "isfa": Curve(ISFA_ARM),
+                "isfa, speech": Curve(ISFA_ARM.model_copy(update={"score": "speech", "gamma": 5.0})),
+                "fedavg, noisy and wrong left out": Curve(Arm(method="fedavg", without=(0, 1, 2, 3))),
+            },
+            World(spoiled=True),
+        ),
+    ),
+    seeds=MORE_SEEDS,
+    role="unseen",
+)
+EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, SPOILED_CLIENTS, ROUNDS, CLIENTS, ADAPTERS, TRAITS)
+"""In the order in which they are run: what matters most first."""

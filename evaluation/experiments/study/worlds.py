@@ -1,0 +1,207 @@
+"""The people of a study: one public corpus with its frozen networks a seed, and clients rendered anew for each shift.
+
+A world is a run's folder whose networks are those of its seed's public corpus, so that worlds differ in their people
+and in nothing else. Client 3 of seed 0 is the same face in every world, painted, lit and opening its mouth as the
+world's population does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from common.files import replacing, write_text
+from common.folders import RunFolder
+from common.settings import Settings
+from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.spoiling import SPOILED, spoil
+from preparation.clients.roles import load_clients, of_role
+from preparation.corpora.studio.corpus import render_corpus
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
+from preparation.settings import CorpusKind, PreparationSettings
+from preparation.shards.gate import Gate
+from preparation.shards.store import write_shards
+
+Traits = Literal["demo", "articulation", "mouth", "light", "accessories", "camera"]
+
+TRAITS: dict[Traits, tuple[str, ...]] = {
+    "demo": (
+        "articulation_gain",
+        "articulation_variety",
+        "lip_vividness",
+        "lip_variety",
+        "teeth_brightness",
+        "light",
+        "warmth",
+    ),
+    "articulation": ("articulation_gain", "articulation_variety"),
+    "mouth": ("lip_vividness", "lip_variety", "teeth_brightness"),
+    "light": ("light", "warmth"),
+    "accessories": ("glasses",),
+    "camera": ("camera_pitch", "camera_softness", "camera_noise"),
+}
+"""What of the clients' population differs from the public one; `demo` is what the demo's clients differ in."""
+
+READY = "ready"
+
+
+class World(Settings):
+    """A population of clients: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
+    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `spoiling`),
+    while all are measured on good ones."""
+
+    shift: float = 1.0
+    traits: Traits = "demo"
+    clips: int | None = None
+    clients: int | None = None
+    spoiled: bool = False
+
+    @property
+    def rendered(self) -> World:
+        """The world that this one's clips are taken from."""
+        return World(shift=self.shift, traits=self.traits, clients=self.clients)
+
+    @property
+    def name(self) -> str:
+        parts = [f"shift{self.shift:g}", self.traits]
+        parts += [f"clients{self.clients}"] if self.clients else []
+        parts += [f"clips{self.clips}"] if self.clips else []
+        return "-".join([*parts, "spoiled"] if self.spoiled else parts)
+
+
+CENTRE = World()
+
+
+def public_folder(home: Path, seed: int) -> RunFolder:
+    return RunFolder(home / f"seed{seed}" / "public")
+
+
+def world_folder(home: Path, seed: int, world: World) -> RunFolder:
+    return RunFolder(home / f"seed{seed}" / world.name)
+
+
+def is_ready(folder: RunFolder) -> bool:
+    return (folder.root / READY).exists()
+
+
+def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
+    """The public corpus of a seed, and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
+    import torch
+
+    from training.learning.pretraining import curve, pretrain
+    from training.learning.public import make_vae, read_public_frames, read_public_validation, stream_public
+    from training.model.frozen.rulers import (
+        IdentityRulerSettings,
+        OpeningRulerSettings,
+        train_identity_ruler,
+        train_opening_ruler,
+    )
+
+    run, training = public_folder(home, seed), settings.training
+    _render(run, _studio(settings.studio, seed, public_only=True), _preparation(settings, seed))
+    vae = _once(run.model("vae"), lambda to: make_vae(run, training.vae, seed, torch.device(device)).cpu().save(to))
+    _shards(run, vae, _preparation(settings, seed), device)
+
+    def rulers(to: Path) -> None:
+        public, steps = read_public_frames(run), settings.ruler_steps
+        opening = OpeningRulerSettings(steps=steps)
+        train_opening_ruler(public.frames, public.openings, opening, seed).save(to / "opening")
+        train_identity_ruler(public.frames, public.speakers, IdentityRulerSettings(steps=steps), seed).save(
+            to / "identity"
+        )
+
+    def backbone(to: Path) -> None:
+        held_out = read_public_validation(run)
+        parts = (training.backbone, training.objective, training.pretraining)
+        model, history = pretrain(lambda: stream_public(run), held_out, *parts, seed, torch.device(device))
+        model.cpu().save(to)
+        write_text(to / "curve.txt", "\n".join(map(str, curve(history))) + "\n")
+
+    _once(run.model("rulers"), rulers)
+    _once(run.model("backbone"), backbone)
+    (run.root / READY).touch()
+
+
+def make_world(home: Path, seed: int, world: World, settings: StudySettings, device: str = "cpu") -> None:
+    """The clients of a world, ready to train: rendered, or taken from the world that was rendered."""
+    run = world_folder(home, seed, world)
+    run.root.mkdir(parents=True, exist_ok=True)
+    if not run.model("").exists():
+        run.model("").symlink_to(os.path.relpath(public_folder(home, seed).model(""), run.root))
+    if world == world.rendered:
+        _render(run, _studio(settings.studio, seed, world=world), _preparation(settings, seed))
+        _shards(run, run.model("vae"), _preparation(settings, seed), device)
+    else:
+        _derive(world_folder(home, seed, world.rendered), run, world, seed, device)
+    (run.root / READY).touch()
+
+
+def _studio(studio: StudioSettings, seed: int, world: World | None = None, public_only: bool = False) -> StudioSettings:
+    if world is None:
+        return studio.model_copy(update={"seed": seed, "clients": 0, "unseen": 0})
+    public, clients = studio.public_population, studio.client_population
+    moved = {name: getattr(clients, name) for name in TRAITS[world.traits]}
+    # Strangers are asked about in the central world alone, and rendering is half of a small world's cost.
+    strangers = studio.unseen if (world.shift, world.traits) == (CENTRE.shift, CENTRE.traits) else 0
+    return studio.model_copy(
+        update={
+            "seed": seed,
+            "public_speakers": 0,
+            "clients": world.clients or studio.clients,
+            "unseen": strangers,
+            "shift": world.shift,
+            "client_population": public.model_copy(update=moved),
+        }
+    )
+
+
+def _preparation(settings: StudySettings, seed: int) -> PreparationSettings:
+    clients = settings.preparation.clients.model_copy(update={"seed": seed})
+    return settings.preparation.model_copy(update={"clients": clients})
+
+
+def _render(run: RunFolder, studio: StudioSettings, preparation: PreparationSettings) -> None:
+    render_corpus(run.corpus, studio, workers=1)
+    register_corpus(CorpusKind.STUDIO, run.corpus, run, preparation)
+    prepare_clients(run, run.corpus, preparation)
+
+
+def _shards(run: RunFolder, vae: Path, preparation: PreparationSettings, device: str) -> None:
+    from training.model.autoencoders.sources import load_autoencoder
+
+    build_all_shards(run, load_autoencoder(vae).to(device).encode_frames, preparation, "study")
+
+
+def _once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`make` the folder unless a former call finished it; half of one is never taken for whole."""
+    if not (folder / READY).exists():
+        make(folder)
+        (folder / READY).touch()
+    return folder
+
+
+def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int, device: str) -> None:
+    """The same clients with fewer clips to train on, or with clips that were spoiled."""
+    from training.model.autoencoders.sources import load_autoencoder
+
+    clients = of_role(load_clients(rendered.clients_table), "client")
+    gate = Gate(rendered, "training", required=False)
+    agreed = gate.admit(clients, "the study")
+    vae = load_autoencoder(run.model("vae")).to(device)
+    for number, client in enumerate(clients):
+        if client not in agreed:
+            continue
+        samples = list(gate.samples(client))
+        if world.spoiled:
+            donor = list(gate.samples(agreed[(agreed.index(client) + 1) % len(agreed)]))
+            samples = [spoil(sample, SPOILED.get(number, ""), donor, vae, seed) for sample in samples]
+        if world.clips or (world.spoiled and SPOILED.get(number) == "few"):
+            most = world.clips or 1
+            training = [sample for sample in samples if sample.split == "train"][:most]
+            samples = training + [sample for sample in samples if sample.split != "train"]
+        write_shards(run.client(client), samples)
+    with replacing(run.clients_table) as partial:
+        partial.write_bytes(rendered.clients_table.read_bytes())

@@ -1,0 +1,251 @@
+"""Tables from results: one list of columns, and Markdown, CSV, LaTeX or HTML from the same rows."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from common.text.foreign import from_spreadsheet_cell, latex_text, markdown_cell, spreadsheet_cell
+from evaluation.bars import BACKBONE, GATES
+
+SIGNIFICANT = 0.05
+MARK = "*"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a table shows it."""
+
+    metric: str
+    label: str
+    digits: int
+    better: Literal["higher", "lower", "neither"]
+    explanation: str
+
+    @property
+    def heading(self) -> str:
+        return self.label + {"higher": " ↑", "lower": " ↓", "neither": ""}[self.better]
+
+
+HEADLINE = (
+    Column("lip_correlation", "Lip correlation", 3, "higher",
+           "Pearson correlation of the measured mouth opening with the true one"),
+    Column("opening_error", "Opening error", 3, "lower",
+           "mean distance of measured from true mouth opening, in inter-ocular distances"),
+    Column("mouth_psnr", "Mouth PSNR", 2, "higher", "dB, on the box around the true mouth"),
+    Column("mouth_ssim", "Mouth SSIM", 3, "higher", "structural similarity on the same box"),
+    Column("psnr", "PSNR", 2, "higher", "dB, whole frame: mostly says how well the head pose was guessed"),
+    Column("ssim", "SSIM", 3, "higher", "structural similarity, whole frame"),
+    Column("identity", "Identity", 3, "higher",
+           "cosine to a frame of another clip, by the identity ruler (trained on public split)"),
+    Column("validation_loss", "Validation loss", 4, "lower",
+           "denoising loss on held-out clips, same noise and timesteps for every method"),
+    Column("mean_frame_delta", "Frame delta", 4, "neither",
+           "mean change between frames; read beside the true clips' value, a still has none"),
+    Column("swapped_new", "Swap: new", 3, "higher", "driven by another clip's speech: lips with that clip"),
+    Column("swapped_old", "Swap: old", 3, "neither", "the same: lips with the clip not spoken; should be 0"),
+    Column("landmarker_rate", "Face found", 3, "higher", "share of generated frames with a tracked face"),
+)  # fmt: skip
+
+
+FURTHER = (
+    Column("face_identity", "Face identity", 3, "higher",
+           "cosine to the reference face of another clip, aligned faces, MobileFaceNet (ArcFace)"),
+    Column("face_identity_drift", "Face drift", 3, "neither",
+           "the same, last quarter of the clip minus first: below zero the face drifts away"),
+    Column("arcface_identity", "Face identity (InsightFace)", 3, "higher",
+           "the same by InsightFace's ArcFace ResNet-50 (buffalo_l)"),
+    Column("flicker_ratio", "Flicker", 2, "neither", "mean |Δ²| / mean |Δ|: real clips 1.2-1.4, noise 1.7"),
+    Column("landmark_jitter_ratio", "Jitter ratio", 2, "neither",
+           "acceleration of the landmarks as a multiple of the true clip's"),
+    Column("lip_landmark_distance", "LMD", 3, "lower", "mouth landmarks to the true ones, inter-ocular distances"),
+    Column("tof", "tOF", 3, "lower", "difference of optical flow to the true clip's, pixels per frame"),
+    Column("light_asd_contrast", "Light-ASD contrast", 2, "higher",
+           "fall of the speaking logit when the sound is moved: lips that belong to their sound"),
+    Column("lse_d", "LSE-D", 3, "lower", "SyncNet distance, as published"),
+    Column("lse_c", "LSE-C", 3, "higher", "SyncNet confidence, as published"),
+    Column("lse_c_gap", "ΔLSE-C", 3, "lower", "distance of LSE-C to the true clip's: some methods beat reality"),
+    Column("lpips_alex", "LPIPS (alex)", 4, "lower", "all frames, version 0.1, AlexNet"),
+    Column("lpips_vgg", "LPIPS (vgg)", 4, "lower", "all frames, version 0.1, VGG-16"),
+    Column("kid", "KID", 4, "lower", "torch-fidelity's Inception and protocol; no test: one figure for all clips"),
+    Column("fid", "FID", 2, "lower", "the same features; biased and unstable below 2,048 frames"),
+    Column("fid_frames", "Frames", 0, "neither", "n of KID and FID"),
+    Column("fvd", "FVD", 1, "lower", "I3D (Kinetics-400), one window of 16 frames a clip"),
+    Column("fvd_clips", "Windows", 0, "neither", "n of FVD"),
+)  # fmt: skip
+"""What not every run can have: a column stands where some method has a value."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: text with its 95 % interval apart, and whether it differs from the backbone."""
+
+    value: str
+    interval: str
+    mark: str
+    best: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.value}{self.mark} {self.interval}" if self.interval else f"{self.value}{self.mark}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's figures; gates are set apart and never compete for the best."""
+
+    method: str
+    gate: bool
+    n: int
+    cells: tuple[Cell, ...]
+
+
+MISSING = "–"
+
+
+def headline_rows(
+    methods: Mapping[str, Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    columns: Sequence[Column] = HEADLINE,
+) -> list[Row]:
+    """Rows of `results["methods"]`, methods first and gates last; `*` marks p (Holm) < 0.05 to the backbone."""
+    significant = {
+        (one["method"], one["metric"])
+        for one in comparisons
+        if one["baseline"] == BACKBONE and one["p_holm"] is not None and one["p_holm"] < SIGNIFICANT
+    }
+    names = [name for name in methods if name not in GATES] + [name for name in GATES if name in methods]
+    best = {column.metric: _best(methods, column) for column in columns}
+    return [
+        Row(
+            method=name,
+            gate=name in GATES,
+            n=int(methods[name].get("n", 0)),
+            cells=tuple(
+                _cell(methods[name], column, (name, column.metric) in significant, best[column.metric] == name)
+                for column in columns
+            ),
+        )
+        for name in names
+    ]
+
+
+def measured(columns: Sequence[Column], methods: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The columns in which some method has a value."""
+    return tuple(
+        column for column in columns if any(method.get(column.metric) is not None for method in methods.values())
+    )
+
+
+def as_frame(rows: Sequence[Row], columns: Sequence[Column] = HEADLINE) -> pd.DataFrame:
+    """The same as text cells, for the writers below."""
+    return pd.DataFrame(
+        [[row.method, row.n, *(cell.text for cell in row.cells)] for row in rows],
+        columns=["Method", "n", *(column.heading for column in columns)],
+    )
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A Markdown table in which every cell is text, whatever it holds."""
+    lines = [list(table.columns), *table.astype(object).values.tolist()]
+    head, *body = ("| " + " | ".join(markdown_cell(_text(cell)) for cell in line) + " |" for line in lines)
+    return "\n".join([head, "|" + " --- |" * len(table.columns), *body]) + "\n"
+
+
+def to_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """The only writer of CSV: cells of text that a spreadsheet would compute are marked as text, numbers stay.
+
+    `read_csv` gives the cells back as they were, but for carriage returns, which end a line here and are written as
+    line feeds.
+    """
+    buffer = io.StringIO()
+    _texts(table, lambda text: spreadsheet_cell(text.replace("\r", "\n"))).to_csv(
+        buffer, index=False, lineterminator="\n", float_format=float_format
+    )
+    return buffer.getvalue()
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A table that `to_csv` wrote; `options` as pandas' `read_csv` takes them."""
+    return _texts(pd.read_csv(path, **options), from_spreadsheet_cell)
+
+
+def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with its text, headings included, put through `change`; values of other types stay as they are."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    columns = [
+        table.iloc[:, place]
+        if pd.api.types.is_numeric_dtype(kind)
+        else pd.Series([changed(value) for value in table.iloc[:, place]], table.index, dtype=kind)
+        for place, kind in enumerate(table.dtypes)
+    ]
+    whole = pd.concat(columns, axis="columns") if columns else table
+    return whole.set_axis([changed(name) for name in table.columns], axis="columns")
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A booktabs tabular; the first column left, figures right."""
+    header, *body = (
+        " & ".join(latex_text(_text(cell)) for cell in line) + r" \\"
+        for line in [list(table.columns), *table.astype(object).values.tolist()]
+    )
+    columns = "l" + "r" * (len(table.columns) - 1)
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule",
+         r"\end{tabular}", ""]
+    )  # fmt: skip
+
+
+def to_html(table: pd.DataFrame) -> str:
+    def line(cells: Sequence[object], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(cells, "td") for cells in table.values.tolist())
+    return f"<table><thead>{line(list(table.columns), 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def bounds_of(method: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    """The ends of a figure's 95 % interval; a figure of all clips together has them under names of their own."""
+    low, high = method.get(f"{metric}_ci") or (method.get(f"{metric}_low"), method.get(f"{metric}_high"))
+    return None if low is None or high is None else (low, high)
+
+
+def _text(value: object) -> str:
+    return (
+        MISSING if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value)
+    )
+
+
+def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bool) -> Cell:
+    value, bounds = method.get(column.metric), bounds_of(method, column.metric)
+    if value is None:
+        return Cell(MISSING, "", "", best=False)
+    return Cell(
+        f"{value:.{column.digits}f}",
+        "" if bounds is None else "[{:.{digits}f}, {:.{digits}f}]".format(*bounds, digits=column.digits),
+        MARK if significant else "",
+        best,
+    )
+
+
+def _best(methods: Mapping[str, Mapping[str, Any]], column: Column) -> str | None:
+    known = {
+        name: method[column.metric]
+        for name, method in methods.items()
+        if name not in GATES and method.get(column.metric) is not None
+    }
+    if column.better == "neither" or len(known) < 2:
+        return None
+    extreme = (max if column.better == "higher" else min)(known.values())
+    winners = [name for name, value in known.items() if value == extreme]
+    return winners[0] if len(winners) == 1 else None

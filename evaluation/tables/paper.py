@@ -1,0 +1,147 @@
+"""The paper's tables from a run's files: main comparison, ablations, communication, clients, published numbers.
+
+Every figure is read from results.json or from what the stages left; nothing is typed here. The sentences about
+differences are produced from the tests' outcomes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from common.folders import RunFolder
+from evaluation.bars import BACKBONE, GATES
+from evaluation.measuring.protocol import COLUMNS
+from evaluation.names import name_of
+from evaluation.report.run_files import (
+    FLOAT,
+    UNSHARED,
+    gains,
+    parameter_count,
+    plain_upload,
+    read_losses,
+    read_rounds,
+    traffic_by_round,
+)
+from evaluation.tables.columns import FURTHER, HEADLINE, MISSING, Column, as_frame, headline_rows, measured
+from evaluation.tables.published import PUBLISHED
+
+MAIN = ("privfedtalk", "fedavg", "fedprox", "scaffold", "fedadam", "centralized", "local", BACKBONE, *GATES)
+ABLATIONS = ("privfedtalk", "adapters_only", "dp_only", "tdc_only", "isfa_only", BACKBONE, *GATES)
+
+CENTRE = (
+    Column("psnr_centre_frame", "PSNR, centre frame", 2, "higher", "the paper's protocol"),
+    Column("ssim_centre_frame", "SSIM, centre frame", 3, "higher", "the paper's protocol"),
+    Column("lpips_alex_centre_frame", "LPIPS (alex), centre frame", 4, "lower", "the paper's protocol"),
+    Column("kid_centre_frame", "KID, centre frame", 4, "lower", "the paper's protocol"),
+    Column("fid_centre_frame", "FID, centre frame", 2, "lower", "the paper's protocol"),
+)
+REAL_MOTION = Column("mean_frame_delta_truth", "Frame delta, real", 4, "neither", "the true clips' own")
+
+
+def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
+    """Tables 1 and 2: methods first, gates last; columns that nobody has a value in are left out."""
+    rows = {name: results["methods"][name] for name in methods if name in results["methods"]}
+    columns = measured((*HEADLINE, REAL_MOTION, *FURTHER, *CENTRE), rows)
+    frame = as_frame(headline_rows(rows, results["comparisons"], columns), columns)
+    return frame.assign(Method=frame["Method"].map(name_of))
+
+
+def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
+    """What one client sends in one round, plain and as it was sent, beside the whole backbone; and all until the best.
+
+    Plain is what the method's vectors hold, as the rounds' log has it: an update, with SCAFFOLD a control variate too,
+    nothing where clips are pooled or stay for good. Sent is measured from the messages, masks, shares and headers
+    included. The best round is that of the lowest public validation loss.
+    """
+    model = FLOAT * parameter_count(run.model("backbone") / "model.safetensors")
+    rows = []
+    for method, traffic in results["communication"].get("methods", {}).items():
+        rounds = read_rounds(run, method)
+        each = traffic_by_round(rounds, traffic["trainable_parameters"])
+        parts = max(1, sum(one.clients for one in each))
+        plain = plain_upload(rounds, traffic["trainable_parameters"])
+        best = min(range(len(rounds)), key=lambda place: rounds[place]["public_validation_loss"]) if rounds else -1
+        rows.append(
+            {
+                "Method": name_of(method),
+                "Trainable parameters": traffic["trainable_parameters"],
+                "Up, plain (bytes)": plain,
+                "Up, as sent (bytes)": traffic["bytes_up_of_one_client_in_one_round"],
+                "Down (bytes)": round(traffic["bytes_down"] / parts),
+                "Whole backbone (bytes)": model,
+                "Plain adapter / backbone": f"{plain / model:.4f}",
+                "Best round": MISSING if method in UNSHARED else rounds[best]["round"],
+                "Total to best (bytes)": MISSING
+                if method in UNSHARED
+                else sum(one.up + one.down for one in each[: best + 1]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def per_client(run: RunFolder, methods: Sequence[str]) -> pd.DataFrame:
+    """Who gains and who loses: each client's held-out loss and its fall against the frozen backbone, percent."""
+    rows = [
+        {"Method": name_of(method), "Client": client, "Loss": f"{loss:.5f}", "Gain (%)": f"{gained[client]:.2f}"}
+        for method in methods
+        for gained in [gains(run, method)]
+        for client, loss in sorted(read_losses(run, method).items())
+        if client in gained
+    ]
+    return pd.DataFrame(rows, columns=["Method", "Client", "Loss", "Gain (%)"])
+
+
+def beside_published(results: Mapping[str, Any]) -> pd.DataFrame:
+    """The paper's rows and ours under its headings; ours by its protocol (centre frame) where there is one."""
+    ours = {
+        "psnr": "psnr_centre_frame", "ssim": "ssim_centre_frame", "lpips": "lpips_alex_centre_frame",
+        "fid": "fid_centre_frame", "identity": _identity_of(results), "mean_frame_delta": "mean_frame_delta",
+    }  # fmt: skip
+    headings = {
+        "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "identity": "Identity",
+        "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
+    }  # fmt: skip
+    rows = [
+        {"Method": row.method, "Source": row.source, "Data": row.data}
+        | {heading: _text(row.figures.get(metric)) for metric, heading in headings.items()}
+        for row in PUBLISHED
+    ]
+    corpus = results["corpus"].get("kind", "corpus")
+    rows += [
+        {"Method": name_of(name), "Source": "this run", "Data": f"{corpus}, centre frame; not comparable"}
+        | {heading: _text(row.get(ours.get(metric, ""))) for metric, heading in headings.items()}
+        for name, row in results["methods"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _identity_of(results: Mapping[str, Any]) -> str:
+    """InsightFace's where it was measured: it is what most tables print."""
+    measured = any(row.get("arcface_identity") is not None for row in results["methods"].values())
+    return "arcface_identity" if measured else "face_identity"
+
+
+def per_clip(run: RunFolder, names: Sequence[str]) -> pd.DataFrame:
+    """All methods' rows: method, role, client, clip_id, metric, value."""
+    frames = [pd.read_parquet(path) for name in names if (path := run.evaluation(name) / "metrics.parquet").exists()]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+
+
+def facts_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What DVC shows and compares: the plain figures of every method."""
+    return {
+        name: {metric: value for metric, value in row.items() if isinstance(value, int | float)}
+        for name, row in results["methods"].items()
+    }
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, allow_nan=False) + "\n"
+
+
+def _text(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.6g}"

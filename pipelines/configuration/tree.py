@@ -1,0 +1,192 @@
+"""The whole configuration of a run: every floor's settings in one tree, read from a profile and overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from common.errors import PrivFedTalkError
+from common.files import replacing
+from common.settings import Settings, hides, redacted
+from common.text.commands import command
+from common.text.foreign import is_invisible, joins
+from evaluation.nightly.settings import NightlySettings
+from evaluation.settings import EvaluationSettings
+from pipelines.configuration.reader import assign, build, flatten, merge, read_yaml
+from preparation.corpora.studio.settings import StudioSettings
+from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
+from training.settings import TrainingSettings
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROFILES = PROJECT / "pipelines" / "profiles"
+LONGEST_NAME_BYTES = 200
+"""Of a run; file systems take 255, and a folder that is written for the first time has a longer name for a while."""
+
+
+class CorpusChoice(Settings):
+    """Which clips a run is made of. The studio renders its own below the run's folder, HDTF's tables cut theirs
+    there; others are read where they lie."""
+
+    kind: CorpusKind = CorpusKind.STUDIO
+    root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
+    tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
+    parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
+
+    @model_validator(mode="after")
+    def _root_where_needed(self) -> CorpusChoice:
+        if self.kind is CorpusKind.MIX:
+            if self.root is not None or len(self.parts) < 2:
+                raise ValueError("a mix needs two or more corpus.parts, each with its own root, and no corpus.root")
+        elif self.parts:
+            raise ValueError(f"corpus.parts are a mix's: a corpus of kind {self.kind} has none")
+        elif self.kind is not CorpusKind.STUDIO and self.root is None:
+            raise ValueError(f"a corpus of kind {self.kind} needs corpus.root, the folder of its clips")
+        if self.tables is not None and self.kind is not CorpusKind.HDTF:
+            raise ValueError(f"corpus.tables are HDTF's: a corpus of kind {self.kind} has none")
+        return self
+
+
+class Configuration(Settings):
+    """One run. Values not named in the profile or an override are the defaults in each floor's code."""
+
+    run: str = Field("demo", description="folder name below `data`")
+    seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
+    data: Path = Path("data")
+    workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
+    gates: bool = Field(
+        True,
+        description="whether a run fails whose models do not beat the gates (evaluation/report/gates.py) or, of "
+        "rendered people, miss a bar (evaluation/bars.py)",
+    )
+    quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")
+    corpus: CorpusChoice = CorpusChoice()
+    studio: StudioSettings = StudioSettings()
+    preparation: PreparationSettings = PreparationSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    nightly: NightlySettings = NightlySettings()
+
+    @field_validator("run")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if (
+            name in ("", ".", "..")
+            or "/" in name
+            or name != name.strip()
+            or any(is_invisible(letter) and not joins(letter) for letter in name)
+        ):
+            raise ValueError("a run's name is that of one folder: no slash, no line end, no space before or after it")
+        if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
+            raise ValueError(f"a run's name has at most {LONGEST_NAME_BYTES} bytes")
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed(cls, values: Any) -> Any:
+        """The run's seed is every group's own, where a group does not name one."""
+        if not isinstance(values, Mapping) or "seed" not in values:
+            return values
+        seed = {"seed": values["seed"]}
+        below = {"studio": seed, "preparation": {"clients": seed, "partition": seed}, "evaluation": seed}
+        return merge(below, values)
+
+    @model_validator(mode="after")
+    def _no_seeded_noise_on_people(self) -> Configuration:
+        if self.corpus.kind is not CorpusKind.STUDIO and self.training.privacy.seeded_noise is not None:
+            raise ValueError(
+                "training.privacy.seeded_noise is for rendered data only: whoever knows the seed can take the "
+                f"noise away again. Set it to null for a corpus of kind {self.corpus.kind}"
+            )
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The run's folder; a relative `data` is meant from the project's root, as `dagster dev` sees it."""
+        return PROJECT / self.data / self.run
+
+
+def load(profile: str | Path = "demo", overrides: Iterable[str] = ()) -> Configuration:
+    """The configuration of a profile (its name, or the path of a YAML file) with `a.b=value` on top."""
+    path = profile_path(profile)
+    values = read_yaml(path, Configuration)
+    named = list(overrides)
+    for override in named:
+        values = assign(values, override, Configuration)
+    keys = [override.partition("=")[0] for override in named]  # their values may be secrets
+    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *keys]))
+
+
+def profile_path(profile: str | Path) -> Path:
+    named = PROFILES / f"{profile}.yaml"
+    if named.exists():
+        return named
+    path = Path(profile)
+    if path.suffix in {".yaml", ".yml"} and path.exists():
+        return path
+    raise PrivFedTalkError(
+        f"there is no profile '{profile}'", f"name one of {', '.join(profiles())}, or the path of a YAML file"
+    )
+
+
+def remember(configuration: Configuration) -> None:
+    """Keep the configuration beside what it made, so that later commands on the run need not repeat it."""
+    # Removal is asked for once; a run must not go on removing by habit.
+    corpus = configuration.preparation.corpus.model_copy(update={"forget_absent": False})
+    preparation = configuration.preparation.model_copy(update={"corpus": corpus})
+    kept = configuration.model_copy(update={"preparation": preparation})
+    values = kept.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
+    _keep(values, remembered(configuration.root), f"# {command('train', run=run_name(configuration.root))}\n")
+
+
+def _keep(values: Mapping[str, Any], path: Path, head: str) -> None:
+    """Write a profile that only its owner reads: it holds what is hidden elsewhere."""
+    with replacing(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
+
+
+def without_hidden(profile: str | Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The same profile and overrides for whoever shows them to others, as Dagster does.
+
+    Overrides of hidden settings go into a profile of their own in the run's folder, which is named in the place of
+    `profile`; where there are none, both stay as they are.
+    """
+    hidden = [override for override in overrides if hides(Configuration, assign({}, override, Configuration))]
+    if not hidden:
+        return str(profile), list(overrides)
+    values = read_yaml(profile_path(profile), Configuration)
+    for override in hidden:
+        values = assign(values, override, Configuration)
+    path = load(profile, overrides).root / "hidden.yaml"
+    _keep(values, path, "# a profile with settings that are shown nowhere\n")
+    return str(path), [override for override in overrides if override not in hidden]
+
+
+def check_open(values: Mapping[str, Any], where: str) -> None:
+    """Refuse hidden settings where others see them: DVC writes parameters to its lock file, and Dagster shows them."""
+    shown = dict(flatten(redacted(Configuration, values)))
+    for key, value in flatten(values):
+        if shown.get(key) != value:
+            raise PrivFedTalkError(
+                f"{where} sets {key}, which is to be shown nowhere; DVC and Dagster show what stands there",
+                "put it into a profile of your own and name that file as the profile",
+            )
+
+
+def run_name(root: Path) -> str:
+    """What --run calls a run: the name of a folder in data/, or the path of any other."""
+    return root.name if root.parent == PROJECT / "data" and not root.name.startswith("-") else str(root)
+
+
+def remembered(root: Path) -> Path:
+    """Where a run's configuration is kept."""
+    return root / "configuration.yaml"
+
+
+def profiles() -> list[str]:
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))

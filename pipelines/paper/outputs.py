@@ -1,0 +1,85 @@
+"""The paper's tables and figures, each by the name under which `dvc.yaml` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from evaluation.experiments.paper import figures, sweeps, tables
+from evaluation.experiments.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, main_point, read_points
+from evaluation.tables.paper import ABLATIONS, MAIN
+from pipelines.paper.settings import PaperSettings, configuration_of
+
+Output = Callable[[PaperSettings], list[Path]]
+
+SHEETS = 4
+"""Clips of the qualitative figure."""
+
+
+def table1(paper: PaperSettings) -> list[Path]:
+    methods = tables.chosen(paper.methods, MAIN)
+    return tables.write_comparison(paper.folder, "table1", methods, paper.seeds, MAIN)
+
+
+def table2(paper: PaperSettings) -> list[Path]:
+    methods = tables.chosen(paper.methods, ABLATIONS)
+    return tables.write_comparison(paper.folder, "table2", methods, paper.seeds, ABLATIONS)
+
+
+def communication(paper: PaperSettings) -> list[Path]:
+    return tables.write_communication(paper.folder, paper.methods, paper.seeds[0])
+
+
+def privacy(paper: PaperSettings) -> list[Path]:
+    return tables.write_privacy(paper.folder, paper.methods, paper.seeds[0])
+
+
+def clients(paper: PaperSettings) -> list[Path]:
+    main = tables.chosen(paper.methods, MAIN)
+    return [
+        *tables.write_clients(paper.folder, main, paper.seeds),
+        *figures.write_client_gains(paper.folder, main, paper.seeds),
+    ]
+
+
+def published(paper: PaperSettings) -> list[Path]:
+    return tables.write_published(paper.folder, tables.chosen(paper.methods, MAIN), paper.seeds)
+
+
+def figure3(paper: PaperSettings) -> list[Path]:
+    return figures.write_validation_curves(paper.folder, tables.chosen(paper.methods, MAIN), paper.seeds)
+
+
+def qualitative(paper: PaperSettings) -> list[Path]:
+    seed = paper.seeds[0]
+    shown = [*tables.chosen(paper.methods, MAIN), "backbone", "vae_ceiling"]
+    return figures.write_faces(paper.folder, shown, configuration_of(paper, seed).evaluation, seed, SHEETS)
+
+
+def participation(paper: PaperSettings) -> list[Path]:
+    points = read_points([*paper.folder.sweep(PARTICIPATION).glob("*.json")])
+    everybody = [_main(paper, method, {"clients_per_round": points[0].clients}) for method in paper.sweeps.methods]
+    return sweeps.write_participation(paper.folder, [*points, *everybody])
+
+
+def noniid(paper: PaperSettings) -> list[Path]:
+    return sweeps.write_dealt(paper.folder, read_points([*paper.folder.sweep(DEALT).glob("*.json")]))
+
+
+def privacy_utility(paper: PaperSettings) -> list[Path]:
+    privacy = configuration_of(paper, paper.seeds[0], NOISY).training.privacy
+    own = _main(paper, NOISY, {"z": privacy.noise_multiplier, "C": privacy.clip_norm})
+    return sweeps.write_noise(paper.folder, [*read_points([*paper.folder.sweep(NOISE).glob("*.json")]), own])
+
+
+def _main(paper: PaperSettings, method: str, setting: Mapping[str, float]) -> Point:
+    return main_point(paper.folder, method, paper.seeds[0], setting)
+
+
+OUTPUTS: Mapping[str, Output] = {
+    output.__name__: output
+    for output in (
+        table1, table2, communication, privacy, participation, noniid, clients, figure3, qualitative, privacy_utility,
+        published,
+    )
+}  # fmt: skip

@@ -1,0 +1,13 @@
+"""One stage of `dvc.yaml`: DVC says when, and nobody needs to call this by hand.
+
+.venv/bin/python -m pipelines.paper.stage federation fedavg
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # spawned processes load this file, too
+    from pipelines.paper.stages import main
+
+    raise SystemExit(main(sys.argv[1:]))

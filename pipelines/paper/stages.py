@@ -1,0 +1,119 @@
+"""The stages of `dvc.yaml`: what params.yaml asks for, made through Dagster, so that `dagster dev` shows all runs.
+
+A stage is a method, and its seeds are worked on side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from assets.stage.partitions import REFERENCES
+from assets.stage.run import available_cores
+from common.errors import PrivFedTalkError
+from evaluation.experiments.paper.folders import open_seed
+from pipelines.cli.errors import INTERRUPTED, MENDABLE
+from pipelines.configuration.tree import load, remember
+from pipelines.jobs import EVALUATE, PREPARE, TRAIN
+from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.paper.side_by_side import side_by_side
+from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
+from pipelines.runner import make_assets
+
+Stage = Callable[[PaperSettings, str], None]
+PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A method, or a reference, under one seed."""
+
+    paper: PaperSettings
+    seed: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} under seed {self.seed}"
+
+
+def corpus(paper: PaperSettings, _: str) -> None:
+    make_assets(PREPARE, ["corpus"], paper.profile, people_overrides(paper))
+
+
+def people(paper: PaperSettings, _: str) -> None:
+    make_assets(PREPARE, PREPARED, paper.profile, people_overrides(paper))
+    make_assets(TRAIN, ["rulers"], paper.profile, people_overrides(paper))
+    remember(load(paper.profile, people_overrides(paper)))
+
+
+def backbone(paper: PaperSettings, value: str) -> None:
+    seed = int(value)
+    open_seed(paper.folder, seed)
+    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, seed))
+    remember(configuration_of(paper, seed))
+
+
+def federation(paper: PaperSettings, method: str) -> None:
+    side_by_side(federate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+
+
+def federate(one: Seeded) -> None:
+    open_seed(one.paper.folder, one.seed, methods=[one.name])
+    overrides = seed_overrides(one.paper, one.seed, one.name)
+    make_assets(TRAIN, ["adapter"], one.paper.profile, overrides, one.name)
+
+
+def evaluation(paper: PaperSettings, method: str) -> None:
+    side_by_side(evaluate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+
+
+def references(paper: PaperSettings, _: str) -> None:
+    each = [Seeded(paper, seed, name) for name in REFERENCES for seed in paper.seeds]
+    side_by_side(evaluate, each, available_cores())
+
+
+def evaluate(one: Seeded) -> None:
+    trained = [one.name] if one.name in one.paper.methods else []
+    open_seed(one.paper.folder, one.seed, methods=trained, measured=[one.name])
+    overrides = seed_overrides(one.paper, one.seed, one.name if trained else None)
+    make_assets(EVALUATE, ["evaluation"], one.paper.profile, overrides, one.name)
+
+
+def write(paper: PaperSettings, name: str) -> None:
+    from pipelines.paper.outputs import OUTPUTS
+
+    if name not in OUTPUTS:
+        raise PrivFedTalkError(f"there is no output '{name}'", f"choose one of {', '.join(OUTPUTS)}")
+    for path in OUTPUTS[name](paper):
+        sys.stderr.write(f"{path}\n")
+
+
+STAGES: Mapping[str, Stage] = {
+    "corpus": corpus,
+    "people": people,
+    "backbone": backbone,
+    "federation": federation,
+    "evaluation": evaluation,
+    "references": references,
+    "participation": run_participation,
+    "dealt": run_dealt,
+    "noise": run_noise,
+    "write": write,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("pipelines.paper.stage", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("value", nargs="?", default="", help="a seed, a method, a sweep's value or an output's name")
+    asked = parser.parse_args(arguments)
+    try:
+        STAGES[asked.stage](read_paper(), asked.value)
+    except PrivFedTalkError as error:
+        sys.stderr.write(f"error: {error.reason}\nremedy: {error.remedy}\n")
+        return MENDABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0

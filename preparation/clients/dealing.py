@@ -1,0 +1,158 @@
+"""From people to clients: each person a client, or their clips dealt anew once it is known which are usable.
+
+people.json     who is who, by the corpus's folders (see `preparation.clients.roles`)
+clients.json    who trains, with which clips: the same table, or one of simulated clients
+
+A dealt clip keeps its name and its crop stays in its person's folder; only the table says whose it is now. So another
+dealing costs the shards, and no crop is made or copied.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import PrivFedTalkError
+from common.folders import RunFolder
+from preparation.clients.consent import people_of, read_consent
+from preparation.clients.features import measure_clips
+from preparation.clients.partition import cluster, deal
+from preparation.clients.roles import (
+    Client,
+    ClientTable,
+    load_clients,
+    load_people,
+    of_role,
+    save_clients,
+    split_sources,
+)
+from preparation.corpora.manifest import Clip, load_manifest
+from preparation.corpora.sources import source_keys
+from preparation.crops.crop import has_crop
+from preparation.quarantine import QuarantineRow, replace_rows
+from preparation.settings import ClientSettings, PartitionRule, PartitionSettings, PreparationSettings, Unit
+from preparation.shards.gate import Gate
+
+
+def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
+    """Write the client table of a run whose crops are made; shards of clients who are no more go first.
+
+    Clips of people whose record forbids training are dealt to nobody. What a simulated client agreed to holds for the
+    people whose clips it had: with others', its record goes, and theirs speak for it.
+    """
+    settings = settings or PreparationSettings()
+    people = load_people(run)
+    table = people
+    rows: list[QuarantineRow] = []
+    if settings.partition.by is PartitionRule.DIRICHLET:
+        clips = load_manifest(run.manifest)
+        agreed = Gate(run, "training", required=False).admit(of_role(people, "client"), "the dealing")
+        members = [(name, people[name]) for name in agreed]
+        features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
+        table = deal_clips(clips, people, features, settings.partition, settings.clients)
+        rows = _damaged(run, clips, members, features)
+    forget_others(run, table)
+    _forget_old_answers(run, table)
+    save_clients(table, run.clients_table)
+    replace_rows(run.quarantine, ("dealing",), rows)
+    return table
+
+
+def deal_clips(
+    clips: Iterable[Clip],
+    people: ClientTable,
+    features: Mapping[str, NDArray[np.float64]],
+    settings: PartitionSettings,
+    splitting: ClientSettings | None = None,
+) -> ClientTable:
+    """The table of dealt clients; public and unseen people stay as they are.
+
+    `features` holds a vector for each clip id that is to be dealt (see `preparation.clients.features`); clips without
+    one, which have no crop, are in no split. Splits keep videos whole; where a person is one video (LRS3), that keeps
+    people whole too.
+    """
+    splitting = splitting or ClientSettings()
+    by_id = {clip.clip_id: clip for clip in clips}
+    units: dict[str, list[Clip]] = {}
+    keys = source_keys((by_id[clip_id] for clip_id in features), splitting.sources)
+    for clip_id in sorted(features):
+        clip = by_id[clip_id]
+        whole = _person(clip.speaker, people) if settings.unit is Unit.PERSON else keys[clip_id]
+        units.setdefault(whole, []).append(clip)
+    if len(units) < settings.clients:
+        raise PrivFedTalkError(
+            f"{len(units)} {settings.unit.value}s with crops cannot fill {settings.clients} clients",
+            remedy="set preparation.partition.clients lower, or preparation.partition.unit=video",
+        )
+    means = np.stack([np.mean([features[clip.clip_id] for clip in own], axis=0) for own in units.values()])
+    labels = dict(zip(units, map(int, cluster(means, settings.clusters, settings.seed)), strict=True))
+    owner = {clip_id: entry.person_of(clip_id) for entry in people.values() for clip_id in entry.clips()}
+    names = _new_names(settings.clients, people)
+    given = deal(labels, {unit: len(own) for unit, own in units.items()}, settings, names)
+    dealt: dict[str, list[Clip]] = {name: [] for name in names}
+    for unit, own in units.items():
+        dealt[given[unit]].extend(own)
+
+    table: ClientTable = {name: entry for name, entry in people.items() if entry.role != "client"}
+    for name, own in dealt.items():
+        splits, one_video = split_sources(name, sorted(own, key=lambda clip: clip.clip_id), splitting)
+        owners = {clip.clip_id: owner[clip.clip_id] for clip in own}
+        table[name] = Client("client", name, splits, one_video, dict(sorted(owners.items())))
+    return table
+
+
+def _person(speaker: str, people: ClientTable) -> str:
+    """One name for all speakers who share recordings, for they may be one person."""
+    return min([speaker, *(people[speaker].shares if speaker in people else ())])
+
+
+def forget_others(run: RunFolder, table: ClientTable) -> None:
+    """Remove the shards of everybody who is not in the table, so that nobody takes them for a client's."""
+    for shards in sorted(run.root.glob("clients/*/shards")):
+        home = shards.parent
+        if home.name not in table:
+            shutil.rmtree(shards)
+            _remove_if_empty(home)
+
+
+def _forget_old_answers(run: RunFolder, table: ClientTable) -> None:
+    """Remove the record of each simulated client that now has other people's clips; what was revoked stays so."""
+    before = load_clients(run.clients_table) if run.clients_table.exists() else {}
+    for name, entry in table.items():
+        old = before.get(name)
+        if not entry.people or name in people_of(name, entry):
+            continue  # a person's own record stays
+        if old is None or people_of(name, old) != people_of(name, entry):
+            record = read_consent(run, name)
+            if record is not None and record.revoked is None:
+                run.consent(name).unlink()
+
+
+def _new_names(count: int, people: ClientTable) -> list[str]:
+    """d0000, d0001, ...; with more letters d where the corpus knows such people already."""
+    prefix = "d"
+    while any(f"{prefix}{number:04d}" in people for number in range(count)):
+        prefix += "d"
+    return [f"{prefix}{number:04d}" for number in range(count)]
+
+
+def _damaged(
+    run: RunFolder, clips: Iterable[Clip], members: Iterable[tuple[str, Client]], features: Mapping[str, object]
+) -> list[QuarantineRow]:
+    """Rows for clips whose crop is there and cannot be read: they are dealt to nobody, so no later step sees them."""
+    placed = {clip for _, entry in members for clip in entry.clips()}
+    reason, remedy = "its crop cannot be read", "delete the crop's .json and run the crops step again"
+    return [
+        QuarantineRow(clip.path, "dealing", reason, remedy)
+        for clip in clips
+        if clip.clip_id in placed and clip.clip_id not in features and has_crop(run.crops(clip.speaker), clip.name)
+    ]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,164 @@
+"""A clip's frames while its crop is made: gone through to find scenes and the face, and once more to cut.
+
+Clips whose frames fit in memory are decoded once and held. Of larger ones the parts that the crops will be cut from are
+kept while the face is followed: where they lie is known only when the whole clip has been followed and its landmarks
+are smoothed, but nearly so as soon as the face is found. What does not fit either is decoded twice, so that memory
+stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from preparation.corpora.manifest import Clip
+from preparation.faces.alignment import fit_transforms, source_boxes
+from preparation.faces.landmarks import Landmarks
+from preparation.faces.track import Seen
+from preparation.media.rates import FPS
+from preparation.media.track.frames import Box, Frame, Picture
+from preparation.media.video import Video, open_video
+from preparation.settings import CropSettings, PreparationSettings
+
+HELD_BYTES = 256 * 1024 * 1024
+"""How much of one clip's pictures may be held."""
+MARGIN = 0.125
+"""How much wider a kept part is on each side than the crop seems to need, as a share of its width."""
+
+
+class Footage(Protocol):
+    """The frames of a clip."""
+
+    video: Video
+    seen: Seen | None
+    """What a tracker that goes through `watched` is to call."""
+
+    def pictures(self) -> Iterable[Frame | Picture]:
+        """All of them, from the start."""
+        ...
+
+    def watched(self) -> Iterable[Frame | Picture]:
+        """The same, once: for the tracker."""
+        ...
+
+    def parts(self, kept: slice, boxes: list[Box]) -> Iterable[Frame]:
+        """The frames `kept`, true inside boxes[f] at least; look at each before the next."""
+        ...
+
+
+def open_footage(clip: Clip, source: Path, settings: PreparationSettings) -> Footage:
+    """Frames without a face that are bridged (`faces.longest_bridged_gap`) are kept, for crops are cut there too."""
+    video = open_video(source, settings.corpus.media)
+    facts = video.facts
+    if facts.seconds * FPS * facts.width * facts.height * 3 <= HELD_BYTES:
+        return _Held(video)
+    return _Streamed(video, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES))
+
+
+class _Held:
+    seen: Seen | None = None
+
+    def __init__(self, video: Video) -> None:
+        self.video = video
+        self._frames: list[Frame] = []
+
+    def pictures(self) -> list[Frame]:
+        if not self._frames:
+            self._frames.extend(self.video.frames())
+        return self._frames
+
+    watched = pictures
+
+    def parts(self, kept: slice, boxes: list[Box]) -> list[Frame]:
+        return self.pictures()[kept]
+
+
+class _Streamed:
+    def __init__(self, video: Video, keeper: Keeper) -> None:
+        self.video, self._keeper = video, keeper
+        self.seen: Seen | None = keeper.seen
+
+    def pictures(self) -> Iterator[Picture]:
+        return self.video.pictures()
+
+    def watched(self) -> Iterator[Picture]:
+        return self._keeper.through(self.pictures())
+
+    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame]:
+        parts = self._keeper.parts(kept, boxes)
+        if parts is None:
+            whole = self.video.parts([*[None] * kept.start, *boxes])
+            parts = islice(whole, kept.start, None)
+        return parts
+
+
+class Keeper:
+    """Keeps parts of pictures that pass by on their way to a face tracker, up to `limit_bytes`; then it gives up.
+
+    Between two finds the part spans both faces. Gaps of more than `longest_gap` pictures are not kept: they are cut.
+    """
+
+    def __init__(self, crops: CropSettings, longest_gap: int, limit_bytes: int) -> None:
+        self._crops, self._longest_gap, self._limit_bytes = crops, longest_gap, limit_bytes
+        self._kept: list[Picture | None] = []
+        self._waiting: list[Picture] = []
+        self._box: Box | None = None
+        self._bytes = 0
+        self._gave_up = False
+
+    def through(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The same pictures. Each is whole until the one after it is asked for."""
+        for picture in pictures:
+            if not self._gave_up:
+                self._waiting.append(picture)
+                if len(self._waiting) > self._longest_gap + 1:
+                    self._let_go(len(self._waiting) - 1)
+            yield picture
+
+    def seen(self, landmarks: Landmarks | None) -> None:
+        """The face [68, 2] that was found in the picture that passed last, or None."""
+        if landmarks is None or self._gave_up:
+            return
+        box = self._around(landmarks)
+        if self._box is None:
+            self._let_go(len(self._waiting) - 1)
+        part = box if self._box is None else _both(box, self._box)
+        for picture in self._waiting:
+            picture.trim(part)
+            self._bytes += picture.bytes
+        self._kept += self._waiting
+        self._waiting, self._box = [], box
+        if self._bytes > self._limit_bytes:
+            self._gave_up, self._kept = True, []
+
+    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame] | None:
+        """Frames that are true inside boxes[f] of the pictures `kept`, all one array, written over; None where not all
+        of that was kept."""
+        held = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if picture is not None]
+        if len(held) < len(boxes) or not all(picture.covers(box) for picture, box in held):
+            return None
+        return _drawn(held)
+
+    def _around(self, landmarks: Landmarks) -> Box:
+        left, top, right, bottom = source_boxes(fit_transforms(landmarks[None], self._crops), self._crops.size)[0]
+        wider = round(MARGIN * (right - left))
+        return left - wider, top - wider, right + wider, bottom + wider
+
+    def _let_go(self, count: int) -> None:
+        """The first pictures that wait lie outside every stretch with a face, and so does what led up to them."""
+        self._kept += [None] * count
+        del self._waiting[:count]
+        self._box = None
+
+
+def _drawn(held: list[tuple[Picture, Box]]) -> Iterator[Frame]:
+    canvas: Frame | None = None
+    for picture, box in held:
+        canvas = picture.draw(box, canvas)
+        yield canvas
+
+
+def _both(one: Box, other: Box) -> Box:
+    return (*map(min, one[:2], other[:2]), *map(max, one[2:], other[2:]))  # type: ignore[return-value]

@@ -1,0 +1,87 @@
+"""Whether a clip's sound belongs to its lips, judged by the active-speaker network while the crop is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preparation.crops.quality import Verdict
+from preparation.media.rates import FPS, SAMPLES_PER_FRAME
+from preparation.media.track.frames import Frame
+from preparation.settings import SyncSettings
+
+if TYPE_CHECKING:
+    from preparation.crops.active_speaker import ActiveSpeaker
+
+
+@dataclass(frozen=True)
+class Sync:
+    """score: mean speaking logit. contrast: how far it falls when the sound is moved by a quarter, a half and three
+    quarters of the stretch, on the mean. offset: frames by which the sound seems late, None where nobody looked."""
+
+    score: float
+    contrast: float
+    offset: int | None = None
+
+
+class Watch:
+    """Keeps what the network needs of a clip's crops as they pass by: at most `seconds` from its middle."""
+
+    def __init__(self, speaker: ActiveSpeaker, settings: SyncSettings, frames: int) -> None:
+        length = min(frames, round(settings.seconds * FPS))
+        self._speaker, self._settings = speaker, settings
+        self._start = (frames - length) // 2
+        self._stop = self._start + length
+        self._views: list[NDArray[np.uint8]] = []
+
+    def through(self, crops: Iterable[Frame]) -> Iterator[Frame]:
+        """The same crops, unchanged."""
+        # The network is loaded, so that torch is there already; who does not watch never imports it.
+        from preparation.crops.active_speaker import view
+
+        for index, crop in enumerate(crops):
+            if self._start <= index < self._stop:
+                self._views.append(view(crop))
+            yield crop
+
+    def measure(self, audio: NDArray[np.int16]) -> Sync:
+        """Judge what passed by against the clip's sound, int16 [640 T]."""
+        stretch = audio[self._start * SAMPLES_PER_FRAME : self._stop * SAMPLES_PER_FRAME]
+        return measure(self._speaker, np.stack(self._views), stretch, self._settings.scan_frames)
+
+
+def measure(speaker: ActiveSpeaker, faces: NDArray[np.uint8], audio: NDArray[np.int16], scan_frames: int = 0) -> Sync:
+    """Score, contrast and, where `scan_frames` asks for it and the clip is long enough, offset of faces [T, 112, 112]
+    with their sound [640 T]. Face and sound pass the encoders once."""
+    seen, heard = speaker.encode(faces, audio)
+    score, *moved = speaker.rolled(seen, heard, [0, len(seen) // 4, len(seen) // 2, 3 * len(seen) // 4])
+    offset = None
+    if scan_frames > 0 and len(seen) >= 2 * scan_frames + FPS:
+        offset = int(speaker.scan(seen, heard, scan_frames).argmax()) - scan_frames
+    return Sync(score, score - float(np.mean(moved)), offset)
+
+
+def judge(sync: Sync, settings: SyncSettings) -> Verdict | None:
+    """The reason to leave the clip out, or None."""
+    if sync.score < settings.minimum_score:
+        return Verdict(
+            f"nobody seems to speak: mean speaking logit {sync.score:.2f}, {settings.minimum_score:.2f} is needed",
+            "check that the face seen is the one heard, or lower sync.minimum_score",
+        )
+    if sync.contrast < settings.minimum_contrast:
+        return Verdict(
+            f"the sound does not belong to the lips: moved sound lowers the speaking logit {sync.score:.2f} by only "
+            f"{sync.contrast:.2f}, {settings.minimum_contrast:.2f} is needed",
+            "check that the clip has its own sound, or lower sync.minimum_contrast",
+        )
+    if settings.maximum_offset is not None and sync.offset is not None and abs(sync.offset) > settings.maximum_offset:
+        return Verdict(
+            f"the sound seems {sync.offset} frames late (speaking logit {sync.score:.2f}), "
+            f"{settings.maximum_offset} are allowed either way",
+            "move the clip's sound, or raise sync.maximum_offset",
+        )
+    return None

@@ -1,0 +1,64 @@
+"""The methods that can be compared, each a small class that says how it differs from FedAvg on adapters.
+
+All share data, seeds, sampling, adapter and step budget, so that a comparison compares what it names and nothing
+else. `training.methods` of the configuration lists those that a run trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.errors import PrivFedTalkError
+from training.adapters.factors import Factors
+from training.federation.methods.ablations import AdaptersOnly, DpOnly, IsfaOnly, TdcOnly
+from training.federation.methods.base import Method, ServerRule, resolve
+from training.federation.methods.exact_average import ExactAverage, check
+from training.federation.methods.fedadam import FedAdam
+from training.federation.methods.fedavg import FedAvg
+from training.federation.methods.fedprox import FedProx
+from training.federation.methods.paper_literal import PaperLiteral
+from training.federation.methods.privfedtalk import PrivFedTalk
+from training.federation.methods.scaffold import Scaffold
+from training.federation.methods.unfederated import Centralized, Local
+from training.settings import TrainingSettings
+
+METHODS: Mapping[str, Method] = {
+    "privfedtalk": PrivFedTalk(),
+    "fedavg": FedAvg(),
+    "fedprox": FedProx(),
+    "scaffold": Scaffold(),
+    "fedadam": FedAdam(),
+    "centralized": Centralized(),
+    "local": Local(),
+    "adapters_only": AdaptersOnly(),
+    "dp_only": DpOnly(),
+    "tdc_only": TdcOnly(),
+    "isfa_only": IsfaOnly(),
+    "paper_literal": PaperLiteral(),
+}
+
+
+def named(method: str) -> Method:
+    """The method of that name."""
+    if method not in METHODS:
+        raise PrivFedTalkError(f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
+    """The settings under which `method` runs."""
+    resolved = resolve(named(method), method, settings)
+    check(method, resolved, named(method).averages)
+    return resolved
+
+
+def server_of(method: str, settings: TrainingSettings, factors: Factors | None) -> ServerRule:
+    """The method's server rule, made exact in the products where `adapter.averaging` is fedex.
+
+    `factors` are the adapter's; a method whose clients send nothing has nothing to correct.
+    """
+    rule = named(method).server_rule(settings)
+    if settings.adapter.averaging != "fedex" or not named(method).sends:
+        return rule
+    assert factors is not None, "an exact average needs to know where A and B lie in theta"
+    return ExactAverage(rule, factors)

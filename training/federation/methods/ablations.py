@@ -1,0 +1,31 @@
+"""The rows of the paper's Table 2 between nothing and the full method (which is `privfedtalk`).
+
+Privacy is noise in shares under secure aggregation, as in the full method, so `dp_only` has both. Adapters alone
+are FedAvg under another name: the table's row is there so that it can be read without knowing that.
+"""
+
+from __future__ import annotations
+
+from training.federation.methods.base import Method
+
+
+class AdaptersOnly(Method):
+    """Federated adapters and nothing else; equal to FedAvg."""
+
+
+class DpOnly(Method):
+    """Adapters under clipping, noise and secure aggregation."""
+
+    components = ("dp", "secure_aggregation")
+
+
+class TdcOnly(Method):
+    """Adapters trained with temporal-denoising consistency."""
+
+    components = ("tdc",)
+
+
+class IsfaOnly(Method):
+    """Adapters weighted by reliability."""
+
+    components = ("isfa",)

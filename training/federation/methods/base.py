@@ -1,0 +1,143 @@
+"""What a method may change: the settings, how a client trains, and how the server moves.
+
+A method is one `Method` with at most two rules. Everything else (data, seeds, cohorts, batches, noise draws, steps)
+is shared, so that a comparison compares what the method names and nothing else. All state is named float32 vectors:
+the server's is part of the checkpoint, a client's stays in the client's own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from training.federation.methods.components import with_components
+from training.privacy.mechanisms.release import server_step
+from training.settings import Component, MethodName, TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+Theta = npt.NDArray[np.float32]
+State = dict[str, Theta]
+
+
+OWN_SETTINGS = ("fedprox", "scaffold", "fedadam")
+"""Groups of `TrainingSettings` that belong to one method each."""
+
+
+class LocalRule:
+    """How one client trains in one round, made anew for each. As it stands: AdamW on the local objective.
+
+    `shared` is what the server announced beside theta; `state` what this client kept after the last of its rounds
+    that counted, empty at first, to be replaced in `end`; `extra` what `end` leaves for the server beside the update.
+    """
+
+    def __init__(self, settings: TrainingSettings, shared: State, state: State) -> None:
+        self.settings, self.shared, self.state = settings, shared, state
+        self.extra: State = {}
+
+    def start(self, theta: Theta) -> Theta:
+        """Where training starts: at the theta that was announced."""
+        return theta
+
+    def begin(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
+        """The optimiser; the parameters hold what `start` returned."""
+        from torch.optim import AdamW
+
+        rate = self.settings.federation.learning_rate
+        return AdamW(parameters, lr=rate, weight_decay=0.0, fused=True)
+
+    def correct(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Change the gradients of a step, before they are clipped."""
+
+    def after_step(self, parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
+        """Change the parameters after the optimiser's step."""
+
+    def end(self, parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
+        """After the last step: set `state` and `extra`."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """What the server's step may use: the released sum and public numbers.
+
+    `total` float64 [d] is the weighted sum of updates, noise included, `denominator` its divisor D; `extra` the
+    weighted means of what clients sent beside their updates; `share` the cohort's share of all clients; `each`, where
+    nothing is hidden, what the sum is of: every client's weight a_k and a_k times its update.
+    """
+
+    total: npt.NDArray[np.float64]
+    denominator: float
+    extra: State = field(default_factory=dict)
+    share: float = 1.0
+    each: Sequence[tuple[float, npt.NDArray[np.floating]]] = ()
+
+
+class ServerRule:
+    """How the released sum becomes the next theta. As it stands: theta + eta * sum / D."""
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+
+    def initial(self, theta: Theta) -> State:
+        """The server's state before the first round."""
+        return {}
+
+    def announce(self, state: State) -> State:
+        """What goes down to the clients beside theta."""
+        return {}
+
+    def step(self, theta: Theta, released: Released, state: State) -> tuple[Theta, State]:
+        """The next theta and state."""
+        rate = self.settings.federation.server_rate
+        return server_step(theta, released.total, rate, released.denominator).astype(np.float32), state
+
+
+class Method:
+    """One way to adapt to the clients' clips. Subclasses say in their docstring what it is and when to use it."""
+
+    components: ClassVar[tuple[Component, ...]] = ()
+    """The parts of the full method that it has (see `components.py`)."""
+    own_settings: ClassVar[str | None] = None
+    """The group of `TrainingSettings` that is this method's; those of other methods do not touch it."""
+    local_rule: ClassVar[type[LocalRule]] = LocalRule
+    server_rule: ClassVar[type[ServerRule]] = ServerRule
+    averages: ClassVar[bool] = True
+    """Whether the server's step is theta + eta * mean of the updates."""
+    pooled: ClassVar[bool] = False
+    """All clips in one place: not a federation."""
+    sends: ClassVar[bool] = True
+    """Whether clients send anything; where not, each has an adapter of its own and there is no shared one."""
+
+    def configure(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings under which it runs, its components already chosen."""
+        return settings
+
+    def check(self, settings: TrainingSettings) -> None:
+        """Raise an error where the settings ask for what this method cannot do."""
+
+
+def resolve(method: Method, name: str, settings: TrainingSettings) -> TrainingSettings:
+    """`settings` as `method` runs under them; what concerns other methods is put back to its default."""
+    chosen = settings.components.get(cast("MethodName", name), method.components)
+    default = TrainingSettings()
+    foreign = {
+        group: getattr(default, group) for group in ("fedprox", "scaffold", "fedadam") if group != method.own_settings
+    }
+    resolved = with_components(settings, chosen).model_copy(
+        # Where clients train changes nothing that they learn.
+        update={
+            **foreign,
+            "methods": default.methods,
+            "components": default.components,
+            "execution": default.execution,
+        }
+    )
+    resolved = method.configure(resolved)
+    method.check(resolved)
+    return resolved

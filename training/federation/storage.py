@@ -1,0 +1,113 @@
+"""Where clients' shards lie and by whose leave they are read, and where each keeps what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from common.errors import PrivFedTalkError
+from common.files import replacing
+from common.folders import RunFolder
+from preparation.shards.gate import Gate
+from preparation.shards.store import Sample
+from training.federation.methods.base import State
+
+POOLED = "pooled"
+"""The one trainer that has everybody's clips, where a method pools them."""
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Folders by client, for one method. With a `pool`, the client `POOLED` has the shards of all its members.
+
+    `required`: whether a client without a consent record may not train. `read_only`: nothing is kept after a round, for
+    who only looks at what a round would give.
+    """
+
+    run: RunFolder
+    method: str
+    pool: tuple[str, ...] = ()
+    required: bool = False
+    read_only: bool = False
+
+    @property
+    def clips(self) -> RunFolder:
+        """The run in which the clients' samples lie."""
+        return self.run
+
+    @property
+    def gate(self) -> Gate:
+        """Who may be trained on."""
+        return Gate(self.clips, "training", self.required)
+
+    def members(self, client: str) -> Sequence[str]:
+        """Whose samples a client trains on: its own, or those of a pool's members."""
+        return self.pool if client == POOLED else (client,)
+
+    def shards(self, client: str) -> Sequence[Path]:
+        """Folders with a client's samples, for their counts; `samples` reads them."""
+        return [self.clips.client(member) for member in self.members(client)]
+
+    def check(self, client: str) -> None:
+        """Raise PrivFedTalkError where the client, or a member of the pool, must not be trained on."""
+        for member in self.members(client):
+            self.gate.check(member)
+
+    def samples(self, client: str, split: str) -> Iterator[Sample]:
+        """A client's samples of one split, streamed; raises at once where one of its members forbids training."""
+        self.check(client)
+        return chain.from_iterable(self.gate.samples(member, split) for member in self.members(client))
+
+    def adapter(self, client: str) -> Path:
+        """Where the client's own adapter is saved, in PEFT's format."""
+        return self.run.client_adapter(client, self.method)
+
+    def load_state(self, client: str, number: int) -> State:
+        """What the client kept after round `number`; nothing where that is 0, no round of its own yet."""
+        path = self._state(client, number)
+        if not number:
+            return {}
+        if path.exists():
+            return load_file(path)
+        # A method that keeps nothing leaves no file; one that does cannot go on without it.
+        if not (self._own(client) / "keeps").exists():
+            return {}
+        raise PrivFedTalkError(
+            f"{path} is missing: what client {client} kept after round {number} of {self.method}",
+            "train the method anew (--fresh): it cannot go on without the client's state",
+        )
+
+    def save_state(self, client: str, number: int, before: int, state: State) -> None:
+        """Keep the state after round `number`; that after its round `before` stays, in case this one is repeated."""
+        if self.read_only:
+            return
+        own = self._own(client)
+        if not before:  # what lies here is of a round that was lost, or of a run under other settings
+            for old in own.glob("state-*.safetensors"):
+                old.unlink()
+        if not state:
+            return
+        own.mkdir(parents=True, exist_ok=True)
+        if before and not self._state(client, before).exists():
+            # Its first round counted and left nothing to keep (it diverged): that nothing is what this one began from.
+            with replacing(self._state(client, before)) as partial:
+                save_file({}, partial)
+        (own / "keeps").touch()
+        path = self._state(client, number)
+        with replacing(path) as partial:
+            save_file(state, partial)
+        for old in own.glob("state-*.safetensors"):
+            if old.name not in {path.name, self._state(client, before).name}:
+                old.unlink()
+
+    def _own(self, client: str) -> Path:
+        if client == POOLED:
+            return self.run.federation(self.method) / POOLED
+        return self.run.client_method(client, self.method)
+
+    def _state(self, client: str, number: int) -> Path:
+        return self._own(client) / f"state-{number:05d}.safetensors"

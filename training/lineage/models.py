@@ -1,0 +1,179 @@
+"""Which models a client's clips went into: what revoking consent cannot undo, and a new training can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import PrivFedTalkError
+from common.files import read_json_lines, write_text
+from common.folders import RunFolder
+from common.text.commands import command
+from preparation.clients.consent import known_people, people_of, read_consent
+from training.adapters.checks import FACTS
+from training.adapters.folders import inspect_adapter
+from training.adapters.origin import check_origin, has_rounds, objection_to_origin
+from training.federation.storage import POOLED
+
+
+@dataclass(frozen=True)
+class Contained:
+    """An adapter that a client's clips shaped. `own`: it is the client's alone; `rounds`: how many sums it was in, 0 of
+    a shared one whose rounds are not known, so that the client may be in it."""
+
+    method: str
+    path: str
+    own: bool
+    rounds: int = 0
+
+
+def models_with(run: RunFolder, client: str) -> list[Contained]:
+    """The adapters of a run that contain a client: shared ones whose sums it was in, its own, and imported ones whose
+    record names it.
+
+    So do the adapters of a simulated client, or of a host, who has the person's clips. The backbone, the autoencoder
+    and the rulers never do: they learn from public speakers alone (`networks_with`). What was imported and shared among
+    clients elsewhere does not say among whom.
+    """
+    found = {model.path: model for holder in holders_of(run, client) for model in _models_with(run, holder)}
+    return list(found.values())
+
+
+def holders_of(run: RunFolder, name: str) -> list[str]:
+    """Under which names somebody's clips are trained on: their own, and that of each client who has some of them."""
+    table = known_people(run)
+    others = [client for client, entry in table.items() if client != name and name in people_of(client, entry)]
+    return [name, *sorted(others)]
+
+
+def networks_with(run: RunFolder, name: str) -> list[str]:
+    """The frozen networks that a public speaker's clips went into, by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    if entry is None or entry.role != "public":
+        return []
+    return [f"models/{path.name}" for path in sorted(run.model("").glob("*")) if path.is_dir()]
+
+
+def pictures_of(run: RunFolder, name: str) -> list[str]:
+    """Files outside somebody's own folder that show the face: videos of their clips, and pages and sheets that mix
+    people and were made while they were among them; by their paths in the run's folder."""
+    entry = known_people(run).get(name)
+    clips = [clip.replace("/", "_") for clip in entry.clips()] if entry else []
+    clips += [f"{name}_{path.stem}" for path in run.crops(name).glob("*.mp4")]
+    videos = [path for folder in ("evaluation", "nightly", "report") for path in run.root.glob(f"{folder}/**/*.mp4")]
+    found = [path for path in videos if any(path.stem == clip or path.stem.startswith(f"{clip}@") for clip in clips)]
+    if found:  # the page shows what the evaluation left
+        found += [page for page in (run.report / "index.html",) if page.exists()]
+    for told in run.root.glob("attacks/inversion/*/inversion.json"):
+        if name in json.loads(told.read_text(encoding="utf-8"))["clients"]:
+            found += sorted(told.parent.glob("*.png"))
+            found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
+    if entry is not None and entry.role == "public":
+        found += sorted((run.root / "pictures").glob("*.png"))
+    return sorted({str(path.relative_to(run.root)) for path in found})
+
+
+def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
+    """What has learnt from any of these people and stays when they are removed, by its path in the run's folder."""
+    gone = list(names)
+    found = {
+        model.path
+        for name in gone
+        for model in models_with(run, name)
+        if not any(Path(model.path).is_relative_to(f"clients/{one}") for one in gone)
+        and not _fitted_to(run, model, gone)
+    }
+    return sorted(found | {path for name in gone for path in networks_with(run, name)})
+
+
+def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
+    """Whether an imported adapter is fitted to one of these people, so that it goes with them."""
+    return model.path.startswith("imported/") and inspect_adapter(run.root / model.path).client in names
+
+
+def _models_with(run: RunFolder, client: str) -> list[Contained]:
+    own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
+    for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
+        facts = inspect_adapter(record.parent, run)
+        if facts.client == client:
+            own.append((facts.method, record.parent))
+    alone = [Contained(method, str(path.relative_to(run.root)), own=True) for method, path in own]
+    return [*shared_with(run, client), *alone]
+
+
+def shared_with(run: RunFolder, client: str) -> list[Contained]:
+    """The shared adapters whose sums a client was in, or whose pool its clips were in, or of which nobody can tell."""
+    found = []
+    for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
+        method = log.parent.name
+        members = participants(run, method)
+        lines = read_json_lines(log)
+        counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
+        rounds = sum(
+            client in line["returned"] or (POOLED in line["returned"] and client in members) for line in counted
+        )
+        if rounds and run.adapter(method).exists():
+            found.append(Contained(method, str(run.adapter(method).relative_to(run.root)), own=False, rounds=rounds))
+    known = {model.method for model in found}
+    return found + [model for model in _of_unknown_rounds(run, client) if model.method not in known]
+
+
+def _of_unknown_rounds(run: RunFolder, client: str) -> list[Contained]:
+    """The shared adapters of which no record tells who is in them: anybody who trains may be."""
+    entry = known_people(run).get(client)
+    if entry.role != "client" if entry else not run.client(client).exists():
+        return []
+    adapters = [run.adapter(path.parents[1].name) for path in sorted(run.root.glob(f"federation/*/adapter/{FACTS}"))]
+    return [
+        Contained(adapter.parent.name, str(adapter.relative_to(run.root)), own=False)
+        for adapter in adapters
+        if not has_rounds(run, adapter.parent.name) or objection_to_origin(run, adapter)
+    ]
+
+
+def counted_in_release(run: RunFolder, method: str) -> set[str]:
+    """The clients whose updates are in a method's released adapter: those in the sums of the rounds up to the one that
+    was kept. Who was asked and never drawn, or only after that round, is not among them.
+
+    Raises PrivFedTalkError where the method has no record of its rounds.
+    """
+    log, facts = run.rounds(method), run.adapter(method) / FACTS
+    if not log.exists():
+        raise PrivFedTalkError(
+            f"{log} is missing: who took part in {method} is not known",
+            f"train the method: {command('train', run=run.root, method=method)}",
+        )
+    check_origin(run, run.adapter(method))
+    kept = json.loads(facts.read_text(encoding="utf-8")).get("round") if facts.exists() else None
+    lines = read_json_lines(log)
+    counted = [line for line in lines if line.get("outcome", "applied") == "applied"]
+    if kept is not None:
+        counted = [line for line in counted if line["round"] <= int(kept)]
+    names = {name for line in counted for name in line["returned"]}
+    return names - {POOLED} | (set(participants(run, method)) if POOLED in names else set())
+
+
+def revoked_in(run: RunFolder, method: str) -> list[str]:
+    """Clients who are in a method's shared adapter and have revoked their consent since."""
+    clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
+    gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
+    held = {name: [model for holder in holders_of(run, name) for model in shared_with(run, holder)] for name in gone}
+    return [name for name, models in held.items() if any(model.method == method for model in models)]
+
+
+def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:
+    """Keep who was asked to train and who was not, with the reason."""
+    path = run.participants(method)
+    write_text(path, json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
+
+
+def participants(run: RunFolder, method: str) -> list[str]:
+    """Who was asked to train; of runs older than that note, every client who could be."""
+    path = run.participants(method)
+    if path.exists():
+        return list(json.loads(path.read_text(encoding="utf-8"))["clients"])
+    from training.pipeline import able_clients  # torch, for old runs only
+
+    return able_clients(run)

@@ -1,0 +1,120 @@
+"""Where an autoencoder comes from: a run's own folder, the registry of weights, a diffusers folder, or the hub.
+
+A pretrained network's weights are copied into the run's model folder, with revision and sha256 of what was read. The
+run then needs neither the folder nor the network again, its workers may sit on other machines, and what a hub id means
+cannot change under it; 335 MB for the largest in use are little beside a corpus.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.weights import registry as weights
+from common.weights.hub import fetch_hub, files_sha256, loaded_from, network_files, parse_hub_id
+from training.model.autoencoders.base import Autoencoder
+from training.model.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
+from training.model.autoencoders.small import SmallVae
+from training.model.autoencoders.taesd import Taesd, read_taesd
+from training.settings import VaeSettings
+
+SMALL = "small"
+KEY = "training.vae.source"
+REGISTERED = {"taef2": ("taef2_encoder", "taef2_decoder")}
+"""Sources that are names of registered files: encoder, decoder."""
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """Read what any autoencoder's `save` wrote, ready for inference."""
+    if not (folder / "config.json").exists():
+        raise PrivFedTalkError(f"{folder} holds no autoencoder", remedy="make it first: privfedtalk prepare")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = config.pop("kind", SMALL)
+    model: Autoencoder
+    if kind == SMALL:
+        model = SmallVae(VaeSettings(**config))
+    elif kind == "taesd":
+        model = Taesd(config.pop("encoder"), config.pop("decoder"), config)
+    elif kind == "diffusers":
+        model = DiffusersAutoencoder(config.pop("diffusers"), config)
+    else:
+        raise CorruptFileError(f"{folder}/config.json names the kind {kind!r}", remedy="run the vae stage again")
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval().requires_grad_(False)
+
+
+def open_pretrained(source: str) -> Autoencoder:
+    """The network that `training.vae.source` names, its latents not yet standardised.
+
+    Raises `MissingWeightError` where a file is absent or the hub cannot be reached, `CorruptFileError` where a folder
+    holds something else.
+    """
+    check_source(source)
+    if source in REGISTERED:
+        paths = [weights.find(name) for name in REGISTERED[source]]
+        facts = {"source": source, "sha256": [weights.REGISTRY[name].sha256 for name in REGISTERED[source]]}
+        model: Autoencoder = read_taesd(paths[0], paths[1], facts)
+    elif Path(source).is_dir():
+        model = _from_diffusers(source, Path(source), None)
+    else:
+        model = _from_diffusers(source, *fetch_hub(parse_hub_id(source, KEY)))
+    return model.eval().requires_grad_(False)
+
+
+def check_source(source: str) -> None:
+    """Refuse at once, before hours of other work, a source that cannot serve; a hub id is not looked up."""
+    if source in REGISTERED:
+        for name in REGISTERED[source]:
+            weights.find(name)
+    elif Path(source).is_dir():
+        _diffusers_config(Path(source))
+    elif source != SMALL:
+        parse_hub_id(source, KEY)
+
+
+def source_version(source: str) -> str:
+    """Changes with the weights that a source stands for; of a hub id, with its revision."""
+    if source in REGISTERED:
+        return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
+    if source == SMALL or Path(source).is_dir():
+        return source if source == SMALL else files_sha256(network_files(Path(source)))
+    return str(parse_hub_id(source, KEY))
+
+
+def _from_diffusers(source: str, place: Path, commit: str | None) -> DiffusersAutoencoder:
+    import diffusers
+
+    try:
+        config = dict(diffusers.AutoencoderKL.load_config(str(place)))
+        kind = config.get("_class_name")
+        if kind not in CLASSES:
+            raise CorruptFileError(f"{source} holds a {kind}", remedy=f"choose an {' or an '.join(CLASSES)}")
+        network = getattr(diffusers, kind).from_pretrained(str(place), use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MissingWeightError(
+            f"the autoencoder {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
+            "can be reached; `--vae small` needs neither",
+        ) from error
+    facts = {name: value for name, value in loaded_from(source, place, commit).to_json().items() if value is not None}
+    plain = {key: value for key, value in config.items() if key in dict(network.config) or key == "_class_name"}
+    model = DiffusersAutoencoder(plain, facts)
+    model.network.load_state_dict(network.float().state_dict())
+    return model
+
+
+def _diffusers_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config["_class_name"] in CLASSES:
+            return config
+        reason = f"holds a {config['_class_name']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        reason = "holds no config.json of diffusers"
+    raise CorruptFileError(
+        f"{folder} {reason}", remedy=f"name the folder that `save_pretrained` of an {' or an '.join(CLASSES)} wrote"
+    )

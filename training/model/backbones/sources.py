@@ -1,0 +1,60 @@
+"""Where a backbone's pretrained parts come from: a folder that diffusers wrote, or the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from common.errors import CorruptFileError, MissingWeightError
+from common.weights.hub import Loaded, fetch_hub, files_sha256, loaded_from, network_files, parse_hub_id
+from training.settings import BackboneSettings
+
+
+def check_sources(settings: BackboneSettings) -> None:
+    """Refuse at once, before hours of other work, a source that is not there; a hub id is not looked up."""
+    if settings.kind == "sd15":
+        for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None)):
+            if source and not Path(source).is_dir():
+                parse_hub_id(source, _key(inner))
+
+
+def sources_version(settings: BackboneSettings) -> str:
+    """Changes with the weights that the sources stand for; of a hub id, with its revision."""
+    if settings.kind != "sd15":
+        return ""
+    return " ".join(
+        files_sha256(network_files(_network_folder(Path(source), inner)))
+        if Path(source).is_dir()
+        else str(parse_hub_id(source, _key(inner)))
+        for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None))
+        if source
+    )
+
+
+def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded]:
+    """A network of a local folder or the hub, where a pipeline keeps it in its folder `inner`, and what was loaded."""
+    if Path(source).is_dir():
+        place, commit = _network_folder(Path(source), inner), None
+    else:
+        place, commit = fetch_hub(parse_hub_id(source, _key(inner)), inner)
+    try:
+        held = kind.load_config(str(place)).get("_class_name")
+        if held != kind.__name__:
+            raise CorruptFileError(f"{source} holds a {held}", remedy=f"choose a {kind.__name__}")
+        network = kind.from_pretrained(str(place), use_safetensors=True).float()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MissingWeightError(
+            f"the {kind.__name__} {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
+            "can be reached",
+        ) from error
+    return network, loaded_from(source, place, commit)
+
+
+def _network_folder(folder: Path, inner: str | None) -> Path:
+    """Where in a folder the network lies: a pipeline's has an index beside its networks' folders."""
+    return folder / inner if inner and (folder / "model_index.json").exists() else folder
+
+
+def _key(inner: str | None) -> str:
+    return f"training.backbone.sd15.{'source' if inner else 'motion'}"

@@ -1,0 +1,42 @@
+"""How a step is computed: what makes it faster or smaller and changes no more than the last digits of its result."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from training.model.backbones.interface import Backbone
+from training.model.device import has_fast_bfloat16
+from training.settings import ComputeSettings
+
+MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SIZES = 64
+"""So many sizes of a block are compiled: those of `sd15`'s residual blocks alone are more than torch's limit of 8."""
+
+
+def speed_up(backbone: Backbone, settings: ComputeSettings) -> None:
+    """Set a backbone, its adapter inside it, to compute as the settings say; it stays on its device."""
+    backbone.enable_gradient_checkpointing(settings.gradient_checkpointing)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Conv2d):  # what comes out of a convolution is laid out as its weight is
+            layer.weight.data = layer.weight.data.contiguous(memory_format=layout)
+    if settings.frozen_bfloat16:
+        halve_frozen(backbone)
+    if settings.compile:
+        torch.compiler.config.recompile_limit = max(torch.compiler.config.recompile_limit, SIZES)
+        backbone.compile_blocks()
+
+
+def halve_frozen(backbone: Backbone) -> None:
+    """Keep frozen matrices as bfloat16 where autocast would make them so at every step.
+
+    What learns stays float32; so does everything on a device without bfloat16, where nothing is cast.
+    """
+    device = next(backbone.parameters()).device
+    if not has_fast_bfloat16(device):
+        return
+    for layer in backbone.modules():
+        if isinstance(layer, MATRIX_LAYERS) and not any(p.requires_grad for p in layer.parameters(recurse=False)):
+            for parameter in layer.parameters(recurse=False):
+                parameter.data = parameter.data.bfloat16()

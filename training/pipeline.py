@@ -1,0 +1,236 @@
+"""A federation over the shards of a run's folder: what `run_federation` needs, gathered from files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from common.errors import PrivFedTalkError
+from common.files import write_text
+from common.folders import RunFolder
+from preparation.clients.consent import objections
+from preparation.clients.roles import ClientUnit, load_clients, of_role, unit_of
+from preparation.shards.gate import Gate
+from preparation.shards.store import load_index
+from training.adapters.origin import forget, made_by, remove_own_adapters, retire
+from training.adapters.record import OWN_ADAPTERS
+from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
+from training.execution.memory import within_budget
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.client import ClientTrainer
+from training.federation.display import RoundDisplay
+from training.federation.methods import configure, named
+from training.federation.methods.base import Theta
+from training.federation.storage import POOLED, Homes
+from training.learning.public import digest_of, read_federation_validation
+from training.learning.validation import validation_loss
+from training.lineage.models import save_participants
+from training.model.backbones.kinds import window_of
+from training.model.data import longest
+from training.privacy.accounting.cohorts import expected_cohort, last_counted
+from training.privacy.accounting.ledger import Ledger
+from training.privacy.accounting.spending import account, entries_of, participation_figures
+from training.privacy.claims.violations import OWN_ADAPTER
+from training.settings import TrainingSettings
+from training.settings.rounds import AvailabilitySettings
+
+
+def federate(
+    run: RunFolder,
+    method: str,
+    settings: TrainingSettings,
+    seed: int,
+    resume: bool,
+    workers: int = 1,
+    pool: Pool | None = None,
+    unit: ClientUnit | None = None,
+) -> FederationResult:
+    """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
+
+    `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
+    A method that sends nothing leaves the untrained adapter as the shared one, and each client its own. Clients train
+    on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow. `unit` is
+    what one client is, for the report; None: what the table of clients alone says.
+    """
+    with contextlib.ExitStack() as stack:
+        pool = pool or stack.enter_context(open_pool(settings.execution, workers))
+        return _federate(run, method, configure(method, settings), seed, resume, pool, unit)
+
+
+def _federate(
+    run: RunFolder,
+    method: str,
+    settings: TrainingSettings,
+    seed: int,
+    resume: bool,
+    pool: Pool,
+    unit: ClientUnit | None,
+) -> FederationResult:
+    folder = run.federation(method)
+    agreed = trainable_clients(run, settings.consent.required)
+    short = short_clients(run, agreed, settings)
+    clients = [client for client in agreed if client not in short]
+    if not resume:
+        forget(run, method)
+    people, steps = clients, settings.federation.personalisation_steps
+    homes = Homes(run, method, required=settings.consent.required)
+    if named(method).pooled:
+        homes, settings = replace(homes, pool=tuple(clients)), pooled_steps(settings, len(people))
+        clients = [POOLED]
+    trainer = open_trainer(homes, settings, seed, pool.device)
+    settings = within_budget(trainer, settings, folder)
+    refused = objections(run, able_clients(run), "training", settings.consent.required)
+    held_out, adapter = read_federation_validation(run), trainer.adapter
+
+    def public_loss(theta: Theta) -> float:
+        adapter.load_vector(theta)
+        return validation_loss(trainer.backbone, held_out, settings.objective, seed)
+
+    def anew() -> None:
+        retire(run, method)
+        save_participants(run, method, people, refused | short | unable_clients(run))
+
+    start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
+    engine = PooledEngine(pool, Job(homes, settings, seed))
+    ledger = Ledger(run.ledger, run.client_ledger)
+    with RoundDisplay(method, settings.federation.rounds) as show:
+        result = run_federation(
+            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people, anew
+        )
+    if named(method).sends and steps:
+        engine.personalise(people, result.theta, steps)
+    if named(method).sends and not steps:
+        remove_own_adapters(run, method)  # of an earlier run that did personalise
+    own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
+    ledger.ended(result.name)
+    unit = unit or unit_of(load_clients(run.clients_table))
+    spent = entries_of(ledger, people, until=result.name)
+    report = account(method, settings, len(people), result.records, len(adapter), spent, unit)
+    trained = counts(people, settings)
+    about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
+    about |= made_by(result.name, result.theta)
+    if named(method).pooled:
+        about["federated"] = "no"
+    figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
+    write_text(folder / "privacy.json", json.dumps(report.to_json(), indent=1) + "\n")
+    write_text(folder / "privacy.md", report.to_markdown())
+    write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
+    adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
+    return result
+
+
+def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
+    """The counts that travel with an adapter: public ones alone.
+
+    How many clips clients hold is theirs: an exact count tells one client's clips from another number of them, which no
+    budget pays for. So is how many rounds were counted, which follows the cohorts that were drawn.
+    """
+    return {"clients": str(len(clients)), "rounds_planned": str(settings.federation.rounds)}
+
+
+def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
+    """The settings of one trainer who takes, in each round, the steps of all of a federated round's clients.
+
+    So it sees as many batches, hence as many windows of clips, as the federated methods see all together, and nobody
+    goes missing.
+    """
+    federation = settings.federation
+    update = {
+        "local_steps": federation.local_steps * expected_cohort(clients, federation),
+        "clients_per_round": None,
+        "availability": AvailabilitySettings(),
+        "faults": (),
+    }
+    privacy = settings.privacy.model_copy(update={"max_participation": None})
+    return settings.model_copy(update={"federation": federation.model_copy(update=update), "privacy": privacy})
+
+
+def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: FederationResult) -> dict[str, str]:
+    """Write each client's own adapter to its own folder, where it trained at all; facts for the shared adapter."""
+    counted = last_counted(clients, result.records)
+    for client, number in counted.items():
+        theta = trainer.homes.load_state(client, number).get("theta")
+        if theta is None:  # its training diverged each time
+            continue
+        about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
+        trainer.adapter.save(trainer.homes.adapter(client), theta, about)
+    return {"own_adapters": OWN_ADAPTERS}
+
+
+def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
+    """Clients who agreed and have samples to train on and to be scored on, sorted; an error where there are none."""
+    able = able_clients(run)
+    refused = objections(run, able, "training", consent_required)
+    if len(refused) == len(able):
+        client, reason = next(iter(refused.items()))
+        raise PrivFedTalkError(
+            f"no client in {run.root} has agreed to training ({client}: {reason}"
+            + (f", and {len(refused) - 1} others)" if len(refused) > 1 else ")"),
+            "record what they agreed to: privfedtalk prepare --consent FILE, or privfedtalk consent grant; where "
+            "something else covers the corpus, --set training.consent.required=false",
+        )
+    return [client for client in able if client not in refused]
+
+
+def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
+    """The clients who have no clip as long as the backbone's window, so no batch to train on, each with the reason.
+
+    Each is named on standard error, and the federation goes on without; an error where nobody is left.
+    """
+    frames = window_of(run.model("backbone"))
+    # The score by speech is a loss on windows of the validation clips.
+    splits = ("train", "validation") if settings.federation.score == "speech" else ("train",)
+    found: dict[str, str] = {}
+    gate = Gate(run, "training", settings.consent.required)
+    for client in clients:
+        for split in splits:
+            samples = gate.samples(client, split, verify=False)
+            most = longest((len(sample.latents) for sample in samples), frames)
+            if most < frames:
+                found[client] = (
+                    f"no clip for {split} is as long as a window of {frames} frames (the longest has {most})"
+                )
+                break
+    remedy = "give longer clips, or set training.backbone.window to fewer frames"
+    if found and len(found) == len(clients):
+        client, reason = next(iter(found.items()))
+        others = f", and {len(found) - 1} others" if len(found) > 1 else ""
+        raise PrivFedTalkError(f"no client in {run.root} can train: {client}: {reason}{others}", remedy)
+    for client, reason in found.items():
+        sys.stderr.write(f"windows: {client} does not take part: {reason}; {remedy}\n")
+    return found
+
+
+def unable_clients(run: RunFolder) -> dict[str, str]:
+    """Clients without samples to train on or to be scored on, each with the reason; named together on standard error:
+    a corpus may have thousands of people with a clip or two."""
+    found = {}
+    for name, count in _splits(run).items():
+        if lacking := [split for split in ("train", "validation") if not count.get(split)]:
+            found[name] = f"no usable clip for {' and '.join(lacking)}"
+    if found:
+        first = ", ".join(list(found)[:5]) + ", …" * (len(found) > 5)
+        sys.stderr.write(
+            f"clips: {len(found)} clients do not take part ({first}): they have no usable clip to train on or to "
+            "validate with; give each three\n"
+        )
+    return found
+
+
+def _splits(run: RunFolder) -> dict[str, dict[str, int]]:
+    """Each client's count of samples by split."""
+    return {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
+
+
+def able_clients(run: RunFolder) -> list[str]:
+    """Clients with samples to train on and samples to be scored on, sorted, whether they agreed or not."""
+    able = [name for name, count in _splits(run).items() if count.get("train") and count.get("validation")]
+    if not able:
+        raise PrivFedTalkError(
+            f"no client in {run.root} has samples both to train on and to validate with",
+            remedy="give clients at least three usable clips each",
+        )
+    return able

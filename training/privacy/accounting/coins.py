@@ -1,0 +1,50 @@
+"""Coins that a theorem or an attack model takes for secret, and where they come from.
+
+Amplification by sampling holds against a reader who does not know who was drawn, so cohorts are drawn from a key of the
+operating system's entropy that only the coordinator holds. A client's batches and diffusion draws come from the
+operating system too: whoever knows them sees far more of a face in an update (`evaluation.attacks.inversion`).
+
+Seeds take their place exactly where `PrivacySettings.secret_coins` is false: the noise is seeded and the report says
+NOT PRIVATE, or the method promises nothing. Then (seed, round, client) give every draw again on every machine.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+
+from common import seeding
+from training.settings.privacy import PrivacySettings
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Coins:
+    """Who is drawn into which round of one federation: from a secret `key`, or without one from the public `seed`."""
+
+    seed: int
+    key: bytes | None = None
+
+    @classmethod
+    def toss(cls, settings: PrivacySettings, seed: int) -> Coins:
+        """New coins for a federation under `settings`; never used for another one, whose draws must be independent."""
+        return cls(seed, secrets.token_bytes(KEY_BYTES) if settings.secret_coins else None)
+
+    def of_round(self, number: int, attempt: int = 1) -> np.random.Generator:
+        """The generator of a round's draw. A round that is begun anew after its sum may have been opened draws anew:
+        accountants take the two sums for independent rounds. From a seed every attempt draws the same."""
+        if self.key is None:
+            return seeding.generator(self.seed, "cohort", str(number))
+        digest = hmac.digest(self.key, f"cohort\x1f{number}\x1f{attempt}".encode(), "sha256")
+        return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(digest, "little")))
+
+
+def client_draws(settings: PrivacySettings, seed: int, *labels: str) -> np.random.Generator:
+    """The generator of a client's batches and diffusion draws: fresh entropy, kept nowhere, or (seed, labels)."""
+    if settings.secret_coins:
+        return np.random.Generator(np.random.PCG64DXSM(secrets.randbits(8 * KEY_BYTES)))
+    return seeding.generator(seed, *labels)

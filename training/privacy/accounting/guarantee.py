@@ -1,0 +1,144 @@
+"""The guarantee that settings and a schedule give, and the population that would make it meaningful."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from training.privacy.accounting.epsilon import (
+    Epsilon,
+    Release,
+    Schedule,
+    epsilon_client,
+    epsilon_release,
+    epsilon_server,
+    poisson_rdp,
+)
+from training.privacy.accounting.skellam_rdp import SkellamNoise
+from training.settings.privacy import PrivacySettings
+
+# Beyond it nobody calls a guarantee one; the question "how many people would it take" aims a little lower.
+LARGEST_MEANINGFUL_EPSILON = 10.0
+TARGET_EPSILON = 8.0
+_LARGEST_POPULATION = 2**40
+
+
+@dataclass(frozen=True)
+class Population:
+    """A population in which the same training, its average update just as precise, has a meaningful ε_release."""
+
+    clients: int
+    per_round: int
+    noise_multiplier: float
+    delta: float
+    epsilon_release: float
+
+
+@dataclass(frozen=True)
+class Together:
+    """What all releases so far on the same clients cost one of them: ε (None: none holds) at the report's δ, by which
+    theorem, of how many releases; and the methods that were trained on these clients and promise nothing."""
+
+    epsilon: float | None
+    accountant: str
+    releases: int
+    without_promise: tuple[str, ...] = ()
+
+
+def epsilons(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    dimension: int,
+    delta: float,
+    participation: int | None = None,
+    noise_multiplier: float | None = None,
+) -> tuple[Epsilon, Epsilon]:
+    """(ε_release, ε_server) of the mechanism the settings describe, by the accountant that fits its noise; infinite
+    where it has no proof."""
+    z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
+    if not settings.has_proof:
+        z = 0.0
+    skellam = skellam_mechanism(settings, dimension, z)
+    return (
+        epsilon_release(schedule, z, delta, skellam),
+        epsilon_server(schedule, z, delta, participation, skellam),
+    )
+
+
+def epsilon_towards_clients(
+    settings: PrivacySettings, schedule: Schedule, dimension: int, delta: float, noise_multiplier: float | None = None
+) -> Epsilon:
+    """ε towards another client: see `accounting.epsilon_client`."""
+    z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
+    if not settings.has_proof:
+        z = 0.0
+    return epsilon_client(
+        schedule, z, delta, share_known_to_clients(settings, schedule), skellam_mechanism(settings, dimension, z)
+    )
+
+
+def share_known_to_clients(settings: PrivacySettings, schedule: Schedule) -> float:
+    """Which share of the counted noise's variance one of the clients added itself, and can subtract, at worst.
+
+    None where `tolerated_colluders` leaves such shares out of the count, or where a server adds the noise. Cohorts of
+    one have no other client in them.
+    """
+    if settings.mode != "distributed" or settings.tolerated_colluders > 0:
+        return 0.0
+    fewest = 2 if schedule.sampling == "poisson" and schedule.draws else schedule.per_round
+    return 0.0 if fewest < 2 else 1.0 / settings.minimum_survivors(fewest)
+
+
+def release_of(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Release:
+    """What a federation under these settings released, as composition takes it."""
+    z = settings.noise_multiplier
+    return Release(schedule, z, skellam_mechanism(settings, dimension, z))
+
+
+def skellam_mechanism(settings: PrivacySettings, dimension: int, noise_multiplier: float) -> SkellamNoise | None:
+    """The integer mechanism of one round in distributed mode; None where Gaussian accounting applies."""
+    if settings.mode != "distributed":
+        return None
+    norm_over_clip = 1 / math.sqrt(1 - settings.scalar_budget)
+    return SkellamNoise.of(noise_multiplier, dimension + settings.scalars, norm_over_clip)
+
+
+def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Population | None:
+    """How many clients the same rounds would need for ε_release ≤ 8, rounded up to two digits.
+
+    The rate of sampling stays; z grows with the cohort, so that noise over the number of clients in a round, what
+    blurs the average update, stays as it is. None where the run has no noise to scale, or no population suffices.
+    """
+    z = settings.noise_multiplier
+    if not settings.has_proof or z == 0 or schedule.rounds == 0:
+        return None
+
+    def population_of(clients: int, tight: bool) -> Population:
+        per_round = max(1, round(schedule.rate * clients))
+        scaled = Schedule(clients, per_round, schedule.rounds, schedule.sampling, schedule.max_participation)
+        noise, delta = z * per_round / schedule.per_round, settings.target_delta(clients)
+        if not tight and settings.mode == "central" and schedule.sampling == "poisson":
+            value = poisson_rdp(scaled.rate, noise, schedule.rounds, delta)  # quick, for the search only
+        else:
+            value = epsilons(settings, scaled, dimension, delta, noise_multiplier=noise)[0].value
+        return Population(clients, per_round, noise, delta, value)
+
+    low, high = 0, schedule.clients
+    while population_of(high, tight=False).epsilon_release > TARGET_EPSILON:
+        low, high = high, 2 * high
+        if high > _LARGEST_POPULATION:
+            return None
+    while high - low > 0.005 * high and high - low > 1:
+        middle = (low + high) // 2
+        if population_of(middle, tight=False).epsilon_release > TARGET_EPSILON:
+            low = middle
+        else:
+            high = middle
+    if high <= schedule.clients:
+        return None  # this run's ε is meaningful already
+    return population_of(_two_digits_up(high), tight=True)
+
+
+def _two_digits_up(value: int) -> int:
+    unit = 10 ** max(0, len(str(value)) - 2)
+    return -(-value // unit) * unit

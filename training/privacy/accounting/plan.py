@@ -1,0 +1,159 @@
+"""How much noise a wanted ε takes, and what that noise does to the update: to be asked before training, not after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from common.errors import PrivFedTalkError
+from training.privacy.accounting.epsilon import Epsilon, Schedule, epsilon_release, noise_for_epsilon, poisson_rdp
+from training.privacy.accounting.guarantee import epsilon_towards_clients, epsilons
+from training.settings.privacy import PrivacySettings
+
+Reader = Literal["release", "server"]
+
+# Finer than what is printed: under sampling ε can change ten times as fast as z.
+_PRECISION = 2e-4
+_ROUGH = 5e-3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What noise of multiplier z does to one round's sum of m clipped, weighed updates of d parameters.
+
+    All are ratios of L2 norms, which C and the grid drop out of: with a typical weight a (`mean_weight`) the sum has
+    norm a m C where all clients agree and a sqrt(m) C where their updates have nothing in common; the noise on it has
+    norm z sqrt(d) C / sqrt(1 - beta). A ratio below one can still train: noise of different rounds averages out, while
+    what clients agree on adds up over T rounds, T times as far against sqrt(T) times the noise.
+    """
+
+    noise_over_update: float  # against one client's update clipped to C
+    signal_to_noise_agreeing: float
+    signal_to_noise_unrelated: float
+    signal_to_noise_all_rounds: float  # agreeing, over all rounds together
+
+    @classmethod
+    def of(cls, z: float, schedule: Schedule, dimension: int, settings: PrivacySettings) -> Cost:
+        noise = z * math.sqrt(dimension / (1 - settings.scalar_budget))
+        signal = settings.mean_weight / noise if noise else math.inf
+        m = schedule.per_round
+        return cls(noise, signal * m, signal * math.sqrt(m), signal * m * math.sqrt(schedule.rounds))
+
+
+@dataclass(frozen=True)
+class Larger:
+    """The same target among more clients: z where the cohort stays as it is, and where it grows with them."""
+
+    clients: int
+    same_cohort: float
+    same_cohort_cost: Cost
+    per_round: int
+    same_rate: float
+    same_rate_cost: Cost
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """The answer: the smallest noise multiplier that keeps the reader's ε at or below the target, and its price."""
+
+    target_epsilon: float
+    reader: Reader
+    schedule: Schedule
+    mode: str
+    dimension: int
+    delta: float
+    noise_multiplier: float
+    release: Epsilon
+    server: Epsilon
+    client: Epsilon
+    server_typical: Epsilon  # of a client that took part as often as is expected, not in every round it could
+    typical_participation: int
+    cost: Cost
+    larger: tuple[Larger, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def plan(
+    schedule: Schedule,
+    target_epsilon: float,
+    settings: PrivacySettings,
+    dimension: int,
+    reader: Reader = "release",
+    factors: Sequence[int] = (2, 10, 100),
+) -> PrivacyPlan:
+    """The noise that `schedule` takes to reach the target ε, by the accountant of the settings' mode.
+
+    reader: whose ε is meant: `release`, who sees the released models only; `server`, who also knows each round's
+    cohort, in the worst case that one client was in all it could be in. dimension: d of the update. factors: how many
+    times more clients to plan for besides. An error where the target cannot be reached. The noise multiplier in
+    `settings` plays no part.
+    """
+    if not settings.has_proof:
+        raise PrivFedTalkError(f"a plan for mode {settings.mode!r}", remedy="choose mode 'distributed' or 'central'")
+    delta = settings.target_delta(schedule.clients)
+
+    def both(at: Schedule, z: float, delta: float) -> tuple[Epsilon, Epsilon]:
+        return epsilons(settings, at, dimension, delta, noise_multiplier=z)
+
+    def meant(at: Schedule, z: float, delta: float) -> Epsilon:
+        return both(at, z, delta)[0 if reader == "release" else 1]
+
+    z = noise_for_epsilon(schedule, target_epsilon, delta, meant, _PRECISION)
+    release, server = both(schedule, z, delta)
+    typical = min(schedule.participation, max(1, round(schedule.rate * schedule.rounds)))
+    seen_typically = epsilons(settings, schedule, dimension, delta, typical, z)[1]
+    larger = tuple(
+        _larger(factor, schedule, target_epsilon, settings, dimension, reader)
+        for factor in (factors if schedule.rounds else ())
+    )
+    return PrivacyPlan(
+        target_epsilon=target_epsilon,
+        reader=reader,
+        schedule=schedule,
+        mode=settings.mode,
+        dimension=dimension,
+        delta=delta,
+        noise_multiplier=z,
+        release=release,
+        server=server,
+        client=epsilon_towards_clients(settings, schedule, dimension, delta, z),
+        server_typical=seen_typically,
+        typical_participation=typical,
+        cost=Cost.of(z, schedule, dimension, settings),
+        larger=larger,
+    )
+
+
+def _larger(
+    factor: int, schedule: Schedule, target: float, settings: PrivacySettings, dimension: int, reader: Reader
+) -> Larger:
+    clients, cap = factor * schedule.clients, schedule.max_participation
+    delta = settings.target_delta(clients)
+
+    def meant(at: Schedule, z: float, delta: float) -> Epsilon:
+        if reader == "release" and settings.mode == "central" and at.sampling == "poisson" and cap is None:
+            # Never below the tight bound, and a hundred times as quick.
+            quick = Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)") if at.rate < 1 else None
+            return quick or epsilon_release(at, z, delta)
+        return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
+
+    def noise(per_round: int, sampling: str) -> tuple[float, Schedule]:
+        at = Schedule(clients, per_round, schedule.rounds, sampling, cap)  # type: ignore[arg-type]
+        return noise_for_epsilon(at, target, delta, meant, _ROUGH), at
+
+    # Everybody in every round is a cohort that cannot stay while the population grows: it is sampled then.
+    few, few_schedule = noise(schedule.per_round, "poisson" if schedule.sampling == "full" else schedule.sampling)
+    many, many_schedule = noise(factor * schedule.per_round, schedule.sampling)
+    return Larger(
+        clients,
+        few,
+        Cost.of(few, few_schedule, dimension, settings),
+        factor * schedule.per_round,
+        many,
+        Cost.of(many, many_schedule, dimension, settings),
+    )

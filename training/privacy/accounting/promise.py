@@ -1,0 +1,37 @@
+"""What the rounds of a federation use, as plain values: for each round's record and the ledger, and read from both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.privacy.accounting.epsilon import Release, Schedule
+from training.privacy.accounting.guarantee import release_of
+from training.settings.privacy import PrivacySettings
+
+
+def promise(settings: PrivacySettings, schedule: Schedule, dimension: int) -> dict[str, Any]:
+    """All that ε follows from but for the rounds that were run; `schedule` is the planned one, `dimension` d."""
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "clients": schedule.clients,
+        "per_round": schedule.per_round,
+        "sampling": schedule.sampling,
+        "dimension": dimension,
+        "delta": settings.target_delta(schedule.clients),
+    }
+
+
+def settings_in(promise: Mapping[str, Any]) -> PrivacySettings:
+    return PrivacySettings.model_validate(promise["settings"])
+
+
+def schedule_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Schedule:
+    """The schedule that `rounds` followed; an error where its numbers do not fit together."""
+    cap = settings_in(promise).max_participation
+    return Schedule(promise["clients"], promise["per_round"], rounds, promise["sampling"], cap, amplifies)
+
+
+def release_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Release:
+    """What `rounds` of the promise released, as composition takes it."""
+    return release_of(settings_in(promise), schedule_in(promise, rounds, amplifies), promise["dimension"])

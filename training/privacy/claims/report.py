@@ -1,0 +1,257 @@
+"""The privacy report of a run: the guarantee with everything it rests on, what was seen, what is not protected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import (
+    LARGEST_MEANINGFUL_EPSILON,
+    Population,
+    Together,
+    epsilon_towards_clients,
+    epsilons,
+    meaningful_population,
+)
+from training.privacy.claims.digits import three_digits
+from training.privacy.claims.report_text import assumptions, not_protected, plain_note, what_server_saw
+from training.settings.privacy import NO_PROOF, PrivacySettings, largest_delta
+
+NONE_HOLDS = "none holds"
+"""In the place of an ε that is infinite."""
+RULES = 2
+"""Which rules a report was made under. Those before 2 drew cohorts from a published seed, counted neither sums that an
+interruption lost nor earlier releases on the same clients, and took any δ."""
+
+
+@dataclass(frozen=True)
+class PrivacyReport:
+    """All that a reviewer needs to recompute ε, and all that a reader must know not to over-trust it.
+
+    An ε of None means that no finite ε holds. `guarantee_holds` is False where anything broke the guarantee, whatever
+    the accountant says of the mechanism: noise from a known seed, no noise, a δ that is no promise, any other entry of
+    `violations`. `private` asks besides that ε of all releases together be small enough to mean something (at most 10).
+    Nothing here depends on who was drawn: `participation` is a number that one client's rounds do not exceed but with
+    half of δ's probability.
+    """
+
+    private: bool
+    guarantee_holds: bool
+    epsilon_release: float | None
+    epsilon_server: float | None
+    epsilon_client: float | None
+    together: Together
+    delta: float
+    noise_multiplier: float
+    clip_norm: float
+    clients: int
+    rounds: int
+    note: str
+    mode: str
+    clients_per_round: int
+    sampling: str
+    participation: int
+    max_participation: int | None
+    dimension: int
+    adjacency: str
+    accountant_release: str
+    accountant_server: str
+    accountant_client: str
+    secure_aggregation: bool
+    seeded_noise: bool
+    violations: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    server_saw: tuple[str, ...]
+    not_protected: tuple[str, ...]
+    meaningful_population: Population | None
+    settings: dict[str, Any]  # all of them, for whoever computes epsilon again
+    clip_norms: tuple[float, ...]  # of each round
+    budget: dict[str, float]  # noise over sensitivity of the update and of each scalar; together z
+    rules: int = RULES
+
+    @property
+    def verdict(self) -> str:
+        """The headline: what may be claimed."""
+        if self.private:
+            return "Private"
+        return "A guarantee holds, too weak to mean anything" if self.guarantee_holds else "NOT PRIVATE"
+
+    @property
+    def mark(self) -> str:
+        """What stands beside the model wherever it is named: the verdict, and why it is no better."""
+        if self.violations:
+            return f"{self.verdict}: {self.violations[0]}"
+        said = f"{self.verdict}: ε = {three_digits(self.together.epsilon, NONE_HOLDS)}, δ = {three_digits(self.delta)}"
+        if self.together.releases > 1:
+            said += f", of {self.together.releases} releases on the same clients"
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for results.json: no NaN or infinity, None instead."""
+        return {**asdict(self), "verdict": self.verdict, "mark": self.mark}
+
+    def to_markdown(self) -> str:
+        """Two screens: the verdict, the figures, then what they rest on."""
+        rows = [
+            ("ε of the released model", three_digits(self.epsilon_release, NONE_HOLDS), self.accountant_release),
+            ("ε towards the server", three_digits(self.epsilon_server, NONE_HOLDS), self.accountant_server),
+            ("ε towards another client", three_digits(self.epsilon_client, NONE_HOLDS), self.accountant_client),
+            (
+                "ε of all releases so far",
+                three_digits(self.together.epsilon, NONE_HOLDS),
+                f"on the same clients: {self.together.releases}; {self.together.accountant}",
+            ),
+            ("δ", three_digits(self.delta, NONE_HOLDS), "chance that the bound on ε does not hold"),
+            (
+                "noise multiplier z",
+                f"{self.noise_multiplier:g}",
+                self._noise(),
+            ),
+            ("clipping norm C", f"{self.clip_norm:g}", self._clip_path()),
+            *((f"noise / sensitivity, {name}", f"{value:.3g}", "") for name, value in self.budget.items()),
+            ("clients, a round", f"{self.clients}, {self.clients_per_round}", f"sampling: {self.sampling}"),
+            ("sampling rate q", f"{self.clients_per_round / self.clients:.3g}", "of a client into a round"),
+            ("rounds", f"{self.rounds}", f"one client takes part in at most {self.participation}{self._but_for()}"),
+            ("cap on participation", f"{self.max_participation or 'none'}", ""),
+            ("mode", self.mode, f"secure aggregation {'on' if self.secure_aggregation else 'off'}"),
+        ]
+        lines = ["# Privacy report", "", f"**{self.verdict}.** {self.note}", ""]
+        lines += ["| | value | |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), ""]
+        lines += [f"Adjacency: {self.adjacency}.", ""]
+        for title, points in (
+            ("Why this run is not private", self.violations),
+            ("What the server saw", self.server_saw),
+            ("What the figures rest on", self.assumptions),
+            ("What is not protected", self.not_protected),
+        ):
+            if points:
+                lines += [f"## {title}", "", *(f"- {point}" for point in points), ""]
+        return "\n".join(lines)
+
+    def _clip_path(self) -> str:
+        path = self.clip_norms
+        if not path or min(path) == max(path):
+            return "no client's update counts for more; the same in all rounds"
+        return f"at first; then from {path[0]:.3g} to {path[-1]:.3g}, between {min(path):.3g} and {max(path):.3g}"
+
+    def _noise(self) -> str:
+        if self.mode == NO_PROOF:
+            return "noise over C on each client's own update; over no sensitivity, for none is known"
+        return "noise over sensitivity, updates and scalars together"
+
+    def _but_for(self) -> str:
+        return "" if self.sampling == "full" else f", but with probability {three_digits(self.delta / 2)}"
+
+
+def privacy_report(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    dimension: int,
+    violations: tuple[str, ...] = (),
+    events: tuple[str, ...] = (),
+    clip_norms: tuple[float, ...] = (),
+    together: Together | None = None,
+    unit: str = "person",
+) -> PrivacyReport:
+    """The report of a run.
+
+    dimension: d, parameters of the update (its scalars are added here). violations: what else broke the guarantee, such
+    as selection of a checkpoint on private data; each a sentence. events: what happened to rounds that the figures take
+    into account. clip_norms: C of each round. together: what all releases on these clients cost, None where this is the
+    only one. unit: what one client is, as the note calls it.
+    """
+    delta = settings.target_delta(schedule.clients)
+    release, server = epsilons(settings, schedule, dimension, delta)
+    client = epsilon_towards_clients(settings, schedule, dimension, delta)
+    if together is None or together.releases <= 1:
+        without = together.without_promise if together else ()
+        together = Together(finite(release.value), release.accountant, 1, without)
+    whole = math.inf if together.epsilon is None else together.epsilon
+    violations = (*settings_violations(settings), *delta_violations(settings, schedule.clients), *violations)
+    population = meaningful_population(settings, schedule, dimension)
+    return PrivacyReport(
+        private=not violations and whole <= LARGEST_MEANINGFUL_EPSILON,
+        guarantee_holds=not violations,
+        epsilon_release=finite(release.value),
+        epsilon_server=finite(server.value),
+        epsilon_client=finite(client.value),
+        together=together,
+        delta=delta,
+        noise_multiplier=0.0 if settings.mode == "none" else settings.noise_multiplier,
+        clip_norm=settings.clip_norm,
+        clients=schedule.clients,
+        rounds=schedule.rounds,
+        note=plain_note(settings, schedule, release.value, together, delta, bool(violations), population, unit),
+        mode=settings.mode,
+        clients_per_round=schedule.per_round,
+        sampling=schedule.sampling,
+        participation=schedule.participation_but_for(delta / 2),
+        max_participation=schedule.max_participation,
+        dimension=dimension,
+        adjacency="zero-out, one client: all its clips against a vector of zeros in their place",
+        accountant_release=release.accountant,
+        accountant_server=server.accountant,
+        accountant_client=client.accountant,
+        secure_aggregation=settings.secure_aggregation,
+        seeded_noise=settings.seeded_noise is not None,
+        violations=violations,
+        assumptions=(*assumptions(settings, schedule, delta), *events),
+        server_saw=what_server_saw(settings, schedule),
+        not_protected=not_protected(settings, together.without_promise),
+        meaningful_population=population,
+        settings=settings.model_dump(mode="json"),
+        clip_norms=clip_norms,
+        budget=budget_split(settings),
+    )
+
+
+def budget_split(settings: PrivacySettings) -> dict[str, float]:
+    """Noise over sensitivity of each part, z_i: the squares of 1/z_i add up to 1/z^2. Empty without noise."""
+    if not settings.has_proof or settings.noise_multiplier == 0:
+        return {}
+    z, beta = settings.noise_multiplier, settings.scalar_budget
+    names = ("weight", "clipping indicator", *settings.metrics)
+    each = z * math.sqrt(settings.scalars / beta)
+    return {"update": z / math.sqrt(1 - beta), **dict.fromkeys(names, each)}
+
+
+def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]:
+    """Why δ is no promise among so many clients; empty where it is one, or where there is no other."""
+    delta, most = settings.target_delta(clients), largest_delta(clients)
+    if not settings.has_proof or delta <= most:
+        return ()
+    return (
+        f"δ = {three_digits(delta)} is no promise among {clients} clients: publishing whole clips with that chance "
+        f"would keep it. At most {three_digits(most)} is one.",
+    )
+
+
+def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
+    """Why the settings alone give no guarantee; empty where they give one."""
+    found = []
+    if settings.mode == "none":
+        found.append("No noise was added (mode none): the figures describe no guarantee.")
+    elif settings.mode == NO_PROOF:
+        found.append(
+            f"The paper's formulas as they stand (mode {NO_PROOF}) have no client-level proof: weights divide by "
+            "everybody's private clip counts and scores, which the server saw in clear, so that no bound on one "
+            "client's part is known and no ε follows from the noise."
+        )
+    elif settings.noise_multiplier == 0:
+        found.append("The noise multiplier is 0: no noise was added.")
+    elif settings.seeded_noise is not None:
+        found.append(
+            "The noise and all other draws came from known seeds, so that runs repeat exactly: whoever knows them can "
+            "subtract the noise. Sound on rendered or public data only; ε and δ are what the same run would have with "
+            "secret draws."
+        )
+    if settings.tuned_on_clients and settings.has_proof:
+        found.append("Settings or checkpoints were chosen by clients' private figures, which no budget paid for.")
+    return tuple(found)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is infinite: JSON knows no infinity."""
+    return value if math.isfinite(value) else None

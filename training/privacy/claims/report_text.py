@@ -1,0 +1,182 @@
+"""The sentences of the privacy report, chosen by what was done; written for readers who are not engineers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
+from training.privacy.claims.digits import three_digits
+from training.settings.privacy import NO_PROOF, PrivacySettings
+
+UNITS = {
+    "person": "one person's",
+    "client (several people)": "one client's, which are several people's,",
+    "part of a person": "one client's, which may be a part of one person's,",
+}
+"""Whose clips are hidden, as the note says it. Of a person who is in several clients, less is promised."""
+
+
+def plain_note(
+    settings: PrivacySettings,
+    schedule: Schedule,
+    epsilon: float,
+    together: Together,
+    delta: float,
+    violated: bool,
+    population: Population | None,
+    unit: str = "person",
+) -> str:
+    """A few true sentences: what is promised to whom, and what it would take to promise more. `epsilon` is of this
+    release alone, infinite where none holds; `together` of all on the same clients; `unit` is what one client is, by
+    `preparation.clients.roles.unit_of`."""
+    sentences = []
+    if math.isinf(epsilon):
+        sentences.append("This model comes with no mathematical guarantee about any person.")
+    elif violated:
+        sentences.append(
+            f"The rules that would give ε = {three_digits(epsilon)} at δ = {three_digits(delta)} were not all kept, so "
+            "nothing is promised."
+        )
+    else:
+        sentences.append(
+            f"Whether or not {UNITS[unit]} clips were used changes the odds of any conclusion from this model by at "
+            f"most a factor of e^{three_digits(epsilon)}, except with probability δ = {three_digits(delta)}."
+        )
+    whole = math.inf if together.epsilon is None else together.epsilon
+    if together.releases > 1 and not violated:
+        sentences.append(
+            f"The same clients were in {together.releases} releases so far; for all of them together it is "
+            f"ε = {three_digits(together.epsilon, 'infinite')} at δ = {three_digits(delta)}."
+        )
+    if math.isfinite(whole) and not (violated and whole <= LARGEST_MEANINGFUL_EPSILON):
+        sentences.append(_judgement(whole, delta, schedule))
+    if population is not None:
+        sentences.append(
+            f"The same training with about {population.clients:,} clients"
+            + (f", {population.per_round:,} a round," if population.per_round < population.clients else "")
+            + f" would reach ε = {three_digits(population.epsilon_release)} at δ = {population.delta:.1g} "
+            "without a less precise average, because the same blur then hides one among many."
+        )
+    if settings.seeded_noise is not None and settings.mode != "none":
+        sentences.append("Its draws can be repeated by anyone who knows the seeds: fit for rendered faces only.")
+    return " ".join(sentences)
+
+
+def _judgement(epsilon: float, delta: float, schedule: Schedule) -> str:
+    if epsilon <= 1:
+        return "That is a strong promise."
+    if epsilon <= LARGEST_MEANINGFUL_EPSILON:
+        return "That is a promise of the kind commonly made in practice; smaller would be stronger."
+    return (
+        f"At δ = {three_digits(delta)} an ε that large promises practically nothing: {schedule.clients:,} clients over "
+        f"{schedule.rounds:,} rounds are too few, for this little noise, to hide one."
+    )
+
+
+def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> tuple[str, ...]:
+    """What must be true for the figures to hold."""
+    points = [
+        "Every client runs the published software: clipping and noise are its own word.",
+        "The figures count every release on the same clients that this run's ledger, and the clients' own, tell of up "
+        "to this one; later ones add to them.",
+    ]
+    if settings.mode == "distributed":
+        points += [
+            f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort; at most "
+            f"{settings.tolerated_colluders} of its clients work with the server or tell it their noise share.",
+            "Noise is Skellam on a grid that follows its size; rounding to it is part of the sensitivity. It is drawn "
+            "in double precision by a statistical generator that is seeded by "
+            + ("the operating system." if settings.seeded_noise is None else "a known number."),
+        ]
+        if schedule.sampling == "poisson":
+            points.append(
+                "The server fills the noise up to what no cohort exceeds, so that its amount does not tell how many "
+                "were drawn; a cohort of any size opens its round, and where dropouts made that hang on one client "
+                "nothing is amplified."
+            )
+    if settings.mode == "central":
+        points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")
+    points.append(
+        {
+            "poisson": f"Each client joins each round by itself with probability {schedule.rate:.3g}.",
+            "fixed": f"Each round takes exactly {schedule.per_round} clients at random, and is accounted as such.",
+            "full": "Every client takes part in every round; nothing is gained by sampling.",
+        }[schedule.sampling]
+    )
+    if schedule.draws:
+        points.append(
+            "Who was drawn is known to the coordinator, and to clients of their own rounds, and to nobody else: the "
+            "draws come from the operating system and are published nowhere."
+            if settings.secret_coins
+            else "Who was drawn is taken for secret, and was not: the draws follow from the run's seed."
+        )
+    points.append(
+        f"δ = {delta:.2g}" + ("; it is min(1e-5, 1/10N)." if settings.delta is None else "; it was set by hand.")
+    )
+    if settings.mode == NO_PROOF:
+        points.append("Clip counts and scores travel in clear: no budget pays for them, and none could.")
+    if settings.has_proof:
+        points.append(
+            f"{settings.scalar_budget:.0%} of the budget pays for {settings.scalars} noisy scalars a round "
+            f"(weight, clipping indicator, {', '.join(settings.metrics) or 'no metrics'}); none travels in clear."
+        )
+    points.append("The backbone was trained on public speakers, and checkpoints are chosen on public speakers, only.")
+    return tuple(points)
+
+
+def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str, ...]:
+    """Who learns what, beside the released model."""
+    if settings.secure_aggregation:
+        points = [
+            "Who took part in each round, who dropped out, and the size of their messages.",
+            "Masked vectors, each by itself indistinguishable from random numbers.",
+        ]
+        if settings.mode == "distributed":
+            points.append("Per round, the sum of all updates and scalars with its noise already inside.")
+        else:
+            points.append("Per round, the exact sum of all updates and scalars.")
+            points.append(
+                "Of a round with one client, which this sampling can draw, that client's own."
+                if schedule.per_round == 1 or (schedule.sampling == "poisson" and schedule.draws)
+                else "No single one of them."
+            )
+    elif settings.mode == NO_PROOF:
+        points = [
+            "Who took part in each round.",
+            "Every client's clip count and score, in clear.",
+            "Every client's clipped update with that client's own noise on it.",
+        ]
+    else:
+        points = ["Who took part in each round.", "Every client's clipped and weighted update, in clear."]
+    if settings.mode == "central":
+        points.append("It added the noise itself before releasing anything.")
+    return tuple(points)
+
+
+def not_protected(settings: PrivacySettings, without_promise: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a reader might expect and does not get. `without_promise`: methods on the same clients that have none."""
+    points = [
+        "That somebody takes part, and when.",
+        "What is common to many clients: a model is meant to learn that.",
+        "Figures of clients' own held-out clips, as a simulation's evaluation shows them: epsilon is about the model.",
+        "Adapters that clients fit to their own clips: they carry no noise and stay where they are.",
+        "A voice or face that a person publishes elsewhere, or that somebody feeds to the finished model.",
+    ]
+    if without_promise:
+        points.append(
+            f"Anybody from whoever gets the models of {', '.join(without_promise)} too: they were trained on the same "
+            "clients and promise nothing."
+        )
+    if settings.secure_aggregation:
+        points.append(
+            "The model against malicious clients: single updates cannot be inspected. Clipping bounds what one can do, "
+            "it does not remove it."
+        )
+    if not settings.secure_aggregation:
+        points.append("A client against the server itself: it sees single updates, from which faces may be rebuilt.")
+    points.append(
+        "Anything against the operator of a machine that runs server and clients together, as a simulation does."
+    )
+    return tuple(points)

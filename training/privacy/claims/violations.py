@@ -1,0 +1,77 @@
+"""What broke a run's guarantee, found in its records: a figure of epsilon is worth nothing where one of these holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from training.federation.checkpoint import RoundRecord
+from training.federation.methods import named
+from training.privacy.accounting.cohorts import participation
+from training.privacy.accounting.epsilon import Schedule
+from training.privacy.claims.report import settings_violations
+from training.privacy.mechanisms.release import adapted_clip_norm
+from training.settings import TrainingSettings
+from training.settings.privacy import PrivacySettings
+
+OWN_ADAPTER = "NOT PRIVATE: fitted to one client's clips without noise; it must stay with that client"
+"""The mark of adapters that are not the shared one."""
+
+
+def violations(
+    method: str, settings: PrivacySettings, schedule: Schedule, records: Sequence[RoundRecord]
+) -> tuple[str, ...]:
+    """Sentences, one for each rule that was broken; what the settings alone say (no noise, a seed) is not repeated."""
+    found = [*_of_method(method)]
+    if not settings.has_proof:
+        return tuple(found)
+    opened = [record for record in records if record.opened and record.clients]
+    if few := [r.round for r in opened if r.survivors < settings.minimum_survivors(len(r.clients))]:
+        found.append(f"{_rounds(few)} opened with fewer clients than the noise was made for.")
+    if many := [r.round for r in opened if schedule.sampling == "fixed" and len(r.clients) > schedule.per_round]:
+        found.append(f"{_rounds(many)} took more than the {schedule.per_round} clients that are accounted for.")
+    known = [r.round for r in records if settings.secret_coins and not r.mechanism.get("secret_cohorts", True)]
+    if known and schedule.draws:
+        found.append(f"{_rounds(known)} drew the cohort from a known seed: who was drawn is no secret.")
+    struck = [r.round for r in opened if "unclipped" in r.simulation.get("faults", {}).values()]
+    if struck:
+        found.append(f"{_rounds(struck)} had a client that did not clip: its part is not bounded.")
+    if moved := _unpaid_clipping(settings, records):
+        found.append(
+            f"{_rounds(moved)} had a clipping norm that does not follow from the settings and the noisy shares of "
+            "earlier rounds, which are all that the budget pays for."
+        )
+    most, cap = max(participation(records).values(), default=0), settings.max_participation
+    if cap is not None and most > cap:
+        found.append(f"A client took part in {most} rounds where {cap} is the cap.")
+    return tuple(found)
+
+
+def promise_of(method: str, settings: TrainingSettings) -> tuple[bool, str]:
+    """Whether the method under these settings promises anything to its clients, and if not, why."""
+    reasons = (*_of_method(method), *settings_violations(settings.privacy))
+    return not reasons, reasons[0] if reasons else ""
+
+
+def _of_method(method: str) -> tuple[str, ...]:
+    if named(method).pooled:
+        return ("All clips were trained on in one place: clipping bounds the pool, not what one person does to it.",)
+    if not named(method).sends:
+        return ("Each client has an adapter of its own, trained without noise: none of them may leave its client.",)
+    return ()
+
+
+def _unpaid_clipping(settings: PrivacySettings, records: Sequence[RoundRecord]) -> list[int]:
+    """Rounds whose C is not what Andrew et al.'s rule makes of the released shares before it."""
+    moved, C = [], settings.clip_norm
+    for record in records:
+        if not math.isclose(record.clip_norm, C, rel_tol=1e-9):
+            moved.append(record.round)
+        if settings.adaptive_clipping and record.applied and record.within_clip is not None:
+            C = adapted_clip_norm(C, record.within_clip, settings)
+    return moved
+
+
+def _rounds(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5]))
+    return f"Round{'s' * (len(numbers) > 1)} {shown}{' and more' * (len(numbers) > 5)}"

@@ -1,0 +1,395 @@
+"""Parameters of everything that learns; each group says what its values mean and where they come from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.settings import Settings
+from preparation.settings import ConsentSettings
+from training.settings.marks import ProvenanceSettings
+from training.settings.privacy import PrivacySettings
+from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings
+
+Prediction = Literal["v", "epsilon"]
+"""What a backbone predicts; `training.model.diffusion` converts between them."""
+
+Schedule = Literal["cosine", "stable_diffusion"]
+"""How much noise each timestep has; see `training.model.diffusion`."""
+
+Sampler = Literal["ddim", "dpm++"]
+"""How noise becomes a clip; see `training.generation.samplers`."""
+
+MethodName = Literal[
+    "privfedtalk",
+    "fedavg",
+    "fedprox",
+    "scaffold",
+    "fedadam",
+    "centralized",
+    "local",
+    "adapters_only",
+    "dp_only",
+    "tdc_only",
+    "isfa_only",
+    "paper_literal",
+]
+"""What `training.federation.methods` implements, each in its file."""
+
+Component = Literal["isfa", "tdc", "dp", "secure_aggregation"]
+"""Parts of the full method; `training.federation.methods.components` explains them."""
+
+
+class VaeSettings(Settings):
+    """The autoencoder: which one, and how the small f8 one of the demo is built and trained.
+
+    `source` is `small` (trained on the public split), `taef2` (a registered pretrained network, nothing is trained), a
+    folder that diffusers' `save_pretrained` wrote (`AutoencoderKL` or `AutoencoderTiny`), or a hub id
+    `owner/name@revision` (see `common.weights.hub`). Choose `small` for rendered faces, `taef2` for real ones; all
+    other values here are the small one's.
+    """
+
+    source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
+    latent_channels: int = Field(8, ge=1)
+    widths: tuple[int, int] = (48, 96)
+    blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
+    steps: int = Field(1500, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    latent_noise: float = Field(0.05, ge=0, description="noise added to unit-std latents while training")
+    edge_weight: float = Field(1.0, ge=0, description="weight of the image-gradient term that keeps eyes crisp")
+    feature_weight: float = Field(3.0, ge=1, description="extra weight of mouth and eye pixels")
+
+
+class BaseSettings(Settings):
+    """The size of `base`, a video transformer; the defaults make 124 million parameters."""
+
+    width: int = Field(768, ge=32)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1, description="width / heads is an even number; 64 and 128 are fastest on a GPU")
+    patch: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> BaseSettings:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width={self.width} divided by heads={self.heads} is no even number")
+        return self
+
+
+class Sd15Settings(Settings):
+    """Where `sd15` gets its weights: a folder that diffusers' `save_pretrained` wrote, of the network or of a whole
+    pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
+
+    source: str | None = Field(
+        None, min_length=1, description="a UNet2DConditionModel. None: SD-1.5's architecture with random weights"
+    )
+    motion: str | None = Field(
+        None, min_length=1, description="a MotionAdapter. None: new temporal layers that at first change nothing"
+    )
+
+
+class BackboneSettings(Settings):
+    """The denoiser. `tiny` for the rendered demo on a CPU, `base` for a GPU without any pretrained weights, `sd15` to
+    start from Stable Diffusion's; width, depth, heads, patch and speech_tokens are the tiny one's.
+
+    Together `diffused: latent`, `prediction: epsilon`, `schedule: stable_diffusion` are what Stable Diffusion's weights
+    were trained to, so that they are of use at once; under the defaults pretraining has to turn them first.
+    """
+
+    kind: Literal["tiny", "base", "sd15"] = "tiny"
+    width: int = Field(96, ge=8)
+    depth: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    patch: int = Field(2, ge=1)
+    window: int = Field(8, ge=2, description="frames denoised together; 16 is usual at full size")
+    speech_tokens: int = Field(2, ge=1)
+    diffused: Literal["residual", "latent"] = Field(
+        "residual", description="residual: a frame's latent minus the reference's. latent: the frame's latent itself"
+    )
+    prediction: Prediction = Field(
+        "v", description="v is well posed at every noise level; epsilon is not at pure noise"
+    )
+    schedule: Schedule = Field(
+        "cosine", description="cosine ends in pure noise; stable_diffusion, that of its training, just before it"
+    )
+    base: BaseSettings = BaseSettings()
+    sd15: Sd15Settings = Sd15Settings()
+
+    @model_validator(mode="after")
+    def _epsilon_needs_a_signal(self) -> BackboneSettings:
+        if self.prediction == "epsilon" and self.schedule == "cosine":
+            raise ValueError(
+                "prediction=epsilon says nothing of the picture at pure noise, where schedule=cosine begins; "
+                "take schedule=stable_diffusion, or prediction=v"
+            )
+        return self
+
+
+class PretrainingSettings(Settings):
+    """Training of the backbone on the public split."""
+
+    steps: int = Field(1800, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    ema: float = Field(0.995, ge=0, lt=1)
+    speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
+    freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
+    validate_every: int = Field(300, ge=1)
+    own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
+
+
+class DecodedSettings(Settings):
+    """Where the terms on decoded frames look (ours; the paper does not say). Together they bound the terms' cost."""
+
+    least_alpha_bar: float = Field(0.5, ge=0, lt=1, description="samples with less signal than this are not decoded")
+    frames: int = Field(2, ge=1, description="frames decoded of each sample, spread evenly over its window")
+
+
+class IdentityTermSettings(Settings):
+    """L_id, eq. 9. `ruler` is trained by the pipeline on the public split; choose `mobilefacenet` for real faces."""
+
+    network: Literal["none", "ruler", "mobilefacenet"] = "none"
+    weight: float = Field(0.10, ge=0)
+
+
+class PerceptualTermSettings(Settings):
+    """L_perc, eq. 10. `ruler` compares features of the pipeline's own rulers; choose an `lpips` for real faces."""
+
+    network: Literal["none", "ruler", "lpips_alex", "lpips_squeeze", "lpips_vgg"] = "none"
+    weight: float = Field(0.10, ge=0)
+
+
+class SyncTermSettings(Settings):
+    """L_sync, eq. 11. `ruler` compares mouth openings by the pipeline's own ruler; choose it on rendered faces.
+
+    `light_asd` asks a pretrained active-speaker network; choose it for real faces, with shards that hold the sound as
+    it hears it (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
+    """
+
+    network: Literal["none", "ruler", "light_asd"] = "none"
+    weight: float = Field(0.05, ge=0)
+
+
+class ObjectiveSettings(Settings):
+    """The local objective, eq. 12, and how its expectation is taken.
+
+    The weights are the paper's lambdas; a term is off when its network is `none` or its weight zero. Identity,
+    perceptual and sync terms decode frames in the clients' local steps only, never in pretraining. Mouth weighting
+    and the timestep bias are ours: the mouth is 3 % of the picture and all that speech decides, and few-step
+    sampling spends its steps at high noise.
+    """
+
+    denoising_weight: float = Field(1.0, ge=0)
+    tdc_weight: float = Field(0.05, ge=0)
+    identity: IdentityTermSettings = IdentityTermSettings()
+    perceptual: PerceptualTermSettings = PerceptualTermSettings()
+    sync: SyncTermSettings = SyncTermSettings()
+    decoded: DecodedSettings = DecodedSettings()
+    mouth_weight: float = Field(10.0, ge=1)
+    eye_weight: float = Field(2.0, ge=1)
+    noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
+    min_snr_gamma: float | None = Field(
+        None,
+        gt=0,
+        description="min-SNR weighting of timesteps (Hang et al. 2023; their gamma is 5): less weight where little "
+        "noise is left. None: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
+    )
+    drop_speech: float = Field(
+        0.0, ge=0, lt=1, description="share of windows that are shown no speech, which generation.speech_guidance needs"
+    )
+    drop_identity: float = Field(
+        0.0, ge=0, lt=1, description="share that are shown no reference, which generation.identity_guidance needs"
+    )
+    shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
+
+    def in_pretraining(self) -> ObjectiveSettings:
+        """What of these settings the backbone depends on: those who compare decoded terms compare on one backbone."""
+        off = {
+            name: ObjectiveSettings.model_fields[name].default for name in ("identity", "perceptual", "sync", "decoded")
+        }
+        return self.model_copy(update=off)
+
+    def pixel_weights(self) -> dict[str, float]:
+        """Weight of each term on decoded frames that is switched on."""
+        terms: dict[str, IdentityTermSettings | PerceptualTermSettings | SyncTermSettings] = {
+            "identity": self.identity,
+            "perceptual": self.perceptual,
+            "sync": self.sync,
+        }
+        return {name: term.weight for name, term in terms.items() if term.network != "none" and term.weight > 0}
+
+
+class AdapterSettings(Settings):
+    """LoRA, eq. 7. `attention` is the paper's choice; `all` is what moved the mouth in our measurements."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(8.0, gt=0)
+    targets: Literal["attention", "all"] = "all"
+    averaging: Literal["plain", "ffa", "fedex"] = Field(
+        "plain",
+        description="the mean of A and the mean of B do not multiply to the mean of B A. plain: averages both all the "
+        "same, as the paper does. ffa (FFA-LoRA, Sun et al. 2024): A stays as drawn, only B is trained and sent, so "
+        "that the average is exact, noise enters once, and half the bytes travel; choose it under strong noise or "
+        "where clients differ much. fedex (FedEx-LoRA, Singhal et al. 2024): trains both, and what the average leaves "
+        "out goes into the frozen weights, which come down in every round; choose it where nothing is hidden or noised",
+    )
+
+
+class FederationSettings(Settings):
+    """Rounds, clients and local work (Algorithm 1)."""
+
+    rounds: int = Field(6, ge=1)
+    clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
+    sampling: Literal["fixed", "poisson"] = Field(
+        "fixed",
+        description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
+        "average; epsilon of the released model is then far smaller",
+    )
+    local_steps: int = Field(10, ge=1)
+    batch_size: int = Field(8, ge=1)
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="windows of a batch computed at once; their gradients add up to the batch's. None: all of them",
+    )
+    memory_budget_gb: float | None = Field(
+        None,
+        gt=0,
+        description="for a worker's models and one step (not the libraries): micro_batch becomes what fits. Choose it "
+        "where a batch does not fit; where it does, it changes nothing",
+    )
+    learning_rate: float = Field(2e-3, gt=0)
+    server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
+    personalisation_steps: int = Field(
+        0,
+        ge=0,
+        description="steps in which each client, when the federation is over, fits the shared adapter to its own "
+        "clips; the result stays with the client. `local` has no shared adapter to fit and takes no such steps",
+    )
+    score: Literal["paper", "speech"] = Field(
+        "paper",
+        description="s_k. paper: identity and temporal stability of a generated clip, which barely tells a bad client "
+        "from a good one. speech: how much held-out clips depend on their own speech; choose it where clients' sound "
+        "or video may be bad, with a privacy.gamma of 5 or more, for its values lie between 0 and about 0.6",
+    )
+    score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
+    score_frames: int = Field(
+        8, ge=2, description="frames generated for the score, on a validation clip: one window of the demo's backbone"
+    )
+    score_clips: int | None = Field(
+        1,
+        ge=1,
+        description="held-out clips of the client over which the score's parts are averaged; None: all of them. "
+        "One tells little of a client whose clips differ; each more costs as much again",
+    )
+    score_steps: int = Field(
+        2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="the adapter that is saved: the last round's, or that of the round with the lowest public "
+        "validation loss (on volunteers, where the corpus has any: docs/corpora.md)",
+    )
+    availability: AvailabilitySettings = AvailabilitySettings()
+    faults: tuple[FaultSettings, ...] = ()
+    checks: CheckSettings = CheckSettings()
+
+
+class ComputeSettings(Settings):
+    """How a backbone computes its steps; results differ in the last digits at most. Measured in docs/scaling.md."""
+
+    compile: bool = Field(
+        False,
+        description="torch.compile: a minute or more at the start of each worker. Choose it for long runs on a GPU",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="activations are computed again instead of kept. Choose it where one window does not fit"
+    )
+    channels_last: bool = Field(False, description="layout of pictures in memory. Choose it for `sd15` on a GPU")
+    frozen_bfloat16: bool = Field(
+        False,
+        description="frozen matrices are kept in the precision in which a GPU computes with them: half their memory. "
+        "Nothing happens on a device without bfloat16",
+    )
+
+
+class ExecutionSettings(Settings):
+    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
+
+    Choose `ray` (needs the extra `ray`) for several machines, `local` for one, `here` (no workers) where a federation
+    takes less than the half minute in which workers start. A Ray cluster's machines must see the
+    run's folder under the same path.
+    """
+
+    engine: Literal["local", "ray", "here"] = "local"
+    devices: tuple[str, ...] = Field(
+        (),
+        description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
+    )
+    restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
+    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; None: one is started")
+    ray_actors: int | None = Field(
+        None, ge=1, description="None: as many as the cluster has GPUs, or without any as many as `workers`"
+    )
+    gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
+
+
+class FedProxSettings(Settings):
+    """`training.federation.methods.fedprox`."""
+
+    mu: float = Field(0.01, ge=0, description="weight of the proximal term; 0 is FedAvg")
+
+
+class ScaffoldSettings(Settings):
+    """`training.federation.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
+
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the local steps; the other methods use adamw")
+    sgd_learning_rate: float = Field(0.1, gt=0, description="of `sgd`; adamw takes federation.learning_rate")
+
+
+class FedAdamSettings(Settings):
+    """`training.federation.methods.fedadam`; the betas and tau are those of the paper's experiments."""
+
+    learning_rate: float = Field(5e-3, gt=0, description="eta of the server; federation.server_rate is not used")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    tau: float = Field(1e-3, gt=0, description="adaptivity: smaller moves every coordinate alike")
+
+
+class GenerationSettings(Settings):
+    """Sampling of a clip."""
+
+    sampler: Sampler = "ddim"
+    steps: int = Field(5, ge=1)
+    speech_guidance: float = Field(
+        1.0,
+        ge=0,
+        description="above 1, lips follow speech more than the backbone says (Ho and Salimans 2022), at twice the "
+        "time; of use only to a backbone that was trained with objective.drop_speech",
+    )
+    identity_guidance: float = Field(1.0, ge=0, description="the same for the reference and objective.drop_identity")
+    overlap: int = Field(4, ge=0, description="frames that neighbouring windows share")
+
+
+class TrainingSettings(Settings):
+    """All of the training floor. `methods` are trained and evaluated; `components` gives a method other parts of
+    the full method than its own, e.g. `fedavg: [dp, secure_aggregation]`."""
+
+    methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
+    components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
+    vae: VaeSettings = VaeSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    federation: FederationSettings = FederationSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    compute: ComputeSettings = ComputeSettings()
+    generation: GenerationSettings = GenerationSettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
+    consent: ConsentSettings = ConsentSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    fedprox: FedProxSettings = FedProxSettings()
+    scaffold: ScaffoldSettings = ScaffoldSettings()
+    fedadam: FedAdamSettings = FedAdamSettings()

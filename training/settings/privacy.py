@@ -1,0 +1,160 @@
+"""What a run promises about privacy, and at what price."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.settings import Settings
+
+Mode = Literal["distributed", "central", "none", "local_no_proof"]
+NO_PROOF: Mode = "local_no_proof"
+
+
+def largest_delta(clients: int) -> float:
+    """The largest δ that is a promise among N clients: min(1e-3, 1/(10 N)).
+
+    Publishing each client's clips whole with probability δ is (0, δ)-private, so δ N must be far below one person.
+    """
+    return min(1e-3, 0.1 / max(clients, 1))
+
+
+class PrivacySettings(Settings):
+    """How one client's contribution to a round is bounded, hidden and accounted.
+
+    Modes, and when to use which:
+      distributed  nobody is trusted with the sum in clear: each client adds a share of Skellam noise and
+                   secure aggregation hides everything but the noisy sum. The default.
+      central      one trusted aggregator adds Gaussian noise to the exact sum, once. Slightly smaller epsilon
+                   for the same noise (tight accountants apply), at the price of that trust.
+      none         clipping and weighting only; no guarantee whatever. For ablations.
+      local_no_proof  the paper's formulas as they stand: each client adds Gaussian noise to its own update, weights
+                   divide by their own sum, counts and scores go in clear. No client-level proof, hence never
+                   reported as private. For comparisons with the paper.
+    """
+
+    mode: Mode = "distributed"
+
+    # The bound on one client's part.
+    clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
+    noise_multiplier: float = Field(
+        default=1.0,
+        ge=0,
+        description="z: noise over sensitivity, updates and scalars together. About 1 suits real populations; "
+        "for a handful of clients it drowns the update; much less promises nearly nothing",
+    )
+    scalar_budget: float = Field(
+        default=0.05, gt=0, lt=1, description="share of 1/z² spent on the scalars, the rest on the update"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=("score",),
+        description="validation metrics in [0, 1] that travel, noisy, inside the same vector: score, and what it is "
+        "made of, identity and stability; each takes its part of the scalars' budget",
+    )
+
+    # ISFA weights.
+    gamma: float = Field(default=0.5, ge=0, description="ISFA's sharpness; 0 is FedAvg")
+    n_max: int = Field(default=16, ge=1, description="clips beyond this many give a client no more weight")
+
+    # The public denominator D.
+    denominator: Literal["fixed", "lagged"] = Field(
+        default="fixed", description="q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
+    )
+    mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: a public guess of the mean weight")
+
+    # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
+    adaptive_clipping: bool = False
+    clip_quantile: float = Field(default=0.5, gt=0, lt=1)
+    clip_learning_rate: float = Field(default=0.2, gt=0)
+
+    # The guarantee.
+    delta: float | None = Field(
+        default=None, gt=0, lt=1, description="None means min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+    )
+    max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
+
+    # Secure aggregation.
+    secure_aggregation: bool = True
+    threshold: float = Field(
+        default=0.6,
+        gt=0.5,
+        le=1,
+        description="fraction of a cohort whose shares open the sum; more where the colluders below ask for it",
+    )
+    survivor_floor: float = Field(
+        default=0.8, gt=0, le=1, description="fraction of a cohort below which a round is abandoned"
+    )
+    tolerated_colluders: int = Field(
+        default=1,
+        ge=0,
+        description="c: clients who may work with the server, tell it their noise and their shares, without weakening "
+        "epsilon or baring a vector. 1 also covers what a fellow client knows: its own noise",
+    )
+
+    seeded_noise: int | None = Field(
+        default=None,
+        description="None: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
+        "all other draws from the run's seed, so that the run repeats; hence NOT private",
+    )
+    tuned_on_clients: bool = Field(
+        default=False,
+        description="say so where these settings, or the run to keep, were chosen by figures of clients' own clips: "
+        "no budget paid for that choice, and the model is marked NOT private",
+    )
+
+    @model_validator(mode="after")
+    def _distributed_noise_needs_a_hidden_sum(self) -> PrivacySettings:
+        if self.mode == "distributed" and not self.secure_aggregation:
+            raise ValueError(
+                "mode 'distributed' with secure_aggregation false would show the server each client's vector under "
+                "a mere share of the noise; turn secure_aggregation on, or choose mode 'central' or 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_papers_weights_need_scalars_in_clear(self) -> PrivacySettings:
+        if self.mode == NO_PROOF and self.secure_aggregation:
+            raise ValueError(
+                f"mode {NO_PROOF!r} with secure_aggregation true cannot be: the paper's weights need each client's "
+                "clip count and score by themselves, which a hidden sum does not show; set secure_aggregation to "
+                "false, or choose mode 'distributed' or 'central', whose weights need no denominator of private numbers"
+            )
+        return self
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether the mechanism, with enough noise from a secret source, has a client-level guarantee."""
+        return self.mode in ("distributed", "central")
+
+    @property
+    def secret_coins(self) -> bool:
+        """Whether cohorts, batches and diffusion draws must be secret, as the noise is: a guarantee rests on them."""
+        return self.has_proof and self.seeded_noise is None
+
+    @property
+    def scalars(self) -> int:
+        """How many scalars travel with an update: the weight, the clip indicator, the metrics."""
+        return 2 + len(self.metrics)
+
+    def target_delta(self, clients: int) -> float:
+        """δ: as set, else min(1e-5, 1/(10 N)) for N clients."""
+        return self.delta if self.delta is not None else min(1e-5, largest_delta(clients))
+
+    def colluders_among(self, cohort: int) -> int:
+        """c: how many of a cohort may work with the server; at most all but one, whom they would work against."""
+        return min(self.tolerated_colluders, max(cohort - 1, 0))
+
+    def share_threshold(self, cohort: int) -> int:
+        """t: how many of the cohort must answer for the sum to open, so many that c < 2t − n.
+
+        With more colluders among n clients a server that tells two stories gets t answers to both: see
+        `secure_aggregation`. Always a majority.
+        """
+        least = (cohort + self.colluders_among(cohort)) // 2 + 1
+        return min(cohort, max(math.ceil(self.threshold * cohort), least))
+
+    def minimum_survivors(self, cohort: int) -> int:
+        """m_min: with fewer masked vectors than this the noise would fall short, and the round is abandoned."""
+        return min(cohort, max(math.ceil(self.survivor_floor * cohort), self.share_threshold(cohort)))
