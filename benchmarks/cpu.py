@@ -32,8 +32,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.federation_run import bare_steps, make_run, pefts_products
 from benchmarks.machine import scaling
 from training.execution import open_trainer
+from training.federation.client.storage import Homes
 from training.federation.methods import configure
-from training.federation.storage import Homes
 from training.model.autoencoders.small import train_vae
 from training.model.backbones.interface import Backbone
 from training.model.data import Batch, stream_batches

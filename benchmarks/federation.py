@@ -42,12 +42,12 @@ from benchmarks.federation_run import bare_steps, make_clips, make_run, referenc
 from benchmarks.machine import scaling
 from common.folders import RunFolder
 from training.execution import Engine, Job, LocalPool, PooledEngine, open_trainer
-from training.federation.aggregation import Aggregator
 from training.federation.algorithm import Start, run_federation
-from training.federation.checkpoint import RoundRecord
-from training.federation.client import Announcement, LocalUpdate
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure, named
-from training.federation.storage import Homes
+from training.federation.server.aggregation import Aggregator
+from training.federation.server.checkpoint import RoundRecord
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -41,8 +41,8 @@ def trainer():  # type: ignore[no-untyped-def]
 
     from common.folders import RunFolder
     from training.execution import open_trainer
+    from training.federation.client.storage import Homes
     from training.federation.methods import configure
-    from training.federation.storage import Homes
     from training.settings import TrainingSettings
 
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def record(theta: np.ndarray) -> ArrayRecord:
 
 @client_app.train()
 def train(message: Message, context: Context) -> Message:
-    from training.federation.client import Announcement
+    from training.federation.client.training import Announcement
 
     theta = message.content["arrays"]["theta"].numpy()
     client = CLIENTS[int(context.node_config["partition-id"])]

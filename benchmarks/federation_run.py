@@ -21,7 +21,7 @@ from preparation.media.writing import encode
 from preparation.shards.store import Sample, write_shards
 from preparation.speech.features import DIM, TOKENS, speech_features
 from training.adapters.adapter import Adapter
-from training.federation.client import ClientTrainer
+from training.federation.client.training import ClientTrainer
 from training.model.autoencoders.small import SmallVae
 from training.model.autoencoders.sources import load_autoencoder
 from training.model.backbones.interface import BackboneShape

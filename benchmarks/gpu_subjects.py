@@ -23,10 +23,10 @@ from common.folders import RunFolder
 from preparation.faces.motion import MOTION_DIM
 from preparation.shards.store import Sample, write_shards
 from training.adapters.adapter import Adapter
-from training.federation.client import ClientTrainer
+from training.federation.client.storage import Homes
+from training.federation.client.training import ClientTrainer
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
-from training.federation.storage import Homes
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.diffusers_kind import DiffusersAutoencoder
 from training.model.autoencoders.small import SmallVae

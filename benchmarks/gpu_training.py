@@ -21,7 +21,7 @@ from training.execution import Job, LocalPool, PooledEngine
 from training.execution.memory import GB, plan_memory, step_bytes
 from training.execution.trainer import Bench as ModelBench
 from training.federation.algorithm import Start, run_federation
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
 from training.model.compute import speed_up
 from training.settings import ComputeSettings
 

@@ -24,8 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.gpu_subjects import TINY, Subject, settings_for
 from common.folders import RunFolder
 from training.adapters.adapter import Adapter
-from training.federation.client import ClientTrainer
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
+from training.federation.client.training import ClientTrainer
 from training.generation.frames import Generator
 from training.model.autoencoders.small import SmallVae
 from training.model.backbones import base

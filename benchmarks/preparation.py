@@ -43,7 +43,8 @@ import torch
 
 from benchmarks.machine import scaling
 from common.folders import RunFolder
-from preparation.corpora.manifest import Clip, load_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import load_manifest
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.crops.crop import load_crop, prepare_clip

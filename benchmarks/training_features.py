@@ -25,9 +25,9 @@ from benchmarks.cpu import Work, pretraining_step, seconds
 from benchmarks.federation_run import SIZE, make_run
 from common.folders import RunFolder
 from training.execution import open_trainer
+from training.federation.client.storage import Homes
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
-from training.federation.storage import Homes
 from training.model.autoencoders.sources import load_autoencoder
 from training.model.backbones.kinds import load_backbone
 from training.model.data import Batch, stream_batches

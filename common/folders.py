@@ -17,6 +17,11 @@ class RunFolder:
         return self.root / ".locks" / f"{name.replace('/', '-')}.lock"
 
     @property
+    def command_lock(self) -> Path:
+        """Held by a command from its first stage to its last."""
+        return self.lock("command")
+
+    @property
     def corpus(self) -> Path:
         return self.root / "corpus"
 

@@ -23,10 +23,6 @@ OF_THE_COMMAND_LINE = {"concurrency": {"pools": {"default_limit": 1, "granularit
 """Not as in `dagster.yaml`: a run that is not launched from Dagster's queue takes no place in a pool. Killed, it would
 keep its place, and all others would wait for it; and stages that DVC runs side by side would take turns."""
 
-COMMAND = "command"
-"""The lock of a run that a command holds from its first stage to its last."""
-
-
 DAGSTER_VARIABLE = "PRIVFEDTALK_DAGSTER"
 """Names the folder of Dagster's records where it is not to be `.dagster` of the project, such as a read-only one."""
 LOCAL_STORES = (
@@ -60,7 +56,7 @@ def run_jobs(
     from pipelines.definitions import defs
 
     configuration = load(profile, overrides)
-    with locked(RunFolder(configuration.root).lock(COMMAND), " and ".join(names)):
+    with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:

@@ -10,7 +10,6 @@ from common.folders import RunFolder
 from common.locks import busy
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run
-from pipelines.runner import COMMAND
 
 _nightly = default_configuration().nightly
 
@@ -33,7 +32,7 @@ def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest |
     if not any(RunFolder(root).root.glob("federation/*/adapter/privfedtalk.json")):
         return dg.SkipReason(f"{root} has no trained model yet: `privfedtalk demo` or `privfedtalk train` makes one")
     night = context.scheduled_execution_time.astimezone(ZoneInfo(_nightly.time_zone)).strftime("%Y-%m-%d")
-    if who := busy(RunFolder(root).lock(COMMAND)):
+    if who := busy(RunFolder(root).command_lock):
         return dg.SkipReason(f"a command works on {root} ({who}): its models change, so {night} is not measured")
     return dg.RunRequest(
         run_key=night,

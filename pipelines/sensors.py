@@ -19,7 +19,6 @@ from assets.stage.stages import digest
 from common.locks import busy
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run, open_run
-from pipelines.runner import COMMAND
 
 SETTLED_SECONDS = 60.0
 CLIPS_EVERY_SECONDS, MODELS_EVERY_SECONDS = 300, 60
@@ -70,7 +69,7 @@ def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
 
 def _at_work(run: Run) -> str:
     """Why nothing is asked for now: a run beside a command at work would be refused. Empty where there is none."""
-    who = busy(run.folder.lock(COMMAND))
+    who = busy(run.folder.command_lock)
     return f"a command works on {run.folder.root} ({who}): asked again when it has ended" if who else ""
 
 

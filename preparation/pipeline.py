@@ -24,7 +24,8 @@ from preparation.clients.dealing import deal_run
 from preparation.clients.mix import assign_people
 from preparation.clients.removal import settle_absent
 from preparation.clients.roles import ClientTable, load_clients, load_people, save_clients
-from preparation.corpora.manifest import Clip, load_manifest, save_manifest, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import load_manifest, save_manifest, scan
 from preparation.corpora.walking import check_apart
 from preparation.crops.crop import CropResult, from_before, prepare_clip
 from preparation.faces.track import FaceTracker

@@ -23,11 +23,12 @@ from evaluation.nightly.settings import NightlySettings
 from evaluation.report.gather import gather_report, gather_results
 from evaluation.report.page import write_report
 from evaluation.report.privacy_page import write_privacy_reports
-from evaluation.report.results import write_results
+from evaluation.results.document import write_results
 from evaluation.settings import EvaluationSettings
 from preparation.clients.consent import record_rendered
 from preparation.clients.roles import Client, save_clients
-from preparation.corpora.manifest import Clip, save_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
 from preparation.shards.store import Sample, write_shards
 from tests.preparation.conftest import noise

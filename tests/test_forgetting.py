@@ -19,7 +19,7 @@ from preparation.corpora.manifest import load_manifest, save_manifest
 from preparation.quarantine import QuarantineRow, load_quarantine, replace_rows
 from tests import small_whole_run as small
 from training.adapters.folders import export_adapter, import_adapter
-from training.lineage.models import counted_in_release, learnt_from
+from training.adapters.membership import counted_in_release, learnt_from
 
 GONE, SINGLE = "bela", "anna/00000"
 """Somebody who leaves wholly, and one clip, that was trained on, of somebody who stays."""

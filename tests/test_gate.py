@@ -26,15 +26,15 @@ from preparation.settings import PreparationSettings
 from preparation.shards.thumbnails import thumbnail_sheet
 from tests import small_whole_run as small
 from tests.test_floors import FLOORS, named, sources
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
 from training.generation.talker import open_talker
+from training.learning.eligible import short_clients
 from training.learning.public import (
     read_federation_validation,
     read_public_frames,
     read_public_validation,
     stream_public,
 )
-from training.pipeline import short_clients
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"read_shards", "load_crop"}

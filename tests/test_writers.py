@@ -32,7 +32,7 @@ ALLOWED = {
     "assets/stage/metadata.py": {"drawing": "writes into memory"},
     "training/adapters/adapter.py": {"_save_widened": "writes into the neighbour that `save` then puts in place"},
     "training/adapters/folders.py": {"import_adapter": "copies into a neighbour that is renamed where it passed"},
-    "training/federation/checkpoint.py": {
+    "training/federation/server/checkpoint.py": {
         "save_checkpoint": "appends a line to rounds.jsonl; one that no state counts is cut off on loading"
     },
     "training/privacy/accounting/ledger.py": {"_write": "appends a line and syncs; half a line is cut off by the next"},

@@ -18,11 +18,12 @@ from preparation.settings import PreparationSettings
 from preparation.speech.features import open_speech
 from training.adapters.adapter import Adapter
 from training.execution.memory import worst_case
-from training.federation.aggregation import Aggregator
-from training.federation.client import ClientTrainer, LocalUpdate
+from training.federation.client.storage import Homes
+from training.federation.client.training import ClientTrainer, LocalUpdate
 from training.federation.methods import configure, named
 from training.federation.methods.base import LocalRule
-from training.federation.storage import Homes
+from training.federation.server.aggregation import Aggregator
+from training.federation.server.cohorts import expected_cohort, takes_everybody
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.small import SmallVae
 from training.model.autoencoders.sources import SMALL, open_pretrained
@@ -31,10 +32,8 @@ from training.model.backbones.kinds import build_backbone
 from training.model.frozen.loading import open_pixel_terms
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.pipeline import pooled_steps
-from training.privacy.accounting.cohorts import expected_cohort, takes_everybody
-from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.epsilon import Schedule, finite
 from training.privacy.accounting.guarantee import epsilons
-from training.privacy.claims.report import finite
 from training.settings import TrainingSettings
 
 FLOAT = 4  # bytes

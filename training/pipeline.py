@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from common.errors import PrivFedTalkError
 from common.files import write_text
 from common.folders import RunFolder
 from preparation.clients.consent import objections
-from preparation.clients.roles import ClientUnit, load_clients, of_role, unit_of
-from preparation.shards.gate import Gate
-from preparation.shards.store import load_index
+from preparation.clients.roles import ClientUnit, load_clients, unit_of
+from training.adapters.membership import POOLED, save_participants
 from training.adapters.origin import forget, made_by, remove_own_adapters, retire
-from training.adapters.record import OWN_ADAPTERS
+from training.adapters.record import OWN_ADAPTER, OWN_ADAPTERS
+from training.claims.account import account, entries_of
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client import ClientTrainer
+from training.federation.client.storage import Homes
+from training.federation.client.training import ClientTrainer
 from training.federation.display import RoundDisplay
 from training.federation.methods import configure, named
 from training.federation.methods.base import Theta
-from training.federation.storage import POOLED, Homes
+from training.federation.server.cohorts import expected_cohort, last_counted
+from training.federation.server.spending import participation_figures
+from training.learning.eligible import able_clients, short_clients, trainable_clients, unable_clients
 from training.learning.public import digest_of, read_federation_validation
 from training.learning.validation import validation_loss
-from training.lineage.models import save_participants
-from training.model.backbones.kinds import window_of
-from training.model.data import longest
-from training.privacy.accounting.cohorts import expected_cohort, last_counted
 from training.privacy.accounting.ledger import Ledger
-from training.privacy.accounting.spending import account, entries_of, participation_figures
-from training.privacy.claims.violations import OWN_ADAPTER
 from training.settings import TrainingSettings
 from training.settings.rounds import AvailabilitySettings
 
@@ -158,79 +153,3 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
         about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
         trainer.adapter.save(trainer.homes.adapter(client), theta, about)
     return {"own_adapters": OWN_ADAPTERS}
-
-
-def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
-    """Clients who agreed and have samples to train on and to be scored on, sorted; an error where there are none."""
-    able = able_clients(run)
-    refused = objections(run, able, "training", consent_required)
-    if len(refused) == len(able):
-        client, reason = next(iter(refused.items()))
-        raise PrivFedTalkError(
-            f"no client in {run.root} has agreed to training ({client}: {reason}"
-            + (f", and {len(refused) - 1} others)" if len(refused) > 1 else ")"),
-            "record what they agreed to: privfedtalk prepare --consent FILE, or privfedtalk consent grant; where "
-            "something else covers the corpus, --set training.consent.required=false",
-        )
-    return [client for client in able if client not in refused]
-
-
-def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
-    """The clients who have no clip as long as the backbone's window, so no batch to train on, each with the reason.
-
-    Each is named on standard error, and the federation goes on without; an error where nobody is left.
-    """
-    frames = window_of(run.model("backbone"))
-    # The score by speech is a loss on windows of the validation clips.
-    splits = ("train", "validation") if settings.federation.score == "speech" else ("train",)
-    found: dict[str, str] = {}
-    gate = Gate(run, "training", settings.consent.required)
-    for client in clients:
-        for split in splits:
-            samples = gate.samples(client, split, verify=False)
-            most = longest((len(sample.latents) for sample in samples), frames)
-            if most < frames:
-                found[client] = (
-                    f"no clip for {split} is as long as a window of {frames} frames (the longest has {most})"
-                )
-                break
-    remedy = "give longer clips, or set training.backbone.window to fewer frames"
-    if found and len(found) == len(clients):
-        client, reason = next(iter(found.items()))
-        others = f", and {len(found) - 1} others" if len(found) > 1 else ""
-        raise PrivFedTalkError(f"no client in {run.root} can train: {client}: {reason}{others}", remedy)
-    for client, reason in found.items():
-        sys.stderr.write(f"windows: {client} does not take part: {reason}; {remedy}\n")
-    return found
-
-
-def unable_clients(run: RunFolder) -> dict[str, str]:
-    """Clients without samples to train on or to be scored on, each with the reason; named together on standard error:
-    a corpus may have thousands of people with a clip or two."""
-    found = {}
-    for name, count in _splits(run).items():
-        if lacking := [split for split in ("train", "validation") if not count.get(split)]:
-            found[name] = f"no usable clip for {' and '.join(lacking)}"
-    if found:
-        first = ", ".join(list(found)[:5]) + ", …" * (len(found) > 5)
-        sys.stderr.write(
-            f"clips: {len(found)} clients do not take part ({first}): they have no usable clip to train on or to "
-            "validate with; give each three\n"
-        )
-    return found
-
-
-def _splits(run: RunFolder) -> dict[str, dict[str, int]]:
-    """Each client's count of samples by split."""
-    return {name: load_index(run.client(name)).splits for name in of_role(load_clients(run.clients_table), "client")}
-
-
-def able_clients(run: RunFolder) -> list[str]:
-    """Clients with samples to train on and samples to be scored on, sorted, whether they agreed or not."""
-    able = [name for name, count in _splits(run).items() if count.get("train") and count.get("validation")]
-    if not able:
-        raise PrivFedTalkError(
-            f"no client in {run.root} has samples both to train on and to validate with",
-            remedy="give clients at least three usable clips each",
-        )
-    return able

@@ -29,7 +29,7 @@ GROUP = "reports"
 def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""
     from evaluation.report.gather import gather_results
-    from evaluation.report.results import write_results
+    from evaluation.results.document import write_results
 
     folder = run.folder
     records = read_records(folder)
@@ -64,7 +64,7 @@ def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
     from evaluation.report.gather import gather_report
     from evaluation.report.page import write_report
-    from evaluation.report.results import read_results
+    from evaluation.results.document import read_results
 
     folder = run.folder
     with run.stage(
@@ -99,7 +99,7 @@ def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 
     The bars were set on rendered people; of other corpora a miss is a warning.
     """
-    from evaluation.report.results import read_results
+    from evaluation.results.document import read_results
 
     bars = read_results(run.folder.results)["bars"]
     missed = [bar for bar in bars if bar["pass"] is False]
@@ -116,8 +116,8 @@ def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 @dg.asset_check(asset=report, blocking=True)
 def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     """Every model beats noise on everything that was measured, and a still picture on the lips."""
-    from evaluation.report.gates import failures
-    from evaluation.report.results import read_results
+    from evaluation.results.document import read_results
+    from evaluation.results.gates import failures
 
     judged = read_results(run.folder.results)["gates"]
     lost = failures(judged)

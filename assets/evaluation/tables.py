@@ -16,8 +16,8 @@ GROUP = "reports"
 @retried
 def tables(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Tables 1 and 2, communication, clients, figure 3, qualitative grids and videos, in `tables/` and `figures/`."""
+    from evaluation.report.files import write_figures, write_tables
     from evaluation.report.gather import NOT_SHOWN
-    from evaluation.tables.files import write_figures, write_tables
 
     folder = run.folder
     written = write_tables(folder, folder.root / "tables")

@@ -21,7 +21,7 @@ from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
     from preparation.clients.roles import ClientTable
-    from preparation.corpora.manifest import Clip
+    from preparation.corpora.clip import Clip
 
 GROUP = "corpus"
 
@@ -178,7 +178,7 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 def _settle(folder: RunFolder, forget: bool) -> None:
     """What is left of clips that are gone is said or removed; then also what has learnt from them, which stays."""
     from preparation.clients.removal import absent_names, settle_absent
-    from training.lineage.models import learnt_from
+    from training.adapters.membership import learnt_from
 
     learnt: list[str] = []
     if forget:

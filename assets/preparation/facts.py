@@ -11,7 +11,7 @@ from assets.stage.stages import content_version, digest
 from common.folders import RunFolder
 
 if TYPE_CHECKING:
-    from preparation.corpora.manifest import Clip
+    from preparation.corpora.clip import Clip
 
 
 @dataclass(frozen=True)

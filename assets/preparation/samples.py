@@ -13,7 +13,7 @@ from common.files import replacing
 from common.folders import RunFolder
 
 if TYPE_CHECKING:
-    from preparation.corpora.manifest import Clip
+    from preparation.corpora.clip import Clip
     from preparation.settings import MediaSettings
 
 Frame = npt.NDArray[np.uint8]

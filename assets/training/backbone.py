@@ -29,7 +29,7 @@ are dealt anew change those, and nothing here."""
 @retried
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
-    from evaluation.report.run_files import parameter_count
+    from evaluation.results.run_files import parameter_count
     from training.model.autoencoders.sources import source_version
 
     folder, source = run.folder, run.training.vae.source
@@ -99,7 +99,7 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
     from evaluation.figures.charts import curves
-    from evaluation.report.run_files import parameter_count
+    from evaluation.results.run_files import parameter_count
     from training.model.backbones.sources import sources_version
 
     folder, settings = run.folder, run.training

@@ -20,7 +20,7 @@ GROUP = "reports"
 def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """A privacy report a method as Markdown, JSON and a page, under `report/privacy`."""
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports
-    from training.lineage.outdated import mark_outdated
+    from training.claims.outdated import mark_outdated
 
     methods = trained(run)
     for method in methods:
@@ -35,7 +35,7 @@ def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset_check(asset=privacy, blocking=True)
 def no_false_claims(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     """Every report agrees with the rounds that were run, and every model's mark with its report."""
-    from training.lineage.claims import contradictions_of
+    from training.claims.verification import contradictions_of
 
     found = [f"{method}: {line}" for method in trained(run) for line in contradictions_of(run.folder, method)]
     return dg.AssetCheckResult(

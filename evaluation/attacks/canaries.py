@@ -25,18 +25,17 @@ from common.folders import RunFolder
 from common.settings import Settings
 from common.text.commands import command
 from evaluation.attacks.canary_bounds import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
-from training.federation.aggregation import Aggregator
 from training.federation.algorithm import Step, open_round, server_step
-from training.federation.checkpoint import Progress, RoundRecord
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
 from training.federation.methods.base import ServerRule, Theta
 from training.federation.records import Laps
-from training.privacy.accounting.cohorts import draw_cohort, sample_clients
+from training.federation.server.aggregation import Aggregator
+from training.federation.server.checkpoint import Progress, RoundRecord
+from training.federation.server.cohorts import draw_cohort, sample_clients
 from training.privacy.accounting.coins import Coins
-from training.privacy.accounting.epsilon import Sampling, Schedule
+from training.privacy.accounting.epsilon import Sampling, Schedule, finite
 from training.privacy.accounting.guarantee import epsilons
-from training.privacy.claims.digits import three_digits
-from training.privacy.claims.report import finite
+from training.privacy.digits import three_digits
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 

@@ -39,19 +39,19 @@ from evaluation.attacks.inversion_views import RAW, Seen, sums_seen
 from preparation.shards.gate import Gate
 from training.adapters.adapter import Adapter
 from training.adapters.checks import read_adapter
+from training.adapters.membership import participants
 from training.adapters.origin import check_origin
 from training.execution import open_trainer
-from training.federation.checkpoint import RoundRecord
-from training.federation.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.federation.methods import configure, named, server_of
 from training.federation.methods.base import State, Theta
-from training.federation.storage import Homes
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.cohorts import last_counted
+from training.learning.eligible import trainable_clients
 from training.learning.public import stream_public
-from training.lineage.models import participants
 from training.model.data import ClipTensors, stream_batches
 from training.model.objective import Draw
-from training.pipeline import trainable_clients
-from training.privacy.accounting.cohorts import last_counted
 from training.settings import TrainingSettings
 
 ONE_STEP, ROUND = "one step", "round"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.federation.aggregation import Aggregator
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator
 from training.settings.privacy import PrivacySettings
 
 Vector = npt.NDArray[np.float64]

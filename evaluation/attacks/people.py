@@ -14,8 +14,8 @@ from evaluation.attacks.auc import Scores
 from preparation.clients.roles import load_clients, of_role
 from preparation.shards.gate import Gate
 from preparation.shards.store import Sample
+from training.adapters.membership import counted_in_release
 from training.learning.validation import validation_loss
-from training.lineage.models import counted_in_release
 from training.model.backbones.interface import Backbone
 from training.model.data import ClipTensors
 from training.settings import ObjectiveSettings

@@ -13,7 +13,8 @@ from common import seeding
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference
+from evaluation.measuring.evaluation_clip import EvaluationClip, Generate
+from evaluation.measuring.protocol import copy_reference
 from evaluation.names import PERSONAL
 from preparation.clients.consent import check_generation
 from preparation.clients.roles import load_clients, of_role

@@ -22,10 +22,10 @@ from evaluation.measuring.metrics.motion import flow_error
 from evaluation.measuring.metrics.set_level import Pair, Statistic, joined, set_interval
 
 if TYPE_CHECKING:
+    from evaluation.measuring.evaluation_clip import EvaluationClip
     from evaluation.measuring.metrics.perceptual import LpipsDistance
     from evaluation.measuring.metrics.sync_scores import SyncScore
     from evaluation.measuring.metrics.syncnet import SyncNet
-    from evaluation.measuring.protocol import EvaluationClip
     from preparation.crops.active_speaker import ActiveSpeaker
     from preparation.crops.sync import Sync
 

@@ -7,17 +7,17 @@ what an untrained model gives. A method that does not beat the still on the lips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from common.errors import PrivFedTalkError
 from common.progress import track
-from evaluation.measuring.arrays import Audio, Floats, Frame, Frames
+from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.evaluation_clip import EvaluationClip, Generate, OpeningMeter, Swapped, Track
 from evaluation.measuring.instruments import Instrument
 from evaluation.measuring.metrics.fidelity import cut, mean_psnr, ssim
 from evaluation.measuring.metrics.identity import (
@@ -31,58 +31,15 @@ from evaluation.measuring.metrics.lipsync import lip_correlation, lip_landmark_d
 from evaluation.measuring.metrics.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
 from evaluation.measuring.significance import Estimate, estimate
 from evaluation.settings import EvaluationSettings
-from preparation.faces.landmarks import Landmarks, mouth_box
+from preparation.faces.landmarks import mouth_box
 from preparation.media.writing import encode
 from preparation.quarantine import write_parquet
-from preparation.shards.store import Sample
 
 FACE_STRIDE = 5
 QUARTERS = 4
 """Of the tracked frames every fifth is embedded: a face hardly changes in between."""
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
-
-Generate = Callable[["EvaluationClip", Floats], Frames]
-"""From a clip (whose truth only a gate may look at) and speech [T, tokens, dim] to frames [T, H, W, 3]."""
-
-Track = Callable[[Frames], tuple[Landmarks, Sequence[bool]]]
-"""A face tracker: frames [T, H, W, 3] -> landmarks [T, 68, 2] and whether a face was found in each frame."""
-
-
-class OpeningMeter(Protocol):
-    """Reads the mouth opening off frames uint8 [T, H, W, 3]: float32 [T]."""
-
-    def opening(self, frames: Frames) -> Floats: ...
-
-
-@dataclass(frozen=True)
-class Swapped:
-    """Speech of another clip: a face that follows it follows sound, not a habit of its own."""
-
-    speech: Floats  # [T, tokens, dim], as long as the clip it will drive
-    opening: Floats | None  # [T], the other clip's true opening
-    audio: Audio
-
-
-MeasuredRole = Literal["client", "unseen"]
-"""Whose clips methods are judged on: people whom the backbone never saw and who chose no checkpoint."""
-
-
-@dataclass(frozen=True)
-class EvaluationClip:
-    """One held-out clip with all that methods may use (reference, speech) and all that judges them."""
-
-    clip_id: str
-    client: str
-    role: MeasuredRole
-    frames: Frames  # [T, H, W, 3], the true crop
-    landmarks: Landmarks  # [T, 68, 2], pixels of the crop
-    opening: Floats | None  # [T], the true opening where the corpus knows it
-    audio: Audio
-    speech: Floats  # [T, tokens, dim]
-    reference: Frame  # [H, W, 3], from another clip of the same person
-    swapped: Swapped | None = None
-    sample: Sample | None = None  # what the clip is to a trained model: latents, reference latent, motion
 
 
 @dataclass(frozen=True)

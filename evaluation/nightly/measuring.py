@@ -21,9 +21,10 @@ from common.files import write_text
 from common.folders import RunFolder
 from evaluation.bars import BACKBONE
 from evaluation.measuring.contenders import Contender, open_contender
+from evaluation.measuring.evaluation_clip import EvaluationClip
 from evaluation.measuring.networks import judges_version
 from evaluation.measuring.panel import open_judges
-from evaluation.measuring.protocol import COLUMNS, EvaluationClip, evaluate_method, summarise
+from evaluation.measuring.protocol import COLUMNS, evaluate_method, summarise
 from evaluation.nightly.nights import Night
 from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings

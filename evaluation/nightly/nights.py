@@ -14,8 +14,8 @@ from common.folders import RunFolder
 from evaluation.measuring.protocol import read_metrics
 from evaluation.measuring.significance import Comparison, compare
 from evaluation.names import name_of
-from evaluation.report.results import COMPARED
 from evaluation.report.words import LABELS
+from evaluation.results.document import COMPARED
 from evaluation.tables.columns import FURTHER, HEADLINE
 
 BETTER = {column.metric: column.better for column in (*HEADLINE, *FURTHER)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.folders import RunFolder
 from preparation.corpora.manifest import sha256_of
-from training.privacy.claims.digits import three_digits
+from training.privacy.digits import three_digits
 
 LABELS = {
     "loss": "loss alone",

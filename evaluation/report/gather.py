@@ -26,9 +26,9 @@ from evaluation.measuring.protocol import read_metrics
 from evaluation.names import PERSONAL, personal_of
 from evaluation.report.counts import counted
 from evaluation.report.page import Chart, ReportData
-from evaluation.report.results import RunFacts, assemble
-from evaluation.report.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_privacy, traffic
 from evaluation.report.showcase import showcase
+from evaluation.results.document import RunFacts, assemble
+from evaluation.results.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_privacy, traffic
 from evaluation.settings import EvaluationSettings
 from preparation.clients.report import load_client_report
 from preparation.clients.roles import SPLITS, load_clients, of_role
@@ -39,7 +39,7 @@ from preparation.quarantine import load_quarantine
 from preparation.shards.gate import Gate
 from preparation.shards.store import load_index
 from training.adapters.origin import weights_of
-from training.privacy.claims.violations import OWN_ADAPTER
+from training.adapters.record import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")
 """Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""

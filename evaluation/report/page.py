@@ -23,7 +23,7 @@ from evaluation.measuring.arrays import Frames
 from evaluation.names import meaning_of, name_of
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
-from evaluation.report.gates import failures
+from evaluation.results.gates import failures
 from evaluation.tables.columns import FURTHER, HEADLINE, headline_rows, measured
 from preparation.media.previews import for_show
 from preparation.media.rates import FPS

@@ -21,7 +21,7 @@ from evaluation.names import name_of
 from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.shards.gate import Gate
-from training.privacy.claims.digits import three_digits
+from training.privacy.digits import three_digits
 
 SECTIONS = {
     "violations": "Why this run is not private",

@@ -11,7 +11,8 @@ import numpy as np
 
 from evaluation.figures.charts import contact_sheet, labelled_grid
 from evaluation.measuring.arrays import Frames
-from evaluation.measuring.protocol import EvaluationClip, video_path
+from evaluation.measuring.evaluation_clip import EvaluationClip
+from evaluation.measuring.protocol import video_path
 from evaluation.names import name_of
 from evaluation.report.page import Sheet, VideoCard
 from preparation.media.previews import for_show, grey_cell

@@ -9,7 +9,7 @@ from typing import Any
 from evaluation.bars import BACKBONE
 from evaluation.names import name_of
 from evaluation.tables.columns import FURTHER, HEADLINE, SIGNIFICANT
-from training.privacy.claims.digits import three_digits
+from training.privacy.digits import three_digits
 
 LOUD_EPSILON = 10.0
 LOWER_IS_BETTER = {column.metric for column in (*HEADLINE, *FURTHER) if column.better == "lower"}

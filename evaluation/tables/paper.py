@@ -16,7 +16,7 @@ from common.folders import RunFolder
 from evaluation.bars import BACKBONE, GATES
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.names import name_of
-from evaluation.report.run_files import (
+from evaluation.results.run_files import (
     FLOAT,
     UNSHARED,
     gains,

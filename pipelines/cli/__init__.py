@@ -16,15 +16,15 @@ from pipelines.cli import (
     demo,
     generate,
     plan,
-    privacy,
     results,
     tables,
     training,
     verify,
     weights,
 )
-from pipelines.cli.errors import ReadableErrors
-from pipelines.cli.shared import new_app
+from pipelines.cli.privacy import commands as privacy
+from pipelines.terminal.errors import ReadableErrors
+from pipelines.terminal.options import new_app
 
 app = new_app(ReadableErrors, "Private, federated, personalised talking heads.")
 app.command("demo")(demo.demo)

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from common.text.commands import command
-from pipelines.cli import completion
-from pipelines.cli.paths import writable_folder
-from pipelines.cli.shared import DemoOption, JsonOption, choose
-from pipelines.cli.terminal import console, print_json
+from pipelines.terminal import completion
+from pipelines.terminal.options import DemoOption, JsonOption, choose
+from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
     from common.folders import RunFolder

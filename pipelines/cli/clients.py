@@ -9,8 +9,8 @@ from rich.table import Table
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.cli.shared import JsonOption, RunOption, choose
-from pipelines.cli.terminal import console, print_json, styled
+from pipelines.terminal.options import JsonOption, RunOption, choose
+from pipelines.terminal.text import console, print_json, styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption
-from pipelines.cli.terminal import print_json
+from pipelines.terminal.options import JsonOption, ProfileOption, SetOption
+from pipelines.terminal.text import print_json
 
 
 def config(

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from common.text.commands import command
-from pipelines.cli.shared import DemoOption, JsonOption, choose
-from pipelines.cli.terminal import console, print_json
+from pipelines.terminal.options import DemoOption, JsonOption, choose
+from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
     from common.folders import RunFolder
@@ -110,7 +110,7 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
         privfedtalk consent revoke c0003 --run mine
     """
     from preparation.clients.consent import Consent, now, read_consent, write_consent
-    from training.lineage.models import models_with, networks_with, pictures_of
+    from training.adapters.membership import models_with, networks_with, pictures_of
 
     folder, _ = _run(run)
     client = _known(folder, client)

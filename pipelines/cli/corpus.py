@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.paths import full_path, readable_file, readable_folder, writable_folder
-from pipelines.cli.shared import (
+from pipelines.terminal.options import (
     LARGEST_SEED,
     NULL,
     FreshOption,
@@ -20,7 +19,8 @@ from pipelines.cli.shared import (
     carry_out,
     choose,
 )
-from pipelines.cli.terminal import console, print_json
+from pipelines.terminal.paths import full_path, readable_file, readable_folder, writable_folder
+from pipelines.terminal.text import console, print_json
 from preparation.settings import CorpusKind
 
 
@@ -141,10 +141,10 @@ def prepare(
         privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
     """
     from common.folders import RunFolder
-    from pipelines.cli.summary import show_consent, show_preparation
-    from pipelines.cli.told import told_of_preparation
     from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
+    from pipelines.terminal.documents import told_of_preparation
+    from pipelines.terminal.summary import show_consent, show_preparation
     from preparation.clients.consent import read_table, record_from_file
     from preparation.speech.networks import check_model
     from training.model.autoencoders.sources import check_source

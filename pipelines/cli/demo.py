@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.cli.shared import (
+from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
     ProfileOption,
@@ -13,7 +13,7 @@ from pipelines.cli.shared import (
     carry_out,
     choose,
 )
-from pipelines.cli.terminal import console, styled
+from pipelines.terminal.text import console, styled
 
 
 def demo(
@@ -37,9 +37,9 @@ def demo(
 
         privfedtalk demo --set training.federation.rounds=12 --fresh
     """
-    from pipelines.cli.summary import tell_results
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import WHOLE_RUN
+    from pipelines.terminal.summary import tell_results
 
     choice = choose(profile, run, settings, seed=seed, workers=workers)
     root, seed = choice.configuration.root, choice.configuration.seed

@@ -11,9 +11,9 @@ import typer
 
 from common.text.commands import command
 from pipelines.cli.adapter import MethodOption, WhoseOption
-from pipelines.cli.paths import readable_file, writable_file
-from pipelines.cli.shared import LARGEST_SEED, DemoOption, JsonOption, SetOption, choose
-from pipelines.cli.terminal import console, print_json, styled, warn
+from pipelines.terminal.options import LARGEST_SEED, DemoOption, JsonOption, SetOption, choose
+from pipelines.terminal.paths import readable_file, writable_file
+from pipelines.terminal.text import console, print_json, styled, warn
 
 
 def generate(
@@ -49,8 +49,8 @@ def generate(
     from common.folders import RunFolder
     from preparation.crops.portrait import read_portrait, read_speech
     from preparation.settings import CorpusKind
+    from training.adapters.membership import revoked_in
     from training.generation.talker import GLOBAL, open_talker
-    from training.lineage.models import revoked_in
 
     began = time.perf_counter()
     readable_file(reference, "picture")

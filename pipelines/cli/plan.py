@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.shared import JsonOption, ProfileOption, SetOption, choose
-from pipelines.cli.terminal import console, print_json, styled
-from training.privacy.claims.digits import three_digits
+from pipelines.terminal.options import JsonOption, ProfileOption, SetOption, choose
+from pipelines.terminal.text import console, print_json, styled
+from training.privacy.digits import three_digits
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan

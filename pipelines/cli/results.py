@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.cli.shared import FreshOption, JsonOption, ProfileOption, RunOption, SetOption, carry_out, choose
-from pipelines.cli.terminal import console
+from pipelines.terminal.options import FreshOption, JsonOption, ProfileOption, RunOption, SetOption, carry_out, choose
+from pipelines.terminal.text import console
 
 
 def evaluate(
@@ -21,9 +21,9 @@ def evaluate(
 
         privfedtalk evaluate --fresh
     """
-    from pipelines.cli.summary import tell_results
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import EVALUATE, REPORT
+    from pipelines.terminal.summary import tell_results
 
     choice = choose(profile, run, settings)
     try:
@@ -48,9 +48,9 @@ def report(
     """
     from common.folders import RunFolder
     from evaluation.report.gather import check_evaluated
-    from pipelines.cli.summary import tell_results
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import REPORT
+    from pipelines.terminal.summary import tell_results
 
     choice = choose(profile, run, settings)
     folder = RunFolder(choice.configuration.root)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.paths import writable_folder
-from pipelines.cli.shared import JsonOption, RunArgument, choose
-from pipelines.cli.terminal import console, print_json
+from pipelines.terminal.options import JsonOption, RunArgument, choose
+from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.text import console, print_json
 
 
 def tables(
@@ -31,8 +31,8 @@ def tables(
         privfedtalk tables data/mine --only tables --out /tmp/tables
     """
     from common.folders import RunFolder
+    from evaluation.report.files import write_figures, write_tables
     from evaluation.report.gather import NOT_SHOWN
-    from evaluation.tables.files import write_figures, write_tables
 
     if only not in (None, "tables", "figures"):
         raise typer.BadParameter(f"{only} is neither tables nor figures", param_hint="--only")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import completion
-from pipelines.cli.shared import (
+from pipelines.terminal import completion
+from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
     ProfileOption,
@@ -17,7 +17,7 @@ from pipelines.cli.shared import (
     carry_out,
     choose,
 )
-from pipelines.cli.terminal import console, print_json
+from pipelines.terminal.text import console, print_json
 
 MethodOption = Annotated[
     list[str] | None,
@@ -52,8 +52,8 @@ def train(
 
         privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
     """
-    from pipelines.cli.told import told_of_training
     from pipelines.jobs import TRAIN
+    from pipelines.terminal.documents import told_of_training
     from training.model.backbones.sources import check_sources
 
     choice = choose(profile, run, settings, seed=seed, training__methods=method or None)

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from common.text.foreign import one_line
-from pipelines.cli.paths import readable_file
-from pipelines.cli.shared import JsonOption
-from pipelines.cli.terminal import console, print_json, styled
+from pipelines.terminal.options import JsonOption
+from pipelines.terminal.paths import readable_file
+from pipelines.terminal.text import console, print_json, styled
 
 if TYPE_CHECKING:
     from training.generation.marks.verify import Verdict

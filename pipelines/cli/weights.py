@@ -11,10 +11,10 @@ import typer
 from rich.table import Column, Table
 
 from common.errors import CorruptFileError, MissingWeightError
-from pipelines.cli import completion
-from pipelines.cli.paths import writable_folder
-from pipelines.cli.shared import JsonOption
-from pipelines.cli.terminal import console, print_json, styled
+from pipelines.terminal import completion
+from pipelines.terminal.options import JsonOption
+from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.text import console, print_json, styled
 
 app = typer.Typer(
     help="Pretrained networks: where they are looked for, whether they are intact, and how to get them.",

@@ -60,7 +60,7 @@ class Configuration(Settings):
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
     gates: bool = Field(
         True,
-        description="whether a run fails whose models do not beat the gates (evaluation/report/gates.py) or, of "
+        description="whether a run fails whose models do not beat the gates (evaluation/results/gates.py) or, of "
         "rendered people, miss a bar (evaluation/bars.py)",
     )
     quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")

@@ -14,13 +14,13 @@ from assets.stage.partitions import REFERENCES
 from assets.stage.run import available_cores
 from common.errors import PrivFedTalkError
 from evaluation.experiments.paper.folders import open_seed
-from pipelines.cli.errors import INTERRUPTED, MENDABLE
 from pipelines.configuration.tree import load, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
 from pipelines.paper.side_by_side import side_by_side
 from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
 from pipelines.runner import make_assets
+from pipelines.terminal.errors import INTERRUPTED, MENDABLE
 
 Stage = Callable[[PaperSettings, str], None]
 PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")

@@ -20,6 +20,7 @@ from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from preparation.clients.consent import people_of, read_consent
 from preparation.clients.features import measure_clips
+from preparation.clients.gate import CropGate
 from preparation.clients.partition import cluster, deal
 from preparation.clients.roles import (
     Client,
@@ -30,12 +31,12 @@ from preparation.clients.roles import (
     save_clients,
     split_sources,
 )
-from preparation.corpora.manifest import Clip, load_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import load_manifest
 from preparation.corpora.sources import source_keys
 from preparation.crops.crop import has_crop
 from preparation.quarantine import QuarantineRow, replace_rows
 from preparation.settings import ClientSettings, PartitionRule, PartitionSettings, PreparationSettings, Unit
-from preparation.shards.gate import Gate
 
 
 def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
@@ -50,7 +51,7 @@ def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> Cli
     rows: list[QuarantineRow] = []
     if settings.partition.by is PartitionRule.DIRICHLET:
         clips = load_manifest(run.manifest)
-        agreed = Gate(run, "training", required=False).admit(of_role(people, "client"), "the dealing")
+        agreed = CropGate(run, "training", required=False).admit(of_role(people, "client"), "the dealing")
         members = [(name, people[name]) for name in agreed]
         features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
         table = deal_clips(clips, people, features, settings.partition, settings.clients)

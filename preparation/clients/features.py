@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from common.errors import CorruptFileError
 from common.folders import RunFolder
 from common.progress import track
+from preparation.clients.gate import CropGate
 from preparation.clients.roles import Client
 from preparation.crops.crop import Crop
 from preparation.faces.landmarks import pose_proxy
-from preparation.shards.gate import Gate
 
 LOOKED_AT = slice(0, 200, 25)
 """Frames whose colours are measured: one a second for eight seconds, so that a long clip costs no more than a short."""
@@ -49,7 +49,7 @@ def measure_clips(run: RunFolder, clients: Iterable[tuple[str, Client]]) -> dict
 
     Clients whose record forbids training are left out; silence is no refusal yet, for records follow preparation.
     """
-    gate, entries = Gate(run, "training", required=False), dict(clients)
+    gate, entries = CropGate(run, "training", required=False), dict(clients)
     found: dict[str, ClipFeatures] = {}
     for name in track(gate.admit(entries, "the comparison of clients"), "client features", unit="clients"):
         for clip in sorted(entries[name].clips()):

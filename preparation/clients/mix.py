@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from common.errors import PrivFedTalkError
 from common.seeding import generator
 from preparation.clients.roles import SPLITS, ClientTable, assign, left_out, of_role, split_clips
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.corpora.parts import read_parts
 from preparation.corpora.sources import by_source, source_keys
 from preparation.quarantine import QuarantineRow

@@ -10,7 +10,7 @@ So it is removed only on request (`preparation.corpus.forget_absent`, `privfedta
 - tables, pages, videos, attacks and caches, whole, for they mix people; the next commands make them again;
 - the name, wherever it is left (see `common.text.redaction`).
 
-Models know the clips that are gone until they are trained again: `training.lineage.models` names them.
+Models know the clips that are gone until they are trained again: `training.adapters.membership` names them.
 """
 
 from __future__ import annotations

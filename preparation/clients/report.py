@@ -20,7 +20,8 @@ from common.seeding import generator
 from preparation.clients.features import ClipFeatures, measure_clips
 from preparation.clients.partition import cluster
 from preparation.clients.roles import Client, ClientTable, load_clients
-from preparation.corpora.manifest import Clip, load_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import load_manifest
 
 CLUSTERS = 8
 POSE_BINS = 8

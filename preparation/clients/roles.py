@@ -16,7 +16,7 @@ from common.files import replacing
 from common.folders import RunFolder
 from common.seeding import generator
 from common.text.names import own_spelling
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.corpora.sources import by_recording, by_source
 from preparation.corpora.twins import recordings_of, shared_by_people
 from preparation.quarantine import TWINS, QuarantineRow

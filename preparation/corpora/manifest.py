@@ -6,7 +6,7 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from common.errors import CorruptFileError, PrivFedTalkError
 from common.progress import track
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate, distinct_names, folded, part_alike, tell_apart
+from preparation.corpora.clip import COLUMNS, OWN_COLUMNS, Clip
 from preparation.corpora.hdtf import ready
 from preparation.corpora.parts import read_parts
 from preparation.corpora.twins import PacketDigest
@@ -40,45 +41,6 @@ LACKING: dict[CorpusKind, Callable[[list[Candidate], CorpusSettings], list[Quara
     CorpusKind.LRS3: lrs3.not_found,
 }
 """What lists name and the corpus lacks, of the kinds that can be selected by lists."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A manifest row. `path`, `sidecar` and `truth` are relative to the corpus root, with forward slashes.
-
-    frames, fps, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that follow work at 25 fps and
-    16 kHz. width and height are as shown: upright, with square pixels. `pictures_sha256` and `sound_sha256` are of the
-    packets, see `preparation.corpora.twins`. Each of `conversions` is a column: what is converted when the clip is
-    read, as far as headers and the first picture tell.
-    """
-
-    clip_id: str
-    speaker: str
-    path: str
-    corpus: str
-    subset: str
-    frames: int
-    fps: float
-    width: int
-    height: int
-    seconds: float
-    audio_rate_hz: int
-    bytes: int
-    sha256: str
-    sidecar: str | None
-    truth: str | None
-    pictures_sha256: str = ""
-    sound_sha256: str = ""
-    conversions: Conversions = field(default_factory=Conversions)
-
-    @property
-    def name(self) -> str:
-        """The clip's name within its speaker."""
-        return self.clip_id.rpartition("/")[2]
-
-
-OWN_COLUMNS = [each.name for each in fields(Clip) if each.name != "conversions"]
-COLUMNS = [*OWN_COLUMNS, *(each.name for each in fields(Conversions))]
 
 
 @dataclass(frozen=True)

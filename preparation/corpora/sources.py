@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.corpora.twins import recordings_of
 from preparation.settings import SourceRule
 

@@ -15,10 +15,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 
 FEWEST_SOUNDS = 8
 """Packets of sound that differ from one another, at least: fewer are silence, a click or a hum."""

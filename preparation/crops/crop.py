@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save
 from common.errors import CorruptFileError, PrivFedTalkError, UnwritableError
 from common.files import replacing, unwritable, write_text
 from common.provenance import code_version
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.crops import quality as filters
 from preparation.crops.footage import Footage, open_footage
 from preparation.crops.refusals import forget_refusal, remember_refusal, remembered_refusal

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.faces.alignment import fit_transforms, source_boxes
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from common.errors import CorruptFileError
 from common.weights import registry as weights
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.track import Seen, Track

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.native_output import without_chatter
 from common.weights import registry as weights
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.faces.follower import follow
 from preparation.faces.landmarks import MEDIAPIPE_TO_IBUG, Landmarks
 from preparation.faces.track import Seen, Track

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.faces.landmarks import Landmarks
 from preparation.media.track.frames import Frame, Picture
 

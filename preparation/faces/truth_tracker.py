@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.weights import registry as weights
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.faces.track import Seen, Track
 from preparation.media.track.frames import Frame, Picture
 

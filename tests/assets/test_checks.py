@@ -12,7 +12,8 @@ from assets.preparation.shards import few_clips_refused
 from common.folders import RunFolder
 from pipelines.configuration.tree import load
 from pipelines.resources import open_run
-from preparation.corpora.manifest import Clip, save_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.quarantine import QuarantineRow, save_quarantine
 
 GOOD, REFUSED = [f"ann/{number}" for number in range(6)], [f"bob/{number}" for number in range(3)]

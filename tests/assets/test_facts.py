@@ -11,7 +11,8 @@ import pytest
 from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips, public_version
 from common.folders import RunFolder
 from preparation.clients.roles import Client, save_clients
-from preparation.corpora.manifest import Clip, save_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.quarantine import QuarantineRow, save_quarantine
 
 ROW = Clip(

@@ -12,9 +12,10 @@ from assets.evaluation.reports import models_beat_gates, quality_gates
 from assets.stage.run import Run
 from common.folders import RunFolder
 from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.protocol import EvaluationClip, Generate, copy_reference, evaluate_method
+from evaluation.measuring.evaluation_clip import EvaluationClip, Generate
+from evaluation.measuring.protocol import copy_reference, evaluate_method
 from evaluation.report.gather import gather_results
-from evaluation.report.results import write_results
+from evaluation.results.document import write_results
 from pipelines.configuration.tree import load
 from pipelines.resources import RunResource
 from tests.evaluation.measuring.test_protocol import JUDGES, listener, make_clip

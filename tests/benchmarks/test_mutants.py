@@ -100,10 +100,10 @@ def test_the_review_speaks_of_mutants_that_there_are_and_gives_reasons() -> None
 
 
 def test_the_first_tests_shown_fit_their_time_and_strangers_are_shown_the_rest() -> None:
-    mutant = mutants_of("training/privacy/claims/violations.py", read("training/privacy/claims/violations.py"))[0]
+    mutant = mutants_of("training/claims/violations.py", read("training/claims/violations.py"))[0]
     seconds = {"tests/test_claims.py::quick": 1.0, "tests/test_claims.py::slow": 4.5, "tests/test_claims.py::long": 3.5}
     seconds |= {"tests/test_other.py::late": 2.0, "tests/test_other.py::kills": 0.5}
-    baseline = Baseline(seconds, {test: {"training/privacy/claims/violations.py": [mutant.line]} for test in seconds})
+    baseline = Baseline(seconds, {test: {"training/claims/violations.py": [mutant.line]} for test in seconds})
     first = baseline.tests_of(mutant)
     assert first == ["tests/test_other.py::kills", "tests/test_claims.py::quick", "tests/test_claims.py::long"]
     rest = set(baseline.tests_of(mutant, most_seconds=120.0)) - set(first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.report.gates import concessions, failures, judge_gates
+from evaluation.results.gates import concessions, failures, judge_gates
 
 METHODS = {
     "fedavg": {"psnr": 23.0, "lip_correlation": 0.9, "opening_error": 0.03, "kid": 0.02},

@@ -23,7 +23,7 @@ from evaluation.figures.clients import client_distances, client_sizes
 from evaluation.figures.rounds import round_curves
 from evaluation.nightly.figures import nights_plot
 from evaluation.nightly.nights import JUDGED, Night
-from evaluation.tables import files as paper_files
+from evaluation.report import files as paper_files
 from evaluation.tables.columns import read_csv, to_csv, to_html, to_latex, to_markdown
 from preparation.clients.report import ClientReport, ClientRow
 from tests.evaluation.test_round_figures import line

@@ -10,7 +10,8 @@ import torch
 
 from common.folders import RunFolder
 from evaluation.measuring.contenders import client_losses, open_contender
-from evaluation.measuring.protocol import EvaluationClip, Judges, evaluate_method
+from evaluation.measuring.evaluation_clip import EvaluationClip
+from evaluation.measuring.protocol import Judges, evaluate_method
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import read_shards, write_shards

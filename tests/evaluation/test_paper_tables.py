@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 
 from common.folders import RunFolder
 from evaluation.measuring.protocol import COLUMNS
-from evaluation.report.results import assemble, read_results, write_results
-from evaluation.report.run_files import traffic
+from evaluation.report.files import write_tables
+from evaluation.results.document import assemble, read_results, write_results
+from evaluation.results.run_files import traffic
 from evaluation.tables import paper as paper_tables
-from evaluation.tables.files import write_tables
 
 
 @pytest.fixture(scope="module")

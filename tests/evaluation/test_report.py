@@ -19,8 +19,9 @@ from evaluation.report import Chart, ReportData, Sheet, VideoCard, page, words, 
 from evaluation.report.counts import counted, headcount, nameless
 from evaluation.report.gather import words_of
 from evaluation.report.inversion_card import face_strips
-from evaluation.report.results import assemble
-from preparation.corpora.manifest import Clip, save_manifest
+from evaluation.results.document import assemble
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from tests.preparation.test_previews import with_broken_pictures

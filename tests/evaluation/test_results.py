@@ -12,7 +12,7 @@ from common.errors import PrivFedTalkError
 from evaluation.bars import BARS, judge
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.measuring.significance import compare
-from evaluation.report.results import METRICS, RunFacts, assemble, read_results, write_results
+from evaluation.results.document import METRICS, RunFacts, assemble, read_results, write_results
 
 CLIENTS = [f"c{index:04d}" for index in range(8)]
 LEVELS = {  # mouth PSNR, lip correlation, opening error, validation loss

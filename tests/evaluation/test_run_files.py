@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from evaluation.report.run_files import traffic_by_round
+from evaluation.results.run_files import traffic_by_round
 from tests.training.privacy_records import round_record, settings_with, using
-from training.federation.checkpoint import RoundRecord
+from training.federation.server.checkpoint import RoundRecord
 from training.settings import TrainingSettings
 
 

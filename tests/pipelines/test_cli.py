@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.cli.shared import choose
 from pipelines.configuration.tree import load, remember
 from pipelines.errors import FailedCheckError
+from pipelines.terminal.options import choose
 
 COMMANDS = [
     "demo",

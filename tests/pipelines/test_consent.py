@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 
 from common.folders import RunFolder
 from pipelines.cli import app
-from pipelines.cli.summary import show_consent
 from pipelines.configuration.tree import load, remember
+from pipelines.terminal.summary import show_consent
 from preparation.clients.consent import objection_to
 from preparation.clients.roles import Client, load_clients, save_clients
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
 from training.adapters.folders import FACTS, export_adapter, import_adapter
-from training.lineage.models import save_participants
+from training.adapters.membership import save_participants
 
 
 @pytest.fixture

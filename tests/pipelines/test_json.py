@@ -139,9 +139,9 @@ def test_training(run: RunFolder) -> None:
 
 
 def test_tables(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluation.tables.files import write_text
+    from evaluation.report.files import write_text
 
-    monkeypatch.setattr("evaluation.tables.files.write_tables", lambda _, out: [write_text(out / "t.md", "a table")])
+    monkeypatch.setattr("evaluation.report.files.write_tables", lambda _, out: [write_text(out / "t.md", "a table")])
     document = told("tables", str(run.root), "--only", "tables")
     assert document == {"run": str(run.root), "files": [str(run.root / "tables" / "t.md")]}
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from common.errors import PrivFedTalkError
 from pipelines.cli import app
-from pipelines.cli.paths import full_path, readable_file, readable_folder, writable_file, writable_folder
+from pipelines.terminal.paths import full_path, readable_file, readable_folder, writable_file, writable_folder
 from tests.pipelines.awkward import AWKWARD
 
 

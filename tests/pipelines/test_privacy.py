@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from common.folders import RunFolder
 from pipelines.cli import app
-from pipelines.cli.summary import show_results
-from pipelines.cli.terminal import console
+from pipelines.terminal.summary import show_results
+from pipelines.terminal.text import console
 from tests.training.privacy_records import round_record, settings_with, write_method
 
 PLAN = ["privacy", "plan", "--clients", "60", "--rounds", "20", "--per-round", "60", "--sampling", "full"]

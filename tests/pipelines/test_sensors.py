@@ -18,7 +18,6 @@ from common.locks import locked
 from evaluation.nightly.settings import NightlySettings
 from pipelines import jobs, schedules, sensors
 from pipelines.definitions import defs
-from pipelines.runner import COMMAND
 from pipelines.schedules import nightly_evaluation
 from pipelines.sensors import new_clips, new_models
 from tests.evaluation.nightly.small_nights import save_adapter
@@ -132,7 +131,7 @@ def test_nothing_is_asked_for_while_a_command_works_on_the_run(
     monkeypatch.setattr(sensors, "SETTLED_SECONDS", 0.0)
     save_small_backbone(default)
     save_adapter(default, "fedavg", 0.01)
-    with locked(default.lock(COMMAND), "train"):
+    with locked(default.command_lock, "train"):
         assert "(train, process" in str(tick(new_models, None).skip_message)
         assert "(train, process" in str(tick(new_clips, None).skip_message)
         context = dg.build_schedule_context(scheduled_execution_time=NIGHT)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from common.folders import RunFolder
-from pipelines.cli.summary import show_bars, show_preparation
+from pipelines.terminal.summary import show_bars, show_preparation
 from preparation.clients.identity import IdentityReport, Mismatch, SamePerson, save_report
-from preparation.corpora.manifest import Clip, save_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.media.conversions import Conversions
 from preparation.quarantine import QuarantineRow, replace_rows
 

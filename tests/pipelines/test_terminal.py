@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from common.folders import RunFolder
 from common.progress import Meter
-from pipelines.cli import app, terminal
-from pipelines.cli.terminal import PlainConsole, replace_what_cannot_be_shown, styled
+from pipelines.cli import app
+from pipelines.terminal import text as terminal
+from pipelines.terminal.text import PlainConsole, replace_what_cannot_be_shown, styled
 from preparation.clients.consent import Consent, now, write_consent
 from preparation.clients.roles import Client, save_clients
 from preparation.quarantine import QuarantineRow, save_quarantine

@@ -25,7 +25,7 @@ from preparation.clients.roles import (
     split_clips,
     unit_of,
 )
-from preparation.corpora.manifest import Clip
+from preparation.corpora.clip import Clip
 from preparation.corpora.sources import source_of
 from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, SizeRule, SourceRule
 

@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from common.errors import CorruptFileError, PrivFedTalkError
-from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import scan
 from preparation.crops.crop import CropResult, has_crop, load_crop, prepare_clip
 from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import MOUTH, STABLE

@@ -14,7 +14,8 @@ from preparation.clients.dealing import deal_clips, deal_run
 from preparation.clients.features import measure_clips
 from preparation.clients.mix import join_guests
 from preparation.clients.roles import assign_clients, load_clients, load_people, of_role
-from preparation.corpora.manifest import Clip, load_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import load_manifest
 from preparation.crops.crop import load_crop
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine

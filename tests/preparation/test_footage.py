@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import scan
 from preparation.crops import footage as module
 from preparation.crops.crop import Crop, CropResult, load_crop, prepare_clip
 from preparation.crops.footage import Keeper

@@ -9,7 +9,8 @@ from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from preparation.clients.mix import join_guests
 from preparation.clients.roles import SPLITS, assign_clients, load_clients, of_role
-from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import scan
 from preparation.corpora.parts import link_part, named, read_parts, write_parts
 from preparation.corpora.sources import source_of
 from preparation.pipeline import prepare_folder

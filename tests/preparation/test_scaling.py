@@ -20,7 +20,8 @@ from preparation.clients import roles as clients
 from preparation.clients.buckets import by_bucket
 from preparation.clients.features import ClipFeatures
 from preparation.corpora import manifest
-from preparation.corpora.manifest import Clip, Scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import Scan
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
 from preparation.settings import FaceSettings, PartitionRule, PartitionSettings, PreparationSettings
 

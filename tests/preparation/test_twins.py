@@ -17,7 +17,8 @@ from common.folders import RunFolder
 from preparation.clients.dealing import deal_clips
 from preparation.clients.mix import join_guests
 from preparation.clients.roles import SPLITS, ClientTable, assign, assign_clients, left_out, load_clients, unit_of
-from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import scan
 from preparation.corpora.twins import recordings_of
 from preparation.media.writing import encode
 from preparation.pipeline import register_corpus

@@ -12,8 +12,8 @@ from common.folders import RunFolder
 from preparation.shards.store import write_shards
 from tests.training.small_models import make_clip, small_backbone
 from training.adapters.folders import export_adapter
-from training.federation.client import ClientTrainer
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
+from training.federation.client.training import ClientTrainer
 from training.model.autoencoders.small import SmallVae
 from training.model.backbones.tiny import TinyBackbone
 from training.model.data import Batch

@@ -17,9 +17,9 @@ from common.folders import RunFolder
 from training.execution import Job, LocalPool, Pool, PooledEngine, open_trainer
 from training.execution.here import HerePool
 from training.federation.algorithm import Start, run_federation
-from training.federation.checkpoint import RoundRecord
+from training.federation.client.storage import Homes
 from training.federation.methods.base import Theta
-from training.federation.storage import Homes
+from training.federation.server.checkpoint import RoundRecord
 from training.settings import TrainingSettings
 
 

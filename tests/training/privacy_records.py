@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from common.folders import RunFolder
-from training.federation.checkpoint import RoundRecord
-from training.lineage.models import save_participants
+from training.adapters.membership import save_participants
+from training.claims.account import account, entries_of
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.spending import participation_figures, planned_schedule, promise_of
 from training.privacy.accounting.ledger import Entry, Ledger
 from training.privacy.accounting.promise import promise
-from training.privacy.accounting.spending import account, entries_of, participation_figures, planned_schedule
-from training.privacy.claims.violations import promise_of
 from training.privacy.mechanisms.release import noise_deviation
 from training.settings import FederationSettings, TrainingSettings
 

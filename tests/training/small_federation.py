@@ -13,7 +13,7 @@ from preparation.settings import ConsentSettings
 from preparation.shards.store import Sample, write_shards
 from tests.training.small_models import make_clip
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.federation.methods import configure
 from training.model.autoencoders.small import SmallVae
 from training.model.backbones.interface import Backbone

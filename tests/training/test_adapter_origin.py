@@ -21,9 +21,9 @@ from training.adapters import adapter as adapter_module
 from training.adapters.adapter import Adapter
 from training.adapters.checks import FACTS
 from training.adapters.folders import export_adapter, inspect_adapter
-from training.federation.client import ClientTrainer
+from training.adapters.membership import Contained, counted_in_release, models_with, revoked_in
+from training.federation.client.training import ClientTrainer
 from training.generation.talker import GLOBAL, adapter_folder
-from training.lineage.models import Contained, counted_in_release, models_with, revoked_in
 from training.model.backbones.tiny import TinyBackbone
 from training.pipeline import federate
 from training.settings import AdapterSettings, ExecutionSettings, TrainingSettings

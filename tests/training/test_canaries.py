@@ -23,7 +23,7 @@ from evaluation.attacks.canaries import (
 from evaluation.attacks.canary_bounds import Estimate
 from evaluation.report.privacy_page import write_privacy_reports
 from tests.training.privacy_records import round_record, settings_with, write_method
-from training.federation.aggregation import Aggregator
+from training.federation.server.aggregation import Aggregator
 from training.privacy.mechanisms import release, skellam
 from training.settings.privacy import PrivacySettings
 

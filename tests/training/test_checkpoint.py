@@ -13,8 +13,8 @@ from common.errors import CorruptFileError
 from common.folders import RunFolder
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
 from training.federation.algorithm import Start, run_federation
-from training.federation.client import Announcement, LocalUpdate
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement, LocalUpdate
 from training.settings import TrainingSettings
 
 
@@ -35,7 +35,7 @@ def test_a_run_under_other_settings_that_is_killed_as_it_saves_is_not_taken_for_
         files.write_text(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("training.federation.checkpoint.write_text", killed)
+        patch.setattr("training.federation.server.checkpoint.write_text", killed)
         federate(trainer_for, "fedavg", under_other_settings(settings), folder, rounds=1)
     assert "f: 1 rounds of a run under other settings are taken away" in capsys.readouterr().err
     again = federate(trainer_for, "fedavg", settings, folder, rounds=1)

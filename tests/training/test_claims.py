@@ -10,13 +10,14 @@ import pytest
 
 from common.folders import RunFolder
 from tests.training.privacy_records import CLIENTS, round_record, settings_with, using, write_method
-from training.federation.checkpoint import RoundRecord
-from training.lineage.claims import contradictions, contradictions_of
+from training.claims.account import account
+from training.claims.report import PrivacyReport, budget_split, privacy_report
+from training.claims.verification import contradictions, contradictions_of
+from training.claims.violations import violations
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.spending import schedule_of
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import Together
-from training.privacy.accounting.spending import account, schedule_of
-from training.privacy.claims.report import PrivacyReport, budget_split, privacy_report
-from training.privacy.claims.violations import violations
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
 

@@ -13,11 +13,11 @@ from evaluation.attacks.canaries import AuditSettings, Claim, audit
 from tests.training.privacy_records import round_record, settings_with
 from tests.training.small_federation import TrainerFor, federate
 from tests.training.small_federation import settings_with as small_settings
-from training.federation.checkpoint import RoundRecord
-from training.federation.client import Announcement
-from training.privacy.accounting.cohorts import sample_clients
+from training.claims.account import account
+from training.federation.client.training import Announcement
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.cohorts import sample_clients
 from training.privacy.accounting.coins import Coins, client_draws
-from training.privacy.accounting.spending import account
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 

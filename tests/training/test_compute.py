@@ -15,7 +15,7 @@ from torch._inductor import config as inductor
 from tests.training.small_federation import settings_with
 from tests.training.small_kinds import KINDS, small_kind
 from training.adapters.adapter import Adapter
-from training.federation.client import Announcement, ClientTrainer
+from training.federation.client.training import Announcement, ClientTrainer
 from training.model.backbones.tiny import TinyBackbone
 from training.model.compute import speed_up
 from training.model.data import Batch

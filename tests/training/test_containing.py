@@ -16,8 +16,8 @@ from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
 from tests.training.small_run import make_run
 from training.adapters.folders import export_adapter, import_adapter
-from training.lineage.models import Contained, models_with, revoked_in, save_participants
-from training.pipeline import trainable_clients
+from training.adapters.membership import Contained, models_with, revoked_in, save_participants
+from training.learning.eligible import trainable_clients
 
 DAY = datetime.date(2026, 1, 1)
 

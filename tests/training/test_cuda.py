@@ -26,10 +26,10 @@ from training.execution import Job, LocalPool, PooledEngine, open_pool, open_tra
 from training.execution.engine import worker_devices
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client import Announcement
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
-from training.federation.storage import Homes
 from training.model.autoencoders.small import SmallVae
 from training.model.backbones.tiny import TinyBackbone
 from training.model.data import stream_batches

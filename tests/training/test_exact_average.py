@@ -18,7 +18,7 @@ from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, fede
 from training.adapters.adapter import Adapter, load_adapted
 from training.adapters.factors import Factors, factorised
 from training.federation.algorithm import Start, run_federation
-from training.federation.client import Announcement, LocalUpdate
+from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure, server_of
 from training.federation.methods.base import Released, Theta
 from training.model.backbones.tiny import TinyBackbone

@@ -13,7 +13,7 @@ from common.errors import PrivFedTalkError
 from tests.training.small_federation import TrainerFor, settings_with
 from tests.training.small_models import make_clip
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
-from training.federation.client import Announcement
+from training.federation.client.training import Announcement
 from training.model.data import Batch
 from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import TrainingSettings

@@ -22,14 +22,14 @@ from tests.training.small_federation import (
     settings_with,
     whole_settings,
 )
+from training.adapters.membership import POOLED
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client import Announcement
+from training.federation.client.training import Announcement
 from training.federation.methods import METHODS, configure, named
 from training.federation.methods.base import LocalRule, Released, State, Theta
 from training.federation.methods.components import EVERY
 from training.federation.methods.fedadam import AdamServer
 from training.federation.methods.fedprox import ProximalSteps
-from training.federation.storage import POOLED
 from training.pipeline import pooled_steps
 from training.settings import (
     FedAdamSettings,

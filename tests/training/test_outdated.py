@@ -8,8 +8,8 @@ from pathlib import Path
 from common.folders import RunFolder
 from evaluation.report.privacy_page import write_privacy_reports
 from tests.training.privacy_records import round_record, settings_with, write_method
-from training.lineage.claims import contradictions_of
-from training.lineage.outdated import SENTENCE, mark_outdated
+from training.claims.outdated import SENTENCE, mark_outdated
+from training.claims.verification import contradictions_of
 
 NEW = ("rules", "together", "epsilon_client", "accountant_client")
 

@@ -18,7 +18,7 @@ from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, settings_with
 from tests.training.test_execution import assert_same, job_of
 from training.execution import LocalPool, Pool, PooledEngine, open_pool
-from training.federation.client import Announcement
+from training.federation.client.training import Announcement
 from training.settings import ExecutionSettings
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
-from training.federation.checkpoint import RoundRecord
-from training.privacy.accounting.cohorts import draw_cohort, last_counted, participation, sample_clients
+from training.claims.account import account
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.cohorts import draw_cohort, last_counted, participation, sample_clients
+from training.federation.server.spending import epsilon_so_far, schedule_of
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
-from training.privacy.accounting.spending import account, epsilon_so_far, schedule_of
 from training.settings import FederationSettings, TrainingSettings
 
 MANY = [f"c{i}" for i in range(20)]

@@ -12,8 +12,14 @@ from torch import Tensor
 
 from preparation.shards.store import write_shards
 from tests.training.small_federation import TrainerFor, sample_for, whole_settings
-from training.federation.client import Announcement
-from training.federation.score import Frames, identity_similarity, reliability, speech_dependence, temporal_stability
+from training.federation.client.score import (
+    Frames,
+    identity_similarity,
+    reliability,
+    speech_dependence,
+    temporal_stability,
+)
+from training.federation.client.training import Announcement
 from training.model.data import ClipTensors
 
 
@@ -73,8 +79,8 @@ def test_the_score_is_a_mean_over_as_many_held_out_clips_as_are_asked_for(
         looks.append((identities[-1], temporal_stability(generated, truth)))
         return looks[-1][1]
 
-    monkeypatch.setattr("training.federation.client.identity_similarity", identity)
-    monkeypatch.setattr("training.federation.client.temporal_stability", stability)
+    monkeypatch.setattr("training.federation.client.training.identity_similarity", identity)
+    monkeypatch.setattr("training.federation.client.training.temporal_stability", stability)
     settings = whole_settings()
     shards = trainer_for(settings).homes.run.client("c0")
     splits = ("train", "validation", "validation", "validation")

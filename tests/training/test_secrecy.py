@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from common.errors import PrivFedTalkError
-from training.federation.aggregation import Aggregator, Contribution, Lottery
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator, Contribution, Lottery
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
 from training.privacy.mechanisms import skellam

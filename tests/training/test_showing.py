@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from training.federation.checkpoint import RoundRecord
 from training.federation.display import ROWS, RoundDisplay
+from training.federation.server.checkpoint import RoundRecord
 
 
 def record(number: int, outcome: str = "applied", reason: str = "") -> RoundRecord:

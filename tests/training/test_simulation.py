@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.checkpoint import RoundRecord
-from training.federation.client import Announcement, LocalUpdate
+from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.faults import STAGES, Fate, fates, silent
 from training.federation.methods.base import Theta
+from training.federation.server.checkpoint import RoundRecord
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings

@@ -14,8 +14,9 @@ from common.settings import Settings
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import Sample, write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
+from training.learning.eligible import short_clients
 from training.model.backbones.tiny import TinyBackbone
-from training.pipeline import federate, short_clients
+from training.pipeline import federate
 from training.settings import ExecutionSettings, TrainingSettings
 
 WINDOW = 6

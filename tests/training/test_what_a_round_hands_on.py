@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
-from training.federation.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
 from training.privacy.mechanisms import skellam
 from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
 from training.settings.privacy import PrivacySettings

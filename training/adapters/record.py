@@ -15,6 +15,8 @@ from common.text.foreign import one_line
 
 UNNAMED = "a client of another run"
 """Whom an adapter is fitted to where the run does not know the client."""
+OWN_ADAPTER = "NOT PRIVATE: fitted to one client's clips without noise; it must stay with that client"
+"""The mark of adapters that are not the shared one."""
 OWN_ADAPTERS = "one in each client's folder"
 """Where the shared adapter of a method that sends nothing says that the trained ones are."""
 

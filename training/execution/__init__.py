@@ -1,7 +1,9 @@
 """Where clients train: persistent workers that build the models once, on this machine or on a Ray cluster."""
 
-from training.execution.engine import Engine, Pool, PooledEngine, open_pool
+from training.execution.engine import Pool, PooledEngine
 from training.execution.local import LocalPool
+from training.execution.pools import open_pool
 from training.execution.trainer import Job, open_trainer
+from training.federation.engine import Engine
 
 __all__ = ["Engine", "Job", "LocalPool", "Pool", "PooledEngine", "open_pool", "open_trainer"]

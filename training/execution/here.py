@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 
 from training.execution.trainer import Bench, Job, Order, carry_out
-from training.federation.client import ClientTrainer, LocalUpdate
+from training.federation.client.training import ClientTrainer, LocalUpdate
 
 
 class HerePool:

@@ -16,7 +16,7 @@ from training.execution.engine import died_too_often
 from training.execution.shared_vectors import Block, bytes_of
 from training.execution.trainer import Job, Order
 from training.execution.worker import Begin, Done, Failed, Room, Take, restored, serve, vectors_of, without_vectors
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
 
 # A server that has loaded the libraries, and nothing else, is forked for each worker: started anew, a worker would
 # spend ten seconds on them. A fork of this process itself would inherit its threads.

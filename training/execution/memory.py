@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from common.errors import PrivFedTalkError
 from common.files import write_text
 from preparation.crops.active_speaker import CEPSTRA, STEPS_PER_FRAME
-from training.federation.client import ClientTrainer
+from training.federation.client.training import ClientTrainer
 from training.model.data import Batch
 from training.model.objective import Draw, local_objective
 from training.settings import TrainingSettings

@@ -20,7 +20,7 @@ import torch
 from common.errors import PrivFedTalkError
 from training.execution.engine import died_too_often
 from training.execution.trainer import Bench, Job, Order, carry_out
-from training.federation.client import ClientTrainer, LocalUpdate
+from training.federation.client.training import ClientTrainer, LocalUpdate
 from training.settings import ExecutionSettings
 
 

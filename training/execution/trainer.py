@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from training.adapters.adapter import Adapter
-from training.federation.client import Announcement, ClientTrainer, LocalUpdate
-from training.federation.storage import Homes
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.sources import load_autoencoder
 from training.model.backbones.kinds import load_backbone

@@ -15,7 +15,7 @@ import torch
 from common.workers import end_with_parent, portable
 from training.execution.shared_vectors import Block, Held, bytes_of
 from training.execution.trainer import Bench, Job, Order, carry_out
-from training.federation.client import ClientTrainer, LocalUpdate
+from training.federation.client.training import ClientTrainer, LocalUpdate
 
 NOTHING = np.zeros(0, np.float32)
 

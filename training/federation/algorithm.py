@@ -18,9 +18,13 @@ import numpy as np
 
 from common.errors import PrivFedTalkError
 from training.adapters.factors import Factors
-from training.execution import Engine
 from training.federation import faults as simulation
-from training.federation.aggregation import (
+from training.federation.client.training import Announcement
+from training.federation.engine import Engine
+from training.federation.methods import named, server_of
+from training.federation.methods.base import ServerRule, State, Theta
+from training.federation.records import Laps, dropped, simulation_log
+from training.federation.server.aggregation import (
     Aggregate,
     Aggregator,
     Contribution,
@@ -29,7 +33,7 @@ from training.federation.aggregation import (
     next_clip_norm,
     next_denominator,
 )
-from training.federation.checkpoint import (
+from training.federation.server.checkpoint import (
     Outcome,
     Progress,
     RoundRecord,
@@ -39,23 +43,18 @@ from training.federation.checkpoint import (
     resume_federation,
     save_checkpoint,
 )
-from training.federation.checks import objection_to_sum, objection_to_theta
-from training.federation.client import Announcement
-from training.federation.methods import named, server_of
-from training.federation.methods.base import ServerRule, State, Theta
-from training.federation.records import Laps, dropped, simulation_log
-from training.privacy.accounting.cohorts import (
+from training.federation.server.checks import objection_to_sum, objection_to_theta
+from training.federation.server.cohorts import (
     draw_cohort,
     expected_cohort,
     last_counted,
     rounds_taken_part,
     takes_everybody,
 )
+from training.federation.server.spending import epsilon_so_far, planned_schedule, promise_of
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
-from training.privacy.accounting.spending import epsilon_so_far, planned_schedule
-from training.privacy.claims.violations import promise_of
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.settings import TrainingSettings

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from training.federation.checkpoint import RoundRecord
+from training.federation.server.checkpoint import RoundRecord
 
 ROWS = 12
 """Rounds shown at once; `rounds.jsonl` has them all."""

@@ -21,10 +21,10 @@ import numpy as np
 
 from common import seeding
 from common.errors import PrivFedTalkError
-from training.execution import Engine
-from training.federation.aggregation import Contribution
-from training.federation.client import Announcement, LocalUpdate
+from training.federation.client.training import Announcement, LocalUpdate
+from training.federation.engine import Engine
 from training.federation.methods.base import Theta
+from training.federation.server.aggregation import Contribution
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.settings.rounds import AvailabilitySettings, FaultSettings
 

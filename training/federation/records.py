@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from training.federation.aggregation import Contribution
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
 from training.federation.faults import Fate
+from training.federation.server.aggregation import Contribution
 from training.privacy.mechanisms.release import update_norm
 from training.settings.rounds import FaultSettings
 

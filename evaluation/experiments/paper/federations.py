@@ -15,7 +15,7 @@ from evaluation.experiments.paper.folders import PUBLIC_NETWORKS, PaperFolder, l
 from evaluation.experiments.paper.points import Point, point_of
 from evaluation.measuring.contenders import client_losses, open_contender
 from evaluation.measuring.panel import measure
-from evaluation.report.run_files import read_losses
+from evaluation.results.run_files import read_losses
 from evaluation.settings import EvaluationSettings
 from preparation.clients.dealing import deal_clips
 from preparation.clients.features import measure_clips

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from common.files import write_text
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.figures.charts import client_gains, colour_of, curves, save
-from evaluation.report.run_files import UNSHARED, gains, public_curve
+from evaluation.report.files import write_qualitative
+from evaluation.results.run_files import UNSHARED, gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.tables.columns import to_csv
-from evaluation.tables.files import write_qualitative
 
 KINDS = ("png", "svg")
 

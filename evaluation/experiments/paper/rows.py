@@ -21,7 +21,7 @@ from evaluation.bars import BACKBONE
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.measuring.significance import client_means, compare, standard_error
-from evaluation.report.results import COMPARED, METRICS, TOGETHER, TOGETHER_DOUBT
+from evaluation.results.document import COMPARED, METRICS, TOGETHER, TOGETHER_DOUBT
 
 Values = npt.NDArray[np.float64]
 RESAMPLES = 2000

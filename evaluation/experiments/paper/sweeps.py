@@ -17,9 +17,9 @@ from evaluation.experiments.paper.points import FIGURES, Point
 from evaluation.figures.charts import INK, MORE_COLOURS, colour_of, label_of, legend_above
 from evaluation.measuring.significance import Values, holm, paired_permutation, standard_error
 from evaluation.names import name_of
+from evaluation.report.files import write_table
 from evaluation.tables.columns import MISSING, to_csv
-from evaluation.tables.files import write_table
-from training.privacy.claims.digits import three_digits
+from training.privacy.digits import three_digits
 
 ONE_SEED = (
     "One seed: ± is one standard error over its clients, and says nothing of other trainings. p is from sign flips of "

@@ -14,12 +14,12 @@ from evaluation.bars import BACKBONE, GATES
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.experiments.paper.rows import over_seeds, pairs_of, read_missing, read_rows, read_together
 from evaluation.names import name_of
-from evaluation.report.gates import concessions, failures, judge_gates
-from evaluation.report.run_files import gains, read_losses, read_privacy, traffic
+from evaluation.report.files import NO_DIFFERENCE, write_table
 from evaluation.report.words import findings
+from evaluation.results.gates import concessions, failures, judge_gates
+from evaluation.results.run_files import gains, read_losses, read_privacy, traffic
 from evaluation.tables import paper as paper_tables
 from evaluation.tables.columns import MISSING
-from evaluation.tables.files import NO_DIFFERENCE, write_table
 from evaluation.tables.published import WHY_NOT
 
 REFERENCES = (BACKBONE, *GATES)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from common.folders import RunFolder
 from evaluation.experiments.study.cells import Arm
+from training.adapters.membership import POOLED
 from training.execution import open_trainer
 from training.federation.algorithm import Start, run_federation
-from training.federation.client import Announcement, ClientTrainer, LocalUpdate
+from training.federation.client.storage import Homes
+from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.federation.methods import named
 from training.federation.methods.base import Theta
-from training.federation.storage import POOLED, Homes
 from training.pipeline import pooled_steps
 from training.settings import TrainingSettings
 

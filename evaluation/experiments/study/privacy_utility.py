@@ -25,10 +25,9 @@ from evaluation.figures.charts import INK, MORE_COLOURS, legend_above, save
 from evaluation.tables.columns import to_csv
 from training.adapters.adapter import Adapter
 from training.model.backbones.kinds import load_backbone
-from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.epsilon import Schedule, finite
 from training.privacy.accounting.guarantee import epsilons, meaningful_population
-from training.privacy.claims.digits import three_digits
-from training.privacy.claims.report import finite
+from training.privacy.digits import three_digits
 
 METHOD = "privfedtalk"
 FIGURES = {

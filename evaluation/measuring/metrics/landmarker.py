@@ -10,7 +10,7 @@ import numpy as np
 
 from common.weights import registry as weights
 from evaluation.measuring.arrays import Frame, Frames
-from evaluation.measuring.protocol import Track
+from evaluation.measuring.evaluation_clip import Track
 from preparation.faces.landmarks import Landmarks
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.settings import FaceSettings

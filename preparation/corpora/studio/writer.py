@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.voice.articulation import Utterance
 from preparation.corpora.studio.voice.synthesis import SAMPLE_HZ
-from preparation.media.h264 import x264_options
+from preparation.media.writing import x264_options
 
 AUDIO_BIT_RATE = 48_000
 TRUTH_SUFFIX = ".truth.safetensors"

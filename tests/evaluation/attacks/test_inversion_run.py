@@ -23,7 +23,7 @@ from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
 from tests.training.small_models import small_backbone
 from training.adapters.adapter import Adapter
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
 from training.model.autoencoders.small import SmallVae
 from training.model.frozen.rulers import IdentityRuler
 from training.settings import TrainingSettings, VaeSettings

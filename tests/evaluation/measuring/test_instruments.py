@@ -10,6 +10,7 @@ import pytest
 
 from common.weights import registry as weights
 from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.evaluation_clip import EvaluationClip
 from evaluation.measuring.features import FeatureCache
 from evaluation.measuring.instruments import (
     INSTRUMENTS,
@@ -21,7 +22,7 @@ from evaluation.measuring.instruments import (
 )
 from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
 from evaluation.measuring.metrics.motion import flow_error
-from evaluation.measuring.protocol import EvaluationClip, EvaluationSettings, Judges, evaluate_method
+from evaluation.measuring.protocol import EvaluationSettings, Judges, evaluate_method
 from preparation.crops.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video

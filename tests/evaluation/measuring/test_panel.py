@@ -12,7 +12,7 @@ import pytest
 from common.folders import RunFolder
 from common.weights import registry as weights
 from evaluation.measuring import panel
-from evaluation.measuring.protocol import EvaluationClip
+from evaluation.measuring.evaluation_clip import EvaluationClip
 from evaluation.report.gather import gather_results
 from evaluation.settings import EvaluationSettings
 from preparation.faces.alignment import align

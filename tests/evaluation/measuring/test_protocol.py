@@ -9,12 +9,11 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.evaluation_clip import EvaluationClip, Swapped
 from evaluation.measuring.protocol import (
     COLUMNS,
-    EvaluationClip,
     EvaluationSettings,
     Judges,
-    Swapped,
     copy_reference,
     evaluate_method,
     read_metrics,

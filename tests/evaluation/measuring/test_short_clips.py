@@ -13,6 +13,7 @@ import torch
 
 from evaluation.experiments.paper.rows import interval
 from evaluation.measuring.arrays import Floats, Frames
+from evaluation.measuring.evaluation_clip import EvaluationClip, Swapped
 from evaluation.measuring.features import FeatureCache
 from evaluation.measuring.instruments import (
     SHORTEST_SYNC_FRAMES,
@@ -24,7 +25,7 @@ from evaluation.measuring.instruments import (
 )
 from evaluation.measuring.metrics.fidelity import mean_psnr, psnr, ssim
 from evaluation.measuring.metrics.syncnet import SyncNet, SyncNetwork
-from evaluation.measuring.protocol import EvaluationClip, Judges, Swapped, evaluate_method, measure_clip, summarise
+from evaluation.measuring.protocol import Judges, evaluate_method, measure_clip, summarise
 from evaluation.measuring.significance import estimate
 from preparation.faces.landmarks import Landmarks
 

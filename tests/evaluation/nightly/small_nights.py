@@ -13,7 +13,8 @@ from common.folders import RunFolder
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import Client, save_clients
-from preparation.corpora.manifest import Clip, save_manifest
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
 from preparation.shards.store import write_shards
 from tests.preparation.conftest import noise

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from common.weights import registry as weights
-from preparation.corpora.manifest import Clip, scan
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import scan
 from preparation.faces.landmarks import interocular, mouth_opening
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.track import NOT_LOOKED

@@ -14,13 +14,15 @@ from scipy import stats
 
 from common.errors import PrivFedTalkError
 from tests.training.privacy_records import CLIENTS, round_record, settings_with
-from training.privacy.accounting.cohorts import (
+from training.claims.account import together
+from training.federation.server.cohorts import (
     expected_cohort,
     may_take_part,
     participation,
     rounds_taken_part,
     takes_everybody,
 )
+from training.federation.server.spending import epsilon_so_far, participation_figures, planned_schedule, schedule_of
 from training.privacy.accounting.epsilon import (
     INTEGER_ORDERS,
     Epsilon,
@@ -42,13 +44,6 @@ from training.privacy.accounting.guarantee import (
 from training.privacy.accounting.ledger import Entry
 from training.privacy.accounting.promise import promise, release_in, schedule_in, settings_in
 from training.privacy.accounting.skellam_rdp import dominating_noise_multiplier
-from training.privacy.accounting.spending import (
-    epsilon_so_far,
-    participation_figures,
-    planned_schedule,
-    schedule_of,
-    together,
-)
 from training.privacy.mechanisms.skellam import RARE_COHORT
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings

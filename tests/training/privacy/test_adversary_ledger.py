@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import CorruptFileError
 from common.folders import RunFolder
-from training.federation.checkpoint import begin_checkpoint, resume_federation
+from training.federation.server.checkpoint import begin_checkpoint, resume_federation
 from training.privacy.accounting.coins import Coins, client_draws
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.ledger import Ledger

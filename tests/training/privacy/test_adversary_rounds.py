@@ -17,15 +17,16 @@ import pytest
 from common.errors import CorruptFileError
 from tests.training.privacy_records import round_record, settings_with
 from training.adapters.factors import Factors
+from training.claims.account import account, entries_of
+from training.claims.verification import contradictions
 from training.federation import faults as simulation
-from training.federation.aggregation import Lottery
 from training.federation.algorithm import FederationResult, Start, lottery_of, open_round, run_federation
-from training.federation.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
-from training.federation.client import Announcement, LocalUpdate
-from training.lineage.claims import contradictions
+from training.federation.client.training import Announcement, LocalUpdate
+from training.federation.server.aggregation import Lottery
+from training.federation.server.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
+from training.federation.server.spending import epsilon_so_far, planned_schedule, schedule_of
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
-from training.privacy.accounting.spending import account, entries_of, epsilon_so_far, planned_schedule, schedule_of
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
-from training.federation.aggregation import Aggregator
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator
 from training.privacy.mechanisms.mechanism import Mechanism
 from training.privacy.secure_aggregation.in_process import new_identities
 from training.privacy.secure_aggregation.messages import Kind, ProtocolError, RoundTerms, encode_places, frame

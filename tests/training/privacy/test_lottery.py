@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.federation.aggregation import Aggregator, Lottery
-from training.federation.checks import norm_allowed
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator, Lottery
+from training.federation.server.checks import norm_allowed
 from training.privacy.mechanisms import skellam
 from training.privacy.mechanisms.release import RoundSum
 from training.privacy.secure_aggregation.in_process import DropStage

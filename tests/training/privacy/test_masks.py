@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy import stats
 
-from training.federation.aggregation import Aggregator, Lottery
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator, Lottery
 from training.privacy.secure_aggregation import shamir
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from common.errors import PrivFedTalkError
 from tests.training.privacy_records import round_record, using
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
-from training.federation.aggregation import Aggregator
-from training.federation.client import Announcement, LocalUpdate
+from training.claims.account import account
+from training.claims.verification import contradictions
+from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure
-from training.lineage.claims import contradictions
+from training.federation.server.aggregation import Aggregator
+from training.federation.server.spending import epsilon_so_far
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.plan import plan
-from training.privacy.accounting.spending import account, epsilon_so_far
 from training.privacy.mechanisms import paper_literal, release, skellam
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import NO_PROOF, PrivacySettings

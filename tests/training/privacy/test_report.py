@@ -7,10 +7,10 @@ import json
 import pytest
 from scipy import stats
 
+from training.claims.report import privacy_report
+from training.claims.report_text import plain_note
 from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
 from training.privacy.accounting.guarantee import Together, epsilons, meaningful_population
-from training.privacy.claims.report import privacy_report
-from training.privacy.claims.report_text import plain_note
 from training.settings.privacy import PrivacySettings
 
 DEMO = Schedule(8, 8, 6, "full")

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from common.errors import PrivFedTalkError
-from training.federation.aggregation import Aggregator
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
+from training.federation.server.aggregation import Aggregator
 from training.privacy.accounting.epsilon import Schedule, epsilon_server
 from training.privacy.accounting.guarantee import skellam_mechanism
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from common.errors import PrivFedTalkError
-from training.federation.aggregation import Aggregator
+from training.federation.server.aggregation import Aggregator
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.in_process import BARE
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key

@@ -113,6 +113,8 @@ class Method:
     """All clips in one place: not a federation."""
     sends: ClassVar[bool] = True
     """Whether clients send anything; where not, each has an adapter of its own and there is no shared one."""
+    no_promise: ClassVar[str] = ""
+    """Why no settings make the method promise anything to its clients; empty where they may."""
 
     def configure(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings under which it runs, its components already chosen."""

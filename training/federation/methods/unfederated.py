@@ -75,6 +75,7 @@ class Centralized(Method):
 
     local_rule = ContinuedSteps
     pooled = True
+    no_promise = "All clips were trained on in one place: clipping bounds the pool, not what one person does to it."
 
     def configure(self, settings: TrainingSettings) -> TrainingSettings:
         federation = settings.federation.model_copy(update={"server_rate": 1.0})
@@ -87,3 +88,4 @@ class Local(Method):
     local_rule = OwnSteps
     server_rule = StandingServer
     sends = False
+    no_promise = "Each client has an adapter of its own, trained without noise: none of them may leave its client."

@@ -351,3 +351,8 @@ def _rounds(event: dp_accounting.DpEvent, rounds: int) -> dp_accounting.DpEvent:
 
 def _gaussian(noise_multiplier: float) -> dp_accounting.DpEvent:
     return dp_accounting.GaussianDpEvent(noise_multiplier)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is infinite: JSON knows no infinity."""
+    return value if math.isfinite(value) else None

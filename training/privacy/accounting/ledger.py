@@ -2,7 +2,7 @@
 
 A checkpoint may be discarded and a method trained anew, but what was opened was seen. So the run keeps one file that
 only grows, outside every method's folder, and each client one of its own, beside its clips.
-`training.privacy.accounting.spending` composes what stands there.
+`training.claims.account` composes what stands there.
 
 Lines, by `event`:
   begins   a federation: its id, method, clients, and what it promises (the mechanism of every round), or why nothing

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from preparation.clients.roles import assign_clients
+from preparation.corpora.clip import Clip
 from preparation.corpora.hdtf.names import Cut, cut_of
 from preparation.corpora.hdtf.ready import find
 from preparation.corpora.hdtf.tables import read_tables
-from preparation.corpora.manifest import Clip
 from preparation.corpora.sources import source_of
 from preparation.settings import ClientSettings, CorpusSettings, HdtfSpeaker
 

@@ -13,8 +13,12 @@ from typing import Any
 
 from common.files import read_json_lines
 from common.folders import RunFolder
-from training.federation.checkpoint import RoundRecord
-from training.lineage.models import participants
+from training.adapters.membership import participants
+from training.claims.account import entries_of, together
+from training.claims.report import RULES
+from training.claims.violations import violations
+from training.federation.server.checkpoint import RoundRecord
+from training.privacy.accounting.conditions import delta_violations, settings_violations
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import (
     LARGEST_MEANINGFUL_EPSILON,
@@ -24,9 +28,6 @@ from training.privacy.accounting.guarantee import (
 )
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import schedule_in, settings_in
-from training.privacy.accounting.spending import entries_of, together
-from training.privacy.claims.report import RULES, delta_violations, settings_violations
-from training.privacy.claims.violations import violations
 from training.privacy.mechanisms.release import vector_norm_bound
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
@@ -96,7 +97,7 @@ def contradictions(
 
 
 def _schedule(used: Mapping[str, Any], records: Sequence[RoundRecord]) -> Schedule:
-    """What the records followed, see `training.privacy.accounting.spending.schedule_of`."""
+    """What the records followed, see `training.federation.server.spending.schedule_of`."""
     counted = sum(record.opened for record in records) if used["sampling"] == "full" else len(records)
     reopened = sum(len(record.reopened) for record in records)
     return schedule_in(used, counted + reopened, not any(record.near_abort for record in records))

@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from common.errors import PrivFedTalkError
-from pipelines.cli import completion
-from pipelines.cli.paths import full_path
-from pipelines.cli.terminal import owes_json
+from pipelines.terminal import completion
+from pipelines.terminal.paths import full_path
+from pipelines.terminal.text import owes_json
 
 if TYPE_CHECKING:
     from pipelines.configuration.tree import Configuration

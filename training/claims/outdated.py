@@ -8,7 +8,7 @@ from typing import Any
 from common.files import write_text
 from common.folders import RunFolder
 from training.adapters.checks import FACTS
-from training.privacy.claims.report import RULES
+from training.claims.report import RULES
 
 SENTENCE = (
     "Made under rules that did not hold: cohorts followed from a published seed, sums that an interruption lost and "

@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from common.text.commands import command
-from pipelines.cli import completion
-from pipelines.cli.shared import LARGEST_SEED, JsonOption, RunArgument, choose
-from pipelines.cli.terminal import aside, console, print_json, styled
+from pipelines.terminal import completion
+from pipelines.terminal.options import LARGEST_SEED, JsonOption, RunArgument, choose
+from pipelines.terminal.text import aside, console, print_json, styled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
-from training.privacy.claims.digits import three_digits
+from training.privacy.digits import three_digits
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
 UNITS = {

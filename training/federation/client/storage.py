@@ -14,10 +14,8 @@ from common.files import replacing
 from common.folders import RunFolder
 from preparation.shards.gate import Gate
 from preparation.shards.store import Sample
+from training.adapters.membership import POOLED
 from training.federation.methods.base import State
-
-POOLED = "pooled"
-"""The one trainer that has everybody's clips, where a method pools them."""
 
 
 @dataclass(frozen=True)

@@ -99,5 +99,5 @@ def parameter_count(path: Path) -> int:
 
 
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
-    """The method's privacy report, as `training.privacy.claims.report` wrote it."""
+    """The method's privacy report, as `training.claims.report` wrote it."""
     return json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Who takes part in a round. What is drawn here is what `training.privacy.accounting.spending` accounts for.
+"""Who takes part in a round. What is drawn here is what `training.claims.account` accounts for.
 
 fixed    clients_per_round of all clients, without replacement: cohorts of one size, as the paper has them.
 poisson  each client by itself with rate q = clients_per_round / N: far less epsilon for the same noise, at the price
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.errors import PrivFedTalkError
-from training.federation.checkpoint import RoundRecord
+from training.federation.server.checkpoint import RoundRecord
 from training.settings import FederationSettings
 
 

@@ -15,13 +15,14 @@ from common.folders import RunFolder
 from common.text.foreign import printable
 from evaluation.figures.charts import client_gains, contact_sheet, curves, save
 from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.evaluation_clip import EvaluationClip
 from evaluation.measuring.metrics.fidelity import cut
-from evaluation.measuring.protocol import EvaluationClip, video_path
+from evaluation.measuring.protocol import video_path
 from evaluation.names import name_of
-from evaluation.report.results import read_results
-from evaluation.report.run_files import UNSHARED, gains, public_curve
 from evaluation.report.showcase import generated_frames, showcase
 from evaluation.report.words import findings
+from evaluation.results.document import read_results
+from evaluation.results.run_files import UNSHARED, gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.tables import paper as paper_tables
 from evaluation.tables.columns import to_csv, to_latex, to_markdown

@@ -28,7 +28,7 @@ CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 def told_of_results(root: Path) -> dict[str, Any]:
     """Headline figures of every method, bars, what was not measured, privacy, and where everything is; before there
     are results, where the run is."""
-    from evaluation.report.results import read_results
+    from evaluation.results.document import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():
@@ -79,7 +79,7 @@ def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
 
 def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
     """The backbone, and each method's adapter with its rounds and what may be claimed of it."""
-    from evaluation.report.run_files import read_privacy, read_rounds
+    from evaluation.results.run_files import read_privacy, read_rounds
 
     folder = RunFolder(root)
     trained = {}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines.cli import completion
-from pipelines.cli.attacks import asked
-from pipelines.cli.shared import JsonOption, RunArgument, choose
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.privacy.attacks import asked
+from pipelines.terminal import completion
+from pipelines.terminal.options import JsonOption, RunArgument, choose
+from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from evaluation.bars import BACKBONE, FEDERATED, judge
 from evaluation.measuring.protocol import COLUMNS, summarise
 from evaluation.measuring.significance import Comparison, Estimate, compare
 from evaluation.names import personal_of
-from evaluation.report.gates import judge_gates
+from evaluation.results.gates import judge_gates
 
 METRICS = (
     "psnr",

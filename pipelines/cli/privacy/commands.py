@@ -11,11 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from common.text.commands import command
-from pipelines.cli.attacks import audit, membership
-from pipelines.cli.inversion import inversion
-from pipelines.cli.paths import writable_folder
-from pipelines.cli.shared import JsonOption, RunArgument, choose
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.privacy.attacks import audit, membership
+from pipelines.cli.privacy.inversion import inversion
+from pipelines.terminal.options import JsonOption, RunArgument, choose
+from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
     from training.privacy.accounting.plan import Cost, PrivacyPlan
@@ -102,9 +102,9 @@ def report(
     from common.errors import PrivFedTalkError
     from common.folders import RunFolder
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports
-    from training.lineage.claims import contradictions_of
-    from training.lineage.outdated import mark_outdated
-    from training.privacy.claims.digits import three_digits
+    from training.claims.outdated import mark_outdated
+    from training.claims.verification import contradictions_of
+    from training.privacy.digits import three_digits
 
     if out is not None:
         out = writable_folder(out)

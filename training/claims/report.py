@@ -6,7 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.privacy.accounting.epsilon import Schedule
+from training.claims.report_text import assumptions, not_protected, plain_note, what_server_saw
+from training.privacy.accounting.conditions import delta_violations, settings_violations
+from training.privacy.accounting.epsilon import Schedule, finite
 from training.privacy.accounting.guarantee import (
     LARGEST_MEANINGFUL_EPSILON,
     Population,
@@ -15,9 +17,8 @@ from training.privacy.accounting.guarantee import (
     epsilons,
     meaningful_population,
 )
-from training.privacy.claims.digits import three_digits
-from training.privacy.claims.report_text import assumptions, not_protected, plain_note, what_server_saw
-from training.settings.privacy import NO_PROOF, PrivacySettings, largest_delta
+from training.privacy.digits import three_digits
+from training.settings.privacy import NO_PROOF, PrivacySettings
 
 NONE_HOLDS = "none holds"
 """In the place of an ε that is infinite."""
@@ -215,43 +216,3 @@ def budget_split(settings: PrivacySettings) -> dict[str, float]:
     names = ("weight", "clipping indicator", *settings.metrics)
     each = z * math.sqrt(settings.scalars / beta)
     return {"update": z / math.sqrt(1 - beta), **dict.fromkeys(names, each)}
-
-
-def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]:
-    """Why δ is no promise among so many clients; empty where it is one, or where there is no other."""
-    delta, most = settings.target_delta(clients), largest_delta(clients)
-    if not settings.has_proof or delta <= most:
-        return ()
-    return (
-        f"δ = {three_digits(delta)} is no promise among {clients} clients: publishing whole clips with that chance "
-        f"would keep it. At most {three_digits(most)} is one.",
-    )
-
-
-def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
-    """Why the settings alone give no guarantee; empty where they give one."""
-    found = []
-    if settings.mode == "none":
-        found.append("No noise was added (mode none): the figures describe no guarantee.")
-    elif settings.mode == NO_PROOF:
-        found.append(
-            f"The paper's formulas as they stand (mode {NO_PROOF}) have no client-level proof: weights divide by "
-            "everybody's private clip counts and scores, which the server saw in clear, so that no bound on one "
-            "client's part is known and no ε follows from the noise."
-        )
-    elif settings.noise_multiplier == 0:
-        found.append("The noise multiplier is 0: no noise was added.")
-    elif settings.seeded_noise is not None:
-        found.append(
-            "The noise and all other draws came from known seeds, so that runs repeat exactly: whoever knows them can "
-            "subtract the noise. Sound on rendered or public data only; ε and δ are what the same run would have with "
-            "secret draws."
-        )
-    if settings.tuned_on_clients and settings.has_proof:
-        found.append("Settings or checkpoints were chosen by clients' private figures, which no budget paid for.")
-    return tuple(found)
-
-
-def finite(value: float) -> float | None:
-    """The value, or None where it is infinite: JSON knows no infinity."""
-    return value if math.isfinite(value) else None

@@ -24,11 +24,19 @@ from torch.optim import Optimizer
 from common.files import remove_folder
 from preparation.shards.store import Sample, load_index
 from training.adapters.adapter import Adapter
+from training.adapters.membership import POOLED
 from training.adapters.origin import theta_sha256
+from training.adapters.record import OWN_ADAPTER
+from training.federation.client.score import (
+    Scored,
+    identity_similarity,
+    reliability,
+    speech_dependence,
+    temporal_stability,
+)
+from training.federation.client.storage import Homes
 from training.federation.methods import named
 from training.federation.methods.base import LocalRule, State
-from training.federation.score import Scored, identity_similarity, reliability, speech_dependence, temporal_stability
-from training.federation.storage import POOLED, Homes
 from training.generation.frames import Generator
 from training.learning.validation import validation_loss
 from training.model.autoencoders.base import Autoencoder
@@ -38,7 +46,6 @@ from training.model.frozen.pixel_terms import PixelTerms
 from training.model.frozen.rulers import IdentityRuler
 from training.model.objective import Draw, feature_weight, local_objective
 from training.privacy.accounting.coins import client_draws
-from training.privacy.claims.violations import OWN_ADAPTER
 from training.settings import TrainingSettings
 
 
@@ -62,7 +69,7 @@ class LocalUpdate:
     """What a client knows after local training; private until `training.privacy` has made it safe.
 
     `extra` is what the method's clients send beside delta, for methods that have no privacy to lose. `identity` and
-    `stability` are what the score was made of, see `training.federation.score`.
+    `stability` are what the score was made of, see `training.federation.client.score`.
     """
 
     delta: npt.NDArray[np.float32]

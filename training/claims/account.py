@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from training.federation.checkpoint import RoundRecord
-from training.privacy.accounting.cohorts import expected_cohort, participation, takes_everybody
-from training.privacy.accounting.epsilon import Epsilon, Release, Schedule, epsilon_together
-from training.privacy.accounting.guarantee import Together, epsilons
+from training.claims.report import PrivacyReport, privacy_report
+from training.claims.violations import violations
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.spending import schedule_of
+from training.privacy.accounting.epsilon import Epsilon, Release, epsilon_together, finite
+from training.privacy.accounting.guarantee import Together
 from training.privacy.accounting.ledger import Entry, Ledger
 from training.privacy.accounting.promise import release_in
-from training.privacy.claims.report import PrivacyReport, finite, privacy_report
-from training.privacy.claims.violations import violations
 from training.settings import TrainingSettings
-
-
-def planned_schedule(settings: TrainingSettings, clients: int) -> Schedule:
-    """The schedule that the settings plan for so many clients."""
-    federation = settings.federation
-    everybody = takes_everybody(clients, federation)
-    return Schedule(
-        clients=clients,
-        per_round=expected_cohort(clients, federation),
-        rounds=federation.rounds,
-        sampling="full" if everybody else federation.sampling,
-        max_participation=settings.privacy.max_participation,
-    )
-
-
-def schedule_of(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord]) -> Schedule:
-    """The schedule that `records` followed.
-
-    A round that was taken back has been seen and counts; so does each attempt at a round that was interrupted when it
-    was about to be opened. A round that was abandoned, or empty, has shown nothing: where everybody takes part it costs
-    nothing. Where clients are sampled it counts all the same, since the theorems are about rounds that are drawn,
-    whatever becomes of them. They take for granted that whether a round opens does not hang on one client; where it did
-    in some round, nothing is amplified.
-    """
-    planned = planned_schedule(settings, clients)
-    reopened = sum(len(record.reopened) for record in records)
-    counted = sum(record.opened for record in records) if planned.sampling == "full" else len(records)
-    near = any(record.near_abort for record in records)
-    return Schedule(
-        planned.clients, planned.per_round, counted + reopened, planned.sampling, planned.max_participation, not near
-    )
-
-
-def epsilon_so_far(
-    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
-) -> tuple[float | None, float | None]:
-    """(release, server) after `records`, the latter from who really took part, as the coordinator knows it; None where
-    no finite one holds. At most half a second."""
-    if not settings.privacy.has_proof:
-        return None, None
-    schedule, privacy = schedule_of(settings, clients, records), settings.privacy
-    most = max(participation(records).values(), default=0)
-    release, server = epsilons(privacy, schedule, dimension, privacy.target_delta(clients), most)
-    return finite(release.value), finite(server.value)
 
 
 def account(
@@ -105,22 +59,6 @@ def entries_of(ledger: Ledger, clients: Iterable[str], until: str | None = None)
     known = {entry.federation for entry in ledger.entries()}
     others = [entry for client in sorted(wanted) for entry in ledger.brought_along(client, known)]
     return [entry for entry in (*entries, *others) if wanted & set(entry.clients)]
-
-
-def participation_figures(
-    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int, federation: str
-) -> dict[str, Any]:
-    """What the coordinator alone may know: the federation's name in the ledger, how often clients took part, and ε
-    towards the server that follows."""
-    counts = participation(records)
-    _, server = epsilon_so_far(settings, clients, records, dimension)
-    rounds = dict(sorted(Counter(counts.values()).items()))
-    return {
-        "federation": federation,
-        "most": max(counts.values(), default=0),
-        "clients_by_rounds": rounds,
-        "epsilon_server": server,
-    }
 
 
 def _release(entry: Entry) -> Release:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import PrivFedTalkError
-from training.federation.client import LocalUpdate
+from training.federation.client.training import LocalUpdate
 from training.federation.methods.base import Released, State
 from training.privacy.mechanisms import paper_literal, release, skellam
 from training.privacy.mechanisms.mechanism import Mechanism

@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from training.federation.checkpoint import RoundRecord
 from training.federation.methods import named
-from training.privacy.accounting.cohorts import participation
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.cohorts import participation
 from training.privacy.accounting.epsilon import Schedule
-from training.privacy.claims.report import settings_violations
 from training.privacy.mechanisms.release import adapted_clip_norm
-from training.settings import TrainingSettings
 from training.settings.privacy import PrivacySettings
-
-OWN_ADAPTER = "NOT PRIVATE: fitted to one client's clips without noise; it must stay with that client"
-"""The mark of adapters that are not the shared one."""
 
 
 def violations(
     method: str, settings: PrivacySettings, schedule: Schedule, records: Sequence[RoundRecord]
 ) -> tuple[str, ...]:
     """Sentences, one for each rule that was broken; what the settings alone say (no noise, a seed) is not repeated."""
-    found = [*_of_method(method)]
+    found = [rule.no_promise] if (rule := named(method)).no_promise else []
     if not settings.has_proof:
         return tuple(found)
     opened = [record for record in records if record.opened and record.clients]
@@ -45,20 +40,6 @@ def violations(
     if cap is not None and most > cap:
         found.append(f"A client took part in {most} rounds where {cap} is the cap.")
     return tuple(found)
-
-
-def promise_of(method: str, settings: TrainingSettings) -> tuple[bool, str]:
-    """Whether the method under these settings promises anything to its clients, and if not, why."""
-    reasons = (*_of_method(method), *settings_violations(settings.privacy))
-    return not reasons, reasons[0] if reasons else ""
-
-
-def _of_method(method: str) -> tuple[str, ...]:
-    if named(method).pooled:
-        return ("All clips were trained on in one place: clipping bounds the pool, not what one person does to it.",)
-    if not named(method).sends:
-        return ("Each client has an adapter of its own, trained without noise: none of them may leave its client.",)
-    return ()
 
 
 def _unpaid_clipping(settings: PrivacySettings, records: Sequence[RoundRecord]) -> list[int]:

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.cli.errors import failure
-from pipelines.cli.terminal import console, print_json, styled
-from pipelines.cli.told import SHOWN, alike, converted, prepared, told_of_results
-from training.privacy.claims.digits import three_digits
+from pipelines.terminal.documents import SHOWN, alike, converted, prepared, told_of_results
+from pipelines.terminal.errors import failure
+from pipelines.terminal.text import console, print_json, styled
+from training.privacy.digits import three_digits
 
 MOST_LINES = 10
 
@@ -29,7 +29,7 @@ def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = Non
 
 def show_results(root: Path) -> None:
     """The headline table, the bars that are missed, ε, time and memory, and the page to open."""
-    from evaluation.report.results import read_results
+    from evaluation.results.document import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from training.federation.aggregation import Aggregator
 from training.federation.methods.base import Theta
+from training.federation.server.aggregation import Aggregator
 from training.privacy.mechanisms.release import RoundSum
 from training.privacy.mechanisms.skellam import rounding_bound
 from training.settings.rounds import CheckSettings

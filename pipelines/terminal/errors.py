@@ -12,14 +12,14 @@ import typer
 from typer.core import TyperGroup
 
 from common.errors import PrivFedTalkError
-from pipelines.cli.terminal import (
+from pipelines.errors import FailedCheckError, break_circles
+from pipelines.terminal.text import (
     aside,
     owes_json,
     print_json,
     replace_what_cannot_be_shown,
     show_own_warnings_alone,
 )
-from pipelines.errors import FailedCheckError, break_circles
 
 if TYPE_CHECKING:
     import click

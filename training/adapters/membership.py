@@ -15,7 +15,9 @@ from preparation.clients.consent import known_people, people_of, read_consent
 from training.adapters.checks import FACTS
 from training.adapters.folders import inspect_adapter
 from training.adapters.origin import check_origin, has_rounds, objection_to_origin
-from training.federation.storage import POOLED
+
+POOLED = "pooled"
+"""The one trainer that has everybody's clips, where a method pools them."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,6 @@ def participants(run: RunFolder, method: str) -> list[str]:
     path = run.participants(method)
     if path.exists():
         return list(json.loads(path.read_text(encoding="utf-8"))["clients"])
-    from training.pipeline import able_clients  # torch, for old runs only
+    from training.learning.eligible import able_clients  # torch, for old runs only
 
     return able_clients(run)

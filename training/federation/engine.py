@@ -1,0 +1,16 @@
+"""What the rounds ask of whoever trains: every client's update from one announcement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from training.federation.client.training import Announcement, LocalUpdate
+
+
+class Engine(Protocol):
+    """Trains the clients of a round."""
+
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
+        """Each client's update from the same announcement, in the order of `clients`."""
+        ...

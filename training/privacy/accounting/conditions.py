@@ -1,0 +1,41 @@
+"""What settings alone say against a guarantee: no noise, known noise, a δ that promises nothing."""
+
+from __future__ import annotations
+
+from training.privacy.digits import three_digits
+from training.settings.privacy import NO_PROOF, PrivacySettings, largest_delta
+
+
+def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]:
+    """Why δ is no promise among so many clients; empty where it is one, or where there is no other."""
+    delta, most = settings.target_delta(clients), largest_delta(clients)
+    if not settings.has_proof or delta <= most:
+        return ()
+    return (
+        f"δ = {three_digits(delta)} is no promise among {clients} clients: publishing whole clips with that chance "
+        f"would keep it. At most {three_digits(most)} is one.",
+    )
+
+
+def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
+    """Why the settings alone give no guarantee; empty where they give one."""
+    found = []
+    if settings.mode == "none":
+        found.append("No noise was added (mode none): the figures describe no guarantee.")
+    elif settings.mode == NO_PROOF:
+        found.append(
+            f"The paper's formulas as they stand (mode {NO_PROOF}) have no client-level proof: weights divide by "
+            "everybody's private clip counts and scores, which the server saw in clear, so that no bound on one "
+            "client's part is known and no ε follows from the noise."
+        )
+    elif settings.noise_multiplier == 0:
+        found.append("The noise multiplier is 0: no noise was added.")
+    elif settings.seeded_noise is not None:
+        found.append(
+            "The noise and all other draws came from known seeds, so that runs repeat exactly: whoever knows them can "
+            "subtract the noise. Sound on rendered or public data only; ε and δ are what the same run would have with "
+            "secret draws."
+        )
+    if settings.tuned_on_clients and settings.has_proof:
+        found.append("Settings or checkpoints were chosen by clients' private figures, which no budget paid for.")
+    return tuple(found)
