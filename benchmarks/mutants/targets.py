@@ -47,17 +47,17 @@ TARGETS = {
 # Tests whose parts take longer than `running.SLOWEST_TEST_SECONDS` are left out one by one.
 TESTS = (
     "tests/training/privacy",
-    "tests/training/test_secrecy.py",
-    "tests/training/test_what_a_round_hands_on.py",
-    "tests/training/test_claims.py",
-    "tests/training/test_coins.py",
-    "tests/training/test_ledger.py",
-    "tests/training/test_sampling.py",
-    "tests/training/test_checkpoint.py",
-    "tests/training/test_federation.py",
-    "tests/training/test_trial.py",
-    "tests/training/test_containing.py",
-    "tests/preparation/test_consent.py",
+    "tests/training/federation/test_secrecy.py",
+    "tests/training/federation/server/test_aggregation.py",
+    "tests/training/claims/test_claims.py",
+    "tests/training/privacy/accounting/test_coins.py",
+    "tests/training/privacy/accounting/test_ledger.py",
+    "tests/training/federation/server/test_cohorts.py",
+    "tests/training/federation/server/test_checkpoint.py",
+    "tests/training/federation/test_algorithm.py",
+    "tests/training/test_pipeline.py",
+    "tests/training/adapters/test_membership.py",
+    "tests/preparation/clients/test_consent.py",
 )
 _PROTOCOL = ("adversary", "adversary_requests", "protocol_attacks", "client_policy", "split_views")
 _FIGURES = ("adversary_figures", "adversary_ledger", "claims", "accounting")
@@ -90,7 +90,7 @@ FIRST = {
     "training/pipeline.py": ("containing",),
 }
 # Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
-LEFT_OUT = ("tests/training/privacy/test_plan.py", "tests/training/privacy/test_audit.py")
+LEFT_OUT = ("tests/training/privacy/accounting/test_plan.py", "tests/evaluation/attacks/test_canary_bounds.py")
 
 
 def read(file: str) -> str:

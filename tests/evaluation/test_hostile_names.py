@@ -26,8 +26,8 @@ from evaluation.nightly.nights import JUDGED, Night
 from evaluation.report import files as paper_files
 from evaluation.tables.columns import read_csv, to_csv, to_html, to_latex, to_markdown
 from preparation.clients.report import ClientReport, ClientRow
-from tests.evaluation.test_round_figures import line
-from tests.preparation.test_foreign_text import HOSTILE
+from tests.common.text.test_foreign import HOSTILE
+from tests.evaluation.figures.test_rounds import line
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = np.zeros((2, 8, 8, 3), np.uint8)

@@ -23,8 +23,8 @@ from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, TrainerFor, sample_for, settings_with
 from tests.training.small_models import SHAPE, make_clip
 from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
-from training.execution.engine import worker_devices
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
+from training.execution.pools import worker_devices
 from training.federation.algorithm import FederationResult, Start, run_federation
 from training.federation.client.storage import Homes
 from training.federation.client.training import Announcement

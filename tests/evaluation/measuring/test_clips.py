@@ -22,7 +22,7 @@ from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.shards.store import Sample, write_shards
-from tests.preparation.test_previews import with_broken_pictures
+from tests.preparation.media.test_previews import with_broken_pictures
 
 SIZE = 32
 

@@ -15,7 +15,7 @@ from pipelines.configuration import tree as configuration
 from pipelines.configuration.tree import Configuration, load, remember
 from preparation.clients.consent import read_consent
 from preparation.clients.roles import Client, save_clients
-from tests.pipelines.awkward import AWKWARD
+from tests.pipelines.cli.awkward import AWKWARD
 
 FILES = [name for name in AWKWARD if "/" not in name and name != "~"]  # that one is the home folder, as everywhere
 given = pytest.mark.parametrize("name", FILES)

@@ -19,7 +19,7 @@ from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 from tests.preparation.media.made_clips import marked, with_aspect, write_clip
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.mark.parametrize(("degrees", "across", "down"), list(product((0, 90, 180, 270), (False, True), (False, True))))

@@ -16,7 +16,7 @@ import torch
 from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, settings_with
 from training.execution import Job, LocalPool, PooledEngine, open_pool, open_trainer
-from training.execution.engine import worker_devices
+from training.execution.pools import worker_devices
 from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.settings import ExecutionSettings, TrainingSettings
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from common.errors import PrivFedTalkError
 from pipelines.cli import app
-from tests.pipelines.test_json import leaves
+from tests.pipelines.terminal.test_documents import leaves
 from training.privacy.accounting.epsilon import Schedule, noise_for_epsilon
 from training.privacy.accounting.plan import plan
 from training.settings.privacy import PrivacySettings

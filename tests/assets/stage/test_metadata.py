@@ -18,7 +18,7 @@ from pipelines.resources import RunResource
 from preparation.media.track.frames import Painter
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise, tone
-from tests.preparation.test_previews import is_grey, with_broken_pictures
+from tests.preparation.media.test_previews import is_grey, with_broken_pictures
 
 
 def drawn(told: dg.MarkdownMetadataValue) -> np.ndarray:

@@ -16,7 +16,7 @@ from common.errors import PrivFedTalkError
 from common.settings import Settings
 from pipelines.configuration.reader import assign, build, read_yaml
 from pipelines.configuration.typed_yaml import UnreadableError, read
-from tests.pipelines.awkward import AWKWARD
+from tests.pipelines.cli.awkward import AWKWARD
 
 
 class Colour(StrEnum):

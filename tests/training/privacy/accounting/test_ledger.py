@@ -17,10 +17,11 @@ from tests.training.privacy_records import CLIENTS, note_in_ledger, round_record
 from tests.training.small_federation import CLIENTS as THREE
 from tests.training.small_federation import InProcess, TrainerFor
 from tests.training.small_federation import settings_with as small_settings
-from training.claims.account import account, entries_of, participation
+from training.claims.account import account, entries_of
 from training.claims.verification import contradictions_of
 from training.federation import algorithm as federation
 from training.federation.algorithm import Start, run_federation
+from training.federation.server.cohorts import participation
 from training.federation.server.spending import schedule_of
 from training.privacy.accounting.epsilon import Release, Schedule, epsilon_release, epsilon_together
 from training.privacy.accounting.guarantee import skellam_mechanism

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from common.errors import PrivFedTalkError
+from tests.training.execution.test_execution import assert_same, job_of
 from tests.training.small_federation import CLIENTS, TrainerFor, settings_with
-from tests.training.test_execution import assert_same, job_of
 from training.execution import LocalPool, Pool, PooledEngine, open_pool
 from training.federation.client.training import Announcement
 from training.settings import ExecutionSettings

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.folders import RunFolder
-from tests.training.killed_federation import main
+from tests.training.federation.killed_federation import main
 from tests.training.small_federation import TrainerFor, settings_with
 from training.execution.here import HerePool
 from training.federation.methods.base import State
@@ -30,7 +30,7 @@ ROUNDS_A_KILL = 4
 def begin(run: Path, method: str, *pool: str) -> subprocess.Popen[str]:
     script = Path(__file__).with_name("killed_federation.py")
     command = [sys.executable, str(script), str(run), method, str(run / "settings.json"), *pool]
-    project = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    project = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=project)
 
 

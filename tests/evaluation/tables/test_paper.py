@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -17,17 +16,14 @@ from evaluation.report.files import write_tables
 from evaluation.results.document import assemble, read_results, write_results
 from evaluation.results.run_files import traffic
 from evaluation.tables import paper as paper_tables
+from tests.evaluation.made_up_run import make_facts, make_table
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Two methods of three rounds, 1,000 parameters of a backbone of 50,000; the metric rows of the test beside."""
-    spec = importlib.util.spec_from_file_location("made_up_run", Path(__file__).with_name("test_results.py"))
-    assert spec is not None and spec.loader is not None
-    made_up = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made_up)
     folder = RunFolder(tmp_path_factory.mktemp("run"))
-    table, facts = made_up.make_table(), made_up.make_facts()
+    table, facts = make_table(), make_facts()
     for name, rows in table.groupby("method"):
         home = folder.evaluation(str(name))
         home.mkdir(parents=True)

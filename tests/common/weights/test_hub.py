@@ -190,7 +190,7 @@ def test_nothing_loads_a_network_by_name_alone() -> None:
     """`from_pretrained` and `load_config` of a library are given local folders only, which `fetch_hub` pins."""
     import ast
 
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     for path in (path for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
                  for path in (root / floor).rglob("*.py")):  # fmt: skip
         for node in ast.walk(ast.parse(path.read_text())):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from common.errors import PrivFedTalkError
 from pipelines.cli import app
 from pipelines.terminal.paths import full_path, readable_file, readable_folder, writable_file, writable_folder
-from tests.pipelines.awkward import AWKWARD
+from tests.pipelines.cli.awkward import AWKWARD
 
 
 @pytest.mark.parametrize("name", [name for name in AWKWARD if "/" not in name and name != "~"])

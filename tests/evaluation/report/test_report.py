@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,24 +22,15 @@ from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
-from tests.preparation.test_previews import with_broken_pictures
+from tests.evaluation.made_up_run import make_facts, make_table
+from tests.preparation.media.test_previews import with_broken_pictures
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
 
 
-def _results_test() -> ModuleType:
-    """The made-up run of the test beside this one."""
-    spec = importlib.util.spec_from_file_location("made_up_run", Path(__file__).with_name("test_results.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def results() -> dict:
-    made_up = _results_test()
-    return assemble(made_up.make_table(), made_up.make_facts())
+    return assemble(make_table(), make_facts())
 
 
 @pytest.fixture(scope="module")

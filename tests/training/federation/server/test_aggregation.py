@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
+from tests.training.federation.test_secrecy import (
+    CENTRAL,
+    DISTRIBUTED,
+    MODES,
+    NAMES,
+    OPEN,
+    C,
+    D,
+    Z,
+    aggregator_of,
+    broken,
+    contributions,
+)
 from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
 from training.privacy.mechanisms import skellam
 from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
 from training.settings.privacy import PrivacySettings
-
-from .test_secrecy import CENTRAL, DISTRIBUTED, MODES, NAMES, OPEN, C, D, Z, aggregator_of, broken, contributions
 
 
 @pytest.mark.parametrize("settings", MODES, ids=NAMES)

@@ -14,7 +14,7 @@ from evaluation.experiments.paper import figures, rows, tables
 from evaluation.experiments.paper.folders import PaperFolder, link, open_seed
 from evaluation.measuring.significance import client_means, paired_permutation
 from evaluation.tables.paper import MAIN
-from tests.evaluation.paper import made_up
+from tests.evaluation.experiments.paper import made_up
 
 
 @pytest.fixture(scope="module")
