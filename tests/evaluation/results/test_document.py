@@ -12,7 +12,7 @@ from common.errors import PrivFedTalkError
 from evaluation.bars import BARS, judge
 from evaluation.measuring.significance import compare
 from evaluation.results.document import METRICS, assemble, read_results, write_results
-from tests.evaluation.made_up_run import make_facts, make_table
+from tests.evaluation.made_up_run import LEVELS, make_facts, make_table
 
 
 def test_every_method_has_every_metric() -> None:
