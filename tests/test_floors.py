@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import re
 import subprocess
 import sys
@@ -14,6 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ["common", "preparation", "training", "evaluation", "assets", "pipelines"]
 WITHOUT_DAGSTER = ["common", "preparation", "training", "evaluation"]
 LONGEST_FILE = 400
+MOST_BOXES = 12
+"""Files and rooms that one room holds, at most: as many as somebody can look over."""
+ROOM_ORDER = {
+    "preparation": ["media", "corpora", "faces", "crops", "speech", "clients", "shards"],
+    "training": ["model", "learning", "adapters", "generation", "privacy", "federation", "execution", "claims"],
+}
+"""The way of a clip and the way of an update, from left to right."""
 
 
 def sources(*packages: str) -> list[Path]:
@@ -46,6 +55,79 @@ def test_no_floor_imports_a_higher_one(floor: str) -> None:
         if module.partition(".")[0] in higher
     }
     assert not looked_up
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@functools.cache
+def arrows() -> dict[str, set[str]]:
+    """Each module of the house → the modules that it imports, inside functions and for types alone too."""
+    modules = {module_name(path): path for path in sources(*FLOORS)}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        named_in = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                named_in |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                named_in |= {
+                    full if (full := f"{node.module}.{alias.name}") in modules else str(node.module)
+                    for alias in node.names
+                }
+        found[module] = (named_in & set(modules)) - {module}
+    return found
+
+
+def box_in(room: str, module: str) -> str | None:
+    """The file or room inside `room` that a module belongs to."""
+    inside = module.removeprefix(f"{room}.") if room else module
+    return None if inside == module and room else inside.partition(".")[0]
+
+
+def rooms() -> list[str]:
+    return sorted({"", *(module.rpartition(".")[0] for module in arrows() if "." in module)})
+
+
+def arrows_within(room: str) -> dict[str, set[str]]:
+    """Each box of a room → the other boxes of the room that it leans on."""
+    found: dict[str, set[str]] = {}
+    for module, imported in arrows().items():
+        box = box_in(room, module)
+        if box is not None:
+            found.setdefault(box, set()).update(b for m in imported if (b := box_in(room, m)) and b != box)
+    return found
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Some circle of a graph, or nothing."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert not circle_in(arrows())
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_the_boxes_of_a_room_lean_on_each_other_in_one_direction(room: str) -> None:
+    assert not circle_in(arrows_within(room))
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_a_room_can_be_looked_over(room: str) -> None:
+    assert len(arrows_within(room)) <= MOST_BOXES
+
+
+@pytest.mark.parametrize("floor", ROOM_ORDER)
+def test_rooms_lean_to_the_left(floor: str) -> None:
+    order, within = ROOM_ORDER[floor], arrows_within(floor)
+    back = [(box, on) for box in order for on in within[box] if on in order and order.index(on) > order.index(box)]
+    assert not back
 
 
 def test_only_the_upper_floors_know_dagster() -> None:
