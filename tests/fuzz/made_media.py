@@ -9,6 +9,7 @@ import faulthandler
 import io
 import multiprocessing
 import random
+import resource
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -247,12 +248,13 @@ class Maker:
     def _undamaged(self, medium: Medium) -> bytes | None:
         try:
             self._pipe.send(medium)
-            whole: bytes | None = self._pipe.recv() if self._pipe.poll(SECONDS_A_FILE) else None
+            if self._pipe.poll(SECONDS_A_FILE):
+                return self._pipe.recv()
         except (EOFError, OSError):
-            whole = None
-        if whole is None and not self._process.is_alive():
-            self._start()
-        return whole
+            pass
+        self.close()  # dead, or at work for ever: its answer must not be taken for the next one's
+        self._start()
+        return None
 
     def close(self) -> None:
         self._process.kill()
@@ -265,11 +267,14 @@ class Maker:
         theirs.close()
 
 
-SECONDS_A_FILE = 20.0
+SECONDS_A_FILE = 10.0
+MEMORY_A_FILE = 2 * 1024**3
+"""Some encoders ask for ever more when they are fed odd sound."""
 
 
 def _serve(pipe: Connection) -> None:
     faulthandler.disable()  # an encoder that dies is no news
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_A_FILE, MEMORY_A_FILE))
     while True:
         pipe.send(_written(pipe.recv()))
 
