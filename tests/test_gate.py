@@ -44,7 +44,8 @@ FILES = re.compile(r"(?:crops|shards)/\S*\.(?:mp4|safetensors|tar)")
 PAST_THE_GATE = {
     "preparation/shards/store.py": "defines the reading of shards",
     "preparation/crops/crop.py": "makes and defines crops, from clips that the run was given",
-    "preparation/shards/gate.py": "the gate",
+    "preparation/clients/gate.py": "the gate to crops",
+    "preparation/shards/gate.py": "the gate to shards",
     "preparation/shards/samples.py": "makes shards of crops",
     "preparation/clients/identity.py": "checks that a folder's clips show one face; keeps cosines, no face",
     "preparation/corpora/manifest.py": "makes the table of the run's clips, from headers and first pictures",
@@ -73,7 +74,7 @@ def past_the_gate(source: str) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
             found |= names & READERS
-            own = (node.module or "").startswith(("preparation.media", "preparation.media.previews"))
+            own = (node.module or "").startswith("preparation.media")
             found |= names & DECODERS if own else set()
             found |= {"tarfile"} if node.module == "tarfile" else set()
         elif isinstance(node, ast.Import):

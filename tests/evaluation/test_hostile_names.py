@@ -196,7 +196,7 @@ def sources() -> list[Path]:
 def test_only_the_helper_writes_csv() -> None:
     for path in sources():
         text = path.read_text()
-        if path == ROOT / "evaluation" / "tables.py":
+        if path == ROOT / "evaluation" / "tables" / "columns.py":
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Attribute):

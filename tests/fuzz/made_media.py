@@ -8,7 +8,6 @@ from __future__ import annotations
 import faulthandler
 import io
 import multiprocessing
-import random
 import resource
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,9 +16,12 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 from av.error import FFmpegError
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from tests.fuzz.damage import Damage, damaged, damages
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,6 @@ class Sound:
     content: str
     hole_seconds: float
     start_seconds: float
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What happens to the bytes: `place` in 0..1 of the file, `length` bytes, `seed` of what is random in it."""
-
-    kind: str
-    place: float
-    length: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +139,6 @@ COLOURS = (
 )
 """Primaries, transfer, matrix and range, as ITU-T H.273 numbers them: unknown, 709, PQ, HLG, 601 and others."""
 CONTENTS = ("tone", "silence", "cancel", "nan", "infinite", "clipped", "noise", "left")
-DAMAGES = ("cut", "zero", "noise", "flip", "drop", "double", "swap", "number", "prefix")
 SUFFIXES = (
     ".mp4",
     ".mov",
@@ -193,16 +184,6 @@ def sounds_in(container: str) -> st.SearchStrategy[Sound]:
         content=st.sampled_from(CONTENTS),
         hole_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.0, 0.1, 1.0, 100.0, 1e6)),
         start_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.2, 3.0, 1e5)),
-    )
-
-
-def damages() -> st.SearchStrategy[Damage]:
-    return st.builds(
-        Damage,
-        kind=st.sampled_from(DAMAGES),
-        place=st.floats(0, 1),
-        length=st.sampled_from((1, 1, 4, 64, 1000)),
-        seed=st.integers(0, 2**16),
     )
 
 
@@ -274,40 +255,10 @@ MEMORY_A_FILE = 2 * 1024**3
 
 def _serve(pipe: Connection) -> None:
     faulthandler.disable()  # an encoder that dies is no news
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_A_FILE, MEMORY_A_FILE))
+    most = psutil.Process().memory_info().data + MEMORY_A_FILE
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     while True:
         pipe.send(_written(pipe.recv()))
-
-
-def damaged(whole: bytes, damage: Damage) -> bytes:
-    """The bytes after what `damage` says."""
-    chance = random.Random(damage.seed)
-    at = int(damage.place * len(whole))
-    end = min(len(whole), at + damage.length)
-    match damage.kind:
-        case "cut":
-            return whole[:at]
-        case "zero":
-            return whole[:at] + bytes(end - at) + whole[end:]
-        case "noise":
-            return whole[:at] + chance.randbytes(end - at) + whole[end:]
-        case "flip":
-            changed = bytearray(whole)
-            for _ in range(damage.length):
-                if changed:
-                    changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-            return bytes(changed)
-        case "drop":
-            return whole[:at] + whole[end:]
-        case "double":
-            return whole[:end] + whole[at:]
-        case "swap":
-            return whole[at:] + whole[:at]
-        case "number":  # headers hold lengths and counts
-            number = chance.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x00010000)).to_bytes(4)
-            return whole[:at] + number + whole[at + 4 :]
-        case _:
-            return chance.randbytes(damage.length) + whole
 
 
 def _written(medium: Medium) -> bytes | None:

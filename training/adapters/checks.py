@@ -242,11 +242,11 @@ def _read_shape(values: dict[str, Any], folder: Path) -> LoraShape:
 
 
 def _names_a_backbone(value: Any) -> bool:
-    """PEFT's note of the class that it wrapped. Nothing is imported by it."""
+    """PEFT's note of the class that it wrapped; older adapters name `training.backbone`. Nothing is imported by it."""
     if not isinstance(value, dict) or value.keys() != {"base_model_class", "parent_library"}:
         return False
     library, name = str(value["parent_library"]), str(value["base_model_class"])
-    return bool(re.fullmatch(r"training\.backbone\.[a-z0-9_]+", library) and name.isidentifier())
+    return bool(re.fullmatch(r"training\.(model\.backbones|backbone)\.[a-z0-9_]+", library) and name.isidentifier())
 
 
 def _targets(found: Any, folder: Path) -> tuple[str, ...]:

@@ -104,6 +104,14 @@ def test_a_configuration_that_is_no_plain_lora_is_refused(
     refuse(run, foreign, said)
 
 
+@pytest.mark.parametrize("library", ["training.backbone.tiny", "training.model.backbones.tiny"])
+def test_an_adapter_is_read_whatever_its_makers_backbone_module_was_called(
+    run: RunFolder, foreign: Path, library: str
+) -> None:
+    change(foreign / CONFIG, auto_mapping={"base_model_class": "TinyBackbone", "parent_library": library})
+    shutil.rmtree(import_adapter(run, foreign, "theirs"))
+
+
 @pytest.mark.parametrize("target", ["nowhere", "space.to_q", "norm"])
 def test_a_layer_that_the_backbones_adapters_do_not_change_is_named(run: RunFolder, foreign: Path, target: str) -> None:
     change(foreign / CONFIG, target_modules=[*inspect_adapter(foreign).targets, target])
