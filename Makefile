@@ -1,4 +1,4 @@
-# PrivFedTalk: everything from nothing. A machine with Python 3.11 and make needs no other step than these.
+# PrivFedTalk: everything from nothing. A machine with make and Python 3.11, 3.12 or 3.13 needs no other step than these.
 #
 #   make demo      set up, then run the whole federated training on rendered faces (data/demo/report/index.html)
 #   make test      set up, then lint, type-check and test
@@ -10,7 +10,9 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
-PYTHON ?= python3.11
+# The first of these that runs and is new enough; of several the one that most tests have seen.
+PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3,$(shell $(python) -c \
+  'import sys; (3, 11) <= sys.version_info < (3, 14) and print("$(python)")' 2>/dev/null)))
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
@@ -27,11 +29,12 @@ setup: $(STAMP)  ## create .venv with the pinned environment (later calls start 
 
 # Bytecode is compiled at once: where Python may not write it later, each process would compile libraries for 20 s.
 $(STAMP): requirements.lock pyproject.toml
-	@command -v "$(PYTHON)" >/dev/null || { \
-	  echo "Python 3.11 is needed and '$(PYTHON)' is not on the PATH. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "Python 3.11 is needed; '$(PYTHON)' is $$("$(PYTHON)" -V). Name another: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv || { echo "venv is missing from this Python (on Debian: apt-get install python3.11-venv)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed and none is on the PATH. Install one (uv python install 3.13), or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "'$(PYTHON)' is not there. Name another: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$("$(PYTHON)" -V). Name another: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv || { echo "venv is missing from this Python (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --require-hashes -r requirements.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
@@ -82,7 +85,7 @@ format: setup  ## let ruff mend what it can
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock (versions and hashes, no addresses)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra ui --extra deploy --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 --quiet -o requirements.lock
+	  --universal --python-version 3.11 --quiet -o requirements.lock
 
 clean:  ## undo setup and demo: environment, the demo run, Dagster's storage, caches (other runs stay)
 	rm -rf .venv data/demo .dagster privfedtalk.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -48,4 +48,40 @@ def test_a_python_whose_path_holds_spaces_is_run(project: Path) -> None:
     python.chmod(0o755)
     done = make(project, "setup", f"PYTHON={python}")
     assert done.returncode != 0
-    assert f"Python 3.11 is needed; '{python}' is Python 3.9 of the test." in done.stderr
+    assert f"Python 3.11, 3.12 or 3.13 is needed; '{python}' is Python 3.9 of the test." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        ({"python3": (3, 13), "python3.13": (3, 13)}, "python3.13"),
+        ({"python3": (3, 12), "python3.12": (3, 12), "python3.11": (3, 11)}, "python3.11"),
+        ({"python3": (3, 14), "python3.12": None, "python3.13": (3, 13)}, "python3.13"),
+        ({"python3": (3, 12)}, "python3"),
+        ({"python3": (3, 14), "python3.12": None}, ""),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_a_python_that_is_there_and_runs_is_chosen(
+    project: Path, monkeypatch: pytest.MonkeyPatch, there: dict[str, tuple[int, int] | None], chosen: str
+) -> None:
+    """None: a name on the PATH that does not run, as version managers leave them behind."""
+    commands = project / "bin"
+    commands.mkdir()
+    for needed in ("make", "sh", "bash", "awk", "uname"):
+        if found := shutil.which(needed):
+            (commands / needed).symlink_to(found)
+    for name, version in there.items():
+        code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+        (commands / name).write_text(
+            f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$2"\n' if version else "#!/bin/sh\nexit 127\n"
+        )
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands))
+    done = make(project, "-n", "setup")
+    if chosen:
+        assert f'"{chosen}" -m venv .venv' in done.stdout
+    else:
+        done = make(project, "setup")
+        assert done.returncode != 0 and "3.11, 3.12 or 3.13 is needed and none is on the PATH" in done.stderr
