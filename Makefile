@@ -43,19 +43,19 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index.html
 	$(BIN)/privfedtalk demo $(ARGS)
 
-paper: setup  ## make the paper's tables and figures with DVC (sized for an hour on two cores) and write their part of docs/results.md
+paper: setup  ## make the paper's tables and figures with DVC (sized for an hour on two cores) and write docs/results/paper.md
 	$(BIN)/dvc repro $(ARGS)
-	$(BIN)/python -m benchmarks.paper_page
+	$(BIN)/python -m docs.writers.paper
 
-results: setup  ## write docs/results.md from the demo's figures
-	$(BIN)/python -m benchmarks.results_page
+results: setup  ## write docs/results/demo.md from the demo's figures
+	$(BIN)/python -m docs.writers.demo
 
-study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write its part of docs/results.md
-	$(BIN)/python -m benchmarks.study $(ARGS)
+study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write docs/results/study.md
+	$(BIN)/python -m docs.writers.study $(ARGS)
 
-privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write its part of docs/results.md
+privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write docs/results/privacy_utility.md
 	$(BIN)/dvc repro benchmarks/dvc.yaml
-	$(BIN)/python -m benchmarks.privacy_utility
+	$(BIN)/python -m docs.writers.privacy_utility
 
 mutants: setup  ## are the tests able to fail? one small fault in what guards secrecy at a time (docs/security.md)
 	$(BIN)/python -m benchmarks.mutants $(ARGS)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.gpu_subjects import TINY, Subject, settings_for
+from benchmarks.gpu.subjects import TINY, Subject, settings_for
 from common.folders import RunFolder
 from training.adapters.adapter import Adapter
 from training.federation.client.storage import Homes

@@ -4,7 +4,7 @@
 
 Steps of one client's federation and of the backbone's pretraining on random latents, one thread, as a worker has it.
 Variants take turns, `--repeat` times, and the fastest turn counts, since neighbours on the machine only add time. What
-features do to quality: `benchmarks/samplers.py`; what they do on a GPU, where most of them belong: `benchmarks/gpu.py`.
+features do to quality: `benchmarks/samplers.py`; what they do on a GPU, where most of them belong: `benchmarks/gpu`.
 """
 
 from __future__ import annotations

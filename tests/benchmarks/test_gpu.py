@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import BUDGET_SECONDS, SECTIONS, START_SECONDS, main, must_end
-from benchmarks.gpu_bench import Bench, time_limit
-from benchmarks.gpu_subjects import TINY
+from benchmarks.gpu.__main__ import BUDGET_SECONDS, SECTIONS, START_SECONDS, main, must_end
+from benchmarks.gpu.bench import Bench, time_limit
+from benchmarks.gpu.subjects import TINY
 
 
 def test_a_whole_run_ends_within_eight_minutes() -> None:

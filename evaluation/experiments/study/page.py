@@ -1,4 +1,4 @@
-"""The study's section of docs/results.md: every figure and every verdict comes from the cells that were run."""
+"""The study's page, docs/results/study.md: every figure and every verdict comes from the cells that were run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from evaluation.experiments.study.spoiling import SPOILED
 from evaluation.experiments.study.summary import Gain, Results, gains, levels
 from evaluation.tables.columns import MISSING
 
-MARK = "<!-- Below: written by `make study`; `make results` leaves it alone. -->"
-
 LIPS = {"mouth_psnr": "mouth PSNR, dB", "opening_error": "opening error", "lip_correlation": "lip correlation"}
 
 
-def section(results: Results, pictured: bool = True, machine: str = "") -> str:
-    """The whole section in Markdown, from the mark on; `pictured` where there is a picture of curves, `machine` says
+def page(results: Results, pictured: bool = True, machine: str = "") -> str:
+    """The whole page in Markdown; `pictured` where there is a picture of curves, `machine` says
     where the cells were run."""
     settings = results.settings
     parts = [
-        MARK,
         "# What the study measured",
         "Written by `make study` from the cells in `data/study`; nothing here is typed by hand. " + _sizes(settings),
         *([f"Machine: {machine}."] if machine else []),
@@ -32,7 +29,7 @@ def section(results: Results, pictured: bool = True, machine: str = "") -> str:
         "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
         "(Student's), p is from sign flips of whole people, Holm's over the rows of a block. People under one seed "
         "share a backbone and a federation: *seeds* says in how many trainings the mean had that sign.",
-        *(["![Gain against what is varied](images/study.png)"] if pictured else []),
+        *(["![Gain against what is varied](../images/study.png)"] if pictured else []),
         "## Three questions",
         *_questions(results),
         "## All methods in the central world",

@@ -11,8 +11,8 @@ import networkx
 import pytest
 import yaml
 
-from benchmarks import paper_page
 from common.errors import PrivFedTalkError
+from docs.writers import paper as paper_page
 from evaluation.names import NAMES
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
@@ -150,8 +150,8 @@ def test_the_page_shows_the_files_as_they_are(tmp_path: Path) -> None:
     for name in paper_page.TABLES:
         (folder.tables / f"{name}.md").write_text(f"| the table {name} |\n")
     (folder.tables / "table1_findings.md").write_text("- no significant difference, says the test\n")
-    text = paper_page.section(paper, folder, "two cores")
-    assert text.startswith(paper_page.MARK)
+    text = paper_page.page(paper, folder, "two cores")
+    assert text.startswith(paper_page.TITLE)
     assert all(f"| the table {name} |" in text for name in paper_page.TABLES)
     assert "- no significant difference, says the test" in text and "Machine: two cores." in text
     assert "10 clients of 7 clips" in text

@@ -12,7 +12,7 @@ from evaluation.experiments.study import experiments as study
 from evaluation.experiments.study import running
 from evaluation.experiments.study.cells import Arm, Cell
 from evaluation.experiments.study.experiments import BACKBONE, CENTRE, Condition, Curve, Experiment
-from evaluation.experiments.study.page import MARK, section
+from evaluation.experiments.study.page import page
 from evaluation.experiments.study.running import results_path, run_study
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.summary import Results, gains
@@ -166,8 +166,8 @@ def test_experiments_share_the_central_cells() -> None:
 
 
 def test_the_pages_section_says_what_was_not_run(tmp_path: Path) -> None:
-    text = section(Results(tmp_path, SETTINGS))
-    assert text.startswith(MARK)
+    text = page(Results(tmp_path, SETTINGS))
+    assert text.startswith("# What the study measured")
     assert "Not run yet." in text
     assert "| methods | 0 of 50 |" in text
 

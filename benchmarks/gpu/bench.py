@@ -1,4 +1,4 @@
-"""What the sections of `benchmarks/gpu.py` share: a clock, device memory, and a file of all figures so far."""
+"""What the sections of `benchmarks/gpu` share: a clock, device memory, and a file of all figures so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_subjects import Sizes
+from benchmarks.gpu.subjects import Sizes
 from training.execution.memory import GB
 
 

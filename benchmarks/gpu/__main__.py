@@ -7,7 +7,7 @@
 Weights and clips are random: no speed here depends on their values. A section that fails, or has no time left, leaves
 its error in the file, and the others go on; the file is written anew after every figure. What a section does not need
 of its budget goes to those after it; one that would begin too late is listed under `left_out`.
-`benchmarks/gpu_table.py` makes the tables of benchmarks/README.md and docs/scaling.md from it.
+`benchmarks/gpu/table.py` makes the tables of benchmarks/README.md and docs/scaling.md from it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 
-from benchmarks.gpu_bench import Bench, time_limit
-from benchmarks.gpu_showing import generation, metrics, vae
-from benchmarks.gpu_subjects import TINY, Sizes
-from benchmarks.gpu_training import ceiling, federation, memory, profile, resolutions, steps
+from benchmarks.gpu.bench import Bench, time_limit
+from benchmarks.gpu.showing import generation, metrics, vae
+from benchmarks.gpu.subjects import TINY, Sizes
+from benchmarks.gpu.training import ceiling, federation, memory, profile, resolutions, steps
 from training.execution.memory import GB
 
 START_SECONDS = 20

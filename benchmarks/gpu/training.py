@@ -1,4 +1,4 @@
-"""Sections of `benchmarks/gpu.py` about training: the ceiling, local steps, their profile and memory, rounds."""
+"""Sections of `benchmarks/gpu` about training: the ceiling, local steps, their profile and memory, rounds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_bench import Bench, only_attention, without_autocast
-from benchmarks.gpu_subjects import Subject, bare_steps, build_subject, federated_run, settings_for, without
+from benchmarks.gpu.bench import Bench, only_attention, without_autocast
+from benchmarks.gpu.subjects import Subject, bare_steps, build_subject, federated_run, settings_for, without
 from training.execution import Job, LocalPool, PooledEngine
 from training.execution.memory import GB, plan_memory, step_bytes
 from training.execution.trainer import Bench as ModelBench

@@ -1,4 +1,4 @@
-"""What `benchmarks/gpu.py` measures on: backbones with an adapter, autoencoders and metric networks, weights random."""
+"""What `benchmarks/gpu` measures on: backbones with an adapter, autoencoders and metric networks, weights random."""
 
 from __future__ import annotations
 

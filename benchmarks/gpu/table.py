@@ -1,6 +1,6 @@
-"""The tables of benchmarks/README.md and docs/scaling.md from the figures that `benchmarks/gpu.py` kept.
+"""The tables of benchmarks/README.md and docs/scaling.md from the figures that `benchmarks/gpu` kept.
 
-python -m benchmarks.gpu_table benchmarks/results/gpu.json
+python -m benchmarks.gpu.table benchmarks/results/gpu.json
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.page_sections import write_section
 
-MARK = "<!-- Below: written by python -m benchmarks.gpu_table -->"
-PROJECT = Path(__file__).resolve().parents[1]
+MARK = "<!-- Below: written by python -m benchmarks.gpu.table -->"
+PROJECT = Path(__file__).resolve().parents[2]
 ROUNDS, CLIENTS = 1000, 10
 """Of the paper's run."""
 LOCAL_STEPS = 10
@@ -211,7 +211,7 @@ def readme(results: dict[str, Any]) -> str:
         "",
         "## A GPU",
         "",
-        "`python -m benchmarks.gpu --out benchmarks/results/gpu.json`, then `python -m benchmarks.gpu_table` with that "
+        "`python -m benchmarks.gpu --out benchmarks/results/gpu.json`, then `python -m benchmarks.gpu.table` with that "
         "file for this section and that of docs/scaling.md. Weights and clips are random.",
         "",
         about(results),

@@ -1,6 +1,8 @@
-"""Writes what `dvc repro benchmarks/dvc.yaml` found into its section of docs/results.md; runs nothing.
+"""Write what `dvc repro benchmarks/dvc.yaml` found into docs/results/privacy_utility.md; nothing is run.
 
-.venv/bin/dvc repro benchmarks/dvc.yaml && .venv/bin/python -m benchmarks.privacy_utility     (or: make privacy-utility)
+    .venv/bin/dvc repro benchmarks/dvc.yaml && .venv/bin/python -m docs.writers.privacy_utility
+
+or `make privacy-utility`.
 """
 
 from __future__ import annotations
@@ -11,15 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.page_sections import write_section
+from common.files import write_text
 from evaluation.experiments.study.privacy_utility import markdown, study_settings
 from evaluation.tables.columns import read_csv
 
-MARK = "<!-- Below: written by `make privacy-utility`; others leave it alone. -->"
 
-
-def section(found: pd.DataFrame) -> str:
-    """The section in Markdown, from the mark on."""
+def page(found: pd.DataFrame) -> str:
+    """The page in Markdown."""
     study = study_settings()
     studio, federation = study.studio, study.training.federation
     about = (
@@ -32,8 +32,8 @@ def section(found: pd.DataFrame) -> str:
         f"δ = {found['delta'].iloc[0]:.2g}; *clients for ε ≤ 8* is how many the same training would need with the "
         "same noise on its average."
     )
-    picture = "![Figures against noise, a line a clipping norm](images/privacy_utility.png)"
-    return "\n\n".join([MARK, "# What privacy costs", about, picture, markdown(found)]) + "\n"
+    picture = "![Figures against noise, a line a clipping norm](../images/privacy_utility.png)"
+    return "\n\n".join(["# What privacy costs", about, picture, markdown(found)]) + "\n"
 
 
 if __name__ == "__main__":
@@ -41,6 +41,6 @@ if __name__ == "__main__":
     parser.add_argument("--found", type=Path, default=Path("data/privacy_utility"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
-    write_section(arguments.out / "results.md", MARK, section(read_csv(arguments.found / "table.csv")))
+    write_text(arguments.out / "results" / "privacy_utility.md", page(read_csv(arguments.found / "table.csv")))
     shutil.copyfile(arguments.found / "plot.png", arguments.out / "images" / "privacy_utility.png")
-    print(f"wrote {arguments.out / 'results.md'} and {arguments.out / 'images' / 'privacy_utility.png'}")
+    print(f"wrote results/privacy_utility.md and images/privacy_utility.png in {arguments.out}")

@@ -1,8 +1,8 @@
-"""Runs the study on rendered people and writes its section of docs/results.md.
+"""Run the study on rendered people and write docs/results/study.md.
 
-    .venv/bin/python -m benchmarks.study            (or: make study)
-    .venv/bin/python -m benchmarks.study --only methods shift --seeds 0 --workers 2
-    .venv/bin/python -m benchmarks.study --page     only the section, from the cells that are there
+    .venv/bin/python -m docs.writers.study            (or: make study)
+    .venv/bin/python -m docs.writers.study --only methods shift --seeds 0 --workers 2
+    .venv/bin/python -m docs.writers.study --page     only the page, from the cells that are there
 
 It goes on where it was stopped: every cell (one method in one world with one seed) leaves a file of JSON lines in
 `data/study/cells`, and whatever has one is not run again. `evaluation/experiments/study/experiments.py` lists what is
@@ -18,10 +18,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
-from benchmarks.page_sections import write_section
+from common.files import write_text
 from evaluation.experiments.study.experiments import EXPERIMENTS, MORE_SEEDS
 from evaluation.experiments.study.figures import curves
-from evaluation.experiments.study.page import MARK, section
+from evaluation.experiments.study.page import page
 from evaluation.experiments.study.running import run_study
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.summary import Results
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="where networks are trained, e.g. cuda; shared by all workers")
     parser.add_argument("--minutes", type=float, help="begin no further cell after so long")
     parser.add_argument("--machine", default="", help="where the cells were run, for the page")
-    parser.add_argument("--page", action="store_true", help="run nothing, write the section from what is there")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page from what is there")
     arguments = parser.parse_args()
     settings, failed = StudySettings(), []
     if not arguments.page:
@@ -53,8 +53,7 @@ def main() -> int:
         failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes, arguments.device)
     results = Results(arguments.home, settings)
     picture = curves(results)
-    text = section(results, picture is not None, arguments.machine)
-    write_section(arguments.out / "results.md", MARK, text)
+    write_text(arguments.out / "results" / "study.md", page(results, picture is not None, arguments.machine))
     if picture is not None:
         save(picture, arguments.out / "images" / "study.png")
     for line in failed:

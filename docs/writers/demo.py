@@ -1,6 +1,6 @@
-"""Writes docs/results.md from what the demo measured of itself.
+"""Write docs/results/demo.md from what the demo measured of itself.
 
-    .venv/bin/python -m benchmarks.results_page            (or: make results)
+    .venv/bin/python -m docs.writers.demo            (or: make results)
 
 Nothing on the page is typed by hand: figures, bars, seconds and versions come from data/demo/results.json, the
 processor from this machine. The picture docs/images/demo.jpg is made from the same run's clips.
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.page_sections import write_section
+from common.files import write_text
 from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.report.gather import NOT_SHOWN
@@ -140,8 +140,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     measured = json.loads((arguments.run / "results.json").read_text())
-    path = arguments.out / "results.md"
-    write_section(path, "", page(measured))
+    path = arguments.out / "results" / "demo.md"
+    write_text(path, page(measured))
     (arguments.out / "images").mkdir(exist_ok=True)
     picture(RunFolder(arguments.run), list(measured["methods"])).save(arguments.out / "images" / "demo.jpg", quality=88)
     print(f"wrote {path} and {arguments.out / 'images' / 'demo.jpg'}")

@@ -1,6 +1,6 @@
-"""Writes what `dvc repro` made of the paper's tables into its section of docs/results.md; runs nothing.
+"""Write what `dvc repro` made of the paper's tables into docs/results/paper.md; nothing is run.
 
-    .venv/bin/dvc repro && .venv/bin/python -m benchmarks.paper_page            (or: make paper)
+    .venv/bin/dvc repro && .venv/bin/python -m docs.writers.paper            (or: make paper)
 
 Tables and sentences are the stages' own files, copied as they are; nothing on the page is typed by hand.
 """
@@ -13,12 +13,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.page_sections import write_section
+from common.files import write_text
 from evaluation.experiments.paper.folders import PaperFolder
 from pipelines.configuration.tree import Configuration
 from pipelines.paper.settings import PaperSettings, configuration_of, read_paper
 
-MARK = "<!-- Below: written by `make paper`; others leave it alone. -->"
 TITLE = "# The paper's tables, on rendered faces"
 TABLES = {
     "table1": "Table 1: main comparison",
@@ -42,9 +41,9 @@ WIDTH = 1100
 """Pixels of the copied qualitative figure."""
 
 
-def section(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
-    """The section in Markdown, from the mark on."""
-    parts = [MARK, TITLE, about(paper, configuration_of(paper, paper.seeds[0]), machine)]
+def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
+    """The page in Markdown."""
+    parts = [TITLE, about(paper, configuration_of(paper, paper.seeds[0]), machine)]
     for name, title in TABLES.items():
         parts += [f"## {title}", (folder.tables / f"{name}.md").read_text().strip()]
         findings = folder.tables / f"{name}_findings.md"
@@ -52,9 +51,9 @@ def section(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
             parts.append(findings.read_text().strip())
         if name in PICTURES:
             picture, caption = PICTURES[name]
-            parts.append(f"![{caption}](images/paper_{picture}.png)")
-    parts += ["## Faces", "![Reference, truth and methods on a held-out clip](images/paper_faces.jpg)"]
-    parts.append("![The same mouths, close up](images/paper_mouths.jpg)")
+            parts.append(f"![{caption}](../images/paper_{picture}.png)")
+    parts += ["## Faces", "![Reference, truth and methods on a held-out clip](../images/paper_faces.jpg)"]
+    parts.append("![The same mouths, close up](../images/paper_mouths.jpg)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -94,7 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
     arguments = parser.parse_args()
     asked = read_paper()
-    write_section(arguments.out / "results.md", MARK, section(asked, asked.folder, arguments.machine))
+    write_text(arguments.out / "results" / "paper.md", page(asked, asked.folder, arguments.machine))
     (arguments.out / "images").mkdir(exist_ok=True)
     copy_pictures(asked.folder, arguments.out / "images")
-    print(f"wrote {arguments.out / 'results.md'}")
+    print(f"wrote {arguments.out / 'results' / 'paper.md'}")

@@ -1,4 +1,4 @@
-"""Sections of `benchmarks/gpu.py` about pictures: generation end to end, the autoencoder, the metrics' networks."""
+"""Sections of `benchmarks/gpu` about pictures: generation end to end, the autoencoder, the metrics' networks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_bench import Bench
-from benchmarks.gpu_subjects import Subject, build_subject, clip_features, inception, lpips_net, sd_vae, taef2
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.subjects import Subject, build_subject, clip_features, inception, lpips_net, sd_vae, taef2
 from training.generation.frames import Generator
 from training.model.compute import speed_up
 from training.settings import ComputeSettings, GenerationSettings

@@ -1,0 +1,1 @@
+"""What one GPU does with this code: run as `python -m benchmarks.gpu`."""

@@ -1,0 +1,1 @@
+"""Programs that write the pages in docs/results: run as modules, `python -m docs.writers.NAME`."""
