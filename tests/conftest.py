@@ -11,6 +11,8 @@ import pytest
 # One thread for everything numerical, set before torch is imported: small tensors gain nothing from two, and on a busy
 # machine threads that wait for each other take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A console that finds a width when it is made keeps it, whatever a test asks for later.
+os.environ.pop("COLUMNS", None)
 
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
 

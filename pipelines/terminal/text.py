@@ -24,7 +24,7 @@ from rich.text import Text
 from common.text.foreign import visible
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("preparation", "training", "evaluation", "assets", "pipelines")
+PACKAGES = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 
 owes_json = ContextVar("owes_json", default=False)
 """Whether a document is asked for and not printed yet."""
