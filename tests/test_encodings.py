@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = ("preparation", "training", "evaluation", "assets", "pipelines")
+FLOORS = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 
 
 def unnamed(tree: ast.AST) -> Iterator[int]:

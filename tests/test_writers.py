@@ -79,7 +79,7 @@ def unguarded(tree: ast.AST, function: str = "", guarded: bool = False) -> Itera
 def modules() -> list[str]:
     return [
         path.relative_to(ROOT).as_posix()
-        for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
+        for floor in ("common", "preparation", "training", "evaluation", "assets", "pipelines")
         for path in sorted((ROOT / floor).rglob("*.py"))
     ]
 

@@ -34,7 +34,7 @@ from benchmarks.mutants.running import digest_of, run_mutants
 from benchmarks.mutants.targets import ROOT, TARGETS, read
 
 KEPT = ROOT / "data" / "mutants"
-FLOORS = ("preparation", "training")
+FLOORS = ("common", "preparation", "training")
 
 
 def main() -> int:

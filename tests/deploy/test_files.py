@@ -125,12 +125,21 @@ def test_files_that_commands_name_are_in_the_image_and_folders_are_mounted(compo
     root = yaml.safe_load((DEPLOY.parent / params).read_text())["set"]["corpus.root"]
     assert any(root.startswith(f"{folder}/") for folder in mounted), root
     # What the project reads from its folder, and that is not written there, is copied into the image.
-    assert {"preparation", "training", "evaluation", "assets", "pipelines", "params.yaml", "dagster.yaml"} <= copied
+    assert {
+        "common",
+        "preparation",
+        "training",
+        "evaluation",
+        "assets",
+        "pipelines",
+        "params.yaml",
+        "dagster.yaml",
+    } <= copied
 
 
 def test_variables_that_are_given_are_read_by_the_code_or_by_the_instance(compose: dict[str, Any]) -> None:
     project = DEPLOY.parent
-    sources = [path for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
+    sources = [path for floor in ("common", "preparation", "training", "evaluation", "assets", "pipelines")
                for path in (project / floor).rglob("*.py")]  # fmt: skip
     read = "\n".join(path.read_text() for path in [*sources, DEPLOY / "dagster.yaml"])
     given = {name for service in compose["services"].values() for name in service["environment"]}

@@ -185,7 +185,7 @@ def test_dagsters_tables_take_every_name(name: str) -> None:
     assert "\n" not in shown.records[0].data["client"] and shown.records[0].data["n"] == -1
 
 
-FLOORS = ("preparation", "training", "evaluation", "assets", "pipelines", "benchmarks")
+FLOORS = ("common", "preparation", "training", "evaluation", "assets", "pipelines", "benchmarks")
 TEXT_CALLS = {"set_title", "set_xlabel", "set_ylabel", "set_xticklabels", "set_yticklabels", "suptitle", "annotate"}
 
 

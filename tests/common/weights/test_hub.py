@@ -191,7 +191,7 @@ def test_nothing_loads_a_network_by_name_alone() -> None:
     import ast
 
     root = Path(__file__).resolve().parents[3]
-    for path in (path for floor in ("preparation", "training", "evaluation", "assets", "pipelines")
+    for path in (path for floor in ("common", "preparation", "training", "evaluation", "assets", "pipelines")
                  for path in (root / floor).rglob("*.py")):  # fmt: skip
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
