@@ -145,6 +145,7 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
         if value is None or value == []:  # versions of Python differ in fields that are mostly empty
             continue
         parts.append(name)
+        before = len(parts)
         if isinstance(value, ast.AST):
             _write(value, parts, code)
         elif isinstance(value, list):
@@ -155,6 +156,8 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
                     parts.append(repr(item))
         else:
             parts.append(repr(value))
+        if len(parts) == before:  # nothing but a docstring
+            parts.pop()
     parts.append(")")
 
 
