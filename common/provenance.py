@@ -20,13 +20,14 @@ from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 FLOORS = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 """The packages of this project: what else is imported is a library, whose versions the lock file holds."""
 
 NO_CODE = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields of a syntax tree that repeat what its shape says, or hold comments."""
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
+"""The other fields, of each kind of node that was met."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
             code.imports.append(node)
     kind, values = type(node), node.__dict__
     parts.append(kind.__name__)
-    for name in _fields(kind):
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(name for name in kind._fields if name not in NO_CODE)
+    for name in _FIELDS[kind]:
         value = values.get(name)
         if value is None or value == []:  # versions of Python differ in fields that are mostly empty
             continue
@@ -159,12 +162,6 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
         if len(parts) == before:  # nothing but a docstring
             parts.pop()
     parts.append(")")
-
-
-@cache
-def _fields(kind: Any) -> tuple[str, ...]:
-    """The fields of a kind of node that say what the code does."""
-    return tuple(name for name in kind._fields if name not in NO_CODE)
 
 
 def _never_matters(node: ast.stmt) -> bool:
