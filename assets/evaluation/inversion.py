@@ -7,9 +7,9 @@ from functools import partial
 import dagster as dg
 
 from assets.preparation.shards import shards
-from assets.stage.agreements import refusals
 from assets.stage.metadata import picture, table
 from assets.stage.partitions import all_buckets
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae

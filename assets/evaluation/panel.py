@@ -9,9 +9,9 @@ import dagster as dg
 
 from assets.preparation.corpus import clients
 from assets.preparation.shards import dealing, shards
-from assets.stage.agreements import refusals
 from assets.stage.metadata import pictures, playing
 from assets.stage.partitions import all_buckets, evaluated_methods, in_one_run, own_adapter
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.stages import digest
 from assets.stage.transient import retried

@@ -11,9 +11,9 @@ from assets.evaluation.panel import evaluation
 from assets.preparation.corpus import manifest
 from assets.preparation.facts import crop_facts
 from assets.preparation.shards import client_report, dealing
-from assets.stage.agreements import refusals
 from assets.stage.metadata import table
 from assets.stage.partitions import REFERENCES
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.stages import digest, read_records
 from assets.stage.transient import retried

@@ -47,7 +47,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
     from training.federation.methods import configure
 
     folder = run.folder
-    refused = _who_must_sit_out(run)
+    refused = _without_consent(run)
     stage = run.stage(
         adapter,
         partial(federate_method, run, method, pool),
@@ -86,7 +86,7 @@ def federate_method(run: Run, method: str, pool: "Pool") -> None:
     federate(run.folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
 
 
-def _who_must_sit_out(run: Run) -> list[str]:
+def _without_consent(run: Run) -> list[str]:
     """The clients who did not agree to training, or no longer do; each is said, with the reason."""
     from preparation.clients.consent import objections, record_rendered
     from preparation.clients.roles import load_clients, of_role
