@@ -138,6 +138,7 @@ class CorpusPart(Settings):
     """One of the corpora that a mix is made of."""
 
     kind: CorpusKind
+    """How its folder is laid out; no mix."""
     root: Path = Field(description="where its clips lie, or its source videos")
     tables: Path | None = Field(None, description="HDTF's tables, where the clips are to be cut from source videos")
 
@@ -160,7 +161,10 @@ class CorpusSettings(Settings):
     """Endings of the files that are read (`.mp4`, `.webm`); none: every file that is no known companion of clips, see
     `preparation.corpora.walking`. Choose some where a folder holds much else: what ends otherwise gets no row."""
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
+    """Who speaks in a clip of a plain folder: a person named by the folder and the file (auto), by the parent folder,
+    by the top folder, or by the file (stem)."""
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
+    """Who is a speaker of HDTF. person: one politician in all videos. video: each video, as most papers do."""
     cuts: CutSettings = CutSettings()
     media: MediaSettings = MediaSettings()
     forget_absent: bool = False
@@ -179,6 +183,7 @@ class FaceSettings(Settings):
     max_faces: int = Field(default=3, ge=1)
     """How many faces a frame may hold; the one that continues the track best is kept."""
     minimum_confidence: float = Field(default=0.4, ge=0, le=1)
+    """Smallest confidence with which the tracker takes something for a face."""
     longest_bridged_gap: int = Field(default=10, ge=0)
     """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
     smoothing: float = Field(default=0.5, ge=0)
@@ -188,6 +193,7 @@ class FaceSettings(Settings):
 
 class CropSettings(Settings):
     size: int = Field(default=128, ge=32, le=1024, multiple_of=2)
+    """Width and height of a crop, pixels."""
     eye_height: float = Field(default=0.40, gt=0, lt=1)
     """Height of the eye centres as a fraction of the crop."""
     eye_distance: float = Field(default=0.32, gt=0, lt=1)
@@ -197,15 +203,18 @@ class CropSettings(Settings):
     smoothing_scale: float = Field(default=6.0, ge=0)
     """The same for its scale, which hardly changes within a clip while its estimate trembles."""
     crf: int = Field(default=16, ge=0, le=51)
+    """H.264 quality of a crop; less is better and larger."""
 
 
 class QualitySettings(Settings):
     minimum_frames: int = Field(default=25, ge=1)
+    """Fewest frames of a clip, at 25 a second."""
     minimum_face_pixels: float = Field(default=40, ge=0)
     """Smallest median distance from brows to chin, source pixels."""
     minimum_sharpness: float = Field(default=8.0, ge=0)
     """Smallest median variance of the Laplacian of the grey crop, resized to 128 pixels."""
     maximum_roll_degrees: float = Field(default=30, ge=0)
+    """Largest median angle by which the head is tilted to a shoulder."""
     minimum_face_rate: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of looked-at frames in which a face was found."""
     minimum_loudness: float = Field(default=0.001, ge=0)
@@ -214,6 +223,7 @@ class QualitySettings(Settings):
     """Smallest share of the clip between its first and last sound: a track that breaks off is filled up with silence,
     and lips that move to silence teach the wrong thing. Raise it to 0.9 for a corpus known to be whole."""
     require_audio: bool = True
+    """Whether a clip without sound is refused."""
 
 
 class SceneSettings(Settings):
@@ -282,6 +292,7 @@ class SpeechSettings(Settings):
     network knows phonemes: choose `whisper` for any language and noisy sound, `wav2vec2` for clear English."""
 
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
+    """What describes the sound: log-mel spectra, or the hidden states of a pretrained network."""
     model: str | None = None
     """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
     `owner/name@revision`); logmel has none."""
@@ -301,8 +312,11 @@ class ClientSettings(Settings):
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
     where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
     validation_fraction: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a client's clips on which its rounds are validated."""
     test_fraction: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a client's clips that are held out for evaluation."""
     sources: SourceRule = SourceRule.AUTO
+    """How the video that a clip was cut from is known; clips of one video stand on one side of a split."""
     unseen_client_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of clients that are held out whole, beside those that the corpus names: people the federation never saw."""
     sizes: SizeRule = SizeRule.NATURAL
@@ -310,22 +324,30 @@ class ClientSettings(Settings):
     size_skew: float = Field(default=1.0, gt=0)
     """Sigma of the lognormal, exponent of the Zipf law; at 0.5 sizes differ mildly, at 1.5 a few clients hold most."""
     seed: int = 0
+    """Of roles and splits."""
 
 
 class PartitionSettings(Settings):
     """How clips are dealt to simulated clients, see `preparation.clients.partition`; unread where `by` is identity."""
 
     by: PartitionRule = PartitionRule.IDENTITY
+    """Who the clients are. identity: each person is one, as the corpus says. dirichlet: simulated clients, to whom
+    people's clips are dealt."""
     clients: int = Field(default=10, ge=1)
+    """How many clients are simulated."""
     alpha: float = Field(default=0.5, gt=0)
     """Concentration: at 0.1 a client holds about one cluster, at 100 all are alike."""
     clusters: int = Field(default=8, ge=1)
+    """Groups of clips alike in appearance and pose, in whose shares simulated clients differ."""
     unit: Unit = Unit.PERSON
+    """What is dealt whole: a person, or a video of one."""
     sizes: SizeRule = SizeRule.NATURAL
     """Natural: all simulated clients are equally large. With lognormal or Zipf quantity and content are both skewed;
     a large alpha skews quantity alone."""
     size_skew: float = Field(default=1.0, gt=0)
+    """As `preparation.clients.size_skew`."""
     seed: int = 0
+    """Of the dealing."""
 
 
 class MixSettings(Settings):
@@ -342,6 +364,7 @@ class MixSettings(Settings):
 
 class ShardSettings(Settings):
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """Largest size of a shard, unless one sample alone is larger."""
     encode_batch: int = Field(default=64, ge=1)
     """Frames that the VAE encodes at once; of crops larger than 128 pixels so many fewer that memory stays the same."""
     longest_seconds: float = Field(default=60.0, ge=1)

@@ -14,7 +14,7 @@ from assets.stage.partitions import REFERENCES
 from assets.stage.run import available_cores
 from common.errors import PrivFedTalkError
 from evaluation.experiments.paper.folders import open_seed
-from pipelines.configuration.tree import load, remember
+from pipelines.configuration.tree import configure, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
 from pipelines.paper.side_by_side import side_by_side
@@ -45,7 +45,7 @@ def corpus(paper: PaperSettings, _: str) -> None:
 def people(paper: PaperSettings, _: str) -> None:
     make_assets(PREPARE, PREPARED, paper.profile, people_overrides(paper))
     make_assets(TRAIN, ["rulers"], paper.profile, people_overrides(paper))
-    remember(load(paper.profile, people_overrides(paper)))
+    remember(configure(paper.profile, people_overrides(paper)))
 
 
 def backbone(paper: PaperSettings, value: str) -> None:

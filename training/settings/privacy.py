@@ -36,6 +36,8 @@ class PrivacySettings(Settings):
     """
 
     mode: Mode = "distributed"
+    """Who adds the noise. distributed: each client a share. central: a trusted server. none, local_no_proof: no
+    guarantee."""
 
     # The bound on one client's part.
     clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
@@ -66,8 +68,11 @@ class PrivacySettings(Settings):
 
     # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
     adaptive_clipping: bool = False
+    """Whether the clipping norm follows a noisy quantile of the updates' norms."""
     clip_quantile: float = Field(default=0.5, gt=0, lt=1)
+    """Share of updates that shall not be clipped."""
     clip_learning_rate: float = Field(default=0.2, gt=0)
+    """How fast the clipping norm follows that quantile."""
 
     # The guarantee.
     delta: float | None = Field(
@@ -77,6 +82,7 @@ class PrivacySettings(Settings):
 
     # Secure aggregation.
     secure_aggregation: bool = True
+    """Whether the server sees no client's vector, only the sum."""
     threshold: float = Field(
         default=0.6,
         gt=0.5,
