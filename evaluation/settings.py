@@ -13,8 +13,7 @@ from preparation.settings import EmbedderName
 class EvaluationSettings(Settings):
     """What is measured on, and how much of it."""
 
-    clips_per_client: int = Field(2, ge=1)
-    """Held-out clips of each client that are generated, at most."""
+    clips_per_client: int = Field(2, ge=1, description="held-out clips of each client that are generated, at most")
     swapped_clips_per_client: int = Field(
         1, ge=0, description="clips generated again with another's speech, half of the cost"
     )
@@ -34,9 +33,6 @@ class EvaluationSettings(Settings):
     )
     instrument_clips_per_client: int = Field(1_000, ge=1, description="clips they look at, at most")
     distribution_frames_per_clip: int = Field(16, ge=1, description="frames of each clip that FID and KID look at")
-    videos_per_client: int = Field(1, ge=0)
-    """Generated clips of each client that are kept as videos."""
-    video_crf: int = Field(20, ge=0, le=51)
-    """H.264 quality of those videos; less is better and larger."""
-    seed: int = 0
-    """Of everything that evaluation draws."""
+    videos_per_client: int = Field(1, ge=0, description="generated clips of each client that are kept as videos")
+    video_crf: int = Field(20, ge=0, le=51, description="H.264 quality of those videos; less is better and larger")
+    seed: int = Field(0, description="of everything that evaluation draws")

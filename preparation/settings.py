@@ -137,8 +137,7 @@ class MediaSettings(Settings):
 class CorpusPart(Settings):
     """One of the corpora that a mix is made of."""
 
-    kind: CorpusKind
-    """How its folder is laid out; no mix."""
+    kind: CorpusKind = Field(description="how its folder is laid out; no mix")
     root: Path = Field(description="where its clips lie, or its source videos")
     tables: Path | None = Field(None, description="HDTF's tables, where the clips are to be cut from source videos")
 
@@ -182,8 +181,7 @@ class FaceSettings(Settings):
     when landmarks are what you measure with, 2 when they mainly align crops (which all three do equally well)."""
     max_faces: int = Field(default=3, ge=1)
     """How many faces a frame may hold; the one that continues the track best is kept."""
-    minimum_confidence: float = Field(default=0.4, ge=0, le=1)
-    """Smallest confidence with which the tracker takes something for a face."""
+    minimum_confidence: float = Field(default=0.4, ge=0, le=1, description="with which the tracker believes in a face")
     longest_bridged_gap: int = Field(default=10, ge=0)
     """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
     smoothing: float = Field(default=0.5, ge=0)
@@ -192,8 +190,7 @@ class FaceSettings(Settings):
 
 
 class CropSettings(Settings):
-    size: int = Field(default=128, ge=32, le=1024, multiple_of=2)
-    """Width and height of a crop, pixels."""
+    size: int = Field(default=128, ge=32, le=1024, multiple_of=2, description="width and height of a crop, pixels")
     eye_height: float = Field(default=0.40, gt=0, lt=1)
     """Height of the eye centres as a fraction of the crop."""
     eye_distance: float = Field(default=0.32, gt=0, lt=1)
@@ -202,19 +199,16 @@ class CropSettings(Settings):
     """Gaussian sigma, in frames, of the crop's position and roll in time."""
     smoothing_scale: float = Field(default=6.0, ge=0)
     """The same for its scale, which hardly changes within a clip while its estimate trembles."""
-    crf: int = Field(default=16, ge=0, le=51)
-    """H.264 quality of a crop; less is better and larger."""
+    crf: int = Field(default=16, ge=0, le=51, description="H.264 quality of a crop; less is better and larger")
 
 
 class QualitySettings(Settings):
-    minimum_frames: int = Field(default=25, ge=1)
-    """Fewest frames of a clip, at 25 a second."""
+    minimum_frames: int = Field(default=25, ge=1, description="fewest frames of a clip, at 25 a second")
     minimum_face_pixels: float = Field(default=40, ge=0)
     """Smallest median distance from brows to chin, source pixels."""
     minimum_sharpness: float = Field(default=8.0, ge=0)
     """Smallest median variance of the Laplacian of the grey crop, resized to 128 pixels."""
-    maximum_roll_degrees: float = Field(default=30, ge=0)
-    """Largest median angle by which the head is tilted to a shoulder."""
+    maximum_roll_degrees: float = Field(default=30, ge=0, description="largest median tilt of the head to a shoulder")
     minimum_face_rate: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of looked-at frames in which a face was found."""
     minimum_loudness: float = Field(default=0.001, ge=0)
@@ -222,8 +216,7 @@ class QualitySettings(Settings):
     minimum_sound_share: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of the clip between its first and last sound: a track that breaks off is filled up with silence,
     and lips that move to silence teach the wrong thing. Raise it to 0.9 for a corpus known to be whole."""
-    require_audio: bool = True
-    """Whether a clip without sound is refused."""
+    require_audio: bool = Field(True, description="whether a clip without sound is refused")
 
 
 class SceneSettings(Settings):
@@ -311,10 +304,8 @@ class ClientSettings(Settings):
     volunteers: tuple[str, ...] = Field(default=(), json_schema_extra={HIDDEN: "people"})
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
     where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
-    validation_fraction: float = Field(default=0.25, ge=0, lt=1)
-    """Share of a client's clips on which its rounds are validated."""
-    test_fraction: float = Field(default=0.25, ge=0, lt=1)
-    """Share of a client's clips that are held out for evaluation."""
+    validation_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's clips, for its score")
+    test_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's clips, held out")
     sources: SourceRule = SourceRule.AUTO
     """How the video that a clip was cut from is known; clips of one video stand on one side of a split."""
     unseen_client_fraction: float = Field(default=0.0, ge=0, lt=1)
@@ -323,8 +314,7 @@ class ClientSettings(Settings):
     """Anything but natural leaves clips out: the client drawn largest keeps all its clips, the others fewer."""
     size_skew: float = Field(default=1.0, gt=0)
     """Sigma of the lognormal, exponent of the Zipf law; at 0.5 sizes differ mildly, at 1.5 a few clients hold most."""
-    seed: int = 0
-    """Of roles and splits."""
+    seed: int = Field(0, description="of roles and splits")
 
 
 class PartitionSettings(Settings):
@@ -333,21 +323,17 @@ class PartitionSettings(Settings):
     by: PartitionRule = PartitionRule.IDENTITY
     """Who the clients are. identity: each person is one, as the corpus says. dirichlet: simulated clients, to whom
     people's clips are dealt."""
-    clients: int = Field(default=10, ge=1)
-    """How many clients are simulated."""
+    clients: int = Field(default=10, ge=1, description="how many clients are simulated")
     alpha: float = Field(default=0.5, gt=0)
     """Concentration: at 0.1 a client holds about one cluster, at 100 all are alike."""
     clusters: int = Field(default=8, ge=1)
     """Groups of clips alike in appearance and pose, in whose shares simulated clients differ."""
-    unit: Unit = Unit.PERSON
-    """What is dealt whole: a person, or a video of one."""
+    unit: Unit = Field(Unit.PERSON, description="what is dealt whole: a person, or a video of one")
     sizes: SizeRule = SizeRule.NATURAL
     """Natural: all simulated clients are equally large. With lognormal or Zipf quantity and content are both skewed;
     a large alpha skews quantity alone."""
-    size_skew: float = Field(default=1.0, gt=0)
-    """As `preparation.clients.size_skew`."""
-    seed: int = 0
-    """Of the dealing."""
+    size_skew: float = Field(default=1.0, gt=0, description="as `preparation.clients.size_skew`")
+    seed: int = Field(0, description="of the dealing")
 
 
 class MixSettings(Settings):
@@ -363,8 +349,7 @@ class MixSettings(Settings):
 
 
 class ShardSettings(Settings):
-    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
-    """Largest size of a shard, unless one sample alone is larger."""
+    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="of a shard, unless one sample is larger")
     encode_batch: int = Field(default=64, ge=1)
     """Frames that the VAE encodes at once; of crops larger than 128 pixels so many fewer that memory stays the same."""
     longest_seconds: float = Field(default=60.0, ge=1)

@@ -129,7 +129,8 @@ def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
     from common.folders import RunFolder
     from training.generation.talker import adapter_folder
 
-    if not folder_of_run(run).exists() and (full_path(run) / "adapter_config.json").exists():
+    named, typed = folder_of_run(run), full_path(run)
+    if (typed / "adapter_config.json").exists() and (typed == named or not named.exists()):
         raise PrivFedTalkError(f"{run} is an adapter's folder, not a run", command("adapter inspect", folder=run))
     folder = RunFolder(choose(None, run).configuration.root)
     return adapter_folder(folder, method, adapter), folder

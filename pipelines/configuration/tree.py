@@ -32,8 +32,7 @@ class CorpusChoice(Settings):
     """Which clips a run is made of. The studio renders its own below the run's folder, HDTF's tables cut theirs
     there; others are read where they lie."""
 
-    kind: CorpusKind = CorpusKind.STUDIO
-    """How the corpus's folder is laid out; studio renders one."""
+    kind: CorpusKind = Field(CorpusKind.STUDIO, description="how the corpus's folder is laid out; studio renders one")
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
     tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
     parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
@@ -57,8 +56,7 @@ class Configuration(Settings):
 
     run: str = Field("demo", description="folder name below `data`")
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
-    data: Path = Path("data")
-    """Folder of all runs; a relative one is below the project's."""
+    data: Path = Field(Path("data"), description="folder of all runs; a relative one is below the project's")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
     gates: bool = Field(
         True,

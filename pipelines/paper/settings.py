@@ -38,10 +38,8 @@ class PaperSettings(Settings):
     """`paper` in params.yaml. `run` is what all runs share, in the shape of a profile; `own` is each method's, in the
     shape of `training`."""
 
-    data: Path = Path("data/rendered")
-    """Folder of the runs, and of the tables and figures."""
-    profile: str = "demo"
-    """What `run` and `own` are differences to."""
+    data: Path = Field(Path("data/rendered"), description="folder of the runs, and of the tables and figures")
+    profile: str = Field("demo", description="what `run` and `own` are differences to")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="of backbone, federation, noise, evaluation")
     methods: tuple[MethodName, ...] = Field(min_length=1, description="trained and measured with every seed")
     own: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from common.settings import Settings
 from preparation.settings import ConsentSettings
 from training.settings.marks import ProvenanceSettings
+from training.settings.methods import FedAdamSettings, FedProxSettings, ScaffoldSettings
 from training.settings.privacy import PrivacySettings
 from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings
 
@@ -51,17 +52,12 @@ class VaeSettings(Settings):
     """
 
     source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
-    latent_channels: int = Field(8, ge=1)
-    """Channels of a latent."""
-    widths: tuple[int, int] = (48, 96)
-    """Channels at each of the two resolutions."""
+    latent_channels: int = Field(8, ge=1, description="channels of a latent")
+    widths: tuple[int, int] = Field((48, 96), description="channels at each of the two resolutions")
     blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
-    steps: int = Field(1500, ge=1)
-    """Training steps."""
-    batch_size: int = Field(8, ge=1)
-    """Frames in a step."""
-    learning_rate: float = Field(3e-3, gt=0)
-    """Largest learning rate."""
+    steps: int = Field(1500, ge=1, description="training steps")
+    batch_size: int = Field(8, ge=1, description="frames in a step")
+    learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
     latent_noise: float = Field(0.05, ge=0, description="noise added to unit-std latents while training")
     edge_weight: float = Field(1.0, ge=0, description="weight of the image-gradient term that keeps eyes crisp")
     feature_weight: float = Field(3.0, ge=1, description="extra weight of mouth and eye pixels")
@@ -70,13 +66,10 @@ class VaeSettings(Settings):
 class BaseSettings(Settings):
     """The size of `base`, a video transformer; the defaults make 124 million parameters."""
 
-    width: int = Field(768, ge=32)
-    """Length of a token."""
-    depth: int = Field(12, ge=1)
-    """Transformer blocks."""
+    width: int = Field(768, ge=32, description="length of a token")
+    depth: int = Field(12, ge=1, description="transformer blocks")
     heads: int = Field(12, ge=1, description="width / heads is an even number; 64 and 128 are fastest on a GPU")
-    patch: int = Field(2, ge=1)
-    """Width and height of a token, latent pixels."""
+    patch: int = Field(2, ge=1, description="width and height of a token, latent pixels")
 
     @model_validator(mode="after")
     def _even_heads(self) -> BaseSettings:
@@ -107,17 +100,12 @@ class BackboneSettings(Settings):
 
     kind: Literal["tiny", "base", "sd15"] = "tiny"
     """The network: tiny for a CPU, base for a GPU without pretrained weights, sd15 to start from Stable Diffusion's."""
-    width: int = Field(96, ge=8)
-    """Length of a token."""
-    depth: int = Field(4, ge=1)
-    """Transformer blocks."""
-    heads: int = Field(4, ge=1)
-    """Attention heads."""
-    patch: int = Field(2, ge=1)
-    """Width and height of a token, latent pixels."""
+    width: int = Field(96, ge=8, description="length of a token")
+    depth: int = Field(4, ge=1, description="transformer blocks")
+    heads: int = Field(4, ge=1, description="attention heads")
+    patch: int = Field(2, ge=1, description="width and height of a token, latent pixels")
     window: int = Field(8, ge=2, description="frames denoised together; 16 is usual at full size")
-    speech_tokens: int = Field(2, ge=1)
-    """Tokens that describe a frame's speech."""
+    speech_tokens: int = Field(2, ge=1, description="tokens that describe a frame's speech")
     diffused: Literal["residual", "latent"] = Field(
         "residual", description="residual: a frame's latent minus the reference's. latent: the frame's latent itself"
     )
@@ -143,18 +131,13 @@ class BackboneSettings(Settings):
 class PretrainingSettings(Settings):
     """Training of the backbone on the public split."""
 
-    steps: int = Field(1800, ge=1)
-    """Training steps."""
-    batch_size: int = Field(8, ge=1)
-    """Windows in a step."""
-    learning_rate: float = Field(3e-3, gt=0)
-    """Largest learning rate."""
-    ema: float = Field(0.995, ge=0, lt=1)
-    """Decay of the moving average of the weights, which is the backbone that is saved."""
+    steps: int = Field(1800, ge=1, description="training steps")
+    batch_size: int = Field(8, ge=1, description="windows in a step")
+    learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which is the backbone kept")
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
     freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
-    validate_every: int = Field(300, ge=1)
-    """Steps between two validations."""
+    validate_every: int = Field(300, ge=1, description="steps between two validations")
     own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
 
@@ -168,10 +151,8 @@ class DecodedSettings(Settings):
 class IdentityTermSettings(Settings):
     """L_id, eq. 9. `ruler` is trained by the pipeline on the public split; choose `mobilefacenet` for real faces."""
 
-    network: Literal["none", "ruler", "mobilefacenet"] = "none"
-    """The network that compares faces; none switches the term off."""
-    weight: float = Field(0.10, ge=0)
-    """Lambda of the term."""
+    network: Literal["none", "ruler", "mobilefacenet"] = Field("none", description="compares faces; none: term is off")
+    weight: float = Field(0.10, ge=0, description="lambda of the term")
 
 
 class PerceptualTermSettings(Settings):
@@ -179,8 +160,7 @@ class PerceptualTermSettings(Settings):
 
     network: Literal["none", "ruler", "lpips_alex", "lpips_squeeze", "lpips_vgg"] = "none"
     """The network whose features are compared; none switches the term off."""
-    weight: float = Field(0.10, ge=0)
-    """Lambda of the term."""
+    weight: float = Field(0.10, ge=0, description="lambda of the term")
 
 
 class SyncTermSettings(Settings):
@@ -190,10 +170,8 @@ class SyncTermSettings(Settings):
     it hears it (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
     """
 
-    network: Literal["none", "ruler", "light_asd"] = "none"
-    """The network that compares lips and speech; none switches the term off."""
-    weight: float = Field(0.05, ge=0)
-    """Lambda of the term."""
+    network: Literal["none", "ruler", "light_asd"] = Field("none", description="compares lips with speech; none: off")
+    weight: float = Field(0.05, ge=0, description="lambda of the term")
 
 
 class ObjectiveSettings(Settings):
@@ -205,18 +183,14 @@ class ObjectiveSettings(Settings):
     sampling spends its steps at high noise.
     """
 
-    denoising_weight: float = Field(1.0, ge=0)
-    """Weight of the denoising term."""
-    tdc_weight: float = Field(0.05, ge=0)
-    """Lambda of temporal consistency (TDC)."""
+    denoising_weight: float = Field(1.0, ge=0, description="weight of the denoising term")
+    tdc_weight: float = Field(0.05, ge=0, description="lambda of temporal consistency (TDC)")
     identity: IdentityTermSettings = IdentityTermSettings()
     perceptual: PerceptualTermSettings = PerceptualTermSettings()
     sync: SyncTermSettings = SyncTermSettings()
     decoded: DecodedSettings = DecodedSettings()
-    mouth_weight: float = Field(10.0, ge=1)
-    """Weight of the mouth's latent pixels in the denoising term; others have 1."""
-    eye_weight: float = Field(2.0, ge=1)
-    """Weight of the eyes' latent pixels in the denoising term."""
+    mouth_weight: float = Field(10.0, ge=1, description="weight of the mouth in the denoising term; the rest has 1")
+    eye_weight: float = Field(2.0, ge=1, description="weight of the eyes in the denoising term")
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
     min_snr_gamma: float | None = Field(
         None,
@@ -252,12 +226,9 @@ class ObjectiveSettings(Settings):
 class AdapterSettings(Settings):
     """LoRA, eq. 7. `attention` is the paper's choice; `all` is what moved the mouth in our measurements."""
 
-    rank: int = Field(8, ge=1)
-    """Rank of each pair of matrices."""
-    alpha: float = Field(8.0, gt=0)
-    """Scale: the product of a pair is multiplied by alpha / rank."""
-    targets: Literal["attention", "all"] = "all"
-    """Which layers are adapted: those of attention alone, or all."""
+    rank: int = Field(8, ge=1, description="rank of each pair of matrices")
+    alpha: float = Field(8.0, gt=0, description="scale: the product of a pair is multiplied by alpha / rank")
+    targets: Literal["attention", "all"] = Field("all", description="layers adapted: those of attention alone, or all")
     averaging: Literal["plain", "ffa", "fedex"] = Field(
         "plain",
         description="the mean of A and the mean of B do not multiply to the mean of B A. plain: averages both all the "
@@ -271,18 +242,15 @@ class AdapterSettings(Settings):
 class FederationSettings(Settings):
     """Rounds, clients and local work (Algorithm 1)."""
 
-    rounds: int = Field(6, ge=1)
-    """Rounds of the federation (T)."""
+    rounds: int = Field(6, ge=1, description="rounds of the federation (T)")
     clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
     sampling: Literal["fixed", "poisson"] = Field(
         "fixed",
         description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
         "average; epsilon of the released model is then far smaller",
     )
-    local_steps: int = Field(10, ge=1)
-    """Steps of a client in a round."""
-    batch_size: int = Field(8, ge=1)
-    """Windows in a client's step."""
+    local_steps: int = Field(10, ge=1, description="steps of a client in a round")
+    batch_size: int = Field(8, ge=1, description="windows in a client's step")
     micro_batch: int | None = Field(
         None,
         ge=1,
@@ -294,8 +262,7 @@ class FederationSettings(Settings):
         description="for a worker's models and one step (not the libraries): micro_batch becomes what fits. Choose it "
         "where a batch does not fit; where it does, it changes nothing",
     )
-    learning_rate: float = Field(2e-3, gt=0)
-    """Of the clients' steps."""
+    learning_rate: float = Field(2e-3, gt=0, description="of the clients' steps")
     server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
     personalisation_steps: int = Field(
         0,
@@ -359,8 +326,7 @@ class ExecutionSettings(Settings):
     run's folder under the same path.
     """
 
-    engine: Literal["local", "ray", "here"] = "local"
-    """Where clients train. local: processes of this machine. ray: a cluster. here: this process."""
+    engine: Literal["local", "ray", "here"] = Field("local", description="processes here, a cluster, or this process")
     devices: tuple[str, ...] = Field(
         (),
         description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
@@ -373,37 +339,11 @@ class ExecutionSettings(Settings):
     gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
 
 
-class FedProxSettings(Settings):
-    """`training.federation.methods.fedprox`."""
-
-    mu: float = Field(0.01, ge=0, description="weight of the proximal term; 0 is FedAvg")
-
-
-class ScaffoldSettings(Settings):
-    """`training.federation.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
-
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the local steps; the other methods use adamw")
-    sgd_learning_rate: float = Field(0.1, gt=0, description="of `sgd`; adamw takes federation.learning_rate")
-
-
-class FedAdamSettings(Settings):
-    """`training.federation.methods.fedadam`; the betas and tau are those of the paper's experiments."""
-
-    learning_rate: float = Field(5e-3, gt=0, description="eta of the server; federation.server_rate is not used")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the mean of the updates."""
-    beta2: float = Field(0.99, ge=0, lt=1)
-    """Decay of the mean of their squares."""
-    tau: float = Field(1e-3, gt=0, description="adaptivity: smaller moves every coordinate alike")
-
-
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
-    sampler: Sampler = "ddim"
-    """How noise becomes a clip."""
-    steps: int = Field(5, ge=1)
-    """Sampling steps."""
+    sampler: Sampler = Field("ddim", description="how noise becomes a clip")
+    steps: int = Field(5, ge=1, description="sampling steps")
     speech_guidance: float = Field(
         1.0,
         ge=0,
@@ -417,8 +357,9 @@ class GenerationSettings(Settings):
 class TrainingSettings(Settings):
     """All of the training floor."""
 
-    methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
-    """Methods that are trained and evaluated."""
+    methods: tuple[MethodName, ...] = Field(
+        ("privfedtalk", "fedavg"), min_length=1, description="to train and evaluate"
+    )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
     """Parts of the full method that a method has in place of its own, e.g. `fedavg: [dp, secure_aggregation]`."""
     vae: VaeSettings = VaeSettings()

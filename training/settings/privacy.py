@@ -69,10 +69,8 @@ class PrivacySettings(Settings):
     # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
     adaptive_clipping: bool = False
     """Whether the clipping norm follows a noisy quantile of the updates' norms."""
-    clip_quantile: float = Field(default=0.5, gt=0, lt=1)
-    """Share of updates that shall not be clipped."""
-    clip_learning_rate: float = Field(default=0.2, gt=0)
-    """How fast the clipping norm follows that quantile."""
+    clip_quantile: float = Field(default=0.5, gt=0, lt=1, description="share of updates that shall not be clipped")
+    clip_learning_rate: float = Field(default=0.2, gt=0, description="how fast the clipping norm follows that quantile")
 
     # The guarantee.
     delta: float | None = Field(
@@ -81,8 +79,7 @@ class PrivacySettings(Settings):
     max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
 
     # Secure aggregation.
-    secure_aggregation: bool = True
-    """Whether the server sees no client's vector, only the sum."""
+    secure_aggregation: bool = Field(True, description="whether the server sees no client's vector, only the sum")
     threshold: float = Field(
         default=0.6,
         gt=0.5,

@@ -24,8 +24,7 @@ class AvailabilitySettings(Settings):
     during_upload: float = Field(
         0.0, ge=0, le=1, description="chance of falling silent at one of the stages of secure aggregation"
     )
-    median_seconds: float = Field(60.0, gt=0)
-    """Simulated time of a median client's round."""
+    median_seconds: float = Field(60.0, gt=0, description="simulated time of a median client's round")
     device_spread: float = Field(0.5, ge=0, description="standard deviation of the log of a device's factor")
     round_spread: float = Field(0.2, ge=0, description="and of that of one round on one device")
     deadline_seconds: float | None = Field(None, gt=0, description="None: everybody is waited for")
@@ -34,8 +33,7 @@ class AvailabilitySettings(Settings):
 class FaultSettings(Settings):
     """One kind of unreliable client. Named `clients`, or everybody, each with `probability` in each round."""
 
-    kind: FaultKind
-    """How the update is wrong."""
+    kind: FaultKind = Field(description="how the update is wrong")
     clients: tuple[str, ...] = Field((), json_schema_extra={HIDDEN: "people"}, description="empty: any client")
     probability: float = Field(1.0, gt=0, le=1)
     """Chance of the fault for each client that it concerns, in each round."""

@@ -18,14 +18,10 @@ class PopulationSettings(Settings):
     """Mean colour of the lips: 0 is the skin's own, 1 is painted."""
     lip_variety: float = Field(0.40, ge=0.05, le=1.0)
     """Half-width of the spread of that colour between speakers."""
-    teeth_brightness: float = Field(0.86, gt=0.0, le=1.5)
-    """Factor of the radiance of teeth."""
-    light: float = Field(1.0, gt=0.3, le=2.0)
-    """Factor of the key light's radiance."""
-    warmth: float = Field(0.15, ge=0.0, le=1.0)
-    """Colour of the key light: 0 is neutral, 1 is evening sun."""
-    glasses: float = Field(0.5, ge=0.0, le=1.0)
-    """Share of people who wear glasses."""
+    teeth_brightness: float = Field(0.86, gt=0.0, le=1.5, description="factor of the radiance of teeth")
+    light: float = Field(1.0, gt=0.3, le=2.0, description="factor of the light's radiance")
+    warmth: float = Field(0.15, ge=0.0, le=1.0, description="colour of the key light: 0 is neutral, 1 is evening sun")
+    glasses: float = Field(0.5, ge=0.0, le=1.0, description="share of people who wear glasses")
     camera_pitch: float = Field(0.0, ge=-8.0, le=8.0)
     """How many degrees below the face the camera stands (negative: above), on average."""
     camera_softness: float = Field(0.0, ge=0.0, le=0.02)
@@ -63,30 +59,19 @@ CLIENT_POPULATION = PopulationSettings(
 class StudioSettings(Settings):
     """A rendered corpus: how many people, how many clips of each, how large, how different."""
 
-    public_speakers: int = Field(48, ge=0)
-    """People of the public split."""
-    public_clips: int = Field(3, ge=1)
-    """Clips of each public speaker."""
-    clients: int = Field(8, ge=0)
-    """People who are clients."""
-    client_clips: int = Field(8, ge=1)
-    """Clips of each client."""
-    unseen: int = Field(4, ge=0)
-    """People like the clients whom no training sees."""
-    unseen_clips: int = Field(3, ge=1)
-    """Clips of each unseen person."""
+    public_speakers: int = Field(48, ge=0, description="people of the public split")
+    public_clips: int = Field(3, ge=1, description="clips of each public speaker")
+    clients: int = Field(8, ge=0, description="people who are clients")
+    client_clips: int = Field(8, ge=1, description="clips of each client")
+    unseen: int = Field(4, ge=0, description="people like the clients whom no training sees")
+    unseen_clips: int = Field(3, ge=1, description="clips of each unseen person")
     volunteers: int = Field(0, ge=0)
     """Public people like the clients, on whom a federation's rounds are compared."""
-    volunteer_clips: int = Field(2, ge=1)
-    """Clips of each volunteer."""
-    seconds: float = Field(2.0, ge=0.8, le=60.0)
-    """Length of a clip."""
-    size: int = Field(144, ge=64, le=1024, multiple_of=2)
-    """Width and height of a clip, pixels."""
-    seed: int = Field(0, ge=0)
-    """Of people, speech and motion: the same seed renders the same bytes."""
-    crf: int = Field(18, ge=0, le=40)
-    """H.264 quality of the clips; less is better and larger."""
+    volunteer_clips: int = Field(2, ge=1, description="clips of each volunteer")
+    seconds: float = Field(2.0, ge=0.8, le=60.0, description="length of a clip")
+    size: int = Field(144, ge=64, le=1024, multiple_of=2, description="width and height of a clip, pixels")
+    seed: int = Field(0, ge=0, description="of people, speech and motion: the same seed renders the same bytes")
+    crf: int = Field(18, ge=0, le=40, description="H.264 quality of the clips; less is better and larger")
     public_population: PopulationSettings = PUBLIC_POPULATION
     client_population: PopulationSettings = CLIENT_POPULATION
     shift: float = Field(1.0, ge=0.0, le=1.5)

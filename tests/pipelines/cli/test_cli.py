@@ -97,7 +97,7 @@ def test_config_lists_what_set_takes(cli: CliRunner) -> None:
     result = cli.invoke(app, ["config", "federation.rounds", "--set", "training.federation.rounds=41"])
     assert result.stdout.splitlines() == [
         "training.federation.rounds=41",
-        "    Rounds of the federation (T).",
+        "    rounds of the federation (T)",
         "    default: 6",
     ]
 

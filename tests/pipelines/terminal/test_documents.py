@@ -148,7 +148,7 @@ def test_tables(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings() -> None:
     (setting,) = told("config", "federation.rounds", "--set", "training.federation.rounds=41").values()
-    assert setting == {"value": 41, "default": 6, "description": "Rounds of the federation (T).", "unit": None}
+    assert setting == {"value": 41, "default": 6, "description": "rounds of the federation (T)", "unit": None}
     (setting,) = told("config", "availability.deadline_seconds").values()
     assert (setting["value"], setting["default"], setting["unit"]) == (None, None, "seconds")
 
