@@ -198,7 +198,7 @@ class CropSettings(Settings):
     smoothing_position: float = Field(default=2.0, ge=0)
     """Gaussian sigma, in frames, of the crop's position and roll in time."""
     smoothing_scale: float = Field(default=6.0, ge=0)
-    """The same for its scale, which hardly changes within a clip while its estimate trembles."""
+    """Gaussian sigma, in frames, of the crop's scale, which hardly changes in a clip while its estimate trembles."""
     crf: int = Field(default=16, ge=0, le=51, description="H.264 quality of a crop; less is better and larger")
 
 
@@ -249,7 +249,7 @@ class SyncSettings(Settings):
     minimum_score: float = -1.5
     """Smallest mean speaking logit; below it nobody seen is speaking."""
     minimum_contrast: float = 0.2
-    """Smallest fall of that logit when the sound is moved by a quarter, a half and three quarters of the stretch."""
+    """Smallest fall of the speaking logit when the sound is moved by one, two and three quarters of the stretch."""
     seconds: float = Field(default=12.0, ge=1)
     """How much is looked at, from the middle of the clip."""
     scan_frames: int = Field(default=0, ge=0, le=50)

@@ -34,7 +34,7 @@ class CorpusChoice(Settings):
 
     kind: CorpusKind = Field(CorpusKind.STUDIO, description="how the corpus's folder is laid out; studio renders one")
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
-    tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
+    tables: Path | None = Field(None, description="HDTF's tables; null: the clips are cut already")
     parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Configuration(Settings):
     run: str = Field("demo", description="folder name below `data`")
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
     data: Path = Field(Path("data"), description="folder of all runs; a relative one is below the project's")
-    workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
+    workers: int | None = Field(None, ge=1, description="processes that prepare clips; null: one a core")
     gates: bool = Field(
         True,
         description="whether a run fails whose models do not beat the gates (evaluation/results/gates.py) or, of "

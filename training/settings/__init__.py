@@ -83,10 +83,10 @@ class Sd15Settings(Settings):
     pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
 
     source: str | None = Field(
-        None, min_length=1, description="a UNet2DConditionModel. None: SD-1.5's architecture with random weights"
+        None, min_length=1, description="a UNet2DConditionModel. null: SD-1.5's architecture with random weights"
     )
     motion: str | None = Field(
-        None, min_length=1, description="a MotionAdapter. None: new temporal layers that at first change nothing"
+        None, min_length=1, description="a MotionAdapter. null: new temporal layers that at first change nothing"
     )
 
 
@@ -110,10 +110,11 @@ class BackboneSettings(Settings):
         "residual", description="residual: a frame's latent minus the reference's. latent: the frame's latent itself"
     )
     prediction: Prediction = Field(
-        "v", description="v is well posed at every noise level; epsilon is not at pure noise"
+        "v", description="what the network predicts: v is well posed at every noise level, epsilon not at pure noise"
     )
     schedule: Schedule = Field(
-        "cosine", description="cosine ends in pure noise; stable_diffusion, that of its training, just before it"
+        "cosine",
+        description="of the noise: cosine ends in pure noise, stable_diffusion (as it was trained) just before",
     )
     base: BaseSettings = BaseSettings()
     sd15: Sd15Settings = Sd15Settings()
@@ -136,7 +137,7 @@ class PretrainingSettings(Settings):
     learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which is the backbone kept")
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
-    freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
+    freeze_speech: bool = Field(True, description="whether the pretrained speech encoder stays as it is")
     validate_every: int = Field(300, ge=1, description="steps between two validations")
     own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
@@ -196,13 +197,13 @@ class ObjectiveSettings(Settings):
         None,
         gt=0,
         description="min-SNR weighting of timesteps (Hang et al. 2023; their gamma is 5): less weight where little "
-        "noise is left. None: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
+        "noise is left. null: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
     )
     drop_speech: float = Field(
         0.0, ge=0, lt=1, description="share of windows that are shown no speech, which generation.speech_guidance needs"
     )
     drop_identity: float = Field(
-        0.0, ge=0, lt=1, description="share that are shown no reference, which generation.identity_guidance needs"
+        0.0, ge=0, lt=1, description="share of windows that are shown no reference, which identity_guidance needs"
     )
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
 
@@ -243,7 +244,7 @@ class FederationSettings(Settings):
     """Rounds, clients and local work (Algorithm 1)."""
 
     rounds: int = Field(6, ge=1, description="rounds of the federation (T)")
-    clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
+    clients_per_round: int | None = Field(None, ge=1, description="size of a cohort; null: every client, every round")
     sampling: Literal["fixed", "poisson"] = Field(
         "fixed",
         description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
@@ -254,7 +255,7 @@ class FederationSettings(Settings):
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="windows of a batch computed at once; their gradients add up to the batch's. None: all of them",
+        description="windows of a batch computed at once; their gradients add up to the batch's. null: all of them",
     )
     memory_budget_gb: float | None = Field(
         None,
@@ -283,11 +284,13 @@ class FederationSettings(Settings):
     score_clips: int | None = Field(
         1,
         ge=1,
-        description="held-out clips of the client over which the score's parts are averaged; None: all of them. "
+        description="held-out clips of the client over which the score's parts are averaged; null: all of them. "
         "One tells little of a client whose clips differ; each more costs as much again",
     )
     score_steps: int = Field(
-        2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
+        2,
+        ge=1,
+        description="sampling steps of the score's clip; more draw no better ones (benchmarks/README.md, Samplers)",
     )
     keep: Literal["last", "best"] = Field(
         "last",
@@ -332,9 +335,9 @@ class ExecutionSettings(Settings):
         description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
     )
     restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
-    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; None: one is started")
+    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; null: one is started")
     ray_actors: int | None = Field(
-        None, ge=1, description="None: as many as the cluster has GPUs, or without any as many as `workers`"
+        None, ge=1, description="actors; null: as many as the cluster has GPUs, without any as many as `workers`"
     )
     gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
 
@@ -350,7 +353,7 @@ class GenerationSettings(Settings):
         description="above 1, lips follow speech more than the backbone says (Ho and Salimans 2022), at twice the "
         "time; of use only to a backbone that was trained with objective.drop_speech",
     )
-    identity_guidance: float = Field(1.0, ge=0, description="the same for the reference and objective.drop_identity")
+    identity_guidance: float = Field(1.0, ge=0, description="as speech_guidance, for objective.drop_identity")
     overlap: int = Field(4, ge=0, description="frames that neighbouring windows share")
 
 

@@ -62,7 +62,7 @@ class PrivacySettings(Settings):
 
     # The public denominator D.
     denominator: Literal["fixed", "lagged"] = Field(
-        default="fixed", description="q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
+        default="fixed", description="D: q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
     )
     mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: a public guess of the mean weight")
 
@@ -70,11 +70,11 @@ class PrivacySettings(Settings):
     adaptive_clipping: bool = False
     """Whether the clipping norm follows a noisy quantile of the updates' norms."""
     clip_quantile: float = Field(default=0.5, gt=0, lt=1, description="share of updates that shall not be clipped")
-    clip_learning_rate: float = Field(default=0.2, gt=0, description="how fast the clipping norm follows that quantile")
+    clip_learning_rate: float = Field(default=0.2, gt=0, description="how fast the clipping norm follows its quantile")
 
     # The guarantee.
     delta: float | None = Field(
-        default=None, gt=0, lt=1, description="None means min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+        default=None, gt=0, lt=1, description="null: min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
     )
     max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
 
@@ -98,7 +98,7 @@ class PrivacySettings(Settings):
 
     seeded_noise: int | None = Field(
         default=None,
-        description="None: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
+        description="null: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
         "all other draws from the run's seed, so that the run repeats; hence NOT private",
     )
     tuned_on_clients: bool = Field(

@@ -26,8 +26,10 @@ class AvailabilitySettings(Settings):
     )
     median_seconds: float = Field(60.0, gt=0, description="simulated time of a median client's round")
     device_spread: float = Field(0.5, ge=0, description="standard deviation of the log of a device's factor")
-    round_spread: float = Field(0.2, ge=0, description="and of that of one round on one device")
-    deadline_seconds: float | None = Field(None, gt=0, description="None: everybody is waited for")
+    round_spread: float = Field(0.2, ge=0, description="standard deviation of the log of a round's factor")
+    deadline_seconds: float | None = Field(
+        None, gt=0, description="who takes longer counts as dropped; null: nobody does"
+    )
 
 
 class FaultSettings(Settings):
@@ -59,5 +61,5 @@ class CheckSettings(Settings):
         None,
         ge=0,
         description="refuse an adapter whose loss on public speakers is more than this share above the one before; "
-        "0.1 stops poisoned rounds and lets ordinary noise pass. None: never",
+        "0.1 stops poisoned rounds and lets ordinary noise pass. null: never",
     )
