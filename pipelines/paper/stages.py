@@ -9,12 +9,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from assets.stage.partitions import REFERENCES
 from assets.stage.run import available_cores
 from common.errors import PrivFedTalkError
 from evaluation.experiments.paper.folders import open_seed
-from pipelines.configuration.tree import load, remember
+from pipelines.configuration.tree import configure, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
 from pipelines.paper.side_by_side import side_by_side
@@ -49,7 +50,7 @@ class Seeded:
         return f"{self.name} under seed {self.seed}"
 
 
-def _materialise(stage: str, paper: PaperSettings, overrides: list[str], partition: str = "") -> None:
+def _materialise(stage: str, paper: PaperSettings, overrides: dict[str, Any], partition: str = "") -> None:
     for job, names in ASSETS[stage].items():
         make_assets(job, names, paper.profile, overrides, partition)
 
@@ -60,7 +61,7 @@ def corpus(paper: PaperSettings, _: str) -> None:
 
 def people(paper: PaperSettings, _: str) -> None:
     _materialise("people", paper, people_overrides(paper))
-    remember(load(paper.profile, people_overrides(paper)))
+    remember(configure(paper.profile, people_overrides(paper)))
 
 
 def backbone(paper: PaperSettings, value: str) -> None:

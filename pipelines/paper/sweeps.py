@@ -8,7 +8,8 @@ from typing import Any
 
 from assets.stage.run import available_cores
 from evaluation.experiments.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, write_points
-from pipelines.configuration.tree import Configuration, load
+from pipelines.configuration.reader import combine
+from pipelines.configuration.tree import Configuration, configure
 from pipelines.paper.settings import PaperSettings, seed_overrides
 from pipelines.paper.side_by_side import side_by_side
 
@@ -32,7 +33,7 @@ class Trial:
 
     def configured(self, chosen: Mapping[str, Any]) -> Configuration:
         overrides = seed_overrides(self.paper, self.paper.seeds[0], self.method)
-        return load(self.paper.profile, [*overrides, *(f"{key}={value}" for key, value in chosen.items())])
+        return configure(self.paper.profile, combine(overrides, chosen))
 
 
 def run_participation(paper: PaperSettings, method: str) -> None:

@@ -60,4 +60,4 @@ class PrivacyUtilitySettings(Settings):
     noise_multipliers: tuple[float, ...] = Field((0.0, 0.02, 0.1), min_length=1, description="z; 0 clips alone")
     clip_norms: tuple[float, ...] = Field((0.5, 1.5, 4.5), min_length=1, description="C")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="worlds and trainings; a new one costs minutes")
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1, description="processes that work side by side")

@@ -31,13 +31,8 @@ from training.federation.methods.components import EVERY
 from training.federation.methods.fedadam import AdamServer
 from training.federation.methods.fedprox import ProximalSteps
 from training.pipeline import pooled_steps
-from training.settings import (
-    FedAdamSettings,
-    FedProxSettings,
-    MethodName,
-    ScaffoldSettings,
-    TrainingSettings,
-)
+from training.settings import MethodName, TrainingSettings
+from training.settings.methods import FedAdamSettings, FedProxSettings, ScaffoldSettings
 
 Gradient = Callable[[Theta], Theta]
 
