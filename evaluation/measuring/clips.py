@@ -10,8 +10,8 @@ import numpy as np
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from evaluation.measuring.evaluation_clip import EvaluationClip, MeasuredRole, Swapped
-from evaluation.measuring.metrics.lipsync import lip_correlation
+from evaluation.metrics.clip import EvaluationClip, MeasuredRole, Swapped
+from evaluation.metrics.lipsync import lip_correlation
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import load_clients, of_role
 from preparation.media.rates import SAMPLES_PER_FRAME

@@ -11,9 +11,9 @@ import pytest
 from assets.evaluation.reports import models_beat_gates, quality_gates
 from assets.stage.run import Run
 from common.folders import RunFolder
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip, Generate
 from evaluation.measuring.protocol import copy_reference, evaluate_method
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip, Generate
 from evaluation.report.gather import gather_results
 from evaluation.results.document import write_results
 from pipelines.configuration.tree import load

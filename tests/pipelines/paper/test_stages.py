@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks import paper_page
 from common.errors import PrivFedTalkError
-from evaluation.names import NAMES
+from evaluation.catalogue import entries
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.paper import outputs as paper_outputs
@@ -130,7 +130,7 @@ def test_every_method_can_run_and_has_a_name() -> None:
         configuration = configuration_of(paper, 2, method)
         assert configuration.root == PROJECT / "data" / "rendered" / "seed2"
         configure(method, configuration.training)
-        assert method in NAMES
+        assert method in entries()
     own = [line for line in seed_overrides(paper, 0, "fedprox") if "fedprox.mu" in line]
     assert own == ["training.fedprox.mu=0.01"]
     assert not any("fedprox.mu" in line for line in seed_overrides(paper, 0, "fedavg"))
