@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from evaluation.metrics.arrays import Audio, Floats, Frame, Frames
 from preparation.faces.landmarks import Landmarks
-from preparation.shards.store import Sample
+
+if TYPE_CHECKING:
+    from preparation.shards.store import Sample
 
 Generate = Callable[["EvaluationClip", Floats], Frames]
 """From a clip (whose truth only a gate may look at) and speech [T, tokens, dim] to frames [T, H, W, 3]."""

@@ -12,7 +12,6 @@ from common.weights import registry as weights
 from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip
 from evaluation.metrics.interface import Embedder, Figures, Networks
-from preparation.faces.embedder import KINDS, FaceEmbedder, align_five_points
 from preparation.faces.landmarks import Landmarks
 from preparation.settings import EmbedderName
 
@@ -24,9 +23,13 @@ class PretrainedFaces:
     """An embedder of the preparation floor. MobileFaceNet: LFW 99.5 %; two clips of one person 0.96, of two 0.03."""
 
     def __init__(self, name: EmbedderName) -> None:
+        from preparation.faces.embedder import FaceEmbedder
+
         self._network, self.metric = FaceEmbedder(name), METRICS[name]
 
     def embed_aligned(self, frames: Frames, landmarks: Landmarks) -> Floats:
+        from preparation.faces.embedder import align_five_points
+
         return self._network.embed_faces(
             align_five_points(frame, points) for frame, points in zip(frames, landmarks, strict=True)
         )
@@ -34,6 +37,8 @@ class PretrainedFaces:
 
 def open_embedder(name: EmbedderName = "mobilefacenet") -> PretrainedFaces | None:
     """None where its file is absent: its metric is then missing, and neither the ruler nor another takes its name."""
+    from preparation.faces.embedder import KINDS
+
     return PretrainedFaces(name) if weights.find_optional(KINDS[name].weight) is not None else None
 
 

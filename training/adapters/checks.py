@@ -246,7 +246,7 @@ def _names_a_backbone(value: Any) -> bool:
     if not isinstance(value, dict) or value.keys() != {"base_model_class", "parent_library"}:
         return False
     library, name = str(value["parent_library"]), str(value["base_model_class"])
-    return bool(re.fullmatch(r"training\.backbone\.[a-z0-9_]+", library) and name.isidentifier())
+    return bool(re.fullmatch(r"training\.(model\.backbones|backbone)\.[a-z0-9_]+", library) and name.isidentifier())
 
 
 def _targets(found: Any, folder: Path) -> tuple[str, ...]:
