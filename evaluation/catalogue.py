@@ -225,7 +225,7 @@ def of_clips() -> tuple[str, ...]:
 
 def of_sets() -> tuple[str, ...]:
     """The keys of what results.json has of all clips together; FID, KID and FVD with a jackknife over clients (see
-    `evaluation.metrics.set_level`)."""
+    `evaluation.metrics.sets.set_level`)."""
     together = [one for one in METRICS if one.together]
     ends = [f"{one.key}_{end}" for one in together if one.sign for end in ("se", "low", "high")]
     return (*(one.key for one in together), *ends)

@@ -57,7 +57,7 @@ def read_evaluation_clips(
 
 
 def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
-    """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
+    """A prepared sample as methods are measured on it: frames and sound of the crop, the rest of the shard."""
     crop = gate.crop(sample.client, sample.clip_id)
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     return EvaluationClip(

@@ -35,12 +35,12 @@ class Swapped:
 
 
 MeasuredRole = Literal["client", "unseen"]
-"""Whose clips methods are judged on: people whom the backbone never saw and who chose no checkpoint."""
+"""Whose clips methods are measured on: people whom the backbone never saw and who chose no checkpoint."""
 
 
 @dataclass(frozen=True)
 class EvaluationClip:
-    """One held-out clip with all that methods may use (reference, speech) and all that judges them."""
+    """One held-out clip with all that methods may use (reference, speech) and all that metrics look at."""
 
     clip_id: str
     client: str

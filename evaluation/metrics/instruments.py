@@ -14,17 +14,17 @@ import numpy as np
 
 from common.weights import registry as weights
 from evaluation.metrics.arrays import Audio, Floats, Frames, Values
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
 from evaluation.metrics.interface import Figures, Instrument, Meter, Open
 from evaluation.metrics.motion import flow_error
 from evaluation.metrics.networks.features import FeatureCache, FeatureNetwork, evenly_spaced, stream
-from evaluation.metrics.set_level import Pair, Statistic, joined, set_interval
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
+from evaluation.metrics.sets.set_level import Pair, Statistic, joined, set_interval
 
 if TYPE_CHECKING:
     from evaluation.metrics.clip import EvaluationClip
     from evaluation.metrics.networks.perceptual import LpipsDistance
+    from evaluation.metrics.networks.sync_scores import SyncScore
     from evaluation.metrics.networks.syncnet import SyncNet
-    from evaluation.metrics.sync_scores import SyncScore
     from preparation.crops.active_speaker import ActiveSpeaker
     from preparation.crops.sync import Sync
 
@@ -43,7 +43,7 @@ class OpticalFlow:
 
 
 class Speaking:
-    """Light-ASD, a second judge of lips and sound: its mean logit, and how far that falls when the sound is moved."""
+    """Light-ASD, a second opinion on lips and sound: its mean logit, and how far that falls when the sound is moved."""
 
     def __init__(self, speaker: ActiveSpeaker, cache: FeatureCache) -> None:
         self._speaker, self._cache = speaker, cache
@@ -95,12 +95,12 @@ class LipSync:
         return {}
 
     def _score(self, frames: Frames, audio: Audio) -> SyncScore:
-        from evaluation.metrics.sync_scores import sync_score
+        from evaluation.metrics.networks.sync_scores import sync_score
 
         return sync_score(self._network.mean_distances(frames, audio))
 
     def _truth(self, clip: EvaluationClip) -> SyncScore:
-        from evaluation.metrics.sync_scores import sync_score
+        from evaluation.metrics.networks.sync_scores import sync_score
 
         def compute() -> Values:
             return self._network.mean_distances(clip.frames, clip.audio)

@@ -58,7 +58,7 @@ def measure_night(
     code: str = "",
 ) -> Night:
     """Measure the frozen backbone and the newest model of every method on the panel; a night measured before is
-    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, to be told beside the figures.
+    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, noted beside the figures.
 
     Figures of all clips together (FID, FVD) are left out: they have no test, and a panel is too small for them.
     """

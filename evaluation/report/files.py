@@ -106,7 +106,7 @@ def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, 
     """The box around the true mouth, truth and methods, at eight moments."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
     made = [(name_of(name), generated_frames(video_path(home, clip.clip_id), clip)) for name, home in shown.items()]
-    return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
+    return contact_sheet([(label, cut(frames, box)) for label, frames in [(name_of("truth"), clip.frames), *made]])
 
 
 def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:

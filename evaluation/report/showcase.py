@@ -60,7 +60,7 @@ def _panels(clip: EvaluationClip, made: Mapping[str, Path]) -> list[tuple[str, F
     """Reference, truth and methods, all as long as the clip."""
     still = np.repeat(clip.reference[None], len(clip.frames), axis=0)
     generated = [(name_of(name), generated_frames(path, clip)) for name, path in made.items()]
-    return [("Reference", still), ("Truth", clip.frames), *generated]
+    return [(name_of("reference"), still), (name_of("truth"), clip.frames), *generated]
 
 
 def generated_frames(path: Path, clip: EvaluationClip) -> Frames:

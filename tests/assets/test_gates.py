@@ -64,7 +64,7 @@ def checked(data: Path, model: Generate, check: dg.AssetChecksDefinition, *setti
 @pytest.mark.parametrize(
     ("model", "check", "says"),
     [
-        (noise, models_beat_gates, "FedAvg does not beat noise on psnr"),
+        (noise, models_beat_gates, "FedAvg does not beat noise on PSNR"),
         (noise, quality_gates, "lost_to_noise is 5, wanted at most 0"),
         (copy_reference, models_beat_gates, "FedAvg does not beat still picture on lip correlation: 0 against 0"),
         (copy_reference, quality_gates, "lip_correlation is 0, wanted at least 0.9"),

@@ -18,6 +18,7 @@ import pytest
 from evaluation import catalogue
 from evaluation.catalogue import GATES, METRICS, REFERENCES, entries, metric
 from evaluation.measuring import models
+from evaluation.measuring.instruments import openable
 from evaluation.measuring.protocol import measure_clip
 from evaluation.metrics.arrays import Frames
 from evaluation.metrics.interface import Networks
@@ -218,6 +219,11 @@ def test_every_method_reference_and_gate_has_a_name_and_a_description() -> None:
     assert entries()["centralized"].role == "pooled" and entries()["local"].role == "local"
 
 
+def test_the_document_names_every_instrument_that_can_be_asked_for() -> None:
+    text = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in openable())
+
+
 def test_a_label_in_a_sentence_keeps_the_capitals_of_names() -> None:
     names = ("lip_correlation", "mouth_psnr", "ssim", "tof", "lse_c", "light_asd_contrast")
     assert [metric(name).in_sentence for name in names] == [
@@ -235,16 +241,28 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+NOT_OF_METRICS = {
+    "evaluation/catalogue.py",
+    "evaluation/tables/published.py",  # what others print, quoted
+    "assets/training/backbone.py",  # the loss of pretraining, on public people
+}
+
+
 def test_nothing_else_names_a_metric_a_method_or_a_gate() -> None:
-    """Labels stand in the catalogue and in the methods' own files; the paper's rows are quoted as they are printed."""
-    metrics = {text for one in METRICS for text in (one.label, one.heading, one.axis, f"{one.label}, {one.unit}")}
-    labels = (metrics | {one.label for one in entries().values()}) - {one.key for one in METRICS} - {"privfedtalk"}
-    allowed = {ROOT / "evaluation/catalogue.py", ROOT / "evaluation/tables/published.py"}
+    """Labels stand in the catalogue and in the methods' own files."""
+    metrics = {
+        text
+        for one in METRICS
+        for text in (one.label, one.heading, one.axis, one.in_sentence, f"{one.label}, {one.unit}")
+    }
+    labels = metrics | {one.label for one in entries().values()}
+    labels -= {one.key for one in METRICS} | {"PrivFedTalk"}  # the project's name too
     found = [
-        f"{path.relative_to(ROOT)}: {text}"
+        f"{name}: {text}"
         for floor in (*FLOORS, "benchmarks")
         for path in sorted((ROOT / floor).rglob("*.py"))
-        if path not in allowed and path.parent != ROOT / "training/federation/methods"
+        if (name := path.relative_to(ROOT).as_posix()) not in NOT_OF_METRICS
+        and not name.startswith("training/federation/methods/")
         for text in texts(path)
         if text in labels
     ]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from common.errors import CorruptFileError
 from common.weights import registry as weights
 from evaluation.metrics.arrays import Audio, Floats, Frame, Frames, Values
-from evaluation.metrics.sync_scores import ShiftDistances
+from evaluation.metrics.networks.sync_scores import ShiftDistances
 from preparation.crops.active_speaker import CEPSTRA, mfcc
 from preparation.media.rates import AUDIO_RATE_HZ, FPS, SAMPLES_PER_FRAME
 from training.model.device import choose_device

@@ -13,11 +13,11 @@ from evaluation.measuring.instruments import check_instruments, open_instruments
 from evaluation.measuring.protocol import EvaluationSettings, evaluate_method
 from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
 from evaluation.metrics.instruments import OpticalFlow, Population, Speaking, VideoPopulation
 from evaluation.metrics.interface import Networks
 from evaluation.metrics.motion import flow_error
 from evaluation.metrics.networks.features import FeatureCache
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
 from preparation.crops.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video

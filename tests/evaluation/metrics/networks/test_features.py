@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from common.errors import MissingWeightError
 from common.weights import registry as weights
 from evaluation.metrics.arrays import Floats, Frame, Frames
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
 from evaluation.metrics.networks.features import FeatureCache, content_key, evenly, evenly_spaced, stream
 from evaluation.metrics.networks.i3d import I3dFeatures, middle_window
 from evaluation.metrics.networks.inception import InceptionFeatures
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
 
 
 class Means:

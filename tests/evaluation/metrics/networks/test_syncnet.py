@@ -14,8 +14,8 @@ import torch
 from common.errors import CorruptFileError, MissingWeightError
 from common.weights import registry as weights
 from evaluation.metrics.arrays import Frame
+from evaluation.metrics.networks.sync_scores import sync_score
 from evaluation.metrics.networks.syncnet import SyncNet, SyncNetwork, as_published, cepstra_of
-from evaluation.metrics.sync_scores import sync_score
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 

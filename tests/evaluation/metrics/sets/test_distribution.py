@@ -8,7 +8,7 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
 
 RNG = np.random.default_rng(0)
 

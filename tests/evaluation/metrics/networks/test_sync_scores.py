@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evaluation.metrics.arrays import Floats, Values
-from evaluation.metrics.sync_scores import LIMIT, ShiftDistances, sync_score
+from evaluation.metrics.networks.sync_scores import LIMIT, ShiftDistances, sync_score
 
 RNG = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.arrays import Floats
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
-from evaluation.metrics.set_level import MOST_BLOCKS, joined, set_interval
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
+from evaluation.metrics.sets.set_level import MOST_BLOCKS, joined, set_interval
 
 
 def people(count: int, seed: int, spread: float = 0.6, frames: int = 8, width: int = 4) -> dict[str, list]:
