@@ -363,7 +363,11 @@ class TrainingSettings(Settings):
     """All of the training floor. `methods` are trained and evaluated; `components` gives a method other parts of
     the full method than its own, e.g. `fedavg: [dp, secure_aggregation]`."""
 
-    methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
+    methods: tuple[MethodName, ...] = Field(
+        ("privfedtalk", "fedavg"),
+        min_length=1,
+        description="trained and evaluated, by their names in federation/methods",
+    )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()

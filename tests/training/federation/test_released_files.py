@@ -57,6 +57,6 @@ def test_two_worlds_that_differ_in_one_clients_clips_export_the_same_but_for_the
     assert few.keys() == {"adapter_config.json", "privfedtalk.json", "README.md", "privacy.json", "privacy.md"}
     record = json.loads(few["privfedtalk.json"])
     assert (record["clients"], record["rounds_planned"]) == ("3", "1")
-    assert "| lip correlation with the truth | 0.5 |" in few["README.md"].decode()
+    assert "| Lip correlation | 0.500 |" in few["README.md"].decode()
     for name, content in few.items():
         assert not re.search(rb"\b(%s)\b" % "|".join(CLIENTS).encode(), content), name

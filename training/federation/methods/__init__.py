@@ -58,7 +58,8 @@ def check_names(names: Iterable[MethodName]) -> None:
 
 def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
     """The settings under which `method` runs."""
-    resolved = resolve(named(method), method, settings)
+    own_groups = [one.own_settings for one in METHODS.values() if one.own_settings]
+    resolved = resolve(named(method), method, settings, own_groups)
     check(method, resolved, named(method).averages)
     return resolved
 

@@ -7,7 +7,7 @@ the server's is part of the checkpoint, a client's stays in the client's own fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -27,9 +27,6 @@ State = dict[str, Theta]
 
 
 Table = Literal["main", "ablations"]
-
-OWN_SETTINGS = ("fedprox", "scaffold", "fedadam")
-"""Groups of `TrainingSettings` that belong to one method each."""
 
 
 class LocalRule:
@@ -135,11 +132,14 @@ class Method:
         """Raise an error where the settings ask for what this method cannot do."""
 
 
-def resolve(method: Method, name: str, settings: TrainingSettings) -> TrainingSettings:
-    """`settings` as `method` runs under them; what concerns other methods is put back to its default."""
+def resolve(method: Method, name: str, settings: TrainingSettings, own_groups: Collection[str]) -> TrainingSettings:
+    """`settings` as `method` runs under them; what concerns other methods is put back to its default.
+
+    `own_groups` are the groups of settings that belong to one method each.
+    """
     chosen = settings.components.get(name, method.components)
     default = TrainingSettings()
-    foreign = {group: getattr(default, group) for group in OWN_SETTINGS if group != method.own_settings}
+    foreign = {group: getattr(default, group) for group in own_groups if group != method.own_settings}
     resolved = with_components(settings, chosen).model_copy(
         # Where clients train changes nothing that they learn.
         update={
