@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from common.settings import Settings
@@ -21,15 +19,13 @@ class EvaluationSettings(Settings):
     tracked_frames: int = Field(25, ge=1, description="frames of each tracked clip, from its start")
     face_embedder: EmbedderName = Field(
         "mobilefacenet",
-        description="judge of identity on tracked faces. arcface_r50 is InsightFace's, whose figures others print; it "
-        "is fetched by `privfedtalk weights fetch arcface_r50` and is for research only",
+        description="network that measures identity on tracked faces. arcface_r50 is InsightFace's, whose figures "
+        "others print; it is fetched by `privfedtalk weights fetch arcface_r50` and is for research only",
     )
-    instruments: tuple[Literal["flow", "light_asd", "syncnet", "lpips_alex", "lpips_vgg", "inception", "i3d"], ...] = (
-        Field(
-            (),
-            description="further metrics by their judges: tOF, Light-ASD, LSE-D and LSE-C, LPIPS, FID, KID, FVD: "
-            "on a processor each takes from half a second (flow) to ten seconds (syncnet) a clip",
-        )
+    instruments: tuple[str, ...] = Field(
+        (),
+        description="further metrics by what measures them, as docs/metrics.md lists them: on a processor each takes "
+        "from half a second (flow) to ten seconds (syncnet) a clip",
     )
     instrument_clips_per_client: int = Field(
         1_000, ge=1, description="clips of each client that instruments look at, at most"

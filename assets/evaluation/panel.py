@@ -1,4 +1,4 @@
-"""Every method and every reference on the same held-out clips, judged by the same frozen networks."""
+"""Every method and every reference on the same held-out clips, measured by the same frozen networks."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
@@ -17,7 +17,7 @@ from assets.stage.stages import digest
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
-from evaluation.names import personal_of
+from evaluation.catalogue import personal_of
 
 GROUP = "evaluation"
 MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
@@ -49,12 +49,12 @@ def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) ->
 
 
 def measured_with(run: Run, method: str) -> list[Any]:
-    """The settings that decide a method's figures, the judges, and who has not agreed to be generated."""
-    from evaluation.measuring.networks import judges_version
+    """The settings that decide a method's figures, the networks, and who has not agreed to be generated."""
+    from evaluation.measuring.instruments import networks_version
 
-    judges = judges_version(run.evaluation)
+    networks = networks_version(run.evaluation)
     return [
-        *(method, run.evaluation, run.training.generation, run.training.objective, judges),
+        *(method, run.evaluation, run.training.generation, run.training.objective, networks),
         *refusals(run, "generation"),
     ]
 
@@ -85,7 +85,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 
 
 def measure(run: Run, method: str) -> None:
-    from evaluation.measuring.panel import measure_with_personal
+    from evaluation.measuring.runs import measure_with_personal
 
     measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
 

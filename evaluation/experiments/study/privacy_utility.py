@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.files import replacing
+from evaluation.catalogue import metric
 from evaluation.experiments.study.cells import Arm
 from evaluation.experiments.study.experiments import BACKBONE, Condition, Curve, Experiment
 from evaluation.experiments.study.page import table
@@ -30,13 +31,9 @@ from training.privacy.accounting.guarantee import epsilons, meaningful_populatio
 from training.privacy.digits import three_digits
 
 METHOD = "privfedtalk"
-FIGURES = {
-    "loss": "loss to the backbone's, %",
-    "identity": "identity",
-    "mouth_psnr": "mouth PSNR, dB",
-    "opening_error": "opening error",
-    "lip_correlation": "lip correlation",
-}
+SEEN = ("identity", "mouth_psnr", "opening_error", "lip_correlation")
+"""What is measured of generated clips, beside the loss."""
+FIGURES = {"loss": "loss to the backbone's, %"} | {key: metric(key).axis for key in SEEN}
 DRAWN = ("loss", "identity", "opening_error", "lip_correlation")
 
 
@@ -72,7 +69,7 @@ def rows(home: Path, settings: PrivacyUtilitySettings) -> pd.DataFrame:
     dimension = dimension_of(home, settings.seeds[0], study)
     losses = {(gain.x, gain.curve): gain for gain in gains(results, asked)}
     for condition in asked.conditions:
-        measured = levels(results, asked, condition, [name for name in FIGURES if name != "loss"])
+        measured = levels(results, asked, condition, SEEN)
         for C in settings.clip_norms:
             gain, z = losses.get((condition.x, name_of(C))), float(condition.x)
             if gain is None:

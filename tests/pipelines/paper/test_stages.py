@@ -18,8 +18,8 @@ from assets.stage.partitions import REFERENCES
 from common.errors import PrivFedTalkError
 from common.provenance import FLOORS, code_of, project_sources
 from docs.writers import paper as paper_page
+from evaluation.catalogue import entries
 from evaluation.experiments.paper.points import write_points
-from evaluation.names import NAMES
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.definitions import defs
@@ -137,7 +137,7 @@ def test_every_method_can_run_and_has_a_name() -> None:
         configuration = configuration_of(paper, 2, method)
         assert configuration.root == PROJECT / "data" / "rendered" / "seed2"
         configure(method, configuration.training)
-        assert method in NAMES
+        assert method in entries()
     assert seed_overrides(paper, 0, "fedprox")["training.fedprox.mu"] == 0.01
     assert "training.fedprox.mu" not in seed_overrides(paper, 0, "fedavg")
 
