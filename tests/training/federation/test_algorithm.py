@@ -13,11 +13,11 @@ from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.execution import open_trainer
-from training.federation.algorithm import open_round
 from training.federation.client.storage import Homes
 from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure
 from training.federation.server.aggregation import Aggregator
+from training.federation.server.opening import open_round
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.privacy.secure_aggregation.messages import ProtocolError
 from training.settings import ObjectiveSettings

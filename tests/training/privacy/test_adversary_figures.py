@@ -44,7 +44,7 @@ from training.privacy.accounting.guarantee import (
 from training.privacy.accounting.ledger import Entry
 from training.privacy.accounting.promise import promise, release_in, schedule_in, settings_in
 from training.privacy.accounting.skellam_rdp import dominating_noise_multiplier
-from training.privacy.mechanisms.skellam import RARE_COHORT
+from training.privacy.mechanisms.lottery import RARE_COHORT
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 

@@ -20,13 +20,14 @@ from training.adapters.factors import Factors
 from training.claims.account import account, entries_of
 from training.claims.verification import contradictions
 from training.federation import faults as simulation
-from training.federation.algorithm import FederationResult, Start, lottery_of, open_round, run_federation
+from training.federation.algorithm import FederationResult, Start, run_federation
 from training.federation.client.training import Announcement, LocalUpdate
-from training.federation.server.aggregation import Lottery
 from training.federation.server.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
+from training.federation.server.opening import lottery_of, open_round
 from training.federation.server.spending import epsilon_so_far, planned_schedule, schedule_of
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
+from training.privacy.mechanisms.lottery import Lottery
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
 
@@ -312,10 +313,10 @@ def test_clip_norm_and_divisor_follow_the_rounds_that_were_applied() -> None:
     taken_back = round_record(2, within_clip=0.1, weight_sum=50.0, outcome="rolled back")
     nothing = round_record(3, within_clip=None, weight_sum=None, outcome="aborted", returned=[])
     once = open_round(settings, 6, 6, [first], 5)
-    assert once.clip_norm == adapted_clip_norm(0.5, 0.9, privacy) != 0.5
+    assert once.mechanism.clip_norm == adapted_clip_norm(0.5, 0.9, privacy) != 0.5
     assert once.denominator != open_round(settings, 6, 6, [], 5).denominator
     again = open_round(settings, 6, 6, [first, taken_back, nothing], 5)
-    assert (again.clip_norm, again.denominator) == (once.clip_norm, once.denominator)
+    assert (again.mechanism.clip_norm, again.denominator) == (once.mechanism.clip_norm, once.denominator)
     assert again.taken_part is not None and again.taken_part["c0"] == [1, 2]
 
 

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from training.federation.client.training import LocalUpdate
-from training.federation.server.aggregation import Aggregator, Lottery
+from training.federation.server.aggregation import Aggregator
 from training.federation.server.checks import norm_allowed
-from training.privacy.mechanisms import skellam
+from training.privacy.mechanisms.lottery import RARE_COHORT, Lottery
 from training.privacy.mechanisms.release import RoundSum
 from training.privacy.secure_aggregation.in_process import DropStage
 from training.privacy.secure_aggregation.messages import RoundAbortedError
@@ -39,8 +39,9 @@ def test_the_noise_does_not_tell_how_many_were_drawn() -> None:
     deviations = [released_sum(came).update.std() for came in (0, 1, 9, 10, 11, 16)]
     assert max(deviations) / min(deviations) < 1.04  # 20,000 draws: three standard errors on either side
     round_of_ten = Aggregator(LOTTERY, 10, 0, LOTTERY.clip_norm, 5.0, Lottery(20, 10.0))
-    assert np.mean(deviations) == pytest.approx(round_of_ten.noise_on_sum(10), rel=0.01)
-    assert min(deviations) > 1.09 * round_of_ten.deviation  # 10 of 8 shares counted on: a quarter more variance
+    assert np.mean(deviations) == pytest.approx(round_of_ten.mechanism.noise_on_sum(10), rel=0.01)
+    # 10 of 8 shares counted on: a quarter more variance
+    assert min(deviations) > 1.09 * round_of_ten.mechanism.deviation
 
 
 @pytest.mark.parametrize("colluders", [0, 1, 2, 4])
@@ -54,13 +55,15 @@ def test_whether_a_round_opens_and_its_noise_do_not_depend_on_the_draw(colluders
     for came in range(1, 7):
         aggregator = Aggregator(settings, came, 0, 1.0, 5.0, lottery)
         sent = {f"c{n}": aggregator.contribute(f"c{n}", update, 1) for n in range(came)}
-        deviations.append(aggregator.combine(sent, 1).total.update.std() / aggregator.noise_on_sum(came))
+        deviations.append(aggregator.combine(sent, 1).total.update.std() / aggregator.mechanism.noise_on_sum(came))
         told = min(colluders, came - 1)
-        honest = (aggregator.survivors - told) * aggregator.mechanism.share_variance * aggregator.grid**2
-        assert honest >= aggregator.deviation**2 * (1 - 1e-12)
+        share = aggregator.mechanism.terms.share_variance * aggregator.mechanism.grid**2
+        honest = (aggregator.survivors - told) * share
+        assert honest >= aggregator.mechanism.deviation**2 * (1 - 1e-12)
         assert not aggregator.near_abort(came)
     assert np.abs(np.array(deviations) - 1).max() < 0.035  # 10,000 draws: five standard errors
-    assert len({Aggregator(settings, came, 0, 1.0, 5.0, lottery).noise_on_sum(came) for came in range(7)}) == 1
+    mechanisms = {came: Aggregator(settings, came, 0, 1.0, 5.0, lottery).mechanism for came in range(7)}
+    assert len({mechanism.noise_on_sum(came) for came, mechanism in mechanisms.items()}) == 1
 
 
 def test_the_filling_covers_all_cohorts_but_the_rarest() -> None:
@@ -69,7 +72,7 @@ def test_the_filling_covers_all_cohorts_but_the_rarest() -> None:
         drawn = stats.binom(population, expected / population)
         # An empty round is noise alone, and carries the same as any.
         missed = drawn.cdf(sizes[0] - 1) - (drawn.pmf(0) if sizes[0] == 1 else 0) + drawn.sf(sizes[-1])
-        assert missed <= skellam.RARE_COHORT
+        assert missed <= RARE_COHORT
         assert len(sizes) < 60 * np.sqrt(expected) + 20
         # Where clients that reached a cap sit out, cohorts of any smaller size occur.
         assert Lottery(population, expected).cohorts(capped=True) == range(1, sizes.stop)
@@ -83,9 +86,9 @@ def test_with_a_cap_small_cohorts_carry_the_same_noise_too() -> None:
     sizes = lottery.cohorts(capped=True)
     most = max(m / (capped.minimum_survivors(m) - capped.colluders_among(m)) for m in sizes)
     assert sizes[0] == 1 and most == 2.0
-    assert aggregator.noise_on_sum(300) == pytest.approx(aggregator.deviation * np.sqrt(most))
+    assert aggregator.mechanism.noise_on_sum(300) == pytest.approx(aggregator.mechanism.deviation * np.sqrt(most))
     free = Aggregator(capped.model_copy(update={"max_participation": None}), 300, 0, 1.0, 5.0, lottery)
-    assert free.noise_on_sum(300) < 0.85 * aggregator.noise_on_sum(300)
+    assert free.mechanism.noise_on_sum(300) < 0.85 * aggregator.mechanism.noise_on_sum(300)
 
 
 def test_every_cohort_without_dropouts_opens_and_one_client_less_in_it_too() -> None:
@@ -100,7 +103,7 @@ def test_whether_a_round_is_taken_back_does_not_depend_on_how_many_came(mode: st
     allowed = set()
     for came in range(0, 17):
         aggregator = Aggregator(LOTTERY.model_copy(update={"mode": mode}), came, 0, 1.0, 5.0, Lottery(20, 10.0))
-        allowed.add(norm_allowed(RoundSum(np.zeros(1000), 0.0, 0.0, {}, came), aggregator))
+        allowed.add(norm_allowed(RoundSum(np.zeros(1000), 0.0, 0.0, {}, came), aggregator.mechanism))
     assert len(allowed) == 1
 
 

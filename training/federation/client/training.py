@@ -55,13 +55,19 @@ class Announcement:
 
     `counted` has, for each of the round's clients, the last round in which its update entered the sum (absent:
     none yet). A client goes on from the state that it kept after that round: what it kept after a round that was
-    lost, to it or to the server, never happened.
+    lost, to it or to the server, never happened. `clip_norm` is C, to which the round's updates will be clipped.
     """
 
     round: int
     theta: npt.NDArray[np.float32]
     shared: State = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
+    clip_norm: float = math.inf
+
+    @property
+    def nbytes(self) -> int:
+        """What its vectors hold."""
+        return self.theta.nbytes + sum(value.nbytes for value in self.shared.values())
 
 
 @dataclass(frozen=True)
