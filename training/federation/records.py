@@ -47,7 +47,6 @@ def record_of(
     # Of a lottery's sum no figure may follow the number of those who came.
     counted = aggregator.lottery.expected if aggregator.lottery else heard
     means = {name: value / counted for name, value in total.metrics.items()} if total and counted else {}
-    theta, reached = events.announced.theta, sum(fate.lost != NEVER_THERE for fate in events.fates.values())
     return RoundRecord(
         round=events.announced.round,
         clients=list(events.cohort),
@@ -56,11 +55,11 @@ def record_of(
         weight_sum=total.weight if total else None,
         within_clip=total.within_clip / counted if total and counted else None,
         score_mean=means.get("score"),
-        update_norm=float(np.linalg.norm(step.theta - theta)),
+        update_norm=float(np.linalg.norm(step.theta - events.announced.theta)),
         clip_norm=aggregator.mechanism.clip_norm,
         denominator=aggregator.denominator,
         bytes_up=aggregator.bytes_up if sends else 0,
-        bytes_down=events.announced.nbytes * reached + aggregator.bytes_down if sends else 0,
+        bytes_down=events.announced.nbytes * _reached(events.fates) + aggregator.bytes_down if sends else 0,
         seconds=events.seconds,
         vector_bytes=max((update.vector_bytes for update in events.updates.values()), default=0) if sends else 0,
         outcome=step.outcome,
@@ -73,6 +72,11 @@ def record_of(
         near_abort=aggregator.near_abort(heard),
         simulation=simulation_log(events.fates, events.struck, events.updates, events.contributions),
     )
+
+
+def _reached(fates: Mapping[str, Fate]) -> int:
+    """How many clients got the announcement."""
+    return sum(fate.lost != NEVER_THERE for fate in fates.values())
 
 
 def dropped(fates: Mapping[str, Fate]) -> dict[str, str]:

@@ -66,6 +66,7 @@ def test_noise_is_added_on_one_side_alone(mode: Mode) -> None:
     total = np.zeros(D + 3)
     assert loud.add_noise(total, 1, 3).any() == (mode == "central")
     assert not quiet.add_noise(total, 1, 3).any()
+    assert loud.add_noise(total, 1, 0).any() == loud.settings.has_proof, "a sum over nobody has its whole noise"
 
 
 @pytest.mark.parametrize("mode", MODES)
