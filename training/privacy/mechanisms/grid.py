@@ -1,4 +1,4 @@
-"""The integer grid that masked vectors are rounded to, what rounding adds to their norm, and the ring of masked sums."""
+"""The integer grid that masked vectors are rounded to, what rounding adds to their norm, and the sums' ring."""
 
 from __future__ import annotations
 
