@@ -18,7 +18,7 @@ TARGETS = {
     "training/privacy/secure_aggregation/payloads.py": ".*",
     "training/privacy/mechanisms/grid.py": ".*",
     "training/privacy/mechanisms/noise.py": ".*",
-    "training/privacy/mechanisms/lottery.py": "(?!Lottery.most).*",
+    "training/privacy/mechanisms/poisson_sampling.py": "(?!PoissonSampling.most).*",
     "training/privacy/mechanisms/base.py": r"Mechanism\.(?!norm_bound|_noise_length).*",
     "training/privacy/mechanisms/distributed_skellam.py": ".*",
     "training/privacy/mechanisms/central_gaussian.py": ".*",
@@ -27,7 +27,7 @@ TARGETS = {
     "training/privacy/mechanisms/factory.py": ".*",
     "training/privacy/secure_aggregation/policy.py": "ClientPolicy.*",
     "training/federation/server/aggregation.py": r"Aggregator\.(?!bytes_).*|_weighted",
-    "training/federation/server/opening.py": "open_round|lottery_of|next_.*",
+    "training/federation/server/opening.py": "open_round|poisson_sampling_of|next_.*",
     "preparation/clients/consent.py": "Consent.*|read_consent|objection.*|check_generation|record_.*|_agreed|people_of",
     "preparation/clients/gate.py": r"CropGate\.(?!has_crop).*",
     "preparation/shards/gate.py": ".*",
@@ -82,8 +82,8 @@ FIRST = {
     "training/privacy/secure_aggregation/policy.py": ("client_policy",),
     "training/privacy/secure_aggregation/in_process.py": ("secure_aggregation", "client_policy", "adversary_rounds"),
     **{
-        f"training/privacy/mechanisms/{name}.py": ("skellam", "secrecy", "lottery")
-        for name in ("grid", "noise", "lottery")
+        f"training/privacy/mechanisms/{name}.py": ("skellam", "secrecy", "poisson_sampling")
+        for name in ("grid", "noise", "poisson_sampling")
     },
     **{
         f"training/privacy/mechanisms/{name}.py": ("mechanisms", "aggregation", "client_policy", "secrecy", "skellam")
@@ -93,7 +93,7 @@ FIRST = {
     "training/privacy/mechanisms/release.py": ("release", "secrecy"),
     "training/privacy/accounting/epsilon.py": ("adversary_figures", "accounting"),
     "training/claims/report.py": ("report", "claims"),
-    "training/federation/server/aggregation.py": ("aggregation", "secrecy", "lottery", "skellam"),
+    "training/federation/server/aggregation.py": ("aggregation", "secrecy", "poisson_sampling", "skellam"),
     "training/federation/server/opening.py": ("aggregation", "adversary_rounds", "algorithm", "cohorts"),
     **dict.fromkeys(
         ("training/federation/algorithm.py", "training/federation/round.py", "training/federation/server/step.py"),

@@ -44,8 +44,8 @@ def record_of(
     aggregator, step, aggregate = events.aggregator, events.step, events.step.aggregate
     total = aggregate.total if aggregate else None
     heard = total.clients if total else 0
-    # Of a lottery's sum no figure may follow the number of those who came.
-    counted = aggregator.lottery.expected if aggregator.lottery else heard
+    # Under Poisson sampling no figure of a sum may follow the number of those who came.
+    counted = aggregator.poisson.expected if aggregator.poisson else heard
     means = {name: value / counted for name, value in total.metrics.items()} if total and counted else {}
     return RoundRecord(
         round=events.announced.round,

@@ -20,8 +20,8 @@ from training.federation.server.aggregation import Aggregator, Contribution
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
 from training.privacy.mechanisms.grid import choose_ring, dequantise, quantise
-from training.privacy.mechanisms.lottery import Lottery, steady_share
 from training.privacy.mechanisms.noise import noise_generator
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling, steady_share
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.settings.privacy import PrivacySettings
 
@@ -46,8 +46,8 @@ def broken(value: float = math.nan, clips: int = 9, score: float = 0.7, size: in
     return LocalUpdate(delta, clips, score, {}, 0.0)
 
 
-def aggregator_of(settings: PrivacySettings, cohort: int = 10, lottery: Lottery | None = None) -> Aggregator:
-    return Aggregator(settings, cohort, 0, settings.clip_norm, 5.0, lottery)
+def aggregator_of(settings: PrivacySettings, cohort: int = 10, poisson: PoissonSampling | None = None) -> Aggregator:
+    return Aggregator(settings, cohort, 0, settings.clip_norm, 5.0, poisson)
 
 
 def contributions(aggregator: Aggregator, number: int = 1, size: int = D) -> dict[str, Contribution]:
@@ -125,11 +125,11 @@ def test_scalars_carry_the_same_noise_as_the_update(settings: PrivacySettings) -
 
 @pytest.mark.parametrize("settings", [DISTRIBUTED, COLLUDING, CENTRAL], ids=NAMES[:3])
 @pytest.mark.parametrize("came", [0, 4, 6, 9])
-def test_a_lotterys_sums_all_carry_the_same_noise(settings: PrivacySettings, came: int) -> None:
+def test_sums_under_poisson_sampling_all_carry_the_same_noise(settings: PrivacySettings, came: int) -> None:
     """Also the sum over nobody; never less than is accounted for."""
     few = settings.model_copy(update={"tolerated_colluders": min(settings.tolerated_colluders, 1)})
-    lottery = Lottery(population=12, expected=6.0)
-    aggregator = aggregator_of(few, came, lottery)
+    poisson = PoissonSampling(population=12, expected=6.0)
+    aggregator = aggregator_of(few, came, poisson)
     if came:
         total = aggregator.combine(contributions(aggregator), 1).total
     else:
@@ -137,7 +137,7 @@ def test_a_lotterys_sums_all_carry_the_same_noise(settings: PrivacySettings, cam
         assert alone is not None and alone.returned == []
         total = alone.total
     assert total.update.std() == pytest.approx(aggregator.mechanism.noise_on_sum(came), rel=TOLERANCE)
-    assert aggregator.mechanism.noise_on_sum(came) == aggregator_of(few, 6, lottery).mechanism.noise_on_sum(6)
+    assert aggregator.mechanism.noise_on_sum(came) == aggregator_of(few, 6, poisson).mechanism.noise_on_sum(6)
     assert total.update.var() > (1 - TOLERANCE) * accounted(few)
 
 
@@ -187,7 +187,7 @@ DRAWS["nobody was drawn, distributed"] = lambda number: _alone(DISTRIBUTED, numb
 
 
 def _alone(settings: PrivacySettings, number: int) -> npt.NDArray[np.float64]:
-    found = aggregator_of(settings, 0, Lottery(20, 2.0)).noise_alone(D, number)
+    found = aggregator_of(settings, 0, PoissonSampling(20, 2.0)).noise_alone(D, number)
     assert found is not None
     return found.total.update
 
@@ -323,7 +323,7 @@ def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     assert choose_ring(largest, 1.0, 0.0, 8).bits == 64
 
 
-def test_a_lottery_fills_up_to_what_the_largest_cohort_brings() -> None:
+def test_poisson_sampling_fills_up_to_what_the_largest_cohort_brings() -> None:
     """Also where it is everybody who brings the most, compared with the shares that are counted on."""
     counted_on = {1: 1, 2: 2, 3: 3, 4: 2}
     assert steady_share(range(1, 5), counted_on.__getitem__) == 2.0

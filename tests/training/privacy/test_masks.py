@@ -14,7 +14,7 @@ from scipy import stats
 
 from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Aggregator
-from training.privacy.mechanisms.lottery import Lottery
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.secure_aggregation import shamir
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key
@@ -164,8 +164,8 @@ def test_shares_grow_with_tolerated_colluders(colluders):
 
 
 def test_what_the_server_fills_sums_up_with_is_not_the_same_in_two_unseeded_rounds():
-    """Of a lottery's empty cohort the noise is all that there is."""
-    aggregators = [Aggregator(PrivacySettings(), 0, 0, 1.0, 1.0, Lottery(20, 10.0)) for _ in range(2)]
+    """Of an empty cohort the noise is all that there is."""
+    aggregators = [Aggregator(PrivacySettings(), 0, 0, 1.0, 1.0, PoissonSampling(20, 10.0)) for _ in range(2)]
     first, second = (aggregator.noise_alone(D, 1).total.update for aggregator in aggregators)
     assert (first == second).mean() < 0.01
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03

@@ -18,7 +18,7 @@ from common.errors import PrivFedTalkError
 from training.federation.client.training import LocalUpdate
 from training.federation.methods.base import Released, State
 from training.privacy.mechanisms.factory import mechanism_for
-from training.privacy.mechanisms.lottery import Lottery
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.mechanisms.release import RoundSum
 from training.privacy.secure_aggregation.in_process import DropStage, Traffic, aggregate_in_process
 from training.privacy.secure_aggregation.messages import RoundAbortedError
@@ -57,7 +57,7 @@ class Aggregator:
     """Both ends of one round's protocol, around the round's mechanism. `denominator` is its public divisor D.
 
     `cohort` is how many clients were sampled: the floor of survivors follows from it, and the mechanism's noise shares.
-    `lottery` is given where each client is drawn by itself and there is a guarantee to keep. `run_id` and `taken_part`,
+    `poisson` is given where each client is drawn by itself and there is a guarantee to keep. `run_id` and `taken_part`,
     client → earlier rounds in which its vector left it, are what clients hold the round's terms against; None: a run of
     its own, and its first round.
     """
@@ -69,20 +69,20 @@ class Aggregator:
         seed: int,
         clip_norm: float,
         denominator: float,
-        lottery: Lottery | None = None,
+        poisson: PoissonSampling | None = None,
         *,
         run_id: str | None = None,
         taken_part: Mapping[str, Collection[int]] | None = None,
     ) -> None:
-        if settings.secure_aggregation and not lottery and 2 <= cohort <= settings.tolerated_colluders:
+        if settings.secure_aggregation and not poisson and 2 <= cohort <= settings.tolerated_colluders:
             raise PrivFedTalkError(
                 f"privacy.tolerated_colluders is {settings.tolerated_colluders} in a cohort of {cohort}",
                 f"tolerate at most {cohort - 1} colluders, or take more than {settings.tolerated_colluders} clients "
                 "into a round (federation.clients_per_round)",
             )
-        self.settings, self.cohort, self.lottery = settings, cohort, lottery
+        self.settings, self.cohort, self.poisson = settings, cohort, poisson
         self.run_id, self.taken_part, self.denominator = run_id, taken_part, denominator
-        self.mechanism = mechanism_for(settings, cohort, clip_norm, seed, lottery)
+        self.mechanism = mechanism_for(settings, cohort, clip_norm, seed, poisson)
         self.survivors = settings.minimum_survivors(max(cohort, 1))
         self.traffic: dict[str, Traffic] = {}
         self._answered: tuple[int, int] | None = None  # of how many who began the protocol how many ended it
@@ -107,7 +107,7 @@ class Aggregator:
         Where nobody drops out, cohorts of any size open.
         """
         settings, one_less = self.settings, max(self.cohort - 1, 0)
-        if not self.lottery or survivors < self.survivors or not one_less:
+        if not self.poisson or survivors < self.survivors or not one_less:
             return False
         few_vectors = survivors - 1 < settings.minimum_survivors(one_less)
         answered, roster = self._answered or (survivors, survivors)

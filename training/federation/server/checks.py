@@ -27,7 +27,7 @@ def objection_to_sum(total: RoundSum, mechanism: Mechanism, settings: CheckSetti
 def norm_allowed(total: RoundSum, mechanism: Mechanism) -> float:
     """What clipping and noise allow, and rounding to the grid. Where each client is drawn by itself it does not depend
     on how many came: whether a round is taken back would tell."""
-    m = mechanism.lottery.most if mechanism.lottery else total.clients
+    m = mechanism.poisson.most if mechanism.poisson else total.clients
     rounding = rounding_bound(mechanism.clip_norm, mechanism.grid, total.update.size)
     # Without masks vectors travel as float32.
     return (mechanism.norm_bound(total) + m * rounding) * (1 + 1e-5)

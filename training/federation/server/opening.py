@@ -9,7 +9,7 @@ from training.federation.server.aggregation import Aggregator
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import expected_cohort, rounds_taken_part, takes_everybody
 from training.privacy.mechanisms import release
-from training.privacy.mechanisms.lottery import Lottery
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.settings import TrainingSettings
 from training.settings.privacy import PrivacySettings
 
@@ -26,7 +26,7 @@ def open_round(
     settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
 ) -> Aggregator:
     """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
-    lottery = lottery_of(settings, population)
+    poisson = poisson_sampling_of(settings, population)
     past = [
         RoundOutcome(r.weight_sum, r.within_clip)
         for r in records
@@ -36,15 +36,15 @@ def open_round(
     expected = expected_cohort(population, settings.federation)
     denominator = next_denominator(settings.privacy, expected, population, past)
     before = rounds_taken_part(records)
-    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, lottery, taken_part=before)
+    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, poisson, taken_part=before)
 
 
-def lottery_of(settings: TrainingSettings, population: int) -> Lottery | None:
-    """The lottery that draws each client by itself; None where cohorts have a fixed size, or nothing is promised."""
+def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonSampling | None:
+    """Poisson sampling's public numbers; None where cohorts have a fixed size, or nothing is promised."""
     federation = settings.federation
     drawn = federation.sampling == "poisson" and not takes_everybody(population, federation)
     expected = float(expected_cohort(population, federation))
-    return Lottery(population, expected) if drawn and settings.privacy.has_proof else None
+    return PoissonSampling(population, expected) if drawn and settings.privacy.has_proof else None
 
 
 def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:

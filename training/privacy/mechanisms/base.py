@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from common.errors import PrivFedTalkError
 from training.privacy.mechanisms import grid, noise, release
 from training.privacy.mechanisms.grid import Ring, RingVector
-from training.privacy.mechanisms.lottery import NOISE_DEVIATIONS, Lottery
+from training.privacy.mechanisms.poisson_sampling import NOISE_DEVIATIONS, PoissonSampling
 from training.privacy.mechanisms.release import RoundSum, Vector
 from training.settings.privacy import PrivacySettings
 
@@ -55,7 +55,7 @@ class MechanismTerms:
 class Mechanism:
     """One round's mechanism among `cohort` sampled clients, C = `clip_norm`.
 
-    `seed` is the run's, from which noise follows where the settings seed it; `lottery` is given where each client is
+    `seed` is the run's, from which noise follows where the settings seed it; `poisson` is given where each client is
     drawn by itself and there is a guarantee to keep.
     """
 
@@ -70,14 +70,14 @@ class Mechanism:
         cohort: int,
         clip_norm: float,
         seed: int = 0,
-        lottery: Lottery | None = None,
+        poisson: PoissonSampling | None = None,
     ) -> None:
         if unknown := set(settings.metrics) - set(METRICS):
             raise PrivFedTalkError(
                 f"privacy.metrics names {', '.join(sorted(unknown))}, which no client measures",
                 f"name some of {', '.join(METRICS)}, or none",
             )
-        self.settings, self.clip_norm, self.seed, self.lottery = settings, clip_norm, seed, lottery
+        self.settings, self.clip_norm, self.seed, self.poisson = settings, clip_norm, seed, poisson
         self.cohort = max(cohort, 1)
         self.terms = self.terms_of(settings, self.cohort, clip_norm)
         self.ring = self._ring()
@@ -144,7 +144,7 @@ class Mechanism:
 
     def read_sum(self, total: Vector, clients: int) -> RoundSum:
         """The update and the scalars in a noisy sum over so many clients."""
-        expected = self.lottery.expected if self.lottery else None
+        expected = self.poisson.expected if self.poisson else None
         return release.read_sum(total, clients, self.settings, self.clip_norm, expected)
 
     def divisor(self, public: float, total: RoundSum) -> float:
@@ -165,7 +165,7 @@ class Mechanism:
     def norm_bound(self, total: RoundSum) -> float:
         """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
         coordinates, s (sqrt d + 6), by concentration."""
-        vectors = self.lottery.most if self.lottery else total.clients
+        vectors = self.poisson.most if self.poisson else total.clients
         on_sum = self.noise_on_sum(total.clients, total.update.size + self.settings.scalars)
         return vectors * self.clip_norm + on_sum * self._noise_length(total)
 

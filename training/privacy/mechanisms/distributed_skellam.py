@@ -16,7 +16,7 @@ from common.errors import PrivFedTalkError
 from training.privacy.mechanisms import grid, noise, release
 from training.privacy.mechanisms.base import Mechanism, MechanismTerms
 from training.privacy.mechanisms.grid import Ring
-from training.privacy.mechanisms.lottery import Lottery, steady_share
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling, steady_share
 from training.privacy.mechanisms.release import Vector
 from training.settings.privacy import PrivacySettings
 
@@ -36,10 +36,10 @@ class DistributedSkellam(Mechanism):
         cohort: int,
         clip_norm: float,
         seed: int = 0,
-        lottery: Lottery | None = None,
+        poisson: PoissonSampling | None = None,
     ) -> None:
-        super().__init__(settings, cohort, clip_norm, seed, lottery)
-        cohorts = lottery.cohorts(capped=settings.max_participation is not None) if lottery else range(0)
+        super().__init__(settings, cohort, clip_norm, seed, poisson)
+        cohorts = poisson.cohorts(capped=settings.max_participation is not None) if poisson else range(0)
         self._whole = steady_share(cohorts, self._honest_among)
 
     @classmethod
@@ -64,11 +64,10 @@ class DistributedSkellam(Mechanism):
         return steps + noise.skellam_noise(self.terms.share_variance, len(steps), generator)
 
     def add_noise(self, total: Vector, round_number: int, survivors: int) -> Vector:
-        """With what the sum lacks of the noise that every sum of a lottery carries; a sum over nobody lacks all of it.
-
-        Nothing is added where cohorts have one size: the survivors' shares are the noise.
+        """The sum with the noise that it lacks: under Poisson sampling all sums carry the same, and a sum over nobody
+        lacks all of it. Nothing is added where cohorts have one size: the survivors' shares are the noise.
         """
-        if survivors and not self.lottery:
+        if survivors and not self.poisson:
             return total
         counted = (self.deviation / self.grid) ** 2
         missing = max(self._whole - survivors / self.honest, 0.0) * counted
@@ -76,8 +75,8 @@ class DistributedSkellam(Mechanism):
         return total + grid.dequantise(drawn, self.grid)
 
     def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
-        """Shares beyond those counted on add to it, and a lottery's sums all carry the same."""
-        if self.lottery:
+        """Shares beyond those counted on add to it, and under Poisson sampling all sums carry the same."""
+        if self.poisson:
             return self.deviation * math.sqrt(self._whole)
         return self.deviation * math.sqrt(max(clients, 1) / self.honest)
 

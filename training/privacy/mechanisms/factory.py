@@ -5,9 +5,9 @@ from __future__ import annotations
 from training.privacy.mechanisms.base import Mechanism, MechanismTerms
 from training.privacy.mechanisms.central_gaussian import CentralGaussian
 from training.privacy.mechanisms.distributed_skellam import DistributedSkellam
-from training.privacy.mechanisms.lottery import Lottery
 from training.privacy.mechanisms.no_noise import NoNoise
 from training.privacy.mechanisms.paper_literal import PaperLiteral
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.settings.privacy import NO_PROOF, Mode, PrivacySettings
 
 MECHANISMS: dict[Mode, type[Mechanism]] = {
@@ -19,10 +19,10 @@ MECHANISMS: dict[Mode, type[Mechanism]] = {
 
 
 def mechanism_for(
-    settings: PrivacySettings, cohort: int, clip_norm: float, seed: int = 0, lottery: Lottery | None = None
+    settings: PrivacySettings, cohort: int, clip_norm: float, seed: int = 0, poisson: PoissonSampling | None = None
 ) -> Mechanism:
     """The mechanism of one round under these settings: see `Mechanism`."""
-    return MECHANISMS[settings.mode](settings, cohort, clip_norm, seed, lottery)
+    return MECHANISMS[settings.mode](settings, cohort, clip_norm, seed, poisson)
 
 
 def promised_terms(settings: PrivacySettings, cohort: int, clip_norm: float) -> MechanismTerms:

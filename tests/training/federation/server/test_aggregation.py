@@ -24,7 +24,7 @@ from tests.training.federation.test_secrecy import (
 from training.federation.client.training import LocalUpdate
 from training.federation.server.opening import RoundOutcome, next_clip_norm, next_denominator
 from training.privacy.mechanisms.grid import STEPS_PER_CLIP, rounding_bound
-from training.privacy.mechanisms.lottery import Lottery
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
 from training.settings.privacy import PrivacySettings
 
@@ -74,29 +74,29 @@ def test_a_trusted_servers_noise_pays_for_the_rounding_that_masks_need() -> None
 
 
 @pytest.mark.parametrize("settings", [DISTRIBUTED, CENTRAL, OPEN], ids=["distributed", *NAMES[2:]])
-def test_only_a_lotterys_rounds_hang_on_one_client(settings: PrivacySettings) -> None:
+def test_only_rounds_under_poisson_sampling_hang_on_one_client(settings: PrivacySettings) -> None:
     """Ten were drawn, eight are the floor, and of nine seven would be too few."""
-    lottery = Lottery(population=20, expected=10.0)
-    assert [aggregator_of(settings, 10, lottery).near_abort(came) for came in (7, 8, 9, 10)] == [
+    poisson = PoissonSampling(population=20, expected=10.0)
+    assert [aggregator_of(settings, 10, poisson).near_abort(came) for came in (7, 8, 9, 10)] == [
         False,
         True,
         False,
         False,
     ]
     assert not any(aggregator_of(settings, 10).near_abort(came) for came in range(11))
-    assert not any(aggregator_of(settings, alone, lottery).near_abort(alone) for alone in (0, 1))
+    assert not any(aggregator_of(settings, alone, poisson).near_abort(alone) for alone in (0, 1))
 
 
-def test_few_answers_at_the_end_bring_a_lotterys_round_near_and_few_clients_are_no_error_in_it() -> None:
+def test_few_answers_at_the_end_bring_a_poisson_round_near_and_few_clients_are_no_error_in_it() -> None:
     """Six of ten answers are the threshold; of nine five would be too few."""
-    lottery = Lottery(population=20, expected=10.0)
+    poisson = PoissonSampling(population=20, expected=10.0)
     for silent, near in ((4, True), (3, False)):
-        aggregator = aggregator_of(DISTRIBUTED, 10, lottery)
+        aggregator = aggregator_of(DISTRIBUTED, 10, poisson)
         sent = contributions(aggregator, size=8)
         seen = aggregator.combine(sent, 1, {"unmask": set(list(sent)[:silent])})
         assert len(seen.returned) == 10 and aggregator.near_abort(10) == near
     colluding = DISTRIBUTED.model_copy(update={"tolerated_colluders": 2})
-    assert [aggregator_of(colluding, cohort, lottery).survivors for cohort in (1, 2)] == [1, 2]
+    assert [aggregator_of(colluding, cohort, poisson).survivors for cohort in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("settings", MODES, ids=NAMES)

@@ -53,8 +53,8 @@ def test_a_client_moves_the_sum_by_no_more_than_the_sensitivity(mode: Mode, mask
     bound = release.vector_norm_bound(mechanism.settings, 0.7)
     assert 0 < weight <= 1 and 0.9 * 0.7 < np.linalg.norm(part[:D]) <= 0.7 * (1 + 1e-5 * masked)
     assert np.linalg.norm(part) <= bound * (1 + 1e-5 * masked)
-    nothing, _ = mechanism.protect(update_of(1, math.nan), "c0", 1)
-    assert mode == "none" or not np.any(nothing)
+    nothing, no_weight = mechanism.protect(update_of(1, math.nan), "c0", 1)
+    assert no_weight == 0.0 and (mode == "none" or not np.any(nothing))
 
 
 @pytest.mark.parametrize("mode", MODES)

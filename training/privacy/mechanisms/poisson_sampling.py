@@ -16,7 +16,7 @@ NOISE_DEVIATIONS = 6
 
 
 @dataclass(frozen=True)
-class Lottery:
+class PoissonSampling:
     """Poisson sampling's public numbers: each of `population` clients is drawn by itself, `expected` on average.
 
     Its theorem compares a client drawn with the same client not drawn, under the same noise: a sum whose noise, or
