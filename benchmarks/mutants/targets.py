@@ -61,11 +61,12 @@ TESTS = (
     "tests/training/privacy",
     "tests/training/federation/test_secrecy.py",
     "tests/training/federation/server/test_aggregation.py",
-    "tests/training/claims/test_claims.py",
+    "tests/training/claims",
     "tests/training/federation/server/test_cohorts.py",
     "tests/training/federation/server/test_checkpoint.py",
     "tests/training/federation/test_algorithm.py",
     "tests/training/adapters/test_membership.py",
+    "tests/training/adapters/test_origin.py",
     "tests/preparation/clients/test_consent.py",
 )
 _PROTOCOL = ("adversary", "adversary_requests", "protocol_attacks", "client_policy", "split_views")
