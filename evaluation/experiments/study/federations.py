@@ -11,7 +11,7 @@ from evaluation.experiments.study.cells import Arm
 from training.adapters.membership import POOLED
 from training.execution import open_trainer
 from training.federation.algorithm import Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.federation.methods import named
 from training.federation.methods.base import Theta
@@ -20,7 +20,7 @@ from training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class StudyHomes(Homes):
+class StudyStorage(ClientStorage):
     """Clips are read in the world's folder, and what clients keep stays in the cell's own: cells share worlds."""
 
     world: Path = Path()
@@ -77,11 +77,11 @@ def train(
     """Run the arm's federation over `clients` of a world; `scratch` holds what clients keep and may go afterwards."""
     method = arm.method or "fedavg"
     pooled = named(method).pooled
-    homes = StudyHomes(RunFolder(scratch), method, tuple(clients) if pooled else (), world=world.root)
+    storage = StudyStorage(RunFolder(scratch), method, tuple(clients) if pooled else (), world=world.root)
     if pooled:
         settings = pooled_steps(settings, len(clients))
     (scratch / "models").symlink_to(world.model("").resolve())
-    trained = Trained(open_trainer(homes, settings, seed, device))
+    trained = Trained(open_trainer(storage, settings, seed, device))
     adapter = trained.trainer.adapter
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors)
     if arm.method is None:
