@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 # One thread for everything numerical, set before torch is imported: small tensors gain nothing from two, and on a busy
@@ -13,6 +15,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A console that finds a width when it is made keeps it, whatever a test asks for later.
 os.environ.pop("COLUMNS", None)
+# Dagster's configuration of logging closes all handlers that there are. Absl's, which mediapipe brings, closes its stream
+# with it unless that is the process's own; else it is pytest's capture of the test that imported absl first.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
 
