@@ -15,8 +15,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A console that finds a width when it is made keeps it, whatever a test asks for later.
 os.environ.pop("COLUMNS", None)
-# Dagster's configuration of logging closes all handlers that there are. Absl's, which mediapipe brings, closes its stream
-# with it unless that is the process's own; else it is pytest's capture of the test that imported absl first.
+# Dagster's configuration of logging closes all handlers that there are. Absl's, which mediapipe brings, closes its
+# stream with it unless that is the process's own; else it is pytest's capture of the test that imported absl first.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
