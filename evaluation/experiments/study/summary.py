@@ -84,11 +84,10 @@ def gains(
     metric: str = "loss",
     baseline: Curve = BACKBONE,
     role: Role | None = None,
-    only: Sequence[str] | None = None,
 ) -> list[Gain]:
     """Every curve of every condition against `baseline` in the same world; `loss` in percent, else as it is.
 
-    `only` names the people who count. What was not run is left out.
+    What was not run is left out.
     """
     role = role or experiment.role
     found: list[Gain] = []
@@ -102,8 +101,6 @@ def gains(
             difference = (values - base).dropna()
             if metric == "loss":
                 difference = 100 * difference / base[difference.index]
-            if only is not None:
-                difference = difference[difference.index.get_level_values("person").isin(only)]
             differences[name] = difference
         adjusted = holm({name: paired_permutation(d.to_numpy(np.float64), 0) for name, d in differences.items()})
         lower_is_better = metric in ("loss", "opening_error")
