@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.page_sections import write_section
 from common.folders import RunFolder
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.measuring.evaluation_clip import EvaluationClip
+from evaluation.metrics.clip import EvaluationClip
 from pipelines.configuration.tree import load, remembered
 from preparation.media.video import open_video
 from preparation.media.writing import encode

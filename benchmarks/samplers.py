@@ -29,8 +29,8 @@ from evaluation.experiments.study.measuring import mouth_figures
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.worlds import CENTRE, is_ready, make_public, make_world, public_folder, world_folder
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.metrics.motion import mean_frame_delta
+from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.motion import mean_frame_delta
 from evaluation.settings import EvaluationSettings
 from training.generation.frames import Generator
 from training.learning.pretraining import pretrain

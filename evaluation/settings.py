@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from common.settings import Settings
@@ -21,15 +19,14 @@ class EvaluationSettings(Settings):
     tracked_frames: int = Field(25, ge=1, description="of each such clip, from its start")
     face_embedder: EmbedderName = Field(
         "mobilefacenet",
-        description="judge of identity on tracked faces. arcface_r50 is InsightFace's, whose figures others print; it "
-        "is fetched by `privfedtalk weights fetch arcface_r50` and is for research only",
+        description="network that measures identity on tracked faces. arcface_r50 is InsightFace's, whose figures "
+        "others print; it is fetched by `privfedtalk weights fetch arcface_r50` and is for research only",
     )
-    instruments: tuple[Literal["flow", "light_asd", "syncnet", "lpips_alex", "lpips_vgg", "inception", "i3d"], ...] = (
-        Field(
-            (),
-            description="further metrics by their judges: tOF, Light-ASD, LSE-D and LSE-C, LPIPS, FID, KID, FVD: "
-            "on a processor each takes from half a second (flow) to ten seconds (syncnet) a clip",
-        )
+    instruments: tuple[str, ...] = Field(
+        (),
+        description="further metrics by what measures them: flow (tOF), light_asd, syncnet (LSE-D, LSE-C), lpips_alex, "
+        "lpips_vgg, inception (FID, KID), i3d (FVD): on a processor each takes from half a second (flow) to ten "
+        "seconds (syncnet) a clip",
     )
     instrument_clips_per_client: int = Field(1_000, ge=1, description="clips they look at, at most")
     distribution_frames_per_clip: int = Field(16, ge=1, description="frames of each clip that FID and KID look at")

@@ -115,18 +115,16 @@ def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
 
 
 def _lacks(configuration: Configuration) -> Iterator[Lack]:
-    from evaluation.measuring.instruments import INSTRUMENTS
+    from evaluation.measuring.instruments import openable
     from training.model.backbones.sources import check_sources
 
     corpus = configuration.corpus
     for root in [part.root for part in corpus.parts] or ([corpus.root] if corpus.root else []):
         if not (PROJECT / root).is_dir():
             yield Lack(f"the corpus {root} is not here", "--set corpus.root=<where it lies>", fatal=True)
-    needed = {name: False for name in configuration.evaluation.instruments if INSTRUMENTS[name][1]}
-    for name in needed:
-        weight = INSTRUMENTS[name][1]
-        assert weight is not None, "only instruments with a network are asked"
-        if weights.find_optional(weight) is None:
+    for name in dict.fromkeys(configuration.evaluation.instruments):
+        weight = openable()[name].weight
+        if weight is not None and weights.find_optional(weight) is None:
             yield Lack(f"{weights.REGISTRY[weight].file}, for {name}", f"privfedtalk weights fetch {weight}", False)
     if configuration.preparation.faces.tracker != "truth" and weights.find_optional("face_landmarker") is None:
         yield Lack("face_landmarker.task, which finds faces", "privfedtalk weights fetch face_landmarker", True)

@@ -17,7 +17,7 @@ from evaluation.attacks.canaries import AuditSettings, audit_run
 from evaluation.attacks.inversion_figures import run_inversion
 from evaluation.attacks.inversion_run import InversionSettings
 from evaluation.attacks.membership import MembershipSettings, attack_membership
-from evaluation.measuring.panel import measure_with_personal
+from evaluation.measuring.runs import measure_with_personal
 from evaluation.nightly.measuring import measure_night
 from evaluation.nightly.settings import NightlySettings
 from evaluation.report.gather import gather_report, gather_results

@@ -13,6 +13,7 @@ import pytest
 from assets.preparation.corpus import _settle
 from common.folders import RunFolder
 from common.text.redaction import pseudonyms, redact_run
+from evaluation.results.card import card_figures
 from preparation.clients.removal import Absent, settle_absent
 from preparation.clients.roles import load_people, save_clients
 from preparation.corpora.manifest import load_manifest, save_manifest
@@ -31,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = small.make_run(tmp_path_factory.mktemp("whole") / "mine")
     small.make_whole(run)
     out = run.root.parent / "out"
-    export_adapter(run, run.client_adapter(GONE, "fedavg"), out)
+    export_adapter(run, run.client_adapter(GONE, "fedavg"), out, card_figures)
     import_adapter(run, out, "theirs")
     lines = [{"round": 1, "clients": ["anna", GONE]}, {"spent": {GONE: 1.5, "anna": 1.5}, "note": f"{GONE} left, too"}]
     (run.root / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -19,7 +19,7 @@ from evaluation.experiments.study.cells import Arm, Cell
 from evaluation.experiments.study.running import results_path, run_cell
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.worlds import CENTRE, World, make_world, public_folder, world_folder
-from evaluation.measuring.contenders import open_contender
+from evaluation.measuring.models import open_model
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.report import report_clients
 from preparation.settings import PreparationSettings
@@ -201,7 +201,7 @@ def public(run: RunFolder) -> None:
 def talk(run: RunFolder) -> None:
     with pytest.raises(PrivFedTalkError, match="bela has not agreed to be generated: revoked on"):
         open_talker(run, small.TRAINING, PreparationSettings(), "fedavg", "bela", rendered=True)
-    denoiser_of = open_contender(run, "fedavg_personal", small.TRAINING, 0).denoiser
+    denoiser_of = open_model(run, "fedavg_personal", small.TRAINING, 0).denoiser
     assert denoiser_of is not None
     with pytest.raises(PrivFedTalkError, match="bela has not agreed to be generated"):
         denoiser_of("bela")

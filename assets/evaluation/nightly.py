@@ -45,7 +45,7 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
     from evaluation.figures.charts import save
     from evaluation.nightly.figures import nights_plot
     from evaluation.nightly.measuring import measure_night
-    from evaluation.nightly.nights import JUDGED, read_nights
+    from evaluation.nightly.nights import night_metrics, read_nights
 
     name = config.night or today(run.nightly)
     code = code_version("evaluation", "training", "preparation")
@@ -58,7 +58,7 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
         f"{method} {metric}": round(value, 5)
         for method, means in measured.means.items()
         for metric, value in means.items()
-        if metric in JUDGED
+        if metric in night_metrics()
     }
     return dg.MaterializeResult(
         metadata={

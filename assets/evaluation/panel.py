@@ -1,4 +1,4 @@
-"""Every method and every reference on the same held-out clips, judged by the same frozen networks."""
+"""Every method and every reference on the same held-out clips, measured by the same frozen networks."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
@@ -15,7 +15,7 @@ from assets.stage.stages import digest
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
-from evaluation.names import personal_of
+from evaluation.catalogue import personal_of
 
 GROUP = "evaluation"
 MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
@@ -39,15 +39,15 @@ def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) ->
 
 
 def measured_from(run: Run, method: str) -> dict[str, Any]:
-    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration, judges, and who has
+    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration, networks, and who has
     not agreed to be generated."""
-    from evaluation.measuring.networks import judges_version
+    from evaluation.measuring.instruments import networks_version
 
     adapters = [f"federation/{method}"] if method in METHODS else []
-    judges = judges_version(run.evaluation)
+    networks = networks_version(run.evaluation)
     return {
         "settings": [
-            *(method, run.evaluation, run.training.generation, run.training.objective, judges),
+            *(method, run.evaluation, run.training.generation, run.training.objective, networks),
             *refusals(run, "generation"),
         ],
         "after": ["clients", "dealing", "shards", "vae", "rulers", "backbone", *adapters],
@@ -75,7 +75,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
         ],
     ) as stage:
         if stage.due:
-            from evaluation.measuring.panel import measure_with_personal
+            from evaluation.measuring.runs import measure_with_personal
 
             measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
     _show(context, run, method)

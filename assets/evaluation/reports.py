@@ -54,7 +54,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         required=run.training.consent.required,
     )
     write_results(found, folder.results)
-    rows = [{"method": name, **_headline(values)} for name, values in found["methods"].items()]
+    rows = [{"method": name, **_summary(values)} for name, values in found["methods"].items()]
     return dg.MaterializeResult(metadata={"methods": table(rows), "bars": table(found["bars"])})
 
 
@@ -129,6 +129,7 @@ def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     )
 
 
-def _headline(values: dict) -> dict:
-    names = ("lip_correlation", "opening_error", "mouth_psnr", "psnr", "identity", "validation_loss", "n")
-    return {name: values.get(name) for name in names}
+def _summary(values: dict) -> dict:
+    from evaluation.catalogue import shown_in
+
+    return {name: values.get(name) for name in (*(one.key for one in shown_in("summary")), "n")}

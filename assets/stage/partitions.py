@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Collection, Iterable
-from typing import get_args
 
 import dagster as dg
 
+from evaluation import catalogue
 from preparation.clients.buckets import by_bucket
-from training.settings import MethodName
+from training.federation.methods import METHODS
 
 # Beta for years, and the documented way to run many partitions as one; saying so at every start helps nobody.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -26,11 +26,10 @@ thousands of clients, 128 the largest corpora; another number changes no file of
 
 client_buckets = dg.StaticPartitionsDefinition([f"{number:03d}" for number in range(BUCKETS)])
 
-METHODS: tuple[str, ...] = get_args(MethodName)
-"""Every method that there is; `training.methods` of the configuration says which of them a run is for."""
-REFERENCES = ("backbone", "copy_reference", "vae_ceiling", "noise")
+REFERENCES = tuple(one.key for one in catalogue.REFERENCES)
 
-federated_methods = dg.StaticPartitionsDefinition(METHODS)
+federated_methods = dg.StaticPartitionsDefinition([*METHODS])
+"""Every method that there is; `training.methods` of the configuration says which of them a run is for."""
 evaluated_methods = dg.StaticPartitionsDefinition([*REFERENCES, *METHODS])
 
 own_adapter = dg.StaticPartitionMapping({method: method for method in METHODS})

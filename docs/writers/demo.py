@@ -21,26 +21,12 @@ from PIL import Image
 
 from common.files import write_text
 from common.folders import RunFolder
+from evaluation.catalogue import shown_in
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.report.gather import NOT_SHOWN
 from evaluation.report.showcase import showcase
 from evaluation.tables.columns import bounds_of
 
-METRICS = {
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "mouth_psnr": "mouth PSNR, dB",
-    "opening_error": "opening error",
-    "lip_correlation": "lip correlation",
-    "swapped_new": "swapped: new",
-    "swapped_old": "swapped: old",
-    "identity": "identity",
-    "validation_loss": "validation loss",
-    "mean_frame_delta": "mean frame delta",
-    "mean_frame_delta_truth": "mean frame delta, real",
-    "landmarker_rate": "landmarker",
-    "n": "n",
-}
 PRIVACY = ("epsilon_release", "epsilon_server", "delta", "noise_multiplier", "clip_norm", "clients", "rounds")
 
 
@@ -83,9 +69,10 @@ def bar_row(bar: dict[str, Any]) -> list[str]:
 
 def methods_table(methods: dict[str, dict[str, Any]]) -> str:
     """One row a metric, one column a method."""
+    titles = {one.key: one.axis for one in shown_in("headline", "document")} | {"n": "n"}
     rows = [
         [title, *(with_interval(values, key) for values in methods.values())]
-        for key, title in METRICS.items()
+        for key, title in titles.items()
         if any(values.get(key) is not None for values in methods.values())
     ]
     return table(["", *methods], rows)

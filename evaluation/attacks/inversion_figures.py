@@ -20,10 +20,11 @@ from common.folders import RunFolder
 from evaluation.attacks.inversion_run import GUESSED, KNOWN, ONE_STEP, ROUND, Attacked, InversionSettings, attack
 from evaluation.attacks.inversion_views import NOISY, RAW, SUM
 from evaluation.figures.charts import contact_sheet
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.metrics.fidelity import psnr
-from evaluation.measuring.metrics.identity import Embedder, cosine_to
 from evaluation.measuring.significance import Values, standard_error
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.fidelity import psnr
+from evaluation.metrics.identity import cosine_to
+from evaluation.metrics.interface import Embedder
 from training.federation.methods import configure
 from training.model.autoencoders.base import Autoencoder, to_pixels
 from training.model.autoencoders.sources import load_autoencoder

@@ -24,8 +24,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common.files import replacing
 from common.text.foreign import printable
-from evaluation.measuring.arrays import Frames
-from evaluation.names import name_of
+from evaluation.catalogue import name_of
+from evaluation.metrics.arrays import Frames
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
 COLOURS = {

@@ -1,1 +1,1 @@
-"""What is measured of a generated clip, on which clips, of which contenders, by which networks."""
+"""The matched protocol: the catalogue's metrics on held-out clips, of every model, with tests of significance."""

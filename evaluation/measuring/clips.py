@@ -10,8 +10,8 @@ import numpy as np
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from evaluation.measuring.evaluation_clip import EvaluationClip, MeasuredRole, Swapped
-from evaluation.measuring.metrics.lipsync import lip_correlation
+from evaluation.metrics.clip import EvaluationClip, MeasuredRole, Swapped
+from evaluation.metrics.lipsync import lip_correlation
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import load_clients, of_role
 from preparation.media.rates import SAMPLES_PER_FRAME
@@ -57,7 +57,7 @@ def read_evaluation_clips(
 
 
 def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
-    """A prepared sample as methods are judged on it: frames and sound of the crop, the rest of the shard."""
+    """A prepared sample as methods are measured on it: frames and sound of the crop, the rest of the shard."""
     crop = gate.crop(sample.client, sample.clip_id)
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     return EvaluationClip(

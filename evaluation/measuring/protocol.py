@@ -7,8 +7,7 @@ what an untrained model gives. A method that does not beat the still on the lips
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,15 @@ import pandas as pd
 
 from common.errors import PrivFedTalkError
 from common.progress import track
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip, Generate, OpeningMeter, Swapped, Track
-from evaluation.measuring.instruments import Instrument
-from evaluation.measuring.metrics.fidelity import cut, mean_psnr, ssim
-from evaluation.measuring.metrics.identity import (
-    AlignedEmbedder,
-    Embedder,
-    cosine_to,
-    identity_drift,
-    identity_similarity,
-)
-from evaluation.measuring.metrics.lipsync import lip_correlation, lip_landmark_distance, opening_error
-from evaluation.measuring.metrics.motion import flicker_ratio, landmark_jitter_ratio, mean_frame_delta
+from evaluation import catalogue
 from evaluation.measuring.significance import Estimate, estimate
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip, Generate, Swapped, Track
+from evaluation.metrics.identity import cosine_to, identity_drift
+from evaluation.metrics.interface import AlignedEmbedder, Instrument, Networks
+from evaluation.metrics.lipsync import lip_correlation, lip_landmark_distance
+from evaluation.metrics.motion import landmark_jitter_ratio
 from evaluation.settings import EvaluationSettings
-from preparation.faces.landmarks import mouth_box
 from preparation.media.writing import encode
 from preparation.quarantine import write_parquet
 
@@ -40,18 +32,6 @@ QUARTERS = 4
 """Of the tracked frames every fifth is embedded: a face hardly changes in between."""
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The frozen networks that measure; none has seen a client or a generated frame."""
-
-    opening: OpeningMeter
-    identity: Embedder
-    track: Track | None = None
-    no_track_reason: str = "no face tracker was given"
-    faces: AlignedEmbedder | None = None
-    instruments: Sequence[Instrument] = ()
 
 
 def copy_reference(clip: EvaluationClip, speech: Floats) -> Frames:
@@ -63,7 +43,7 @@ def evaluate_method(
     method: str,
     generate: Generate,
     clips: Sequence[EvaluationClip],
-    judges: Judges,
+    networks: Networks,
     settings: EvaluationSettings | None = None,
     folder: Path | None = None,
     speaks: bool = True,
@@ -81,13 +61,13 @@ def evaluate_method(
         count = seen[clip.client] = seen.get(clip.client, 0) + 1
         frames = _checked(method, clip, generate(clip, clip.speech))
         tracked_frames = settings.tracked_frames if count <= settings.tracked_clips_per_client else 0
-        values = measure_clip(clip, frames, judges, tracked_frames)
+        values = measure_clip(clip, frames, networks, tracked_frames)
         if count <= settings.instrument_clips_per_client:
-            for instrument in judges.instruments:
-                values |= instrument.measure(clip, frames)
+            for meter in networks.meters:
+                values |= meter.measure(clip, frames)
         if speaks and clip.swapped is not None and count <= settings.swapped_clips_per_client:
             swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
-            values |= _swap(clip, clip.swapped, judges.opening.opening(swapped))
+            values |= _swap(clip, clip.swapped, networks.opening.opening(swapped))
         if folder is not None and count <= settings.videos_per_client:
             out = video_path(folder, clip.clip_id)
             encode(frames, clip.audio, out, crf=settings.video_crf, made="a generated clip")
@@ -99,36 +79,24 @@ def evaluate_method(
     return table
 
 
-def measure_clip(clip: EvaluationClip, frames: Frames, judges: Judges, tracked_frames: int = 0) -> dict[str, float]:
-    """All metrics of one generated clip [T, H, W, 3] against its truth."""
-    middle = slice(len(frames) // 2, len(frames) // 2 + 1)
-    box = mouth_box(clip.landmarks, clip.frames.shape[1])
-    mouth, true_mouth = cut(frames, box), cut(clip.frames, box)
-    whole_ssim = ssim(frames, clip.frames)
-    similarity = identity_similarity(judges.identity, frames, clip.reference)
-    values = {
-        "psnr": mean_psnr(frames, clip.frames),
-        "ssim": float(whole_ssim.mean()),
-        "psnr_centre_frame": mean_psnr(frames[middle], clip.frames[middle]),
-        "ssim_centre_frame": float(whole_ssim[middle].mean()),
-        "mouth_psnr": mean_psnr(mouth, true_mouth),
-        "mouth_ssim": float(ssim(mouth, true_mouth).mean()),
-        "identity": float(similarity.mean()),
-        "identity_drift": identity_drift(similarity),
-        "mean_frame_delta": mean_frame_delta(frames),
-        "mean_frame_delta_truth": mean_frame_delta(clip.frames),
-        "flicker_ratio": flicker_ratio(frames),
-        "flicker_ratio_truth": flicker_ratio(clip.frames),
-    }
-    if clip.opening is not None:
-        opening = judges.opening.opening(frames)
-        values["lip_correlation"] = lip_correlation(opening, clip.opening)
-        values["opening_error"] = opening_error(opening, clip.opening)
-    if tracked_frames and judges.track is not None:
-        values |= _tracked(frames[:tracked_frames], clip, judges.track)
-        if judges.faces is not None:
-            values |= _faces(frames, clip, judges.track, judges.faces)
+def measure_clip(clip: EvaluationClip, frames: Frames, networks: Networks, tracked_frames: int = 0) -> dict[str, float]:
+    """All metrics of one generated clip [T, H, W, 3] against its truth, but for what needs opened instruments."""
+    values: dict[str, float] = {}
+    for instrument in catalogue.instruments():
+        if instrument.measure is not None:
+            found = instrument.measure(clip, frames, networks)
+            values |= found if isinstance(found, Mapping) else {_only_metric_of(instrument): found}
+    if tracked_frames and networks.track is not None:
+        values |= _tracked(frames[:tracked_frames], clip, networks.track)
+        if networks.faces is not None:
+            values |= _faces(frames, clip, networks.track, networks.faces)
     return values
+
+
+def _only_metric_of(instrument: Instrument) -> str:
+    """The key of the one metric whose figure an instrument returns bare."""
+    (key,) = (one.key for one in catalogue.METRICS if one.instrument == instrument)
+    return key
 
 
 def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[str, float]:

@@ -10,13 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from evaluation.catalogue import metric, name_of
 from evaluation.figures.charts import colour_of, label_of, legend_above
-from evaluation.names import name_of
-from evaluation.nightly.nights import BETTER, Night, history
-from evaluation.report.words import LABELS
+from evaluation.nightly.nights import Night, history
 
 COLUMNS = 3
-ARROW = {"higher": "↑", "lower": "↓"}
 
 
 def nights_plot(nights: Sequence[Night]) -> Figure:
@@ -29,7 +27,7 @@ def nights_plot(nights: Sequence[Night]) -> Figure:
     figure = Figure(figsize=(3.5 * COLUMNS, 0.5 + 2.1 * rows), layout="constrained")
     places = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     fresh = _first_nights_of_models(nights)
-    for axes, (metric, by_method) in zip(places, found.items(), strict=False):
+    for axes, (key, by_method) in zip(places, found.items(), strict=False):
         for index, (method, points) in enumerate(by_method.items()):
             days, values = [_day(night) for night, _ in points], [value for _, value in points]
             colour = colour_of(method, index)
@@ -39,7 +37,7 @@ def nights_plot(nights: Sequence[Night]) -> Figure:
             new = [(_day(night), value) for night, value in points if (night, method) in fresh]
             if new:
                 axes.scatter(*zip(*new, strict=True), s=42, facecolors="none", edgecolors=colour, linewidths=1.1)
-        _dress(axes, f"{LABELS.get(metric, metric)} {ARROW[BETTER[metric]]}")
+        _dress(axes, metric(key).in_sentence + metric(key).arrow)
         for before, after in pairwise(nights):
             if (before.panel, before.settings) != (after.panel, after.settings):
                 axes.axvline(_day(after.night), color="0.4", linestyle=":", linewidth=1)

@@ -19,12 +19,12 @@ import pandas as pd
 from common.errors import PrivFedTalkError
 from common.files import write_text
 from common.folders import RunFolder
-from evaluation.bars import BACKBONE
-from evaluation.measuring.contenders import Contender, open_contender
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.networks import judges_version
-from evaluation.measuring.panel import open_judges
+from evaluation.catalogue import BACKBONE
+from evaluation.measuring.instruments import networks_version
+from evaluation.measuring.models import ComparedModel, open_model
 from evaluation.measuring.protocol import COLUMNS, evaluate_method, summarise
+from evaluation.measuring.runs import open_networks
+from evaluation.metrics.clip import EvaluationClip
 from evaluation.nightly.nights import Night
 from evaluation.nightly.public_clips import read_panel
 from evaluation.nightly.settings import NightlySettings
@@ -58,7 +58,7 @@ def measure_night(
     code: str = "",
 ) -> Night:
     """Measure the frozen backbone and the newest model of every method on the panel; a night measured before is
-    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, to be told beside the figures.
+    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, noted beside the figures.
 
     Figures of all clips together (FID, FVD) are left out: they have no test, and a panel is too small for them.
     """
@@ -72,12 +72,12 @@ def measure_night(
     means: dict[str, dict[str, float]] = {}
     missing: dict[str, str] = {}
     for method in (BACKBONE, *models):
-        contender = open_contender(run, method, training, seed)
-        with open_judges(run, evaluation) as (judges, absent):
+        model = open_model(run, method, training, seed)
+        with open_networks(run, evaluation) as (networks, absent):
             measured = evaluate_method(
-                method, contender.generate, clips, judges, evaluation, folder / method, speaks=False
+                method, model.generate, clips, networks, evaluation, folder / method, speaks=False
             )
-        table = pd.concat([measured, _losses(method, contender, clips, training, seed)], ignore_index=True)
+        table = pd.concat([measured, _losses(method, model, clips, training, seed)], ignore_index=True)
         write_parquet(table, folder / method / "metrics.parquet")
         means[method] = {
             metric: whole.mean for metric, whole in summarise(table)[method].items() if whole.mean == whole.mean
@@ -87,24 +87,24 @@ def measure_night(
         f"{evaluation.fingerprint()}{training.generation.fingerprint()}{training.objective.fingerprint()}{seed}".encode()
     )
     people = len({clip.client for clip in clips})
-    made_with = versions() | {"code": code, "judges": judges_version(evaluation)}
+    made_with = versions() | {"code": code, "judges": networks_version(evaluation)}
     found = Night(night, panel, people, len(clips), settings.hexdigest()[:16], models, made_with, means, missing)
     write_text(folder / "night.json", json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
     return found
 
 
 def _losses(
-    method: str, contender: Contender, clips: Sequence[EvaluationClip], training: TrainingSettings, seed: int
+    method: str, model: ComparedModel, clips: Sequence[EvaluationClip], training: TrainingSettings, seed: int
 ) -> pd.DataFrame:
     """The denoising loss on each person's clips, noise and timesteps the same for every method and night."""
-    assert contender.denoiser is not None, "the backbone and every method denoise"
+    assert model.denoiser is not None, "the backbone and every method denoise"
     by_person: dict[str, list[ClipTensors]] = defaultdict(list)
     for clip in clips:
         if clip.sample is not None:
             by_person[clip.client].append(ClipTensors.from_sample(clip.sample))
     rows = []
     for person, own in by_person.items():
-        denoiser = contender.denoiser(person)
+        denoiser = model.denoiser(person)
         if any(len(clip.latents) >= denoiser.settings.window for clip in own):
             loss = validation_loss(denoiser, own, training.objective, seed)
             rows.append((method, "unseen", person, "", "validation_loss", loss))

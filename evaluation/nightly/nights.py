@@ -11,16 +11,9 @@ import pandas as pd
 
 from common.errors import CorruptFileError
 from common.folders import RunFolder
+from evaluation.catalogue import compared, metric, name_of
 from evaluation.measuring.protocol import read_metrics
 from evaluation.measuring.significance import Comparison, compare
-from evaluation.names import name_of
-from evaluation.report.words import LABELS
-from evaluation.results.document import COMPARED
-from evaluation.tables.columns import FURTHER, HEADLINE
-
-BETTER = {column.metric: column.better for column in (*HEADLINE, *FURTHER)}
-JUDGED = tuple(metric for metric in COMPARED if BETTER[metric] != "neither")
-"""The metrics that are compared: those of the comparison of methods of which one direction is better."""
 
 EARLIER = " earlier"
 
@@ -60,18 +53,23 @@ class Change:
     @property
     def worse(self) -> bool:
         """Whether the mean moved in the bad direction; how surely, `comparison.p_holm` says."""
-        return (self.comparison.difference < 0) == (BETTER[self.metric] == "higher") and self.comparison.difference != 0
+        return self.comparison.difference * metric(self.metric).sign < 0
 
     def sentence(self) -> str:
         found = self.comparison
-        higher = BETTER[self.metric] == "higher"
+        higher = metric(self.metric).better == "higher"
         worse_on = found.clients - found.clients_higher if higher else found.clients_higher
         model = "a new model" if self.new_model else "the same model"
         return (
-            f"{name_of(self.method)}: {LABELS.get(self.metric, self.metric)} {'fell' if higher else 'rose'} from "
+            f"{name_of(self.method)}: {metric(self.metric).in_sentence} {'fell' if higher else 'rose'} from "
             f"{self.before:.4g} to {self.now:.4g}, worse for {worse_on} of {found.clients} people "
             f"(p = {found.p_holm:.2g}, {model})"
         )
+
+
+def night_metrics() -> tuple[str, ...]:
+    """The metrics in which nights are compared: those of the comparison of methods of which one direction is better."""
+    return tuple(key for key in compared() if metric(key).sign)
 
 
 def read_nights(run: RunFolder) -> list[Night]:
@@ -102,7 +100,7 @@ def changes(run: RunFolder, now: Night, before: Night, seed: int = 0) -> list[Ch
     rows += [_rows(run, before, method).assign(method=method + EARLIER) for method in methods]
     if not rows:
         return []
-    found = compare(pd.concat(rows), [(method, method + EARLIER) for method in methods], JUDGED, seed)
+    found = compare(pd.concat(rows), [(method, method + EARLIER) for method in methods], night_metrics(), seed)
     return [
         Change(
             comparison,
@@ -128,11 +126,11 @@ def smallest_p(people: int, methods: int) -> float:
 def history(nights: Sequence[Night]) -> dict[str, dict[str, list[tuple[str, float]]]]:
     """metric -> method -> (night, mean), of the metrics that are compared."""
     found: dict[str, dict[str, list[tuple[str, float]]]] = {}
-    for metric in JUDGED:
+    for key in night_metrics():
         for night in nights:
             for method, means in night.means.items():
-                if metric in means:
-                    found.setdefault(metric, {}).setdefault(method, []).append((night.night, means[metric]))
+                if key in means:
+                    found.setdefault(key, {}).setdefault(method, []).append((night.night, means[key]))
     return found
 
 

@@ -18,7 +18,7 @@ from common.errors import PrivFedTalkError
 from common.files import write_text
 from common.folders import RunFolder
 from evaluation.measuring.clips import read_clip
-from evaluation.measuring.evaluation_clip import EvaluationClip
+from evaluation.metrics.clip import EvaluationClip
 from evaluation.nightly.settings import NightlySettings
 from preparation.clients.roles import load_clients
 from preparation.corpora.manifest import load_manifest

@@ -13,16 +13,16 @@ from PIL import Image
 from common.files import replacing, write_text
 from common.folders import RunFolder
 from common.text.foreign import printable
+from evaluation.catalogue import has_shared_adapter, models_in, name_of
 from evaluation.figures.charts import client_gains, contact_sheet, curves, save
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.metrics.fidelity import cut
 from evaluation.measuring.protocol import video_path
-from evaluation.names import name_of
+from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.fidelity import cut
 from evaluation.report.showcase import generated_frames, showcase
 from evaluation.report.words import findings
 from evaluation.results.document import read_results
-from evaluation.results.run_files import UNSHARED, gains, public_curve
+from evaluation.results.run_files import gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.tables import paper as paper_tables
 from evaluation.tables.columns import to_csv, to_latex, to_markdown
@@ -45,8 +45,8 @@ def write_tables(run: RunFolder, out: Path) -> list[Path]:
     methods = list(results["methods"])
     sentences = findings(results["comparisons"])
     tables = {
-        "table1": (paper_tables.comparison(results, paper_tables.MAIN), NOTE),
-        "table2": (paper_tables.comparison(results, paper_tables.ABLATIONS), NOTE),
+        "table1": (paper_tables.comparison(results, models_in("main")), NOTE),
+        "table2": (paper_tables.comparison(results, models_in("ablations")), NOTE),
         "communication": (paper_tables.communication(run, results), ""),
         "clients": (paper_tables.per_client(run, methods), "Gain is the fall of the held-out loss."),
         "published": (paper_tables.beside_published(results), WHY_NOT),
@@ -66,7 +66,7 @@ def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_s
     results = read_results(run.results)
     federated = [name for name in results["methods"] if run.rounds(name).exists()]
     charts = {}
-    public = {name: public_curve(run, name) for name in federated if name not in UNSHARED}
+    public = {name: public_curve(run, name) for name in federated if has_shared_adapter(name)}
     if public:
         charts["figure3_validation"] = curves(public, "round", "public validation loss")
     gained = {name: found for name in federated if (found := gains(run, name))}
@@ -106,7 +106,7 @@ def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, 
     """The box around the true mouth, truth and methods, at eight moments."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
     made = [(name_of(name), generated_frames(video_path(home, clip.clip_id), clip)) for name, home in shown.items()]
-    return contact_sheet([(label, cut(frames, box)) for label, frames in [("Truth", clip.frames), *made]])
+    return contact_sheet([(label, cut(frames, box)) for label, frames in [(name_of("truth"), clip.frames), *made]])
 
 
 def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:

@@ -18,17 +18,16 @@ import pandas as pd
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from common.text.commands import command
-from evaluation.bars import BACKBONE
+from evaluation.catalogue import BACKBONE, PERSONAL, has_shared_adapter, personal_of
 from evaluation.figures.charts import client_gains, curves
 from evaluation.figures.clients import client_distances, client_sizes
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.protocol import read_metrics
-from evaluation.names import PERSONAL, personal_of
 from evaluation.report.counts import counted
 from evaluation.report.page import Chart, ReportData
 from evaluation.report.showcase import showcase
 from evaluation.results.document import RunFacts, assemble
-from evaluation.results.run_files import UNSHARED, gains, loss_file, public_curve, read_losses, read_privacy, traffic
+from evaluation.results.run_files import gains, loss_file, public_curve, read_losses, read_privacy, traffic
 from evaluation.settings import EvaluationSettings
 from preparation.clients.report import load_client_report
 from preparation.clients.roles import SPLITS, load_clients, of_role
@@ -177,7 +176,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Char
         )
     )
     federated = [method for method in results["methods"] if run.rounds(method).exists()]
-    public = {method: public_curve(run, method) for method in federated if method not in UNSHARED}
+    public = {method: public_curve(run, method) for method in federated if has_shared_adapter(method)}
     if public:
         charts.append(
             Chart(

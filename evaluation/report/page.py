@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common.files import write_text
+from evaluation.catalogue import description_of, name_of, shown_in
 from evaluation.figures.charts import colour_of, svg
-from evaluation.measuring.arrays import Frames
-from evaluation.names import meaning_of, name_of
+from evaluation.metrics.arrays import Frames
 from evaluation.report import words
 from evaluation.report.counts import by_role, headcount, roles_of
 from evaluation.results.gates import failures
-from evaluation.tables.columns import FURTHER, HEADLINE, headline_rows, measured
+from evaluation.tables.columns import measured, table_rows
 from preparation.media.previews import for_show
 from preparation.media.rates import FPS
 from preparation.media.video import open_video
@@ -32,11 +32,6 @@ from preparation.media.video import open_video
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6
 """Into a clip, where people speak: what a player shows before it plays."""
-UNSEEN_COLUMNS = tuple(
-    column
-    for column in HEADLINE
-    if column.metric in {"lip_correlation", "opening_error", "mouth_psnr", "mouth_ssim", "identity"}
-)
 
 
 @dataclass(frozen=True)
@@ -98,15 +93,15 @@ def _context(data: ReportData) -> dict[str, Any]:
         "title": data.title,
         "style": Markup(_resource("style.css")),
         "results": results,
-        "columns": HEADLINE,
-        "rows": headline_rows(results["methods"], results.get("comparisons", ())),
-        "further_columns": (further := measured(FURTHER, results["methods"])),
-        "further_rows": headline_rows(results["methods"], results.get("comparisons", ()), further),
+        "columns": (headline := shown_in("headline")),
+        "rows": table_rows(results["methods"], results.get("comparisons", ()), headline),
+        "further_columns": (further := measured(shown_in("further"), results["methods"])),
+        "further_rows": table_rows(results["methods"], results.get("comparisons", ()), further),
         "missing": results.get("missing", ()),
-        "unseen_columns": UNSEEN_COLUMNS,
-        "unseen_rows": headline_rows(results.get("methods_unseen", {}), (), UNSEEN_COLUMNS),
+        "unseen_columns": (unseen := shown_in("unseen")),
+        "unseen_rows": table_rows(results.get("methods_unseen", {}), (), unseen),
         "findings": words.findings(results.get("comparisons", ())),
-        "meaning_of": meaning_of,
+        "description_of": description_of,
         "colour_of": colour_of,
         "privacy_sentences": words.privacy_sentences(results["privacy"]),
         "seeded_noise": data.seeded_noise,

@@ -16,8 +16,8 @@ from common.errors import PrivFedTalkError
 from common.files import write_text
 from common.folders import RunFolder
 from common.text.commands import command
+from evaluation.catalogue import name_of
 from evaluation.figures.charts import curves, svg
-from evaluation.names import name_of
 from evaluation.report.attack_cards import AttackCard, attack_cards
 from evaluation.report.inversion_card import InversionCard, inversion_card
 from preparation.shards.gate import Gate

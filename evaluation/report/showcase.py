@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.catalogue import name_of
 from evaluation.figures.charts import contact_sheet, labelled_grid
-from evaluation.measuring.arrays import Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip
 from evaluation.measuring.protocol import video_path
-from evaluation.names import name_of
+from evaluation.metrics.arrays import Frames
+from evaluation.metrics.clip import EvaluationClip
 from evaluation.report.page import Sheet, VideoCard
 from preparation.media.previews import for_show, grey_cell
 from preparation.media.video import open_video
@@ -60,7 +60,7 @@ def _panels(clip: EvaluationClip, made: Mapping[str, Path]) -> list[tuple[str, F
     """Reference, truth and methods, all as long as the clip."""
     still = np.repeat(clip.reference[None], len(clip.frames), axis=0)
     generated = [(name_of(name), generated_frames(path, clip)) for name, path in made.items()]
-    return [("Reference", still), ("Truth", clip.frames), *generated]
+    return [(name_of("reference"), still), (name_of("truth"), clip.frames), *generated]
 
 
 def generated_frames(path: Path, clip: EvaluationClip) -> Frames:

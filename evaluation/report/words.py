@@ -6,15 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.bars import BACKBONE
-from evaluation.names import name_of
-from evaluation.tables.columns import FURTHER, HEADLINE, SIGNIFICANT
+from evaluation.catalogue import BACKBONE, metric, name_of
+from evaluation.tables.columns import SIGNIFICANT
 from training.privacy.digits import three_digits
 
 LOUD_EPSILON = 10.0
-LOWER_IS_BETTER = {column.metric for column in (*HEADLINE, *FURTHER) if column.better == "lower"}
-LABELS = {column.metric: column.label.lower().replace("psnr", "PSNR").replace("ssim", "SSIM") for column in HEADLINE}
-LABELS |= {column.metric: column.label for column in FURTHER}
 
 
 def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -81,13 +77,13 @@ def duration(seconds: float) -> str:
 
 
 def _difference(one: Mapping[str, Any]) -> str:
-    metric = one["metric"]
-    lower = metric in LOWER_IS_BETTER
+    of = metric(one["metric"])
+    lower = of.better == "lower"
     good = (one["difference"] < 0) == lower
     helped = one["clients"] - one["clients_higher"] if lower else one["clients_higher"]
     error = "" if one["standard_error"] is None else f" ± {one['standard_error']:.1g}"
     seeds = f", in {one['seeds_agreeing']} of {one['seeds']} seeds" if "seeds" in one else ""
     return (
-        f"{LABELS.get(metric, metric)} {'better' if good else 'worse'} by "
+        f"{of.in_sentence} {'better' if good else 'worse'} by "
         f"{abs(one['difference']):.2g}{error} (better on {helped} of {one['clients']} clients{seeds})"
     )

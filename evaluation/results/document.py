@@ -16,67 +16,11 @@ import pandas as pd
 
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from evaluation.bars import BACKBONE, FEDERATED, judge
+from evaluation.catalogue import BACKBONE, compared, federated, of_clips, of_sets, personal_of
 from evaluation.measuring.protocol import COLUMNS, summarise
 from evaluation.measuring.significance import Comparison, Estimate, compare
-from evaluation.names import personal_of
+from evaluation.results.acceptance import judge_criteria
 from evaluation.results.gates import judge_gates
-
-METRICS = (
-    "psnr",
-    "ssim",
-    "mouth_psnr",
-    "mouth_ssim",
-    "lip_correlation",
-    "opening_error",
-    "identity",
-    "identity_drift",
-    "validation_loss",
-    "mean_frame_delta",
-    "mean_frame_delta_truth",
-    "flicker_ratio",
-    "flicker_ratio_truth",
-    "swapped_new",
-    "swapped_old",
-    "landmarker_rate",
-    "lip_landmark_distance",
-    "landmark_jitter_ratio",
-    "psnr_centre_frame",
-    "ssim_centre_frame",
-    "face_identity",
-    "face_identity_drift",
-    "arcface_identity",
-    "arcface_identity_drift",
-    "tof",
-    "light_asd_score",
-    "light_asd_score_truth",
-    "light_asd_contrast",
-    "light_asd_contrast_truth",
-    "lse_d",
-    "lse_c",
-    "av_offset",
-    "lse_d_truth",
-    "lse_c_truth",
-    "lse_c_gap",
-    "lpips_alex",
-    "lpips_alex_centre_frame",
-    "lpips_vgg",
-    "lpips_vgg_centre_frame",
-)
-COMPARED = (
-    "validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity",
-    "face_identity", "arcface_identity", "tof", "light_asd_contrast", "lse_d", "lse_c", "lpips_alex", "lpips_vgg",
-)  # fmt: skip
-TOGETHER = (
-    "kid", "kid_deviation", "fid", "fid_frames", "kid_centre_frame", "kid_centre_frame_deviation", "fid_centre_frame",
-    "fid_centre_frame_frames", "fvd", "fvd_clips",
-)  # fmt: skip
-"""Figures of all clips together: no clip has one of its own, so they have no test. Their doubt is `TOGETHER_DOUBT`."""
-TOGETHER_DOUBT = tuple(
-    f"{name}_{end}" for name in ("kid", "fid", "kid_centre_frame", "fid_centre_frame", "fvd")
-    for end in ("se", "low", "high")
-)  # fmt: skip
-"""Jackknife over clients, see `evaluation.measuring.metrics.set_level`."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +67,7 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "report": facts.report,
         "versions": dict(facts.versions),
     }
-    results["bars"] = judge(results)
+    results["bars"] = judge_criteria(results)
     results["gates"] = judge_gates(results["methods"])
     return results
 
@@ -131,12 +75,12 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
 def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]:
     """Each federated method against the frozen backbone, and the federated methods among themselves; clients' own
     adapters against the backbone and the shared adapter that they came from."""
-    present = [method for method in FEDERATED if method in set(of_clients["method"])]
+    present = [method for method in federated() if method in set(of_clients["method"])]
     pairs = [(method, BACKBONE) for method in present]
     pairs += [(a, b) for index, a in enumerate(present) for b in present[index + 1 :]]
-    personal = [method for method in FEDERATED if personal_of(method) in set(of_clients["method"])]
+    personal = [method for method in federated() if personal_of(method) in set(of_clients["method"])]
     pairs += [(personal_of(method), other) for method in personal for other in (BACKBONE, method)]
-    return compare(of_clients, pairs, COMPARED, seed)
+    return compare(of_clients, pairs, compared(), seed)
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
@@ -177,7 +121,7 @@ def _methods(
 ) -> dict[str, dict[str, Any]]:
     return {
         method: _method(method, found, comparisons)
-        | {name: facts.together.get(method, {}).get(role, {}).get(name) for name in (*TOGETHER, *TOGETHER_DOUBT)}
+        | {name: facts.together.get(method, {}).get(role, {}).get(name) for name in of_sets()}
         | dict(facts.methods.get(method, {}))
         for method, found in summarise(table, facts.seed).items()
     }
@@ -186,7 +130,7 @@ def _methods(
 def _method(method: str, found: dict[str, Estimate], comparisons: list[Comparison]) -> dict[str, Any]:
     """Mean, standard error over clients and interval of every metric; null where it was not measured."""
     row: dict[str, Any] = {}
-    for metric in METRICS:
+    for metric in of_clips():
         known = found.get(metric)
         row[metric] = known and _number(known.mean)
         row[f"{metric}_se"] = known and _number(known.standard_error)

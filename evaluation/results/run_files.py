@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 
 from common.files import read_json_lines
 from common.folders import RunFolder
-from evaluation.bars import BACKBONE
+from evaluation.catalogue import BACKBONE
 from training.privacy.accounting.promise import settings_in
 
 FLOAT = 4  # bytes
-UNSHARED = ("local",)
-"""Methods without a shared adapter whose loss outsiders could follow."""
 
 
 def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:

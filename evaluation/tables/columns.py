@@ -1,4 +1,4 @@
-"""Tables from results: one list of columns, and Markdown, CSV, LaTeX or HTML from the same rows."""
+"""Tables from results: the catalogue's metrics as columns, and Markdown, CSV, LaTeX or HTML from the same rows."""
 
 from __future__ import annotations
 
@@ -8,79 +8,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from common.text.foreign import from_spreadsheet_cell, latex_text, markdown_cell, spreadsheet_cell
-from evaluation.bars import BACKBONE, GATES
+from evaluation.catalogue import BACKBONE, GATES, Metric
 
 SIGNIFICANT = 0.05
 MARK = "*"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric as a table shows it."""
-
-    metric: str
-    label: str
-    digits: int
-    better: Literal["higher", "lower", "neither"]
-    explanation: str
-
-    @property
-    def heading(self) -> str:
-        return self.label + {"higher": " ↑", "lower": " ↓", "neither": ""}[self.better]
-
-
-HEADLINE = (
-    Column("lip_correlation", "Lip correlation", 3, "higher",
-           "Pearson correlation of the measured mouth opening with the true one"),
-    Column("opening_error", "Opening error", 3, "lower",
-           "mean distance of measured from true mouth opening, in inter-ocular distances"),
-    Column("mouth_psnr", "Mouth PSNR", 2, "higher", "dB, on the box around the true mouth"),
-    Column("mouth_ssim", "Mouth SSIM", 3, "higher", "structural similarity on the same box"),
-    Column("psnr", "PSNR", 2, "higher", "dB, whole frame: mostly says how well the head pose was guessed"),
-    Column("ssim", "SSIM", 3, "higher", "structural similarity, whole frame"),
-    Column("identity", "Identity", 3, "higher",
-           "cosine to a frame of another clip, by the identity ruler (trained on public split)"),
-    Column("validation_loss", "Validation loss", 4, "lower",
-           "denoising loss on held-out clips, same noise and timesteps for every method"),
-    Column("mean_frame_delta", "Frame delta", 4, "neither",
-           "mean change between frames; read beside the true clips' value, a still has none"),
-    Column("swapped_new", "Swap: new", 3, "higher", "driven by another clip's speech: lips with that clip"),
-    Column("swapped_old", "Swap: old", 3, "neither", "the same: lips with the clip not spoken; should be 0"),
-    Column("landmarker_rate", "Face found", 3, "higher", "share of generated frames with a tracked face"),
-)  # fmt: skip
-
-
-FURTHER = (
-    Column("face_identity", "Face identity", 3, "higher",
-           "cosine to the reference face of another clip, aligned faces, MobileFaceNet (ArcFace)"),
-    Column("face_identity_drift", "Face drift", 3, "neither",
-           "the same, last quarter of the clip minus first: below zero the face drifts away"),
-    Column("arcface_identity", "Face identity (InsightFace)", 3, "higher",
-           "the same by InsightFace's ArcFace ResNet-50 (buffalo_l)"),
-    Column("flicker_ratio", "Flicker", 2, "neither", "mean |Δ²| / mean |Δ|: real clips 1.2-1.4, noise 1.7"),
-    Column("landmark_jitter_ratio", "Jitter ratio", 2, "neither",
-           "acceleration of the landmarks as a multiple of the true clip's"),
-    Column("lip_landmark_distance", "LMD", 3, "lower", "mouth landmarks to the true ones, inter-ocular distances"),
-    Column("tof", "tOF", 3, "lower", "difference of optical flow to the true clip's, pixels per frame"),
-    Column("light_asd_contrast", "Light-ASD contrast", 2, "higher",
-           "fall of the speaking logit when the sound is moved: lips that belong to their sound"),
-    Column("lse_d", "LSE-D", 3, "lower", "SyncNet distance, as published"),
-    Column("lse_c", "LSE-C", 3, "higher", "SyncNet confidence, as published"),
-    Column("lse_c_gap", "ΔLSE-C", 3, "lower", "distance of LSE-C to the true clip's: some methods beat reality"),
-    Column("lpips_alex", "LPIPS (alex)", 4, "lower", "all frames, version 0.1, AlexNet"),
-    Column("lpips_vgg", "LPIPS (vgg)", 4, "lower", "all frames, version 0.1, VGG-16"),
-    Column("kid", "KID", 4, "lower", "torch-fidelity's Inception and protocol; no test: one figure for all clips"),
-    Column("fid", "FID", 2, "lower", "the same features; biased and unstable below 2,048 frames"),
-    Column("fid_frames", "Frames", 0, "neither", "n of KID and FID"),
-    Column("fvd", "FVD", 1, "lower", "I3D (Kinetics-400), one window of 16 frames a clip"),
-    Column("fvd_clips", "Windows", 0, "neither", "n of FVD"),
-)  # fmt: skip
-"""What not every run can have: a column stands where some method has a value."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +46,10 @@ class Row:
 MISSING = "–"
 
 
-def headline_rows(
+def table_rows(
     methods: Mapping[str, Mapping[str, Any]],
-    comparisons: Sequence[Mapping[str, Any]] = (),
-    columns: Sequence[Column] = HEADLINE,
+    comparisons: Sequence[Mapping[str, Any]],
+    columns: Sequence[Metric],
 ) -> list[Row]:
     """Rows of `results["methods"]`, methods first and gates last; `*` marks p (Holm) < 0.05 to the backbone."""
     significant = {
@@ -122,14 +58,14 @@ def headline_rows(
         if one["baseline"] == BACKBONE and one["p_holm"] is not None and one["p_holm"] < SIGNIFICANT
     }
     names = [name for name in methods if name not in GATES] + [name for name in GATES if name in methods]
-    best = {column.metric: _best(methods, column) for column in columns}
+    best = {column.key: _best(methods, column) for column in columns}
     return [
         Row(
             method=name,
             gate=name in GATES,
             n=int(methods[name].get("n", 0)),
             cells=tuple(
-                _cell(methods[name], column, (name, column.metric) in significant, best[column.metric] == name)
+                _cell(methods[name], column, (name, column.key) in significant, best[column.key] == name)
                 for column in columns
             ),
         )
@@ -137,14 +73,12 @@ def headline_rows(
     ]
 
 
-def measured(columns: Sequence[Column], methods: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
+def measured(columns: Sequence[Metric], methods: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
     """The columns in which some method has a value."""
-    return tuple(
-        column for column in columns if any(method.get(column.metric) is not None for method in methods.values())
-    )
+    return tuple(column for column in columns if any(method.get(column.key) is not None for method in methods.values()))
 
 
-def as_frame(rows: Sequence[Row], columns: Sequence[Column] = HEADLINE) -> pd.DataFrame:
+def as_frame(rows: Sequence[Row], columns: Sequence[Metric]) -> pd.DataFrame:
     """The same as text cells, for the writers below."""
     return pd.DataFrame(
         [[row.method, row.n, *(cell.text for cell in row.cells)] for row in rows],
@@ -226,8 +160,8 @@ def _text(value: object) -> str:
     )
 
 
-def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bool) -> Cell:
-    value, bounds = method.get(column.metric), bounds_of(method, column.metric)
+def _cell(method: Mapping[str, Any], column: Metric, significant: bool, best: bool) -> Cell:
+    value, bounds = method.get(column.key), bounds_of(method, column.key)
     if value is None:
         return Cell(MISSING, "", "", best=False)
     return Cell(
@@ -238,11 +172,11 @@ def _cell(method: Mapping[str, Any], column: Column, significant: bool, best: bo
     )
 
 
-def _best(methods: Mapping[str, Mapping[str, Any]], column: Column) -> str | None:
+def _best(methods: Mapping[str, Mapping[str, Any]], column: Metric) -> str | None:
     known = {
-        name: method[column.metric]
+        name: method[column.key]
         for name, method in methods.items()
-        if name not in GATES and method.get(column.metric) is not None
+        if name not in GATES and method.get(column.key) is not None
     }
     if column.better == "neither" or len(known) < 2:
         return None

@@ -13,12 +13,10 @@ from typing import Any
 import pandas as pd
 
 from common.folders import RunFolder
-from evaluation.bars import BACKBONE, GATES
+from evaluation.catalogue import has_shared_adapter, metric, name_of, shown_in
 from evaluation.measuring.protocol import COLUMNS
-from evaluation.names import name_of
 from evaluation.results.run_files import (
     FLOAT,
-    UNSHARED,
     gains,
     parameter_count,
     plain_upload,
@@ -26,27 +24,15 @@ from evaluation.results.run_files import (
     read_rounds,
     traffic_by_round,
 )
-from evaluation.tables.columns import FURTHER, HEADLINE, MISSING, Column, as_frame, headline_rows, measured
+from evaluation.tables.columns import MISSING, as_frame, measured, table_rows
 from evaluation.tables.published import PUBLISHED
-
-MAIN = ("privfedtalk", "fedavg", "fedprox", "scaffold", "fedadam", "centralized", "local", BACKBONE, *GATES)
-ABLATIONS = ("privfedtalk", "adapters_only", "dp_only", "tdc_only", "isfa_only", BACKBONE, *GATES)
-
-CENTRE = (
-    Column("psnr_centre_frame", "PSNR, centre frame", 2, "higher", "the paper's protocol"),
-    Column("ssim_centre_frame", "SSIM, centre frame", 3, "higher", "the paper's protocol"),
-    Column("lpips_alex_centre_frame", "LPIPS (alex), centre frame", 4, "lower", "the paper's protocol"),
-    Column("kid_centre_frame", "KID, centre frame", 4, "lower", "the paper's protocol"),
-    Column("fid_centre_frame", "FID, centre frame", 2, "lower", "the paper's protocol"),
-)
-REAL_MOTION = Column("mean_frame_delta_truth", "Frame delta, real", 4, "neither", "the true clips' own")
 
 
 def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
     """Tables 1 and 2: methods first, gates last; columns that nobody has a value in are left out."""
     rows = {name: results["methods"][name] for name in methods if name in results["methods"]}
-    columns = measured((*HEADLINE, REAL_MOTION, *FURTHER, *CENTRE), rows)
-    frame = as_frame(headline_rows(rows, results["comparisons"], columns), columns)
+    columns = measured(shown_in("headline", "further", "paper"), rows)
+    frame = as_frame(table_rows(rows, results["comparisons"], columns), columns)
     return frame.assign(Method=frame["Method"].map(name_of))
 
 
@@ -74,10 +60,10 @@ def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
                 "Down (bytes)": round(traffic["bytes_down"] / parts),
                 "Whole backbone (bytes)": model,
                 "Plain adapter / backbone": f"{plain / model:.4f}",
-                "Best round": MISSING if method in UNSHARED else rounds[best]["round"],
-                "Total to best (bytes)": MISSING
-                if method in UNSHARED
-                else sum(one.up + one.down for one in each[: best + 1]),
+                "Best round": rounds[best]["round"] if has_shared_adapter(method) else MISSING,
+                "Total to best (bytes)": sum(one.up + one.down for one in each[: best + 1])
+                if has_shared_adapter(method)
+                else MISSING,
             }
         )
     return pd.DataFrame(rows)
@@ -101,10 +87,11 @@ def beside_published(results: Mapping[str, Any]) -> pd.DataFrame:
         "psnr": "psnr_centre_frame", "ssim": "ssim_centre_frame", "lpips": "lpips_alex_centre_frame",
         "fid": "fid_centre_frame", "identity": _identity_of(results), "mean_frame_delta": "mean_frame_delta",
     }  # fmt: skip
+    shared = {name: metric(name).label for name in ("psnr", "ssim", "fid", "identity")}
     headings = {
-        "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "identity": "Identity",
-        "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
-    }  # fmt: skip
+        "psnr": shared["psnr"], "ssim": shared["ssim"], "lpips": "LPIPS", "fid": shared["fid"],
+        "identity": shared["identity"], "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
+    }  # fmt: skip  # the paper's own names where it has others
     rows = [
         {"Method": row.method, "Source": row.source, "Data": row.data}
         | {heading: _text(row.figures.get(metric)) for metric, heading in headings.items()}

@@ -75,6 +75,7 @@ def export(
 
         privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
     """
+    from evaluation.results.card import card_figures
     from preparation.settings import CorpusKind
     from training.adapters.folders import export_adapter
     from training.generation.talker import agreed_facts
@@ -83,7 +84,7 @@ def export(
     (source, folder), configuration = _found(run, method, adapter), choose(None, run).configuration
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
     agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
-    facts = export_adapter(folder, source, target)
+    facts = export_adapter(folder, source, target, card_figures)
     if as_json:
         print_json({"folder": out, **facts.to_json()})
         return

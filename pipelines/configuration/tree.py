@@ -20,6 +20,7 @@ from evaluation.settings import EvaluationSettings
 from pipelines.configuration.reader import assign, build, flatten, merge, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
+from training.federation.methods import check_names
 from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ class Configuration(Settings):
     gates: bool = Field(
         True,
         description="whether a run fails whose models do not beat the gates (evaluation/results/gates.py) or, of "
-        "rendered people, miss a bar (evaluation/bars.py)",
+        "rendered people, miss a bar (evaluation/results/acceptance.py)",
     )
     quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")
     corpus: CorpusChoice = CorpusChoice()
@@ -84,6 +85,21 @@ class Configuration(Settings):
         if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
             raise ValueError(f"a run's name has at most {LONGEST_NAME_BYTES} bytes")
         return name
+
+    @field_validator("training")
+    @classmethod
+    def _known_methods(cls, training: TrainingSettings) -> TrainingSettings:
+        check_names((*training.methods, *training.components))
+        return training
+
+    @field_validator("evaluation")
+    @classmethod
+    def _known_instruments(cls, evaluation: EvaluationSettings) -> EvaluationSettings:
+        if evaluation.instruments:  # the list of them costs half a second to import
+            from evaluation.measuring.instruments import check_instruments
+
+            check_instruments(evaluation.instruments)
+        return evaluation
 
     @model_validator(mode="before")
     @classmethod

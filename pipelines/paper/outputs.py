@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from evaluation.catalogue import BACKBONE, models_in
 from evaluation.experiments.paper import figures, sweeps, tables
 from evaluation.experiments.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, main_point, read_points
-from evaluation.tables.paper import ABLATIONS, MAIN
 from pipelines.paper.settings import PaperSettings, configuration_of
 
 Output = Callable[[PaperSettings], list[Path]]
@@ -17,13 +17,13 @@ SHEETS = 4
 
 
 def table1(paper: PaperSettings) -> list[Path]:
-    methods = tables.chosen(paper.methods, MAIN)
-    return tables.write_comparison(paper.folder, "table1", methods, paper.seeds, MAIN)
+    methods = tables.chosen(paper.methods, models_in("main"))
+    return tables.write_comparison(paper.folder, "table1", methods, paper.seeds, models_in("main"))
 
 
 def table2(paper: PaperSettings) -> list[Path]:
-    methods = tables.chosen(paper.methods, ABLATIONS)
-    return tables.write_comparison(paper.folder, "table2", methods, paper.seeds, ABLATIONS)
+    methods = tables.chosen(paper.methods, models_in("ablations"))
+    return tables.write_comparison(paper.folder, "table2", methods, paper.seeds, models_in("ablations"))
 
 
 def communication(paper: PaperSettings) -> list[Path]:
@@ -35,7 +35,7 @@ def privacy(paper: PaperSettings) -> list[Path]:
 
 
 def clients(paper: PaperSettings) -> list[Path]:
-    main = tables.chosen(paper.methods, MAIN)
+    main = tables.chosen(paper.methods, models_in("main"))
     return [
         *tables.write_clients(paper.folder, main, paper.seeds),
         *figures.write_client_gains(paper.folder, main, paper.seeds),
@@ -43,16 +43,16 @@ def clients(paper: PaperSettings) -> list[Path]:
 
 
 def published(paper: PaperSettings) -> list[Path]:
-    return tables.write_published(paper.folder, tables.chosen(paper.methods, MAIN), paper.seeds)
+    return tables.write_published(paper.folder, tables.chosen(paper.methods, models_in("main")), paper.seeds)
 
 
 def figure3(paper: PaperSettings) -> list[Path]:
-    return figures.write_validation_curves(paper.folder, tables.chosen(paper.methods, MAIN), paper.seeds)
+    return figures.write_validation_curves(paper.folder, tables.chosen(paper.methods, models_in("main")), paper.seeds)
 
 
 def qualitative(paper: PaperSettings) -> list[Path]:
     seed = paper.seeds[0]
-    shown = [*tables.chosen(paper.methods, MAIN), "backbone", "vae_ceiling"]
+    shown = [*tables.chosen(paper.methods, models_in("main")), BACKBONE, "vae_ceiling"]
     return figures.write_faces(paper.folder, shown, configuration_of(paper, seed).evaluation, seed, SHEETS)
 
 

@@ -16,6 +16,7 @@ from common.settings import Settings
 from evaluation.experiments.paper.folders import PEOPLE, PaperFolder, seed_name
 from pipelines.configuration.reader import build, flatten, merge, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, load
+from training.federation.methods import check_names
 from training.settings import MethodName, TrainingSettings
 
 PARAMS = PROJECT / "params.yaml"
@@ -47,6 +48,7 @@ class PaperSettings(Settings):
 
     @model_validator(mode="after")
     def _whose_is_trained(self) -> PaperSettings:
+        check_names((*self.methods, *self.own, *self.sweeps.methods))
         stray = sorted(set(self.own) - set(self.methods))
         if stray:
             raise ValueError(f"paper.own has settings of {', '.join(stray)}, which paper.methods does not name")
@@ -81,7 +83,7 @@ def seed_overrides(paper: PaperSettings, seed: int, method: str | None = None) -
 
     Noise that may be repeated is another for every seed, or seeds would share what they are to differ in.
     """
-    own: Mapping[str, Any] = {"training": paper.own.get(method, {})} if method else {}  # type: ignore[call-overload]
+    own: Mapping[str, Any] = {"training": paper.own.get(method, {})} if method else {}
     overrides = _overrides(paper, seed_name(seed), seed, own)
     shared = load(paper.profile, overrides)
     if shared.training.privacy.seeded_noise is not None:

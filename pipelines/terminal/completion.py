@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 
 def profiles() -> list[str]:
     """The profiles that come with the project."""
@@ -21,9 +19,9 @@ def runs() -> list[str]:
 
 def methods() -> list[str]:
     """Every method that can be trained."""
-    from training.settings import MethodName
+    from training.federation.methods import METHODS
 
-    return list(get_args(MethodName))
+    return list(METHODS)
 
 
 def weights() -> list[str]:

@@ -12,15 +12,6 @@ from typing import Any
 from common.folders import RunFolder
 from preparation.quarantine import QuarantineRow
 
-SHOWN = {
-    "lip_correlation": ("lip correlation", 3),
-    "opening_error": ("opening error", 3),
-    "mouth_psnr": ("mouth PSNR", 2),
-    "psnr": ("PSNR", 2),
-    "identity": ("identity", 3),
-    "validation_loss": ("validation loss", 4),
-}
-"""The headline metrics: what they are called and with how many digits they are printed."""
 CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 """What of a privacy report is said in few words."""
 
@@ -28,19 +19,20 @@ CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 def told_of_results(root: Path) -> dict[str, Any]:
     """Headline figures of every method, bars, what was not measured, privacy, and where everything is; before there
     are results, where the run is."""
+    from evaluation.catalogue import shown_in
     from evaluation.results.document import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():
         return {"run": root}
+    names = ("private", *(one.key for one in shown_in("summary")))
     results = read_results(folder.results)
     return {
         "run": root,
         "report": root / results["report"],
         "results": folder.results,
         "methods": {
-            method: {name: values.get(name) for name in ("private", *SHOWN)}
-            for method, values in results["methods"].items()
+            method: {name: values.get(name) for name in names} for method, values in results["methods"].items()
         },
         "bars": results["bars"],
         "missing": results.get("missing", []),

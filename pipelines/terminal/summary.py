@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.terminal.documents import SHOWN, alike, converted, prepared, told_of_results
+from pipelines.terminal.documents import alike, converted, prepared, told_of_results
 from pipelines.terminal.errors import failure
 from pipelines.terminal.text import console, print_json, styled
 from training.privacy.digits import three_digits
@@ -29,6 +29,7 @@ def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = Non
 
 def show_results(root: Path) -> None:
     """The headline table, the bars that are missed, ε, time and memory, and the page to open."""
+    from evaluation.catalogue import shown_in
     from evaluation.results.document import read_results
 
     folder = RunFolder(root)
@@ -39,15 +40,16 @@ def show_results(root: Path) -> None:
     table = Table(box=SIMPLE_HEAD, title="held-out clips of clients", title_justify="left", caption_justify="left")
     table.pad_edge, table.collapse_padding, table.show_edge = False, True, False
     table.add_column("method", no_wrap=True)
-    for label, _ in SHOWN.values():
-        table.add_column(label.replace(" ", "\n"), justify="right", vertical="bottom")
+    columns = shown_in("summary")
+    for column in columns:
+        table.add_column(column.in_sentence.replace(" ", "\n"), justify="right", vertical="bottom")
     for method, values in results["methods"].items():
         private = values.get("private", True)
         if not private:
             table.caption = styled(("*", "yellow"), " not private")
         table.add_row(
             method if private else styled(f"{method} ", ("*", "yellow")),
-            *(_figure(values.get(name), digits) for name, (_, digits) in SHOWN.items()),
+            *(_figure(values.get(column.key), column.digits) for column in columns),
         )
     console.print(table)
     show_bars(results["bars"])

@@ -1,4 +1,4 @@
-"""The data version of an evaluation: a hash of model, data, code, configuration and judges, and of nothing else."""
+"""The data version of an evaluation: a hash of model, data, code, configuration and networks, and of nothing else."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ import pytest
 from assets.evaluation.reports import models_beat_gates, quality_gates
 from assets.stage.run import Run
 from common.folders import RunFolder
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip, Generate
 from evaluation.measuring.protocol import copy_reference, evaluate_method
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip, Generate
 from evaluation.report.gather import gather_results
 from evaluation.results.document import write_results
 from pipelines.configuration.tree import load
 from pipelines.resources import RunResource
-from tests.evaluation.measuring.test_protocol import JUDGES, listener, make_clip
+from tests.evaluation.measuring.test_protocol import NETWORKS, listener, make_clip
 
 CLIPS = [make_clip(index, f"c{index // 2:04d}") for index in range(4)]
 REAL = ("corpus.kind=lrs3", "corpus.root=somewhere", "training.privacy.seeded_noise=null")
@@ -47,7 +47,7 @@ def checked(data: Path, model: Generate, check: dg.AssetChecksDefinition, *setti
     """Measure a model and the gates, frame by frame; what the check says of it in a run that it lets go on or stops."""
     folder = RunFolder(data / "small")
     for name, generate in (("fedavg", model), ("copy_reference", copy_reference), ("noise", noise)):
-        evaluate_method(name, generate, CLIPS, JUDGES, folder=folder.evaluation(name), speaks=name == "fedavg")
+        evaluate_method(name, generate, CLIPS, NETWORKS, folder=folder.evaluation(name), speaks=name == "fedavg")
     done = dg.materialize(
         [measured, check, afterwards],
         resources={"run": RunResource(profile="small", overrides=[f"data={data}", "gates=true", *settings])},
@@ -64,7 +64,7 @@ def checked(data: Path, model: Generate, check: dg.AssetChecksDefinition, *setti
 @pytest.mark.parametrize(
     ("model", "check", "says"),
     [
-        (noise, models_beat_gates, "FedAvg does not beat noise on psnr"),
+        (noise, models_beat_gates, "FedAvg does not beat noise on PSNR"),
         (noise, quality_gates, "lost_to_noise is 5, wanted at most 0"),
         (copy_reference, models_beat_gates, "FedAvg does not beat still picture on lip correlation: 0 against 0"),
         (copy_reference, quality_gates, "lip_correlation is 0, wanted at least 0.9"),

@@ -8,7 +8,7 @@ import sys
 import dagster as dg
 
 from assets.stage.partitions import METHODS, REFERENCES
-from evaluation.measuring import contenders
+from evaluation.measuring import models
 from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches
@@ -66,7 +66,7 @@ def test_the_checks_are_there_and_those_that_stop_a_run_block() -> None:
 
 def test_partitions_name_the_methods_and_references_that_exist() -> None:
     assert set(METHODS) == set(TRAINED)
-    assert set(REFERENCES) == set(contenders.REFERENCES)
+    assert set(REFERENCES) == set(models.REFERENCES)
 
 
 def test_a_job_runs_over_the_methods_that_are_chosen() -> None:

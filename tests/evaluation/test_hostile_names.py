@@ -22,7 +22,7 @@ from evaluation.figures import charts as figures
 from evaluation.figures.clients import client_distances, client_sizes
 from evaluation.figures.rounds import round_curves
 from evaluation.nightly.figures import nights_plot
-from evaluation.nightly.nights import JUDGED, Night
+from evaluation.nightly.nights import Night, night_metrics
 from evaluation.report import files as paper_files
 from evaluation.tables.columns import read_csv, to_csv, to_html, to_latex, to_markdown
 from preparation.clients.report import ClientReport, ClientRow
@@ -51,7 +51,10 @@ def rounds(name: str) -> Figure:
 
 
 def nights(name: str) -> Figure:
-    two = [Night(f"2026-01-0{day}", "a", 9, 9, "s", {name: "1"}, {}, {name: {JUDGED[0]: 0.1 * day}}) for day in (1, 2)]
+    two = [
+        Night(f"2026-01-0{day}", "a", 9, 9, "s", {name: "1"}, {}, {name: {night_metrics()[0]: 0.1 * day}})
+        for day in (1, 2)
+    ]
     return nights_plot(two)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from preparation.shards.store import write_shards
 from tests.training.small_models import make_clip, small_backbone
 from training.adapters.folders import export_adapter
@@ -29,7 +30,7 @@ def backbone() -> TinyBackbone:
 @pytest.fixture
 def foreign(run: RunFolder, tmp_path: Path) -> Path:
     """The folder of an adapter that was exported from the test's `run`."""
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "foreign")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "foreign", card_figures)
     return tmp_path / "foreign"
 
 

@@ -11,16 +11,7 @@ from typing import Any
 from common.files import write_text
 from common.folders import RunFolder
 from common.text.foreign import code_span
-from training.adapters.origin import weights_of
 
-METRICS = {
-    "lip_correlation": "lip correlation with the truth",
-    "opening_error": "error of the mouth opening, inter-ocular distances",
-    "mouth_psnr": "PSNR of the mouth, dB",
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "identity": "identity, cosine to the reference",
-}
 INTENDED = (
     "Research on federated and private learning of talking heads, and talking heads of people who agreed to them. "
     "Not for showing anybody saying what they did not agree to say. What `privfedtalk generate` makes carries a signed "
@@ -36,13 +27,13 @@ ELSEWHERE = "Unknown: it was trained in another run, and figures do not travel w
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says; `metrics` by `METRICS`' names, empty where nothing was evaluated."""
+    """What a card says; `metrics` as label and printed figure, empty where nothing was evaluated."""
 
     title: str
     what: str
     facts: Mapping[str, str]
     privacy: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
     evaluated_on: str = ""
     unevaluated: str = (
         "Not evaluated when this card was written; `privfedtalk evaluate` does, and `adapter export` tells."
@@ -66,7 +57,7 @@ class Card:
     def _metrics(self) -> list[str]:
         if not self.metrics:
             return [self.unevaluated]
-        rows = [f"| {label} | {self.metrics[name]:.4g} |" for name, label in METRICS.items() if name in self.metrics]
+        rows = [f"| {label} | {figure} |" for label, figure in self.metrics.items()]
         return [f"{self.evaluated_on}:", "", "| | |", "|---|---|", *rows]
 
     def write(self, folder: Path) -> None:
@@ -76,7 +67,7 @@ class Card:
 def adapter_card(
     folder: Path,
     recorded: Mapping[str, Any],
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, str] | None = None,
     evaluated_on: str = "",
     elsewhere: bool = False,
 ) -> Card:
@@ -132,21 +123,3 @@ def public_card(run: RunFolder, title: str, what: str, facts: Mapping[str, str])
         "guarantee."
     )
     return Card(title, what, {**facts, **counts}, privacy)
-
-
-def metrics_of(run: RunFolder, method: str) -> tuple[dict[str, float], str]:
-    """A method's figures in the run's results.json and what they were measured on; empty where there are none.
-
-    They are of people who never trained. Figures of clients' own held-out clips would tell of clips that no budget
-    paid for.
-    """
-    if not run.results.exists():
-        return {}, ""
-    results: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
-    measured = results.get("adapters", {}).get(method)
-    if measured is not None and measured != weights_of(run, method):  # of an adapter before this one
-        return {}, ""
-    values = results.get("methods_unseen", {}).get(method, {})
-    found = {name: float(values[name]) for name in METRICS if isinstance(values.get(name), int | float)}
-    kind = results.get("corpus", {}).get("kind", "unnamed")
-    return found, f"Means over clips of people who took no part, corpus: {kind}"

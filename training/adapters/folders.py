@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from common.errors import PrivFedTalkError
 from common.files import partial_of, replacing_folder, sweep, write_text, writing
 from common.folders import RunFolder
 from common.weights.registry import sha256_of
-from training.adapters.cards import adapter_card, metrics_of
+from training.adapters.cards import adapter_card
 from training.adapters.checks import CONFIG, FACTS, WEIGHTS, CheckedAdapter, check_fits, read_adapter
 from training.adapters.origin import check_origin
 from training.adapters.record import client_in, to_travel
@@ -91,11 +92,18 @@ def trained_by(run: RunFolder | None, folder: Path) -> bool:
     return any(folder.resolve().is_relative_to(place.resolve()) for place in own)
 
 
-def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
+Measured = tuple[Mapping[str, str], str]
+"""Figures for a card, by label, and what they were measured on."""
+
+
+def export_adapter(
+    run: RunFolder, source: Path, out: Path, figures_of: Callable[[RunFolder, str], Measured]
+) -> AdapterFacts:
     """Write what may be released of an adapter to `out`, a new or empty folder, whole or not at all: weights,
     configuration, record, card, and of the run's own shared adapter the privacy report.
 
-    Refused where it does not fit the run's backbone, or was not made by the rounds beside it.
+    Refused where it does not fit the run's backbone, or was not made by the rounds beside it. `figures_of` finds what
+    the card says of a method's quality (`evaluation.results.card`).
     No count and no figure of clients' clips goes along, and no client's name. Of an adapter that was imported the run
     has no figures: those of its method are of the run's own adapter.
     """
@@ -108,7 +116,7 @@ def export_adapter(run: RunFolder, source: Path, out: Path) -> AdapterFacts:
         raise PrivFedTalkError(f"{out} is there and not an empty folder", "name another --out")
     ours = trained_by(run, source)
     shared = ours and facts.client is None and source.resolve() == run.adapter(facts.method).resolve()
-    metrics, measured_on = metrics_of(run, facts.method) if shared else ({}, "")
+    metrics, measured_on = figures_of(run, facts.method) if shared else ({}, "")
     record = to_travel(adapter.record, facts.sha256)
     with replacing_folder(out) as partial:
         shutil.copyfile(source / WEIGHTS, partial / WEIGHTS)

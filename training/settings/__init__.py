@@ -21,21 +21,8 @@ Schedule = Literal["cosine", "stable_diffusion"]
 Sampler = Literal["ddim", "dpm++"]
 """How noise becomes a clip; see `training.generation.samplers`."""
 
-MethodName = Literal[
-    "privfedtalk",
-    "fedavg",
-    "fedprox",
-    "scaffold",
-    "fedadam",
-    "centralized",
-    "local",
-    "adapters_only",
-    "dp_only",
-    "tdc_only",
-    "isfa_only",
-    "paper_literal",
-]
-"""What `training.federation.methods` implements, each in its file."""
+MethodName = str
+"""A key of `training.federation.methods.METHODS`, the one list of methods; `check_names` there refuses others."""
 
 Component = Literal["isfa", "tdc", "dp", "secure_aggregation"]
 """Parts of the full method; `training.federation.methods.components` explains them."""
@@ -376,7 +363,11 @@ class TrainingSettings(Settings):
     """All of the training floor. `methods` are trained and evaluated; `components` gives a method other parts of
     the full method than its own, e.g. `fedavg: [dp, secure_aggregation]`."""
 
-    methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
+    methods: tuple[MethodName, ...] = Field(
+        ("privfedtalk", "fedavg"),
+        min_length=1,
+        description="trained and evaluated, by their names in federation/methods",
+    )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()

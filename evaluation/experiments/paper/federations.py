@@ -10,11 +10,11 @@ from pathlib import Path
 
 from common.files import write_text
 from common.folders import RunFolder
-from evaluation.bars import BACKBONE
+from evaluation.catalogue import BACKBONE
 from evaluation.experiments.paper.folders import PUBLIC_NETWORKS, PaperFolder, link_folder, link_networks, link_people
 from evaluation.experiments.paper.points import Point, point_of
-from evaluation.measuring.contenders import client_losses, open_contender
-from evaluation.measuring.panel import measure
+from evaluation.measuring.models import client_losses, open_model
+from evaluation.measuring.runs import measure
 from evaluation.results.run_files import read_losses
 from evaluation.settings import EvaluationSettings
 from preparation.clients.dealing import deal_clips
@@ -71,7 +71,7 @@ def run_point(
     again = training.model_copy(update={"consent": ConsentSettings(required=False)})
     federate(run, method, again, seed, resume=False, workers=workers)
     if evaluation is None:
-        denoiser = open_contender(run, method, again, seed).denoiser
+        denoiser = open_model(run, method, again, seed).denoiser
         assert denoiser is not None, "a method has a denoiser"
         losses = client_losses(run, denoiser, again.objective, seed, required=False)
         write_text(_losses(run, method), json.dumps(losses))
@@ -84,7 +84,7 @@ def backbone_losses(run: RunFolder, training: TrainingSettings, seed: int) -> di
     """The clients' losses under the frozen backbone, measured once for a run."""
     path = _losses(run, BACKBONE)
     if not path.exists():
-        denoiser = open_contender(run, BACKBONE, training, seed).denoiser
+        denoiser = open_model(run, BACKBONE, training, seed).denoiser
         assert denoiser is not None, "the backbone is a denoiser"
         losses = client_losses(run, denoiser, training.objective, seed, required=training.consent.required)
         write_text(path, json.dumps(losses))

@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.files import write_text
+from evaluation.catalogue import has_shared_adapter
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.figures.charts import client_gains, colour_of, curves, save
 from evaluation.report.files import write_qualitative
-from evaluation.results.run_files import UNSHARED, gains, public_curve
+from evaluation.results.run_files import gains, public_curve
 from evaluation.settings import EvaluationSettings
 from evaluation.tables.columns import to_csv
 
@@ -25,7 +26,7 @@ def write_validation_curves(paper: PaperFolder, methods: Sequence[str], seeds: S
     rows = [
         {"method": method, "seed": seed, "round": number, "loss": loss}
         for method in methods
-        if method not in UNSHARED
+        if has_shared_adapter(method)
         for seed in seeds
         for number, loss in public_curve(paper.seed(seed), method)
     ]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.files import write_text
 from common.folders import RunFolder
-from evaluation.bars import BACKBONE
+from evaluation.catalogue import BACKBONE
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.results.run_files import read_losses, read_privacy, traffic
 from preparation.clients.roles import load_clients, of_role

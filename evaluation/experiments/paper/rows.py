@@ -17,11 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from common.errors import PrivFedTalkError
-from evaluation.bars import BACKBONE
+from evaluation.catalogue import BACKBONE, compared, of_clips, of_sets
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.measuring.significance import client_means, compare, standard_error
-from evaluation.results.document import COMPARED, METRICS, TOGETHER, TOGETHER_DOUBT
 
 Values = npt.NDArray[np.float64]
 RESAMPLES = 2000
@@ -54,18 +53,18 @@ def over_seeds(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int =
 def compare_over_seeds(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[dict[str, Any]]:
     """`significance.compare`, client by client over seeds and clips; `seeds_agreeing` of `seeds` have its sign."""
     named = rows.assign(clip_id=rows["seed"].astype(str) + ":" + rows["clip_id"])
-    by_seed = {number: compare(part, pairs, COMPARED, seed) for number, part in named.groupby("seed")}
+    by_seed = {number: compare(part, pairs, compared(), seed) for number, part in named.groupby("seed")}
     signs: dict[tuple[str, str, str], list[float]] = {}
     for found in by_seed.values():
         for one in found:
             signs.setdefault((one.metric, one.method, one.baseline), []).append(np.sign(one.difference))
-    compared = []
-    for one in compare(named, pairs, COMPARED, seed):
+    over_all = []
+    for one in compare(named, pairs, compared(), seed):
         of_seeds = signs[one.metric, one.method, one.baseline]
         agreeing = sum(sign == np.sign(one.difference) for sign in of_seeds)
         values = {name: _number(value) for name, value in vars(one).items()}
-        compared.append(values | {"seeds": len(of_seeds), "seeds_agreeing": int(agreeing)})
-    return compared
+        over_all.append(values | {"seeds": len(of_seeds), "seeds_agreeing": int(agreeing)})
+    return over_all
 
 
 def interval(values: pd.Series, clients: pd.Series, seeds: pd.Series, seed: int, level: float = 0.95) -> list[float]:
@@ -103,7 +102,7 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
         figures = [one["together"].get("client", {}) for one in of_seeds]
         found[name] = {
             metric: float(np.mean([one[metric] for one in figures]))
-            for metric in (*TOGETHER, *TOGETHER_DOUBT)
+            for metric in of_sets()
             if figures and all(one.get(metric) is not None for one in figures)
         }
     return found
@@ -125,7 +124,7 @@ def _method(found: pd.DataFrame, seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for metric, part in found.groupby("metric", sort=False):
         name = str(metric)
-        if name not in METRICS or part["value"].notna().sum() == 0:
+        if name not in of_clips() or part["value"].notna().sum() == 0:
             continue
         means = client_means(part["value"], part["client"]).to_numpy(np.float64)
         row[name] = _number(float(means.mean()))

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.files import write_text
+from evaluation.catalogue import metric, name_of
 from evaluation.experiments.paper.figures import save_both
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.experiments.paper.points import FIGURES, Point
 from evaluation.figures.charts import INK, MORE_COLOURS, colour_of, label_of, legend_above
 from evaluation.measuring.significance import Values, holm, paired_permutation, standard_error
-from evaluation.names import name_of
 from evaluation.report.files import write_table
 from evaluation.tables.columns import MISSING, to_csv
 from training.privacy.digits import three_digits
@@ -25,12 +25,6 @@ ONE_SEED = (
     "One seed: ± is one standard error over its clients, and says nothing of other trainings. p is from sign flips of "
     "whole clients' differences to the frozen backbone, Holm's over the rows."
 )
-AXES = {
-    "identity": "identity",
-    "mouth_psnr": "mouth PSNR, dB",
-    "opening_error": "opening error",
-    "lip_correlation": "lip correlation",
-}
 
 
 def write_participation(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
@@ -90,7 +84,7 @@ def sweep_table(
                 "p (Holm)": f"{p_values[str(place)]:.2g}",
                 "Bytes up": point.bytes_up,
             }
-            | {AXES[name]: _cell(point, name) for name in more}
+            | {metric(name).axis: _cell(point, name) for name in more}
             for place, (point, values) in enumerate(zip(points, gains, strict=True))
         ]
     )
@@ -149,7 +143,7 @@ def privacy_utility(drawn: pd.DataFrame) -> Figure:
         deltas = drawn.groupby("z")["delta"].first()
         ticks = [f"z = {z:g}\nε = {three_digits(of_noise.get(z))}, δ = {deltas[z]:.0e}" for z in noises]
         axes.set_xticks(range(len(noises)), ticks, fontsize=8)
-        axes.set_ylabel("fall of the held-out loss, %" if name == "gain" else AXES[name], fontsize=9)
+        axes.set_ylabel("fall of the held-out loss, %" if name == "gain" else metric(name).axis, fontsize=9)
         _plain(axes)
     legend_above(figure, columns=8)
     return figure

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from common.files import write_text
-from evaluation.bars import BACKBONE, GATES
+from evaluation.catalogue import BACKBONE, GATES, name_of
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.experiments.paper.rows import over_seeds, pairs_of, read_missing, read_rows, read_together
-from evaluation.names import name_of
 from evaluation.report.files import NO_DIFFERENCE, write_table
 from evaluation.report.words import findings
 from evaluation.results.gates import concessions, failures, judge_gates

@@ -15,10 +15,10 @@ from evaluation.experiments.study.cells import Cell
 from evaluation.experiments.study.federations import Trained
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.measuring.clips import read_evaluation_clips
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.metrics.fidelity import cut, psnr
-from evaluation.measuring.metrics.identity import identity_similarity
-from evaluation.measuring.metrics.lipsync import lip_correlation, opening_error
+from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.fidelity import cut, psnr
+from evaluation.metrics.identity import identity_similarity
+from evaluation.metrics.lipsync import lip_correlation, opening_error
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import load_clients, of_role
 from preparation.faces.landmarks import mouth_box

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from common.text.foreign import markdown_cell
+from evaluation.catalogue import metric
 from evaluation.experiments.study import experiments as study
 from evaluation.experiments.study.experiments import EXPERIMENTS, Experiment
 from evaluation.experiments.study.settings import StudySettings
@@ -14,7 +15,8 @@ from evaluation.experiments.study.spoiling import SPOILED
 from evaluation.experiments.study.summary import Gain, Results, gains, levels
 from evaluation.tables.columns import MISSING
 
-LIPS = {"mouth_psnr": "mouth PSNR, dB", "opening_error": "opening error", "lip_correlation": "lip correlation"}
+LIPS = ("mouth_psnr", "opening_error", "lip_correlation")
+"""What a viewer sees of the mouth."""
 
 
 def page(results: Results, pictured: bool = True, machine: str = "") -> str:
@@ -128,39 +130,43 @@ def _said(gain: Gain) -> str:
 
 def _lips(results: Results) -> str:
     measured = {
-        role: levels(results, study.CENTRAL, study.CENTRAL.conditions[0], list(LIPS), role)
-        for role in ("client", "unseen")
+        role: levels(results, study.CENTRAL, study.CENTRAL.conditions[0], LIPS, role) for role in ("client", "unseen")
     }
     rows = [
-        [name, *(_level(measured[role].get(name, {}).get(metric)) for role in measured for metric in LIPS)]
+        [name, *(_level(measured[role].get(name, {}).get(key)) for role in measured for key in LIPS)]
         for name in study.METHODS
         if any(name in found for found in measured.values())
     ]
-    return table(["method", *LIPS.values(), *(f"strangers: {title}" for title in LIPS.values())], rows)
+    titles = [metric(key).axis for key in LIPS]
+    return table(["method", *titles, *(f"strangers: {title}" for title in titles)], rows)
 
 
 def _seen(results: Results) -> list[str]:
     """Paired differences of what is generated, and whether each federated method gains where a viewer can see it."""
-    found = {metric: {gain.curve: gain for gain in gains(results, study.CENTRAL, metric)} for metric in LIPS}
+    found = {key: {gain.curve: gain for gain in gains(results, study.CENTRAL, key)} for key in LIPS}
     loss = {gain.curve: gain for gain in gains(results, study.CENTRAL)}
     curves = [name for name in study.METHODS if all(name in some for some in (*found.values(), loss))]
     if not curves:
         return ["Not run yet."]
-    rows = [[name, *(interval(found[metric][name], 3) for metric in LIPS)] for name in curves]
+    rows = [[name, *(interval(found[key][name], 3) for key in LIPS)] for name in curves]
     verdicts = []
     for name in (name for name in curves if name.partition(",")[0] not in ("local", "centralized")):
-        visible = [LIPS[metric] for metric in ("mouth_psnr", "opening_error") if _better(found[metric][name], metric)]
+        visible = [metric(key).in_sentence for key in LIPS[:2] if _better(found[key][name], key)]
         worse = found["lip_correlation"][name].high < 0
         verdicts.append(
             f"- {name}: loss {'better' if loss[name].high < 0 else 'not surely better'}; "
-            f"{' and '.join(visible).replace(', dB', '') or 'nothing'} better; "
-            f"lip correlation {'worse' if worse else 'no worse'}."
+            f"{' and '.join(visible) or 'nothing'} better; "
+            f"{metric('lip_correlation').in_sentence} {'worse' if worse else 'no worse'}."
         )
-    return [table(["method", *LIPS.values()], rows), "Outside the interval, on this population:", "\n".join(verdicts)]
+    return [
+        table(["method", *(metric(key).axis for key in LIPS)], rows),
+        "Outside the interval, on this population:",
+        "\n".join(verdicts),
+    ]
 
 
-def _better(gain: Gain, metric: str) -> bool:
-    return gain.high < 0 if metric == "opening_error" else gain.low > 0
+def _better(gain: Gain, key: str) -> bool:
+    return gain.high < 0 if metric(key).better == "lower" else gain.low > 0
 
 
 def _weighing_pays(to_average: Sequence[Gain]) -> str:

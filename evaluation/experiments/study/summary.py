@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from evaluation import catalogue
 from evaluation.experiments.study.cells import Cell
 from evaluation.experiments.study.experiments import BACKBONE, Condition, Curve, Experiment
 from evaluation.experiments.study.running import results_path
@@ -103,7 +104,7 @@ def gains(
                 difference = 100 * difference / base[difference.index]
             differences[name] = difference
         adjusted = holm({name: paired_permutation(d.to_numpy(np.float64), 0) for name, d in differences.items()})
-        lower_is_better = metric in ("loss", "opening_error")
+        lower_is_better = metric == "loss" or catalogue.metric(metric).better == "lower"
         for name, difference in differences.items():
             gain = _gain(condition.x, name, difference, lower_is_better)
             found.append(replace(gain, p_holm=adjusted[name]))

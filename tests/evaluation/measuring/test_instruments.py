@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 
 from common.weights import registry as weights
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.features import FeatureCache
-from evaluation.measuring.instruments import (
-    INSTRUMENTS,
-    OpticalFlow,
-    Population,
-    Speaking,
-    VideoPopulation,
-    open_instruments,
-)
-from evaluation.measuring.metrics.distribution import frechet_distance, kernel_distance
-from evaluation.measuring.metrics.motion import flow_error
-from evaluation.measuring.protocol import EvaluationSettings, Judges, evaluate_method
+from evaluation.measuring.instruments import check_instruments, open_instruments, openable
+from evaluation.measuring.protocol import EvaluationSettings, evaluate_method
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.instruments import OpticalFlow, Population, Speaking, VideoPopulation
+from evaluation.metrics.interface import Networks
+from evaluation.metrics.motion import flow_error
+from evaluation.metrics.networks.features import FeatureCache
+from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
 from preparation.crops.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
@@ -58,7 +53,7 @@ def make_clip(index: int, role: str = "client") -> EvaluationClip:
 
 
 class Still:
-    """Judges of the drawing that see nothing."""
+    """Networks of the drawing that see nothing."""
 
     def opening(self, frames: Frames) -> Floats:
         return np.zeros(len(frames), np.float32)
@@ -73,8 +68,8 @@ def darker(clip: EvaluationClip, speech: Floats) -> Frames:
 
 def test_what_an_instrument_finds_becomes_a_row_of_the_clip() -> None:
     clips = [make_clip(index) for index in range(3)]
-    judges = Judges(opening=Still(), identity=Still(), instruments=[OpticalFlow()])
-    table = evaluate_method("darker", darker, clips, judges, EvaluationSettings(instrument_clips_per_client=2))
+    networks = Networks(opening=Still(), identity=Still(), meters=[OpticalFlow()])
+    table = evaluate_method("darker", darker, clips, networks, EvaluationSettings(instrument_clips_per_client=2))
     rows = table[table["metric"] == "tof"]
     assert rows["clip_id"].tolist() == ["c/0", "c/1"]
     assert rows["value"].iloc[0] == flow_error(darker(clips[0], clips[0].speech), clips[0].frames)
@@ -117,7 +112,7 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    opened, missing = open_instruments([name for name in INSTRUMENTS if name != "i3d"], FeatureCache(), 4)
+    opened, missing = open_instruments([name for name in openable() if name != "i3d"], FeatureCache(), 4)
     assert [type(one) for one in opened] == [OpticalFlow]
     found = {name: one for one in missing for name in one.metrics}
     assert set(found) == {
@@ -127,6 +122,11 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path: Path, monkeypatch: p
     for metric, name in (("LSE-C", "syncnet"), ("KID", "inception"), ("LPIPS (vgg)", "lpips_vgg")):
         assert f"privfedtalk weights fetch {name}" in found[metric].remedy
     assert found["FVD"].reason == "not asked for" and "evaluation.instruments" in found["FVD"].remedy
+
+
+def test_an_instrument_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="unknown instrument 'vmaf'; choose of flow, light_asd"):
+        check_instruments(["flow", "vmaf"])
 
 
 @pytest.mark.slow

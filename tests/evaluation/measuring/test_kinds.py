@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from common.folders import RunFolder
-from evaluation.measuring.contenders import client_losses, open_contender
-from evaluation.measuring.evaluation_clip import EvaluationClip
-from evaluation.measuring.protocol import Judges, evaluate_method
+from evaluation.measuring.models import client_losses, open_model
+from evaluation.measuring.protocol import evaluate_method
+from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.interface import Networks
 from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import read_shards, write_shards
@@ -78,16 +79,16 @@ def test_pretrained_federated_generating_and_evaluated(kind: str, run: RunFolder
     assert result.records[0].outcome == "applied" and result.records[0].survivors == len(CLIENTS)
     assert result.records[0].update_norm > 0 and np.isfinite(result.theta).all()
 
-    judges = Judges(OpeningRuler(width=8), IdentityRuler.load(run.model("rulers") / "identity"))
+    networks = Networks(OpeningRuler(width=8), IdentityRuler.load(run.model("rulers") / "identity"))
     clips = [clip_of(run, client) for client in CLIENTS[:1]]
     frames, losses = {}, {}
     for method in ("privfedtalk", "backbone", "noise"):
-        contender = open_contender(run, method, settings, seed=0)
-        table = evaluate_method(method, contender.generate, clips, judges, EvaluationSettings())
+        model = open_model(run, method, settings, seed=0)
+        table = evaluate_method(method, model.generate, clips, networks, EvaluationSettings())
         assert {"psnr", "identity", "mouth_psnr"} <= set(table["metric"])
-        frames[method] = contender.generate(clips[0], clips[0].speech)
-        assert contender.denoiser is not None
-        losses[method] = client_losses(run, contender.denoiser, objective, seed=0, required=False)
+        frames[method] = model.generate(clips[0], clips[0].speech)
+        assert model.denoiser is not None
+        losses[method] = client_losses(run, model.denoiser, objective, seed=0, required=False)
         assert set(losses[method]) == set(CLIENTS) and all(np.isfinite(list(losses[method].values())))
     # The adapter is in use, and none of them is another.
     assert len({tuple(loss.values()) for loss in losses.values()}) == len(losses)

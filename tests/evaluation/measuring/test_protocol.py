@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip, Swapped
 from evaluation.measuring.protocol import (
     COLUMNS,
     EvaluationSettings,
-    Judges,
     copy_reference,
     evaluate_method,
     read_metrics,
     summarise,
     video_path,
 )
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip, Swapped
+from evaluation.metrics.interface import Networks
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
@@ -35,7 +35,7 @@ def draw(openings: Floats, colour: int) -> Frames:
 
 
 class DarkRows:
-    """Judges of the drawing: the mouth's height, and the face's colour (its corner pixel)."""
+    """Networks of the drawing: the mouth's height, and the face's colour (its corner pixel)."""
 
     def opening(self, frames: Frames) -> Floats:
         return (frames[:, 40:, 32, 1] < 60).sum(axis=1).astype(np.float32) / 40
@@ -71,7 +71,7 @@ def clips() -> list[EvaluationClip]:
     return [make_clip(index, f"c{index // 2:04d}") for index in range(4)]
 
 
-JUDGES = Judges(opening=DarkRows(), identity=DarkRows())
+NETWORKS = Networks(opening=DarkRows(), identity=DarkRows())
 
 
 def listener(clip: EvaluationClip, speech: Floats) -> Frames:
@@ -80,7 +80,7 @@ def listener(clip: EvaluationClip, speech: Floats) -> Frames:
 
 
 def test_a_listener_follows_whatever_speech_it_gets(clips: list[EvaluationClip]) -> None:
-    table = evaluate_method("listener", listener, clips, JUDGES)
+    table = evaluate_method("listener", listener, clips, NETWORKS)
     assert list(table.columns) == COLUMNS
     found = summarise(table)["listener"]
     assert found["lip_correlation"].mean > 0.99
@@ -99,15 +99,15 @@ def test_as_many_clips_of_a_client_are_generated_again_as_is_asked(clips: list[E
         calls.append(clip.clip_id)
         return listener(clip, speech)
 
-    found = summarise(evaluate_method("listener", counting, clips, JUDGES))["listener"]
+    found = summarise(evaluate_method("listener", counting, clips, NETWORKS))["listener"]
     assert found["swapped_new"].n == found["swapped_old"].n == 2  # the first clip of each client
     assert len(calls) == len(clips) + 2
     every = EvaluationSettings(swapped_clips_per_client=2)
-    assert summarise(evaluate_method("listener", listener, clips, JUDGES, every))["listener"]["swapped_new"].n == 4
+    assert summarise(evaluate_method("listener", listener, clips, NETWORKS, every))["listener"]["swapped_new"].n == 4
 
 
 def test_a_still_has_no_lips(clips: list[EvaluationClip]) -> None:
-    table = evaluate_method("copy_reference", copy_reference, clips, JUDGES, speaks=False)
+    table = evaluate_method("copy_reference", copy_reference, clips, NETWORKS, speaks=False)
     found = summarise(table)["copy_reference"]
     assert found["lip_correlation"].mean == 0
     assert found["mean_frame_delta"].mean == 0
@@ -124,8 +124,8 @@ def test_tracked_metrics_compare_two_runs_of_one_tracker(clips: list[EvaluationC
         looked_at.append(len(frames))
         return clips[0].landmarks, [True] * (len(frames) - 1) + [False]
 
-    judges = Judges(DarkRows(), DarkRows(), track=tracker)
-    found = summarise(evaluate_method("listener", listener, clips, judges))["listener"]
+    networks = Networks(DarkRows(), DarkRows(), track=tracker)
+    found = summarise(evaluate_method("listener", listener, clips, networks))["listener"]
     assert found["landmarker_rate"].mean == pytest.approx(0.9)
     assert found["landmarker_rate"].n == 2  # one clip for each client
     assert found["lip_landmark_distance"].mean == 0
@@ -134,7 +134,7 @@ def test_tracked_metrics_compare_two_runs_of_one_tracker(clips: list[EvaluationC
 
 
 def test_files_hold_what_was_returned(clips: list[EvaluationClip], tmp_path: Path) -> None:
-    table = evaluate_method("listener", listener, clips, JUDGES, EvaluationSettings(), tmp_path)
+    table = evaluate_method("listener", listener, clips, NETWORKS, EvaluationSettings(), tmp_path)
     read = read_metrics(tmp_path / "metrics.parquet")
     assert read.equals(table)
     videos = sorted((tmp_path / "videos").iterdir())
@@ -148,7 +148,7 @@ def test_files_hold_what_was_returned(clips: list[EvaluationClip], tmp_path: Pat
 def test_a_clip_without_known_opening_has_no_lip_rows(clips: list[EvaluationClip]) -> None:
     from dataclasses import replace
 
-    table = evaluate_method("listener", listener, [replace(clips[0], opening=None)], JUDGES)
+    table = evaluate_method("listener", listener, [replace(clips[0], opening=None)], NETWORKS)
     metrics = set(table["metric"])
     assert "lip_correlation" not in metrics and "swapped_old" not in metrics
     assert {"swapped_new", "psnr", "identity"} <= metrics
@@ -156,11 +156,11 @@ def test_a_clip_without_known_opening_has_no_lip_rows(clips: list[EvaluationClip
 
 def test_a_method_of_wrong_shape_is_named(clips: list[EvaluationClip]) -> None:
     with pytest.raises(PrivFedTalkError, match=r"short gave uint8 \(9,"):
-        evaluate_method("short", lambda clip, speech: clip.frames[:-1], clips, JUDGES)
+        evaluate_method("short", lambda clip, speech: clip.frames[:-1], clips, NETWORKS)
 
 
 def test_a_summary_never_mixes_roles(clips: list[EvaluationClip]) -> None:
-    table = evaluate_method("listener", listener, clips[:2], JUDGES)
+    table = evaluate_method("listener", listener, clips[:2], NETWORKS)
     table.loc[0, "role"] = "unseen"
     with pytest.raises(AssertionError, match="select one role"):
         summarise(table)

@@ -12,21 +12,21 @@ import pytest
 import torch
 
 from evaluation.experiments.paper.rows import interval
-from evaluation.measuring.arrays import Floats, Frames
-from evaluation.measuring.evaluation_clip import EvaluationClip, Swapped
-from evaluation.measuring.features import FeatureCache
-from evaluation.measuring.instruments import (
+from evaluation.measuring.protocol import evaluate_method, measure_clip, summarise
+from evaluation.measuring.significance import estimate
+from evaluation.metrics.arrays import Floats, Frames
+from evaluation.metrics.clip import EvaluationClip, Swapped
+from evaluation.metrics.fidelity import mean_psnr, psnr, ssim
+from evaluation.metrics.instruments import (
     SHORTEST_SYNC_FRAMES,
-    Instrument,
     LipSync,
     OpticalFlow,
     Population,
     VideoPopulation,
 )
-from evaluation.measuring.metrics.fidelity import mean_psnr, psnr, ssim
-from evaluation.measuring.metrics.syncnet import SyncNet, SyncNetwork
-from evaluation.measuring.protocol import Judges, evaluate_method, measure_clip, summarise
-from evaluation.measuring.significance import estimate
+from evaluation.metrics.interface import Meter, Networks
+from evaluation.metrics.networks.features import FeatureCache
+from evaluation.metrics.networks.syncnet import SyncNet, SyncNetwork
 from preparation.faces.landmarks import Landmarks
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,7 +36,7 @@ SIZE = 32
 
 
 class Rulers:
-    """Judges of known answers: an opening that grows, and one face for all."""
+    """Networks of known answers: an opening that grows, and one face for all."""
 
     def opening(self, frames: Frames) -> Floats:
         return np.linspace(0, 1, len(frames)).astype(np.float32)
@@ -91,7 +91,7 @@ def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(frames: int, kind:
         255 - clip.frames,
         np.where(np.arange(frames)[:, None, None, None] % 2, 255 - clip.frames, clip.frames),
     ):
-        values = measure_clip(clip, made, Judges(Rulers(), Rulers(), track=track), tracked_frames=150)
+        values = measure_clip(clip, made, Networks(Rulers(), Rulers(), track=track), tracked_frames=150)
         assert {"psnr", "ssim", "mouth_psnr", "identity", "flicker_ratio", "landmarker_rate"} <= set(values)
         assert not [name for name, value in values.items() if np.isinf(value)]
         undefined = {name for name, value in values.items() if np.isnan(value)}
@@ -104,7 +104,7 @@ def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(frames: int, kind:
 @pytest.mark.parametrize("place", [500.0, 16.0, 0.0, -50.0])
 def test_a_mouth_without_a_surface_in_the_crop_is_not_measured(place: float) -> None:
     clip = make_clip(4, landmarks=np.full((4, 68, 2), place, np.float32))
-    values = measure_clip(clip, 255 - clip.frames, Judges(Rulers(), Rulers()))
+    values = measure_clip(clip, 255 - clip.frames, Networks(Rulers(), Rulers()))
     assert np.isnan(values["mouth_ssim"]) and np.isfinite(values["psnr"])
 
 
@@ -129,10 +129,10 @@ def test_a_frame_smaller_than_the_window_has_no_structure() -> None:
 @pytest.mark.parametrize("frames", [1, 15, 16, 20])
 def test_people_with_one_short_clip_each_through_the_instruments(tmp_path: Path, people: str, frames: int) -> None:
     network, cache = Corner(), FeatureCache()
-    instruments: list[Instrument] = [OpticalFlow(), Population(network, cache, 4), VideoPopulation(network, cache)]
-    judges = Judges(Rulers(), Rulers(), track=tracked, instruments=instruments)
+    instruments: list[Meter] = [OpticalFlow(), Population(network, cache, 4), VideoPopulation(network, cache)]
+    networks = Networks(Rulers(), Rulers(), track=tracked, meters=instruments)
     clips = [make_clip(frames, person=person) for person in people]
-    table = evaluate_method("inverse", lambda clip, _: 255 - clip.frames, clips, judges, folder=tmp_path)
+    table = evaluate_method("inverse", lambda clip, _: 255 - clip.frames, clips, networks, folder=tmp_path)
     (summary,) = summarise(table).values()
     assert summary["psnr"].clients == len(people) and np.isfinite(summary["psnr"].mean)
     assert not [name for name, one in summary.items() if np.isinf(list(asdict(one).values())).any()]

@@ -18,11 +18,11 @@ from evaluation.measuring.significance import paired_permutation
 from evaluation.nightly.figures import nights_plot
 from evaluation.nightly.measuring import measure_night, newest_models
 from evaluation.nightly.nights import (
-    JUDGED,
     Night,
     changes,
     comparable,
     history,
+    night_metrics,
     read_nights,
     significantly_worse,
     smallest_p,
@@ -123,7 +123,7 @@ def test_the_smallest_p_is_that_of_the_permutation_test() -> None:
 
 
 def test_every_judged_metric_has_one_better_direction() -> None:
-    assert {"validation_loss", "lip_correlation", "mouth_psnr", "identity"} <= set(JUDGED)
+    assert {"validation_loss", "lip_correlation", "mouth_psnr", "identity"} <= set(night_metrics())
 
 
 def test_a_run_without_models_and_a_date_that_is_none(run: RunFolder, tmp_path: Path) -> None:

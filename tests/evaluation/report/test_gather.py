@@ -10,7 +10,7 @@ import pytest
 from common.folders import RunFolder
 from evaluation.measuring.protocol import copy_reference, evaluate_method
 from evaluation.report.gather import gather_results
-from tests.evaluation.measuring.test_protocol import JUDGES, make_clip
+from tests.evaluation.measuring.test_protocol import NETWORKS, make_clip
 
 CLIPS = [make_clip(index, "c0000") for index in range(2)]
 
@@ -22,7 +22,7 @@ def test_figures_of_an_adapter_that_is_gone_are_left_out_and_said_to_be(
     """None: measured before evaluations said of which adapter they are."""
     run = RunFolder(tmp_path)
     for name in ("fedavg", "copy_reference"):
-        evaluate_method(name, copy_reference, CLIPS, JUDGES, folder=run.evaluation(name), speaks=False)
+        evaluate_method(name, copy_reference, CLIPS, NETWORKS, folder=run.evaluation(name), speaks=False)
     told = {"together": {}, "missing": [], "adapter": measured}
     (run.evaluation("fedavg") / "instruments.json").write_text(json.dumps(told))
     facts = {"peak_memory_gb": 1.0, "corpus": {}, "face_tracker": "", "seed": 0}

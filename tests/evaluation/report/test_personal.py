@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.folders import RunFolder
-from evaluation.measuring.contenders import client_losses, has_personal, open_contender
+from evaluation.measuring.models import client_losses, has_personal, open_model
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
@@ -42,7 +42,7 @@ def test_personal_adapters_are_made_by_workers_and_serve_their_clients(run: RunF
     objective = settings.objective
 
     def losses(name: str) -> dict[str, float]:
-        denoiser_of = open_contender(run, name, settings, seed=0).denoiser
+        denoiser_of = open_model(run, name, settings, seed=0).denoiser
         assert denoiser_of is not None
         return client_losses(run, denoiser_of, objective, seed=0, split="train", required=False)
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from common.errors import PrivFedTalkError
-from evaluation.bars import BARS, judge
+from evaluation.catalogue import of_clips
 from evaluation.measuring.significance import compare
-from evaluation.results.document import METRICS, assemble, read_results, write_results
+from evaluation.results.acceptance import CRITERIA, judge_criteria
+from evaluation.results.document import assemble, read_results, write_results
 from tests.evaluation.made_up_run import LEVELS, make_facts, make_table
 
 
@@ -19,7 +20,7 @@ def test_every_method_has_every_metric() -> None:
     results = assemble(make_table(), make_facts())
     assert set(results["methods"]) == set(LEVELS)
     for row in results["methods"].values():
-        assert set(METRICS) <= set(row) and {f"{metric}_se" for metric in METRICS} <= set(row)
+        assert set(of_clips()) <= set(row) and {f"{metric}_se" for metric in of_clips()} <= set(row)
         assert (row["n"], row["clients"]) == (16, 8)
     fedavg = results["methods"]["fedavg"]
     assert fedavg["mouth_psnr"] == pytest.approx(24.7 + 0.1 * 3.5 + 0.005)
@@ -78,7 +79,7 @@ def test_bars_are_judged_on_the_worst_method() -> None:
     assert all(bar["pass"] for bar in bars.values())
     results["methods"]["fedavg"]["lip_correlation"] = 0.5
     results["corpus"]["face_rate"] = None
-    again = {bar["name"]: bar for bar in judge(results)}
+    again = {bar["name"]: bar for bar in judge_criteria(results)}
     assert again["lip_correlation"]["pass"] is False and again["lip_correlation"]["value"] == 0.5
     assert again["face_rate"]["pass"] is None  # not measured is neither met nor missed
 
@@ -91,8 +92,8 @@ def test_a_bar_that_noise_reaches_is_missed() -> None:
 
 
 def test_bars_without_methods_are_not_measured() -> None:
-    judged = judge({"methods": {}, "corpus": {}})
-    assert len(judged) == len(BARS) and all(bar["pass"] is None for bar in judged)
+    judged = judge_criteria({"methods": {}, "corpus": {}})
+    assert len(judged) == len(CRITERIA) and all(bar["pass"] is None for bar in judged)
 
 
 def test_strangers_are_kept_apart() -> None:

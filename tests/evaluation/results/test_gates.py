@@ -23,9 +23,9 @@ def test_still_lips_and_noise_are_named() -> None:
     methods = METHODS | {"backbone": {"psnr": 9.0, "lip_correlation": 0.0, "opening_error": 0.08, "kid": 0.5}}
     found = failures(judge_gates(methods))
     assert found == [
-        "Frozen backbone does not beat noise on psnr: 9 against 9",
+        "Frozen backbone does not beat noise on PSNR: 9 against 9",
         "Frozen backbone does not beat noise on lip correlation: 0 against 0",
-        "Frozen backbone does not beat noise on kid: 0.5 against 0.4",
+        "Frozen backbone does not beat noise on KID: 0.5 against 0.4",
         "Frozen backbone does not beat still picture on lip correlation: 0 against 0",
         "Frozen backbone does not beat still picture on opening error: 0.08 against 0.07",
     ]
@@ -37,7 +37,7 @@ def test_real_clips_are_judged_by_lips_and_sound() -> None:
         "copy_reference": {"light_asd_contrast": 0.3, "lse_c": 2.0, "lip_correlation": None},
     }
     assert failures(judge_gates(methods)) == [
-        "FedAvg does not beat still picture on light asd contrast: 0.1 against 0.3"
+        "FedAvg does not beat still picture on Light-ASD contrast: 0.1 against 0.3"
     ]
     assert judge_gates({"fedavg": {"psnr": 20.0}}) == []  # without gates nothing is judged
 
@@ -50,7 +50,7 @@ def test_where_a_still_is_nearer_to_the_truth_is_said() -> None:
         "copy_reference": near | {"mouth_ssim": 0.75, "lip_landmark_distance": 0.035},
     }
     assert concessions(methods) == [
-        "A still picture is nearer to the truth than every model on mouth psnr.",
-        "A still picture is nearer to the truth than FedAvg on mouth ssim.",
-        "A still picture is nearer to the truth than FedAvg on lip landmark distance.",
+        "A still picture is nearer to the truth than every model on mouth PSNR.",
+        "A still picture is nearer to the truth than FedAvg on mouth SSIM.",
+        "A still picture is nearer to the truth than FedAvg on LMD.",
     ]

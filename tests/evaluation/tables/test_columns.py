@@ -4,7 +4,8 @@ import io
 
 import pandas as pd
 
-from evaluation.tables.columns import HEADLINE, MISSING, as_frame, headline_rows, to_csv, to_html, to_latex, to_markdown
+from evaluation.catalogue import shown_in
+from evaluation.tables.columns import MISSING, as_frame, table_rows, to_csv, to_html, to_latex, to_markdown
 
 METHODS = {
     "noise": {"lip_correlation": 0.999, "n": 4},
@@ -17,7 +18,7 @@ METHODS = {
         "n": 4,
     },
 }
-COLUMNS = HEADLINE[:2]
+COLUMNS = shown_in("headline")[:2]
 SIGNIFICANT = [
     {"method": "fed_avg", "baseline": "backbone", "metric": "opening_error", "p_holm": 0.02},
     {"method": "fed_avg", "baseline": "backbone", "metric": "lip_correlation", "p_holm": 0.4},
@@ -25,7 +26,7 @@ SIGNIFICANT = [
 
 
 def test_gates_come_last_and_never_win() -> None:
-    rows = headline_rows(METHODS, SIGNIFICANT, COLUMNS)
+    rows = table_rows(METHODS, SIGNIFICANT, COLUMNS)
     assert [row.method for row in rows] == ["backbone", "fed_avg", "noise"]
     assert [row.gate for row in rows] == [False, False, True]
     assert [row.cells[0].best for row in rows] == [True, False, False]
@@ -33,18 +34,18 @@ def test_gates_come_last_and_never_win() -> None:
 
 
 def test_only_significant_differences_are_marked() -> None:
-    table = as_frame(headline_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
+    table = as_frame(table_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
     assert list(table["Lip correlation ↑"]) == ["0.950 [0.941, 0.958]", "0.940 [0.930, 0.950]", "0.999"]
     assert list(table["Opening error ↓"]) == ["0.080", "0.050*", MISSING]
 
 
 def test_a_tie_has_no_best() -> None:
     tied = {name: {"lip_correlation": 1.0} for name in ("a", "b")}
-    assert not any(row.cells[0].best for row in headline_rows(tied, (), COLUMNS))
+    assert not any(row.cells[0].best for row in table_rows(tied, (), COLUMNS))
 
 
 def test_the_same_cells_in_every_format() -> None:
-    table = as_frame(headline_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
+    table = as_frame(table_rows(METHODS, SIGNIFICANT, COLUMNS), COLUMNS)
     markdown = to_markdown(table).splitlines()
     assert markdown[0] == "| Method | n | Lip correlation ↑ | Opening error ↓ |"
     assert markdown[3] == "| fed_avg | 4 | 0.940 [0.930, 0.950] | 0.050* |"

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from common.folders import RunFolder
+from evaluation.catalogue import models_in
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.report.files import write_tables
 from evaluation.results.document import assemble, read_results, write_results
@@ -47,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_the_comparison_has_gates_last_and_marks_what_differs(run: RunFolder) -> None:
-    table = paper_tables.comparison(read_results(run.results), paper_tables.MAIN)
+    table = paper_tables.comparison(read_results(run.results), models_in("main"))
     assert table["Method"].tolist() == [
         "PrivFedTalk", "FedAvg", "Frozen backbone", "Still picture", "Real video, coded", "Noise",
     ]  # fmt: skip
@@ -55,7 +56,7 @@ def test_the_comparison_has_gates_last_and_marks_what_differs(run: RunFolder) ->
     assert "*" in mouth["PrivFedTalk"] and "*" not in mouth["Frozen backbone"]
     assert "FID ↓" not in table  # nobody was measured: no column of dashes, and no other number
     assert "Frame delta, real" in table
-    ablations = paper_tables.comparison(read_results(run.results), paper_tables.ABLATIONS)
+    ablations = paper_tables.comparison(read_results(run.results), models_in("ablations"))
     assert "FedAvg" not in set(ablations["Method"]) and len(ablations) == 5
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from evaluation.results.card import card_figures
 from pipelines.cli import app
 from pipelines.configuration.tree import load, remember
 from tests.training.small_run import make_run
@@ -40,7 +41,7 @@ def test_what_a_stranger_wrote_is_printed_as_text(tmp_path: Path) -> None:
     cli, where = CliRunner(), ["--run", str(tmp_path / "mine")]
     run = make_run(tmp_path / "mine")
     remember(load("small", [f"data={tmp_path}", "run=mine"]))
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
     record = json.loads((tmp_path / "out" / FACTS).read_text())
     claim = "Private: [bold red]ε = 0.1[/] \x1b[2J\n[link=http://x]see[/link]"
     (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"privacy": claim}))

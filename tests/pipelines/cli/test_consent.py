@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from pipelines.cli import app
 from pipelines.configuration.tree import load, remember
 from pipelines.terminal.summary import show_consent
@@ -75,7 +76,7 @@ def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reach
 
 def test_an_imported_adapter_of_an_unknown_client_is_said_to_be_one(run: Path) -> None:
     cli, mine = CliRunner(), RunFolder(run / "mine")
-    export_adapter(mine, mine.client_adapter("c0000", "privfedtalk"), run / "out")
+    export_adapter(mine, mine.client_adapter("c0000", "privfedtalk"), run / "out", card_figures)
     record = json.loads((run / "out" / FACTS).read_text())
     (run / "out" / FACTS).write_text(json.dumps(record | {"client": "e0001", "method": "local"}))
     import_adapter(mine, run / "out", "theirs")

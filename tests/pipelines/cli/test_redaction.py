@@ -17,6 +17,7 @@ from assets.evaluation.reports import shown_configuration
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from common.settings import redacted
+from evaluation.results.card import card_figures
 from pipelines import resources
 from pipelines.cli import app
 from pipelines.configuration.tree import Configuration, load, remember, remembered
@@ -167,7 +168,7 @@ def test_a_whole_run_shows_them_nowhere(tmp_path: Path, capfd: pytest.CaptureFix
         run_jobs(WHOLE_RUN, "small", overrides, instance=instance)
     run, printed = RunFolder(tmp_path / "mine"), capfd.readouterr()
     assert SECRET not in printed.out + printed.err
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "exported")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "exported", card_figures)
 
     handed_around = [run.results, run.report, run.root / "models", run.federation("privfedtalk"), tmp_path / "exported"]
     read = [path for place in handed_around for path in (place.rglob("*") if place.is_dir() else [place])]

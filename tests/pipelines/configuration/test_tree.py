@@ -76,6 +76,19 @@ def test_a_corpus_that_is_not_rendered_needs_a_root() -> None:
         load("demo", ["corpus.kind=lrs3", "training.privacy.seeded_noise=null"])
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.methods=[fedsgd]", "unknown method 'fedsgd'; choose one of privfedtalk, fedavg, .*, paper_literal"),
+        ("training.components={fedsgd: [dp]}", "unknown method 'fedsgd'"),
+        ("evaluation.instruments=[vmaf]", "unknown instrument 'vmaf'; choose of flow, light_asd, .*, i3d"),
+    ],
+)
+def test_an_unknown_method_or_instrument_names_the_known_ones(override: str, said: str) -> None:
+    with pytest.raises(PrivFedTalkError, match=said):
+        load("demo", [override])
+
+
 def test_an_unknown_profile_names_the_known_ones() -> None:
     with pytest.raises(PrivFedTalkError, match="demo, paper, sd15, small"):
         load("large")

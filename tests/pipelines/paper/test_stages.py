@@ -13,7 +13,7 @@ import yaml
 
 from common.errors import PrivFedTalkError
 from docs.writers import paper as paper_page
-from evaluation.names import NAMES
+from evaluation.catalogue import entries
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.paper import outputs as paper_outputs
@@ -130,7 +130,7 @@ def test_every_method_can_run_and_has_a_name() -> None:
         configuration = configuration_of(paper, 2, method)
         assert configuration.root == PROJECT / "data" / "rendered" / "seed2"
         configure(method, configuration.training)
-        assert method in NAMES
+        assert method in entries()
     own = [line for line in seed_overrides(paper, 0, "fedprox") if "fedprox.mu" in line]
     assert own == ["training.fedprox.mu=0.01"]
     assert not any("fedprox.mu" in line for line in seed_overrides(paper, 0, "fedavg"))
@@ -175,7 +175,7 @@ def modules_used(path: Path) -> set[Path]:
 
 
 def test_a_change_of_code_that_a_stage_runs_is_seen() -> None:
-    wanted = modules_used(Path("evaluation/measuring/panel.py"))
+    wanted = modules_used(Path("evaluation/measuring/runs.py"))
     sweeping = modules_used(Path("pipelines/paper/sweeps.py")) | wanted
     for name, stage in stages().items():
         kind, deps = name.split("@")[0], {Path(str(dep)) for dep in stage.deps}

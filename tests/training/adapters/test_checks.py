@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from tests.training.small_run import LAYER, change, make_run
 from training.adapters.adapter import load_adapted
 from training.adapters.folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter
@@ -65,7 +66,7 @@ def test_what_a_run_holds_already_is_checked_before_it_is_used_or_exported(tmp_p
     with pytest.raises(PrivFedTalkError, match=r"half precision|not finite"):
         load_adapted(load_backbone(run.model("backbone")), own)
     with pytest.raises(PrivFedTalkError, match=r"half precision|not finite"):
-        export_adapter(run, own, tmp_path / "out")
+        export_adapter(run, own, tmp_path / "out", card_figures)
     assert not (tmp_path / "out").exists()
 
 
@@ -74,5 +75,5 @@ def test_an_adapter_of_another_backbone_is_not_exported(tmp_path: Path) -> None:
     own = run.adapter("privfedtalk")
     change(own / FACTS, base_sha256="0" * 64)
     with pytest.raises(PrivFedTalkError, match="was trained on backbone 000000000000"):
-        export_adapter(run, own, tmp_path / "out")
+        export_adapter(run, own, tmp_path / "out", card_figures)
     assert not (tmp_path / "out").exists()

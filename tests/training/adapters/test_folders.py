@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from tests.training.small_run import make_run
 from training.adapters.adapter import weights_sha256
 from training.adapters.folders import FACTS, export_adapter, import_adapter, inspect_adapter
@@ -37,16 +38,16 @@ def test_an_exported_adapter_has_a_card_and_peft_loads_it(run: RunFolder, tmp_pa
     figures = {"lip_correlation": 0.93, "lip_correlation_se": 0.01}
     results = {"methods": {"privfedtalk": {"psnr": 23.4}}, "methods_unseen": {"privfedtalk": figures}}
     run.results.write_text(json.dumps(results | {"corpus": {"kind": "studio"}}))
-    facts = export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    facts = export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
     card = (tmp_path / "out" / "README.md").read_text()
-    for said in (facts.base_sha256, "epsilon 3", "| lip correlation with the truth | 0.93 |", "corpus: studio", "peft"):
+    for said in (facts.base_sha256, "epsilon 3", "| Lip correlation | 0.930 |", "corpus: studio", "peft"):
         assert said in card
     assert "23.4" not in card  # measured on clients' held-out clips, which no budget protects
     assert "Intended use" in card and "Licence" in card
     model = PeftModel.from_pretrained(load_backbone(run.model("backbone")), str(tmp_path / "out"))
     assert any("lora_A" in name for name, _ in model.named_parameters())
     with pytest.raises(PrivFedTalkError, match="not an empty folder"):
-        export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+        export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
 
 
 def test_figures_of_the_adapter_before_are_not_on_the_card(run: RunFolder, tmp_path: Path) -> None:
@@ -54,17 +55,17 @@ def test_figures_of_the_adapter_before_are_not_on_the_card(run: RunFolder, tmp_p
     of_before = {"methods_unseen": {"privfedtalk": {"lip_correlation": 0.93}}, "corpus": {"kind": "studio"}}
     for number, (sha256, shown) in enumerate(((inspect_adapter(own).sha256, True), ("0" * 64, False))):
         run.results.write_text(json.dumps(of_before | {"adapters": {"privfedtalk": sha256}}))
-        export_adapter(run, own, tmp_path / str(number))
+        export_adapter(run, own, tmp_path / str(number), card_figures)
         card = (tmp_path / str(number) / "README.md").read_text()
         assert ("0.93" in card) is shown and ("Not evaluated" in card) is not shown
 
 
 def test_an_imported_adapter_never_gets_the_figures_of_the_run_it_lies_in(run: RunFolder, tmp_path: Path) -> None:
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
     theirs = import_adapter(run, tmp_path / "out", "theirs")
     figures = {"psnr": 23.4}
     run.results.write_text(json.dumps({"methods_unseen": {"privfedtalk": figures}, "corpus": {"kind": "studio"}}))
-    export_adapter(run, theirs, tmp_path / "again")
+    export_adapter(run, theirs, tmp_path / "again", card_figures)
     for folder in (theirs, tmp_path / "again"):
         card = (folder / "README.md").read_text()
         assert "23.4" not in card and "corpus: studio" not in card
@@ -83,13 +84,13 @@ def test_a_clients_own_adapter_travels_without_its_name_and_is_known_where_the_c
     run: RunFolder, tmp_path: Path
 ) -> None:
     own = run.client_adapter("c0000", "privfedtalk")
-    assert export_adapter(run, own, tmp_path / "out").client == "c0000"
+    assert export_adapter(run, own, tmp_path / "out", card_figures).client == "c0000"
     assert all(b"c0000" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
     assert inspect_adapter(tmp_path / "out").client == "a client of another run"
     assert "fitted by privfedtalk to one client's clips" in (tmp_path / "out" / "README.md").read_text()
     back = import_adapter(run, tmp_path / "out", "back")
     assert inspect_adapter(back, run).client == "c0000"
-    export_adapter(run, back, tmp_path / "again")
+    export_adapter(run, back, tmp_path / "again", card_figures)
     assert (tmp_path / "again" / FACTS).read_bytes() == (tmp_path / "out" / FACTS).read_bytes()
     elsewhere = make_run(tmp_path / "elsewhere", client="c0009")
     theirs = import_adapter(elsewhere, tmp_path / "out", "theirs")
@@ -97,7 +98,7 @@ def test_a_clients_own_adapter_travels_without_its_name_and_is_known_where_the_c
 
 
 def test_an_adapter_is_imported_where_its_backbone_is_and_nowhere_else(run: RunFolder, tmp_path: Path) -> None:
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
     target = import_adapter(run, tmp_path / "out", "theirs")
     assert adapter_folder(run, "privfedtalk", "theirs") == target
     assert inspect_adapter(target).sha256 == inspect_adapter(run.adapter("privfedtalk")).sha256
@@ -132,8 +133,8 @@ def test_an_interrupted_export_leaves_nothing_that_could_be_taken_for_whole(
     with monkeypatch.context() as stopped:
         stopped.setattr("training.adapters.folders.adapter_card", interrupt)  # what is written last
         with pytest.raises(KeyboardInterrupt):
-            export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new")
+            export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new", card_figures)
     assert list((tmp_path / "out").iterdir()) == []
     (tmp_path / "out" / "new").mkdir()  # an empty folder is taken
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out" / "new", card_figures)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from tests.training.small_run import LAYER, change, make_run
 from training.adapters.adapter import Adapter, load_adapted
 from training.adapters.checks import FEATURES_OFF
@@ -287,7 +288,7 @@ def test_what_its_maker_claims_is_shown_as_text_and_as_a_claim(run: RunFolder, f
     change(foreign / FACTS, privacy=CLAIM, note="<script>")
     assert inspect_adapter(foreign).privacy.startswith("claimed by its maker: Private: ε = 0.1 # Title")
     target = import_adapter(run, foreign, "claiming")
-    export_adapter(run, target, tmp_path / "again")
+    export_adapter(run, target, tmp_path / "again", card_figures)
     plain = MarkdownIt("gfm-like", {"linkify": False}).parse((run.adapter("privfedtalk") / "README.md").read_text())
     for folder in (target, tmp_path / "again"):
         facts = inspect_adapter(folder, run)

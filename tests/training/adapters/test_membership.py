@@ -10,6 +10,7 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
@@ -74,7 +75,7 @@ def test_imported_adapters_fitted_to_a_client_are_listed(tmp_path: Path) -> None
         (run.client_adapter("c0000", "privfedtalk"), "theirs"),
         (run.adapter("privfedtalk"), "shared"),
     ):
-        export_adapter(run, source, tmp_path / name)
+        export_adapter(run, source, tmp_path / name, card_figures)
         import_adapter(run, tmp_path / name, name)
     assert models_with(run, "c0000") == [
         # The run has no record of rounds: nobody can say who is not in its shared adapter.

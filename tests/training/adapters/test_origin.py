@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
@@ -119,7 +120,7 @@ def refused_everywhere(run: RunFolder, tmp_path: Path, said: str, name: str = "g
     with pytest.raises(PrivFedTalkError, match=said):
         adapter_folder(run, METHOD, name)
     with pytest.raises(PrivFedTalkError, match=said):
-        export_adapter(run, folder, tmp_path / "out")
+        export_adapter(run, folder, tmp_path / "out", card_figures)
     assert not (tmp_path / "out").exists()
 
 
@@ -162,7 +163,7 @@ def test_a_clients_own_adapter_that_began_from_another_shared_one_is_not_used(ru
 
 
 def test_of_where_it_was_made_nothing_travels(run: RunFolder, tmp_path: Path) -> None:
-    export_adapter(run, run.adapter(METHOD), tmp_path / "out")
+    export_adapter(run, run.adapter(METHOD), tmp_path / "out", card_figures)
     assert not {"federation", "theta_sha256"} & json.loads((tmp_path / "out" / FACTS).read_text()).keys()
 
 

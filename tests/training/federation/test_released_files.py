@@ -10,6 +10,7 @@ import pytest
 
 from common.folders import RunFolder
 from common.settings import Settings
+from evaluation.results.card import card_figures
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
@@ -41,7 +42,7 @@ def released(root: Path, method: str, clips: int, figure: float) -> dict[str, by
     federate(run, method, settings_of(), seed=0, resume=False)
     figures = {"methods": {method: {"psnr": figure, "validation_loss": figure}}, "methods_unseen": {method: PUBLIC}}
     run.results.write_text(json.dumps(figures | {"corpus": {"kind": "studio"}}))
-    export_adapter(run, run.adapter(method), root / "out")
+    export_adapter(run, run.adapter(method), root / "out", card_figures)
     return {path.name: path.read_bytes() for path in (root / "out").iterdir()}
 
 
@@ -56,6 +57,6 @@ def test_two_worlds_that_differ_in_one_clients_clips_export_the_same_but_for_the
     assert few.keys() == {"adapter_config.json", "privfedtalk.json", "README.md", "privacy.json", "privacy.md"}
     record = json.loads(few["privfedtalk.json"])
     assert (record["clients"], record["rounds_planned"]) == ("3", "1")
-    assert "| lip correlation with the truth | 0.5 |" in few["README.md"].decode()
+    assert "| Lip correlation | 0.500 |" in few["README.md"].decode()
     for name, content in few.items():
         assert not re.search(rb"\b(%s)\b" % "|".join(CLIENTS).encode(), content), name

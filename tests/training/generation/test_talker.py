@@ -13,6 +13,7 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, now, write_consent
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
@@ -76,7 +77,7 @@ def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
 
 def test_a_copy_of_a_clients_adapter_is_still_the_clients(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    export_adapter(run, run.client_adapter("c0000", "privfedtalk"), tmp_path / "out")
+    export_adapter(run, run.client_adapter("c0000", "privfedtalk"), tmp_path / "out", card_figures)
     import_adapter(run, tmp_path / "out", "theirs")
     assert open_talker(run, TRAINING, PREPARATION, adapter="theirs").fitted_to == "c0000"
     write_consent(run, "c0000", Consent(who="Ada", granted=now(), revoked=now()))
@@ -94,7 +95,7 @@ def test_a_copy_of_a_clients_adapter_is_still_the_clients(tmp_path: Path) -> Non
 def test_an_imported_adapter_keeps_its_own_method(tmp_path: Path) -> None:
     """What a clip's manifest says is what the adapter's record says, not what the command was asked for."""
     run = make_run(tmp_path / "run")
-    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out")
+    export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
     record = json.loads((tmp_path / "out" / FACTS).read_text())
     (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": "scaffold"}))
     import_adapter(run, tmp_path / "out", "theirs")

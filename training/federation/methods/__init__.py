@@ -2,11 +2,14 @@
 
 All share data, seeds, sampling, adapter and step budget, so that a comparison compares what it names and nothing
 else. `training.methods` of the configuration lists those that a run trains.
+
+A new method is a file with its `Method` and a line of `METHODS`: settings, command line, Dagster's partitions, tables,
+figures and pages take it from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from common.errors import PrivFedTalkError
 from training.adapters.factors import Factors
@@ -20,9 +23,9 @@ from training.federation.methods.paper_literal import PaperLiteral
 from training.federation.methods.privfedtalk import PrivFedTalk
 from training.federation.methods.scaffold import Scaffold
 from training.federation.methods.unfederated import Centralized, Local
-from training.settings import TrainingSettings
+from training.settings import MethodName, TrainingSettings
 
-METHODS: Mapping[str, Method] = {
+METHODS: Mapping[MethodName, Method] = {
     "privfedtalk": PrivFedTalk(),
     "fedavg": FedAvg(),
     "fedprox": FedProx(),
@@ -36,6 +39,7 @@ METHODS: Mapping[str, Method] = {
     "isfa_only": IsfaOnly(),
     "paper_literal": PaperLiteral(),
 }
+"""Every method by its name, in the order in which tables show them."""
 
 
 def named(method: str) -> Method:
@@ -45,9 +49,17 @@ def named(method: str) -> Method:
     return METHODS[method]
 
 
+def check_names(names: Iterable[MethodName]) -> None:
+    """Raise ValueError, which settings turn into their own message, where one of `names` is no method."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r}; choose one of {', '.join(METHODS)}")
+
+
 def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
     """The settings under which `method` runs."""
-    resolved = resolve(named(method), method, settings)
+    own_groups = [one.own_settings for one in METHODS.values() if one.own_settings]
+    resolved = resolve(named(method), method, settings, own_groups)
     check(method, resolved, named(method).averages)
     return resolved
 

@@ -7,16 +7,16 @@ the server's is part of the checkpoint, a client's stays in the client's own fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from training.federation.methods.components import with_components
 from training.privacy.mechanisms.release import server_step
-from training.settings import Component, MethodName, TrainingSettings
+from training.settings import Component, TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +26,7 @@ Theta = npt.NDArray[np.float32]
 State = dict[str, Theta]
 
 
-OWN_SETTINGS = ("fedprox", "scaffold", "fedadam")
-"""Groups of `TrainingSettings` that belong to one method each."""
+Table = Literal["main", "ablations"]
 
 
 class LocalRule:
@@ -99,8 +98,17 @@ class ServerRule:
 
 
 class Method:
-    """One way to adapt to the clients' clips. Subclasses say in their docstring what it is and when to use it."""
+    """One way to adapt to the clients' clips. Subclasses say in their docstring what it is and when to use it.
 
+    `label`, `description` and `tables` are what tables, figures and pages show (`evaluation.catalogue` reads them).
+    """
+
+    label: ClassVar[str]
+    """What people call it."""
+    description: ClassVar[str]
+    """What it is, in a line."""
+    tables: ClassVar[tuple[Table, ...]] = ("main",)
+    """The paper's tables that have a row of it: 1, the comparison of methods, and 2, the ablations."""
     components: ClassVar[tuple[Component, ...]] = ()
     """The parts of the full method that it has (see `components.py`)."""
     own_settings: ClassVar[str | None] = None
@@ -124,13 +132,14 @@ class Method:
         """Raise an error where the settings ask for what this method cannot do."""
 
 
-def resolve(method: Method, name: str, settings: TrainingSettings) -> TrainingSettings:
-    """`settings` as `method` runs under them; what concerns other methods is put back to its default."""
-    chosen = settings.components.get(cast("MethodName", name), method.components)
+def resolve(method: Method, name: str, settings: TrainingSettings, own_groups: Collection[str]) -> TrainingSettings:
+    """`settings` as `method` runs under them; what concerns other methods is put back to its default.
+
+    `own_groups` are the groups of settings that belong to one method each.
+    """
+    chosen = settings.components.get(name, method.components)
     default = TrainingSettings()
-    foreign = {
-        group: getattr(default, group) for group in ("fedprox", "scaffold", "fedadam") if group != method.own_settings
-    }
+    foreign = {group: getattr(default, group) for group in own_groups if group != method.own_settings}
     resolved = with_components(settings, chosen).model_copy(
         # Where clients train changes nothing that they learn.
         update={

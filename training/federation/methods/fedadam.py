@@ -33,6 +33,8 @@ class AdamServer(ServerRule):
 class FedAdam(Method):
     """FedAvg's clients under an adaptive server."""
 
+    label = "FedAdam"
+    description = "FedAvg under an adaptive server"
     own_settings = "fedadam"
     server_rule = AdamServer
     averages = False

@@ -10,3 +10,6 @@ from training.federation.methods.base import Method
 
 class FedAvg(Method):
     """No TDC term, weights by clip counts alone, no clipping, no noise, no secure aggregation."""
+
+    label = "FedAvg"
+    description = "federated adapters, weighted by clip counts"

@@ -46,5 +46,7 @@ class ProximalSteps(LocalRule):
 class FedProx(Method):
     """FedAvg with the proximal term; its weight is `fedprox.mu`."""
 
+    label = "FedProx"
+    description = "FedAvg whose clients are held near the announced adapter"
     own_settings = "fedprox"
     local_rule = ProximalSteps

@@ -15,6 +15,9 @@ from training.settings.privacy import NO_PROOF
 class PaperLiteral(Method):
     """ISFA weights over their sum, temporal-denoising consistency, clipping and each client's own Gaussian noise."""
 
+    label = "Paper, literal"
+    description = "the paper's formulas as they stand: each client's own noise, no client-level proof"
+    tables = ()
     components = ("isfa", "tdc", "dp")
 
     def configure(self, settings: TrainingSettings) -> TrainingSettings:

@@ -12,4 +12,7 @@ from training.federation.methods.components import EVERY
 class PrivFedTalk(Method):
     """The configuration itself."""
 
+    label = "PrivFedTalk"
+    description = "federated adapters, weighted by reliability, clipped, noised, summed under masks"
+    tables = ("main", "ablations")
     components = EVERY

@@ -78,6 +78,8 @@ class ControlledServer(ServerRule):
 class Scaffold(Method):
     """FedAvg with control variates on the adapter's vector."""
 
+    label = "SCAFFOLD"
+    description = "FedAvg with control variates against client drift"
     own_settings = "scaffold"
     local_rule = ControlledSteps
     server_rule = ControlledServer

@@ -73,6 +73,8 @@ class Centralized(Method):
     as the federated methods see in that round all together. It takes them one after the other.
     """
 
+    label = "Centralized"
+    description = "all clients' clips in one place, as many steps: what no federation of people may compute"
     local_rule = ContinuedSteps
     pooled = True
     no_promise = "All clips were trained on in one place: clipping bounds the pool, not what one person does to it."
@@ -85,6 +87,8 @@ class Centralized(Method):
 class Local(Method):
     """Each client alone: the same clips, rounds, steps and draws as under FedAvg, and never a server's step."""
 
+    label = "Local"
+    description = "each client alone with its own clips; strangers get the frozen backbone"
     local_rule = OwnSteps
     server_rule = StandingServer
     sends = False

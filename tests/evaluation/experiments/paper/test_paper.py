@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from common.errors import PrivFedTalkError
+from evaluation.catalogue import models_in
 from evaluation.experiments.paper import figures, rows, tables
 from evaluation.experiments.paper.folders import PaperFolder, link, open_seed
 from evaluation.measuring.significance import client_means, paired_permutation
-from evaluation.tables.paper import MAIN
 from tests.evaluation.experiments.paper import made_up
 
 
@@ -100,7 +100,7 @@ def test_nobody_else_takes_part_in_the_clients_rows(paper: PaperFolder) -> None:
 
 
 def test_table_1_has_sentences_from_its_tests_and_says_its_unit(paper: PaperFolder) -> None:
-    files = tables.write_comparison(paper, "table1", made_up.METHODS, made_up.SEEDS, MAIN)
+    files = tables.write_comparison(paper, "table1", made_up.METHODS, made_up.SEEDS, models_in("main"))
     assert {path.name for path in files} >= {"table1.csv", "table1.md", "table1.tex", "table1_tests.csv"}
     table = (paper.tables / "table1.md").read_text()
     assert "The unit is the client: 8 clients, each the mean over its clips and 2 seeds" in table
@@ -113,7 +113,7 @@ def test_table_1_has_sentences_from_its_tests_and_says_its_unit(paper: PaperFold
     assert any("PrivFedTalk against the frozen backbone" in line and "in 2 of 2 seeds" in line for line in said)
     assert "- PrivFedTalk against FedAvg: no significant difference in any of 3 metrics." in said
     assert any(line.startswith("- Not measured: FVD") for line in said)
-    assert "- PrivFedTalk does not beat noise on psnr" in " ".join(said)  # all have the same, and that is said
+    assert "- PrivFedTalk does not beat noise on PSNR" in " ".join(said)  # all have the same, and that is said
     metrics = json.loads((paper.tables / "table1_metrics.json").read_text())
     assert metrics["fedavg"]["validation_loss"] == pytest.approx(0.9 * metrics["backbone"]["validation_loss"])
 
@@ -121,7 +121,7 @@ def test_table_1_has_sentences_from_its_tests_and_says_its_unit(paper: PaperFold
 def test_tables_are_the_same_twice(paper: PaperFolder) -> None:
     def written() -> dict[Path, bytes]:
         files = [
-            *tables.write_comparison(paper, "table1", made_up.METHODS, made_up.SEEDS, MAIN),
+            *tables.write_comparison(paper, "table1", made_up.METHODS, made_up.SEEDS, models_in("main")),
             *tables.write_communication(paper, made_up.METHODS, 0),
             *tables.write_privacy(paper, made_up.METHODS, 0),
             *tables.write_clients(paper, made_up.METHODS, made_up.SEEDS),

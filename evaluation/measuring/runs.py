@@ -1,0 +1,94 @@
+"""A run's evaluation: one method on the held-out clips, its frames, metrics and paired loss written to its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from common.files import write_text
+from common.folders import RunFolder
+from evaluation.catalogue import FACE_TRACKER, PERSONAL, metric, personal_of
+from evaluation.measuring.clips import read_evaluation_clips
+from evaluation.measuring.instruments import Missing, labels_of, open_instruments
+from evaluation.measuring.models import client_losses, has_personal, open_model
+from evaluation.measuring.protocol import evaluate_method
+from evaluation.metrics.identity import METRICS, open_embedder
+from evaluation.metrics.interface import Networks
+from evaluation.metrics.networks.features import FeatureCache
+from evaluation.metrics.networks.landmarker import open_track
+from evaluation.settings import EvaluationSettings
+from preparation.faces.embedder import KINDS
+from training.adapters.origin import weights_of
+from training.model.device import choose_device
+from training.model.frozen.rulers import IdentityRuler, OpeningRuler
+from training.settings import TrainingSettings
+
+TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
+
+
+def measure_with_personal(
+    run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int
+) -> None:
+    """`measure`, and the same under `personal_of(method)` where clients have adapters of their own beside it."""
+    measure(run, method, settings, training, seed)
+    if has_personal(run, method):
+        measure(run, personal_of(method), settings, training, seed)
+    else:
+        shutil.rmtree(run.evaluation(personal_of(method)), ignore_errors=True)  # of an earlier run
+
+
+def measure(run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int) -> None:
+    """Write what one method or reference is worth: `metrics.parquet`, `videos/`, `validation_loss.json` (client ->
+    loss), `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
+    folder = run.evaluation(method)
+    model = open_model(run, method, training, seed)
+    shutil.rmtree(folder / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
+    with open_networks(run, settings) as (networks, missing):
+        clips = read_evaluation_clips(run, settings, required=training.consent.required)
+        if method.endswith(PERSONAL):  # strangers have no adapter of their own
+            clips = [clip for clip in clips if clip.role == "client"]
+        evaluate_method(method, model.generate, clips, networks, settings, folder, speaks=model.speaks)
+    together: dict[str, dict[str, float]] = {}
+    for meter in networks.meters:
+        for role, figures in meter.conclude().items():
+            together.setdefault(role, {}).update(figures)
+    found = {
+        "together": together,
+        "missing": [asdict(one) for one in missing],
+        "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own began from it
+    }
+    write_text(folder / "instruments.json", json.dumps(found, indent=1) + "\n")
+    losses = {}
+    if model.denoiser:
+        required = training.consent.required
+        losses = client_losses(run, model.denoiser, training.objective, seed, required=required)
+    write_text(folder / "validation_loss.json", json.dumps(losses, indent=1) + "\n")
+
+
+@contextmanager
+def open_networks(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[Networks, list[Missing]]]:
+    """The frozen networks that measure one method, as far as they can be had, and what is missing and why."""
+    meters, missing = open_instruments(
+        settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
+    )
+    device = choose_device()
+    embedder = open_embedder(settings.face_embedder)
+    with open_track() as (track, reason):
+        if track is None:
+            missing.append(Missing(labels_of(FACE_TRACKER), reason, TRACKER_REMEDY))
+        if track is None or embedder is None:
+            kind = KINDS[settings.face_embedder]
+            remedy = f"{TRACKER_REMEDY} {kind.weight}"
+            label = metric(METRICS[settings.face_embedder]).label
+            missing.append(Missing((label,), "tracker or embedder is absent", remedy))
+        networks = Networks(
+            opening=OpeningRuler.load(run.model("rulers") / "opening").to(device),
+            identity=IdentityRuler.load(run.model("rulers") / "identity").to(device),
+            track=track,
+            faces=embedder,
+            meters=meters,
+        )
+        yield networks, missing
