@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import PrivFedTalkError
 from evaluation.metrics import fidelity, identity, lipsync, motion
 from evaluation.metrics.instruments import FLOW, I3D, INCEPTION, LIGHT_ASD, LPIPS_ALEX, LPIPS_VGG, SYNCNET
 from evaluation.metrics.interface import Instrument
@@ -210,7 +211,12 @@ noise, then further metrics where higher is better, then those where lower is.""
 
 def metric(key: str) -> Metric:
     """The metric of that key."""
-    return {one.key: one for one in METRICS}[key]
+    found = {one.key: one for one in METRICS}.get(key)
+    if found is None:
+        raise PrivFedTalkError(
+            f"{key!r} is no metric of this version", "measure again: privfedtalk evaluate, or use the version that did"
+        )
+    return found
 
 
 def shown_in(*tables: Table) -> tuple[Metric, ...]:

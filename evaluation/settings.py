@@ -24,9 +24,8 @@ class EvaluationSettings(Settings):
     )
     instruments: tuple[str, ...] = Field(
         (),
-        description="further metrics by what measures them: flow (tOF), light_asd, syncnet (LSE-D, LSE-C), lpips_alex, "
-        "lpips_vgg, inception (FID, KID), i3d (FVD): on a processor each takes from half a second (flow) to ten "
-        "seconds (syncnet) a clip",
+        description="further metrics by what measures them, as docs/metrics.md lists them: on a processor each takes "
+        "from half a second (flow) to ten seconds (syncnet) a clip",
     )
     instrument_clips_per_client: int = Field(1_000, ge=1, description="clips they look at, at most")
     distribution_frames_per_clip: int = Field(16, ge=1, description="frames of each clip that FID and KID look at")

@@ -21,8 +21,9 @@ MOST_BOXES = 12
 ROOM_ORDER = {
     "preparation": ["media", "corpora", "faces", "crops", "speech", "clients", "shards"],
     "training": ["model", "learning", "adapters", "generation", "privacy", "federation", "execution", "claims"],
+    "evaluation": ["metrics", "catalogue", "measuring", "results", "tables", "report"],
 }
-"""The way of a clip and the way of an update, from left to right."""
+"""The way of a clip, of an update and of a figure, from left to right."""
 
 
 def sources(*packages: str) -> list[Path]:

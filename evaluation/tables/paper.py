@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from common.folders import RunFolder
-from evaluation.catalogue import has_shared_adapter, metric, name_of, shown_in
+from evaluation.catalogue import has_shared_adapter, name_of, shown_in
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.results.run_files import (
     FLOAT,
@@ -25,7 +25,7 @@ from evaluation.results.run_files import (
     traffic_by_round,
 )
 from evaluation.tables.columns import MISSING, as_frame, measured, table_rows
-from evaluation.tables.published import PUBLISHED
+from evaluation.tables.published import HEADINGS, PUBLISHED
 
 
 def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
@@ -87,20 +87,15 @@ def beside_published(results: Mapping[str, Any]) -> pd.DataFrame:
         "psnr": "psnr_centre_frame", "ssim": "ssim_centre_frame", "lpips": "lpips_alex_centre_frame",
         "fid": "fid_centre_frame", "identity": _identity_of(results), "mean_frame_delta": "mean_frame_delta",
     }  # fmt: skip
-    shared = {name: metric(name).label for name in ("psnr", "ssim", "fid", "identity")}
-    headings = {
-        "psnr": shared["psnr"], "ssim": shared["ssim"], "lpips": "LPIPS", "fid": shared["fid"],
-        "identity": shared["identity"], "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
-    }  # fmt: skip  # the paper's own names where it has others
     rows = [
         {"Method": row.method, "Source": row.source, "Data": row.data}
-        | {heading: _text(row.figures.get(metric)) for metric, heading in headings.items()}
+        | {heading: _text(row.figures.get(metric)) for metric, heading in HEADINGS.items()}
         for row in PUBLISHED
     ]
     corpus = results["corpus"].get("kind", "corpus")
     rows += [
         {"Method": name_of(name), "Source": "this run", "Data": f"{corpus}, centre frame; not comparable"}
-        | {heading: _text(row.get(ours.get(metric, ""))) for metric, heading in headings.items()}
+        | {heading: _text(row.get(ours.get(metric, ""))) for metric, heading in HEADINGS.items()}
         for name, row in results["methods"].items()
     ]
     return pd.DataFrame(rows)

@@ -49,6 +49,12 @@ PUBLISHED = (
         "sync_proxy": 0.083392598}),
 )  # fmt: skip
 
+HEADINGS = {
+    "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "identity": "Identity",
+    "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
+}  # fmt: skip
+"""The paper's own headings."""
+
 WHY_NOT = (
     "Not comparable: the published rows come from other clips, crops, networks and training. The paper's own figures "
     "are those of noise (PSNR 7.3, SSIM 0.01, a mean frame delta about thirty times that of real video), which is why "

@@ -8,13 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from common.errors import PrivFedTalkError
 from evaluation import catalogue
 from evaluation.catalogue import GATES, METRICS, REFERENCES, entries, metric
 from evaluation.measuring import models
@@ -190,6 +191,44 @@ def test_every_line_is_whole() -> None:
         assert ("still, by sound" in one.gates) + ("still" in one.gates) < 2
     assert set(catalogue.COMPARED_FIRST) <= set(catalogue.compared())
     assert set(catalogue.BASIC) <= {one.key for one in catalogue.gated("noise") if one.better == "higher"}
+
+
+def test_files_and_pages_keep_their_order() -> None:
+    """Readers compare results.json, findings and tables of two versions line by line."""
+
+    def in_order(keys: list[str], found: Iterable[str]) -> bool:
+        return keys == [key for key in found if key in keys]
+
+    assert in_order(
+        ["validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity",
+         "face_identity", "arcface_identity", "tof", "light_asd_contrast", "lse_d", "lse_c", "lpips_alex", "lpips_vgg"],
+        catalogue.compared(),
+    )  # fmt: skip
+    assert in_order(
+        ["psnr", "ssim", "mouth_psnr", "lip_correlation", "identity", "mouth_ssim", "face_identity", "arcface_identity",
+         "light_asd_contrast", "lse_c", "opening_error", "validation_loss", "lip_landmark_distance", "tof", "lse_d",
+         "lpips_alex", "lpips_vgg", "kid", "fid", "fvd"],
+        [one.key for one in catalogue.gated("noise")],
+    )  # fmt: skip
+    assert in_order(
+        ["lip_correlation", "opening_error", "mouth_psnr", "psnr", "identity", "validation_loss"],
+        [one.key for one in catalogue.shown_in("summary")],
+    )
+    assert in_order(
+        ["privfedtalk", "fedavg", "fedprox", "scaffold", "fedadam", "centralized", "local", "backbone",
+         "copy_reference", "vae_ceiling", "noise"],
+        catalogue.models_in("main"),
+    )  # fmt: skip
+    assert in_order(
+        ["privfedtalk", "adapters_only", "dp_only", "tdc_only", "isfa_only", "backbone", "copy_reference",
+         "vae_ceiling", "noise"],
+        catalogue.models_in("ablations"),
+    )  # fmt: skip
+
+
+def test_a_metric_of_another_version_is_named() -> None:
+    with pytest.raises(PrivFedTalkError, match="'vmaf' is no metric of this version"):
+        metric("vmaf")
 
 
 def test_every_figure_of_a_clip_has_a_line() -> None:
