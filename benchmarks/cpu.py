@@ -32,7 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.federation_run import bare_steps, make_run, pefts_products
 from benchmarks.machine import scaling
 from training.execution import open_trainer
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.methods import configure
 from training.model.autoencoders.small import train_vae
 from training.model.backbones.interface import Backbone
@@ -67,9 +67,9 @@ def vae_steps() -> Work:
 def backbone_steps(scratch: Path) -> tuple[Work, Work, nn.Module]:
     """Steps of pretraining, all weights learning; a client's local steps, its adapter alone; and the latter's model."""
     run, settings = make_run(scratch / "run", 1), configure("fedavg", TrainingSettings())
-    trainer = open_trainer(Homes(run, "fedavg"), settings, 0)
+    trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
     (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
-    whole = open_trainer(Homes(run, "fedavg"), settings, 0).adapter.model.unload()
+    whole = open_trainer(ClientStorage(run, "fedavg"), settings, 0).adapter.model.unload()
     whole.requires_grad_(True).train()
     clips = trainer._clips(client, "train")
     count, window = settings.pretraining.batch_size, settings.backbone.window

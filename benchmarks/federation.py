@@ -43,7 +43,7 @@ from benchmarks.machine import scaling
 from common.folders import RunFolder
 from training.execution import Engine, Job, LocalPool, PooledEngine, open_trainer
 from training.federation.algorithm import Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure, named
 from training.federation.server.aggregation import Aggregator
@@ -77,8 +77,8 @@ def overhead(run: RunFolder, clips: list[Path] | None, steps: int, repeat: int, 
     settings = settings.model_copy(
         update={"federation": settings.federation.model_copy(update={"local_steps": steps, "rounds": 1})}
     )
-    homes = Homes(run, "fedavg")
-    trainer, job = open_trainer(homes, settings, 0), Job(homes, settings, 0)
+    storage = ClientStorage(run, "fedavg")
+    trainer, job = open_trainer(storage, settings, 0), Job(storage, settings, 0)
     theta = trainer.adapter.vector()
     clients = clients_of(run)
 

@@ -41,7 +41,7 @@ def trainer():  # type: ignore[no-untyped-def]
 
     from common.folders import RunFolder
     from training.execution import open_trainer
-    from training.federation.client.storage import Homes
+    from training.federation.client.storage import ClientStorage
     from training.federation.methods import configure
     from training.settings import TrainingSettings
 
@@ -49,7 +49,7 @@ def trainer():  # type: ignore[no-untyped-def]
     settings = configure("fedavg", TrainingSettings())
     federation = settings.federation.model_copy(update={"local_steps": STEPS})
     settings = settings.model_copy(update={"federation": federation})
-    return open_trainer(Homes(RunFolder(RUN), "fedavg"), settings, 0)
+    return open_trainer(ClientStorage(RunFolder(RUN), "fedavg"), settings, 0)
 
 
 def record(theta: np.ndarray) -> ArrayRecord:

@@ -119,7 +119,7 @@ def reference_client(
 
     It encodes each clip `whole`, or only the window of it that is trained on.
     """
-    run, settings = trainer.homes.run, trainer.settings
+    run, settings = trainer.storage.run, trainer.settings
     vae = load_autoencoder(run.model("vae"))
     adapter = Adapter(TinyBackbone.load(run.model("backbone")), settings.adapter, trainer.seed)
     parameters = adapter.parameters

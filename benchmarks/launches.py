@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.gpu.subjects import TINY, Subject, settings_for
 from common.folders import RunFolder
 from training.adapters.adapter import Adapter
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer
 from training.generation.frames import Generator
 from training.model.autoencoders.small import SmallVae
@@ -59,8 +59,8 @@ def make_subject(folder: Path) -> Subject:
     adapter = Adapter(backbone, settings.adapter, 0)
     halve_frozen(adapter.backbone)
     vae, ruler = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)), IdentityRuler().frozen()
-    homes = Homes(RunFolder(folder), "fedavg")
-    return Subject(ClientTrainer(homes, adapter, vae, ruler, settings, 0), TINY, 0)
+    storage = ClientStorage(RunFolder(folder), "fedavg")
+    return Subject(ClientTrainer(storage, adapter, vae, ruler, settings, 0), TINY, 0)
 
 
 def sampled(subject: Subject) -> Callable[[], object]:

@@ -25,7 +25,7 @@ from benchmarks.cpu import Work, pretraining_step, seconds
 from benchmarks.federation_run import SIZE, make_run
 from common.folders import RunFolder
 from training.execution import open_trainer
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
 from training.model.autoencoders.sources import load_autoencoder
@@ -41,7 +41,7 @@ HEAD = "| a step of | with | ms | × as it comes |\n|---|---|---|---|"
 
 def batch_of(run: RunFolder, settings: TrainingSettings, count: int) -> Batch:
     """`count` windows of the one client's clips."""
-    trainer = open_trainer(Homes(run, "fedavg"), settings, 0)
+    trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
     clips = trainer._clips("client00", "train")
     return next(stream_batches(iter(clips), count, settings.backbone.window, np.random.default_rng(0)))
 
@@ -55,7 +55,7 @@ def local_steps(run: RunFolder) -> dict[str, Work]:
     pictures = np.random.default_rng(0).integers(0, 256, (windows * (frames + 1), SIZE, SIZE, 3), dtype=np.uint8)
 
     def steps(settings: TrainingSettings, encodes: bool = False) -> Work:
-        trainer = open_trainer(Homes(run, "fedavg"), settings, 0)
+        trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
         rule = LocalRule(settings, {}, {})
         optimizer = rule.begin(trainer.adapter.parameters)
 

@@ -18,10 +18,18 @@ people, of which the number is shown."""
 
 
 class Settings(BaseModel):
-    """A frozen, validated group of parameters; defaults live in code, files hold only differences."""
+    """A frozen, validated group of parameters; defaults live in code, files hold only differences.
+
+    Every field has a description, in `Field(description=…)` or in a docstring below it: `privfedtalk config` prints it.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     def fingerprint(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,8 +10,8 @@ import dagster as dg
 from assets.stage.run import HdtfSources, Run, available_cores
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.configuration.reader import nested, read_yaml
-from pipelines.configuration.tree import PROJECT, Configuration, check_open, load
+from pipelines.configuration.reader import combine, nested, read_yaml
+from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from preparation.settings import CorpusPart
 
 VARIABLE = "PRIVFEDTALK_PARAMS"
@@ -23,14 +22,14 @@ SHAPE = {"profile": str, "set": Configuration}
 
 
 class RunResource(dg.ConfigurableResource[Run]):
-    """A profile with `a.b=value` overrides; `keep` leaves out stages whose inputs have not changed."""
+    """A profile with overrides, `a.b.c` and the value; `keep` leaves out stages whose inputs have not changed."""
 
     profile: str = "demo"
-    overrides: list[str] = []  # noqa: RUF012  # a pydantic field: each instance gets its own list
+    overrides: dict = {}  # noqa: RUF012  # each instance gets its own; Dagster refuses null in a dict[str, Any]
     keep: bool = False
 
     def create_resource(self, context: dg.InitResourceContext) -> Run:
-        return open_run(load(self.profile, self.overrides), keep=self.keep)
+        return open_run(configure(self.profile, self.overrides), keep=self.keep)
 
 
 def open_run(configuration: Configuration, keep: bool) -> Run:
@@ -64,9 +63,9 @@ def _from_project(part: CorpusPart) -> CorpusPart:
 def default_run(keep: bool = False) -> RunResource:
     """The run `dagster dev` and DVC work on: what the parameters name."""
     params = _params()
-    for key, value in (params.get("set") or {}).items():
+    overrides = combine(params.get("set") or {})
+    for key, value in overrides.items():
         check_open(nested(key.split("."), value), PARAMS.name)
-    overrides = [f"{key}={json.dumps(value)}" for key, value in (params.get("set") or {}).items()]
     return RunResource(profile=params.get("profile", "demo"), overrides=overrides, keep=keep)
 
 
@@ -84,4 +83,4 @@ def _params() -> dict[str, Any]:
 def default_configuration() -> Configuration:
     """The configuration of that run."""
     run = default_run()
-    return load(run.profile, run.overrides)
+    return configure(run.profile, run.overrides)

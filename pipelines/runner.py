@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from common.errors import PrivFedTalkError
 from common.files import partial_of
 from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
-from pipelines.configuration.tree import PROJECT, Configuration, load, remember, without_hidden
+from pipelines.configuration.tree import PROJECT, Configuration, configure, remember, without_hidden
 from pipelines.errors import FailedCheckError, break_circles
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ LOCAL_STORES = (
 def run_jobs(
     names: Sequence[str],
     profile: str,
-    overrides: Sequence[str],
+    overrides: Mapping[str, Any],
     keep: bool = True,
     instance: dg.DagsterInstance | None = None,
 ) -> None:
@@ -55,7 +55,7 @@ def run_jobs(
     """
     from pipelines.definitions import defs
 
-    configuration = load(profile, overrides)
+    configuration = configure(profile, overrides)
     with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
@@ -72,7 +72,7 @@ def make_assets(
     job: str,
     names: Sequence[str],
     profile: str,
-    overrides: Sequence[str],
+    overrides: Mapping[str, Any],
     partition: str = "",
     instance: dg.DagsterInstance | None = None,
 ) -> None:
@@ -86,7 +86,7 @@ def make_assets(
     partitioned = [key for key in _partitioned(definition) if key in only]
     ends = (partition, partition) if partition else _stretches(definition, ())[0] if partitioned else ("", "")
     with _instance(instance) as instance:
-        _run(definition, run_config, instance, _range(*ends) | _told(load(profile, overrides), profile), only)
+        _run(definition, run_config, instance, _range(*ends) | _told(configure(profile, overrides), profile), only)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _told(configuration: Configuration, profile: str) -> dict[str, str]:
     return {f"privfedtalk/{name}": value for name, value in told.items()}
 
 
-def _run_config(profile: str, overrides: Sequence[str], keep: bool) -> dict[str, Any]:
+def _run_config(profile: str, overrides: Mapping[str, Any], keep: bool) -> dict[str, Any]:
     """The configuration of a Dagster run. Dagster keeps and shows it, so hidden settings are not in it."""
     profile, overrides = without_hidden(profile, overrides)
     return {

@@ -137,7 +137,7 @@ class MediaSettings(Settings):
 class CorpusPart(Settings):
     """One of the corpora that a mix is made of."""
 
-    kind: CorpusKind
+    kind: CorpusKind = Field(description="how its folder is laid out; no mix")
     root: Path = Field(description="where its clips lie, or its source videos")
     tables: Path | None = Field(None, description="HDTF's tables, where the clips are to be cut from source videos")
 
@@ -160,7 +160,10 @@ class CorpusSettings(Settings):
     """Endings of the files that are read (`.mp4`, `.webm`); none: every file that is no known companion of clips, see
     `preparation.corpora.walking`. Choose some where a folder holds much else: what ends otherwise gets no row."""
     speaker_rule: SpeakerRule = SpeakerRule.AUTO
+    """Who speaks in a clip of a plain folder: a person named by the folder and the file (auto), by the parent folder,
+    by the top folder, or by the file (stem)."""
     hdtf_speaker: HdtfSpeaker = HdtfSpeaker.PERSON
+    """Who is a speaker of HDTF. person: one politician in all videos. video: each video, as most papers do."""
     cuts: CutSettings = CutSettings()
     media: MediaSettings = MediaSettings()
     forget_absent: bool = False
@@ -178,7 +181,7 @@ class FaceSettings(Settings):
     when landmarks are what you measure with, 2 when they mainly align crops (which all three do equally well)."""
     max_faces: int = Field(default=3, ge=1)
     """How many faces a frame may hold; the one that continues the track best is kept."""
-    minimum_confidence: float = Field(default=0.4, ge=0, le=1)
+    minimum_confidence: float = Field(default=0.4, ge=0, le=1, description="with which the tracker believes in a face")
     longest_bridged_gap: int = Field(default=10, ge=0)
     """Frames without a face that are bridged by interpolation; a longer gap cuts the clip."""
     smoothing: float = Field(default=0.5, ge=0)
@@ -187,7 +190,7 @@ class FaceSettings(Settings):
 
 
 class CropSettings(Settings):
-    size: int = Field(default=128, ge=32, le=1024, multiple_of=2)
+    size: int = Field(default=128, ge=32, le=1024, multiple_of=2, description="width and height of a crop, pixels")
     eye_height: float = Field(default=0.40, gt=0, lt=1)
     """Height of the eye centres as a fraction of the crop."""
     eye_distance: float = Field(default=0.32, gt=0, lt=1)
@@ -195,17 +198,17 @@ class CropSettings(Settings):
     smoothing_position: float = Field(default=2.0, ge=0)
     """Gaussian sigma, in frames, of the crop's position and roll in time."""
     smoothing_scale: float = Field(default=6.0, ge=0)
-    """The same for its scale, which hardly changes within a clip while its estimate trembles."""
-    crf: int = Field(default=16, ge=0, le=51)
+    """Gaussian sigma, in frames, of the crop's scale, which hardly changes in a clip while its estimate trembles."""
+    crf: int = Field(default=16, ge=0, le=51, description="H.264 quality of a crop; less is better and larger")
 
 
 class QualitySettings(Settings):
-    minimum_frames: int = Field(default=25, ge=1)
+    minimum_frames: int = Field(default=25, ge=1, description="fewest frames of a clip, at 25 a second")
     minimum_face_pixels: float = Field(default=40, ge=0)
     """Smallest median distance from brows to chin, source pixels."""
     minimum_sharpness: float = Field(default=8.0, ge=0)
     """Smallest median variance of the Laplacian of the grey crop, resized to 128 pixels."""
-    maximum_roll_degrees: float = Field(default=30, ge=0)
+    maximum_roll_degrees: float = Field(default=30, ge=0, description="largest median tilt of the head to a shoulder")
     minimum_face_rate: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of looked-at frames in which a face was found."""
     minimum_loudness: float = Field(default=0.001, ge=0)
@@ -213,7 +216,7 @@ class QualitySettings(Settings):
     minimum_sound_share: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of the clip between its first and last sound: a track that breaks off is filled up with silence,
     and lips that move to silence teach the wrong thing. Raise it to 0.9 for a corpus known to be whole."""
-    require_audio: bool = True
+    require_audio: bool = Field(True, description="whether a clip without sound is refused")
 
 
 class SceneSettings(Settings):
@@ -246,7 +249,7 @@ class SyncSettings(Settings):
     minimum_score: float = -1.5
     """Smallest mean speaking logit; below it nobody seen is speaking."""
     minimum_contrast: float = 0.2
-    """Smallest fall of that logit when the sound is moved by a quarter, a half and three quarters of the stretch."""
+    """Smallest fall of the speaking logit when the sound is moved by one, two and three quarters of the stretch."""
     seconds: float = Field(default=12.0, ge=1)
     """How much is looked at, from the middle of the clip."""
     scan_frames: int = Field(default=0, ge=0, le=50)
@@ -282,6 +285,7 @@ class SpeechSettings(Settings):
     network knows phonemes: choose `whisper` for any language and noisy sound, `wav2vec2` for clear English."""
 
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
+    """What describes the sound: log-mel spectra, or the hidden states of a pretrained network."""
     model: str | None = None
     """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
     `owner/name@revision`); logmel has none."""
@@ -300,32 +304,36 @@ class ClientSettings(Settings):
     volunteers: tuple[str, ...] = Field(default=(), json_schema_extra={HIDDEN: "people"})
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Choose some
     where the public speakers look or sound unlike the clients. Whoever is named is neither client nor public."""
-    validation_fraction: float = Field(default=0.25, ge=0, lt=1)
-    test_fraction: float = Field(default=0.25, ge=0, lt=1)
+    validation_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's clips, for its score")
+    test_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's clips, held out")
     sources: SourceRule = SourceRule.AUTO
+    """How the video that a clip was cut from is known; clips of one video stand on one side of a split."""
     unseen_client_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of clients that are held out whole, beside those that the corpus names: people the federation never saw."""
     sizes: SizeRule = SizeRule.NATURAL
     """Anything but natural leaves clips out: the client drawn largest keeps all its clips, the others fewer."""
     size_skew: float = Field(default=1.0, gt=0)
     """Sigma of the lognormal, exponent of the Zipf law; at 0.5 sizes differ mildly, at 1.5 a few clients hold most."""
-    seed: int = 0
+    seed: int = Field(0, description="of roles and splits")
 
 
 class PartitionSettings(Settings):
     """How clips are dealt to simulated clients, see `preparation.clients.partition`; unread where `by` is identity."""
 
     by: PartitionRule = PartitionRule.IDENTITY
-    clients: int = Field(default=10, ge=1)
+    """Who the clients are. identity: each person is one, as the corpus says. dirichlet: simulated clients, to whom
+    people's clips are dealt."""
+    clients: int = Field(default=10, ge=1, description="how many clients are simulated")
     alpha: float = Field(default=0.5, gt=0)
     """Concentration: at 0.1 a client holds about one cluster, at 100 all are alike."""
     clusters: int = Field(default=8, ge=1)
-    unit: Unit = Unit.PERSON
+    """Groups of clips alike in appearance and pose, in whose shares simulated clients differ."""
+    unit: Unit = Field(Unit.PERSON, description="what is dealt whole: a person, or a video of one")
     sizes: SizeRule = SizeRule.NATURAL
     """Natural: all simulated clients are equally large. With lognormal or Zipf quantity and content are both skewed;
     a large alpha skews quantity alone."""
-    size_skew: float = Field(default=1.0, gt=0)
-    seed: int = 0
+    size_skew: float = Field(default=1.0, gt=0, description="as `preparation.clients.size_skew`")
+    seed: int = Field(0, description="of the dealing")
 
 
 class MixSettings(Settings):
@@ -341,7 +349,7 @@ class MixSettings(Settings):
 
 
 class ShardSettings(Settings):
-    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="of a shard, unless one sample is larger")
     encode_batch: int = Field(default=64, ge=1)
     """Frames that the VAE encodes at once; of crops larger than 128 pixels so many fewer that memory stays the same."""
     longest_seconds: float = Field(default=60.0, ge=1)

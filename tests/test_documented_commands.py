@@ -39,40 +39,40 @@ SMALL = [
     "workers=1",
 ]
 HERE = (
-    "privfedtalk clients --run mine",
-    "privfedtalk consent show --run mine",
-    'privfedtalk consent grant c0003 --who "Ada Lovelace" --run mine',
+    "privfedtalk clients mine",
+    "privfedtalk consent show mine",
+    'privfedtalk consent grant mine c0003 --who "Ada Lovelace"',
     "privfedtalk generate --reference data/demo/clients/u0000/crops/00001.mp4 "
     "--speech data/demo/clients/u0001/crops/00001.mp4 --out talk.mp4",
     "privfedtalk generate --reference face.jpg --speech talk.wav --out talk.mp4",
-    "privfedtalk generate --reference face.jpg --speech talk.mp3 --run mine --adapter c0003 --seed 4 --steps 8 "
+    "privfedtalk generate mine --reference face.jpg --speech talk.mp3 --adapter c0003 --seed 4 --steps 8 "
     "--out talk.mp4",
     "privfedtalk verify talk.mp4",
-    "privfedtalk adapter export --run mine --out shared",
-    "privfedtalk adapter import shared --as theirs",
+    "privfedtalk adapter export mine --out shared",
+    "privfedtalk adapter import mine shared --as theirs",
     "privfedtalk privacy report mine",
     "privfedtalk tables demo",
     "privfedtalk tables mine",
-    "privfedtalk report --run mine",
-    "privfedtalk train --run mine",
-    "privfedtalk evaluate --run mine",
+    "privfedtalk report mine",
+    "privfedtalk train mine",
+    "privfedtalk evaluate mine",
     "privfedtalk weights check",
     "dagster instance migrate",
-    "privfedtalk train --run mine --method scaffold --method local",
-    "privfedtalk consent revoke c0003 --run mine",
+    "privfedtalk train mine --method scaffold --method local",
+    "privfedtalk consent revoke mine c0003",
     "dagster job execute -m pipelines.definitions -j nightly",
     "dagster asset materialize -m pipelines.definitions --select night",
     "privfedtalk plan --profile paper",
     "privfedtalk privacy audit mine",
     "privfedtalk privacy membership mine --shadows 8",
     "privfedtalk privacy inversion mine",
-    'privfedtalk evaluate --run mine --set "evaluation.instruments=[flow,light_asd]"',
-    "privfedtalk prepare --corpus folder --root clips --vae taef2 --out data/real",
+    'privfedtalk evaluate mine --set "evaluation.instruments=[flow,light_asd]"',
+    "privfedtalk prepare real --corpus folder --root clips --vae taef2",
     "privfedtalk studio --speakers 60 --clips 4 --out corpora/sixty",
 )
 ELSEWHERE = {
     r"privfedtalk prepare .*--corpus (lrs3|hdtf|mix)": "needs a corpus under a licence; tests/preparation/corpora",
-    r"privfedtalk .*--run (lrs3|sd15)": "needs a corpus under a licence",
+    r"privfedtalk (clients|train|evaluate) (lrs3|sd15)": "needs a corpus under a licence",
     r"privfedtalk weights fetch": "downloads; tests/common/weights/test_downloads.py has a server of its own",
     r"privfedtalk --install-completion": "writes into the shell's own files",
     r"privfedtalk demo": "half an hour; the small run here goes through the same jobs",
@@ -148,7 +148,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     own = {"PYTHONPATH": str(folder), "DAGSTER_HOME": str(folder), "PRIVFEDTALK_SIGNING": str(folder / "signing")}
     weights = {"PRIVFEDTALK_WEIGHTS": str(FIXTURES / "weights")} if (FIXTURES / "weights").exists() else {}
     copy = Copy(folder, {**os.environ, **own, **weights})
-    copy.run("privfedtalk demo --profile small --run mine " + " ".join(f"--set {setting}" for setting in SMALL))
+    copy.run("privfedtalk demo mine --profile small " + " ".join(f"--set {setting}" for setting in SMALL))
     shutil.copytree(folder / "data" / "mine", folder / "data" / "demo")
     _write_inputs(folder)
     yield copy

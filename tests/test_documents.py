@@ -33,7 +33,8 @@ GROUPS = tuple(f"{name}." for name in Configuration.model_fields)
 def commands_in(path: Path) -> Iterator[tuple[str, bool]]:
     """Every command of a document, and whether it is whole: a mention inside a sentence may leave arguments out."""
     text = path.read_text()
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = [block for language, block in fenced if language in ("", "sh", "bash")]
     blocks += re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         yield from ((command, True) for command in _simple(line))

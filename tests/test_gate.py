@@ -26,7 +26,7 @@ from preparation.settings import PreparationSettings
 from preparation.shards.thumbnails import thumbnail_sheet
 from tests import small_whole_run as small
 from tests.test_floors import FLOORS, named, sources
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.generation.talker import open_talker
 from training.learning.eligible import short_clients
 from training.learning.public import (
@@ -190,7 +190,7 @@ def short(run: RunFolder) -> None:
 def by_hand(run: RunFolder) -> None:
     for client in ("bela", "pooled"):
         with pytest.raises(PrivFedTalkError, match="bela has not agreed to training"):
-            Homes(run, "centralized", small.CLIENTS).samples(client, "train")
+            ClientStorage(run, "centralized", small.CLIENTS).samples(client, "train")
 
 
 def public(run: RunFolder) -> None:

@@ -18,7 +18,7 @@ from preparation.settings import PreparationSettings
 from preparation.speech.features import open_speech
 from training.adapters.adapter import Adapter
 from training.execution.memory import worst_case
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer, LocalUpdate
 from training.federation.methods import configure, named
 from training.federation.methods.base import LocalRule
@@ -139,7 +139,8 @@ def seconds_of_a_window(
         identity = IdentityRuler.load(run.model("rulers") / "identity")
     networks.vae.to(device).eval().requires_grad_(False)
     networks.adapter.backbone.to(device)
-    trainer = ClientTrainer(Homes(run, "privfedtalk"), networks.adapter, networks.vae, identity, settings, 0, terms)
+    storage = ClientStorage(run, "privfedtalk")
+    trainer = ClientTrainer(storage, networks.adapter, networks.vae, identity, settings, 0, terms)
     batch, draw = worst_case(trainer, 1)
     rule = LocalRule(settings, {}, {})
     optimizer = rule.begin(trainer.adapter.parameters)

@@ -18,7 +18,7 @@ from training.claims.account import account, entries_of
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer
 from training.federation.display import RoundDisplay
 from training.federation.methods import configure, named
@@ -78,11 +78,11 @@ def _federate(
     if not resume:
         forget(run, method)
     people, steps = clients, settings.federation.personalisation_steps
-    homes = Homes(run, method, required=settings.consent.required)
+    storage = ClientStorage(run, method, required=settings.consent.required)
     if named(method).pooled:
-        homes, settings = replace(homes, pool=tuple(clients)), pooled_steps(settings, len(people))
+        storage, settings = replace(storage, pool=tuple(clients)), pooled_steps(settings, len(people))
         clients = [POOLED]
-    trainer = open_trainer(homes, settings, seed, pool.device)
+    trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
     refused = objections(run, able_clients(run), "training", settings.consent.required)
     held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
@@ -98,7 +98,7 @@ def _federate(
         save_participants(run, method, people, refused | short | unable_clients(run))
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
-    engine = PooledEngine(pool, Job(homes, settings, seed))
+    engine = PooledEngine(pool, Job(storage, settings, seed))
     ledger = Ledger(run.ledger, run.client_ledger)
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(RoundDisplay(method, settings.federation.rounds)) if shown else _silent
@@ -161,9 +161,9 @@ def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: Fe
     """Write each client's own adapter to its own folder, where it trained at all; facts for the shared adapter."""
     counted = last_counted(clients, result.records)
     for client, number in counted.items():
-        theta = trainer.homes.load_state(client, number).get("theta")
+        theta = trainer.storage.load_state(client, number).get("theta")
         if theta is None:  # its training diverged each time
             continue
-        about = {"method": trainer.homes.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
-        trainer.adapter.save(trainer.homes.adapter(client), theta, about)
+        about = {"method": trainer.storage.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
+        trainer.adapter.save(trainer.storage.adapter(client), theta, about)
     return {"own_adapters": OWN_ADAPTERS}

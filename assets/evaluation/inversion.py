@@ -2,14 +2,17 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
+from functools import partial
 
 import dagster as dg
 
-from assets.stage.agreements import refusals
+from assets.preparation.shards import shards
 from assets.stage.metadata import picture, table
+from assets.stage.partitions import all_buckets
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.transient import retried
-from assets.training.backbone import ACCELERATOR
+from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
 
 GROUP = "attacks"
@@ -18,7 +21,13 @@ GROUP = "attacks"
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch", "json"},
-    deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        all_buckets(shards),
+        vae,
+        rulers,
+        backbone,
+        dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping()),
+    ],
     pool=ACCELERATOR,
 )
 @retried
@@ -30,15 +39,13 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
     method = next(name for name in run.training.methods if named(name).sends and not named(name).pooled)
     folder, settings = run.folder.attack("inversion", method), InversionSettings()
-    with run.stage(
-        f"attacks/inversion/{method}",
+    stage = run.stage(
+        inversion,
+        partial(run_inversion, run.folder, method, run.training, run.seed, settings),
+        method=method,
         settings=[settings, *refusals(run, "training", "generation")],
-        after=["shards", "vae", "rulers", "backbone", f"federation/{method}"],
-        code=["evaluation", "training"],
         outputs=lambda: [folder],
-    ) as stage:
-        if stage.due:
-            run_inversion(run.folder, method, run.training, run.seed, settings)
+    )
     told = json.loads((folder / "inversion.json").read_text(encoding="utf-8"))
     rows = [{"attack": leak["row"], "sees": leak["sees"], "dB over the mean face": leak["gain"]["mean"],
              "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in told["leaks"]]  # fmt: skip

@@ -9,10 +9,10 @@ import dagster as dg
 from pydantic import Field
 
 from assets.preparation.shards import shards
+from assets.stage.code import code_version
 from assets.stage.metadata import drawing, pictures, table
 from assets.stage.partitions import all_buckets
 from assets.stage.run import Run
-from assets.stage.stages import code_version
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
@@ -48,7 +48,7 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
     from evaluation.nightly.nights import night_metrics, read_nights
 
     name = config.night or today(run.nightly)
-    code = code_version("evaluation", "training", "preparation")
+    code = code_version(measure_night)
     measured = measure_night(run.folder, name, run.nightly, run.evaluation, run.training, run.seed, code)
     nights = read_nights(run.folder)
     plot = nights_plot(nights)

@@ -2,14 +2,16 @@
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from assets.preparation.shards import shards
-from assets.stage.agreements import refusals
+from assets.preparation.corpus import clients
+from assets.preparation.shards import dealing, shards
 from assets.stage.metadata import pictures, playing
-from assets.stage.partitions import METHODS, all_buckets, evaluated_methods, in_one_run, own_adapter
+from assets.stage.partitions import all_buckets, evaluated_methods, in_one_run, own_adapter
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.stages import digest
 from assets.stage.transient import retried
@@ -26,7 +28,15 @@ MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
     kinds={"pytorch", "parquet"},
     partitions_def=evaluated_methods,
     backfill_policy=in_one_run,
-    deps=[all_buckets(shards), vae, rulers, backbone, dg.AssetDep(adapter, partition_mapping=own_adapter)],
+    deps=[
+        clients,
+        dealing,
+        all_buckets(shards),
+        vae,
+        rulers,
+        backbone,
+        dg.AssetDep(adapter, partition_mapping=own_adapter),
+    ],
     pool=ACCELERATOR,
 )
 @retried
@@ -38,21 +48,15 @@ def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) ->
     context.set_data_version(context.asset_key, dg.DataVersion(version))
 
 
-def measured_from(run: Run, method: str) -> dict[str, Any]:
-    """What decides a method's figures, as `Run.stage` takes it: model, data, code, configuration, networks, and who has
-    not agreed to be generated."""
+def measured_with(run: Run, method: str) -> list[Any]:
+    """The settings that decide a method's figures, the networks, and who has not agreed to be generated."""
     from evaluation.measuring.instruments import networks_version
 
-    adapters = [f"federation/{method}"] if method in METHODS else []
     networks = networks_version(run.evaluation)
-    return {
-        "settings": [
-            *(method, run.evaluation, run.training.generation, run.training.objective, networks),
-            *refusals(run, "generation"),
-        ],
-        "after": ["clients", "dealing", "shards", "vae", "rulers", "backbone", *adapters],
-        "code": ["evaluation", "training", "preparation"],
-    }
+    return [
+        *(method, run.evaluation, run.training.generation, run.training.objective, networks),
+        *refusals(run, "generation"),
+    ]
 
 
 def version_of(run: Run, method: str) -> str:
@@ -61,25 +65,29 @@ def version_of(run: Run, method: str) -> str:
     So two evaluations with one version must agree, and where Dagster shows another version, something was changed.
     Models and data go in by the content that their stages left.
     """
-    return digest(run.inputs(**measured_from(run, method)))
+    return digest(run.inputs(evaluation, measure, settings=measured_with(run, method), method=method))
 
 
 def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
     folder = run.folder.evaluation(method)
-    with run.stage(
-        f"evaluation/{method}",
-        **measured_from(run, method),
+    run.stage(
+        evaluation,
+        partial(measure, run, method),
+        method=method,
+        settings=measured_with(run, method),
         outputs=lambda: [
             *(folder / name for name in MEASURED),
             *(own for name in MEASURED if (own := run.folder.evaluation(personal_of(method)) / name).exists()),
         ],
-    ) as stage:
-        if stage.due:
-            from evaluation.measuring.runs import measure_with_personal
-
-            measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
+    )
     _show(context, run, method)
     return version_of(run, method)
+
+
+def measure(run: Run, method: str) -> None:
+    from evaluation.measuring.runs import measure_with_personal
+
+    measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
 
 
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:

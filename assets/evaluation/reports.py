@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from assets.evaluation.panel import evaluation
+from assets.preparation.corpus import manifest
 from assets.preparation.facts import crop_facts
-from assets.stage.agreements import refusals
+from assets.preparation.shards import client_report, dealing
 from assets.stage.metadata import table
 from assets.stage.partitions import REFERENCES
+from assets.stage.refusals import refusals
 from assets.stage.run import Run
-from assets.stage.stages import read_records
+from assets.stage.stages import digest, read_records
 from assets.stage.transient import retried
 from assets.training.privacy import privacy
 from preparation.settings import CorpusKind
@@ -58,32 +61,32 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"methods": table(rows), "bars": table(found["bars"])})
 
 
-@dg.asset(group_name=GROUP, kinds={"html"}, deps=[results])
+@dg.asset(group_name=GROUP, kinds={"html"}, deps=[manifest, dealing, client_report, results])
 @retried
 def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
-    from evaluation.report.gather import gather_report
-    from evaluation.report.page import write_report
-    from evaluation.results.document import read_results
-
-    folder = run.folder
-    with run.stage(
-        "report",
-        settings=[folder.results.read_text(encoding="utf-8"), *refusals(run, "generation")],
-        after=["manifest", "dealing", "client_report"],
-        code=["evaluation"],
-        outputs=lambda: [folder.report / "index.html"],
-    ) as stage:
-        if stage.due:
-            found = read_results(folder.results)
-            required = run.training.consent.required
-            page = gather_report(folder, found, run.evaluation, shown_configuration(run), run.corpus_root, required)
-            write_report(folder.report, page)
-    path = folder.report / "index.html"
+    path = run.folder.report / "index.html"
+    stage = run.stage(
+        report,
+        partial(write_page, run),
+        settings=refusals(run, "generation"),
+        versions={"results": digest([run.folder.results.read_text(encoding="utf-8")])},
+        outputs=lambda: [path],
+    )
     return dg.MaterializeResult(
         metadata={"page": dg.MetadataValue.url(path.as_uri()), "megabytes": round(path.stat().st_size / 1e6, 2)},
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def write_page(run: Run) -> None:
+    from evaluation.report.gather import gather_report
+    from evaluation.report.page import write_report
+    from evaluation.results.document import read_results
+
+    found, required = read_results(run.folder.results), run.training.consent.required
+    page = gather_report(run.folder, found, run.evaluation, shown_configuration(run), run.corpus_root, required)
+    write_report(run.folder.report, page)
 
 
 def shown_configuration(run: Run) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import dagster as dg
 
-from assets.preparation.gathering import cut, lines_of, listing_of, mixed
+from assets.preparation.gathering import cut, lines_of, listing_of, mixed, write_listing
 from assets.preparation.samples import first_frames, shown
 from assets.stage.metadata import pictures, playing, table
 from assets.stage.run import Run
@@ -31,9 +32,9 @@ GROUP = "corpus"
 def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Clips of talking people: rendered by the studio, cut from HDTF's videos, found in a folder, or a mix of these."""
     if run.corpus_kind is CorpusKind.MIX:
-        stage = mixed(run)
+        stage = mixed(run, corpus)
     else:
-        stage = _rendered(run) if run.renders else cut(run, run.cut_from) if run.cut_from else _found(run)
+        stage = _rendered(run) if run.renders else cut(run, corpus, run.cut_from) if run.cut_from else _found(run)
     files = listing_of(run.corpus_root, None if run.corpus_root.is_relative_to(run.folder.root) else run.folder.root)
     return dg.MaterializeResult(
         metadata={
@@ -47,27 +48,20 @@ def corpus(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 
 def _rendered(run: Run) -> Stage:
+    inputs = digest(run.inputs(corpus, render, settings=[run.studio]))
+    return run.stage(corpus, partial(render, run, inputs), settings=[run.studio], outputs=lambda: [run.corpus_root])
+
+
+def render(run: Run, inputs: str) -> None:
+    """Draw the corpus. Clips of an interrupted rendering from the same `inputs` stay; clips that other settings or
+    other code drew must not mix in."""
     from preparation.corpora.studio.corpus import render_corpus
 
-    with run.stage(
-        "corpus",
-        settings=[run.studio],
-        after=[],
-        code=["preparation/corpora/studio"],
-        outputs=lambda: [run.corpus_root],
-    ) as stage:
-        if stage.due:
-            _clear_unless_begun(run, stage)
-            render_corpus(run.corpus_root, run.studio, run.workers)
-    return stage
-
-
-def _clear_unless_begun(run: Run, stage: Stage) -> None:
-    """Clips of an interrupted rendering stay; clips that other settings or other code drew must not mix in."""
     begun = run.folder.root / "corpus_begun.txt"
-    if not (run.keep and begun.exists() and begun.read_text(encoding="utf-8") == stage.inputs):
+    if not (run.keep and begun.exists() and begun.read_text(encoding="utf-8") == inputs):
         shutil.rmtree(run.corpus_root, ignore_errors=True)
-        write_text(begun, stage.inputs)
+        write_text(begun, inputs)
+    render_corpus(run.corpus_root, run.studio, run.workers)
 
 
 def _found(run: Run) -> Stage:
@@ -78,10 +72,7 @@ def _found(run: Run) -> Stage:
     listing = run.folder.root / "corpus_files.txt"
     lines = lines_of(run.corpus_root, run.folder.root)
     settings = [run.corpus_kind.value, digest(lines)]
-    with run.stage("corpus", settings=settings, after=[], code=[], outputs=lambda: [listing]) as stage:
-        if stage.due:
-            write_text(listing, "\n".join(lines) + "\n")
-    return stage
+    return run.stage(corpus, partial(write_listing, listing, lines), settings=settings, outputs=lambda: [listing])
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
@@ -89,21 +80,16 @@ def _found(run: Run) -> Stage:
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
     from preparation.corpora.lists import version_of
-    from preparation.corpora.manifest import load_manifest, save_manifest, scan
-    from preparation.quarantine import load_quarantine, replace_rows
+    from preparation.corpora.manifest import load_manifest
+    from preparation.quarantine import load_quarantine
 
     folder = run.folder
-    with run.stage(
-        "manifest",
+    stage = run.stage(
+        manifest,
+        partial(list_clips, run),
         settings=[run.preparation.corpus, *map(version_of, run.preparation.corpus.lists)],
-        after=["corpus"],
-        code=["preparation"],
         outputs=lambda: [folder.manifest],
-    ) as stage:
-        if stage.due:
-            found = scan(run.corpus_kind, run.corpus_root, run.preparation.corpus)
-            save_manifest(found.clips, folder.manifest)
-            replace_rows(folder.quarantine, ("manifest",), found.quarantine)
+    )
     clips, refused = load_manifest(folder.manifest), load_quarantine(folder.quarantine)
     return dg.MaterializeResult(
         metadata={
@@ -118,6 +104,15 @@ def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def list_clips(run: Run) -> None:
+    from preparation.corpora.manifest import save_manifest, scan
+    from preparation.quarantine import replace_rows
+
+    found = scan(run.corpus_kind, run.corpus_root, run.preparation.corpus)
+    save_manifest(found.clips, run.folder.manifest)
+    replace_rows(run.folder.quarantine, ("manifest",), found.quarantine)
 
 
 def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
@@ -139,24 +134,15 @@ def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
 @retried
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who is public, a client, a volunteer or unseen; and which clips each trains, validates, tests on."""
-    from preparation.clients.mix import assign_people
-    from preparation.clients.roles import Role, load_people, save_clients
-    from preparation.corpora.manifest import load_manifest
-    from preparation.quarantine import TWINS, replace_rows
+    from preparation.clients.roles import Role, load_people
 
     folder = run.folder
-    with run.stage(
-        "clients",
+    stage = run.stage(
+        clients,
+        partial(assign_roles, run),
         settings=[run.preparation.clients, run.preparation.mix],
-        after=["manifest"],
-        code=["preparation"],
         outputs=lambda: [folder.people_table],
-    ) as stage:
-        if stage.due:
-            clips = load_manifest(folder.manifest)
-            assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
-            save_clients(assigned, folder.people_table)
-            replace_rows(folder.quarantine, ("clients", TWINS), unplaced)
+    )
     # Also when nothing else is due: whoever asks for removal must not have to change something first.
     if stage.due or run.preparation.corpus.forget_absent:
         _settle(folder, run.preparation.corpus.forget_absent)
@@ -173,6 +159,18 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def assign_roles(run: Run) -> None:
+    from preparation.clients.mix import assign_people
+    from preparation.clients.roles import save_clients
+    from preparation.corpora.manifest import load_manifest
+    from preparation.quarantine import TWINS, replace_rows
+
+    clips = load_manifest(run.folder.manifest)
+    assigned, unplaced = assign_people(run.corpus_kind, run.corpus_root, clips, run.preparation)
+    save_clients(assigned, run.folder.people_table)
+    replace_rows(run.folder.quarantine, ("clients", TWINS), unplaced)
 
 
 def _settle(folder: RunFolder, forget: bool) -> None:

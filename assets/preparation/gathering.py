@@ -5,69 +5,85 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+
+import dagster as dg
 
 from assets.stage.run import HdtfSources, Run
 from assets.stage.stages import Stage, digest
 from common.files import write_text
+from preparation.settings import CorpusPart
 
 
-def cut(run: Run, sources: HdtfSources) -> Stage:
+def cut(run: Run, corpus: dg.AssetsDefinition, sources: HdtfSources) -> Stage:
+    """The stage of HDTF's clips."""
+    own = run.folder.root
+    inputs = digest([*lines_of(sources.videos, own), *lines_of(sources.tables, own)])
+    return run.stage(
+        corpus,
+        partial(cut_clips, run, sources),
+        settings=[run.corpus_kind.value, run.preparation.corpus, inputs],
+        outputs=lambda: run.corpus_root.glob("*.mp4"),
+    )
+
+
+def cut_clips(run: Run, sources: HdtfSources) -> None:
     """Clips cut by an earlier or interrupted run stay where their videos, tables and settings are the same."""
     from preparation.corpora.hdtf.cut import cut_corpus, nothing_cut
     from preparation.quarantine import replace_rows
 
-    own = run.folder.root
-    inputs = digest([*lines_of(sources.videos, own), *lines_of(sources.tables, own)])
-    with run.stage(
-        "corpus",
-        settings=[run.corpus_kind.value, run.preparation.corpus, inputs],
-        after=[],
-        code=["preparation/corpora/hdtf"],
-        outputs=lambda: run.corpus_root.glob("*.mp4"),
-    ) as stage:
-        if stage.due:
-            if not (run.keep and (run.corpus_root / ".cuts").is_dir()):
-                shutil.rmtree(run.corpus_root, ignore_errors=True)  # or else what the studio drew here stays
-            done = cut_corpus(sources.tables, sources.videos, run.corpus_root, run.preparation.corpus, run.workers)
-            replace_rows(run.folder.quarantine, ("cuts",), done.rows)
-            if done.made + done.kept == 0:
-                raise nothing_cut(done, sources.videos)
-    return stage
+    if not (run.keep and (run.corpus_root / ".cuts").is_dir()):
+        shutil.rmtree(run.corpus_root, ignore_errors=True)  # or else what the studio drew here stays
+    done = cut_corpus(sources.tables, sources.videos, run.corpus_root, run.preparation.corpus, run.workers)
+    replace_rows(run.folder.quarantine, ("cuts",), done.rows)
+    if done.made + done.kept == 0:
+        raise nothing_cut(done, sources.videos)
 
 
-def mixed(run: Run) -> Stage:
-    """A link to each part that is there, and the cuts of one that has tables."""
-    from preparation.corpora.hdtf.cut import cut_corpus
-    from preparation.corpora.parts import MIX_NAME, link_part, named, own_part, write_parts
-    from preparation.quarantine import QuarantineRow, replace_rows
+def mixed(run: Run, corpus: dg.AssetsDefinition) -> Stage:
+    """The stage of a mix of corpora."""
+    from preparation.corpora.parts import MIX_NAME, named
 
     parts = named(run.corpus_parts)
     folders = [folder for part in parts.values() for folder in (part.root, part.tables) if folder is not None]
     lines = [line for folder in folders for line in lines_of(folder, run.folder.root)]
     inputs = digest([*parts, *lines])
-    root, listing = run.corpus_root, run.folder.root / "corpus_files.txt"
-    with run.stage(
-        "corpus",
+    listing = run.folder.root / "corpus_files.txt"
+
+    return run.stage(
+        corpus,
+        partial(gather_parts, run, parts, listing, lines),
         settings=[run.corpus_kind.value, run.preparation.corpus, inputs],
-        after=[],
-        code=["preparation/corpora"],
-        outputs=lambda: [listing, root / MIX_NAME],
-    ) as stage:
-        if stage.due:
-            if not (run.keep and (root / MIX_NAME).exists()):
-                shutil.rmtree(root, ignore_errors=True)  # its links only: what they lead to stays
-            rows: list[QuarantineRow] = []
-            for name, part in parts.items():
-                if part.tables is None:
-                    link_part(root, name, part.root)
-                else:
-                    into = own_part(root, name)
-                    rows += cut_corpus(part.tables, part.root, into, run.preparation.corpus, run.workers).rows
-            write_parts(root, {name: part.kind for name, part in parts.items()})
-            replace_rows(run.folder.quarantine, ("cuts",), rows)
-            write_text(listing, "\n".join(lines) + "\n")
-    return stage
+        outputs=lambda: [listing, run.corpus_root / MIX_NAME],
+    )
+
+
+def gather_parts(run: Run, parts: Mapping[str, CorpusPart], listing: Path, lines: Sequence[str]) -> None:
+    """A link to each part that is there, and the cuts of one that has tables."""
+    from preparation.corpora.hdtf.cut import cut_corpus
+    from preparation.corpora.parts import MIX_NAME, link_part, own_part, write_parts
+    from preparation.quarantine import QuarantineRow, replace_rows
+
+    root = run.corpus_root
+    if not (run.keep and (root / MIX_NAME).exists()):
+        shutil.rmtree(root, ignore_errors=True)  # its links only: what they lead to stays
+    rows: list[QuarantineRow] = []
+    for name, part in parts.items():
+        if part.tables is None:
+            link_part(root, name, part.root)
+        else:
+            into = own_part(root, name)
+            rows += cut_corpus(part.tables, part.root, into, run.preparation.corpus, run.workers).rows
+    write_parts(root, {name: part.kind for name, part in parts.items()})
+    replace_rows(run.folder.quarantine, ("cuts",), rows)
+    write_listing(listing, lines)
+
+
+def write_listing(listing: Path, lines: Sequence[str]) -> None:
+    """Write the files of a corpus that was there before, a line each."""
+    write_text(listing, "\n".join(lines) + "\n")
 
 
 def lines_of(folder: Path, without: Path | None = None) -> list[str]:

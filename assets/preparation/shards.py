@@ -5,10 +5,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 
 import dagster as dg
 
-from assets.preparation.corpus import clients, disjoint
+from assets.preparation.corpus import clients, disjoint, manifest
 from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips
 from assets.stage.metadata import picture, pictures, table
 from assets.stage.partitions import all_buckets, chosen, client_buckets, in_one_run, members
@@ -25,30 +26,24 @@ GROUP = "preparation"
     kinds={"python", "video"},
     partitions_def=client_buckets,
     backfill_policy=in_one_run,
-    deps=[clients],
+    deps=[manifest, clients],
 )
 @retried
 def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
     from preparation.clients.roles import load_people
     from preparation.faces.trackers import tracker_name
-    from preparation.pipeline import nothing_usable, prepare_clients
 
     folder, settings = run.folder, run.preparation
     buckets = members(load_people(folder), context.partition_keys)
     only = chosen(buckets)
-    with run.stage(
-        "crops",
+    stage = run.stage(
+        crops,
+        partial(crop_faces, run, only),
         settings=[settings.crop_fingerprint(), tracker_name(settings.faces)],
-        after=["manifest", "clients"],
-        code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
         parts=None if only is None else sorted(buckets),
-    ) as stage:
-        if stage.due:
-            counts = prepare_clients(folder, run.corpus_root, settings, run.workers, only)
-            if only is None and not counts.usable:
-                raise nothing_usable(folder)
+    )
     for bucket, facts in crop_facts_of(folder, placed_clips(folder, buckets)).items():
         context.add_asset_metadata(
             {
@@ -65,6 +60,15 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
     context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
 
 
+def crop_faces(run: Run, only: list[str] | None) -> None:
+    """Make the crops of everybody, or of `only` some people."""
+    from preparation.pipeline import nothing_usable, prepare_clients
+
+    counts = prepare_clients(run.folder, run.corpus_root, run.preparation, run.workers, only)
+    if only is None and not counts.usable:
+        raise nothing_usable(run.folder)
+
+
 def _faces(run: Run, people: Collection[str]) -> dg.MarkdownMetadataValue:
     """Some of the people's faces on a sheet."""
     from preparation.media.previews import for_show, grey_cell
@@ -75,7 +79,7 @@ def _faces(run: Run, people: Collection[str]) -> dg.MarkdownMetadataValue:
     return pictures([grey_cell(96, 96)])
 
 
-@dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops)])
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest, clients, all_buckets(crops)])
 @retried
 def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who trains with which clips: every person is a client, or the usable clips are dealt to simulated clients."""
@@ -84,15 +88,12 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from preparation.clients.roles import load_clients
 
     folder, settings = run.folder, run.preparation
-    with run.stage(
-        "dealing",
+    stage = run.stage(
+        dealing,
+        partial(deal_run, folder, settings),
         settings=[settings.partition, settings.clients, *_answers(run)],
-        after=["manifest", "clients", "crops"],
-        code=["preparation"],
         outputs=lambda: [folder.clients_table],
-    ) as stage:
-        if stage.due:
-            deal_run(folder, settings)
+    )
     if run.corpus_kind is CorpusKind.STUDIO:
         record_rendered(folder)
     found = load_clients(folder.clients_table)
@@ -139,32 +140,14 @@ def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"json"}, deps=[dealing])
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops), dealing])
 @retried
 def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """How unlike the clients are: sizes, looks and pose, each beside what chance makes of such sizes; with charts."""
     from preparation.clients.report import load_client_report
 
     path = run.folder.client_report
-    with run.stage(
-        "client_report",
-        settings=_answers(run),
-        after=["dealing", "crops"],
-        code=["preparation"],
-        outputs=lambda: [path],
-    ) as stage:
-        if stage.due:
-            from evaluation.figures.clients import save_client_figures
-            from preparation.clients.report import report_clients, save_client_report
-
-            path.unlink(missing_ok=True)
-            try:
-                report = report_clients(run.folder, run.seed)
-            except PrivFedTalkError as error:  # nobody is a client yet: no reason to stop a night's work
-                sys.stderr.write(f"client_report: {error.reason}\n")
-            else:
-                save_client_figures(report, path.parent)
-                save_client_report(report, path)
+    stage = run.stage(client_report, partial(compare_clients, run), settings=_answers(run), outputs=lambda: [path])
     if not path.exists():
         return dg.MaterializeResult(metadata={"clients": 0}, data_version=dg.DataVersion(stage.version))
     report = load_client_report(path)
@@ -173,6 +156,22 @@ def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         metadata={**report.summary(), **charts, "clients": table([vars(row) for row in report.clients])},
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def compare_clients(run: Run) -> None:
+    """Write the report of how unlike the clients are, and its charts."""
+    from evaluation.figures.clients import save_client_figures
+    from preparation.clients.report import report_clients, save_client_report
+
+    path = run.folder.client_report
+    path.unlink(missing_ok=True)
+    try:
+        report = report_clients(run.folder, run.seed)
+    except PrivFedTalkError as error:  # nobody is a client yet: no reason to stop a night's work
+        sys.stderr.write(f"client_report: {error.reason}\n")
+    else:
+        save_client_figures(report, path.parent)
+        save_client_report(report, path)
 
 
 def _answers(run: Run) -> list[str]:
@@ -212,7 +211,6 @@ def identity_facts(run: Run, anew: bool) -> dict[str, str]:
 def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
     """One set of shards a client: latents, speech features, a reference frame, landmarks, head motion."""
     from preparation.clients.roles import load_clients
-    from preparation.pipeline import build_all_shards
     from preparation.shards.store import load_index
     from preparation.speech.networks import model_version
 
@@ -220,21 +218,13 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
     found = load_clients(folder.clients_table)
     buckets = members(found, context.partition_keys)
     only = chosen(buckets)
-    with run.stage(
-        "shards",
+    stage = run.stage(
+        shards,
+        partial(write_shards, run, only),
         settings=[settings.speech, model_version(settings.speech), settings.shards],
-        after=["dealing", "crops", "vae"],
-        code=["preparation"],
         outputs=lambda: folder.root.glob("clients/*/shards/index.json"),
         parts=None if only is None else sorted(buckets),
-    ) as stage:
-        if stage.due:
-            from training.model.autoencoders.sources import load_autoencoder
-            from training.model.device import choose_device
-
-            autoencoder = load_autoencoder(folder.model("vae")).to(choose_device())
-            identifier = run.version_of("vae")
-            build_all_shards(folder, autoencoder.encode_frames, settings, identifier, only, run.workers)
+    )
     for bucket, names in buckets.items():
         indices = [load_index(folder.client(name)) for name in names]
         rows = [
@@ -257,6 +247,16 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
             partition_key=bucket,
         )
     context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
+
+
+def write_shards(run: Run, only: list[str] | None) -> None:
+    """Write the shards of everybody, or of `only` some clients."""
+    from preparation.pipeline import build_all_shards
+    from training.model.autoencoders.sources import load_autoencoder
+    from training.model.device import choose_device
+
+    autoencoder = load_autoencoder(run.folder.model("vae")).to(choose_device())
+    build_all_shards(run.folder, autoencoder.encode_frames, run.preparation, run.version_of("vae"), only, run.workers)
 
 
 @dg.asset_check(asset=shards, blocking=True)

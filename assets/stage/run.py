@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from assets.stage.stages import Stage, code_version, read_record, stage
+from assets.stage.code import code_version
+from assets.stage.graph import stage_name, stages_before
+from assets.stage.stages import Stage, read_record, stage
 from common.folders import RunFolder
 from common.settings import Settings
 from evaluation.nightly.settings import NightlySettings
@@ -16,6 +18,9 @@ from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 @dataclass(frozen=True)
@@ -58,29 +63,46 @@ class Run:
 
     def stage(
         self,
-        name: str,
+        asset: dg.AssetsDefinition,
+        make: Callable[[], object],
         *,
         settings: Sequence[Settings | str | int],
-        after: Sequence[str],
-        code: Sequence[str],
         outputs: Callable[[], Iterable[Path]],
+        method: str = "",
+        versions: Mapping[str, str] | None = None,
         parts: Sequence[str] | None = None,
-    ) -> AbstractContextManager[Stage]:
-        """A timed, remembered stage, due again when its settings, its code or a stage before it changed.
+    ) -> Stage:
+        """A timed, remembered stage of an asset: `make` writes the `outputs`, if anything that decides them changed.
 
-        `after` names the stages whose results it reads; `code` the floors whose sources it runs;
-        `parts` are the buckets that the body works on, where these are not all.
+        What decides them: the seed, the `settings`, what the assets left that the asset depends on in Dagster, and the
+        code of `make` with all that it uses. `method` says whose stage it is, where an asset has one for each method;
+        `parts` are the buckets that are made, where these are not all. `versions` are those of assets of which only a
+        part is read, or which have no stage: name → version.
         """
-        inputs = self.inputs(settings=settings, after=after, code=code)
-        return stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, parts=parts, after=after)
+        versions = versions or {}
+        inputs = self.inputs(asset, make, settings=settings, method=method, versions=versions)
+        read = [name for before, name in stages_before(asset, method) if before not in versions]
+        name = stage_name(asset.key.path[-1], method)
+        with stage(self.folder, name, inputs=inputs, outputs=outputs, keep=self.keep, parts=parts, after=read) as made:
+            if made.due:
+                make()
+        return made
 
     def inputs(
-        self, *, settings: Sequence[Settings | str | int], after: Sequence[str], code: Sequence[str]
+        self,
+        asset: dg.AssetsDefinition,
+        make: Callable[..., object],
+        *,
+        settings: Sequence[Settings | str | int],
+        method: str = "",
+        versions: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """Fingerprints of all that decides a stage's result: seed, configuration, what it reads, and code."""
+        """Fingerprints of all that decides a stage's result; arguments are those of `stage`."""
+        versions, before = versions or {}, stages_before(asset, method)
+        assert versions.keys() <= {name for name, _ in before}, f"{asset.key} depends on no {sorted(versions)}"
         own = [item.fingerprint() if isinstance(item, Settings) else str(item) for item in settings]
-        upstream = [self.version_of(before) for before in after]
-        return [str(self.seed), *own, *upstream, code_version(*code)]
+        upstream = [versions[read] if read in versions else self.version_of(name) for read, name in before]
+        return [str(self.seed), *own, *upstream, code_version(make)]
 
     def version_of(self, name: str) -> str:
         """The content version a finished stage left, or "absent"."""

@@ -157,12 +157,6 @@ def content_version(root: Path, paths: Iterable[Path]) -> str:
     return total.hexdigest()[:16]
 
 
-def code_version(*packages: str) -> str:
-    """Sixteen hex digits of the Python sources of the named floors: new code makes old results due again."""
-    root = Path(__file__).resolve().parents[2]
-    return content_version(root, (path for package in packages for path in (root / package).rglob("*.py")))
-
-
 class _PeakMemory:
     """The largest resident memory of this process and its children together while the block runs.
 

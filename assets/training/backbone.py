@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import dagster as dg
 
@@ -33,23 +34,13 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from training.model.autoencoders.sources import source_version
 
     folder, source = run.folder, run.training.vae.source
-    with run.stage(
-        "vae",
-        settings=[run.training.vae, source_version(source), public_version(folder, CROPS)],
-        after=[],
-        code=["training"],
+    stage = run.stage(
+        vae,
+        partial(train_autoencoder, run),
+        settings=[run.training.vae, source_version(source)],
+        versions={"crops": public_version(folder, CROPS)},
         outputs=lambda: [folder.model("vae")],
-    ) as stage:
-        if stage.due:
-            from preparation.media.previews import for_show
-            from training.adapters.cards import public_card
-            from training.learning.public import make_vae
-
-            make_vae(folder, run.training.vae, run.seed).save(folder.model("vae"))
-            what = "An autoencoder that turns the crops of talking heads into latents and back."
-            public_card(folder, "Autoencoder", what, {"source": source}).write(folder.model("vae"))
-            with for_show("the sheet of coded faces"):
-                save_coded_faces(folder)
+    )
     faces = coded_faces(folder)
     return dg.MaterializeResult(
         metadata={
@@ -61,30 +52,32 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     )
 
 
+def train_autoencoder(run: Run) -> None:
+    """Train the autoencoder, or fetch the pretrained one, and write it with its card and a sheet of coded faces."""
+    from preparation.media.previews import for_show
+    from training.adapters.cards import public_card
+    from training.learning.public import make_vae
+
+    folder, settings = run.folder, run.training.vae
+    make_vae(folder, settings, run.seed).save(folder.model("vae"))
+    what = "An autoencoder that turns the crops of talking heads into latents and back."
+    public_card(folder, "Autoencoder", what, {"source": settings.source}).write(folder.model("vae"))
+    with for_show("the sheet of coded faces"):
+        save_coded_faces(folder)
+
+
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
 @retried
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
     home = run.folder.model("rulers")
-    with run.stage(
-        "rulers", settings=[public_version(run.folder, CROPS)], after=[], code=["training"], outputs=lambda: [home]
-    ) as stage:
-        if stage.due:
-            from training.adapters.cards import public_card
-            from training.learning.public import read_public_frames
-            from training.model.frozen.rulers import train_identity_ruler, train_opening_ruler
-
-            public = read_public_frames(run.folder)
-            opening = train_opening_ruler(public.frames, public.openings, seed=run.seed)
-            identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed)
-            for ruler, name, measured in (
-                (opening, "opening", "how far the mouth in an aligned crop is open, in inter-ocular distances"),
-                (identity, "identity", "whose face an aligned crop shows, as an embedding to compare by its cosine"),
-            ):
-                ruler.save(home / name)
-                facts = {"parameters": f"{sum(p.numel() for p in ruler.parameters()):,}"}
-                what = f"A small network that measures {measured}."
-                public_card(run.folder, f"Ruler: {name}", what, facts).write(home / name)
+    stage = run.stage(
+        rulers,
+        partial(train_rulers, run),
+        settings=[],
+        versions={"crops": public_version(run.folder, CROPS)},
+        outputs=lambda: [home],
+    )
     return dg.MaterializeResult(
         metadata={
             "opening ruler": dg.MetadataValue.path(home / "opening"),
@@ -92,6 +85,25 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def train_rulers(run: Run) -> None:
+    from training.adapters.cards import public_card
+    from training.learning.public import read_public_frames
+    from training.model.frozen.rulers import train_identity_ruler, train_opening_ruler
+
+    public = read_public_frames(run.folder)
+    opening = train_opening_ruler(public.frames, public.openings, seed=run.seed)
+    identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed)
+    for ruler, name, measured in (
+        (opening, "opening", "how far the mouth in an aligned crop is open, in inter-ocular distances"),
+        (identity, "identity", "whose face an aligned crop shows, as an embedding to compare by its cosine"),
+    ):
+        home = run.folder.model("rulers") / name
+        ruler.save(home)
+        facts = {"parameters": f"{sum(p.numel() for p in ruler.parameters()):,}"}
+        what = f"A small network that measures {measured}."
+        public_card(run.folder, f"Ruler: {name}", what, facts).write(home)
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
@@ -104,39 +116,18 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
     folder, settings = run.folder, run.training
     home = folder.model("backbone")
-    with run.stage(
-        "backbone",
+    stage = run.stage(
+        backbone,
+        partial(pretrain_backbone, run),
         settings=[
             settings.backbone,
             sources_version(settings.backbone),
             settings.objective.in_pretraining(),
             settings.pretraining,
-            public_version(folder, SHARDS),
         ],
-        after=[],
-        code=["training"],
+        versions={"shards": public_version(folder, SHARDS)},
         outputs=lambda: [home],
-    ) as stage:
-        if stage.due:
-            from training.adapters.cards import public_card
-            from training.learning.pretraining import curve, pretrain
-            from training.learning.public import read_public_validation, stream_public
-            from training.model.device import choose_device
-
-            model, history = pretrain(
-                lambda: stream_public(folder),
-                read_public_validation(folder),
-                settings.backbone,
-                settings.objective,
-                settings.pretraining,
-                run.seed,
-                choose_device(),
-            )
-            model.save(home)
-            facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
-            what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
-            public_card(folder, "Backbone", what, facts).write(home)
-            write_text(home / "curve.json", json.dumps(curve(history), indent=1) + "\n")
+    )
     rows = json.loads((home / "curve.json").read_text(encoding="utf-8"))
     return dg.MaterializeResult(
         metadata={
@@ -147,6 +138,30 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(stage.version),
     )
+
+
+def pretrain_backbone(run: Run) -> None:
+    from training.adapters.cards import public_card
+    from training.learning.pretraining import curve, pretrain
+    from training.learning.public import read_public_validation, stream_public
+    from training.model.device import choose_device
+
+    folder, settings = run.folder, run.training
+    home = folder.model("backbone")
+    model, history = pretrain(
+        lambda: stream_public(folder),
+        read_public_validation(folder),
+        settings.backbone,
+        settings.objective,
+        settings.pretraining,
+        run.seed,
+        choose_device(),
+    )
+    model.save(home)
+    facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
+    what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
+    public_card(folder, "Backbone", what, facts).write(home)
+    write_text(home / "curve.json", json.dumps(curve(history), indent=1) + "\n")
 
 
 def _points(rows: list[dict[str, float]], name: str) -> list[tuple[float, float]]:

@@ -3,11 +3,13 @@
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.preparation.shards import shards
+from assets.preparation.corpus import clients
+from assets.preparation.shards import dealing, shards
 from assets.stage.metadata import drawing, table
 from assets.stage.partitions import all_buckets, federated_methods, in_one_run
 from assets.stage.run import Run
@@ -27,7 +29,7 @@ GROUP = "federation"
     kinds={"pytorch", "peft"},
     partitions_def=federated_methods,
     backfill_policy=in_one_run,
-    deps=[all_buckets(shards), vae, rulers, backbone],
+    deps=[clients, dealing, all_buckets(shards), vae, rulers, backbone],
     pool=ACCELERATOR,
 )
 @retried
@@ -45,24 +47,18 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
     from training.federation.methods import configure
 
     folder = run.folder
-    refused = _who_must_sit_out(run)
-    with run.stage(
-        f"federation/{method}",
+    refused = _without_consent(run)
+    stage = run.stage(
+        adapter,
+        partial(federate_method, run, method, pool),
+        method=method,
         settings=[configure(method, run.training), json.dumps(refused)],
-        after=["clients", "shards", "vae", "rulers", "backbone"],
-        code=["training"],
         outputs=lambda: [
             folder.adapter(method),
             folder.rounds(method),
             *folder.root.glob(f"clients/*/methods/{method}/adapter"),
         ],
-    ) as stage:
-        if stage.due:
-            from preparation.clients.roles import load_clients, unit_of
-            from training.pipeline import federate
-
-            unit = unit_of(load_clients(folder.clients_table), run.preparation.corpus, run.corpus_kind)
-            federate(folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
+    )
     rounds = read_json_lines(folder.rounds(method))
     columns = (
         *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),
@@ -82,7 +78,15 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
     return stage.version
 
 
-def _who_must_sit_out(run: Run) -> list[str]:
+def federate_method(run: Run, method: str, pool: "Pool") -> None:
+    from preparation.clients.roles import load_clients, unit_of
+    from training.pipeline import federate
+
+    unit = unit_of(load_clients(run.folder.clients_table), run.preparation.corpus, run.corpus_kind)
+    federate(run.folder, method, run.training, run.seed, resume=run.keep, pool=pool, unit=unit)
+
+
+def _without_consent(run: Run) -> list[str]:
     """The clients who did not agree to training, or no longer do; each is said, with the reason."""
     from preparation.clients.consent import objections, record_rendered
     from preparation.clients.roles import load_clients, of_role

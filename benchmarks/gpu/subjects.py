@@ -23,7 +23,7 @@ from common.folders import RunFolder
 from preparation.faces.motion import MOTION_DIM
 from preparation.shards.store import Sample, write_shards
 from training.adapters.adapter import Adapter
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
@@ -210,9 +210,9 @@ def build_subject(kind: str, sizes: Sizes, device: torch.device, targets: str = 
     settings = settings_for(sizes, targets)
     adapter = Adapter(backbone, settings.adapter, 0)
     adapter.model.to(device)
-    homes = Homes(RunFolder(Path(tempfile.gettempdir()) / "no-run"), "fedavg")
+    storage = ClientStorage(RunFolder(Path(tempfile.gettempdir()) / "no-run"), "fedavg")
     vae, ruler = SmallVae(VaeSettings(widths=(8, 16), blocks=1, latent_channels=4)), IdentityRuler().frozen()
-    return Subject(ClientTrainer(homes, adapter, vae, ruler, settings, 0), sizes, parameters)
+    return Subject(ClientTrainer(storage, adapter, vae, ruler, settings, 0), sizes, parameters)
 
 
 def federated_run(root: Path, kind: str, sizes: Sizes, device: torch.device) -> RunFolder:

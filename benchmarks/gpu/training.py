@@ -21,7 +21,7 @@ from training.execution import Job, LocalPool, PooledEngine
 from training.execution.memory import GB, plan_memory, step_bytes
 from training.execution.trainer import Bench as ModelBench
 from training.federation.algorithm import Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.model.compute import speed_up
 from training.settings import ComputeSettings
 
@@ -214,12 +214,12 @@ def federation(kind: str, bench: Bench) -> None:
     ):
         run = federated_run(Path(folder) / "run", kind, bench.sizes, bench.device)
         bench.clear()
-        homes, leader = Homes(run, "fedavg"), ModelBench(torch.device(device))
+        storage, leader = ClientStorage(run, "fedavg"), ModelBench(torch.device(device))
 
         def rounds(kind: str, batch: int) -> dict[str, Any]:
             settings = settings_for(bench.sizes, batch_size=batch, rounds=3)
             compute = ComputeSettings(channels_last=True, frozen_bfloat16=True)
-            job = Job(homes, settings.model_copy(update={"compute": compute}), 0)
+            job = Job(storage, settings.model_copy(update={"compute": compute}), 0)
             trainer, steps = leader.trainer(job), settings.federation.local_steps
 
             def plain() -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def command(words: str, *names: str, run: Path | str | None = None, **options: str) -> str:
-    """`privfedtalk WORDS NAMES --run RUN --OPTION VALUE`, to be copied as it is.
+def command(words: str, *names: str, run: Path | str | None = None, **options: str | bool | Sequence[str]) -> str:
+    """`privfedtalk WORDS RUN NAMES --OPTION VALUE`, to be copied as it is.
 
-    names: what is given by place; run: the run's folder, or its name as it was typed; options: with `_` for `-`.
+    names: what is given by place; run: the run's folder, or its name as it was typed; options: with `_` for `-`, True
+    for one without a value, several values for one that is given several times.
     """
-    given = ({} if run is None else {"run": str(run)}) | options
-    typed = [part for option, value in given.items() for part in _option(option.replace("_", "-"), value)]
-    like_options = any(name.startswith("-") for name in names)
-    parts = [*typed, "--", *names] if like_options else [*names, *typed]
+    placed = [*([] if run is None else [str(run)]), *names]
+    typed = [part for option, value in options.items() for part in _option(option.replace("_", "-"), value)]
+    like_options = any(name.startswith("-") for name in placed)
+    parts = [*typed, "--", *placed] if like_options else [*placed, *typed]
     return shlex.join(["privfedtalk", *words.split(), *parts])
 
 
-def _option(name: str, value: str) -> list[str]:
-    return [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
+def _option(name: str, value: str | bool | Sequence[str]) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}"] * value
+    if isinstance(value, str):
+        return [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
+    return [part for each in value for part in _option(name, each)]

@@ -1,8 +1,8 @@
 """The canary audit: the claim of a run's privacy report is tested by attacking the very code that makes it.
 
-Clients that only carry canaries run the federation's rounds: the same draw of cohorts, clipping, weights, noise, masks,
-opened sum, checks and server's step as in training, local training alone left out. `evaluation.attacks.canary_bounds`
-reads from what comes out how well one can tell who was in.
+Clients that only carry canaries play the federation's rounds (`training.federation.round.play_round`): the same draw of
+cohorts, clipping, weights, noise, masks, opened sum, checks and server's step as in training, local training alone left
+out. `evaluation.attacks.canary_bounds` reads from what comes out how well one can tell who was in.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,12 @@ from common.folders import RunFolder
 from common.settings import Settings
 from common.text.commands import command
 from evaluation.attacks.canary_bounds import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
-from training.federation.algorithm import Step, open_round, server_step
-from training.federation.client.training import LocalUpdate
+from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods.base import ServerRule, Theta
-from training.federation.records import Laps
-from training.federation.server.aggregation import Aggregator
-from training.federation.server.checkpoint import Progress, RoundRecord
-from training.federation.server.cohorts import draw_cohort, sample_clients
+from training.federation.records import RoundEvents
+from training.federation.round import Rounds, play_round
+from training.federation.server.checkpoint import Progress
+from training.federation.server.cohorts import sample_clients
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.epsilon import Sampling, Schedule, finite
 from training.privacy.accounting.guarantee import epsilons
@@ -161,16 +160,17 @@ def audit(
     theta = np.zeros(settings.dimension, np.float32)
     total, guessed, opened, q = np.zeros(count), np.zeros(count), 0, schedule.rate
     published = Coins(settings.seed)  # all that a run publishes of its coins
-    for number, (aggregator, step) in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
-        if step.aggregate is not None:
-            C, opened = aggregator.clip_norm, opened + 1
-            z = max(aggregator.deviation / C, 1e-6)
-            seen = canaries.seen_in(step.aggregate.total.update / C)
+    for number, events in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
+        aggregate, mechanism = events.step.aggregate, events.aggregator.mechanism
+        if aggregate is not None:
+            C, opened = mechanism.clip_norm, opened + 1
+            z = max(mechanism.deviation / C, 1e-6)
+            seen = canaries.seen_in(aggregate.total.update / C)
             total += iterate_score(seen, q, z)
             cohort = set(sample_clients(canaries.names, federation_of(claim, schedule), published.of_round(number)))
             drawn = np.array([name in cohort for name in canaries.names])
             guessed += np.where(drawn, iterate_score(seen, 1.0, z), 0.0)
-        theta = step.theta
+        theta = events.step.theta
         on_round(number, claim.rounds)
     length = float(np.linalg.norm(theta.astype(np.float64)))
     if not length:
@@ -255,30 +255,33 @@ def default_canaries(claim: Claim) -> int:
     return min(_MOST, max(_LEAST, round(_MASKED_COHORT / claim.rate)))
 
 
-def _rounds(
-    claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries
-) -> Iterator[tuple[Aggregator, Step]]:
-    """The rounds of Algorithm 1 as `training.federation.algorithm` has them, with canaries for clients."""
+@dataclass(frozen=True)
+class CanaryClients:
+    """The engine of an audit: clients that train nobody and send their canaries."""
+
+    canaries: Canaries
+    settings: PrivacySettings
+
+    def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
+        numbers = {name: number for number, name in enumerate(self.canaries.names)}
+        C = announced.clip_norm
+        return {client: self.canaries.update(numbers[client], self.settings, C) for client in clients}
+
+
+def _rounds(claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries) -> Iterator[RoundEvents]:
+    """The claim's rounds of Algorithm 1, with canaries for clients."""
     privacy = claim.privacy.model_copy(update={"noise_multiplier": claim.privacy.noise_multiplier * audit.noise_factor})
-    federation = federation_of(claim, schedule)
-    settings = TrainingSettings(federation=federation, privacy=privacy)
-    numbers = {name: number for number, name in enumerate(canaries.names)}
-    names = list(numbers)
+    settings = TrainingSettings(federation=federation_of(claim, schedule), privacy=privacy)
     server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
-    progress = Progress(theta, server.initial(theta), theta)
     coins = Coins(audit.seed) if audit.seeded_cohorts else _secret_coins(privacy, audit.seed)
-    for number in range(1, claim.rounds + 1):
-        draws = coins.of_round(number)
-        cohort = draw_cohort(names, federation, privacy.max_participation, progress.records, draws)
-        aggregator = open_round(settings, len(cohort), len(names), progress.records, audit.seed)
-        contributions = {
-            name: aggregator.contribute(name, canaries.update(numbers[name], privacy, aggregator.clip_norm), number)
-            for name in cohort
-        }
-        step = server_step(server, progress, aggregator, contributions, {}, len(names), _unmeasured, Laps())
-        progress.records.append(_record(number, cohort, aggregator, step))
-        progress.theta, progress.state = step.theta, step.state
-        yield aggregator, step
+    engine = CanaryClients(canaries, privacy)
+    rounds = Rounds(engine, server, canaries.names, settings, _unmeasured, coins, audit.seed)
+    progress = Progress(theta, server.initial(theta), theta)
+    for _ in range(claim.rounds):
+        record, events = play_round(rounds, progress)
+        # What the simulation alone knows of each client would fill the memory, and no later round follows from it.
+        progress.advance(replace(record, simulation={}), events.step.theta, events.step.state)
+        yield events
 
 
 def _secret_coins(privacy: PrivacySettings, seed: int) -> Coins:
@@ -296,20 +299,6 @@ def federation_of(claim: Claim, schedule: Schedule) -> FederationSettings:
         clients_per_round=None if claim.sampling == "full" else schedule.per_round,
         sampling="fixed" if claim.sampling == "full" else claim.sampling,
     )
-
-
-def _record(number: int, cohort: list[str], aggregator: Aggregator, step: Step) -> RoundRecord:
-    """What later rounds follow from: who was in the sum, and its noisy scalars."""
-    total = step.aggregate.total if step.aggregate else None
-    heard = total.clients if total else 0
-    return RoundRecord(
-        round=number, clients=cohort, survivors=heard, public_validation_loss=0.0,
-        weight_sum=total.weight if total else None,
-        within_clip=total.within_clip / heard if total and heard else None,
-        score_mean=None, update_norm=0.0, clip_norm=aggregator.clip_norm, denominator=aggregator.denominator,
-        bytes_up=0, bytes_down=0, seconds={}, outcome=step.outcome, reason=step.reason,
-        returned=step.aggregate.returned if step.aggregate else [],
-    )  # fmt: skip
 
 
 def _unmeasured(theta: Theta) -> float:

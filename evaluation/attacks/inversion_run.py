@@ -42,7 +42,7 @@ from training.adapters.checks import read_adapter
 from training.adapters.membership import participants
 from training.adapters.origin import check_origin
 from training.execution import open_trainer
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.federation.methods import configure, named, server_of
 from training.federation.methods.base import State, Theta
@@ -115,8 +115,8 @@ class Victims:
         self.run, self.method, self.seed = run, method, seed
         self.training = configure(method, training)
         required = training.consent.required
-        self.homes = Homes(run, method, required=required, read_only=True)
-        self.trainer: ClientTrainer = open_trainer(self.homes, self.training, seed)
+        self.storage = ClientStorage(run, method, required=required, read_only=True)
+        self.trainer: ClientTrainer = open_trainer(self.storage, self.training, seed)
         check_origin(run, path.parent)
         _load_checked(self.trainer.adapter, path.parent)
         self.theta: Theta = self.trainer.adapter.vector()
@@ -141,7 +141,7 @@ class Victims:
     def window(self, client: str) -> Scene:
         """One random window of a client's training clips, and the draw that goes with it."""
         rng = seeding.generator(self.seed, "inversion", client)
-        clips = (ClipTensors.from_sample(sample) for sample in self.homes.samples(client, "train"))
+        clips = (ClipTensors.from_sample(sample) for sample in self.storage.samples(client, "train"))
         return next(scenes(clips, self.trainer.backbone.settings.window, self.training, rng))
 
     def step(self, scene: Scene) -> LocalUpdate:

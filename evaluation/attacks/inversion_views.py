@@ -59,4 +59,4 @@ def _opened(
     """The opened sum of updates, float64 [d], and the deviation of the noise on each coordinate."""
     aggregator = Aggregator(settings, len(updates), seed, settings.clip_norm, denominator=1.0)
     sent = {client: aggregator.contribute(client, update, number) for client, update in updates.items()}
-    return aggregator.combine(sent, number).total.update, aggregator.noise_on_sum(len(updates))
+    return aggregator.combine(sent, number).total.update, aggregator.mechanism.noise_on_sum(len(updates))

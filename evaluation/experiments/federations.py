@@ -19,7 +19,7 @@ from preparation.settings import ConsentSettings
 from preparation.shards.gate import Gate
 from training.execution.pools import worker_devices
 from training.execution.trainer import Bench, Job, Order, carry_out, open_trainer
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer, LocalUpdate
 from training.federation.methods import configure
 from training.federation.methods.base import Theta
@@ -109,7 +109,7 @@ def train(run: RunFolder, federation: Federation) -> Trained:
     training = training.model_copy(update={"federation": asked, "consent": ConsentSettings(required=False)})
     device = federation.device or worker_devices(training.execution.devices, 1)[0]
     if federation.method is None:
-        trainer = open_trainer(Homes(run, method), configure(method, training), seed, device)
+        trainer = open_trainer(ClientStorage(run, method), configure(method, training), seed, device)
         return Trained(run, method, training, seed, trainer, shared={0: trainer.adapter.vector()})
     pool = RecordingPool(device)
     result = federate(run, method, training, seed, resume=False, pool=pool, validated=federation.validated, shown=False)

@@ -266,8 +266,9 @@ def _nothing_evaluated(run: RunFolder) -> PrivFedTalkError:
         (run.model("backbone") / "config.json", "trained", "train"),
     ):
         if not made.exists():
-            option = {"out": str(run.root)} if first == "prepare" else {"run": str(run.root)}
-            return PrivFedTalkError(f"{run.root} is not {missing} yet", f"{command(first, **option)}, then evaluate it")
+            return PrivFedTalkError(
+                f"{run.root} is not {missing} yet", f"{command(first, run=run.root)}, then evaluate it"
+            )
     return PrivFedTalkError(f"nothing of {run.root} is evaluated yet", command("evaluate", run=run.root))
 
 

@@ -91,7 +91,7 @@ def write_results(results: Mapping[str, Any], path: Path) -> None:
 def read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise PrivFedTalkError(
-            f"no results at {path}", remedy="measure first: privfedtalk evaluate --run RUN (`make demo` does all of it)"
+            f"no results at {path}", remedy="measure first: privfedtalk evaluate RUN (`make demo` does all of it)"
         )
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from common.text.commands import command
 from pipelines.terminal import completion
-from pipelines.terminal.options import DemoOption, JsonOption, choose
-from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.options import JsonOption, RunArgument, choose
+from pipelines.terminal.paths import folder_of_run, full_path, writable_folder
+from pipelines.terminal.run_argument import RunCommand
 from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ WhoseOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def inspect(
+    run: RunArgument = "demo",
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="An adapter's folder; else one of the run.")
+        Path | None,
+        typer.Option("--folder", "-f", help="An adapter's folder, of no run.", show_default="an adapter of RUN"),
     ] = None,
-    run: DemoOption = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
@@ -41,9 +43,9 @@ def inspect(
 
     [bold]Examples[/bold]
 
-        privfedtalk adapter inspect --run mine --method fedavg
+        privfedtalk adapter inspect mine --method fedavg
 
-        privfedtalk adapter inspect shared_adapter --json
+        privfedtalk adapter inspect --folder shared_adapter --json
     """
     from training.adapters.folders import inspect_adapter
 
@@ -54,10 +56,10 @@ def inspect(
         _show(facts)
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
-    run: DemoOption = "demo",
+    run: RunArgument = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
@@ -71,9 +73,9 @@ def export(
 
     [bold]Examples[/bold]
 
-        privfedtalk adapter export --run mine --out shared_adapter
+        privfedtalk adapter export mine --out shared_adapter
 
-        privfedtalk adapter export --run mine --method fedavg --out fedavg_adapter
+        privfedtalk adapter export mine --method fedavg --out fedavg_adapter
     """
     from evaluation.results.card import card_figures
     from preparation.settings import CorpusKind
@@ -92,11 +94,11 @@ def export(
     console.print(f"privacy: {facts.privacy}")
 
 
-@app.command("import")
+@app.command("import", cls=RunCommand)
 def import_(
+    run: RunArgument,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `adapter export` wrote.")],
     name: Annotated[str, typer.Option("--as", help="What the run is to call it.")],
-    run: DemoOption = "demo",
     as_json: JsonOption = False,
 ) -> None:
     """Put an adapter into a run, if it was trained on the run's backbone and is
@@ -106,9 +108,9 @@ def import_(
 
     [bold]Example[/bold]
 
-        privfedtalk adapter import shared_adapter --as theirs --run mine
+        privfedtalk adapter import mine shared_adapter --as theirs
 
-        privfedtalk generate --run mine --adapter theirs --reference face.jpg --speech talk.wav --out talk.mp4
+        privfedtalk generate mine --adapter theirs --reference face.jpg --speech talk.wav --out talk.mp4
     """
     from common.folders import RunFolder
     from training.adapters.folders import import_adapter, inspect_adapter
@@ -118,14 +120,19 @@ def import_(
     if as_json:
         print_json({"folder": target, "adapter": name, **inspect_adapter(target, into).to_json()})
     else:
-        console.print(f"{target}: {command('generate', run=run, adapter=name)} …")
+        files = {"reference": "PICTURE", "speech": "SOUND", "out": "CLIP.mp4"}
+        console.print(f"{target}: {command('generate', run=run, adapter=name, **files)}")
 
 
 def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
     """The folder of an adapter of a run, and the run."""
+    from common.errors import PrivFedTalkError
     from common.folders import RunFolder
     from training.generation.talker import adapter_folder
 
+    named, typed = folder_of_run(run), full_path(run)
+    if (typed / "adapter_config.json").exists() and (typed == named or not named.exists()):
+        raise PrivFedTalkError(f"{run} is an adapter's folder, not a run", command("adapter inspect", folder=run))
     folder = RunFolder(choose(None, run).configuration.root)
     return adapter_folder(folder, method, adapter), folder
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.terminal.options import JsonOption, RunOption, choose
+from pipelines.terminal.options import JsonOption, ProfilesRunArgument, choose
 from pipelines.terminal.text import console, print_json, styled
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LISTED = 40
 
 
 def clients(
-    run: RunOption = None,
+    run: ProfilesRunArgument = None,
     every: Annotated[bool, typer.Option("--all", help=f"List everybody, not the first {LISTED} of each role.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,7 +31,7 @@ def clients(
 
     [bold]Examples[/bold]
 
-        privfedtalk clients --run mine
+        privfedtalk clients mine
 
         privfedtalk prepare --set preparation.partition.by=dirichlet --set preparation.partition.alpha=0.3
     """

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from common.text.commands import command
-from pipelines.terminal.options import DemoOption, JsonOption, choose
+from pipelines.terminal.options import JsonOption, RunArgument, choose
+from pipelines.terminal.run_argument import RunCommand
 from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ ClientArgument = Annotated[
 ]
 
 
-@app.command()
-def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
+@app.command(cls=RunCommand)
+def show(run: RunArgument = "demo", as_json: JsonOption = False) -> None:
     """List everybody's record, and whether it allows training and generation today.
 
     Public speakers, volunteers and unseen people need no record; one that forbids
@@ -32,7 +33,7 @@ def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
 
     [bold]Example[/bold]
 
-        privfedtalk consent show --run mine
+        privfedtalk consent show mine
     """
     from preparation.clients.consent import USES, objection_to, read_consent
 
@@ -57,11 +58,11 @@ def show(run: DemoOption = "demo", as_json: JsonOption = False) -> None:
     console.print(table)
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def grant(
+    run: RunArgument,
     client: ClientArgument,
     who: Annotated[str, typer.Option("--who", help="The person, as they signed.")],
-    run: DemoOption = "demo",
     scope: Annotated[
         list[str] | None,
         typer.Option("--scope", help="training or generation; again for both.", show_default="both"),
@@ -76,9 +77,9 @@ def grant(
 
     [bold]Examples[/bold]
 
-        privfedtalk consent grant c0003 --who "Ada Lovelace" --run mine
+        privfedtalk consent grant mine c0003 --who "Ada Lovelace"
 
-        privfedtalk consent grant c0003 --who "Ada Lovelace" --scope training --expires 2027-12-31
+        privfedtalk consent grant mine c0003 --who "Ada Lovelace" --scope training --expires 2027-12-31
     """
     from preparation.clients.consent import USES, Consent, now, write_consent
 
@@ -97,8 +98,8 @@ def grant(
     console.print(f"{client} ({who}) agrees to {' and '.join(covered)}" + (f" until {until}" if until else ""))
 
 
-@app.command()
-def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption = False) -> None:
+@app.command(cls=RunCommand)
+def revoke(run: RunArgument, client: ClientArgument, as_json: JsonOption = False) -> None:
     """Note that somebody no longer agrees: their clips are used for nothing, and their adapters generate nothing.
 
     Lists the models that contain them already: what these learned cannot be taken
@@ -107,7 +108,7 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
 
     [bold]Example[/bold]
 
-        privfedtalk consent revoke c0003 --run mine
+        privfedtalk consent revoke mine c0003
     """
     from preparation.clients.consent import Consent, now, read_consent, write_consent
     from training.adapters.membership import models_with, networks_with, pictures_of
@@ -130,8 +131,8 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
             kind = "shared; of which rounds is not known, for their records are not those beside it"
         console.print(f"  contains {client}: {model.path} ({kind})")
     if shared:
-        methods = " ".join(f"--method {model.method}" for model in shared)
-        console.print(f"Train them anew without it: {command('train', run=run)} {methods}")
+        anew = command("train", run=run, method=[model.method for model in shared])
+        console.print(f"Train them anew without it: {anew}")
     if len(shared) < len(found):
         console.print(
             "Delete the folders that are its own; copies of any of them that were given away you must recall."
@@ -145,8 +146,8 @@ def revoke(client: ClientArgument, run: DemoOption = "demo", as_json: JsonOption
     if shown:
         console.print("Pages that are made from now on leave those out; pictures in Dagster's event log stay there.")
     console.print(
-        f"Files stay until the clips are out of the corpus and you run: {command('prepare', out=str(folder.root))} "
-        "--forget, with the options of the first time."
+        "Files stay until the clips are out of the corpus and you run: "
+        f"{command('prepare', run=folder.root, forget=True)}, with the options of the first time."
     )
 
 

@@ -13,13 +13,14 @@ from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
     ProfileOption,
+    ProfilesRunArgument,
     SeedOption,
     SetOption,
     WorkersOption,
     carry_out,
     choose,
 )
-from pipelines.terminal.paths import full_path, readable_file, readable_folder, writable_folder
+from pipelines.terminal.paths import folder_of_run, full_path, readable_file, readable_folder, writable_folder
 from pipelines.terminal.text import console, print_json
 from preparation.settings import CorpusKind
 
@@ -71,6 +72,7 @@ def studio(
 
 
 def prepare(
+    run: ProfilesRunArgument = None,
     corpus: Annotated[CorpusKind, typer.Option(help="How the folder is laid out.")] = CorpusKind.STUDIO,
     root: Annotated[
         Path | None,
@@ -97,7 +99,6 @@ def prepare(
             "--list", metavar="FILE", help="Only LRS3 clips that this file names; repeatable.", show_default=False
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="data/demo")] = None,
     vae: Annotated[
         str | None,
         typer.Option(
@@ -130,15 +131,15 @@ def prepare(
 
     [bold]Examples[/bold]
 
-        privfedtalk prepare --corpus folder --root ../shared/fixtures/clips --vae taef2 --out data/real
+        privfedtalk prepare real --corpus folder --root ../shared/fixtures/clips --vae taef2
 
-        privfedtalk prepare --corpus lrs3 --root /path/to/lrs3 --out data/lrs3 --profile paper --workers 32
+        privfedtalk prepare lrs3 --corpus lrs3 --root /path/to/lrs3 --profile paper --workers 32
 
-        privfedtalk prepare --corpus folder --root our_clips --consent signed.csv --out data/ours
+        privfedtalk prepare ours --corpus folder --root our_clips --consent signed.csv
 
-        privfedtalk prepare --corpus hdtf --root /path/to/videos --tables /path/to/HDTF_dataset --out data/hdtf
+        privfedtalk prepare hdtf --corpus hdtf --root /path/to/videos --tables /path/to/HDTF_dataset
 
-        privfedtalk prepare --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips --out data/mix
+        privfedtalk prepare mix --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips
     """
     from common.folders import RunFolder
     from pipelines.configuration.tree import PROJECT
@@ -150,9 +151,11 @@ def prepare(
     from training.model.autoencoders.sources import check_source
     from training.model.backbones.sources import check_sources
 
+    if run is not None:
+        writable_folder(folder_of_run(run), "RUN")
     choice = choose(
         profile,
-        None if out is None else str(writable_folder(out)),
+        run,
         settings,
         corpus__kind=corpus.value,
         corpus__root=None if root is None else full_path(root),

@@ -6,7 +6,7 @@ from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
     ProfileOption,
-    RunOption,
+    ProfilesRunArgument,
     SeedOption,
     SetOption,
     WorkersOption,
@@ -17,8 +17,8 @@ from pipelines.terminal.text import console, styled
 
 
 def demo(
+    run: ProfilesRunArgument = None,
     profile: ProfileOption = None,
-    run: RunOption = None,
     seed: SeedOption = None,
     workers: WorkersOption = None,
     settings: SetOption = None,
@@ -33,7 +33,7 @@ def demo(
 
         privfedtalk demo
 
-        privfedtalk demo --profile small --run try --seed 3
+        privfedtalk demo try --profile small --seed 3
 
         privfedtalk demo --set training.federation.rounds=12 --fresh
     """

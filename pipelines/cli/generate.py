@@ -11,7 +11,7 @@ import typer
 
 from common.text.commands import command
 from pipelines.cli.adapter import MethodOption, WhoseOption
-from pipelines.terminal.options import LARGEST_SEED, DemoOption, JsonOption, SetOption, choose
+from pipelines.terminal.options import LARGEST_SEED, JsonOption, RunArgument, SetOption, choose
 from pipelines.terminal.paths import readable_file, writable_file
 from pipelines.terminal.text import console, print_json, styled, warn
 
@@ -22,7 +22,7 @@ def generate(
     ],
     speech: Annotated[Path, typer.Option("--speech", help="A sound file, or a clip whose sound is taken.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The mp4 to write.")],
-    run: DemoOption = "demo",
+    run: RunArgument = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the noise that it begins with.")] = 0,
@@ -43,7 +43,7 @@ def generate(
 
         privfedtalk generate --reference face.jpg --speech talk.wav --out talk.mp4
 
-        privfedtalk generate -r face.jpg --speech talk.mp3 --run mine --adapter c0003 --steps 8 --out talk.mp4
+        privfedtalk generate mine -r face.jpg --speech talk.mp3 --adapter c0003 --steps 8 --out talk.mp4
     """
     from assets.stage.stages import reading
     from common.folders import RunFolder

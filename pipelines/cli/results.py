@@ -1,13 +1,28 @@
-"""`privfedtalk evaluate` and `privfedtalk report`: what came of it."""
+"""`privfedtalk evaluate`, `report` and `tables`: what came of a run."""
 
 from __future__ import annotations
 
-from pipelines.terminal.options import FreshOption, JsonOption, ProfileOption, RunOption, SetOption, carry_out, choose
-from pipelines.terminal.text import console
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.terminal.options import (
+    FreshOption,
+    JsonOption,
+    ProfileOption,
+    ProfilesRunArgument,
+    RunArgument,
+    SetOption,
+    carry_out,
+    choose,
+)
+from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.text import console, print_json
 
 
 def evaluate(
-    run: RunOption = None,
+    run: ProfilesRunArgument = None,
     profile: ProfileOption = None,
     settings: SetOption = None,
     fresh: FreshOption = False,
@@ -17,9 +32,9 @@ def evaluate(
 
     [bold]Examples[/bold]
 
-        privfedtalk evaluate --run mine
+        privfedtalk evaluate mine
 
-        privfedtalk evaluate --fresh
+        privfedtalk evaluate mine --fresh
     """
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import EVALUATE, REPORT
@@ -35,7 +50,7 @@ def evaluate(
 
 
 def report(
-    run: RunOption = None,
+    run: ProfilesRunArgument = None,
     profile: ProfileOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -44,7 +59,7 @@ def report(
 
     [bold]Example[/bold]
 
-        privfedtalk report --run mine
+        privfedtalk report mine
     """
     from common.folders import RunFolder
     from evaluation.report.gather import check_evaluated
@@ -66,3 +81,43 @@ def report(
         tell_results(choice.configuration.root, as_json)
         return
     console.print(f"Open {choice.configuration.root / 'report' / 'index.html'}")
+
+
+def tables(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="RUN/tables and RUN/figures")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="tables or figures.", show_default="both", metavar="KIND")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the paper's tables (CSV, Markdown, LaTeX) and figures (PNG, SVG, mp4) from what is measured already.
+
+    [bold]Examples[/bold]
+
+        privfedtalk tables demo
+
+        privfedtalk tables data/mine --only tables --out /tmp/tables
+    """
+    from common.folders import RunFolder
+    from evaluation.report.files import write_figures, write_tables
+    from evaluation.report.gather import NOT_SHOWN
+
+    if only not in (None, "tables", "figures"):
+        raise typer.BadParameter(f"{only} is neither tables nor figures", param_hint="--only")
+    configuration = choose(None, run).configuration
+    folder = RunFolder(configuration.root)
+    files: list[Path] = []
+    if out is not None:
+        out = writable_folder(out)
+    if only != "figures":
+        files += write_tables(folder, out or folder.root / "tables")
+    if only != "tables":
+        files += write_figures(folder, out or folder.root / "figures", configuration.evaluation, NOT_SHOWN)
+    if as_json:
+        print_json({"run": folder.root, "files": files})
+        return
+    for path in files:
+        console.print(str(path))

@@ -11,7 +11,7 @@ from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
     ProfileOption,
-    RunOption,
+    ProfilesRunArgument,
     SeedOption,
     SetOption,
     carry_out,
@@ -32,8 +32,8 @@ MethodOption = Annotated[
 
 
 def train(
+    run: ProfilesRunArgument = None,
     method: MethodOption = None,
-    run: RunOption = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
@@ -46,9 +46,9 @@ def train(
 
     [bold]Examples[/bold]
 
-        privfedtalk train --run mine
+        privfedtalk train mine
 
-        privfedtalk train --method scaffold --method local
+        privfedtalk train mine --method scaffold --method local
 
         privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
     """

@@ -1,10 +1,13 @@
-"""Reads settings for any pydantic model: nested YAML, `a.b=value` on top, unknown keys refused by name."""
+"""Reads settings for any pydantic model: nested YAML, overrides on top, unknown keys refused by name.
+
+An override is a key `a.b.c` with its value. Text becomes one here and nowhere else: `a.b.c=text` in `read_assignments`,
+a YAML file's mapping in `read_yaml`; from there on it travels as the value it is.
+"""
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,9 +57,33 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def assign(values: dict[str, Any], assignment: str, shape: Any = None) -> dict[str, Any]:
-    """`values` with one `a.b=value` applied. The value of a field of the model `shape` that holds text is that text as
-    it was typed; any other is read as YAML, so numbers, lists and null work."""
+def read_assignments(assignments: Iterable[str], shape: Any = None) -> dict[str, Any]:
+    """The overrides that `a.b=text` mean, the later in place of the earlier.
+
+    The value of a field of the model `shape` that holds text is that text as it was typed; any other is read as YAML,
+    so numbers, lists and null work.
+    """
+    return combine(*(_read_assignment(assignment, shape) for assignment in assignments))
+
+
+def combine(*overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides as one, the later in place of the earlier. No key of them holds another, so that they mean the same in
+    any order: Dagster keeps none."""
+    values: dict[str, Any] = {}
+    for each in overrides:
+        values = override(values, each)
+    return flatten(values)
+
+
+def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested `values` with overrides in them."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        merged = merge(merged, nested(key.split("."), value))
+    return merged
+
+
+def _read_assignment(assignment: str, shape: Any) -> dict[str, Any]:
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -65,10 +92,9 @@ def assign(values: dict[str, Any], assignment: str, shape: Any = None) -> dict[s
             f"'{key}{equals}' does not begin an assignment", "write key=value, e.g. training.federation.rounds=12"
         )
     try:
-        value = typed_yaml.read_typed(text, field_at(shape, parts))
+        return {key.strip(): typed_yaml.read_typed(text, field_at(shape, parts))}
     except UnreadableError as error:
         raise PrivFedTalkError(f"the value of '{key.strip()}' is not YAML", "quote it") from error
-    return merge(values, nested(parts, value))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,13 +131,15 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from dotted_keys(field.annotation, f"{prefix}{name}.")
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every value as (`a.b.c`, text), the text as `assign` reads it."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values as overrides: `a.b.c` and the value."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, json.dumps(value)
+            flat[prefix + key] = value
+    return flat
 
 
 def nearest(key: str, known: list[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from common.text.commands import command
 from common.text.foreign import is_invisible, joins
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
-from pipelines.configuration.reader import assign, build, flatten, merge, read_yaml
+from pipelines.configuration.reader import build, flatten, merge, nested, override, read_assignments, read_yaml
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.settings import CorpusKind, CorpusPart, PreparationSettings
 from training.federation.methods import check_names
@@ -33,9 +33,9 @@ class CorpusChoice(Settings):
     """Which clips a run is made of. The studio renders its own below the run's folder, HDTF's tables cut theirs
     there; others are read where they lie."""
 
-    kind: CorpusKind = CorpusKind.STUDIO
+    kind: CorpusKind = Field(CorpusKind.STUDIO, description="how the corpus's folder is laid out; studio renders one")
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
-    tables: Path | None = Field(None, description="HDTF's tables; None: the clips are cut already")
+    tables: Path | None = Field(None, description="HDTF's tables; null: the clips are cut already")
     parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
 
     @model_validator(mode="after")
@@ -57,8 +57,8 @@ class Configuration(Settings):
 
     run: str = Field("demo", description="folder name below `data`")
     seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
-    data: Path = Path("data")
-    workers: int | None = Field(None, ge=1, description="processes that prepare clips; None: one a core")
+    data: Path = Field(Path("data"), description="folder of all runs; a relative one is below the project's")
+    workers: int | None = Field(None, ge=1, description="processes that prepare clips; null: one a core")
     gates: bool = Field(
         True,
         description="whether a run fails whose models do not beat the gates (evaluation/results/gates.py) or, of "
@@ -126,15 +126,22 @@ class Configuration(Settings):
         return PROJECT / self.data / self.run
 
 
-def load(profile: str | Path = "demo", overrides: Iterable[str] = ()) -> Configuration:
-    """The configuration of a profile (its name, or the path of a YAML file) with `a.b=value` on top."""
+def load(profile: str | Path = "demo", assignments: Iterable[str] = ()) -> Configuration:
+    """The configuration of a profile with `a.b=text` on top, as --set takes it."""
+    return configure(profile, read_overrides(assignments))
+
+
+def configure(profile: str | Path, overrides: Mapping[str, Any]) -> Configuration:
+    """The configuration of a profile (its name, or the path of a YAML file) with overrides on top."""
     path = profile_path(profile)
-    values = read_yaml(path, Configuration)
-    named = list(overrides)
-    for override in named:
-        values = assign(values, override, Configuration)
-    keys = [override.partition("=")[0] for override in named]  # their values may be secrets
-    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *keys]))
+    values = override(read_yaml(path, Configuration), overrides)
+    # Keys alone: their values may be secrets.
+    return build(Configuration, values, source=" with ".join([f"profile {path.stem}", *overrides]))
+
+
+def read_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """The overrides of a configuration that `a.b=text` mean."""
+    return read_assignments(assignments, Configuration)
 
 
 def profile_path(profile: str | Path) -> Path:
@@ -166,27 +173,25 @@ def _keep(values: Mapping[str, Any], path: Path, head: str) -> None:
         partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
 
 
-def without_hidden(profile: str | Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+def without_hidden(profile: str | Path, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The same profile and overrides for whoever shows them to others, as Dagster does.
 
     Overrides of hidden settings go into a profile of their own in the run's folder, which is named in the place of
     `profile`; where there are none, both stay as they are.
     """
-    hidden = [override for override in overrides if hides(Configuration, assign({}, override, Configuration))]
+    hidden = {key: value for key, value in overrides.items() if hides(Configuration, nested(key.split("."), value))}
     if not hidden:
-        return str(profile), list(overrides)
-    values = read_yaml(profile_path(profile), Configuration)
-    for override in hidden:
-        values = assign(values, override, Configuration)
-    path = load(profile, overrides).root / "hidden.yaml"
+        return str(profile), dict(overrides)
+    values = override(read_yaml(profile_path(profile), Configuration), hidden)
+    path = configure(profile, overrides).root / "hidden.yaml"
     _keep(values, path, "# a profile with settings that are shown nowhere\n")
-    return str(path), [override for override in overrides if override not in hidden]
+    return str(path), {key: value for key, value in overrides.items() if key not in hidden}
 
 
 def check_open(values: Mapping[str, Any], where: str) -> None:
     """Refuse hidden settings where others see them: DVC writes parameters to its lock file, and Dagster shows them."""
-    shown = dict(flatten(redacted(Configuration, values)))
-    for key, value in flatten(values):
+    shown = flatten(redacted(Configuration, values))
+    for key, value in flatten(values).items():
         if shown.get(key) != value:
             raise PrivFedTalkError(
                 f"{where} sets {key}, which is to be shown nowhere; DVC and Dagster show what stands there",
@@ -195,7 +200,7 @@ def check_open(values: Mapping[str, Any], where: str) -> None:
 
 
 def run_name(root: Path) -> str:
-    """What --run calls a run: the name of a folder in data/, or the path of any other."""
+    """The RUN of commands: the name of a folder in data/, or the path of any other."""
     return root.name if root.parent == PROJECT / "data" and not root.name.startswith("-") else str(root)
 
 

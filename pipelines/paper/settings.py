@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from common.settings import Settings
 from evaluation.experiments.paper.folders import PEOPLE, PaperFolder, seed_name
 from pipelines.configuration.reader import build, flatten, merge, read_yaml
-from pipelines.configuration.tree import PROJECT, Configuration, check_open, load
+from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from training.federation.methods import check_names
 from training.settings import MethodName, TrainingSettings
 
@@ -26,6 +26,7 @@ class SweepSettings(Settings):
     """What single federations of the first seed try; each for every one of `methods`."""
 
     methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
+    """What is compared in each sweep but that of the noise."""
     clients_per_round: tuple[int, ...] = Field((4, 8), description="participation; everybody is in the main tables")
     alphas: tuple[float, ...] = Field(
         (0.1, 1.0, 100.0), description="of clips dealt anew by Dirichlet: small is skewed"
@@ -38,12 +39,14 @@ class PaperSettings(Settings):
     """`paper` in params.yaml. `run` is what all runs share, in the shape of a profile; `own` is each method's, in the
     shape of `training`."""
 
-    data: Path = Path("data/rendered")
-    profile: str = "demo"
+    data: Path = Field(Path("data/rendered"), description="folder of the runs, and of the tables and figures")
+    profile: str = Field("demo", description="what `run` and `own` are differences to")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="of backbone, federation, noise, evaluation")
     methods: tuple[MethodName, ...] = Field(min_length=1, description="trained and measured with every seed")
     own: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of each method alone, in the shape of `training`."""
     run: dict[str, Any] = Field(default_factory=dict)
+    """Settings that all runs share, in the shape of a profile."""
     sweeps: SweepSettings = SweepSettings()
 
     @model_validator(mode="after")
@@ -73,31 +76,31 @@ def read_paper(path: Path = PARAMS) -> PaperSettings:
     return paper
 
 
-def people_overrides(paper: PaperSettings) -> list[str]:
+def people_overrides(paper: PaperSettings) -> dict[str, Any]:
     """What the run of the people differs in from the profile; its seed is the first, whatever seeds there are."""
     return _overrides(paper, PEOPLE, 0, {})
 
 
-def seed_overrides(paper: PaperSettings, seed: int, method: str | None = None) -> list[str]:
+def seed_overrides(paper: PaperSettings, seed: int, method: str | None = None) -> dict[str, Any]:
     """The same of a seed's run, with the own settings of the method that is to be trained or measured.
 
     Noise that may be repeated is another for every seed, or seeds would share what they are to differ in.
     """
     own: Mapping[str, Any] = {"training": paper.own.get(method, {})} if method else {}
     overrides = _overrides(paper, seed_name(seed), seed, own)
-    shared = load(paper.profile, overrides)
+    shared = configure(paper.profile, overrides)
     if shared.training.privacy.seeded_noise is not None:
-        overrides.append(f"training.privacy.seeded_noise={seed}")
+        overrides["training.privacy.seeded_noise"] = seed
     return overrides
 
 
 def configuration_of(paper: PaperSettings, seed: int, method: str | None = None) -> Configuration:
-    return load(paper.profile, seed_overrides(paper, seed, method))
+    return configure(paper.profile, seed_overrides(paper, seed, method))
 
 
-def _overrides(paper: PaperSettings, name: str, seed: int, own: Mapping[str, Any]) -> list[str]:
+def _overrides(paper: PaperSettings, name: str, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
     values = merge(merge(paper.run, own), {"run": name, "data": str(paper.data), "seed": seed, "gates": False})
     values = merge(values, {"training": {"methods": list(paper.methods)}})
     if name != PEOPLE:  # whose clips they are, how they were dealt and which are measured is the people's
         values = merge(values, {"studio": {"seed": 0}, "preparation": {"clients": {"seed": 0}}})
-    return [f"{key}={value}" for key, value in flatten(values)]
+    return flatten(values)

@@ -9,13 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from assets.stage.partitions import REFERENCES
 from assets.stage.run import available_cores
 from common.errors import PrivFedTalkError
 from evaluation.experiments.paper.folders import open_seed
 from evaluation.experiments.parallel import run_parallel
-from pipelines.configuration.tree import load, remember
+from pipelines.configuration.tree import configure, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
 from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
@@ -23,7 +24,18 @@ from pipelines.runner import make_assets
 from pipelines.terminal.errors import INTERRUPTED, MENDABLE
 
 Stage = Callable[[PaperSettings, str], None]
-PREPARED = ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards")
+ASSETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "corpus": {PREPARE: ("corpus",)},
+    "people": {
+        PREPARE: ("manifest", "clients", "crops", "dealing", "client_report", "vae", "shards"),
+        TRAIN: ("rulers",),
+    },
+    "backbone": {TRAIN: ("backbone",)},
+    "federation": {TRAIN: ("adapter",)},
+    "evaluation": {EVALUATE: ("evaluation",)},
+    "references": {EVALUATE: ("evaluation",)},
+}
+"""The assets that a stage materialises, by the job that has them; other stages materialise none."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +50,24 @@ class Seeded:
         return f"{self.name} under seed {self.seed}"
 
 
+def _materialise(stage: str, paper: PaperSettings, overrides: dict[str, Any], partition: str = "") -> None:
+    for job, names in ASSETS[stage].items():
+        make_assets(job, names, paper.profile, overrides, partition)
+
+
 def corpus(paper: PaperSettings, _: str) -> None:
-    make_assets(PREPARE, ["corpus"], paper.profile, people_overrides(paper))
+    _materialise("corpus", paper, people_overrides(paper))
 
 
 def people(paper: PaperSettings, _: str) -> None:
-    make_assets(PREPARE, PREPARED, paper.profile, people_overrides(paper))
-    make_assets(TRAIN, ["rulers"], paper.profile, people_overrides(paper))
-    remember(load(paper.profile, people_overrides(paper)))
+    _materialise("people", paper, people_overrides(paper))
+    remember(configure(paper.profile, people_overrides(paper)))
 
 
 def backbone(paper: PaperSettings, value: str) -> None:
     seed = int(value)
     open_seed(paper.folder, seed)
-    make_assets(TRAIN, ["backbone"], paper.profile, seed_overrides(paper, seed))
+    _materialise("backbone", paper, seed_overrides(paper, seed))
     remember(configuration_of(paper, seed))
 
 
@@ -61,8 +77,7 @@ def federation(paper: PaperSettings, method: str) -> None:
 
 def federate(one: Seeded) -> None:
     open_seed(one.paper.folder, one.seed, methods=[one.name])
-    overrides = seed_overrides(one.paper, one.seed, one.name)
-    make_assets(TRAIN, ["adapter"], one.paper.profile, overrides, one.name)
+    _materialise("federation", one.paper, seed_overrides(one.paper, one.seed, one.name), one.name)
 
 
 def evaluation(paper: PaperSettings, method: str) -> None:
@@ -78,7 +93,7 @@ def evaluate(one: Seeded) -> None:
     trained = [one.name] if one.name in one.paper.methods else []
     open_seed(one.paper.folder, one.seed, methods=trained, measured=[one.name])
     overrides = seed_overrides(one.paper, one.seed, one.name if trained else None)
-    make_assets(EVALUATE, ["evaluation"], one.paper.profile, overrides, one.name)
+    _materialise("evaluation", one.paper, overrides, one.name)
 
 
 def write(paper: PaperSettings, name: str) -> None:

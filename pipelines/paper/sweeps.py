@@ -15,7 +15,8 @@ from evaluation.experiments.paper.sweep_points import DEALT, NOISE, NOISY, PARTI
 from evaluation.experiments.paper.worlds import DealtWorld, SeedWorld
 from evaluation.experiments.points import Federation, Point, digest_of
 from evaluation.experiments.releases import Released
-from pipelines.configuration.tree import Configuration, load
+from pipelines.configuration.reader import combine
+from pipelines.configuration.tree import Configuration, configure
 from pipelines.paper.settings import PaperSettings, seed_overrides
 
 NO_CLIPS: Mapping[str, Any] = {"tracked_clips_per_client": 0, "videos_per_client": 0, "instruments": ()}
@@ -110,4 +111,4 @@ def _point(paper: PaperSettings, sweep: str, stage: str, variation: Variation, i
 
 def _configured(paper: PaperSettings, method: str, chosen: Mapping[str, Any]) -> Configuration:
     overrides = seed_overrides(paper, paper.seeds[0], method)
-    return load(paper.profile, [*overrides, *(f"{key}={value}" for key, value in chosen.items())])
+    return configure(paper.profile, combine(overrides, chosen))

@@ -8,14 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from common.errors import PrivFedTalkError
 from pipelines.terminal import completion
-from pipelines.terminal.paths import full_path
+from pipelines.terminal.paths import folder_of_run, full_path
 from pipelines.terminal.text import owes_json
 
 if TYPE_CHECKING:
@@ -45,16 +44,13 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a setting, e.g. training.adapter.rank=4."),
 ]
-_RUN = typer.Option(
-    "--run", metavar="NAME|FOLDER", help="The run: a name in data/, or its folder.", autocompletion=completion.runs
-)
-RunOption = Annotated[str | None, _RUN]
-DemoOption = Annotated[str, _RUN]
-"""Of commands that ask a run which is there; its default is the demo's."""
-RunArgument = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="A name in data/, or the run's folder.", autocompletion=completion.runs),
-]
+_RUN: Any = {"metavar": "RUN", "help": "The run: a name in data/, or its folder.", "autocompletion": completion.runs}
+RunArgument = Annotated[str, typer.Argument(**_RUN)]
+"""Of commands that ask a run which is there. The first argument, as everywhere: their class is `RunCommand`."""
+ProfilesRunArgument = Annotated[str | None, typer.Argument(**_RUN, show_default="the profile's own: demo")]
+"""Of commands that may begin a run; None is the run that the profile names."""
+OptionalRunArgument = Annotated[str | None, typer.Argument(**_RUN, show_default=False)]
+"""Of a command that also works without a run."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")
 ]
@@ -81,7 +77,7 @@ class Choice:
     """A profile with overrides: what Dagster is told, so that its runs can be repeated from there."""
 
     profile: str
-    overrides: list[str]
+    overrides: dict[str, Any]
     configuration: Configuration
 
 
@@ -96,27 +92,26 @@ def choose(
     Without a profile, a run that exists keeps the configuration it was made with. `named` are overrides by
     key (`corpus__kind` for `corpus.kind`), None meaning not given and NULL null; what was typed with --set wins.
     """
-    from pipelines.configuration.tree import PROFILES, PROJECT, load, profile_path, remembered
+    from pipelines.configuration.reader import combine
+    from pipelines.configuration.tree import PROFILES, configure, profile_path, read_overrides, remembered
 
     if run is not None:
-        folder = full_path(run) if "/" in run or run in (".", "..") else PROJECT / "data" / run
-        if not run or not folder.name:
-            raise PrivFedTalkError(f"'{run}' is no run", "name one in data/, or its folder")
+        folder = folder_of_run(run)
         named = {"data": folder.parent, "run": folder.name, **named}
         if profile is None and remembered(folder).exists():
             profile = str(remembered(folder))
-    overrides = [f"{key.replace('__', '.')}={_typed(value)}" for key, value in named.items() if value is not None]
-    overrides += settings or []
+    chosen = {key.replace("__", "."): _plain(value) for key, value in named.items() if value is not None}
+    overrides = combine(chosen, read_overrides(settings or []))
     profile = profile or "demo"
     path = profile_path(profile)
     if path.parent != PROFILES:
         profile = str(full_path(path))  # jobs run in the project's folder
-    return Choice(profile, overrides, load(profile, overrides))
+    return Choice(profile, overrides, configure(profile, overrides))
 
 
-def _typed(value: object) -> str:
-    """A value as --set takes it; text in quotes, in which nothing means anything else."""
-    return "null" if value is NULL else json.dumps(value, default=os.fspath)
+def _plain(value: object) -> Any:
+    """A value as Dagster keeps it: paths are text."""
+    return None if value is NULL else json.loads(json.dumps(value, default=os.fspath))
 
 
 def carry_out(jobs: Sequence[str], choice: Choice, keep: bool, as_json: bool) -> None:

@@ -22,6 +22,16 @@ def full_path(path: str | Path) -> Path:
         raise PrivFedTalkError(f"{path} is a link that leads back to itself", "mend the link") from error
 
 
+def folder_of_run(run: str) -> Path:
+    """The folder of a run as it was typed: a name is one below `data`, what has a slash is a path."""
+    from pipelines.configuration.tree import PROJECT
+
+    folder = full_path(run) if "/" in run or run in (".", "..") else PROJECT / "data" / run
+    if not run or not folder.name:
+        raise PrivFedTalkError(f"'{run}' is no run", "name one in data/, or its folder")
+    return folder
+
+
 def readable_file(path: Path, what: str) -> Path:
     """The full path of a file that can be read; an error names it as the `what`: "list", "clip"."""
     full = full_path(path)

@@ -45,23 +45,17 @@ from preparation.settings import PreparationSettings
 if TYPE_CHECKING:
     from preparation.crops.active_speaker import ActiveSpeaker
 
-CODE = (
-    "preparation.crops.active_speaker",
-    "preparation.crops.crop",
-    "preparation.crops.footage",
-    "preparation.media",
-    "preparation.crops.quality",
-    "preparation.crops.scenes",
-    "preparation.crops.sync",
-    "preparation.faces.alignment",
-    "preparation.faces.fan_tracker",
-    "preparation.faces.follower",
-    "preparation.faces.landmarks",
-    "preparation.faces.mediapipe_tracker",
-    "preparation.faces.track",
-    "preparation.faces.truth_tracker",
+MADE_BY = ("preparation.crops.crop", "preparation.crops.active_speaker", "preparation.faces.trackers")
+"""The modules that make a crop, with all that they import: a crop is made again when any of these changes."""
+DECIDES_NOTHING = (
+    "common",
+    "preparation.corpora",
+    "preparation.crops.refusals",
+    "preparation.quarantine",
+    "preparation.settings",
 )
-"""The modules whose change makes crops be made again."""
+"""What these import and what changes no crop: how files are written, listed and reported. The settings that decide a
+crop count by their values."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +305,7 @@ def _made_from(clip: Clip, settings: PreparationSettings, tracker_name: str) -> 
     return {
         "source_sha256": clip.sha256,
         "settings": settings.crop_fingerprint(),
-        "code": code_version(*CODE),
+        "code": code_version(*MADE_BY, without=DECIDES_NOTHING),
         "tracker": tracker_name,
     }
 

@@ -33,17 +33,16 @@ from preparation.shards.store import Sample, ShardIndex, load_index, write_shard
 from preparation.speech.features import SpeechFeatures, features_of_part, open_speech
 from preparation.speech.networks import model_version
 
-CODE = (
-    "preparation.shards.samples",
-    "preparation.shards.references",
-    "preparation.speech.mel",
-    "preparation.speech.features",
-    "preparation.speech.networks",
-    "preparation.shards.store",
-    "preparation.faces.landmarks",
-    "preparation.faces.motion",
+DECIDES_NOTHING = (
+    "common",
+    "preparation.clients",
+    "preparation.corpora",
+    "preparation.crops",
+    "preparation.quarantine",
+    "preparation.settings",
 )
-"""The modules whose change makes shards be written again."""
+"""What this module imports and what changes no shard, given a crop: the version of the code that made the crop is in
+the crop's description. The settings that decide a shard count by their values."""
 
 FROM_CROP = ("corpus", "source_sha256", "settings", "tracker", "size", "mouth_box")
 """What a sample's description takes over from its crop's."""
@@ -260,7 +259,7 @@ def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSet
         "speech": [settings.speech.fingerprint(), model_version(settings.speech)],
         "shards": settings.shards.fingerprint(),
         "encoder": encoder_id,
-        "code": code_version(*CODE),
+        "code": code_version(__name__, without=DECIDES_NOTHING),
     }
     if entry.people:
         depends["people"] = entry.people

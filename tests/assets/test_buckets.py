@@ -13,7 +13,7 @@ from assets.stage.partitions import BUCKETS, client_buckets
 from assets.stage.stages import read_records
 from assets.training.backbone import backbone, rulers
 from common.folders import RunFolder
-from pipelines.configuration.tree import load
+from pipelines.configuration.tree import load, read_overrides
 from pipelines.definitions import defs
 from pipelines.jobs import PREPARE
 from pipelines.resources import RunResource, open_run
@@ -49,7 +49,7 @@ DEALT = ["preparation.partition.by=dirichlet", "preparation.partition.clients=2"
 def prepare(data: Path, *more: str) -> list[dg.AssetMaterialization]:
     """The whole preparation in one run over all buckets, what is unchanged kept; what it says of each bucket."""
     keys = client_buckets.get_partition_keys()
-    settings = {"profile": "small", "overrides": [f"data={data}", *TINY, *more], "keep": True}
+    settings = {"profile": "small", "overrides": read_overrides([f"data={data}", *TINY, *more]), "keep": True}
     with dg.DagsterInstance.ephemeral() as instance:
         result = defs.resolve_job_def(PREPARE).execute_in_process(
             instance=instance,
@@ -69,12 +69,12 @@ def one_bucket(data: Path, asset: dg.AssetsDefinition, key: str) -> dg.ExecuteIn
             [asset],
             instance=instance,
             partition_key=key,
-            resources={"run": RunResource(profile="small", overrides=[f"data={data}", *TINY])},
+            resources={"run": RunResource(profile="small", overrides=read_overrides([f"data={data}", *TINY]))},
         )
 
 
 def public_training(data: Path, *more: str, keep: bool = True) -> dg.ExecuteInProcessResult:
-    run = RunResource(profile="small", overrides=[f"data={data}", *TINY, *more], keep=keep)
+    run = RunResource(profile="small", overrides=read_overrides([f"data={data}", *TINY, *more]), keep=keep)
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize([rulers, backbone], instance=instance, resources={"run": run})
 
@@ -208,7 +208,7 @@ def test_the_client_report_shows_its_charts(
     data, _ = made
     for printed in ("done in", "unchanged, kept"):
         capfd.readouterr()
-        run = RunResource(profile="small", overrides=[f"data={data}", *TINY], keep=printed != "done in")
+        run = RunResource(profile="small", overrides=read_overrides([f"data={data}", *TINY]), keep=printed != "done in")
         with dg.DagsterInstance.ephemeral() as instance:
             result = dg.materialize([client_report], instance=instance, resources={"run": run})
         assert f"client_report: {printed}" in capfd.readouterr().err

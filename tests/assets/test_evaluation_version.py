@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from assets.evaluation.panel import evaluation, version_of
+from assets.evaluation.panel import evaluation, measure, version_of
 from assets.stage import run as assets_run
+from assets.stage.code import place_of, used_by
 from assets.stage.partitions import METHODS
 from assets.stage.run import Run
 from assets.stage.stages import stage
 from common.folders import RunFolder
+from common.provenance import project_sources
 from common.weights import registry as weights
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
@@ -77,15 +80,17 @@ def test_other_configuration_is_another_version(run: Run) -> None:
 
 def test_other_code_is_another_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = version_of(run, "fedavg")
-    asked: list[tuple[str, ...]] = []
+    asked: list[Callable[..., object]] = []
 
-    def edited(*packages: str) -> str:
-        asked.append(packages)
+    def edited(make: Callable[..., object]) -> str:
+        asked.append(make)
         return "edited"
 
     monkeypatch.setattr(assets_run, "code_version", edited)
     assert version_of(run, "fedavg") != before
-    assert asked == [("evaluation", "training", "preparation")]
+    assert asked == [measure]
+    used = used_by(*place_of(measure), project_sources())
+    assert {name.partition(".")[0] for name in used.modules} == {"common", "preparation", "training", "evaluation"}
 
 
 def test_a_judge_that_was_fetched_is_a_reason_to_measure_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip, Generate
 from evaluation.report.gather import gather_results
 from evaluation.results.document import write_results
-from pipelines.configuration.tree import load
+from pipelines.configuration.tree import load, read_overrides
 from pipelines.resources import RunResource
 from tests.evaluation.measuring.test_protocol import NETWORKS, listener, make_clip
 
@@ -50,7 +50,9 @@ def checked(data: Path, model: Generate, check: dg.AssetChecksDefinition, *setti
         evaluate_method(name, generate, CLIPS, NETWORKS, folder=folder.evaluation(name), speaks=name == "fedavg")
     done = dg.materialize(
         [measured, check, afterwards],
-        resources={"run": RunResource(profile="small", overrides=[f"data={data}", "gates=true", *settings])},
+        resources={
+            "run": RunResource(profile="small", overrides=read_overrides([f"data={data}", "gates=true", *settings]))
+        },
         instance=dg.DagsterInstance.ephemeral(),
         raise_on_error=False,
     )

@@ -11,7 +11,7 @@ import pytest
 from assets.preparation.corpus import clients, corpus, manifest, splits_disjoint
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.configuration.tree import load
+from pipelines.configuration.tree import load, read_overrides
 from pipelines.resources import RunResource
 from preparation.clients.roles import load_clients
 from preparation.media.writing import encode
@@ -25,7 +25,7 @@ def materialise(data: Path, *more: str, fail: bool = True) -> dg.ExecuteInProces
         return dg.materialize(
             [corpus, manifest, clients, splits_disjoint],
             instance=instance,
-            resources={"run": RunResource(profile="small", overrides=overrides, keep=True)},
+            resources={"run": RunResource(profile="small", overrides=read_overrides(overrides), keep=True)},
             raise_on_error=fail,
         )
 

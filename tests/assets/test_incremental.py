@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import PREPARE
 from pipelines.runner import run_jobs
 from preparation.media.writing import encode
@@ -51,7 +52,7 @@ class Preparation:
         """The stages that were done, those that were kept, and all that was printed."""
         self.capfd.readouterr()
         overrides = [f"data={self.data}", f"corpus.root={self.corpus}", *SETTINGS, *more]
-        run_jobs([PREPARE], "small", overrides, instance=dg.DagsterInstance.ephemeral())
+        run_jobs([PREPARE], "small", read_overrides(overrides), instance=dg.DagsterInstance.ephemeral())
         printed = self.capfd.readouterr().err
         done, kept = (
             set(re.findall(rf"^(\w+): {word}", printed, re.MULTILINE)) for word in ("done in", "unchanged, kept")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from pipelines.configuration.reader import assign, build, read_yaml
+from pipelines.configuration.reader import build, override, read_assignments, read_yaml
 from pipelines.configuration.tree import Configuration
 from preparation.clients import consent
 from preparation.corpora.hdtf.tables import read_tables
@@ -101,6 +101,7 @@ def test_every_made_text_is_read_or_refused(name: str) -> None:
 )
 def test_every_assignment_is_read_or_refused(key: str, value: str) -> None:
     with ends():
-        values = result_of(lambda: assign({"corpus": {"kind": "folder", "root": "clips"}}, f"{key}={value}"))
-        if values is not None:
+        overrides = result_of(lambda: read_assignments([f"{key}={value}"]))
+        if overrides is not None:
+            values = override({"corpus": {"kind": "folder", "root": "clips"}}, overrides)
             result_of(lambda: build(Configuration, values, source="command line"))

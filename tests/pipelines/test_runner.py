@@ -98,7 +98,7 @@ def test_two_commands_on_one_run_the_second_changes_nothing(tmp_path: Path, monk
         locked(RunFolder(configuration.root).command_lock, "prepare and train"),
         pytest.raises(BusyError, match=r"another command works on .*/mine: prepare and train, process \d+, since"),
     ):
-        runner.run_jobs(["train"], "small", [f"data={tmp_path}", "run=mine", "training.federation.rounds=9"])
+        runner.run_jobs(["train"], "small", {"data": str(tmp_path), "run": "mine", "training.federation.rounds": 9})
     assert remembered(configuration.root).read_text() == before
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from assets.stage.partitions import REFERENCES
 from common.folders import RunFolder
+from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import run_jobs
 from training.settings import TrainingSettings
@@ -31,7 +32,7 @@ HEADLINE = ["psnr", "ssim", "mouth_psnr", "lip_correlation", "identity", "valida
 
 def run(data: Path) -> dict:
     with dg.DagsterInstance.ephemeral() as instance:
-        run_jobs(WHOLE_RUN, "small", [f"data={data}", *SMALLER], instance=instance)
+        run_jobs(WHOLE_RUN, "small", read_overrides([f"data={data}", *SMALLER]), instance=instance)
     return json.loads(RunFolder(data / "small").results.read_text())
 
 

@@ -39,7 +39,8 @@ def test_code_version_follows_the_named_sources() -> None:
     versions = {
         code_version("preparation.media.video"),
         code_version("preparation.media.video", "preparation.speech.features"),
+        code_version("preparation.media.video", without=("preparation.media.container",)),
     }
-    assert len(versions) == 2 and code_version("preparation.media.video") in versions
+    assert len(versions) == 3 and code_version("preparation.media.video") in versions
     assert code_version("preparation.media") not in versions
     assert all(version.split("+")[0] and len(version.split("+")[1]) == 8 for version in versions)

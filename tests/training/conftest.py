@@ -13,7 +13,7 @@ from evaluation.results.card import card_figures
 from preparation.shards.store import write_shards
 from tests.training.small_models import make_clip, small_backbone
 from training.adapters.folders import export_adapter
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer
 from training.model.autoencoders.small import SmallVae
 from training.model.backbones.tiny import TinyBackbone
@@ -58,8 +58,7 @@ def trainer_for(tmp_path: Path, backbone: TinyBackbone):  # type: ignore[no-unty
     ruler.save(run.model("rulers") / "identity")
 
     def build(settings: TrainingSettings, method: str = "privfedtalk", pool: Sequence[str] = ()) -> ClientTrainer:
-        return ClientTrainer(
-            Homes(run, method, tuple(pool)), TinyBackbone.load(run.model("backbone")), vae, ruler, settings, seed=5
-        )
+        storage = ClientStorage(run, method, tuple(pool))
+        return ClientTrainer(storage, TinyBackbone.load(run.model("backbone")), vae, ruler, settings, seed=5)
 
     return build

@@ -14,7 +14,7 @@ from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.spending import participation_figures, planned_schedule, promise_of
 from training.privacy.accounting.ledger import Entry, Ledger
 from training.privacy.accounting.promise import promise
-from training.privacy.mechanisms.release import noise_deviation
+from training.privacy.mechanisms.factory import mechanism_for
 from training.settings import FederationSettings, TrainingSettings
 
 CLIENTS = [f"c{number}" for number in range(10)]
@@ -43,9 +43,10 @@ def using(
 ) -> list[RoundRecord]:
     """The records as rounds under these settings write them: with what each used."""
     used = promise(settings.privacy, planned_schedule(settings, clients), dimension)
+    mechanisms = [mechanism_for(settings.privacy, len(record.clients), record.clip_norm) for record in records]
     return [
-        replace(record, mechanism={**used, "noise_deviation": noise_deviation(settings.privacy, record.clip_norm)})
-        for record in records
+        replace(record, mechanism={**used, "noise_deviation": mechanism.deviation})
+        for record, mechanism in zip(records, mechanisms, strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ from training.execution import Job, LocalPool, PooledEngine, open_pool, open_tra
 from training.execution.memory import GB, plan_memory, step_bytes, waiting_bytes, within_budget
 from training.execution.pools import worker_devices
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement
 from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
@@ -64,14 +64,14 @@ def with_federation(settings: TrainingSettings, **values: object) -> TrainingSet
 
 
 def federated(
-    homes: Homes, settings: TrainingSettings, pool: LocalPool, folder: Path, rounds: int = 3
+    storage: ClientStorage, settings: TrainingSettings, pool: LocalPool, folder: Path, rounds: int = 3
 ) -> FederationResult:
     """All rounds on the pool's workers, or those that are left in `folder`."""
     settings = with_federation(settings, rounds=rounds)
-    leader = open_trainer(homes, settings, 5, pool.device)
+    leader = open_trainer(storage, settings, 5, pool.device)
     start = Start(leader.adapter.vector(), leader.adapter.base_sha256, leader.adapter.factors)
-    engine = PooledEngine(pool, Job(homes, settings, 5))
-    return run_federation(engine, homes.method, start, CLIENTS, lambda theta: 0.0, settings, folder, 5)
+    engine = PooledEngine(pool, Job(storage, settings, 5))
+    return run_federation(engine, storage.method, start, CLIENTS, lambda theta: 0.0, settings, folder, 5)
 
 
 @pytest.mark.parametrize("method", ["privfedtalk", "scaffold"])
@@ -79,22 +79,22 @@ def test_one_and_two_workers_learn_the_same_and_a_stopped_run_goes_on(
     trainer_for: TrainerFor, pools: dict[int, LocalPool], tmp_path: Path, method: str
 ) -> None:
     settings = settings_with(method)
-    homes = trainer_for(settings, method).homes
-    one = federated(homes, settings, pools[1], tmp_path / "one")
-    two = federated(homes, settings, pools[2], tmp_path / "two")
-    start = open_trainer(homes, settings, 5).adapter.vector()
+    storage = trainer_for(settings, method).storage
+    one = federated(storage, settings, pools[1], tmp_path / "one")
+    two = federated(storage, settings, pools[2], tmp_path / "two")
+    start = open_trainer(storage, settings, 5).adapter.vector()
     assert np.isfinite(one.theta).all()
     assert np.abs(one.theta - start).max() > 1e-4
     losses = [each for record in one.records for each in record.simulation["clients"].values()]
     assert all(np.isfinite(list(each.values())).all() for each in losses)
     np.testing.assert_array_equal(two.theta, one.theta)
-    federated(homes, settings, pools[2], tmp_path / "cut", rounds=1)
-    np.testing.assert_array_equal(federated(homes, settings, pools[1], tmp_path / "cut").theta, one.theta)
+    federated(storage, settings, pools[2], tmp_path / "cut", rounds=1)
+    np.testing.assert_array_equal(federated(storage, settings, pools[1], tmp_path / "cut").theta, one.theta)
 
 
 def test_a_worker_that_dies_on_the_gpu_is_replaced(trainer_for: TrainerFor, pools: dict[int, LocalPool]) -> None:
     trainer = trainer_for(settings_with("fedavg"), "fedavg")
-    engine = PooledEngine(pools[2], Job(trainer.homes, trainer.settings, 5))
+    engine = PooledEngine(pools[2], Job(trainer.storage, trainer.settings, 5))
     announced = Announcement(1, trainer.adapter.vector())
     expected = engine.train(CLIENTS, announced)
     victim = pools[2]._workers[0]._process.pid
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_on_the_gpu_is_replaced(trainer_for: TrainerFor, pool
 def test_a_gpu_starts_where_a_cpu_does_and_sees_the_same_draws(trainer_for: TrainerFor) -> None:
     settings = settings_with("fedavg")
     here = trainer_for(settings, "fedavg")
-    there = open_trainer(here.homes, settings, 5, GPU)
+    there = open_trainer(here.storage, settings, 5, GPU)
     theta = here.adapter.vector()
     assert str(there.device) == GPU
     assert there.adapter.base_sha256 == here.adapter.base_sha256
@@ -122,7 +122,7 @@ def test_a_gpu_starts_where_a_cpu_does_and_sees_the_same_draws(trainer_for: Trai
 
 def test_steps_do_not_wait_for_the_gpu(trainer_for: TrainerFor) -> None:
     settings = settings_with("fedavg")
-    trainer = open_trainer(trainer_for(settings, "fedavg").homes, settings, 5, GPU)
+    trainer = open_trainer(trainer_for(settings, "fedavg").storage, settings, 5, GPU)
     rule, generator = LocalRule(settings, {}, {}), torch.Generator().manual_seed(0)
     optimizer = rule.begin(trainer.adapter.parameters)
     batches = stream_batches(
@@ -153,18 +153,18 @@ def test_terms_on_decoded_frames_run_where_the_backbone_is(trainer_for: TrainerF
         }
     )
     settings = settings.model_copy(update={"objective": objective})
-    homes = trainer_for(settings, "fedavg").homes
-    OpeningRuler(width=8).frozen().save(homes.run.model("rulers") / "opening")
+    storage = trainer_for(settings, "fedavg").storage
+    OpeningRuler(width=8).frozen().save(storage.run.model("rulers") / "opening")
     losses = []
     for device in ("cpu", GPU):
-        trainer = open_trainer(homes, settings, 5, device)
+        trainer = open_trainer(storage, settings, 5, device)
         losses.append(trainer.train("c1", Announcement(1, trainer.adapter.vector())).losses)
     assert losses[1].keys() == losses[0].keys() > {"identity", "sync"}
     for name, value in losses[0].items():
         assert losses[1][name] == pytest.approx(value, rel=0.05, abs=1e-3), name
 
 
-def demo_sized(folder: Path) -> Homes:
+def demo_sized(folder: Path) -> ClientStorage:
     """Models of the demo's sizes, with random weights, and one client."""
     shape = SHAPE.model_copy(update={"latent_channels": 8, "latent_size": 16})
     run = RunFolder(folder)
@@ -183,14 +183,14 @@ def demo_sized(folder: Path) -> Homes:
         about = {"motion": clip.motion.numpy(), "landmarks": points, "reference": picture}
         samples.append(type(small)(**{**vars(small), **arrays, **about}))
     write_shards(run.client("c0"), samples)
-    return Homes(run, "fedavg")
+    return ClientStorage(run, "fedavg")
 
 
 def test_a_memory_budget_is_kept(tmp_path: Path) -> None:
     gc.collect()  # what other tests left on the GPU counts too
-    homes = demo_sized(tmp_path / "run")
+    storage = demo_sized(tmp_path / "run")
     settings = with_federation(configure("fedavg", TrainingSettings()), batch_size=16)
-    trainer = open_trainer(homes, settings, 5, GPU)
+    trainer = open_trainer(storage, settings, 5, GPU)
     one, two = (step_bytes(trainer, windows) for windows in (1, 2))
     budget = 1.01 * (one + 3 * (two - one) + 12 * waiting_bytes(trainer)) / GB
     plan = plan_memory(trainer, settings, budget)
@@ -202,7 +202,7 @@ def test_a_memory_budget_is_kept(tmp_path: Path) -> None:
     def peak_of(settings: TrainingSettings) -> float:
         gc.collect()
         torch.cuda.empty_cache()
-        trainer = open_trainer(homes, settings, 5, GPU)
+        trainer = open_trainer(storage, settings, 5, GPU)
         torch.cuda.reset_peak_memory_stats(GPU)
         trainer.personalise("c0", trainer.adapter.vector(), 3)
         return torch.cuda.max_memory_allocated(GPU) / GB
@@ -236,20 +236,20 @@ def test_workers_are_on_the_devices_that_are_named() -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_learn_what_one_does(trainer_for: TrainerFor, pools: dict[int, LocalPool], tmp_path: Path) -> None:
     settings = settings_with("fedavg")
-    homes = trainer_for(settings, "fedavg").homes
+    storage = trainer_for(settings, "fedavg").storage
     with LocalPool(["cuda:0", "cuda:1"]) as pool:
-        spread = federated(homes, settings, pool, tmp_path / "spread")
-    np.testing.assert_array_equal(spread.theta, federated(homes, settings, pools[1], tmp_path / "one").theta)
+        spread = federated(storage, settings, pool, tmp_path / "spread")
+    np.testing.assert_array_equal(spread.theta, federated(storage, settings, pools[1], tmp_path / "one").theta)
 
 
 def test_a_budgeted_federation_goes_the_same_way(
     trainer_for: TrainerFor, pools: dict[int, LocalPool], tmp_path: Path
 ) -> None:
     settings = with_federation(settings_with("fedavg"), batch_size=4)
-    homes = trainer_for(settings, "fedavg").homes
-    whole = federated(homes, settings, pools[1], tmp_path / "whole", rounds=2)
-    parts = federated(homes, with_federation(settings, micro_batch=2), pools[2], tmp_path / "parts", rounds=2)
-    start = open_trainer(homes, settings, 5).adapter.vector()
+    storage = trainer_for(settings, "fedavg").storage
+    whole = federated(storage, settings, pools[1], tmp_path / "whole", rounds=2)
+    parts = federated(storage, with_federation(settings, micro_batch=2), pools[2], tmp_path / "parts", rounds=2)
+    start = open_trainer(storage, settings, 5).adapter.vector()
     moved = np.linalg.norm(whole.theta - start)
     assert np.linalg.norm(parts.theta - whole.theta) < 0.2 * moved
     assert FederationSettings().micro_batch is None

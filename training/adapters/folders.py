@@ -190,8 +190,8 @@ def _check_name(run: RunFolder, name: str) -> None:
             f"an adapter cannot be called {name!r}",
             "use up to 64 letters, digits, dots, dashes, underscores; the first a letter or a digit",
         )
-    homes = (run.imported(name).parent, run.client(name).parent)
-    taken = {"global", *(path.name.lower() for home in homes if home.exists() for path in home.iterdir())}
+    parents = (run.imported(name).parent, run.client(name).parent)
+    taken = {"global", *(path.name.lower() for parent in parents if parent.exists() for path in parent.iterdir())}
     if name.lower() in taken:
         raise PrivFedTalkError(f"{name} is taken in {run.root}", "give another name with --as")
 

@@ -29,7 +29,7 @@ from training.privacy.accounting.guarantee import (
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import schedule_in, settings_in
 from training.privacy.mechanisms.release import vector_norm_bound
-from training.settings.privacy import NO_PROOF, PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 
 def contradictions_of(run: RunFolder, method: str) -> list[str]:
@@ -137,7 +137,7 @@ def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) ->
 
 def _noise_fits(settings: PrivacySettings, record: RoundRecord) -> bool:
     """Whether the deviation that was added is at least z times the sensitivity."""
-    if not settings.has_proof or settings.mode == NO_PROOF:
+    if not settings.has_proof:
         return True
     least = settings.noise_multiplier * vector_norm_bound(settings, record.clip_norm)
     return bool(record.mechanism["noise_deviation"] >= least * (1 - 1e-9))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from training.adapters.adapter import Adapter
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, ClientTrainer, LocalUpdate
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.sources import load_autoencoder
@@ -22,7 +22,7 @@ from training.settings import TrainingSettings
 class Job:
     """One method's training on one run: all that a worker must know before it can take any of its clients."""
 
-    homes: Homes
+    storage: ClientStorage
     settings: TrainingSettings
     seed: int
 
@@ -56,7 +56,7 @@ class Bench:
 
     def trainer(self, job: Job) -> ClientTrainer:
         """The one that does any client's work of the job."""
-        run, settings = job.homes.run, job.settings
+        run, settings = job.storage.run, job.settings
         root = str(run.root)
         if self._models is None or self._models[0] != root:
             vae = load_autoencoder(run.model("vae")).to(self.device)
@@ -70,12 +70,12 @@ class Bench:
             self._adapter = (key, adapter)
         _, vae, identity = self._models
         terms = open_pixel_terms(run, settings.objective, vae.decode)
-        return ClientTrainer(job.homes, self._adapter[1], vae, identity, settings, job.seed, terms)
+        return ClientTrainer(job.storage, self._adapter[1], vae, identity, settings, job.seed, terms)
 
 
-def open_trainer(homes: Homes, settings: TrainingSettings, seed: int, device: str = "cpu") -> ClientTrainer:
+def open_trainer(storage: ClientStorage, settings: TrainingSettings, seed: int, device: str = "cpu") -> ClientTrainer:
     """The one that does any client's work, on the frozen models of the run."""
-    return Bench(torch.device(device)).trainer(Job(homes, settings, seed))
+    return Bench(torch.device(device)).trainer(Job(storage, settings, seed))
 
 
 def carry_out(trainer: ClientTrainer, client: str, order: Order) -> LocalUpdate | None:

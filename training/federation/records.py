@@ -3,31 +3,80 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from training.federation.client.training import LocalUpdate
-from training.federation.faults import Fate
-from training.federation.server.aggregation import Contribution
+from training.federation.client.training import Announcement, LocalUpdate
+from training.federation.faults import NEVER_THERE, Fate
+from training.federation.server.aggregation import Aggregator, Contribution
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.step import Step
 from training.privacy.mechanisms.release import update_norm
 from training.settings.rounds import FaultSettings
 
 
-class Laps:
-    """Seconds by phase of a round."""
+@dataclass(frozen=True)
+class RoundEvents:
+    """All that happened in one round, by client where it is about clients; no single party of a real one sees it."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+    announced: Announcement
+    cohort: list[str]
+    aggregator: Aggregator
+    fates: Mapping[str, Fate]
+    struck: Mapping[str, FaultSettings]
+    updates: Mapping[str, LocalUpdate]
+    contributions: Mapping[str, Contribution]
+    step: Step
+    seconds: dict[str, float]  # by phase
 
-    def lap(self, phase: str) -> None:
-        """What has passed since the last lap was spent on `phase`."""
-        now = time.perf_counter()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
-        self._last = now
+
+def record_of(
+    events: RoundEvents, used: Mapping[str, Any], lost: Sequence[list[str]] = (), sends: bool = True
+) -> RoundRecord:
+    """A round's line of `rounds.jsonl`, but for its ε and its signature.
+
+    `used` is what the round used (see `RoundRecord.mechanism`), `lost` the cohorts of earlier attempts at it; `sends`
+    says whether anything travels.
+    """
+    aggregator, step, aggregate = events.aggregator, events.step, events.step.aggregate
+    total = aggregate.total if aggregate else None
+    heard = total.clients if total else 0
+    # Under Poisson sampling no figure of a sum may follow the number of those who came.
+    counted = aggregator.poisson.expected if aggregator.poisson else heard
+    means = {name: value / counted for name, value in total.metrics.items()} if total and counted else {}
+    return RoundRecord(
+        round=events.announced.round,
+        clients=list(events.cohort),
+        survivors=heard,
+        public_validation_loss=step.loss,
+        weight_sum=total.weight if total else None,
+        within_clip=total.within_clip / counted if total and counted else None,
+        score_mean=means.get("score"),
+        update_norm=float(np.linalg.norm(step.theta - events.announced.theta)),
+        clip_norm=aggregator.mechanism.clip_norm,
+        denominator=aggregator.denominator,
+        bytes_up=aggregator.bytes_up if sends else 0,
+        bytes_down=events.announced.nbytes * _reached(events.fates) + aggregator.bytes_down if sends else 0,
+        seconds=events.seconds,
+        vector_bytes=max((update.vector_bytes for update in events.updates.values()), default=0) if sends else 0,
+        outcome=step.outcome,
+        reason=step.reason,
+        returned=aggregate.returned if aggregate else [],
+        dropped=dropped(events.fates),
+        metrics=means,
+        reopened=list(lost),
+        mechanism=dict(used),
+        near_abort=aggregator.near_abort(heard),
+        simulation=simulation_log(events.fates, events.struck, events.updates, events.contributions),
+    )
+
+
+def _reached(fates: Mapping[str, Fate]) -> int:
+    """How many clients got the announcement."""
+    return sum(fate.lost != NEVER_THERE for fate in fates.values())
 
 
 def dropped(fates: Mapping[str, Fate]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from common.settings import Settings
 from preparation.settings import ConsentSettings
 from training.settings.marks import ProvenanceSettings
+from training.settings.methods import FedAdamSettings, FedProxSettings, ScaffoldSettings
 from training.settings.privacy import PrivacySettings
 from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings
 
@@ -38,12 +39,12 @@ class VaeSettings(Settings):
     """
 
     source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
-    latent_channels: int = Field(8, ge=1)
-    widths: tuple[int, int] = (48, 96)
+    latent_channels: int = Field(8, ge=1, description="channels of a latent")
+    widths: tuple[int, int] = Field((48, 96), description="channels at each of the two resolutions")
     blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
-    steps: int = Field(1500, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
+    steps: int = Field(1500, ge=1, description="training steps")
+    batch_size: int = Field(8, ge=1, description="frames in a step")
+    learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
     latent_noise: float = Field(0.05, ge=0, description="noise added to unit-std latents while training")
     edge_weight: float = Field(1.0, ge=0, description="weight of the image-gradient term that keeps eyes crisp")
     feature_weight: float = Field(3.0, ge=1, description="extra weight of mouth and eye pixels")
@@ -52,10 +53,10 @@ class VaeSettings(Settings):
 class BaseSettings(Settings):
     """The size of `base`, a video transformer; the defaults make 124 million parameters."""
 
-    width: int = Field(768, ge=32)
-    depth: int = Field(12, ge=1)
+    width: int = Field(768, ge=32, description="length of a token")
+    depth: int = Field(12, ge=1, description="transformer blocks")
     heads: int = Field(12, ge=1, description="width / heads is an even number; 64 and 128 are fastest on a GPU")
-    patch: int = Field(2, ge=1)
+    patch: int = Field(2, ge=1, description="width and height of a token, latent pixels")
 
     @model_validator(mode="after")
     def _even_heads(self) -> BaseSettings:
@@ -69,10 +70,10 @@ class Sd15Settings(Settings):
     pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
 
     source: str | None = Field(
-        None, min_length=1, description="a UNet2DConditionModel. None: SD-1.5's architecture with random weights"
+        None, min_length=1, description="a UNet2DConditionModel. null: SD-1.5's architecture with random weights"
     )
     motion: str | None = Field(
-        None, min_length=1, description="a MotionAdapter. None: new temporal layers that at first change nothing"
+        None, min_length=1, description="a MotionAdapter. null: new temporal layers that at first change nothing"
     )
 
 
@@ -85,20 +86,22 @@ class BackboneSettings(Settings):
     """
 
     kind: Literal["tiny", "base", "sd15"] = "tiny"
-    width: int = Field(96, ge=8)
-    depth: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    patch: int = Field(2, ge=1)
+    """The network: tiny for a CPU, base for a GPU without pretrained weights, sd15 to start from Stable Diffusion's."""
+    width: int = Field(96, ge=8, description="length of a token")
+    depth: int = Field(4, ge=1, description="transformer blocks")
+    heads: int = Field(4, ge=1, description="attention heads")
+    patch: int = Field(2, ge=1, description="width and height of a token, latent pixels")
     window: int = Field(8, ge=2, description="frames denoised together; 16 is usual at full size")
-    speech_tokens: int = Field(2, ge=1)
+    speech_tokens: int = Field(2, ge=1, description="tokens that describe a frame's speech")
     diffused: Literal["residual", "latent"] = Field(
         "residual", description="residual: a frame's latent minus the reference's. latent: the frame's latent itself"
     )
     prediction: Prediction = Field(
-        "v", description="v is well posed at every noise level; epsilon is not at pure noise"
+        "v", description="what the network predicts: v is well posed at every noise level, epsilon not at pure noise"
     )
     schedule: Schedule = Field(
-        "cosine", description="cosine ends in pure noise; stable_diffusion, that of its training, just before it"
+        "cosine",
+        description="of the noise: cosine ends in pure noise, stable_diffusion (as it was trained) just before",
     )
     base: BaseSettings = BaseSettings()
     sd15: Sd15Settings = Sd15Settings()
@@ -116,13 +119,13 @@ class BackboneSettings(Settings):
 class PretrainingSettings(Settings):
     """Training of the backbone on the public split."""
 
-    steps: int = Field(1800, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    ema: float = Field(0.995, ge=0, lt=1)
+    steps: int = Field(1800, ge=1, description="training steps")
+    batch_size: int = Field(8, ge=1, description="windows in a step")
+    learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which is the backbone kept")
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
-    freeze_speech: bool = Field(True, description="whether the speech encoder then stays as it is")
-    validate_every: int = Field(300, ge=1)
+    freeze_speech: bool = Field(True, description="whether the pretrained speech encoder stays as it is")
+    validate_every: int = Field(300, ge=1, description="steps between two validations")
     own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")
 
 
@@ -136,15 +139,16 @@ class DecodedSettings(Settings):
 class IdentityTermSettings(Settings):
     """L_id, eq. 9. `ruler` is trained by the pipeline on the public split; choose `mobilefacenet` for real faces."""
 
-    network: Literal["none", "ruler", "mobilefacenet"] = "none"
-    weight: float = Field(0.10, ge=0)
+    network: Literal["none", "ruler", "mobilefacenet"] = Field("none", description="compares faces; none: term is off")
+    weight: float = Field(0.10, ge=0, description="lambda of the term")
 
 
 class PerceptualTermSettings(Settings):
     """L_perc, eq. 10. `ruler` compares features of the pipeline's own rulers; choose an `lpips` for real faces."""
 
     network: Literal["none", "ruler", "lpips_alex", "lpips_squeeze", "lpips_vgg"] = "none"
-    weight: float = Field(0.10, ge=0)
+    """The network whose features are compared; none switches the term off."""
+    weight: float = Field(0.10, ge=0, description="lambda of the term")
 
 
 class SyncTermSettings(Settings):
@@ -154,8 +158,8 @@ class SyncTermSettings(Settings):
     it hears it (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
     """
 
-    network: Literal["none", "ruler", "light_asd"] = "none"
-    weight: float = Field(0.05, ge=0)
+    network: Literal["none", "ruler", "light_asd"] = Field("none", description="compares lips with speech; none: off")
+    weight: float = Field(0.05, ge=0, description="lambda of the term")
 
 
 class ObjectiveSettings(Settings):
@@ -167,26 +171,26 @@ class ObjectiveSettings(Settings):
     sampling spends its steps at high noise.
     """
 
-    denoising_weight: float = Field(1.0, ge=0)
-    tdc_weight: float = Field(0.05, ge=0)
+    denoising_weight: float = Field(1.0, ge=0, description="weight of the denoising term")
+    tdc_weight: float = Field(0.05, ge=0, description="lambda of temporal consistency (TDC)")
     identity: IdentityTermSettings = IdentityTermSettings()
     perceptual: PerceptualTermSettings = PerceptualTermSettings()
     sync: SyncTermSettings = SyncTermSettings()
     decoded: DecodedSettings = DecodedSettings()
-    mouth_weight: float = Field(10.0, ge=1)
-    eye_weight: float = Field(2.0, ge=1)
+    mouth_weight: float = Field(10.0, ge=1, description="weight of the mouth in the denoising term; the rest has 1")
+    eye_weight: float = Field(2.0, ge=1, description="weight of the eyes in the denoising term")
     noise_bias: float = Field(0.6, gt=0, description="t ~ U(0,1)**noise_bias; below 1 favours high noise")
     min_snr_gamma: float | None = Field(
         None,
         gt=0,
         description="min-SNR weighting of timesteps (Hang et al. 2023; their gamma is 5): less weight where little "
-        "noise is left. None: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
+        "noise is left. null: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
     )
     drop_speech: float = Field(
         0.0, ge=0, lt=1, description="share of windows that are shown no speech, which generation.speech_guidance needs"
     )
     drop_identity: float = Field(
-        0.0, ge=0, lt=1, description="share that are shown no reference, which generation.identity_guidance needs"
+        0.0, ge=0, lt=1, description="share of windows that are shown no reference, which identity_guidance needs"
     )
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
 
@@ -210,9 +214,9 @@ class ObjectiveSettings(Settings):
 class AdapterSettings(Settings):
     """LoRA, eq. 7. `attention` is the paper's choice; `all` is what moved the mouth in our measurements."""
 
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(8.0, gt=0)
-    targets: Literal["attention", "all"] = "all"
+    rank: int = Field(8, ge=1, description="rank of each pair of matrices")
+    alpha: float = Field(8.0, gt=0, description="scale: the product of a pair is multiplied by alpha / rank")
+    targets: Literal["attention", "all"] = Field("all", description="layers adapted: those of attention alone, or all")
     averaging: Literal["plain", "ffa", "fedex"] = Field(
         "plain",
         description="the mean of A and the mean of B do not multiply to the mean of B A. plain: averages both all the "
@@ -226,19 +230,19 @@ class AdapterSettings(Settings):
 class FederationSettings(Settings):
     """Rounds, clients and local work (Algorithm 1)."""
 
-    rounds: int = Field(6, ge=1)
-    clients_per_round: int | None = Field(None, ge=1, description="None: every client, every round")
+    rounds: int = Field(6, ge=1, description="rounds of the federation (T)")
+    clients_per_round: int | None = Field(None, ge=1, description="size of a cohort; null: every client, every round")
     sampling: Literal["fixed", "poisson"] = Field(
         "fixed",
         description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
         "average; epsilon of the released model is then far smaller",
     )
-    local_steps: int = Field(10, ge=1)
-    batch_size: int = Field(8, ge=1)
+    local_steps: int = Field(10, ge=1, description="steps of a client in a round")
+    batch_size: int = Field(8, ge=1, description="windows in a client's step")
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="windows of a batch computed at once; their gradients add up to the batch's. None: all of them",
+        description="windows of a batch computed at once; their gradients add up to the batch's. null: all of them",
     )
     memory_budget_gb: float | None = Field(
         None,
@@ -246,7 +250,7 @@ class FederationSettings(Settings):
         description="for a worker's models and one step (not the libraries): micro_batch becomes what fits. Choose it "
         "where a batch does not fit; where it does, it changes nothing",
     )
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="of the clients' steps")
     server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
     personalisation_steps: int = Field(
         0,
@@ -267,11 +271,13 @@ class FederationSettings(Settings):
     score_clips: int | None = Field(
         1,
         ge=1,
-        description="held-out clips of the client over which the score's parts are averaged; None: all of them. "
+        description="held-out clips of the client over which the score's parts are averaged; null: all of them. "
         "One tells little of a client whose clips differ; each more costs as much again",
     )
     score_steps: int = Field(
-        2, ge=1, description="few, since more draw no better clips (benchmarks/README.md, Samplers)"
+        2,
+        ge=1,
+        description="sampling steps of the score's clip; more draw no better ones (benchmarks/README.md, Samplers)",
     )
     keep: Literal["last", "best"] = Field(
         "last",
@@ -280,6 +286,7 @@ class FederationSettings(Settings):
     )
     availability: AvailabilitySettings = AvailabilitySettings()
     faults: tuple[FaultSettings, ...] = ()
+    """Kinds of unreliable clients that are simulated; none: all are reliable."""
     checks: CheckSettings = CheckSettings()
 
 
@@ -309,59 +316,36 @@ class ExecutionSettings(Settings):
     run's folder under the same path.
     """
 
-    engine: Literal["local", "ray", "here"] = "local"
+    engine: Literal["local", "ray", "here"] = Field("local", description="processes here, a cluster, or this process")
     devices: tuple[str, ...] = Field(
         (),
         description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
     )
     restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
-    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; None: one is started")
+    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; null: one is started")
     ray_actors: int | None = Field(
-        None, ge=1, description="None: as many as the cluster has GPUs, or without any as many as `workers`"
+        None, ge=1, description="actors; null: as many as the cluster has GPUs, without any as many as `workers`"
     )
     gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
-
-
-class FedProxSettings(Settings):
-    """`training.federation.methods.fedprox`."""
-
-    mu: float = Field(0.01, ge=0, description="weight of the proximal term; 0 is FedAvg")
-
-
-class ScaffoldSettings(Settings):
-    """`training.federation.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
-
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the local steps; the other methods use adamw")
-    sgd_learning_rate: float = Field(0.1, gt=0, description="of `sgd`; adamw takes federation.learning_rate")
-
-
-class FedAdamSettings(Settings):
-    """`training.federation.methods.fedadam`; the betas and tau are those of the paper's experiments."""
-
-    learning_rate: float = Field(5e-3, gt=0, description="eta of the server; federation.server_rate is not used")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
-    tau: float = Field(1e-3, gt=0, description="adaptivity: smaller moves every coordinate alike")
 
 
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
-    sampler: Sampler = "ddim"
-    steps: int = Field(5, ge=1)
+    sampler: Sampler = Field("ddim", description="how noise becomes a clip")
+    steps: int = Field(5, ge=1, description="sampling steps")
     speech_guidance: float = Field(
         1.0,
         ge=0,
         description="above 1, lips follow speech more than the backbone says (Ho and Salimans 2022), at twice the "
         "time; of use only to a backbone that was trained with objective.drop_speech",
     )
-    identity_guidance: float = Field(1.0, ge=0, description="the same for the reference and objective.drop_identity")
+    identity_guidance: float = Field(1.0, ge=0, description="as speech_guidance, for objective.drop_identity")
     overlap: int = Field(4, ge=0, description="frames that neighbouring windows share")
 
 
 class TrainingSettings(Settings):
-    """All of the training floor. `methods` are trained and evaluated; `components` gives a method other parts of
-    the full method than its own, e.g. `fedavg: [dp, secure_aggregation]`."""
+    """All of the training floor."""
 
     methods: tuple[MethodName, ...] = Field(
         ("privfedtalk", "fedavg"),
@@ -369,6 +353,7 @@ class TrainingSettings(Settings):
         description="trained and evaluated, by their names in federation/methods",
     )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
+    """Parts of the full method that a method has in place of its own, e.g. `fedavg: [dp, secure_aggregation]`."""
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretraining: PretrainingSettings = PretrainingSettings()

@@ -36,6 +36,8 @@ class PrivacySettings(Settings):
     """
 
     mode: Mode = "distributed"
+    """Who adds the noise. distributed: each client a share. central: a trusted server. none, local_no_proof: no
+    guarantee."""
 
     # The bound on one client's part.
     clip_norm: float = Field(default=1.0, gt=0, description="C: no client moves the sum by more than this norm")
@@ -60,23 +62,24 @@ class PrivacySettings(Settings):
 
     # The public denominator D.
     denominator: Literal["fixed", "lagged"] = Field(
-        default="fixed", description="q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
+        default="fixed", description="D: q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
     )
     mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: a public guess of the mean weight")
 
     # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
     adaptive_clipping: bool = False
-    clip_quantile: float = Field(default=0.5, gt=0, lt=1)
-    clip_learning_rate: float = Field(default=0.2, gt=0)
+    """Whether the clipping norm follows a noisy quantile of the updates' norms."""
+    clip_quantile: float = Field(default=0.5, gt=0, lt=1, description="share of updates that shall not be clipped")
+    clip_learning_rate: float = Field(default=0.2, gt=0, description="how fast the clipping norm follows its quantile")
 
     # The guarantee.
     delta: float | None = Field(
-        default=None, gt=0, lt=1, description="None means min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+        default=None, gt=0, lt=1, description="null: min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
     )
     max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
 
     # Secure aggregation.
-    secure_aggregation: bool = True
+    secure_aggregation: bool = Field(True, description="whether the server sees no client's vector, only the sum")
     threshold: float = Field(
         default=0.6,
         gt=0.5,
@@ -95,7 +98,7 @@ class PrivacySettings(Settings):
 
     seeded_noise: int | None = Field(
         default=None,
-        description="None: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
+        description="null: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
         "all other draws from the run's seed, so that the run repeats; hence NOT private",
     )
     tuned_on_clients: bool = Field(

@@ -24,18 +24,21 @@ class AvailabilitySettings(Settings):
     during_upload: float = Field(
         0.0, ge=0, le=1, description="chance of falling silent at one of the stages of secure aggregation"
     )
-    median_seconds: float = Field(60.0, gt=0)
+    median_seconds: float = Field(60.0, gt=0, description="simulated time of a median client's round")
     device_spread: float = Field(0.5, ge=0, description="standard deviation of the log of a device's factor")
-    round_spread: float = Field(0.2, ge=0, description="and of that of one round on one device")
-    deadline_seconds: float | None = Field(None, gt=0, description="None: everybody is waited for")
+    round_spread: float = Field(0.2, ge=0, description="standard deviation of the log of a round's factor")
+    deadline_seconds: float | None = Field(
+        None, gt=0, description="who takes longer counts as dropped; null: nobody does"
+    )
 
 
 class FaultSettings(Settings):
     """One kind of unreliable client. Named `clients`, or everybody, each with `probability` in each round."""
 
-    kind: FaultKind
+    kind: FaultKind = Field(description="how the update is wrong")
     clients: tuple[str, ...] = Field((), json_schema_extra={HIDDEN: "people"}, description="empty: any client")
     probability: float = Field(1.0, gt=0, le=1)
+    """Chance of the fault for each client that it concerns, in each round."""
     rounds_late: int = Field(1, ge=1, description="of `stale`: how old the theta is that it trained from")
 
     @model_validator(mode="after")
@@ -58,5 +61,5 @@ class CheckSettings(Settings):
         None,
         ge=0,
         description="refuse an adapter whose loss on public speakers is more than this share above the one before; "
-        "0.1 stops poisoned rounds and lets ordinary noise pass. None: never",
+        "0.1 stops poisoned rounds and lets ordinary noise pass. null: never",
     )

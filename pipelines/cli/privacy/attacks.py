@@ -10,7 +10,7 @@ from rich.table import Table
 
 from common.text.commands import command
 from pipelines.terminal import completion
-from pipelines.terminal.options import LARGEST_SEED, JsonOption, RunArgument, choose
+from pipelines.terminal.options import LARGEST_SEED, JsonOption, OptionalRunArgument, RunArgument, choose
 from pipelines.terminal.text import aside, console, print_json, styled
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ MethodsOption = Annotated[
 
 
 def audit(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A name in data/, or the run's folder.", show_default=False)
-    ] = None,
+    run: OptionalRunArgument = None,
     method: MethodsOption = None,
     noise_multiplier: Annotated[
         float | None, typer.Option("--noise-multiplier", "-z", min=0, max=1e6, help="Without RUN: the claim to test.")

@@ -15,15 +15,16 @@ from pipelines.cli.privacy.attacks import audit, membership
 from pipelines.cli.privacy.inversion import inversion
 from pipelines.terminal.options import JsonOption, RunArgument, choose
 from pipelines.terminal.paths import writable_folder
+from pipelines.terminal.run_argument import RunCommand
 from pipelines.terminal.text import console, print_json
 
 if TYPE_CHECKING:
     from training.privacy.accounting.plan import Cost, PrivacyPlan
 
 app = typer.Typer(help="Differential privacy: plan the noise before, read the report after.", no_args_is_help=True)
-app.command()(audit)
-app.command()(membership)
-app.command()(inversion)
+app.command(cls=RunCommand)(audit)
+app.command(cls=RunCommand)(membership)
+app.command(cls=RunCommand)(inversion)
 
 
 @app.command()
@@ -83,7 +84,7 @@ def plan(
         _show(made)
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def report(
     run: RunArgument,
     out: Annotated[

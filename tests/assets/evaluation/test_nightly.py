@@ -12,7 +12,7 @@ from assets.evaluation.nightly import night, no_metric_worse, no_slow_decline
 from common.folders import RunFolder
 from common.weights import registry as weights
 from evaluation.nightly.settings import NightlySettings
-from pipelines.configuration.tree import load
+from pipelines.configuration.tree import load, read_overrides
 from pipelines.resources import RunResource
 from tests.evaluation.nightly.small_nights import make_run, save_adapter
 
@@ -36,7 +36,7 @@ def data(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measure(data: Path, name: str, *more: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [night, no_metric_worse, no_slow_decline],
-        resources={"run": RunResource(profile="small", overrides=[f"data={data}", *SETTINGS, *more])},
+        resources={"run": RunResource(profile="small", overrides=read_overrides([f"data={data}", *SETTINGS, *more]))},
         run_config={"ops": {"night": {"config": {"night": name}}}},
         instance=dg.DagsterInstance.ephemeral(),
         raise_on_error=raise_on_error,

@@ -12,7 +12,7 @@ import pytest
 
 from assets.preparation.corpus import clients, corpus, manifest, splits_disjoint
 from common.folders import RunFolder
-from pipelines.configuration.tree import load
+from pipelines.configuration.tree import load, read_overrides
 from pipelines.resources import RunResource, open_run
 from preparation.media.writing import encode
 from preparation.quarantine import load_quarantine
@@ -34,7 +34,7 @@ TINY = [
 
 def materialise(data: Path, *more: str, keep: bool = True) -> dg.ExecuteInProcessResult:
     overrides = [f"data={data}", *TINY, *more]
-    run = RunResource(profile="small", overrides=overrides, keep=keep)
+    run = RunResource(profile="small", overrides=read_overrides(overrides), keep=keep)
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             [corpus, manifest, clients, splits_disjoint],

@@ -14,6 +14,7 @@ from PIL import Image
 
 from assets.preparation.corpus import corpus, manifest
 from assets.stage.metadata import picture, pictures, playing
+from pipelines.configuration.tree import read_overrides
 from pipelines.resources import RunResource
 from preparation.media.track.frames import Painter
 from preparation.media.writing import encode
@@ -100,7 +101,7 @@ def test_a_clip_with_good_headers_and_broken_pictures_does_not_end_the_manifest(
         done = dg.materialize(
             [corpus, manifest],
             instance=instance,
-            resources={"run": RunResource(profile="small", overrides=overrides)},
+            resources={"run": RunResource(profile="small", overrides=read_overrides(overrides))},
             raise_on_error=False,
         )
     assert done.success

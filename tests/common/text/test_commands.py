@@ -18,8 +18,8 @@ def test_a_name_comes_out_of_the_shell_whole_and_is_no_option(name: str) -> None
     assert words[:3] == ["privfedtalk", "consent", "grant"] and name in words[3:]
     assert "/data/my run" in words
     if name.startswith("-"):
-        assert words[-2:] == ["--", name]
+        assert words[-3:] == ["--", "/data/my run", name]
 
 
 def test_a_value_like_an_option_stays_a_value() -> None:
-    assert command("generate", run="mine", adapter="-FOC") == "privfedtalk generate --run mine --adapter=-FOC"
+    assert command("generate", run="mine", adapter="-FOC") == "privfedtalk generate mine --adapter=-FOC"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from evaluation.attacks.canaries import (
 from evaluation.attacks.canary_bounds import Estimate
 from evaluation.report.privacy_page import write_privacy_reports
 from tests.training.privacy_records import round_record, settings_with, write_method
+from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Aggregator
-from training.privacy.mechanisms import release, skellam
+from training.privacy.mechanisms import noise, release
 from training.settings.privacy import PrivacySettings
 
 CENTRAL = PrivacySettings(mode="central", secure_aggregation=False, noise_multiplier=1.5, seeded_noise=0)
@@ -98,8 +100,8 @@ def test_shares_of_noise_planted_too_small_raise_the_estimate(monkeypatch: pytes
 
     honest = audits()
     assert not any(one.flagged for one in honest)
-    right = skellam.skellam_noise
-    monkeypatch.setattr(skellam, "skellam_noise", lambda variance, *given: right(variance / 10, *given))
+    right = noise.skellam_noise
+    monkeypatch.setattr(noise, "skellam_noise", lambda variance, *given: right(variance / 10, *given))
     planted, estimated = (np.mean([one.one_shot.value for one in found]) for found in (audits(), honest))
     assert planted > 2 * max(estimated, honest[0].claimed_epsilon)
 
@@ -111,6 +113,25 @@ def test_clipping_that_was_forgotten_is_flagged(monkeypatch: pytest.MonkeyPatch)
     assert not audit(SAMPLED, AuditSettings(**FEWER)).flagged  # clipped, they are as before
     monkeypatch.setattr(release, "clip", lambda delta, C: np.asarray(delta, np.float64))
     assert audit(SAMPLED, AuditSettings(**FEWER)).flagged
+
+
+def test_the_audits_clipping_norm_follows_the_expected_cohort_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Poisson sampling no figure of a sum may follow who came: C moves by Σ b_k over q N, not over those drawn."""
+    drawn: dict[float, list[bool]] = {}
+    whole = Canaries.update
+
+    def half(self: Canaries, number: int, settings: PrivacySettings, C: float) -> LocalUpdate:
+        drawn.setdefault(C, []).append(bool(self.included[number]))
+        return whole(self, number, settings, C / 2)
+
+    monkeypatch.setattr(Canaries, "update", half)
+    adaptive = CENTRAL.model_copy(update={"noise_multiplier": 0.0, "adaptive_clipping": True, "clip_quantile": 0.9})
+    audit(Claim(adaptive, 0.5, "poisson", 6, 1e-3), AuditSettings(canaries=20, dimension=200))
+    norms, expected = list(drawn), 10
+    assert len(norms) == 6 and len({len(came) for came in drawn.values()}) > 1
+    for C, after in pairwise(norms):
+        within = min(0.5 + 0.5 * sum(drawn[C]) / expected, 1.0)  # who sends the zero vector counts for a half
+        assert after == pytest.approx(C * math.exp(-0.2 * (within - 0.9)), rel=1e-5)
 
 
 def test_what_refutes_a_claim() -> None:

@@ -35,7 +35,7 @@ def test_what_is_not_trained_claims_nothing(prepared: RunFolder, tmp_path: Path)
     for run in (prepared, RunFolder(tmp_path / "empty")):
         with pytest.raises(PrivFedTalkError, match=r"fedavg is not trained in .*, so it claims nothing") as caught:
             audit(run)
-        assert "privfedtalk train --run" in caught.value.remedy
+        assert command("train", run=run.root, method="fedavg") in caught.value.remedy
 
 
 def test_a_client_of_one_clip_is_named_where_it_cannot_take_part(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from common.folders import RunFolder
 from pipelines.cli import app
 from pipelines.configuration import tree as configuration
-from pipelines.configuration.tree import Configuration, load, remember
+from pipelines.configuration.tree import Configuration, configure, load, remember
 from preparation.clients.consent import read_consent
 from preparation.clients.roles import Client, save_clients
 from tests.pipelines.cli.awkward import AWKWARD
@@ -32,9 +32,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Configuration:
     """The configuration that jobs are given, as Dagster reads it in the project's folder."""
-    jobs: list[tuple[str, list[str]]] = []
+    jobs: list[tuple[str, dict[str, Any]]] = []
 
-    def note(_: Any, profile: str, overrides: list[str], **__: Any) -> None:
+    def note(_: Any, profile: str, overrides: dict[str, Any], **__: Any) -> None:
         jobs.append((profile, overrides))
 
     monkeypatch.setattr("pipelines.runner.run_jobs", note)
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Configuration:
     assert result.exit_code == 0, result.output
     with monkeypatch.context() as moved:
         moved.chdir("/")
-        return load(*jobs[0])
+        return configure(*jobs[0])
 
 
 @given
@@ -54,7 +54,7 @@ def test_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     (tmp_path / "list" / name).write_text("pretrain/a/1\n")
     (tmp_path / name / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')  # as far as it is looked at
     kind = ["--corpus", "lrs3", "--root", name, "--list", f"list/{name}", "--vae", name]
-    found = asked(monkeypatch, "prepare", *kind, "--out", f"runs/{name}")
+    found = asked(monkeypatch, "prepare", f"runs/{name}", *kind)
     assert found.corpus.root == tmp_path / name and found.root == tmp_path / "runs" / name
     assert found.preparation.corpus.lists == (tmp_path / "list" / name,)
     assert found.training.vae.source == str(tmp_path / name)
@@ -65,7 +65,7 @@ def test_the_parts_and_tables_of_a_mix(tmp_path: Path, monkeypatch: pytest.Monke
     for folder in ("a", "b", "c"):
         (tmp_path / folder / name).mkdir(parents=True)
     parts = ["--part", f"lrs3=a/{name}", "--part", f"hdtf=b/{name}", "--tables", f"c/{name}"]
-    found = asked(monkeypatch, "prepare", "--corpus", "mix", *parts, "--out", f"d/{name}").corpus.parts
+    found = asked(monkeypatch, "prepare", f"d/{name}", "--corpus", "mix", *parts).corpus.parts
     assert [part.root for part in found] == [tmp_path / "a" / name, tmp_path / "b" / name]
     assert found[1].tables == tmp_path / "c" / name
 
@@ -74,9 +74,9 @@ def test_the_parts_and_tables_of_a_mix(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, command: str) -> None:
     remember(load("small", ["seed=7", f"data={json.dumps(str(tmp_path))}", f"run={json.dumps(name)}"]))
-    found = asked(monkeypatch, command, "--run", f"./{name}")
+    found = asked(monkeypatch, command, f"./{name}")
     assert (found.root, found.seed) == (tmp_path / name, 7)
-    named = asked(monkeypatch, command, f"--run={name}")
+    named = asked(monkeypatch, command, "--", name)
     assert named.root == tmp_path / "project" / "data" / name
 
 
@@ -98,7 +98,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
 
 @pytest.mark.parametrize("name", [".", "..", "a\nb", "", "/", "x" * 250, " a ", "a\u202eb"])
 def test_what_can_be_no_run_is_refused(name: str) -> None:
-    result = CliRunner().invoke(app, ["train", "--run", name, "--set", "run=" + name])
+    result = CliRunner().invoke(app, ["train", "--set", "run=" + name, "--", name])
     assert result.exit_code == 2 and "remedy:" in result.stderr and "Traceback" not in result.output
 
 
@@ -107,11 +107,11 @@ def test_who_agreed(tmp_path: Path, name: str) -> None:
     run = RunFolder(tmp_path / "mine")
     splits = {"train": ["c0/1"], "validation": [], "test": []}
     save_clients({"c0": Client("client", "c0", splits)}, run.clients_table)
-    result = CliRunner().invoke(app, ["consent", "grant", "c0", "--who", name, "--run", str(run.root)])
+    result = CliRunner().invoke(app, ["consent", "grant", str(run.root), "c0", "--who", name])
     assert result.exit_code == 0 and name in result.stdout, result.output
     consent = read_consent(run, "c0")
     assert consent is not None and consent.who == name
-    shown = CliRunner().invoke(app, ["consent", "show", "--run", str(run.root)], env={"COLUMNS": "400"})
+    shown = CliRunner().invoke(app, ["consent", "show", str(run.root)], env={"COLUMNS": "400"})
     assert shown.exit_code == 0 and name in shown.stdout, shown.output
 
 
@@ -120,18 +120,18 @@ def test_a_client_that_looks_like_an_option(tmp_path: Path) -> None:
     save_clients(
         {name: Client("client", name, {"train": [f"{name}/1"], "validation": [], "test": []})}, run.clients_table
     )
-    where = ["--run", str(run.root)]
-    assert CliRunner().invoke(app, ["consent", "grant", "--who", "Ada", *where, "--", name]).exit_code == 0
+    where = str(run.root)
+    assert CliRunner().invoke(app, ["consent", "grant", "--who", "Ada", "--", where, name]).exit_code == 0
     assert read_consent(run, name) is not None
-    revoked = CliRunner().invoke(app, ["consent", "revoke", *where, "--", name])
-    assert revoked.exit_code == 0 and f"privfedtalk prepare --out {run.root} --forget" in revoked.stdout
+    revoked = CliRunner().invoke(app, ["consent", "revoke", where, "--", name])
+    assert revoked.exit_code == 0 and f"privfedtalk prepare {run.root} --forget" in revoked.stdout
 
 
 @few
 def test_where_an_adapter_lies_and_where_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     seen: list[Path] = []
     monkeypatch.setattr("training.adapters.folders.inspect_adapter", lambda folder: seen.append(folder) or _Facts())
-    assert CliRunner().invoke(app, ["adapter", "inspect", "--json", "--", name]).exit_code == 0
+    assert CliRunner().invoke(app, ["adapter", "inspect", "--json", f"--folder={name}"]).exit_code == 0
     assert seen == [Path(name)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,25 @@ def test_an_unknown_key_names_the_nearest_and_exits_with_2(cli: CliRunner) -> No
 
 def test_config_lists_what_set_takes(cli: CliRunner) -> None:
     result = cli.invoke(app, ["config", "federation.rounds", "--set", "training.federation.rounds=41"])
-    assert result.stdout == "training.federation.rounds=41\n"
+    assert result.stdout.splitlines() == [
+        "training.federation.rounds=41",
+        "    rounds of the federation (T)",
+        "    default: 6",
+    ]
+
+
+def test_config_fits_a_terminal_of_80_columns(cli: CliRunner) -> None:
+    """All but a value, which is never broken, so that it can be copied; every setting is explained."""
+    lines = cli.invoke(app, ["config", "--profile", "paper"]).stdout.splitlines()
+    explained = [line for line in lines if line.startswith(" ")]
+    assert max(map(len, explained)) <= 80
+    assert all(below.startswith("    ") for line, below in pairwise(lines) if not line.startswith(" "))
+    assert (
+        "    in seconds; default: 60.0"
+        in cli.invoke(
+            app, ["config", "median_seconds", "--set", "training.federation.availability.median_seconds=9"]
+        ).stdout.splitlines()
+    )
 
 
 def test_a_backbone_that_is_not_there_is_said_before_any_work(cli: CliRunner, tmp_path: Path) -> None:
@@ -110,10 +129,10 @@ def test_ctrl_c_says_how_to_go_on(cli: CliRunner, monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipelines.runner.run_jobs", interrupt)
-    monkeypatch.setattr(sys, "argv", ["privfedtalk", "demo", "--run", "mine", "--fresh"])
-    result = cli.invoke(app, ["demo", "--run", "mine", "--fresh"])
+    monkeypatch.setattr(sys, "argv", ["privfedtalk", "demo", "mine", "--fresh"])
+    result = cli.invoke(app, ["demo", "mine", "--fresh"])
     assert result.exit_code == 130
-    assert "privfedtalk demo --run mine\n" in result.stderr
+    assert "privfedtalk demo mine\n" in result.stderr
 
 
 def test_a_missed_gate_exits_with_1(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +140,7 @@ def test_a_missed_gate_exits_with_1(cli: CliRunner, monkeypatch: pytest.MonkeyPa
         raise FailedCheckError("lips do not follow", "train longer")
 
     monkeypatch.setattr("pipelines.runner.run_jobs", miss)
-    result = cli.invoke(app, ["train", "--run", "mine"])
+    result = cli.invoke(app, ["train", "mine"])
     assert result.exit_code == 1
     assert "lips do not follow" in result.stderr
 
@@ -165,6 +184,6 @@ def test_real_weights_are_intact(cli: CliRunner, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_parts_of_a_mix_are_checked(cli: CliRunner, tmp_path: Path, options: list[str], said: str) -> None:
-    result = cli.invoke(app, ["prepare", "--corpus", "mix", *options, "--out", str(tmp_path / "run")])
+    result = cli.invoke(app, ["prepare", str(tmp_path / "run"), "--corpus", "mix", *options])
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def shown(run: RunFolder, *more: str) -> list[str]:
-    result = CliRunner().invoke(app, ["clients", "--run", str(run.root), *more], env={"COLUMNS": "120"})
+    result = CliRunner().invoke(app, ["clients", str(run.root), *more], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
     return result.output.splitlines()
 
@@ -70,6 +70,6 @@ def test_the_report_is_told_where_it_is(run: RunFolder) -> None:
 
 
 def test_a_run_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["clients", "--run", str(tmp_path / "none")])
+    result = CliRunner().invoke(app, ["clients", str(tmp_path / "none")])
     assert result.exit_code == 2
     assert "no client table" in result.output and "privfedtalk prepare" in result.output

@@ -40,36 +40,36 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reaches(run: Path) -> None:
-    cli, where = CliRunner(), ["--run", str(run / "mine")]
+    cli, where = CliRunner(), str(run / "mine")
     files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
 
     def generate(adapter: str):  # type: ignore[no-untyped-def]
-        return cli.invoke(app, ["generate", *where, *files, "--adapter", adapter])
+        return cli.invoke(app, ["generate", where, *files, "--adapter", adapter])
 
-    assert "not recorded" in cli.invoke(app, ["consent", "show", *where]).stdout
+    assert "not recorded" in cli.invoke(app, ["consent", "show", where]).stdout
     refused = generate("c0000")
     assert refused.exit_code == 2 and "c0000 has not agreed to be generated: not recorded" in refused.stderr
-    agreed = cli.invoke(app, ["consent", "grant", "c0000", "--who", "Ada", *where])
+    agreed = cli.invoke(app, ["consent", "grant", where, "c0000", "--who", "Ada"])
     assert agreed.exit_code == 0 and "c0000 (Ada) agrees to training and generation" in agreed.stdout
     assert generate("c0000").exit_code == 0
     assert "warning" not in generate("global").stderr
-    away = ["adapter", "export", *where, "--out", str(run / "out")]
+    away = ["adapter", "export", where, "--out", str(run / "out")]
     assert cli.invoke(app, [*away, "--adapter", "c0000"]).exit_code == 0
-    assert cli.invoke(app, ["adapter", "import", str(run / "out"), "--as", "theirs", *where]).exit_code == 0
+    assert cli.invoke(app, ["adapter", "import", where, str(run / "out"), "--as", "theirs"]).exit_code == 0
     assert generate("theirs").exit_code == 0
 
-    told = cli.invoke(app, ["consent", "revoke", "c0000", *where])
+    told = cli.invoke(app, ["consent", "revoke", where, "c0000"])
     assert "contains c0000: federation/privfedtalk/adapter (shared, in 1 of its sums)" in told.stdout
     assert "clients/c0000/methods/privfedtalk/adapter (its own)" in told.stdout
     assert "imported/theirs (its own)" in told.stdout
-    assert "privfedtalk train --run" in told.stdout
+    assert f"privfedtalk train {where} --method privfedtalk\n" in told.stdout
     assert "revoked on" in generate("c0000").stderr
     refused = generate("theirs")
     assert refused.exit_code == 2 and "theirs is fitted to c0000, who has not agreed" in refused.stderr
-    again = cli.invoke(app, ["adapter", "export", *where, "--out", str(run / "again"), "--adapter", "theirs"])
+    again = cli.invoke(app, ["adapter", "export", where, "--out", str(run / "again"), "--adapter", "theirs"])
     assert again.exit_code == 2 and "revoked on" in again.stderr and not (run / "again").exists()
     assert "still contains c0000, who revoked" in generate("global").stderr
-    rows = json.loads(cli.invoke(app, ["consent", "show", *where, "--json"]).stdout)
+    rows = json.loads(cli.invoke(app, ["consent", "show", where, "--json"]).stdout)
     assert rows["c0000"]["record"]["who"] == "Ada" and rows["c0000"]["record"]["revoked"]
     assert RunFolder(run / "mine").consent("c0000").parent.name == "c0000"
 
@@ -81,16 +81,16 @@ def test_an_imported_adapter_of_an_unknown_client_is_said_to_be_one(run: Path) -
     (run / "out" / FACTS).write_text(json.dumps(record | {"client": "e0001", "method": "local"}))
     import_adapter(mine, run / "out", "theirs")
     files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
-    done = cli.invoke(app, ["generate", "--run", str(run / "mine"), *files, "--adapter", "theirs", "--json"])
+    done = cli.invoke(app, ["generate", str(run / "mine"), *files, "--adapter", "theirs", "--json"])
     assert done.exit_code == 0 and "theirs is fitted to e0001, of whose consent this run knows nothing" in done.stderr
     assert json.loads(done.stdout)["method"] == "local"
 
 
 def test_unknown_clients_and_scopes_are_refused(run: Path) -> None:
-    cli, where = CliRunner(), ["--run", str(run / "mine")]
-    stranger = cli.invoke(app, ["consent", "revoke", "eve", *where])
+    cli, where = CliRunner(), str(run / "mine")
+    stranger = cli.invoke(app, ["consent", "revoke", where, "eve"])
     assert stranger.exit_code == 2 and "has no client eve" in stranger.stderr
-    assert cli.invoke(app, ["consent", "grant", "c0000", "--who", "Ada", "--scope", "sale", *where]).exit_code == 2
+    assert cli.invoke(app, ["consent", "grant", where, "c0000", "--who", "Ada", "--scope", "sale"]).exit_code == 2
 
 
 def test_preparation_says_who_sits_out_and_what_to_do(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_preparation_says_who_sits_out_and_what_to_do(run: Path, capsys: pytest.
 
 def test_everybody_may_say_no_and_is_told_what_shows_them(run: Path) -> None:
     """A public speaker as well as a client; what shows the face is named, and how to remove it."""
-    cli, where, mine = CliRunner(), ["--run", str(run / "mine")], RunFolder(run / "mine")
+    cli, where, mine = CliRunner(), str(run / "mine"), RunFolder(run / "mine")
     table = load_clients(mine.clients_table)
     held_out = {"train": ["p0/1"], "validation": [], "test": []}
     save_clients(table | {"p0": Client("public", "p0", held_out)}, mine.clients_table)
@@ -114,18 +114,18 @@ def test_everybody_may_say_no_and_is_told_what_shows_them(run: Path) -> None:
         (mine.root / path).parent.mkdir(parents=True, exist_ok=True)
         (mine.root / path).touch()
     (mine.attack("inversion", "privfedtalk") / "inversion.json").write_text(json.dumps({"clients": ["c0000"]}))
-    rows = json.loads(cli.invoke(app, ["consent", "show", *where, "--json"]).stdout)
+    rows = json.loads(cli.invoke(app, ["consent", "show", where, "--json"]).stdout)
     assert {name: row["role"] for name, row in rows.items()} == {"c0000": "client", "p0": "public"}
     assert rows["p0"]["objections"] == {"training": None, "generation": None}
-    granted = cli.invoke(app, ["consent", "grant", "p0", "--who", "Pia", "--scope", "training", *where])
+    granted = cli.invoke(app, ["consent", "grant", where, "p0", "--who", "Pia", "--scope", "training"])
     assert granted.exit_code == 0, granted.stderr
-    told = json.loads(cli.invoke(app, ["consent", "revoke", "p0", *where, "--json"]).stdout)
+    told = json.loads(cli.invoke(app, ["consent", "revoke", where, "p0", "--json"]).stdout)
     assert told["networks"] == ["models/backbone", "models/vae"] and told["models"] == []
     assert objection_to(mine, "p0", "training", required=False) is not None
-    said = cli.invoke(app, ["consent", "revoke", "c0000", *where]).stdout
+    said = cli.invoke(app, ["consent", "revoke", where, "c0000"]).stdout
     named = [line.rpartition(" ")[2] for line in said.splitlines() if "shows c0000: " in line]
     assert named == sorted({*shown} - {"evaluation/privfedtalk/videos/c00001_1.mp4"})
-    assert "--forget" in said and all((mine.root / path).exists() for path in shown)
+    assert f"privfedtalk prepare {where} --forget, with" in said and all((mine.root / path).exists() for path in shown)
 
 
 def test_a_client_is_named_however_its_letters_are_composed(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_a_client_is_named_however_its_letters_are_composed(tmp_path: Path) -> N
     save_clients({own: Client("client", own, splits)}, folder.clients_table)
     real = ["corpus.kind=folder", f"corpus.root={tmp_path}", "training.privacy.seeded_noise=null"]
     remember(load("small", [f"data={tmp_path}", "run=mine", *real]))
-    cli, where = CliRunner(), ["--run", str(folder.root)]
-    assert cli.invoke(app, ["consent", "grant", typed, "--who", "Björn", *where]).exit_code == 0
+    cli, where = CliRunner(), str(folder.root)
+    assert cli.invoke(app, ["consent", "grant", where, typed, "--who", "Björn"]).exit_code == 0
     assert objection_to(folder, own, "training", required=True) is None
-    assert cli.invoke(app, ["consent", "revoke", typed, *where]).exit_code == 0
+    assert cli.invoke(app, ["consent", "revoke", where, typed]).exit_code == 0
     assert objection_to(folder, own, "training", required=False) is not None
     assert [path.name for path in (folder.root / "clients").iterdir()] == [own], "no second person was made"
-    assert cli.invoke(app, ["consent", "revoke", "bjorn", *where]).exit_code == 2
+    assert cli.invoke(app, ["consent", "revoke", where, "bjorn"]).exit_code == 2

@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 def options(run: Path, *more: str) -> list[str]:
     files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
-    return ["generate", "--run", str(run / "mine"), *files, *more]
+    return ["generate", str(run / "mine"), *files, *more]
 
 
 def test_a_picture_talks(run: Path) -> None:
@@ -85,13 +85,19 @@ def test_json_for_machines(run: Path) -> None:
         (["--adapter", "nobody"], "nobody has no adapter of its own"),
         (["--method", "scaffold"], "no adapter of a method 'scaffold'"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
-        (["--run", "absent/run"], "holds no trained model"),
     ],
 )
 def test_errors_exit_with_2_and_leave_no_file(run: Path, more: list[str], said: str) -> None:
     result = CliRunner().invoke(app, options(run, *more))
     assert result.exit_code == 2
     assert said in result.stderr
+    assert not (run / "talk.mp4").exists()
+
+
+def test_a_run_that_is_not_there_is_named(run: Path) -> None:
+    _, _, *files = options(run)
+    result = CliRunner().invoke(app, ["generate", "absent/run", *files])
+    assert result.exit_code == 2 and "absent/run holds no trained model" in result.stderr
     assert not (run / "talk.mp4").exists()
 
 

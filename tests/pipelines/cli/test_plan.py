@@ -87,7 +87,7 @@ def test_consent_that_the_federation_will_ask_for_is_missing_until_it_is_recorde
     save_clients({f"c{i}": Client("client", f"c{i}", {}) for i in range(7)}, run.clients_table)
     (silent,) = consent_lacks(tmp_path)
     assert silent.fatal and "7 of 7 clients" in silent.what and silent.what.endswith("and 2 others)")
-    assert "c0: not recorded" in silent.what and f"consent grant CLIENT --run {run.root} --who NAME" in silent.remedy
+    assert "c0: not recorded" in silent.what and f"consent grant {run.root} CLIENT --who NAME" in silent.remedy
     for i in range(6):
         write_consent(run, f"c{i}", Consent(who="Ada", granted=now()))
     (one,) = consent_lacks(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from common.folders import RunFolder
+from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import PREPARE, TRAIN
 from pipelines.runner import run_jobs
 from preparation.shards.store import read_shards
@@ -67,7 +68,7 @@ def test_shapes_follow_the_networks(tmp_path: Path, capfd: pytest.CaptureFixture
         f"training.backbone.sd15.source={save_small_unet(tmp_path / 'unet', channels=5)}",
     ]
     with dg.DagsterInstance.ephemeral() as instance:
-        run_jobs([PREPARE, TRAIN], "small", chosen, instance=instance)
+        run_jobs([PREPARE, TRAIN], "small", read_overrides(chosen), instance=instance)
     run = RunFolder(tmp_path / "small")
     client = next(path.name for path in sorted((run.root / "clients").iterdir()))
     sample = next(iter(read_shards(run.client(client))))
@@ -81,7 +82,7 @@ def test_shapes_follow_the_networks(tmp_path: Path, capfd: pytest.CaptureFixture
     # Other speech: shards are made again, crops and autoencoder are kept.
     capfd.readouterr()
     with dg.DagsterInstance.ephemeral() as instance:
-        run_jobs([PREPARE], "small", [*chosen, "preparation.speech.tokens=6"], instance=instance)
+        run_jobs([PREPARE], "small", read_overrides([*chosen, "preparation.speech.tokens=6"]), instance=instance)
     printed = capfd.readouterr().err
     assert "shards: started" in printed
     assert "crops: unchanged, kept" in printed and "vae: unchanged, kept" in printed

@@ -20,7 +20,7 @@ from common.settings import redacted
 from evaluation.results.card import card_figures
 from pipelines import resources
 from pipelines.cli import app
-from pipelines.configuration.tree import Configuration, load, remember, remembered
+from pipelines.configuration.tree import Configuration, load, read_overrides, remember, remembered
 from pipelines.jobs import WHOLE_RUN
 from pipelines.paper import settings as paper
 from pipelines.runner import run_jobs
@@ -165,7 +165,7 @@ def test_a_whole_run_shows_them_nowhere(tmp_path: Path, capfd: pytest.CaptureFix
     (tmp_path / "dagster").mkdir()
     quiet = {"telemetry": {"enabled": False}}
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), quiet) as instance:
-        run_jobs(WHOLE_RUN, "small", overrides, instance=instance)
+        run_jobs(WHOLE_RUN, "small", read_overrides(overrides), instance=instance)
     run, printed = RunFolder(tmp_path / "mine"), capfd.readouterr()
     assert SECRET not in printed.out + printed.err
     export_adapter(run, run.adapter("privfedtalk"), tmp_path / "exported", card_figures)

@@ -9,7 +9,16 @@ from pydantic import Field
 
 from common.errors import PrivFedTalkError
 from common.settings import Settings
-from pipelines.configuration.reader import assign, build, dotted_keys, merge, nearest, read_yaml
+from pipelines.configuration.reader import (
+    build,
+    combine,
+    dotted_keys,
+    merge,
+    nearest,
+    override,
+    read_assignments,
+    read_yaml,
+)
 
 
 class Rounds(Settings):
@@ -29,15 +38,9 @@ class Everything(Settings):
 
 
 def test_defaults_come_from_code_and_overrides_win_in_order() -> None:
-    values: dict = {"federation": {"rounds": 3}}
-    for assignment in (
-        "federation.rounds=9",
-        "federation.learning_rate=1e-4",
-        "privacy.sigma=null",
-        "seed=4",
-    ):
-        values = assign(values, assignment)
-    built = build(Everything, values, "test")
+    typed = ["federation.rounds=8", "federation.rounds=9", "federation.learning_rate=1e-4", "privacy.sigma=null"]
+    overrides = read_assignments([*typed, "seed=4"])
+    built = build(Everything, override({"federation": {"rounds": 3}}, overrides), "test")
     assert built.federation == Rounds(rounds=9, learning_rate=1e-4)
     assert (built.seed, built.privacy) == (4, Privacy())
 
@@ -46,6 +49,14 @@ def test_merge_is_deep_and_leaves_its_arguments_alone() -> None:
     below = {"a": {"b": 1, "c": 2}, "d": 3}
     assert merge(below, {"a": {"b": 9}}) == {"a": {"b": 9, "c": 2}, "d": 3}
     assert below == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_overrides_mean_the_same_in_any_order() -> None:
+    """Dagster keeps a run's overrides, and not their order."""
+    found = read_assignments(["a.b=1", "a={b: 2, c: 3}", "a.c=4", "d=[1]"])
+    assert found == {"a.b": 2, "a.c": 4, "d": [1]}
+    assert override({"a": {"e": 5}}, dict(reversed(found.items()))) == {"a": {"b": 2, "c": 4, "e": 5}, "d": [1]}
+    assert combine({"a.b": 1}, {"a": {"b": None}}) == {"a.b": None}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +71,7 @@ def test_merge_is_deep_and_leaves_its_arguments_alone() -> None:
 )
 def test_unknown_keys_are_refused_with_the_nearest_known_one(typed: str, meant: str) -> None:
     with pytest.raises(PrivFedTalkError, match=f"unknown key '{typed}'; did you mean '{meant}'"):
-        build(Everything, assign({}, f"{typed}=1"), "test")
+        build(Everything, override({}, read_assignments([f"{typed}=1"])), "test")
 
 
 def test_nothing_is_guessed_where_nothing_is_near() -> None:
@@ -75,7 +86,7 @@ def test_a_bad_value_is_named() -> None:
 @pytest.mark.parametrize("assignment", ["rounds", "=3", "a..b=1", "a=[1"])
 def test_what_is_no_assignment_is_refused(assignment: str) -> None:
     with pytest.raises(PrivFedTalkError, match="remedy"):
-        assign({}, assignment)
+        read_assignments([assignment])
 
 
 def test_yaml_files(tmp_path: Path) -> None:

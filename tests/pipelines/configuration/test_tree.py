@@ -11,7 +11,17 @@ import pytest
 from common.errors import PrivFedTalkError
 from pipelines import resources
 from pipelines.configuration.reader import flatten, read_yaml
-from pipelines.configuration.tree import PROFILES, PROJECT, Configuration, load, profiles, remember, remembered
+from pipelines.configuration.settings import list_settings
+from pipelines.configuration.tree import (
+    PROFILES,
+    PROJECT,
+    Configuration,
+    configure,
+    load,
+    profiles,
+    remember,
+    remembered,
+)
 from pipelines.resources import default_run, open_run
 from preparation.speech.networks import check_model
 from training.model.autoencoders.sources import check_source
@@ -23,9 +33,9 @@ def test_a_profile_loads_holds_only_differences_and_opens_with_its_command(profi
     loaded = load(profile)
     lines = (PROFILES / f"{profile}.yaml").read_text().splitlines()
     assert lines[0].startswith("# privfedtalk ")
-    defaults = dict(flatten(Configuration().model_dump(mode="json")))
-    differences = dict(flatten(read_yaml(PROFILES / f"{profile}.yaml")))
-    values = dict(flatten(loaded.model_dump(mode="json")))
+    defaults = flatten(Configuration().model_dump(mode="json"))
+    differences = flatten(read_yaml(PROFILES / f"{profile}.yaml"))
+    values = flatten(loaded.model_dump(mode="json"))
     assert differences
     assert all(key in values and values[key] != defaults[key] for key in differences)
 
@@ -54,7 +64,7 @@ def test_profiles_of_long_runs_on_a_gpu_compute_as_was_measured_to_be_fast(profi
 
 
 def test_every_listed_setting_can_be_set() -> None:
-    listed = [f"{key}={value}" for key, value in flatten(load("small").model_dump(mode="json"))]
+    listed = [setting.assignment for setting in list_settings(load("small"))]
     assert load("small", listed) == load("small")
 
 
@@ -102,7 +112,7 @@ def test_a_run_remembers_its_configuration(tmp_path: Path) -> None:
 
 def test_params_name_a_profile_that_loads() -> None:
     resource = default_run()
-    run = open_run(load(resource.profile, resource.overrides), keep=False)
+    run = open_run(configure(resource.profile, resource.overrides), keep=False)
     assert run.folder.root == PROJECT / "data" / "demo"
     assert run.corpus_root == run.folder.corpus
 

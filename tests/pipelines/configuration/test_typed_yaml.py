@@ -14,7 +14,7 @@ import yaml
 
 from common.errors import PrivFedTalkError
 from common.settings import Settings
-from pipelines.configuration.reader import assign, build, read_yaml
+from pipelines.configuration.reader import build, override, read_assignments, read_yaml
 from pipelines.configuration.typed_yaml import UnreadableError, read
 from tests.pipelines.cli.awkward import AWKWARD
 
@@ -46,10 +46,7 @@ class Everything(Settings):
 
 
 def typed(*assignments: str) -> Everything:
-    values: dict[str, object] = {}
-    for assignment in assignments:
-        values = assign(values, assignment, Everything)
-    return build(Everything, values, "test")
+    return build(Everything, override({}, read_assignments(assignments, Everything)), "test")
 
 
 @pytest.mark.parametrize("name", [name for name in AWKWARD if name not in ('"quoted"', "'single'")])

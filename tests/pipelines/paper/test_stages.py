@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -11,15 +12,23 @@ import networkx
 import pytest
 import yaml
 
+from assets.stage.code import place_of, used_by
+from assets.stage.graph import stages_before
+from assets.stage.partitions import REFERENCES
 from common.errors import PrivFedTalkError
+from common.provenance import FLOORS, code_of, project_sources
 from docs.writers import paper as paper_page
 from evaluation.catalogue import entries
+from evaluation.experiments.driver import make_points
+from evaluation.experiments.paper.worlds import DealtWorld
+from evaluation.experiments.releases import Released
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
+from pipelines.definitions import defs
 from pipelines.paper import outputs as paper_outputs
 from pipelines.paper.settings import PARAMS, configuration_of, people_overrides, read_paper, seed_overrides
-from pipelines.paper.stages import STAGES
-from tests.test_floors import imports_of
+from pipelines.paper.stages import ASSETS, STAGES
+from tests.assets.stage_calls import stage_calls
 from training.federation.methods import configure
 
 
@@ -120,8 +129,8 @@ def test_each_seed_differs_in_what_a_seed_draws_and_nothing_else() -> None:
     assert first.training.privacy.seeded_noise == 0 and second.training.privacy.seeded_noise == 1
     noise = {"privacy": first.training.privacy}
     assert second.training.model_copy(update=noise) == first.training
-    people = {key: value for key, _, value in (line.partition("=") for line in people_overrides(paper))}
-    assert people["run"] == '"people"' and people["seed"] == "0"
+    people = people_overrides(paper)
+    assert people["run"] == "people" and people["seed"] == 0
 
 
 def test_every_method_can_run_and_has_a_name() -> None:
@@ -131,9 +140,8 @@ def test_every_method_can_run_and_has_a_name() -> None:
         assert configuration.root == PROJECT / "data" / "rendered" / "seed2"
         configure(method, configuration.training)
         assert method in entries()
-    own = [line for line in seed_overrides(paper, 0, "fedprox") if "fedprox.mu" in line]
-    assert own == ["training.fedprox.mu=0.01"]
-    assert not any("fedprox.mu" in line for line in seed_overrides(paper, 0, "fedavg"))
+    assert seed_overrides(paper, 0, "fedprox")["training.fedprox.mu"] == 0.01
+    assert "training.fedprox.mu" not in seed_overrides(paper, 0, "fedavg")
 
 
 def test_settings_of_a_method_that_is_not_trained_are_refused(tmp_path: Path) -> None:
@@ -158,31 +166,67 @@ def test_the_page_shows_the_files_as_they_are(tmp_path: Path) -> None:
     assert not re.search(r"/work|/tmp", text)
 
 
-EVALUATING = {"evaluation", "references", "participate", "deal", "noise"}
-"""Stages whose minutes are worth a list of the modules that they use; others read all of `evaluation`."""
+SWEEPS = {"participate", "deal", "noise"}
+RENDERED = {"cut_clips", "gather_parts", "write_listing"}
+"""What makes other corpora than the rendered one of the tables."""
 
 
-def modules_used(path: Path) -> set[Path]:
-    """The files of `evaluation` that a file imports, itself included, and what these import."""
-    used, waiting = {path}, [path]
-    while waiting:
-        for name in imports_of(PROJECT / waiting.pop()):
-            found = Path(name.replace(".", "/")).with_suffix(".py")
-            if found.parts[0] == "evaluation" and (PROJECT / found).exists() and found not in used:
-                used.add(found)
-                waiting.append(found)
-    return used
+def made_by(kind: str) -> set[tuple[str, str]]:
+    """The functions that make what a stage makes: (module, name)."""
+    if kind in ASSETS:
+        assets = {name for names in ASSETS[kind].values() for name in names}
+        return {call.made_by for call in stage_calls() if call.asset in assets and call.made_by[1] not in RENDERED}
+    if kind in SWEEPS:
+        return {place_of(made) for made in (make_points, Released, DealtWorld)}
+    return {place_of(paper_outputs.OUTPUTS[kind])}
 
 
-def test_a_change_of_code_that_a_stage_runs_is_seen() -> None:
-    wanted = modules_used(Path("evaluation/measuring/runs.py"))
-    sweeping = modules_used(Path("pipelines/paper/sweeps.py")) | wanted
+def is_empty(module: ast.Module) -> bool:
+    return code_of(module).text == code_of(ast.parse("")).text
+
+
+@cache
+def code_of_kind(kind: str) -> set[Path]:
+    """The files of the code that decides what a stage makes, as the stage of Dagster's asset counts it."""
+    sources = project_sources()
+    used = [used_by(*place, sources) for place in made_by(kind)]
+    modules = {module for one in used for module in [*one.modules, *(module for module, _ in one.definitions)]}
+    files = {sources.files[module].relative_to(PROJECT) for module in modules if not is_empty(sources.tree(module))}
+    if kind in ASSETS:
+        return files
+    # How a sweep is set up, and what of the floors below a table reads, is not the graph's: a table is made in seconds,
+    # and anew with whatever it shows.
+    return {path for path in files if kind in SWEEPS or path.parts[0] in {"common", "evaluation"}}
+
+
+def test_a_change_of_code_that_a_stage_runs_is_seen_and_no_other() -> None:
     for name, stage in stages().items():
         kind, deps = name.split("@")[0], {Path(str(dep)) for dep in stage.deps}
-        needed = (sweeping if kind in ("participate", "deal", "noise") else wanted) if kind in EVALUATING else set()
-        unseen = {path for path in needed if not deps & {path, *path.parents}}
+        code = {dep for dep in deps if dep.parts[0] in FLOORS and dep.suffix != ".yaml"}
+        unseen = {path for path in code_of_kind(kind) if not code & {path, *path.parents}}
         assert not unseen, f"{name} does not depend on {sorted(map(str, unseen))}"
+        unused = {dep for dep in code if not any(dep in {path, *path.parents} for path in code_of_kind(kind))}
+        assert unused <= {Path("pipelines/paper/sweeps.py")}, f"{name} depends on {sorted(map(str, unused))}"
+        assert not {dep for dep in code if code & set(dep.parents)}, f"{name} names what is in a folder that it names"
+        if kind in SWEEPS:
+            assert Path("pipelines/paper/sweeps.py") in deps, name
         if " write " in str(stage.cmd):
             assert Path("evaluation") in deps, name
         elif kind != "corpus":
             assert {Path("preparation"), Path("pipelines/profiles/demo.yaml")} <= deps, name
+
+
+def test_stages_come_after_what_their_assets_depend_on() -> None:
+    """The order of dvc.yaml is that of Dagster's dependencies."""
+    makers = {asset: kind for kind, jobs in ASSETS.items() for names in jobs.values() for asset in names}
+    makers["evaluation"] = "evaluation"
+    for name in stages():
+        kind, _, value = name.partition("@")
+        methods = REFERENCES if kind == "references" else (value if kind in {"federation", "evaluation"} else "",)
+        before = {stage.addressing for stage in networkx.descendants(index().graph, stages()[name])}
+        for asset in (asset for names in ASSETS.get(kind, {}).values() for asset in names):
+            definition = defs.resolve_assets_def(asset)
+            for upstream, made in [pair for method in methods for pair in stages_before(definition, method)]:
+                wanted = f"federation@{value}" if made.startswith("federation/") else makers[upstream]
+                found = {other for other in before if wanted in {other, other.split("@")[0]}}
+                assert found or makers[upstream] == kind, f"{name} does not come after {wanted}, which makes {upstream}"

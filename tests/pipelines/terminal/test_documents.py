@@ -66,7 +66,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 @pytest.mark.parametrize("command", ["demo", "evaluate", "report"])
 def test_what_came_of_a_run(run: RunFolder, command: str) -> None:
-    document = told(command, "--run", str(run.root))
+    document = told(command, str(run.root))
     assert document["methods"]["privfedtalk"]["psnr"] == 20.0 and document["methods"]["backbone"]["private"] is None
     assert document["privacy"]["epsilon_release"] == 3.0 and document["missing"][0]["metrics"] == ["fvd"]
     assert document["report"] == str(run.root / "report" / "index.html") and document["bars"][0]["pass"] is False
@@ -79,15 +79,15 @@ def test_a_missed_gate_is_told_with_the_figures(run: RunFolder, command: str, mo
         raise MISSED
 
     monkeypatch.setattr("pipelines.runner.run_jobs", miss)
-    document = told(command, "--run", str(run.root), code=1)
+    document = told(command, str(run.root), code=1)
     assert (document["error"], document["remedy"]) == ("lips do not follow", "train longer")
     assert document["bars"][0]["name"] == "identity"
 
 
 def test_what_can_be_mended_is_told(run: RunFolder) -> None:
-    document = told("train", "--run", str(run.root), "--set", "training.federation.round=3", code=2)
+    document = told("train", str(run.root), "--set", "training.federation.round=3", code=2)
     assert "training.federation.round" in document["error"] and set(document) == {"error", "remedy"}
-    assert "no client table" in told("clients", "--run", str(run.root), code=2)["error"]
+    assert "no client table" in told("clients", str(run.root), code=2)["error"]
 
 
 def test_an_interruption_is_told_with_the_way_on(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +95,9 @@ def test_an_interruption_is_told_with_the_way_on(run: RunFolder, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipelines.runner.run_jobs", interrupt)
-    monkeypatch.setattr(sys, "argv", ["privfedtalk", "train", "--run", "mine", "--json"])
-    document = told("train", "--run", str(run.root), code=130)
-    assert document["remedy"] == "privfedtalk train --run mine --json"
+    monkeypatch.setattr(sys, "argv", ["privfedtalk", "train", "mine", "--json"])
+    document = told("train", str(run.root), code=130)
+    assert document["remedy"] == "privfedtalk train mine --json"
 
 
 def test_preparation(run: RunFolder) -> None:
@@ -114,14 +114,14 @@ def test_preparation(run: RunFolder) -> None:
         ],
     )  # fmt: skip
     save_quarantine([QuarantineRow(f"{name}.mp4", "quality", "no sound", "give it") for name in "ab"], run.quarantine)
-    document = told("prepare", "--out", str(run.root), "--set", "training.consent.required=true")
+    document = told("prepare", str(run.root), "--set", "training.consent.required=true")
     assert (document["people"], document["samples"], document["seconds"]) == (1, 1, 2.0)
     alike = {"step": "quality", "reason": "no sound", "remedy": "give it", "files": 2, "first": "a.mp4"}
     assert document["quarantined"] == [alike] and document["identities"] is None
     assert (document["clients"], document["may_be_trained_on"]) == (1, 0)
     assert document["sit_out"] == {"not recorded": 1}
 
-    listed = told("clients", "--run", str(run.root))
+    listed = told("clients", str(run.root))
     assert listed["clients"][0] | {"bytes": 0} == {
         "name": "host", "role": "client", "people": 1, "train": 1, "validation": 1, "test": 0, "one_video": False,
         "samples": 1, "quarantined": 1, "bytes": 0,
@@ -131,7 +131,7 @@ def test_preparation(run: RunFolder) -> None:
 
 def test_training(run: RunFolder) -> None:
     write_method(run, "fedavg", settings_with(), [round_record(1), round_record(2)])
-    document = told("train", "--run", str(run.root), "--method", "fedavg")
+    document = told("train", str(run.root), "--method", "fedavg")
     assert list(document["methods"]) == ["fedavg"] and document["methods"]["fedavg"]["rounds"] == 2
     assert document["methods"]["fedavg"]["private"] is True and document["methods"]["fedavg"]["epsilon_release"] < 10
     reported = told("privacy", "report", str(run.root), "--out", str(run.root / "privacy"))
@@ -147,9 +147,10 @@ def test_tables(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings() -> None:
-    assert told("config", "federation.rounds", "--set", "training.federation.rounds=41") == {
-        "training.federation.rounds": "41"
-    }
+    (setting,) = told("config", "federation.rounds", "--set", "training.federation.rounds=41").values()
+    assert setting == {"value": 41, "default": 6, "description": "rounds of the federation (T)", "unit": None}
+    (setting,) = told("config", "availability.deadline_seconds").values()
+    assert (setting["value"], setting["default"], setting["unit"]) == (None, None, "seconds")
 
 
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def invoke_with(error: Exception, monkeypatch: pytest.MonkeyPatch, *more: str) -
 
     monkeypatch.setattr("pipelines.runner.run_jobs", fail)
     began = time.monotonic()
-    result = CliRunner().invoke(app, ["train", "--run", "mine", *more])
+    result = CliRunner().invoke(app, ["train", "mine", *more])
     assert time.monotonic() - began < 20
     return result.exit_code, result.stdout, result.stderr
 
@@ -166,7 +166,7 @@ def test_an_input_that_cannot_be_read_is_named_before_any_work(
         "--root": ["--corpus", "folder", "--root", str(given)],
         "--part": ["--corpus", "mix", "--part", f"folder={given}", "--part", f"lrs3={corpus}"],
     }[option]
-    result = CliRunner().invoke(app, ["prepare", *chosen, "--out", str(tmp_path / "run")])
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path / "run"), *chosen])
     assert result.exit_code == 2 and "Traceback" not in result.stderr
     assert given.name in result.stderr and "remedy:" in result.stderr
 
@@ -182,15 +182,15 @@ def test_a_binary_list_names_the_list(tmp_path: Path) -> None:
 
 def test_a_report_on_what_is_not_evaluated_names_the_command_to_give_first(tmp_path: Path) -> None:
     def said() -> str:
-        result = CliRunner().invoke(app, ["report", "--run", str(tmp_path / "mine")])
+        result = CliRunner().invoke(app, ["report", str(tmp_path / "mine")])
         assert result.exit_code == 2 and "Traceback" not in result.stderr
         return result.stderr
 
     run = tmp_path / "mine"
-    assert "is not prepared yet" in (shown := said()) and f"privfedtalk prepare --out {run}" in shown
+    assert "is not prepared yet" in (shown := said()) and f"privfedtalk prepare {run}" in shown
     run.mkdir()
     (run / "clients.json").write_text("{}")
-    assert "is not trained yet" in (shown := said()) and f"privfedtalk train --run {run}" in shown
+    assert "is not trained yet" in (shown := said()) and f"privfedtalk train {run}" in shown
     (run / "models/backbone").mkdir(parents=True)
     (run / "models/backbone/config.json").write_text("{}")
-    assert "is evaluated yet" in (shown := said()) and f"privfedtalk evaluate --run {run}" in shown
+    assert "is evaluated yet" in (shown := said()) and f"privfedtalk evaluate {run}" in shown

@@ -86,12 +86,11 @@ def test_folders_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "typed",
     [
-        ["adapter", "export", "--run", "none", "--out"],
+        ["adapter", "export", "none", "--out"],
         ["tables", "none", "--out"],
         ["privacy", "report", "none", "--out"],
         ["weights", "fetch", "inception", "--into"],
         ["studio", "--speakers", "8", "--out"],
-        ["prepare", "--out"],
         ["generate", "--reference", "f", "--speech", "s", "--out"],
     ],
 )
@@ -103,6 +102,13 @@ def test_every_command_tries_its_output_first(
         (tmp_path / name).write_text("x")
     result = CliRunner().invoke(app, [*typed, "file/below"])
     assert result.exit_code == 2 and f"{typed[-1]} file/below cannot be written: Not a directory" in result.stderr
+
+
+def test_a_run_that_cannot_be_written_is_said_first(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["prepare", f"{tmp_path}/file/below"])
+    said = f"RUN {tmp_path}/file/below cannot be written: Not a directory"
+    assert result.exit_code == 2 and said in result.stderr.replace("\n", "")
 
 
 def test_inputs_are_named_with_their_reason(tmp_path: Path) -> None:

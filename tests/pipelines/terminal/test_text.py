@@ -106,17 +106,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 CLIENTS = ("[hd]_anna", "[x]_:smile:", "Zoë_ε")
 COMMANDS = [
-    ["clients", "--run"],
-    ["consent", "show", "--run"],
-    ["consent", "revoke", "[hd]_anna", "--run"],
-    ["consent", "grant", "[hd]_anna", "--who", "Ada [/form]", "--run"],
-    ["consent", "grant", "[/nobody] ε", "--who", "x", "--run"],
-    ["prepare", "--out"],
-    ["adapter", "inspect", "--run"],
-    ["report", "--run"],
-    ["privacy", "report"],
-    ["tables"],
+    ["clients", "RUN"],
+    ["consent", "show", "RUN"],
+    ["consent", "revoke", "RUN", "[hd]_anna"],
+    ["consent", "grant", "RUN", "[hd]_anna", "--who", "Ada [/form]"],
+    ["consent", "grant", "RUN", "[/nobody] ε", "--who", "x"],
+    ["prepare", "RUN"],
+    ["adapter", "inspect", "RUN"],
+    ["report", "RUN"],
+    ["privacy", "report", "RUN"],
+    ["tables", "RUN"],
 ]
+
+
+def on(run: RunFolder, command: list[str]) -> list[str]:
+    return [str(run.root) if word == "RUN" else word for word in command]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
@@ -125,7 +129,7 @@ def test_commands_print_such_names_whole_in_any_terminal(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, command: list[str], encoding: str
 ) -> None:
     monkeypatch.setattr("pipelines.runner.run_jobs", lambda *_, **__: None)
-    result = CliRunner(charset=encoding).invoke(app, [*command, str(run.root)], env={"COLUMNS": "300"})
+    result = CliRunner(charset=encoding).invoke(app, on(run, command), env={"COLUMNS": "300"})
     shown = result.stdout_bytes.decode(encoding) + result.stderr_bytes.decode(encoding)
     assert result.exit_code in (0, 2) and "Traceback" not in shown and "unforeseen" not in shown, shown
     assert "\x1b" not in shown and "\u202e" not in shown
@@ -138,9 +142,9 @@ def test_commands_print_such_names_whole_in_any_terminal(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-@pytest.mark.parametrize("command", [["clients", "--run"], ["consent", "show", "--run"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["clients", "RUN"], ["consent", "show", "RUN"]], ids=" ".join)
 def test_a_document_is_json_in_any_terminal(run: RunFolder, command: list[str], encoding: str) -> None:
-    result = CliRunner(charset=encoding).invoke(app, [*command, str(run.root), "--json"])
+    result = CliRunner(charset=encoding).invoke(app, [*on(run, command), "--json"])
     document = json.loads(result.stdout_bytes.decode("ascii"))
     assert "Zoë_ε" in str(document)
 
@@ -190,5 +194,5 @@ def test_what_libraries_warn_of_is_not_the_users_concern(monkeypatch: pytest.Mon
     monkeypatch.setattr("pipelines.runner.run_jobs", warned)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        result = CliRunner().invoke(app, ["train", "--run", "mine"])
+        result = CliRunner().invoke(app, ["train", "mine"])
     assert "dusty" not in result.output and "mind this" in result.stderr

@@ -112,7 +112,7 @@ def test_rules_are_kept_up_to_their_edge() -> None:
     five, six = (round_record(1, clients=CLIENTS[:n], returned=CLIENTS[:n], survivors=n) for n in (5, 6))
     assert broken(settings, [five]) == ()
     assert "Round 1 took more than the 5 clients" in broken(settings, [six])[0]
-    assert broken(sampled(), [six]) == (), "a lottery draws now more, now fewer"
+    assert broken(sampled(), [six]) == (), "Poisson sampling draws now more, now fewer"
 
 
 def test_a_clipping_norm_stays_unless_a_share_that_was_paid_for_moved_it() -> None:

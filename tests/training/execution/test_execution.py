@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 
 def job_of(trainer: ClientTrainer) -> Job:
-    return Job(trainer.homes, trainer.settings, trainer.seed)
+    return Job(trainer.storage, trainer.settings, trainer.seed)
 
 
 def assert_same(updates: dict[str, LocalUpdate], expected: dict[str, LocalUpdate], clients: Sequence[str]) -> None:
@@ -121,7 +121,7 @@ def test_an_error_in_a_worker_comes_home_with_its_remedy(trainer_for: TrainerFor
     with LocalPool(["cpu"]) as pool:
         engine = PooledEngine(pool, engine_for)
         engine.train(["c0"], Announcement(1, theta))
-        for path in trainer.homes.run.client_method("c0", "local").glob("state-*"):
+        for path in trainer.storage.run.client_method("c0", "local").glob("state-*"):
             path.unlink()
         with pytest.raises(PrivFedTalkError, match="what client c0 kept after round 1") as caught:
             engine.train(["c0"], Announcement(2, theta, counted={"c0": 1}))
@@ -136,8 +136,8 @@ def test_a_reused_adapter_gives_the_updates_of_a_new_one(trainer_for: TrainerFor
     first, second = trainer_for(settings_with("privfedtalk"), "privfedtalk"), settings_with("fedavg")
     bench, theta = Bench(torch.device("cpu")), first.adapter.vector()
     bench.trainer(job_of(first)).train("c2", Announcement(1, theta))
-    reused = bench.trainer(Job(first.homes, second, 5)).train("c2", Announcement(1, theta))
-    fresh = open_trainer(first.homes, second, 5).train("c2", Announcement(1, theta))
+    reused = bench.trainer(Job(first.storage, second, 5)).train("c2", Announcement(1, theta))
+    fresh = open_trainer(first.storage, second, 5).train("c2", Announcement(1, theta))
     np.testing.assert_array_equal(reused.delta, fresh.delta)
 
 

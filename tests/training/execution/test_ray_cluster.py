@@ -65,7 +65,7 @@ def test_two_actors_give_the_local_engines_results(trainer_for: TrainerFor) -> N
         # The same actors take another method, and an error comes home as what it is.
         engine = PooledEngine(pool, job_of(other))
         assert_same(engine.train(CLIENTS, Announcement(1, theta)), alone, CLIENTS)
-        for path in other.homes.run.client_method("c1", "local").glob("state-*"):
+        for path in other.storage.run.client_method("c1", "local").glob("state-*"):
             path.unlink()
         with pytest.raises(PrivFedTalkError, match="what client c1 kept after round 1"):
             engine.train(["c1"], Announcement(2, theta, counted={"c1": 1}))

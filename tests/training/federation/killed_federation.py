@@ -17,7 +17,7 @@ from common.folders import RunFolder
 from training.execution import Job, LocalPool, Pool, PooledEngine, open_trainer
 from training.execution.here import HerePool
 from training.federation.algorithm import Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.methods.base import Theta
 from training.federation.server.checkpoint import RoundRecord
 from training.settings import TrainingSettings
@@ -25,8 +25,8 @@ from training.settings import TrainingSettings
 
 def main(run: RunFolder, method: str, settings: TrainingSettings, pool: Pool) -> None:
     clients = sorted(path.name for path in (run.root / "clients").iterdir())
-    homes = Homes(run, method)
-    trainer = open_trainer(homes, settings, seed=5)
+    storage = ClientStorage(run, method)
+    trainer = open_trainer(storage, settings, seed=5)
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
 
     def public_loss(theta: Theta) -> float:
@@ -36,7 +36,7 @@ def main(run: RunFolder, method: str, settings: TrainingSettings, pool: Pool) ->
         sys.stdout.write(f"{record.round}\n")
         sys.stdout.flush()
 
-    engine = PooledEngine(pool, Job(homes, settings, 5))
+    engine = PooledEngine(pool, Job(storage, settings, 5))
     result = run_federation(engine, method, start, clients, public_loss, settings, run.federation(method), 5, say)
     trainer.adapter.save(run.adapter(method), result.theta, {"method": method})
 

@@ -13,11 +13,11 @@ from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.execution import open_trainer
-from training.federation.algorithm import open_round
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure
 from training.federation.server.aggregation import Aggregator
+from training.federation.server.opening import open_round
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.privacy.secure_aggregation.messages import ProtocolError
 from training.settings import ObjectiveSettings
@@ -137,7 +137,7 @@ def test_methods_share_data_seeds_and_budget() -> None:
 def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = settings_with("fedavg")
     plain = trainer_for(settings, "fedavg")
-    run, homes = plain.homes.run, plain.homes
+    run, storage = plain.storage.run, plain.storage
     IdentityRuler(width=8, embedding=8).frozen().save(run.model("rulers") / "identity")
     OpeningRuler(width=8).frozen().save(run.model("rulers") / "opening")
     on = {"network": "ruler", "weight": 1.0}
@@ -146,7 +146,7 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
     theta = plain.adapter.vector()
     off = plain.train("c2", Announcement(1, theta))
     whole = settings.model_copy(update={"objective": objective})
-    update = open_trainer(homes, whole, 5).train("c2", Announcement(1, theta))
+    update = open_trainer(storage, whole, 5).train("c2", Announcement(1, theta))
     assert set(update.losses) == {"total", "denoising", "tdc", "identity", "perceptual", "sync"}
     assert set(off.losses) == {"total", "denoising", "tdc"}
     assert update.losses["identity"] > 0
@@ -155,7 +155,7 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
     # Switched off by their weights, they leave the update as it was, bit for bit.
     zero = {name: {**on, "weight": 0.0} for name in ("identity", "perceptual", "sync")}
     objective = ObjectiveSettings.model_validate({**settings.objective.model_dump(), **zero})
-    silent = open_trainer(homes, settings.model_copy(update={"objective": objective}), 5).train(
+    silent = open_trainer(storage, settings.model_copy(update={"objective": objective}), 5).train(
         "c2", Announcement(1, theta)
     )
     np.testing.assert_array_equal(silent.delta, off.delta)
@@ -163,14 +163,14 @@ def test_terms_on_decoded_frames_change_the_update_and_are_recorded(trainer_for:
 
 def test_a_client_whose_first_counted_round_left_nothing_to_keep_can_repeat_its_second(tmp_path: Path) -> None:
     """It diverged in round 1; round 2, after which it keeps something, is lost and comes again."""
-    homes = Homes(RunFolder(tmp_path), "scaffold")
-    homes.save_state("c0", 1, 0, {})
-    assert homes.load_state("c0", 1) == {}
-    homes.save_state("c0", 2, 1, {"control": np.ones(3, np.float32)})
-    assert homes.load_state("c0", 1) == {}
-    assert homes.load_state("c0", 2)["control"].tolist() == [1, 1, 1]
+    storage = ClientStorage(RunFolder(tmp_path), "scaffold")
+    storage.save_state("c0", 1, 0, {})
+    assert storage.load_state("c0", 1) == {}
+    storage.save_state("c0", 2, 1, {"control": np.ones(3, np.float32)})
+    assert storage.load_state("c0", 1) == {}
+    assert storage.load_state("c0", 2)["control"].tolist() == [1, 1, 1]
     with pytest.raises(PrivFedTalkError, match="is missing"):
-        homes.load_state("c0", 7)
+        storage.load_state("c0", 7)
 
 
 def test_a_metric_that_nobody_measures_is_refused_before_anybody_trains() -> None:

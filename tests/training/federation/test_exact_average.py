@@ -127,7 +127,7 @@ def test_saved_files_load_with_peft_alone_on_the_base(trainer_for: TrainerFor, t
     trainer = trainer_for(settings, "fedavg")
     trainer.adapter.save(tmp_path / "adapter", theta, {"method": "fedavg"})
     expected = effective(trainer.adapter, theta)
-    base = trainer.homes.run.model("backbone")
+    base = trainer.storage.run.model("backbone")
     by_peft = PeftModel.from_pretrained(TinyBackbone.load(base), str(tmp_path / "adapter"))
     for name, layer in by_peft.named_modules():
         if hasattr(layer, "get_delta_weight"):
@@ -162,10 +162,10 @@ def test_personal_adapters_start_from_the_residual_and_keep_it(trainer_for: Trai
     theta = federate(trainer_for, "fedavg", settings, tmp_path / "f").theta
     trainer = trainer_for(settings, "fedavg")
     trainer.personalise("c1", theta, 1)
-    own = load_file(trainer.homes.adapter("c1") / "adapter_model.safetensors")
+    own = load_file(trainer.storage.adapter("c1") / "adapter_model.safetensors")
     before = effective(trainer.adapter, theta)
     base = PeftModel.from_pretrained(
-        TinyBackbone.load(trainer.homes.run.model("backbone")), str(trainer.homes.adapter("c1"))
+        TinyBackbone.load(trainer.storage.run.model("backbone")), str(trainer.storage.adapter("c1"))
     )
     moved = {
         name: float((layer.get_base_layer().weight + layer.get_delta_weight("default")).detach().sub(

@@ -147,7 +147,7 @@ def test_below_the_floor_the_round_is_abandoned_and_the_next_goes_on(
     assert failed.epsilon_release == first.epsilon_release
     if method == "scaffold":
         counted = Announcement(3, result.theta, counted=dict.fromkeys(CLIENTS, 1)).counted
-        states = trainer_for(settings, method).homes
+        states = trainer_for(settings, method).storage
         assert all(states.load_state(client, counted[client]) for client in CLIENTS)
 
 
@@ -305,5 +305,5 @@ def test_a_client_that_really_diverges_goes_on_from_what_it_kept(trainer_for: Tr
     trainer.train("c0", Announcement(1, theta, shared))
     update = trainer.train("c0", Announcement(2, np.full_like(theta, np.nan), shared, {"c0": 1}))
     assert not np.isfinite(update.delta).any()
-    first, second = (trainer.homes.load_state("c0", number)["c"] for number in (1, 2))
+    first, second = (trainer.storage.load_state("c0", number)["c"] for number in (1, 2))
     np.testing.assert_array_equal(first, second)

@@ -86,7 +86,7 @@ def two_runs(
     settings = settings_with(method, noise_multiplier=0.5, survivor_floor=0.6, adaptive_clipping=True)
     update = {"rounds": rounds, "clients_per_round": 2, "keep": "best", **federation}
     settings = settings.model_copy(update={"federation": settings.federation.model_copy(update=update)})
-    run = trainer_for(settings, method).homes.run.root
+    run = trainer_for(settings, method).storage.run.root
     (run / "settings.json").write_text(settings.model_dump_json())
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for copy in (whole, cut):

@@ -30,12 +30,8 @@ from training.federation.methods.components import EVERY
 from training.federation.methods.fedadam import AdamServer
 from training.federation.methods.fedprox import ProximalSteps
 from training.pipeline import pooled_steps
-from training.settings import (
-    FedAdamSettings,
-    FedProxSettings,
-    ScaffoldSettings,
-    TrainingSettings,
-)
+from training.settings import TrainingSettings
+from training.settings.methods import FedAdamSettings, FedProxSettings, ScaffoldSettings
 
 Gradient = Callable[[Theta], Theta]
 
@@ -96,8 +92,8 @@ def test_an_interrupted_method_continues_bit_for_bit(trainer_for: TrainerFor, tm
 
 
 def client_states(trainer_for: TrainerFor, method: str, number: int) -> list[State]:
-    homes = trainer_for(settings_with(method), method).homes
-    return [homes.load_state(client, number) for client in CLIENTS]
+    storage = trainer_for(settings_with(method), method).storage
+    return [storage.load_state(client, number) for client in CLIENTS]
 
 
 @pytest.mark.parametrize("method", ["scaffold", "local"])
@@ -120,7 +116,7 @@ def test_a_round_that_was_lost_never_happened(trainer_for: TrainerFor, tmp_path:
 def test_a_client_whose_state_is_lost_says_so(trainer_for: TrainerFor, tmp_path: Path) -> None:
     federate(trainer_for, "local", settings_with("local"), tmp_path / "f", rounds=1)
     trainer = trainer_for(settings_with("local"), "local")
-    next(trainer.homes.run.client_method("c1", "local").glob("state-*.safetensors")).unlink()
+    next(trainer.storage.run.client_method("c1", "local").glob("state-*.safetensors")).unlink()
     with pytest.raises(PrivFedTalkError, match="what client c1 kept after round 1"):
         trainer.train("c1", Announcement(2, trainer.adapter.vector(), counted={"c1": 1}))
 
@@ -268,11 +264,11 @@ def test_local_is_each_client_alone(trainer_for: TrainerFor, tmp_path: Path) -> 
     start = trainer.adapter.vector()
     np.testing.assert_array_equal(result.theta, start)
     assert [(r.bytes_up, r.bytes_down, r.vector_bytes) for r in result.records] == [(0, 0, 0), (0, 0, 0)]
-    own = [trainer.homes.load_state(client, 2)["theta"] for client in CLIENTS]
+    own = [trainer.storage.load_state(client, 2)["theta"] for client in CLIENTS]
     assert min(np.abs(a - b).max() for a, b in [(own[0], own[1]), (own[1], own[2]), (own[0], start)]) > 1e-4
     first = trainer_for(settings_with("fedavg"), "fedavg").train("c0", Announcement(1, start)).delta
     trainer.train("c0", Announcement(1, start))
-    np.testing.assert_array_equal(trainer.homes.load_state("c0", 1)["theta"], start + first)
+    np.testing.assert_array_equal(trainer.storage.load_state("c0", 1)["theta"], start + first)
 
 
 def test_centralized_goes_on_as_one_training_run(trainer_for: TrainerFor) -> None:
@@ -301,7 +297,7 @@ def test_centralized_pools_the_clips_and_matches_the_steps(trainer_for: TrainerF
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256)
     update = trainer.train(POOLED, Announcement(1, start.theta))
     assert update.clips == 6
-    assert trainer.homes.load_state(POOLED, 1)["step"] == 6
+    assert trainer.storage.load_state(POOLED, 1)["step"] == 6
     seen = {clip.clip_id for clip in trainer._training_clips(POOLED, np.random.default_rng(0))}
     assert len(seen) == 6
 
@@ -368,8 +364,8 @@ def test_personalisation_starts_at_theta_stays_with_the_client_and_resumes(train
     trainer = trainer_for(settings_with("fedprox"), "fedprox")
     theta = trainer.adapter.vector() + 0.01
     trainer.personalise("c1", theta, steps=2)
-    folder = trainer.homes.adapter("c1")
-    assert folder.is_relative_to(trainer.homes.run.client("c1"))
+    folder = trainer.storage.adapter("c1")
+    assert folder.is_relative_to(trainer.storage.run.client("c1"))
     own = load_file(folder / "adapter_model.safetensors")
     made = (folder / "adapter_model.safetensors").stat().st_mtime_ns
     trainer.personalise("c1", theta, steps=2)
@@ -379,7 +375,7 @@ def test_personalisation_starts_at_theta_stays_with_the_client_and_resumes(train
     assert any(np.abs(own[name] - other[name]).max() > 1e-4 for name in own)
     # Two AdamW steps of 2e-3: near theta, and not theta.
     trainer.adapter.load_vector(theta + 0.01)
-    trainer.adapter.save(trainer.homes.run.adapter("plain"), theta + 0.01, {})
-    start = load_file(trainer.homes.run.adapter("plain") / "adapter_model.safetensors")
+    trainer.adapter.save(trainer.storage.run.adapter("plain"), theta + 0.01, {})
+    start = load_file(trainer.storage.run.adapter("plain") / "adapter_model.safetensors")
     moved = max(np.abs(other[name] - start[name]).max() for name in start)
     assert 1e-4 < moved < 5e-3

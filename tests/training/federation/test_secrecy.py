@@ -16,10 +16,12 @@ import pytest
 
 from common.errors import PrivFedTalkError
 from training.federation.client.training import LocalUpdate
-from training.federation.server.aggregation import Aggregator, Contribution, Lottery
+from training.federation.server.aggregation import Aggregator, Contribution
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
-from training.privacy.mechanisms import skellam
+from training.privacy.mechanisms.grid import choose_ring, dequantise, quantise
+from training.privacy.mechanisms.noise import noise_generator
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling, steady_share
 from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.settings.privacy import PrivacySettings
 
@@ -44,8 +46,8 @@ def broken(value: float = math.nan, clips: int = 9, score: float = 0.7, size: in
     return LocalUpdate(delta, clips, score, {}, 0.0)
 
 
-def aggregator_of(settings: PrivacySettings, cohort: int = 10, lottery: Lottery | None = None) -> Aggregator:
-    return Aggregator(settings, cohort, 0, settings.clip_norm, 5.0, lottery)
+def aggregator_of(settings: PrivacySettings, cohort: int = 10, poisson: PoissonSampling | None = None) -> Aggregator:
+    return Aggregator(settings, cohort, 0, settings.clip_norm, 5.0, poisson)
 
 
 def contributions(aggregator: Aggregator, number: int = 1, size: int = D) -> dict[str, Contribution]:
@@ -62,7 +64,7 @@ def opened_noise(settings: PrivacySettings, number: int = 1, lost: int = 0, size
 
 def own_noise(aggregator: Aggregator, contribution: Contribution) -> npt.NDArray[np.float64]:
     """What a client of a broken update knows that it added, with the part for the scalars."""
-    return skellam.dequantise(aggregator.ring.decode(contribution.vector), aggregator.grid)
+    return dequantise(aggregator.mechanism.ring.decode(contribution.vector), aggregator.mechanism.grid)
 
 
 def accounted(settings: PrivacySettings) -> float:
@@ -89,7 +91,7 @@ def test_the_sums_noise_is_what_is_accounted_for_down_to_the_floor(settings: Pri
     noise = opened_noise(settings, lost=lost)
     assert noise.var() == pytest.approx(accounted(settings) * shares / honest, rel=TOLERANCE)
     assert abs(noise.mean()) < 5.5 * noise.std() / math.sqrt(D)
-    promised = aggregator_of(settings).noise_on_sum(10 - lost)
+    promised = aggregator_of(settings).mechanism.noise_on_sum(10 - lost)
     assert noise.std() == pytest.approx(promised, rel=TOLERANCE)
 
 
@@ -123,19 +125,19 @@ def test_scalars_carry_the_same_noise_as_the_update(settings: PrivacySettings) -
 
 @pytest.mark.parametrize("settings", [DISTRIBUTED, COLLUDING, CENTRAL], ids=NAMES[:3])
 @pytest.mark.parametrize("came", [0, 4, 6, 9])
-def test_a_lotterys_sums_all_carry_the_same_noise(settings: PrivacySettings, came: int) -> None:
+def test_sums_under_poisson_sampling_all_carry_the_same_noise(settings: PrivacySettings, came: int) -> None:
     """Also the sum over nobody; never less than is accounted for."""
     few = settings.model_copy(update={"tolerated_colluders": min(settings.tolerated_colluders, 1)})
-    lottery = Lottery(population=12, expected=6.0)
-    aggregator = aggregator_of(few, came, lottery)
+    poisson = PoissonSampling(population=12, expected=6.0)
+    aggregator = aggregator_of(few, came, poisson)
     if came:
         total = aggregator.combine(contributions(aggregator), 1).total
     else:
         alone = aggregator.noise_alone(D, 1)
         assert alone is not None and alone.returned == []
         total = alone.total
-    assert total.update.std() == pytest.approx(aggregator.noise_on_sum(came), rel=TOLERANCE)
-    assert aggregator.noise_on_sum(came) == aggregator_of(few, 6, lottery).noise_on_sum(6)
+    assert total.update.std() == pytest.approx(aggregator.mechanism.noise_on_sum(came), rel=TOLERANCE)
+    assert aggregator.mechanism.noise_on_sum(came) == aggregator_of(few, 6, poisson).mechanism.noise_on_sum(6)
     assert total.update.var() > (1 - TOLERANCE) * accounted(few)
 
 
@@ -185,7 +187,7 @@ DRAWS["nobody was drawn, distributed"] = lambda number: _alone(DISTRIBUTED, numb
 
 
 def _alone(settings: PrivacySettings, number: int) -> npt.NDArray[np.float64]:
-    found = aggregator_of(settings, 0, Lottery(20, 2.0)).noise_alone(D, number)
+    found = aggregator_of(settings, 0, PoissonSampling(20, 2.0)).noise_alone(D, number)
     assert found is not None
     return found.total.update
 
@@ -222,14 +224,14 @@ def test_clients_shares_are_unrelated() -> None:
 
 def test_unseeded_generators_never_meet() -> None:
     """2,000 generators, whose first 63 bits all differ: a source of twenty bits would already show."""
-    first = {int(skellam.noise_generator(None, 0, "c0", 1).integers(2**63)) for _ in range(2000)}
+    first = {int(noise_generator(None, 0, "c0", 1).integers(2**63)) for _ in range(2000)}
     assert len(first) == 2000
 
 
 def test_seeded_noise_is_another_for_each_client_round_and_seed() -> None:
     """Where tables must repeat: one client's noise is still no other's."""
     names = [(seed, run, client, number) for seed in (1, 2) for run in (0, 1) for client in "ab" for number in (1, 2)]
-    drawn = {int(skellam.noise_generator(seed, *rest).integers(2**63)) for seed, *rest in names}
+    drawn = {int(noise_generator(seed, *rest).integers(2**63)) for seed, *rest in names}
     assert len(drawn) == len(names)
     seeded = DISTRIBUTED.model_copy(update={"seeded_noise": 4})
     aggregator = aggregator_of(seeded)
@@ -284,7 +286,7 @@ def test_no_client_moves_the_sum_further_than_the_noise_was_made_for(settings: P
         update = LocalUpdate(np.full(1000, scale, np.float32), clips, score, {}, 0.0)
         vector = aggregator.contribute("c0", update, 1).vector
         values = own_noise(aggregator, Contribution(vector, 0)) if quiet.secure_aggregation else vector
-        rounding = math.sqrt(len(values)) * aggregator.grid if quiet.secure_aggregation else 1e-6
+        rounding = math.sqrt(len(values)) * aggregator.mechanism.grid if quiet.secure_aggregation else 1e-6
         assert np.linalg.norm(values) <= bound + rounding
         assert np.linalg.norm(values[:1000]) <= C + rounding
 
@@ -298,34 +300,35 @@ def test_sums_of_the_largest_vectors_and_noise_do_not_wrap() -> None:
         delta[0] = 10.0
         update = LocalUpdate(delta, 5, 1.0, {}, 0.0)
         total = aggregator.combine({f"c{k}": aggregator.contribute(f"c{k}", update, 1) for k in range(12)}, 1).total
-        assert abs(total.update[0] - 12 * C) < 6 * aggregator.noise_on_sum(12) + 12 * aggregator.grid
+        mechanism = aggregator.mechanism
+        assert abs(total.update[0] - 12 * C) < 6 * mechanism.noise_on_sum(12) + 12 * mechanism.grid
 
 
 def test_the_ring_has_room_for_all_the_shares_that_may_come() -> None:
     """A hundred clients, each with the noise that one of them must bring: ten times the wanted deviation."""
     for deviation, bits in ((2.0**20, 32), (2.0**24, 64)):
-        assert skellam.choose_ring(1.0, 1.0, deviation, 100, shares=1).bits == bits
-    assert skellam.choose_ring(1.0, 1.0, 2.0**24, 100, shares=100).bits == 32
+        assert choose_ring(1.0, 1.0, deviation, 100, shares=1).bits == bits
+    assert choose_ring(1.0, 1.0, 2.0**24, 100, shares=100).bits == 32
     # The whole cohort's vectors are what a round's ring must hold: without noise, two thousand fill 32 bits.
     quiet = DISTRIBUTED.model_copy(update={"noise_multiplier": 0.0})
-    assert [aggregator_of(quiet, cohort).ring.bits for cohort in (1, 1000, 3000)] == [32, 32, 64]
+    assert [aggregator_of(quiet, cohort).mechanism.ring.bits for cohort in (1, 1000, 3000)] == [32, 32, 64]
     # Near the edge the noise decides: the sum of all vectors and what noise adds to it stay within the ring.
     for cohort in range(1980, 2000):
         aggregator = aggregator_of(DISTRIBUTED.model_copy(update={"noise_multiplier": 0.2}), cohort)
-        most = cohort * C / math.sqrt(1 - DISTRIBUTED.scalar_budget) + 30 * aggregator.noise_on_sum(cohort)
-        assert most / aggregator.grid < 2.0 ** (aggregator.ring.bits - 1)
+        most = cohort * C / math.sqrt(1 - DISTRIBUTED.scalar_budget) + 30 * aggregator.mechanism.noise_on_sum(cohort)
+        assert most / aggregator.mechanism.grid < 2.0 ** (aggregator.mechanism.ring.bits - 1)
     # Eight vectors of this norm round up to 2^28 a coordinate: 32 bits would read their sum as negative.
     largest = 2.0**28 - 0.5
-    assert 8 * skellam.quantise(np.array([largest]), 1.0)[0] == 2**31
-    assert skellam.choose_ring(largest, 1.0, 0.0, 8).bits == 64
+    assert 8 * quantise(np.array([largest]), 1.0)[0] == 2**31
+    assert choose_ring(largest, 1.0, 0.0, 8).bits == 64
 
 
-def test_a_lottery_fills_up_to_what_the_largest_cohort_brings() -> None:
+def test_poisson_sampling_fills_up_to_what_the_largest_cohort_brings() -> None:
     """Also where it is everybody who brings the most, compared with the shares that are counted on."""
     counted_on = {1: 1, 2: 2, 3: 3, 4: 2}
-    assert skellam.steady_share(range(1, 5), counted_on.__getitem__) == 2.0
-    assert skellam.steady_share(range(1, 4), counted_on.__getitem__) == 1.0
-    assert skellam.steady_share((), counted_on.__getitem__) == 1.0
+    assert steady_share(range(1, 5), counted_on.__getitem__) == 2.0
+    assert steady_share(range(1, 4), counted_on.__getitem__) == 1.0
+    assert steady_share((), counted_on.__getitem__) == 1.0
 
 
 # At what price.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.privacy.mechanisms.mechanism import Mechanism
+from training.privacy.mechanisms.factory import promised_terms
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.in_process import BARE, new_identities
 from training.privacy.secure_aggregation.messages import RoundTerms
@@ -84,7 +84,7 @@ def session(
         "bits": bits,
         "tolerated_colluders": settings.colluders_among(n),
         "minimum_survivors": settings.minimum_survivors(n),
-        "mechanism": Mechanism.of(settings, n, 1.0),
+        "mechanism": promised_terms(settings, n, 1.0),
         "max_participation": settings.max_participation,
     }
     agreed = RoundTerms(**{**kept, **terms})

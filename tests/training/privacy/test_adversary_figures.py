@@ -44,7 +44,7 @@ from training.privacy.accounting.guarantee import (
 from training.privacy.accounting.ledger import Entry
 from training.privacy.accounting.promise import promise, release_in, schedule_in, settings_in
 from training.privacy.accounting.skellam_rdp import dominating_noise_multiplier
-from training.privacy.mechanisms.skellam import RARE_COHORT
+from training.privacy.mechanisms.poisson_sampling import RARE_COHORT
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 
@@ -232,13 +232,13 @@ def test_another_client_subtracts_its_own_noise(sampling: str) -> None:
 
 def test_the_share_that_another_client_knows_is_the_largest_that_a_cohort_gives_it() -> None:
     trusting = PrivacySettings(tolerated_colluders=0)
-    everybody, eight, lottery = Schedule(8, 8, 1, "full"), Schedule(80, 8, 1, "fixed"), Schedule(80, 8, 1)
+    everybody, eight, poisson = Schedule(8, 8, 1, "full"), Schedule(80, 8, 1, "fixed"), Schedule(80, 8, 1)
     assert share_known_to_clients(trusting, everybody) == share_known_to_clients(trusting, eight) == 1 / 7
-    assert share_known_to_clients(trusting, lottery) == 1 / 2, "it may draw two alone"
+    assert share_known_to_clients(trusting, poisson) == 1 / 2, "it may draw two alone"
     assert share_known_to_clients(trusting, Schedule(8, 8, 1)) == 1 / 7, "a rate of one draws everybody"
     assert share_known_to_clients(trusting, Schedule(80, 1, 1, "fixed")) == 0.0, "a cohort of one has no other client"
     for safe in (PrivacySettings(tolerated_colluders=1), trusting.model_copy(update={"mode": "central"})):
-        assert share_known_to_clients(safe, lottery) == 0.0
+        assert share_known_to_clients(safe, poisson) == 0.0
     louder = SECRET.model_copy(update={"noise_multiplier": 4.0})
     assert epsilons(SECRET, eight, 77, DELTA, noise_multiplier=4.0) == epsilons(louder, eight, 77, DELTA)
     assert epsilon_towards_clients(SECRET, eight, 77, DELTA, 4.0) == epsilon_towards_clients(louder, eight, 77, DELTA)

@@ -20,13 +20,14 @@ from training.adapters.factors import Factors
 from training.claims.account import account, entries_of
 from training.claims.verification import contradictions
 from training.federation import faults as simulation
-from training.federation.algorithm import FederationResult, Start, lottery_of, open_round, run_federation
+from training.federation.algorithm import FederationResult, Start, run_federation
 from training.federation.client.training import Announcement, LocalUpdate
-from training.federation.server.aggregation import Lottery
 from training.federation.server.checkpoint import RoundRecord, discard_checkpoint, load_checkpoint, resume_federation
+from training.federation.server.opening import open_round, poisson_sampling_of
 from training.federation.server.spending import epsilon_so_far, planned_schedule, schedule_of
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
 
@@ -161,13 +162,13 @@ def quiet(settings: TrainingSettings) -> TrainingSettings:
     return settings.model_copy(update={"privacy": settings.privacy.model_copy(update={"noise_multiplier": 1e-4})})
 
 
-def test_a_lotterys_scalars_are_read_by_the_number_that_was_expected(
+def test_scalars_under_poisson_sampling_are_read_by_the_number_that_was_expected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over the number that came they would tell it. All clients clip nothing, weigh 4/16 e^(-γ/2) and score a half."""
     monkeypatch.setattr("training.privacy.accounting.coins.secrets.token_bytes", lambda size: bytes([2]) * size)
     weight = 4 / 16 * np.exp(-0.5 * everybody().privacy.gamma)
-    for came, record in zip((6, 5), run(quiet(sampled(rounds=2)), tmp_path / "lottery").records, strict=True):
+    for came, record in zip((6, 5), run(quiet(sampled(rounds=2)), tmp_path / "poisson").records, strict=True):
         assert record.survivors == came
         assert record.within_clip == pytest.approx((0.5 * came + 0.5 * 5) / 5, abs=0.01)
         assert record.weight_sum == pytest.approx((weight - 0.5) * came + 0.5 * 5, abs=0.05)
@@ -294,14 +295,14 @@ def test_a_record_says_whether_its_cohort_was_secret(tmp_path: Path, seed: int |
     assert record.mechanism["secret_cohorts"] is (seed is None)
 
 
-def test_a_lottery_is_where_each_client_is_drawn_by_itself_and_something_is_promised() -> None:
-    assert lottery_of(sampled(), 6) == Lottery(6, 5.0)
+def test_poisson_sampling_is_where_each_client_is_drawn_by_itself_and_something_is_promised() -> None:
+    assert poisson_sampling_of(sampled(), 6) == PoissonSampling(6, 5.0)
     for settings in (everybody(), everybody(sampling="fixed", clients_per_round=5), sampled(rounds=1)):
         drawn = settings.federation.sampling == "poisson" and settings.federation.clients_per_round is not None
-        assert (lottery_of(settings, 6) is not None) == drawn and lottery_of(settings, 5) is None
+        assert (poisson_sampling_of(settings, 6) is not None) == drawn and poisson_sampling_of(settings, 5) is None
     bare = sampled()
     bare = bare.model_copy(update={"privacy": bare.privacy.model_copy(update={"mode": "none"})})
-    assert lottery_of(bare, 6) is None
+    assert poisson_sampling_of(bare, 6) is None
 
 
 def test_clip_norm_and_divisor_follow_the_rounds_that_were_applied() -> None:
@@ -312,10 +313,10 @@ def test_clip_norm_and_divisor_follow_the_rounds_that_were_applied() -> None:
     taken_back = round_record(2, within_clip=0.1, weight_sum=50.0, outcome="rolled back")
     nothing = round_record(3, within_clip=None, weight_sum=None, outcome="aborted", returned=[])
     once = open_round(settings, 6, 6, [first], 5)
-    assert once.clip_norm == adapted_clip_norm(0.5, 0.9, privacy) != 0.5
+    assert once.mechanism.clip_norm == adapted_clip_norm(0.5, 0.9, privacy) != 0.5
     assert once.denominator != open_round(settings, 6, 6, [], 5).denominator
     again = open_round(settings, 6, 6, [first, taken_back, nothing], 5)
-    assert (again.clip_norm, again.denominator) == (once.clip_norm, once.denominator)
+    assert (again.mechanism.clip_norm, again.denominator) == (once.mechanism.clip_norm, once.denominator)
     assert again.taken_part is not None and again.taken_part["c0"] == [1, 2]
 
 

@@ -10,7 +10,8 @@ import pytest
 from common.errors import PrivFedTalkError
 from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Aggregator
-from training.privacy.mechanisms.mechanism import Mechanism
+from training.privacy.mechanisms.base import MechanismTerms
+from training.privacy.mechanisms.factory import promised_terms
 from training.privacy.secure_aggregation.in_process import new_identities
 from training.privacy.secure_aggregation.messages import Kind, ProtocolError, RoundTerms, encode_places, frame
 from training.privacy.secure_aggregation.server import Stage
@@ -19,7 +20,7 @@ from training.settings.privacy import PrivacySettings
 from .protocol_driver import session
 
 TOLD = PrivacySettings(noise_multiplier=0.5, max_participation=3, tolerated_colluders=1, threshold=0.7)
-MECHANISM = Mechanism.of(TOLD, 10, 1.0)
+MECHANISM = promised_terms(TOLD, 10, 1.0)
 
 
 def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted():
@@ -38,7 +39,7 @@ def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted():
         ({"mechanism": replace(MECHANISM, share_variance=0.0)}, "noise shares of variance 0"),
         ({"mechanism": replace(MECHANISM, share_variance=0.865 * MECHANISM.share_variance)}, "noise shares"),
         ({"mechanism": replace(MECHANISM, clip_norm=2.0)}, "norm of 2, but this client clipped to 1"),
-        ({"mechanism": Mechanism.of(TOLD, 10, 2.0)}, "norm of 2"),
+        ({"mechanism": promised_terms(TOLD, 10, 2.0)}, "norm of 2"),
         ({"mechanism": replace(MECHANISM, grid=2 * MECHANISM.grid)}, "grid"),
         ({"mechanism": replace(MECHANISM, grid=MECHANISM.grid / 2)}, "grid"),
         ({"max_participation": 4}, "caps participation at 4, but 3"),
@@ -124,7 +125,7 @@ def test_every_number_of_the_terms_is_signed():
 def test_terms_of_no_number_are_refused(number):
     roster = {f"c{i}": i.to_bytes(32, "big") for i in range(3)}
     with pytest.raises(PrivFedTalkError, match="finite numbers"):
-        RoundTerms("r", 0, roster, 3, 1, mechanism=Mechanism(share_variance=number))
+        RoundTerms("r", 0, roster, 3, 1, mechanism=MechanismTerms(share_variance=number))
     with pytest.raises(PrivFedTalkError, match="floor of 4"):
         RoundTerms("r", 0, roster, 3, 1, minimum_survivors=4)
 
@@ -140,7 +141,7 @@ def _sent(aggregator: Aggregator, clients: int, number: int = 1) -> dict:
 def test_an_aggregator_that_was_made_to_lie_is_refused_by_its_own_clients():
     for change in ({"share_variance": MECHANISM.share_variance / 2}, {"grid": 1.0}):
         aggregator = Aggregator(TOLD, 10, 0, 1.0, 1.0)
-        aggregator.mechanism = replace(aggregator.mechanism, **change)
+        aggregator.mechanism.terms = replace(aggregator.mechanism.terms, **change)
         with pytest.raises(ProtocolError, match=r"noise shares|grid"):
             aggregator.combine(_sent(aggregator, 10), 1)
     aggregator = Aggregator(TOLD, 10, 0, 1.0, 1.0)

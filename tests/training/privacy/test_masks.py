@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy import stats
 
 from training.federation.client.training import LocalUpdate
-from training.federation.server.aggregation import Aggregator, Lottery
+from training.federation.server.aggregation import Aggregator
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.secure_aggregation import shamir
 from training.privacy.secure_aggregation.in_process import aggregate_in_process
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, self_mask_key
@@ -124,8 +125,8 @@ def _noise(settings: PrivacySettings, cohort: int, number: int = 1, seed: int = 
     without = Aggregator(quiet, cohort, seed, 1.0, 1.0).contribute("c", UPDATE, number)
     sent = aggregator.contribute("c", UPDATE, number)
     d = len(UPDATE.delta)
-    assert not aggregator.ring.decode(without.vector)[:d].any()
-    return aggregator.ring.decode(sent.vector)[:d] * aggregator.grid
+    assert not aggregator.mechanism.ring.decode(without.vector)[:d].any()
+    return aggregator.mechanism.ring.decode(sent.vector)[:d] * aggregator.mechanism.grid
 
 
 @pytest.mark.parametrize("z", [0.05, 1.0])
@@ -146,7 +147,7 @@ def test_the_servers_noise_is_not_the_same_in_two_unseeded_rounds(secure):
         aggregator = Aggregator(settings, 4, 0, 1.0, 1.0)
         sums.append(aggregator.combine({f"c{k}": aggregator.contribute(f"c{k}", UPDATE, 1) for k in range(4)}, 1))
     first, second = (each.total.update for each in sums)
-    assert first.std() == pytest.approx(aggregator.central_deviation(4003), rel=0.02)
+    assert first.std() == pytest.approx(aggregator.mechanism.server_deviation(4003), rel=0.02)
     assert not (first == second).any()
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
 
@@ -156,26 +157,27 @@ def test_shares_grow_with_tolerated_colluders(colluders):
     """What is left when c of the fewest survivors tell theirs is all the noise that is accounted for."""
     settings = PrivacySettings(tolerated_colluders=colluders)
     honest = settings.minimum_survivors(10) - colluders
-    counted = Aggregator(settings, 10, 0, 1.0, 1.0).deviation
+    counted = Aggregator(settings, 10, 0, 1.0, 1.0).mechanism.deviation
     assert _noise(settings, 10).std() == pytest.approx(counted / np.sqrt(honest), rel=0.02)
     alone = _noise(PrivacySettings(tolerated_colluders=0), 10).std()
     assert _noise(settings, 10).std() > 1.04 * alone
 
 
 def test_what_the_server_fills_sums_up_with_is_not_the_same_in_two_unseeded_rounds():
-    """Of a lottery's empty cohort the noise is all that there is."""
-    aggregators = [Aggregator(PrivacySettings(), 0, 0, 1.0, 1.0, Lottery(20, 10.0)) for _ in range(2)]
+    """Of an empty cohort the noise is all that there is."""
+    aggregators = [Aggregator(PrivacySettings(), 0, 0, 1.0, 1.0, PoissonSampling(20, 10.0)) for _ in range(2)]
     first, second = (aggregator.noise_alone(D, 1).total.update for aggregator in aggregators)
     assert (first == second).mean() < 0.01
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
-    assert first.std() == pytest.approx(aggregators[0].noise_on_sum(0), rel=0.02)
+    assert first.std() == pytest.approx(aggregators[0].mechanism.noise_on_sum(0), rel=0.02)
 
 
 def test_two_clients_noise_is_unrelated_and_so_is_that_of_two_rounds():
     settings = PrivacySettings(seeded_noise=3)
     aggregator = Aggregator(settings, 10, 0, 1.0, 1.0)
     drawn = [
-        aggregator.ring.decode(aggregator.contribute(c, UPDATE, r).vector) for c, r in (("a", 1), ("b", 1), ("a", 2))
+        aggregator.mechanism.ring.decode(aggregator.contribute(c, UPDATE, r).vector)
+        for c, r in (("a", 1), ("b", 1), ("a", 2))
     ]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert abs(np.corrcoef(drawn[one][:D], drawn[other][:D])[0, 1]) < 0.03
@@ -186,5 +188,5 @@ def test_an_opened_sum_carries_everybodys_noise():
     aggregator = Aggregator(settings, 10, 0, 1.0, 1.0)
     sent = {f"c{k}": aggregator.contribute(f"c{k}", UPDATE, 1) for k in range(10)}
     opened = aggregate_in_process({name: one.vector for name, one in sent.items()}, 6).total
-    noise = aggregator.ring.decode(opened)[:D] * aggregator.grid
-    assert noise.std() == pytest.approx(aggregator.noise_on_sum(10), rel=0.02)
+    noise = aggregator.mechanism.ring.decode(opened)[:D] * aggregator.mechanism.grid
+    assert noise.std() == pytest.approx(aggregator.mechanism.noise_on_sum(10), rel=0.02)

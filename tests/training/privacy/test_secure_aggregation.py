@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from common.errors import PrivFedTalkError
-from training.privacy.mechanisms import release, skellam
+from training.privacy.mechanisms import release
+from training.privacy.mechanisms.distributed_skellam import share_variance
+from training.privacy.mechanisms.grid import STEPS_PER_CLIP, Ring, choose_ring, dequantise, quantise
+from training.privacy.mechanisms.noise import noise_generator, skellam_noise
 from training.privacy.secure_aggregation.in_process import aggregate_in_process, new_identities
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundAbortedError, RoundTerms
 from training.privacy.secure_aggregation.server import Stage
@@ -77,20 +80,20 @@ def test_a_federated_round_through_the_protocol_is_the_plain_sum():
     generator = np.random.default_rng(4)
     for z in (0.0, 0.01):
         settings = PrivacySettings(clip_norm=C, noise_multiplier=z, seeded_noise=1)
-        grid, deviation = C / skellam.STEPS_PER_CLIP, release.noise_deviation(settings)
+        grid, deviation = C / STEPS_PER_CLIP, release.noise_deviation(settings)
         m_min = settings.minimum_survivors(8)
-        ring = skellam.choose_ring(release.vector_norm_bound(settings), grid, deviation, 8, m_min)
-        share = skellam.share_variance(deviation, grid, m_min, 0)
+        ring = choose_ring(release.vector_norm_bound(settings), grid, deviation, 8, m_min)
+        share = share_variance(deviation, grid, m_min, 0)
         plain, vectors = {}, {}
         for k in range(8):
             delta = generator.normal(size=d).astype(np.float32)
             plain[f"c{k}"] = release.client_vector(delta, 4 + k, k / 8, {"score": k / 8}, settings)
-            noise = skellam.skellam_noise(share, d + 3, skellam.noise_generator(1, k))
-            vectors[f"c{k}"] = ring.encode(skellam.quantise(plain[f"c{k}"], grid) + noise)
+            noise = skellam_noise(share, d + 3, noise_generator(1, k))
+            vectors[f"c{k}"] = ring.encode(quantise(plain[f"c{k}"], grid) + noise)
         total, survivors, *_ = aggregate_in_process(
             vectors, settings.share_threshold(8), {"masked_input": {"c5"}}, minimum_survivors=m_min
         )
-        opened = skellam.dequantise(ring.decode(total), grid)
+        opened = dequantise(ring.decode(total), grid)
         error = opened - np.sum([plain[name] for name in survivors], axis=0)
         if z == 0:
             assert np.abs(error).max() <= len(survivors) * grid / 2 + 1e-12
@@ -124,8 +127,8 @@ def test_the_transcript_holds_no_plain_vector():
     """Nothing the server sees holds even eight bytes of any client's vector, of an update, a score or a weight."""
     settings = PrivacySettings(noise_multiplier=0.0)
     plain = release.client_vector(np.linspace(-1, 1, 60), 7, 0.83, {"score": 0.83}, settings)
-    ring = skellam.Ring(64)
-    elements = ring.encode(skellam.quantise(plain, 2.0**-20) + 2**40)  # no short runs of zeros to meet by chance
+    ring = Ring(64)
+    elements = ring.encode(quantise(plain, 2.0**-20) + 2**40)  # no short runs of zeros to meet by chance
     here = session(n=4, threshold=3, length=elements.size)
     here.vectors = {name: elements + np.uint64(i) for i, name in enumerate(sorted(here.vectors))}
     here.run_stage()
@@ -149,8 +152,8 @@ def test_the_transcript_holds_no_update_score_or_count_in_any_form():
     here = session(n=3, threshold=2, length=d + 3)
     for name, delta in deltas.items():
         plain = release.client_vector(delta, count, score, {"score": score}, private)
-        integers = skellam.quantise(plain, 2.0**-40)
-        here.vectors[name] = skellam.Ring(64).encode(integers)
+        integers = quantise(plain, 2.0**-40)
+        here.vectors[name] = Ring(64).encode(integers)
         for numbers in (delta, release.clip(delta, private.clip_norm), plain):
             forms |= {x.tobytes() for kind in ("<f4", "<f8") for x in np.asarray(numbers).astype(kind)}
         forms |= {x.tobytes() for x in integers.astype("<i8")}

@@ -1,4 +1,4 @@
-"""Where clients' shards lie and by whose leave they are read, and where each keeps what is its own."""
+"""What clients store: their shards, read through the consent gate, their state between rounds, their own adapters."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from training.federation.methods.base import State
 
 
 @dataclass(frozen=True)
-class Homes:
-    """Folders by client, for one method. With a `pool`, the client `POOLED` has the shards of all its members.
+class ClientStorage:
+    """The folders of each client of a run, for one method. With a `pool`, the client `POOLED` has the shards of all its
+    members.
 
-    `required`: whether a client without a consent record may not train. `read_only`: nothing is kept after a round, for
-    who only looks at what a round would give.
+    `required`: whether a client without a consent record may not train. `read_only`: no state is stored after a round;
+    choose it to see what a round would give without changing the run.
     """
 
     run: RunFolder

@@ -34,7 +34,7 @@ from training.federation.client.score import (
     speech_dependence,
     temporal_stability,
 )
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.methods import named
 from training.federation.methods.base import LocalRule, State
 from training.generation.frames import Generator
@@ -55,13 +55,19 @@ class Announcement:
 
     `counted` has, for each of the round's clients, the last round in which its update entered the sum (absent:
     none yet). A client goes on from the state that it kept after that round: what it kept after a round that was
-    lost, to it or to the server, never happened.
+    lost, to it or to the server, never happened. `clip_norm` is C, to which the round's updates will be clipped.
     """
 
     round: int
     theta: npt.NDArray[np.float32]
     shared: State = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
+    clip_norm: float = math.inf
+
+    @property
+    def nbytes(self) -> int:
+        """What its vectors hold."""
+        return self.theta.nbytes + sum(value.nbytes for value in self.shared.values())
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class ClientTrainer:
 
     def __init__(
         self,
-        homes: Homes,
+        storage: ClientStorage,
         backbone: Backbone | Adapter,
         vae: Autoencoder,
         identity: IdentityRuler,
@@ -100,7 +106,7 @@ class ClientTrainer:
         seed: int,
         pixel_terms: PixelTerms | None = None,
     ) -> None:
-        self.homes, self.method = homes, named(homes.method)
+        self.storage, self.method = storage, named(storage.method)
         self.settings, self.seed = settings, seed
         # A backbone that has its adapter already serves one method after the other.
         self.adapter = backbone if isinstance(backbone, Adapter) else Adapter(backbone, settings.adapter, seed)
@@ -118,13 +124,13 @@ class ClientTrainer:
         started = time.perf_counter()
         number, before = announced.round, announced.counted.get(client, 0)
         rng = client_draws(self.settings.privacy, self.seed, "local", client, str(number))
-        kept = self.homes.load_state(client, before)
+        kept = self.storage.load_state(client, before)
         rule = self.method.local_rule(self.settings, announced.shared, dict(kept))
         self.adapter.load_vector(rule.start(announced.theta))
         losses = self._descend(client, rule, self.settings.federation.local_steps, rng)
         delta = (self.adapter.vector() - announced.theta)[: len(self.adapter)]
         # Whoever diverged counts for nothing in this round, and goes on from what it kept before.
-        self.homes.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
+        self.storage.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
         scored, seconds = self.score(client, number), time.perf_counter() - started
         faces = {"identity": scored.identity, "stability": scored.stability}
         return LocalUpdate(delta, self._count(client), scored.score, losses, seconds, rule.extra, **faces)
@@ -134,7 +140,7 @@ class ClientTrainer:
 
         An adapter that is there already, from the same theta under the same settings, is kept.
         """
-        folder = self.homes.adapter(client)
+        folder = self.storage.adapter(client)
         facts = folder / "privfedtalk.json"
         parts = [theta.tobytes(), self.settings.fingerprint().encode(), f"{self.seed} {steps}".encode()]
         made_from = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
@@ -147,7 +153,7 @@ class ClientTrainer:
             remove_folder(folder)
             sys.stderr.write(f"personalisation: {client} has no adapter of its own, its training diverged\n")
             return
-        about = {"method": self.homes.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
+        about = {"method": self.storage.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
         about["begun_from"] = theta_sha256(theta)
         self.adapter.save(folder, self.adapter.vector(), about)
 
@@ -246,24 +252,24 @@ class ClientTrainer:
 
     def _training_clips(self, client: str, rng: np.random.Generator) -> Iterator[ClipTensors]:
         """One client's clips are held in memory; a pool's pass by, its members in an order drawn anew."""
-        self.homes.check(client)  # also of clips that are in memory
+        self.storage.check(client)  # also of clips that are in memory
         if client != POOLED:
             return iter(self._clips(client, "train"))
-        members = self.homes.members(client)
+        members = self.storage.members(client)
         order = [members[i] for i in rng.permutation(len(members))]
-        return (ClipTensors.from_sample(sample) for member in order for sample in self.homes.samples(member, "train"))
+        return (ClipTensors.from_sample(sample) for member in order for sample in self.storage.samples(member, "train"))
 
     def _count(self, client: str) -> int:
         """n_k, the number of clips to train on."""
-        return sum(load_index(folder).splits.get("train", 0) for folder in self.homes.shards(client))
+        return sum(load_index(folder).splits.get("train", 0) for folder in self.storage.shards(client))
 
     def _read_clips(self, client: str, split: str) -> tuple[ClipTensors, ...]:
-        return tuple(ClipTensors.from_sample(sample) for sample in self.homes.samples(client, split))
+        return tuple(ClipTensors.from_sample(sample) for sample in self.storage.samples(client, split))
 
     def _read_score_clips(self, client: str) -> list[tuple[npt.NDArray[np.uint8], Sample]]:
         """Samples of validation clips, each after its first frames as the autoencoder shows them."""
         settings = self.settings.federation
-        samples = self.homes.samples(client, "validation")
+        samples = self.storage.samples(client, "validation")
         return [
             (self.vae.decode_latents(torch.from_numpy(each.latents[: settings.score_frames].astype(np.float32))), each)
             for each in itertools.islice(samples, settings.score_clips)

@@ -101,6 +101,14 @@ class Progress:
         applied = [record for record in self.records if record.applied]
         return min(applied, key=lambda record: record.public_validation_loss).round if applied else 0
 
+    def advance(self, record: RoundRecord, theta: Theta, state: State, reach: int = 0) -> None:
+        """Go on to theta and state after the round of `record`; the last `reach` thetas announced are kept."""
+        self.records.append(record)
+        self.earlier = [*self.earlier, self.theta][-reach:] if reach else []
+        self.theta, self.state = theta, state
+        if self.best_round == record.round:
+            self.best = theta
+
 
 def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
     """Write the checkpoint of the last round; those before it have been saved. The state file is replaced last, so

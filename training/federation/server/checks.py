@@ -7,30 +7,30 @@ import math
 import numpy as np
 
 from training.federation.methods.base import Theta
-from training.federation.server.aggregation import Aggregator
+from training.privacy.mechanisms.base import Mechanism
+from training.privacy.mechanisms.grid import rounding_bound
 from training.privacy.mechanisms.release import RoundSum
-from training.privacy.mechanisms.skellam import rounding_bound
 from training.settings.rounds import CheckSettings
 
 
-def objection_to_sum(total: RoundSum, aggregator: Aggregator, settings: CheckSettings) -> str:
+def objection_to_sum(total: RoundSum, mechanism: Mechanism, settings: CheckSettings) -> str:
     """Why the sum cannot be of clipped updates and the agreed noise; empty where it can."""
     norm = float(np.linalg.norm(total.update))
     if not math.isfinite(norm):
         return "the sum is not finite"
-    allowed = norm_allowed(total, aggregator)
+    allowed = norm_allowed(total, mechanism)
     if settings.norm and norm > allowed:
         return f"the sum's norm {norm:.4g} is more than the {allowed:.4g} that clipping and noise allow"
     return ""
 
 
-def norm_allowed(total: RoundSum, aggregator: Aggregator) -> float:
+def norm_allowed(total: RoundSum, mechanism: Mechanism) -> float:
     """What clipping and noise allow, and rounding to the grid. Where each client is drawn by itself it does not depend
     on how many came: whether a round is taken back would tell."""
-    m = aggregator.lottery.most if aggregator.lottery else total.clients
-    rounding = rounding_bound(aggregator.clip_norm, aggregator.grid, total.update.size)
+    m = mechanism.poisson.most if mechanism.poisson else total.clients
+    rounding = rounding_bound(mechanism.clip_norm, mechanism.grid, total.update.size)
     # Without masks vectors travel as float32.
-    return (aggregator.norm_bound(total) + m * rounding) * (1 + 1e-5)
+    return (mechanism.norm_bound(total) + m * rounding) * (1 + 1e-5)
 
 
 def objection_to_theta(theta: Theta, loss: float, loss_before: float, settings: CheckSettings) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from training.privacy.digits import three_digits
-from training.settings.privacy import NO_PROOF, PrivacySettings, largest_delta
+from training.privacy.mechanisms.factory import MECHANISMS
+from training.settings.privacy import PrivacySettings, largest_delta
 
 
 def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]:
@@ -20,14 +21,8 @@ def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]
 def settings_violations(settings: PrivacySettings) -> tuple[str, ...]:
     """Why the settings alone give no guarantee; empty where they give one."""
     found = []
-    if settings.mode == "none":
-        found.append("No noise was added (mode none): the figures describe no guarantee.")
-    elif settings.mode == NO_PROOF:
-        found.append(
-            f"The paper's formulas as they stand (mode {NO_PROOF}) have no client-level proof: weights divide by "
-            "everybody's private clip counts and scores, which the server saw in clear, so that no bound on one "
-            "client's part is known and no ε follows from the noise."
-        )
+    if why := MECHANISMS[settings.mode].no_guarantee:
+        found.append(why)
     elif settings.noise_multiplier == 0:
         found.append("The noise multiplier is 0: no noise was added.")
     elif settings.seeded_noise is not None:

@@ -32,7 +32,7 @@ from scipy import stats
 
 from common.errors import PrivFedTalkError
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
-from training.privacy.mechanisms.skellam import RARE_COHORT
+from training.privacy.mechanisms.poisson_sampling import RARE_COHORT
 
 Sampling = Literal["poisson", "fixed", "full"]
 

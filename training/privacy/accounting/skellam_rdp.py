@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from dp_accounting import rdp
 
-from training.privacy.mechanisms.skellam import grid_over_clip, integer_sensitivities
+from training.privacy.mechanisms.grid import grid_over_clip, integer_sensitivities
 
 # Orders for plain composition: the best lies near 1 + √(log(1/δ)/ρ), from 1.01 (the conversion's limit) upwards.
 _ORDERS = np.unique(np.concatenate([1 + np.geomspace(0.0101, 1, 400), np.linspace(2, 12, 201), np.arange(12, 1025)]))

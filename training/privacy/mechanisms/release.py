@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
-from training.settings.privacy import NO_PROOF, PrivacySettings
+from training.settings.privacy import PrivacySettings
 
 Vector = NDArray[np.float64]
 
@@ -142,11 +142,8 @@ def read_sum(
 
 
 def noise_deviation(settings: PrivacySettings, clip_norm: float | None = None) -> float:
-    """zS: the deviation of the noise on each coordinate of the sum, in the update's units; by the paper's formula zC,
-    on each client's own update."""
-    if settings.mode == NO_PROOF:
-        return settings.noise_multiplier * (clip_norm or settings.clip_norm)
-    return 0.0 if settings.mode == "none" else settings.noise_multiplier * vector_norm_bound(settings, clip_norm)
+    """zS: the deviation of the noise on each coordinate of the sum that z is a multiplier of, in the update's units."""
+    return settings.noise_multiplier * vector_norm_bound(settings, clip_norm)
 
 
 def server_step(theta: NDArray[np.floating], noisy_sum: Vector, eta: float, D: float) -> Vector:

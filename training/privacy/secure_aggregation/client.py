@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from common.errors import PrivFedTalkError
-from training.privacy.mechanisms.skellam import RingVector
+from training.privacy.mechanisms.grid import RingVector
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.keys import (
     channel_key,

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.errors import PrivFedTalkError
-from training.privacy.mechanisms.mechanism import Mechanism
-from training.privacy.mechanisms.skellam import RingVector
+from training.privacy.mechanisms.base import MechanismTerms
+from training.privacy.mechanisms.factory import promised_terms
+from training.privacy.mechanisms.grid import RingVector
 from training.privacy.secure_aggregation.client import Client
 from training.privacy.secure_aggregation.messages import RoundTerms
 from training.privacy.secure_aggregation.policy import ClientPolicy
@@ -57,7 +58,7 @@ def aggregate_in_process(
     identities: Mapping[str, Ed25519PrivateKey] | None = None,
     traffic: dict[str, Traffic] | None = None,
     settings: PrivacySettings = BARE,
-    mechanism: Mechanism | None = None,
+    mechanism: MechanismTerms | None = None,
     taken_part: Mapping[str, Collection[int]] | None = None,
 ) -> Aggregate:
     """Σ of the vectors of those who reached the masked input, through the whole protocol.
@@ -79,7 +80,7 @@ def aggregate_in_process(
     ((length,), dtype) = shapes.pop()
     keys = identities or new_identities(vectors)
     directory = {client: key.public_key().public_bytes_raw() for client, key in keys.items()}
-    mechanism = mechanism or Mechanism.of(settings, len(vectors), settings.clip_norm)
+    mechanism = mechanism or promised_terms(settings, len(vectors), settings.clip_norm)
     terms = RoundTerms(
         run_id=run_id or secrets.token_hex(16),
         round_number=round_number,

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from training.privacy.mechanisms.skellam import RingVector
+from training.privacy.mechanisms.grid import RingVector
 
 KEY_BYTES = 32
 # Keystream and the piece of the vector it is added to both stay in the second-level cache.

@@ -19,8 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.errors import PrivFedTalkError
-from training.privacy.mechanisms.mechanism import Mechanism
-from training.privacy.mechanisms.skellam import Ring
+from training.privacy.mechanisms.base import MechanismTerms
+from training.privacy.mechanisms.grid import Ring
 
 _MAGIC = b"PFSA"
 _SIGNED_PURPOSE = b"PrivFedTalk secure aggregation, message of a client, version 1"
@@ -86,7 +86,7 @@ class RoundTerms:
     bits: Literal[32, 64] = 64
     tolerated_colluders: int = 0
     minimum_survivors: int = 0
-    mechanism: Mechanism = field(default_factory=Mechanism)
+    mechanism: MechanismTerms = field(default_factory=MechanismTerms)
     max_participation: int | None = None  # rounds that one client may take part in
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.privacy.mechanisms.mechanism import Mechanism
+from training.privacy.mechanisms.factory import promised_terms
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundTerms
 from training.settings.privacy import PrivacySettings
 
@@ -72,7 +72,7 @@ class ClientPolicy:
 
     def _check_noise(self, terms: RoundTerms) -> None:
         n, said = len(terms.clients), terms.mechanism
-        promised = Mechanism.of(self.settings, n, self.clip_norm)
+        promised = promised_terms(self.settings, n, self.clip_norm)
         if said.clip_norm != promised.clip_norm:
             raise _broken(f"clips to a norm of {said.clip_norm:g}", f"this client clipped to {promised.clip_norm:g}")
         if not math.isclose(said.grid, promised.grid, rel_tol=_ROUNDING):

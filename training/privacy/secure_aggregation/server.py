@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from training.privacy.mechanisms.skellam import RingVector
+from training.privacy.mechanisms.grid import RingVector
 from training.privacy.secure_aggregation import payloads, shamir
 from training.privacy.secure_aggregation.keys import pairwise_mask_key, raw_public_key, self_mask_key
 from training.privacy.secure_aggregation.masking import add_masks

@@ -82,7 +82,7 @@ def test_the_score_is_a_mean_over_as_many_held_out_clips_as_are_asked_for(
     monkeypatch.setattr("training.federation.client.training.identity_similarity", identity)
     monkeypatch.setattr("training.federation.client.training.temporal_stability", stability)
     settings = whole_settings()
-    shards = trainer_for(settings).homes.run.client("c0")
+    shards = trainer_for(settings).storage.run.client("c0")
     splits = ("train", "validation", "validation", "validation")
     write_shards(shards, [sample_for("c0", i, split) for i, split in enumerate(splits)])
     for clips in (1, 2, None):

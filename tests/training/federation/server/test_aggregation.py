@@ -22,8 +22,9 @@ from tests.training.federation.test_secrecy import (
     contributions,
 )
 from training.federation.client.training import LocalUpdate
-from training.federation.server.aggregation import Lottery, RoundOutcome, next_clip_norm, next_denominator
-from training.privacy.mechanisms import skellam
+from training.federation.server.opening import RoundOutcome, next_clip_norm, next_denominator
+from training.privacy.mechanisms.grid import STEPS_PER_CLIP, rounding_bound
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
 from training.settings.privacy import PrivacySettings
 
@@ -61,48 +62,48 @@ def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
 
 
 def test_a_trusted_servers_noise_pays_for_the_rounding_that_masks_need() -> None:
-    masked, bound = aggregator_of(CENTRAL), C / math.sqrt(1 - CENTRAL.scalar_budget)
+    masked, bound = aggregator_of(CENTRAL).mechanism, C / math.sqrt(1 - CENTRAL.scalar_budget)
     for size in (1, D, 10**9):
-        deviation = Z * (bound + skellam.rounding_bound(bound, masked.grid, size))
-        assert masked.noise_on_sum(7, size) == masked.central_deviation(size) == pytest.approx(deviation)
-        in_clear = aggregator_of(OPEN)
-        assert in_clear.noise_on_sum(7, size) == in_clear.central_deviation(size) == pytest.approx(Z * bound)
-    bare = aggregator_of(OPEN.model_copy(update={"mode": "none"}))
+        deviation = Z * (bound + rounding_bound(bound, masked.grid, size))
+        assert masked.noise_on_sum(7, size) == masked.server_deviation(size) == pytest.approx(deviation)
+        in_clear = aggregator_of(OPEN).mechanism
+        assert in_clear.noise_on_sum(7, size) == in_clear.server_deviation(size) == pytest.approx(Z * bound)
+    bare = aggregator_of(OPEN.model_copy(update={"mode": "none"})).mechanism
     assert bare.noise_on_sum(7, D) == bare.deviation == 0.0
     assert all(aggregator_of(one).contribute("c0", broken(size=8), 1).weight == 0.0 for one in MODES)
 
 
 @pytest.mark.parametrize("settings", [DISTRIBUTED, CENTRAL, OPEN], ids=["distributed", *NAMES[2:]])
-def test_only_a_lotterys_rounds_hang_on_one_client(settings: PrivacySettings) -> None:
+def test_only_rounds_under_poisson_sampling_hang_on_one_client(settings: PrivacySettings) -> None:
     """Ten were drawn, eight are the floor, and of nine seven would be too few."""
-    lottery = Lottery(population=20, expected=10.0)
-    assert [aggregator_of(settings, 10, lottery).near_abort(came) for came in (7, 8, 9, 10)] == [
+    poisson = PoissonSampling(population=20, expected=10.0)
+    assert [aggregator_of(settings, 10, poisson).near_abort(came) for came in (7, 8, 9, 10)] == [
         False,
         True,
         False,
         False,
     ]
     assert not any(aggregator_of(settings, 10).near_abort(came) for came in range(11))
-    assert not any(aggregator_of(settings, alone, lottery).near_abort(alone) for alone in (0, 1))
+    assert not any(aggregator_of(settings, alone, poisson).near_abort(alone) for alone in (0, 1))
 
 
-def test_few_answers_at_the_end_bring_a_lotterys_round_near_and_few_clients_are_no_error_in_it() -> None:
+def test_few_answers_at_the_end_bring_a_poisson_round_near_and_few_clients_are_no_error_in_it() -> None:
     """Six of ten answers are the threshold; of nine five would be too few."""
-    lottery = Lottery(population=20, expected=10.0)
+    poisson = PoissonSampling(population=20, expected=10.0)
     for silent, near in ((4, True), (3, False)):
-        aggregator = aggregator_of(DISTRIBUTED, 10, lottery)
+        aggregator = aggregator_of(DISTRIBUTED, 10, poisson)
         sent = contributions(aggregator, size=8)
         seen = aggregator.combine(sent, 1, {"unmask": set(list(sent)[:silent])})
         assert len(seen.returned) == 10 and aggregator.near_abort(10) == near
     colluding = DISTRIBUTED.model_copy(update={"tolerated_colluders": 2})
-    assert [aggregator_of(colluding, cohort, lottery).survivors for cohort in (1, 2)] == [1, 2]
+    assert [aggregator_of(colluding, cohort, poisson).survivors for cohort in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("settings", MODES, ids=NAMES)
 def test_a_client_weighs_by_the_rule_and_adds_noise_where_clients_do(settings: PrivacySettings) -> None:
     aggregator, update = aggregator_of(settings), LocalUpdate(np.full(8, 0.01, np.float32), 4, 0.5, {}, 0.0)
     assert aggregator.contribute("c0", update, 1).weight == isfa_weight(4, 0.5, settings.n_max, settings.gamma) > 0
-    assert (aggregator.mechanism.share_variance > 0) == (settings.mode == "distributed")
-    assert settings.mode == "distributed" or aggregator.grid == C / skellam.STEPS_PER_CLIP
+    assert (aggregator.mechanism.terms.share_variance > 0) == (settings.mode == "distributed")
+    assert settings.mode == "distributed" or aggregator.mechanism.grid == C / STEPS_PER_CLIP
     with pytest.raises(PrivFedTalkError, match="names mood, which no client measures"):
         aggregator_of(settings.model_copy(update={"metrics": ("score", "mood")}))

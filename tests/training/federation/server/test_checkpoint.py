@@ -13,7 +13,7 @@ from common.errors import CorruptFileError
 from common.folders import RunFolder
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, federate, settings_with
 from training.federation.algorithm import Start, run_federation
-from training.federation.client.storage import Homes
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import Announcement, LocalUpdate
 from training.settings import TrainingSettings
 
@@ -67,11 +67,11 @@ def test_what_clients_kept_under_other_settings_is_nobodys_to_go_on_from(
 
 
 def test_a_client_that_keeps_nothing_of_its_first_round_has_nothing_of_another_runs(tmp_path: Path) -> None:
-    homes = Homes(RunFolder(tmp_path), "scaffold")
-    homes.save_state("c0", 3, 0, {"control": np.ones(3, np.float32)})
-    homes.save_state("c0", 3, 0, {})  # its training diverged
-    homes.save_state("c0", 4, 3, {"control": np.zeros(3, np.float32)})
-    assert homes.load_state("c0", 3) == {}
+    storage = ClientStorage(RunFolder(tmp_path), "scaffold")
+    storage.save_state("c0", 3, 0, {"control": np.ones(3, np.float32)})
+    storage.save_state("c0", 3, 0, {})  # its training diverged
+    storage.save_state("c0", 4, 3, {"control": np.zeros(3, np.float32)})
+    assert storage.load_state("c0", 3) == {}
 
 
 def test_a_log_that_lost_rounds_is_named_and_nothing_is_taken_away(trainer_for: TrainerFor, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from tests.training.small_federation import InProcess, TrainerFor
 from tests.training.small_federation import settings_with as small_settings
 from training.claims.account import account, entries_of
 from training.claims.verification import contradictions_of
-from training.federation import algorithm as federation
-from training.federation.algorithm import Start, run_federation
+from training.federation.algorithm import FederationResult, Start, run_federation
+from training.federation.server.aggregation import Aggregator
 from training.federation.server.cohorts import participation
 from training.federation.server.spending import schedule_of
 from training.privacy.accounting.epsilon import Release, Schedule, epsilon_release, epsilon_together
@@ -41,7 +41,7 @@ def run(
     folder: Path,
     ledger: Ledger,
     public_loss: Callable[[np.ndarray], float] = lambda theta: 0.0,
-) -> federation.FederationResult:
+) -> FederationResult:
     trainer = trainer_for(settings, "privfedtalk")
     start = Start(trainer.adapter.vector(), trainer.adapter.base_sha256, trainer.adapter.factors)
     engine = InProcess(trainer)
@@ -82,14 +82,14 @@ def test_the_note_is_on_the_disk_before_anything_is_opened(
     trainer_for: TrainerFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    opened = federation.Aggregator.combine
+    opened = Aggregator.combine
 
     def combine(self, contributions, number, *rest):
         noted = Ledger(tmp_path / "ledger.jsonl").lines()[-1]
         assert (noted["event"], noted["round"], noted["cohort"]) == ("opens", number, sorted(contributions))
         return opened(self, contributions, number, *rest)
 
-    monkeypatch.setattr(federation.Aggregator, "combine", combine)
+    monkeypatch.setattr(Aggregator, "combine", combine)
     settings = small_settings("privfedtalk", noise_multiplier=1.0, seeded_noise=None)
     assert len(run(trainer_for, settings, tmp_path / "f", ledger).records) == 3
 

@@ -21,7 +21,8 @@ from training.federation.server.aggregation import Aggregator
 from training.federation.server.spending import epsilon_so_far
 from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.plan import plan
-from training.privacy.mechanisms import paper_literal, release, skellam
+from training.privacy.mechanisms import paper_literal, release
+from training.privacy.mechanisms.noise import noise_generator
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
@@ -50,7 +51,7 @@ def test_a_round_is_the_papers_formula_term_by_term() -> None:
     noisy, weights = {}, {}
     for client, update in updates.items():
         delta = update.delta.astype(np.float64)
-        noise = skellam.noise_generator(3, 5, client, 7).normal(0, sigma * C, d)
+        noise = noise_generator(3, 5, client, 7).normal(0, sigma * C, d)
         noisy[client] = delta * min(1, C / np.linalg.norm(delta)) + noise
         weights[client] = update.clips * math.exp(gamma * update.score)
     expected = sum(weights[client] * noisy[client] for client in updates) / sum(weights.values())

@@ -201,20 +201,6 @@ def test_norms_of_nothing_and_of_what_is_not_finite() -> None:
     np.testing.assert_array_equal(release.clip(np.zeros(3), 0.5), np.zeros(3))
 
 
-def test_noise_follows_the_mode_and_the_rounds_own_norm() -> None:
-    for clip_norm, C in ((None, 0.7), (3.0, 3.0)):
-        bound = C / math.sqrt(1 - SETTINGS.scalar_budget)
-        assert release.vector_norm_bound(SETTINGS, clip_norm) == pytest.approx(bound)
-        for mode, deviation in (
-            ("distributed", 2 * bound),
-            ("central", 2 * bound),
-            ("none", 0),
-            ("local_no_proof", 2 * C),
-        ):
-            settings = SETTINGS.model_copy(update={"mode": mode, "noise_multiplier": 2.0})
-            assert release.noise_deviation(settings, clip_norm) == pytest.approx(deviation)
-
-
 def test_a_share_that_noise_moved_out_of_range_moves_the_norm_no_further() -> None:
     settings = SETTINGS.model_copy(update={"clip_quantile": 0.5, "clip_learning_rate": 0.2})
     for share, counted in ((-3.0, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (9.0, 1.0)):

@@ -15,19 +15,30 @@ from training.federation.server.aggregation import Aggregator
 from training.privacy.accounting.epsilon import Schedule, epsilon_server
 from training.privacy.accounting.guarantee import skellam_mechanism
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon
-from training.privacy.mechanisms import release, skellam
+from training.privacy.mechanisms import release
+from training.privacy.mechanisms.distributed_skellam import share_variance
+from training.privacy.mechanisms.grid import (
+    STEPS_PER_CLIP,
+    Ring,
+    choose_ring,
+    dequantise,
+    integer_sensitivities,
+    quantise,
+    rounding_bound,
+)
+from training.privacy.mechanisms.noise import LARGEST_PART, LARGEST_RATE, gaussian_noise, noise_generator, skellam_noise
 from training.settings.privacy import PrivacySettings
 
 
 @pytest.mark.parametrize("variance", [0.5, 40.0, 3e6, (2.0**20) ** 2 / 8])
 def test_noise_has_mean_zero_and_the_wanted_variance(variance):
-    noise = skellam.skellam_noise(variance, 200_000, np.random.default_rng(0)).astype(np.float64)
+    noise = skellam_noise(variance, 200_000, np.random.default_rng(0)).astype(np.float64)
     assert abs(noise.mean()) < 5 * np.sqrt(variance / noise.size)
     assert noise.var() == pytest.approx(variance, rel=0.03)
 
 
 def test_noise_is_skellam():
-    noise = skellam.skellam_noise(9.0, 100_000, np.random.default_rng(1))
+    noise = skellam_noise(9.0, 100_000, np.random.default_rng(1))
     values = np.arange(-8, 9)
     expected = stats.skellam.pmf(values, 4.5, 4.5)
     seen = np.array([(noise == value).sum() for value in values])
@@ -38,20 +49,20 @@ def test_noise_is_skellam():
 
 def test_shares_of_the_smallest_round_add_up_to_the_wanted_noise():
     deviation, grid, survivors, colluders = 0.02, 2.0**-20, 7, 2
-    variance = skellam.share_variance(deviation, grid, survivors, colluders)
-    generators = [skellam.noise_generator(3, "run", k) for k in range(survivors - colluders)]
-    total = sum(skellam.skellam_noise(variance, 100_000, generator) for generator in generators) * grid
+    variance = share_variance(deviation, grid, survivors, colluders)
+    generators = [noise_generator(3, "run", k) for k in range(survivors - colluders)]
+    total = sum(skellam_noise(variance, 100_000, generator) for generator in generators) * grid
     assert total.std() == pytest.approx(deviation, rel=0.01)
     assert stats.kstest(total[:20_000] / deviation, "norm").pvalue > 1e-4
 
 
 def test_more_colluders_than_survivors_are_refused():
     with pytest.raises(PrivFedTalkError, match="colluders"):
-        skellam.share_variance(1.0, 1.0, 3, 3)
+        share_variance(1.0, 1.0, 3, 3)
 
 
 def test_seeded_noise_repeats_by_name_and_noise_from_the_system_does_not():
-    draw = lambda *arguments: skellam.skellam_noise(1e6, 50, skellam.noise_generator(*arguments)).tolist()  # noqa: E731
+    draw = lambda *arguments: skellam_noise(1e6, 50, noise_generator(*arguments)).tolist()  # noqa: E731
     assert draw(1, "run", 3, "c0001") == draw(1, "run", 3, "c0001")
     assert draw(1, "run", 3, "c0001") != draw(1, "run", 3, "c0002")
     assert draw(1, "a", "bc") != draw(1, "ab", "c")
@@ -60,19 +71,19 @@ def test_seeded_noise_repeats_by_name_and_noise_from_the_system_does_not():
 
 @given(
     arrays.arrays(np.float64, (5, 20), elements=st.floats(-1, 1)),
-    st.sampled_from([skellam.Ring(32), skellam.Ring(64)]),
+    st.sampled_from([Ring(32), Ring(64)]),
 )
 def test_without_noise_the_opened_sum_is_the_plain_sum_within_rounding(vectors, ring):
     grid = 2.0**-20
-    elements = [ring.encode(skellam.quantise(vector, grid)) for vector in vectors]
+    elements = [ring.encode(quantise(vector, grid)) for vector in vectors]
     total = np.sum(elements, axis=0, dtype=ring.dtype)
-    opened = skellam.dequantise(ring.decode(total), grid)
+    opened = dequantise(ring.decode(total), grid)
     assert np.abs(opened - vectors.sum(axis=0)).max() <= len(vectors) * grid / 2 + 1e-12
 
 
 @given(st.integers(-(2**62), 2**62))
 def test_the_ring_keeps_signed_integers(value):
-    for ring in (skellam.Ring(64), skellam.Ring(32)):
+    for ring in (Ring(64), Ring(32)):
         kept = (value + 2 ** (ring.bits - 1)) % 2**ring.bits - 2 ** (ring.bits - 1)
         assert ring.decode(ring.encode(np.array([value])))[0] == kept
 
@@ -84,35 +95,35 @@ def test_the_ring_keeps_signed_integers(value):
 )
 def test_the_chosen_ring_holds_the_largest_sum(clients, z, C):
     settings = PrivacySettings(clip_norm=C, noise_multiplier=z)
-    grid = C / skellam.STEPS_PER_CLIP
+    grid = C / STEPS_PER_CLIP
     bound, deviation = release.vector_norm_bound(settings), release.noise_deviation(settings)
-    ring = skellam.choose_ring(bound, grid, deviation, clients)
+    ring = choose_ring(bound, grid, deviation, clients)
     assert clients * bound / grid + 35 * deviation / grid < 2 ** (ring.bits - 1)
 
 
 def test_a_sum_that_would_wrap_is_refused():
     with pytest.raises(PrivFedTalkError, match="wrap"):
-        skellam.choose_ring(1.0, 2.0**-20, 1e12, 10)
+        choose_ring(1.0, 2.0**-20, 1e12, 10)
     with pytest.raises(PrivFedTalkError, match="not finite"):
-        skellam.quantise(np.array([np.nan]), 1.0)
+        quantise(np.array([np.nan]), 1.0)
 
 
 @given(arrays.arrays(np.float64, 64, elements=st.floats(-1e3, 1e3)), st.floats(1e-3, 1e4))
 def test_rounding_stays_within_the_accounted_sensitivity(vector, grid):
     bound = float(np.linalg.norm(vector))
-    l2, l1 = skellam.integer_sensitivities(bound, grid, vector.size)
-    integers = skellam.quantise(vector, grid)
+    l2, l1 = integer_sensitivities(bound, grid, vector.size)
+    integers = quantise(vector, grid)
     assert np.linalg.norm(integers) <= l2 * (1 + 1e-12)
     assert np.abs(integers).sum() <= l1 * (1 + 1e-12)
-    assert np.linalg.norm(integers * grid - vector) <= skellam.rounding_bound(bound, grid, vector.size) * (1 + 1e-12)
+    assert np.linalg.norm(integers * grid - vector) <= rounding_bound(bound, grid, vector.size) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("steps", [0.0, 1.0, 30.0])
 def test_the_sensitivity_of_rounding_is_reached(steps):
     """Every coordinate a hair beyond the middle between two points of the grid: no smaller bound would do."""
     vector = np.full(400, steps + 0.5 + 1e-9)
-    l2, _ = skellam.integer_sensitivities(float(np.linalg.norm(vector)), 1.0, vector.size)
-    assert np.linalg.norm(skellam.quantise(vector, 1.0)) == pytest.approx(l2, rel=1e-6)
+    l2, _ = integer_sensitivities(float(np.linalg.norm(vector)), 1.0, vector.size)
+    assert np.linalg.norm(quantise(vector, 1.0)) == pytest.approx(l2, rel=1e-6)
 
 
 # The range of plans: noise multipliers from a thousandth to a thousand, in one share or in a thousand.
@@ -123,7 +134,7 @@ def test_the_sensitivity_of_rounding_is_reached(steps):
 def test_variance_residues_and_tails_are_skellams_over_the_range_of_plans(z, shares):
     mechanism = SkellamNoise.of(z, 200_000, 1.026)
     variance, draws = mechanism.variance / shares, 400_000
-    noise = skellam.skellam_noise(variance, draws, np.random.default_rng(11))
+    noise = skellam_noise(variance, draws, np.random.default_rng(11))
     deviation = np.sqrt(variance)
     assert abs(noise.mean()) < 5 * deviation / np.sqrt(draws)
     assert noise.astype(np.float64).var() == pytest.approx(variance, rel=5 * np.sqrt(2 / draws))
@@ -149,13 +160,13 @@ def test_the_accounted_mechanism_is_the_one_that_clients_run(z, budget, C):
     accounted = skellam_mechanism(settings, d, z)
     assert accounted is not None
     honest = settings.minimum_survivors(10) - settings.tolerated_colluders
-    assert aggregator.mechanism.share_variance * honest == pytest.approx(accounted.variance, rel=1e-12)
+    assert aggregator.mechanism.terms.share_variance * honest == pytest.approx(accounted.variance, rel=1e-12)
     bound = release.vector_norm_bound(settings, C)
-    rounded = skellam.integer_sensitivities(bound, aggregator.grid, d + settings.scalars)
+    rounded = integer_sensitivities(bound, aggregator.mechanism.grid, d + settings.scalars)
     assert rounded == pytest.approx((accounted.l2, accounted.l1), rel=1e-12)
     assert accounted.variance <= (2.0**18) ** 2 * (1 + 1e-12)
     if z <= 0.17 and budget <= 0.05:
-        assert aggregator.grid == C / 2**20
+        assert aggregator.mechanism.grid == C / 2**20
 
 
 def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity():
@@ -174,22 +185,22 @@ def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity():
 def test_a_seed_gives_small_noise_as_ever(rate):
     one, other = (np.random.default_rng(2) for _ in range(2))
     plain = other.poisson(rate, 1000) - other.poisson(rate, 1000)
-    np.testing.assert_array_equal(skellam.skellam_noise(2 * rate, 1000, one), plain)
+    np.testing.assert_array_equal(skellam_noise(2 * rate, 1000, one), plain)
 
 
 def test_large_rates_are_drawn_in_parts_and_larger_ones_refused():
-    variance = 2 * skellam.LARGEST_RATE
-    noise = skellam.skellam_noise(variance, 20_000, np.random.default_rng(5))
+    variance = 2 * LARGEST_RATE
+    noise = skellam_noise(variance, 20_000, np.random.default_rng(5))
     assert noise.astype(np.float64).var() == pytest.approx(variance, rel=0.05)
     assert stats.chisquare(np.bincount(noise % 8, minlength=8)).pvalue > 1e-4
     assert stats.kstest(noise / np.sqrt(variance), "norm").pvalue > 1e-4
     one, other = (np.random.default_rng(2) for _ in range(2))
-    halves = [other.poisson(0.75 * skellam.LARGEST_PART, 1000) for _ in range(4)]
-    whole = skellam.skellam_noise(2 * 1.5 * skellam.LARGEST_PART, 1000, one)
+    halves = [other.poisson(0.75 * LARGEST_PART, 1000) for _ in range(4)]
+    whole = skellam_noise(2 * 1.5 * LARGEST_PART, 1000, one)
     np.testing.assert_array_equal(whole, halves[0] - halves[1] + halves[2] - halves[3])
     for refused in (1.01 * variance, 2.0**55, np.inf, np.nan, -1.0):
         with pytest.raises(PrivFedTalkError, match="drawn correctly"):
-            skellam.skellam_noise(refused, 3, np.random.default_rng(0))
+            skellam_noise(refused, 3, np.random.default_rng(0))
 
 
 # Central mode: the exact accounting knows of no grid.
@@ -204,14 +215,12 @@ def test_central_noise_pays_for_the_grid_that_masks_need():
     settings, d = PrivacySettings(mode="central", seeded_noise=1), 40_000
     aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
     sent = {name: aggregator.contribute(name, _steep_update(d, 5242.51), 1) for name in "abc"}
-    norm = float(np.linalg.norm(aggregator.ring.decode(sent["a"].vector) * aggregator.grid))
-    assert norm > aggregator.deviation / settings.noise_multiplier  # rounding took it beyond S
-    assert norm <= aggregator.central_deviation(d + 3) / settings.noise_multiplier
-    plain = sum(aggregator.ring.decode(one.vector) for one in sent.values()) * aggregator.grid
+    norm = float(np.linalg.norm(aggregator.mechanism.ring.decode(sent["a"].vector) * aggregator.mechanism.grid))
+    assert norm > aggregator.mechanism.deviation / settings.noise_multiplier  # rounding took it beyond S
+    assert norm <= aggregator.mechanism.server_deviation(d + 3) / settings.noise_multiplier
+    plain = sum(aggregator.mechanism.ring.decode(one.vector) for one in sent.values()) * aggregator.mechanism.grid
     noise = aggregator.combine(sent, 1).total.update - plain[:d]
-    drawn = skellam.gaussian_noise(
-        aggregator.central_deviation(d + 3), d + 3, skellam.noise_generator(1, 0, "server", 1)
-    )
+    drawn = gaussian_noise(aggregator.mechanism.server_deviation(d + 3), d + 3, noise_generator(1, 0, "server", 1))
     np.testing.assert_allclose(noise, drawn[:d], atol=1e-9)
 
 
@@ -222,4 +231,4 @@ def test_without_masks_a_vectors_norm_does_not_grow_as_float32(seed, d):
     update = LocalUpdate(np.random.default_rng(seed).normal(size=d).astype(np.float32), 16, 1.0, {}, 0.0)
     vector = aggregator.contribute("a", update, 1).vector.astype(np.float64)
     assert np.linalg.norm(vector) <= release.vector_norm_bound(settings)
-    assert aggregator.central_deviation(d + 3) == aggregator.deviation
+    assert aggregator.mechanism.server_deviation(d + 3) == aggregator.mechanism.deviation

@@ -1,8 +1,10 @@
-"""`privfedtalk plan`: a run's configuration checked and added up, before anything is begun."""
+"""`privfedtalk config` and `privfedtalk plan`: what a profile says, and what its run will be."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +14,52 @@ from pipelines.terminal.text import console, print_json, styled
 from training.privacy.digits import three_digits
 
 if TYPE_CHECKING:
+    from pipelines.configuration.settings import Setting
     from pipelines.plan import Plan
+
+WIDTH = 80
+"""Columns that a description takes, at most; a value is never broken, so that it can be copied."""
+INDENT = "    "
+
+
+def config(
+    profile: ProfileOption = "demo",
+    settings: SetOption = None,
+    only: Annotated[str, typer.Argument(help="Only keys that contain this.", show_default=False)] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List every setting as key=value, as --set takes it, with what it means, its unit, and its default
+    where the value is another; secrets and names of people are hidden.
+
+    [bold]Examples[/bold]
+
+        privfedtalk config federation
+
+        privfedtalk config --profile paper privacy
+    """
+    from pipelines.configuration.settings import list_settings
+
+    found = [setting for setting in list_settings(choose(profile, None, settings).configuration) if only in setting.key]
+    if as_json:
+        print_json({setting.key: _without_key(setting) for setting in found})
+        return
+    for setting in found:
+        typer.echo(setting.assignment)
+        for line in _explained(setting):
+            typer.echo(INDENT + line)
+
+
+def _without_key(setting: Setting) -> dict[str, Any]:
+    return {name: value for name, value in vars(setting).items() if name != "key"}
+
+
+def _explained(setting: Setting) -> list[str]:
+    """The lines below a setting: its description, then its unit and its default."""
+    facts = [f"in {setting.unit}"] if setting.unit else []
+    if setting.value != setting.default:
+        facts.append(f"default: {json.dumps(setting.default)}")
+    told = [setting.description, "; ".join(facts)]
+    return [line for part in told for line in textwrap.wrap(part, WIDTH - len(INDENT))]
 
 
 def plan(

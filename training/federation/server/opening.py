@@ -1,0 +1,70 @@
+"""The public terms of the next round: its clipping norm and divisor, which follow from past rounds' opened sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.federation.server.aggregation import Aggregator
+from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.cohorts import expected_cohort, rounds_taken_part, takes_everybody
+from training.privacy.mechanisms import release
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
+from training.settings import TrainingSettings
+from training.settings.privacy import PrivacySettings
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """The noisy scalars of a finished round, from which the next round's public C and D may follow."""
+
+    weight: float
+    within_clip: float  # the share of clients, not their number
+
+
+def open_round(
+    settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
+) -> Aggregator:
+    """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
+    poisson = poisson_sampling_of(settings, population)
+    past = [
+        RoundOutcome(r.weight_sum, r.within_clip)
+        for r in records
+        if r.applied and r.weight_sum is not None and r.within_clip is not None
+    ]
+    clip_norm = next_clip_norm(settings.privacy, past)
+    expected = expected_cohort(population, settings.federation)
+    denominator = next_denominator(settings.privacy, expected, population, past)
+    before = rounds_taken_part(records)
+    return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, poisson, taken_part=before)
+
+
+def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonSampling | None:
+    """Poisson sampling's public numbers; None where cohorts have a fixed size, or nothing is promised."""
+    federation = settings.federation
+    drawn = federation.sampling == "poisson" and not takes_everybody(population, federation)
+    expected = float(expected_cohort(population, federation))
+    return PoissonSampling(population, expected) if drawn and settings.privacy.has_proof else None
+
+
+def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:
+    """C of the round after `past`: as set, or moved by each past round's noisy share of unclipped updates."""
+    C = settings.clip_norm
+    if settings.adaptive_clipping:
+        for outcome in past:
+            C = release.adapted_clip_norm(C, outcome.within_clip, settings)
+    return C
+
+
+def next_denominator(settings: PrivacySettings, cohort: int, population: int, past: Sequence[RoundOutcome]) -> float:
+    """D of the round after `past`: q N a-bar, or (`lagged`) never less than half of it and following past sums.
+
+    `cohort` is the expected one, q N: public, and no round's own number.
+    """
+    fixed = release.fixed_denominator(cohort / population, population, settings.mean_weight)
+    if settings.denominator == "fixed":
+        return fixed
+    lagged = release.LaggedDenominator(value=fixed, floor=fixed / 2)
+    for outcome in past:
+        lagged = lagged.after(outcome.weight)
+    return lagged.value
