@@ -7,16 +7,9 @@ from pathlib import Path
 
 from evaluation.catalogue import BACKBONE, models_in
 from evaluation.experiments.paper import figures, sweep_tables, tables
-from evaluation.experiments.paper.sweep_points import (
-    DEALT,
-    NOISE,
-    NOISY,
-    PARTICIPATION,
-    SweepPoint,
-    main_point,
-    read_sweep,
-)
-from pipelines.paper.settings import PaperSettings, configuration_of
+from evaluation.experiments.paper.folders import DEALT, NOISE, PARTICIPATION
+from evaluation.experiments.paper.sweep_points import SweepPoint, main_point, read_sweep
+from pipelines.paper.settings import NOISY, PaperSettings, configuration_of
 
 Output = Callable[[PaperSettings], list[Path]]
 

@@ -11,13 +11,13 @@ from typing import Any
 from assets.stage.run import available_cores
 from common.provenance import code_version
 from evaluation.experiments.driver import make_points, raise_first
-from evaluation.experiments.paper.sweep_points import DEALT, NOISE, NOISY, PARTICIPATION
+from evaluation.experiments.paper.folders import DEALT, NOISE, PARTICIPATION
 from evaluation.experiments.paper.worlds import DealtWorld, SeedWorld
 from evaluation.experiments.points import Federation, Point, digest_of
 from evaluation.experiments.releases import Released
 from pipelines.configuration.reader import combine
 from pipelines.configuration.tree import Configuration, configure
-from pipelines.paper.settings import PaperSettings, seed_overrides
+from pipelines.paper.settings import NOISY, PaperSettings, seed_overrides
 
 NO_CLIPS: Mapping[str, Any] = {"tracked_clips_per_client": 0, "videos_per_client": 0, "instruments": ()}
 CODE = ("preparation", "training", "evaluation.experiments.federations", "evaluation.experiments.paper.worlds",

@@ -22,6 +22,8 @@ from evaluation.experiments.links import link, link_folder, link_networks, link_
 from preparation.clients.roles import load_clients
 
 PEOPLE = "people"
+PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
+"""The sweeps."""
 PUBLIC_NETWORKS = ("vae", "rulers")
 BACKBONE = "backbone"
 

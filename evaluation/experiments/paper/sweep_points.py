@@ -13,10 +13,6 @@ from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.experiments.points import FEDERATION, FINAL, Row, read_rows
 from evaluation.experiments.releases import BEFORE, LOSS, rows_of
 
-PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
-"""The sweeps' folders."""
-NOISY = "privfedtalk"
-"""The method whose privacy is priced."""
 FIGURES = ("identity", "mouth_psnr", "opening_error", "lip_correlation")
 
 

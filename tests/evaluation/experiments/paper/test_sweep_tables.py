@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from evaluation.experiments.paper import sweep_tables
-from evaluation.experiments.paper.folders import PaperFolder
-from evaluation.experiments.paper.sweep_points import PARTICIPATION, SweepPoint, read_sweep
+from evaluation.experiments.paper.folders import PARTICIPATION, PaperFolder
+from evaluation.experiments.paper.sweep_points import SweepPoint, read_sweep
 from evaluation.experiments.points import write_rows
 
 CLIENTS = "abcdefgh"
