@@ -96,9 +96,10 @@ def make_plan(configuration: Configuration, clients: int | None = None, timed: b
 
 def stages_of(configuration: Configuration) -> list[tuple[str, str]]:
     """Every asset that the run makes, in the jobs' order, with the partitions that it will have."""
-    from assets.stage.partitions import METHODS, REFERENCES
+    from assets.stage.partitions import REFERENCES
     from pipelines.definitions import defs
     from pipelines.jobs import WHOLE_RUN
+    from training.federation.methods import METHODS
 
     found = []
     methods = configuration.training.methods

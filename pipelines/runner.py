@@ -192,7 +192,7 @@ def _run(
 
 def _stretches(job: dg.JobDefinition, methods: Collection[str]) -> list[tuple[str, str]]:
     """First and last of each stretch of the job's partitions, leaving out the methods that are not among `methods`."""
-    from assets.stage.partitions import METHODS
+    from training.federation.methods import METHODS
 
     stretches: list[tuple[str, str]] = []
     before = False

@@ -13,12 +13,13 @@ from pathlib import Path
 import dagster as dg
 
 from assets.preparation.gathering import lines_of, listing_of
-from assets.stage.partitions import METHODS, REFERENCES, client_buckets
+from assets.stage.partitions import REFERENCES, client_buckets
 from assets.stage.run import Run
 from assets.stage.stages import digest
 from common.locks import busy
 from pipelines import jobs
 from pipelines.resources import default_configuration, default_run, open_run
+from training.federation.methods import METHODS
 
 SETTLED_SECONDS = 60.0
 CLIPS_EVERY_SECONDS, MODELS_EVERY_SECONDS = 300, 60

@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster looks at the types of `context` and `config` itself.
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -161,7 +162,7 @@ def _frames(run: Run, name: str) -> dg.MarkdownMetadataValue:
     """Moments of the first clip that each method spoke that night, side by side."""
     from preparation.media.previews import moments
 
-    videos = {}
+    videos: dict[str, Path] = {}
     for path in sorted((run.folder.nightly / name).glob("*/videos/*.mp4")):
         videos.setdefault(path.parents[1].name, path)
     return pictures([frame for path in videos.values() for frame in moments(path, range(5, 20, 7))])

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -227,7 +228,7 @@ def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Non
     )
     for bucket, names in buckets.items():
         indices = [load_index(folder.client(name)) for name in names]
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "client": index.client,
                 "role": found[index.client].role,

@@ -6,7 +6,8 @@ from functools import cache
 
 import dagster as dg
 
-from assets.stage.partitions import METHODS, evaluated_methods, federated_methods
+from assets.stage.partitions import evaluated_methods, federated_methods
+from training.federation.methods import METHODS
 
 ONE_FOR_EACH_METHOD = {"adapter": "federation", "evaluation": "evaluation", "inversion": "attacks/inversion"}
 """Assets that have a stage for each method, `<this>/<method>`; every other asset has one stage, of its own name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -38,7 +38,7 @@ def show(run: RunArgument = "demo", as_json: JsonOption = False) -> None:
     from preparation.clients.consent import USES, objection_to, read_consent
 
     folder, required = _run(run)
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for client, role in _people(folder).items():
         consent = read_consent(folder, client)
         kept = None if consent is None else consent.model_dump(mode="json")

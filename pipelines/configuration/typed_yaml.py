@@ -93,7 +93,7 @@ class _Reader:
                 return int(node.value)  # 0123 is not octal
             if node.tag == _BOOL:
                 return node.value  # `yes` is no 1
-        return self._loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return self._loader.construct_object(node, deep=True)
 
     def _mapping(self, node: yaml.MappingNode, shape: Any, depth: int) -> dict[str, Any]:
         if id(node) not in self._flat:  # an alias brings the same node again, in which what is merged stands already
@@ -104,7 +104,7 @@ class _Reader:
             keys = [key.value for key, _ in node.value]
             if twice := [key for key, count in Counter(keys).items() if count > 1]:
                 raise UnreadableError(f"'{twice[0]}' stands there twice\n{node.start_mark}")
-            self._loader.flatten_mapping(node)  # type: ignore[no-untyped-call]
+            self._loader.flatten_mapping(node)
         values: dict[str, Any] = {}
         for key, value in node.value:
             below = _below(shape, key.value) or field_at(shape, key.value.split("."))

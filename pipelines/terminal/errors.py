@@ -6,7 +6,7 @@ import errno
 import shlex
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -20,9 +20,6 @@ from pipelines.terminal.text import (
     replace_what_cannot_be_shown,
     show_own_warnings_alone,
 )
-
-if TYPE_CHECKING:
-    import click
 
 GATE, UNFORESEEN, MENDABLE, INTERRUPTED = 1, 1, 2, 130
 REPORT_IT = (
@@ -39,7 +36,7 @@ class ReadableErrors(TyperGroup):
         show_own_warnings_alone()
         return super().main(*args, **options)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         owes_json.set("--json" in ctx.args)  # also where a wrong option ends the command before it has read its own
         try:
             return super().invoke(ctx)

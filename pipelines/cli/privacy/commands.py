@@ -122,17 +122,22 @@ def report(
         )
     pages = write_privacy_reports(folder, methods, out or folder.report / "privacy")
     if as_json:
-        told = zip(methods, pages, strict=True)
-        print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in told})
+        paired = zip(methods, pages, strict=True)
+        print_json({method: {"page": page, **read_privacy(folder, method)} for method, page in paired})
         return
     table = Table(box=SIMPLE_HEAD)
     table.add_column("method", no_wrap=True)
     for head in ("verdict", "ε\nreleased", "ε\nserver", "ε another\nclient", "ε all\nreleases", "δ"):
         table.add_column(head, vertical="bottom")
     for method in methods:
-        told = read_privacy(folder, method)
-        found = [told["epsilon_release"], told["epsilon_server"], told["epsilon_client"], told["together"]["epsilon"]]
-        table.add_row(method, told["verdict"], *map(three_digits, [*found, told["delta"]]))
+        report = read_privacy(folder, method)
+        figures = [
+            report["epsilon_release"],
+            report["epsilon_server"],
+            report["epsilon_client"],
+            report["together"]["epsilon"],
+        ]
+        table.add_row(method, report["verdict"], *map(three_digits, [*figures, report["delta"]]))
     console.print(table)
     for page in pages:
         console.print(f"Open {page}", soft_wrap=True)

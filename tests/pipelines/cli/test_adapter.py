@@ -57,6 +57,6 @@ def test_what_a_stranger_wrote_is_printed_as_text(tmp_path: Path) -> None:
 
 def test_an_adapters_folder_is_no_run_and_its_option_is_named(tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "mine"), tmp_path / "my adapter"
-    export_adapter(run, run.adapter("privfedtalk"), out)
+    export_adapter(run, run.adapter("privfedtalk"), out, card_figures)
     refused = CliRunner().invoke(app, ["adapter", "inspect", str(out)])
     assert refused.exit_code == 2 and f"privfedtalk adapter inspect --folder '{out}'\n" in refused.stderr

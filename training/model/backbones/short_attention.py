@@ -45,7 +45,7 @@ def _sizes(qkv: Tensor, heads: int) -> dict[str, int]:
     return {"F": frames, "H": heads, "D": head, "P": padded, "num_warps": 1 if padded <= 64 else padded // 64}
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _scores(qkv, F: tl.constexpr, H: tl.constexpr, D: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program's queries, keys and values [F, P], the softmax of its scores [F, F], and where they lie."""
     program = tl.program_id(0).to(tl.int64)
@@ -62,13 +62,13 @@ def _scores(qkv, F: tl.constexpr, H: tl.constexpr, D: tl.constexpr, P: tl.conste
     return q, k, v, scores / tl.sum(scores, 1)[:, None], there, out, inside
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _forward(qkv, out, F: tl.constexpr, H: tl.constexpr, D: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
     _q, _k, v, p, _there, place, inside = _scores(qkv, F, H, D, P)
     tl.store(out + place, tl.dot(p.to(v.dtype), v).to(v.dtype), inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _backward(qkv, grad, out, F: tl.constexpr, H: tl.constexpr, D: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
     q, k, v, p, there, place, inside = _scores(qkv, F, H, D, P)
     do = tl.load(grad + place, inside, 0.0)
