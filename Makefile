@@ -20,7 +20,7 @@ ARGS ?=
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo paper results study privacy-utility mutants test test-all test-ui lint format lock clean
+.PHONY: help setup demo paper results study mutants test test-all test-ui lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,10 +52,6 @@ results: setup  ## write docs/results/demo.md from the demo's figures
 
 study: setup  ## run or resume the study of methods and shifts (hours on two cores) and write docs/results/study.md
 	$(BIN)/python -m docs.writers.study $(ARGS)
-
-privacy-utility: setup  ## sweep noise and clipping norm (25 minutes on two cores) and write docs/results/privacy_utility.md
-	$(BIN)/dvc repro benchmarks/dvc.yaml
-	$(BIN)/python -m docs.writers.privacy_utility
 
 mutants: setup  ## are the tests able to fail? one small fault in what guards secrecy at a time (docs/security.md)
 	$(BIN)/python -m benchmarks.mutants $(ARGS)

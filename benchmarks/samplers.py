@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.page_sections import write_section
 from common import seeding
-from evaluation.experiments.study.measuring import mouth_figures
+from evaluation.experiments.measuring import mouth_figures
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.worlds import CENTRE, is_ready, make_public, make_world, public_folder, world_folder
 from evaluation.measuring.clips import read_evaluation_clips

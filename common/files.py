@@ -77,9 +77,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill, which takes the place of `path` at the end; a body that raises leaves nothing.
 
-    A killed process leaves the old folder or none, never some files of each. Raises UnwritableError where the disk
-    refuses.
+    Where `path` is a link, the folder that it leads to is replaced, and the link stays. A killed process leaves the old
+    folder or none, never some files of each. Raises UnwritableError where the disk refuses.
     """
+    path = path.resolve() if path.is_symlink() else path
     partial = partial_of(path)
     sweep(path.parent)
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.evaluation import attacks, inversion, nightly, privacy_utility, reports, tables
+from assets.evaluation import attacks, inversion, nightly, reports, tables
 from assets.evaluation import panel as evaluation
 from assets.preparation import corpus, shards
 from assets.training import backbone, federation, privacy
 from pipelines import jobs, schedules, sensors
-from pipelines.resources import default_run, default_sweep
+from pipelines.resources import default_run
 
 OWNERS = {
     "corpus": "team:preparation",
@@ -19,13 +19,11 @@ OWNERS = {
     "evaluation": "team:evaluation",
     "reports": "team:evaluation",
     "attacks": "team:privacy",
-    "studies": "team:evaluation",
 }
 """Who is asked about a group. A deployment puts addresses here."""
 
 MODULES = [
     corpus, shards, backbone, federation, evaluation, nightly, privacy, reports, tables, attacks, inversion,
-    privacy_utility,
 ]  # fmt: skip
 
 defs = dg.Definitions(
@@ -37,7 +35,7 @@ defs = dg.Definitions(
     jobs=jobs.ALL,
     schedules=schedules.ALL,
     sensors=sensors.ALL,
-    resources={"run": default_run(), "sweep": default_sweep()},
+    resources={"run": default_run()},
     # Bodies use all cores themselves; a process a step would only add seconds and double the memory.
     executor=dg.in_process_executor,
 )

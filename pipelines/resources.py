@@ -10,15 +10,14 @@ import dagster as dg
 from assets.stage.run import HdtfSources, Run, available_cores
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from evaluation.experiments.study.settings import PrivacyUtilitySettings
-from pipelines.configuration.reader import build, combine, nested, read_yaml
+from pipelines.configuration.reader import combine, nested, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from preparation.settings import CorpusPart
 
 VARIABLE = "PRIVFEDTALK_PARAMS"
 PARAMS = PROJECT / os.environ.get(VARIABLE, "params.yaml")
 """Which run Dagster works on by itself; a deployment names its own file."""
-SHAPE = {"profile": str, "set": Configuration, "privacy_utility": PrivacyUtilitySettings}
+SHAPE = {"profile": str, "set": Configuration}
 """What stands in it, as far as it is read here."""
 
 
@@ -85,8 +84,3 @@ def default_configuration() -> Configuration:
     """The configuration of that run."""
     run = default_run()
     return configure(run.profile, run.overrides)
-
-
-def default_sweep() -> PrivacyUtilitySettings:
-    """What `privacy_utility` in `params.yaml` asks to be swept."""
-    return build(PrivacyUtilitySettings, _params().get("privacy_utility") or {}, source=f"{PARAMS.name}")

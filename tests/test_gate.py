@@ -15,10 +15,10 @@ import pytest
 from assets.preparation.samples import coded_faces, save_coded_faces
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from evaluation.experiments.study.cells import Arm, Cell
-from evaluation.experiments.study.running import results_path, run_cell
+from evaluation.experiments.driver import make_point
 from evaluation.experiments.study.settings import StudySettings
-from evaluation.experiments.study.worlds import CENTRE, World, make_world, public_folder, world_folder
+from evaluation.experiments.study.setups import Arm, Setup, point_of
+from evaluation.experiments.study.worlds import CENTRE, Population, make_world, public_folder, world_folder
 from evaluation.measuring.models import open_model
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.report import report_clients
@@ -210,19 +210,20 @@ def talk(run: RunFolder) -> None:
 def study(run: RunFolder) -> None:
     """The run as the rendered world of a study; a world derived from it, too."""
     home = run.root.parent / "study"
-    world, derived = world_folder(home, 0, CENTRE), World(clips=1)
+    world, derived = world_folder(home, 0, CENTRE), Population(clips=1)
     world.root.parent.mkdir(parents=True)
     world.root.symlink_to(run.root)
     public_folder(home, 0).root.symlink_to(run.root)
     make_world(home, 0, derived, StudySettings(training=small.TRAINING))
     assert not world_folder(home, 0, derived).client("bela").exists()
     settings = StudySettings(training=small.TRAINING, personal_steps=1, curve_rounds=(), draws=1)
-    for cell in (
-        Cell(seed=0, arm=Arm(method="fedavg", personal=True), measured="generated"),
-        Cell(seed=0, arm=Arm(method="fedavg"), world=derived),
+    for setup in (
+        Setup(seed=0, arm=Arm(method="fedavg", personal=True), measured="generated"),
+        Setup(seed=0, arm=Arm(method="fedavg"), world=derived),
     ):
-        run_cell(home, cell, settings)
-        told = results_path(home, cell, settings).read_text()
+        point = point_of(home, setup, settings)
+        make_point(point)
+        told = point.path.read_text()
         assert '"anna"' in told and '"bela"' not in told and '"ugo"' not in told
 
 

@@ -23,6 +23,7 @@ from training.federation.client.training import ClientTrainer
 from training.federation.display import RoundDisplay
 from training.federation.methods import configure, named
 from training.federation.methods.base import Theta
+from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import expected_cohort, last_counted
 from training.federation.server.spending import participation_figures
 from training.learning.eligible import able_clients, short_clients, trainable_clients, unable_clients
@@ -42,17 +43,21 @@ def federate(
     workers: int = 1,
     pool: Pool | None = None,
     unit: ClientUnit | None = None,
+    validated: bool = True,
+    shown: bool = True,
 ) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
     `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
     A method that sends nothing leaves the untrained adapter as the shared one, and each client its own. Clients train
     on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow. `unit` is
-    what one client is, for the report; None: what the table of clients alone says.
+    what one client is, for the report; None: what the table of clients alone says. Without `validated` no round is
+    measured on public people (every public loss is 0), for experiments that choose no round by it. Without `shown`
+    standard error is not told of each round.
     """
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.execution, workers))
-        return _federate(run, method, configure(method, settings), seed, resume, pool, unit)
+        return _federate(run, method, configure(method, settings), seed, resume, pool, unit, validated, shown)
 
 
 def _federate(
@@ -63,6 +68,8 @@ def _federate(
     resume: bool,
     pool: Pool,
     unit: ClientUnit | None,
+    validated: bool,
+    shown: bool,
 ) -> FederationResult:
     folder = run.federation(method)
     agreed = trainable_clients(run, settings.consent.required)
@@ -78,9 +85,11 @@ def _federate(
     trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
     refused = objections(run, able_clients(run), "training", settings.consent.required)
-    held_out, adapter = read_federation_validation(run), trainer.adapter
+    held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
 
     def public_loss(theta: Theta) -> float:
+        if not validated:
+            return 0.0
         adapter.load_vector(theta)
         return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
@@ -91,7 +100,8 @@ def _federate(
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(storage, settings, seed))
     ledger = Ledger(run.ledger, run.client_ledger)
-    with RoundDisplay(method, settings.federation.rounds) as show:
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(RoundDisplay(method, settings.federation.rounds)) if shown else _silent
         result = run_federation(
             engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people, anew
         )
@@ -115,6 +125,10 @@ def _federate(
     write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
     adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
     return result
+
+
+def _silent(record: RoundRecord) -> None:
+    """Say nothing of a round."""
 
 
 def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:

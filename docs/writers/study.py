@@ -2,10 +2,10 @@
 
     .venv/bin/python -m docs.writers.study            (or: make study)
     .venv/bin/python -m docs.writers.study --only methods shift --seeds 0 --workers 2
-    .venv/bin/python -m docs.writers.study --page     only the page, from the cells that are there
+    .venv/bin/python -m docs.writers.study --page     only the page, from the points that are there
 
-It goes on where it was stopped: every cell (one method in one world with one seed) leaves a file of JSON lines in
-`data/study/cells`, and whatever has one is not run again. `evaluation/experiments/study/experiments.py` lists what is
+It goes on where it was stopped: every point (one method in one world with one seed) leaves a file of JSON lines in
+`data/study/cells`, and whatever has one is not made again. `evaluation/experiments/study/design.py` lists what is
 asked.
 """
 
@@ -19,11 +19,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
 from common.files import write_text
-from evaluation.experiments.study.experiments import EXPERIMENTS, MORE_SEEDS
+from evaluation.experiments.driver import Failure, make_points
+from evaluation.experiments.study.design import EXPERIMENTS, MORE_SEEDS
 from evaluation.experiments.study.figures import curves
 from evaluation.experiments.study.page import page
-from evaluation.experiments.study.running import run_study
 from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.setups import point_of
 from evaluation.experiments.study.summary import Results
 from evaluation.figures.charts import save
 
@@ -37,20 +38,21 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, choices=MORE_SEEDS, default=MORE_SEEDS)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu", help="where networks are trained, e.g. cuda; shared by all workers")
-    parser.add_argument("--minutes", type=float, help="begin no further cell after so long")
-    parser.add_argument("--machine", default="", help="where the cells were run, for the page")
+    parser.add_argument("--minutes", type=float, help="begin no further point after so long")
+    parser.add_argument("--machine", default="", help="where the points were made, for the page")
     parser.add_argument("--page", action="store_true", help="run nothing, write the page from what is there")
     arguments = parser.parse_args()
-    settings, failed = StudySettings(), []
+    settings = StudySettings()
+    failed: list[Failure] = []
     if not arguments.page:
-        cells = [
-            cell
+        points = [
+            point_of(arguments.home, setup, settings, arguments.device)
             for experiment in EXPERIMENTS
             if experiment.name in arguments.only
-            for cell in experiment.cells()
-            if cell.seed in arguments.seeds
+            for setup in experiment.setups()
+            if setup.seed in arguments.seeds
         ]
-        failed = run_study(arguments.home, cells, settings, arguments.workers, arguments.minutes, arguments.device)
+        failed = make_points(points, arguments.workers, arguments.minutes)
     results = Results(arguments.home, settings)
     picture = curves(results)
     write_text(arguments.out / "results" / "study.md", page(results, picture is not None, arguments.machine))

@@ -5,11 +5,8 @@ Runs come in pairs of a random half and the other half, so that everybody is in 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,16 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import seeding
-from common.files import write_text
 from common.folders import RunFolder
 from evaluation.attacks.auc import Area, Scores, area_within_runs
 from evaluation.attacks.people import People, losses
-from evaluation.experiments.study.cells import Arm, without_unread_score
-from evaluation.experiments.study.federations import train
-from preparation.shards.store import write_shards
+from evaluation.experiments.driver import make_points, raise_first
+from evaluation.experiments.links import link_networks
+from evaluation.experiments.points import (
+    CLIENT,
+    FINAL,
+    UNSEEN,
+    Federation,
+    Point,
+    Row,
+    World,
+    digest_of,
+    read_rows,
+)
+from evaluation.experiments.trained import Trained
+from preparation.clients.roles import Client, load_clients, of_role, save_clients
+from preparation.shards.store import Sample, write_shards
 from training.federation.methods import configure
 from training.model.device import choose_device
-from training.settings import TrainingSettings
+from training.settings import ObjectiveSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -83,41 +92,93 @@ def train_shadows(
     """Federate `count` halves of the people by the run's method, settings and frozen networks.
 
     Seeds differ from the run's: the adversary knows neither its batches nor its noise. `before` has the frozen
-    backbone's losses. Each run's losses are kept in the run's folder once it has ended: one that was interrupted, or
-    is to have more shadows, goes on with those that are there.
+    backbone's losses. Each shadow is a point that is kept in the run's folder: an attack that was interrupted, or is to
+    have more shadows, goes on with those that are there.
     """
     included = draw_halves(len(people.names), count, seed)
-    settled = without_unread_score(configure(method, training))
     # The backbone's losses stand for its weights, the clips, and the noise under which both are looked at.
-    parts = [method, settled.fingerprint(), str(seed), *people.names, before.tobytes().hex(), str(draws)]
-    made_from = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    after = np.zeros(included.shape)
+    parts = [method, configure(method, training).fingerprint(), str(seed), *people.names, before.tobytes().hex()]
+    made_from, everybody = digest_of(*parts, str(draws)), sorted(people.names)
+    measurement = KnownClips(people.clips, training.objective, seed, draws)
     with tempfile.TemporaryDirectory() as folder:
-        world = _world(run, people, Path(folder) / "world")
+        world = KnownPeople(run, people.clips, Path(folder) / "world")
+        points = []
         for number, members in enumerate(included):
-            kept = run.attack("membership", method) / "shadows" / f"{made_from}-{number}.json"
-            if kept.exists():
-                after[number] = list(json.loads(kept.read_text(encoding="utf-8")).values())
-                on_shadow(number + 1, count)
-                continue
-            scratch = Path(folder) / f"shadow-{number}"
-            scratch.mkdir()
-            clients = [name for name, is_in in zip(people.names, members, strict=True) if is_in]
+            part = {name for name, is_in in zip(people.names, members, strict=True) if is_in}
             own_seed = int(seeding.generator(seed, "shadow run", str(number)).integers(2**31))
-            trained = train(world, scratch, Arm(method=method), clients, settled, own_seed, 0, str(choose_device()))
-            trained.trainer.adapter.load_vector(trained.shared[max(trained.shared)])
-            after[number] = losses(trained.trainer.backbone, people.clips, training.objective, seed, draws)
-            shutil.rmtree(scratch)
-            write_text(kept, json.dumps(dict(zip(people.names, after[number].tolist(), strict=True))) + "\n")
-            on_shadow(number + 1, count)
+            sit_out = tuple(place for place, name in enumerate(everybody) if name not in part)
+            points.append(
+                Point(
+                    folder=run.attack("membership", method) / "shadows",
+                    name=f"{made_from}-{number}",
+                    label=f"shadow run {number + 1} of {count}",
+                    world=world,
+                    federation=Federation(method, training, own_seed, without=sit_out, device=str(choose_device())),
+                    measurement=measurement,
+                    scratch=Path(folder),
+                    about={"method": method, "seed": own_seed, "shadow": number},
+                )
+            )
+        there: list[Point] = []
+
+        def count_point(point: Point) -> None:
+            there.append(point)
+            on_shadow(len(there), count)
+
+        raise_first(make_points(points, one_thread=False, on_point=count_point))
+    after = np.array([[_losses_in(point)[name] for name in people.names] for point in points])
     return Shadows(after, np.log(before / after), included)
 
 
-def _world(run: RunFolder, people: People, root: Path) -> RunFolder:
-    """Everybody's known clips as a client's: all to train on, and the first once more to be scored on."""
-    world = RunFolder(root)
-    for name, clips in people.clips.items():
-        scored = replace(clips[0], key=f"{clips[0].key}-scored", split="validation")
-        write_shards(world.client(name), [*(replace(clip, client=name, split="train") for clip in clips), scored])
-    world.model("").symlink_to(run.model("").resolve())
-    return world
+def _losses_in(point: Point) -> dict[str, float]:
+    return {row["person"]: row["value"] for row in read_rows(point.path)}
+
+
+@dataclass(frozen=True)
+class KnownPeople:
+    """A world of everybody whom the adversary knows: each is a client who trains on the clips that are known, and is
+    scored on the first of them once more."""
+
+    run: RunFolder
+    clips: Mapping[str, Sequence[Sample]]
+    root: Path
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.root)
+
+    @property
+    def needs(self) -> tuple[World, ...]:
+        return ()
+
+    @property
+    def ready(self) -> bool:
+        return self.folder.clients_table.exists()
+
+    def make(self) -> None:
+        world = self.folder
+        for name, clips in self.clips.items():
+            scored = replace(clips[0], key=f"{clips[0].key}-scored", split="validation")
+            write_shards(world.client(name), [*(replace(clip, client=name, split="train") for clip in clips), scored])
+        link_networks(world, self.run)
+        table = {name: Client("client", name, {"train": [], "validation": [], "test": []}) for name in self.clips}
+        save_clients(table, world.clients_table)
+
+
+@dataclass(frozen=True)
+class KnownClips:
+    """The loss of everybody on the clips that the adversary knows, under a shadow's shared adapter."""
+
+    clips: Mapping[str, Sequence[Sample]]
+    objective: ObjectiveSettings
+    seed: int
+    draws: int
+
+    def __call__(self, trained: Trained) -> Iterator[Row]:
+        model = trained.model(trained.shared[trained.last])
+        members = set(of_role(load_clients(trained.run.clients_table), "client"))
+        for name, loss in zip(
+            self.clips, losses(model, self.clips, self.objective, self.seed, self.draws), strict=True
+        ):
+            role = CLIENT if name in members else UNSEEN
+            yield {"role": role, "stage": FINAL, "person": name, "metric": "loss", "value": float(loss)}

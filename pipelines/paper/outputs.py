@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from evaluation.catalogue import BACKBONE, models_in
-from evaluation.experiments.paper import figures, sweeps, tables
-from evaluation.experiments.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, main_point, read_points
-from pipelines.paper.settings import PaperSettings, configuration_of
+from evaluation.experiments.paper import figures, sweep_tables, tables
+from evaluation.experiments.paper.folders import DEALT, NOISE, PARTICIPATION
+from evaluation.experiments.paper.sweep_points import SweepPoint, main_point, read_sweep
+from pipelines.paper.settings import NOISY, PaperSettings, configuration_of
 
 Output = Callable[[PaperSettings], list[Path]]
 
@@ -57,22 +58,22 @@ def qualitative(paper: PaperSettings) -> list[Path]:
 
 
 def participation(paper: PaperSettings) -> list[Path]:
-    points = read_points([*paper.folder.sweep(PARTICIPATION).glob("*.json")])
+    points = read_sweep(paper.folder, PARTICIPATION)
     everybody = [_main(paper, method, {"clients_per_round": points[0].clients}) for method in paper.sweeps.methods]
-    return sweeps.write_participation(paper.folder, [*points, *everybody])
+    return sweep_tables.write_participation(paper.folder, [*points, *everybody])
 
 
 def noniid(paper: PaperSettings) -> list[Path]:
-    return sweeps.write_dealt(paper.folder, read_points([*paper.folder.sweep(DEALT).glob("*.json")]))
+    return sweep_tables.write_dealt(paper.folder, read_sweep(paper.folder, DEALT))
 
 
 def privacy_utility(paper: PaperSettings) -> list[Path]:
     privacy = configuration_of(paper, paper.seeds[0], NOISY).training.privacy
     own = _main(paper, NOISY, {"z": privacy.noise_multiplier, "C": privacy.clip_norm})
-    return sweeps.write_noise(paper.folder, [*read_points([*paper.folder.sweep(NOISE).glob("*.json")]), own])
+    return sweep_tables.write_noise(paper.folder, [*read_sweep(paper.folder, NOISE), own])
 
 
-def _main(paper: PaperSettings, method: str, setting: Mapping[str, float]) -> Point:
+def _main(paper: PaperSettings, method: str, setting: Mapping[str, float]) -> SweepPoint:
     return main_point(paper.folder, method, paper.seeds[0], setting)
 
 

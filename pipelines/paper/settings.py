@@ -20,6 +20,8 @@ from training.federation.methods import check_names
 from training.settings import MethodName, TrainingSettings
 
 PARAMS = PROJECT / "params.yaml"
+NOISY = "privfedtalk"
+"""The method whose privacy is priced."""
 
 
 class SweepSettings(Settings):

@@ -15,10 +15,10 @@ from assets.stage.partitions import REFERENCES
 from assets.stage.run import available_cores
 from common.errors import PrivFedTalkError
 from evaluation.experiments.paper.folders import open_seed
+from evaluation.experiments.parallel import run_parallel
 from pipelines.configuration.tree import configure, remember
 from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
-from pipelines.paper.side_by_side import side_by_side
 from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
 from pipelines.runner import make_assets
 from pipelines.terminal.errors import INTERRUPTED, MENDABLE
@@ -72,7 +72,7 @@ def backbone(paper: PaperSettings, value: str) -> None:
 
 
 def federation(paper: PaperSettings, method: str) -> None:
-    side_by_side(federate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+    run_parallel(federate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
 
 
 def federate(one: Seeded) -> None:
@@ -81,12 +81,12 @@ def federate(one: Seeded) -> None:
 
 
 def evaluation(paper: PaperSettings, method: str) -> None:
-    side_by_side(evaluate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+    run_parallel(evaluate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
 
 
 def references(paper: PaperSettings, _: str) -> None:
     each = [Seeded(paper, seed, name) for name in REFERENCES for seed in paper.seeds]
-    side_by_side(evaluate, each, available_cores())
+    run_parallel(evaluate, each, available_cores())
 
 
 def evaluate(one: Seeded) -> None:

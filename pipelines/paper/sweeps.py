@@ -1,55 +1,61 @@
-"""The sweeps of the paper's tables: federations of the first seed, each in a scratch run, a few side by side."""
+"""The sweeps of the paper's tables: points of the first seed, each in a scratch run, a few side by side."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from assets.stage.run import available_cores
-from evaluation.experiments.paper.points import DEALT, NOISE, NOISY, PARTICIPATION, Point, write_points
+from common.provenance import code_version
+from evaluation.experiments.driver import make_points, raise_first
+from evaluation.experiments.paper.folders import DEALT, NOISE, PARTICIPATION
+from evaluation.experiments.paper.worlds import DealtWorld, SeedWorld
+from evaluation.experiments.points import Federation, Point, digest_of
+from evaluation.experiments.releases import Released
 from pipelines.configuration.reader import combine
 from pipelines.configuration.tree import Configuration, configure
-from pipelines.paper.settings import PaperSettings, seed_overrides
-from pipelines.paper.side_by_side import side_by_side
+from pipelines.paper.settings import NOISY, PaperSettings, seed_overrides
 
 NO_CLIPS: Mapping[str, Any] = {"tracked_clips_per_client": 0, "videos_per_client": 0, "instruments": ()}
+CODE = ("preparation", "training", "evaluation.experiments.federations", "evaluation.experiments.paper.worlds",
+        "evaluation.experiments.releases")  # fmt: skip
+"""The modules whose code decides a point's figures."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class Variation:
     """A federation that differs from the main tables' in what was `chosen`; `setting` is what its point will say."""
 
-    paper: PaperSettings
-    sweep: str
     method: str
     setting: Mapping[str, float]
     chosen: Mapping[str, Any]
     dealing: Mapping[str, Any] = field(default_factory=dict)
+    generated: bool = False
 
     def __str__(self) -> str:
-        values = "-".join(f"{value:g}" for value in self.setting.values())
-        return f"{self.sweep}-{self.method}-{values}"
-
-    def configured(self, chosen: Mapping[str, Any]) -> Configuration:
-        overrides = seed_overrides(self.paper, self.paper.seeds[0], self.method)
-        return configure(self.paper.profile, combine(overrides, chosen))
+        return "-".join([self.method, *(f"{value:g}" for value in self.setting.values())])
 
 
 def run_participation(paper: PaperSettings, method: str) -> None:
     """One method with fewer clients in each round; everybody is in the main tables."""
     counts = paper.sweeps.clients_per_round
     chosen = {count: {"training.federation.clients_per_round": count} for count in counts}
-    trials = [Trial(paper, PARTICIPATION, method, {"clients_per_round": count}, chosen[count]) for count in counts]
-    _write(paper, trials, PARTICIPATION, method)
+    _make(
+        paper,
+        PARTICIPATION,
+        method,
+        [Variation(method, {"clients_per_round": count}, chosen[count]) for count in counts],
+    )
 
 
 def run_dealt(paper: PaperSettings, value: str) -> None:
     """Every method of the sweep on the same clients, to whom the clips were dealt with one concentration."""
     setting = {"alpha": float(value)}
     dealing = {"by": "dirichlet", "alpha": setting["alpha"], "unit": "video"}
-    trials = [Trial(paper, DEALT, method, setting, {}, dealing) for method in paper.sweeps.methods]
-    _write(paper, trials, DEALT, value)
+    _make(paper, DEALT, value, [Variation(method, setting, {}, dealing) for method in paper.sweeps.methods])
 
 
 def run_noise(paper: PaperSettings, value: str) -> None:
@@ -57,29 +63,52 @@ def run_noise(paper: PaperSettings, value: str) -> None:
     z, norms = float(value), paper.sweeps.clip_norms
     key = "training.privacy"
     chosen = {norm: {f"{key}.noise_multiplier": z, f"{key}.clip_norm": norm} for norm in norms}
-    trials = [Trial(paper, NOISE, NOISY, {"z": z, "C": norm}, chosen[norm]) for norm in norms]
-    _write(paper, trials, NOISE, value)
+    variations = [Variation(NOISY, {"z": z, "C": norm}, chosen[norm], generated=True) for norm in norms]
+    _make(paper, NOISE, value, variations)
 
 
-def _write(paper: PaperSettings, trials: list[Trial], sweep: str, name: str) -> None:
-    write_points(paper.folder.sweep(sweep) / f"{name}.json", side_by_side(run_trial, trials, available_cores()))
+def _make(paper: PaperSettings, sweep: str, stage: str, variations: list[Variation]) -> None:
+    """Make the points of a stage that a killed one left missing, and take away those that are no longer asked for."""
+    folder, scratch = paper.folder.sweep(sweep) / stage, paper.folder.root / "scratch" / f"{sweep}-{stage}"
+    (paper.folder.sweep(sweep) / f"{stage}.json").unlink(missing_ok=True)  # of the time when a stage left one file
+    inputs = digest_of(SeedWorld(paper.folder, paper.seeds[0]).digest(), code_version(*CODE))
+    points = [_point(paper, sweep, stage, variation, inputs) for variation in variations]
+    raise_first(make_points(points, available_cores()))
+    wanted = {point.path for point in points}
+    for path in folder.iterdir():
+        if path not in wanted:
+            path.unlink()
+    shutil.rmtree(scratch, ignore_errors=True)  # with the worlds that were dealt anew
 
 
-def run_trial(trial: Trial) -> Point:
-    from evaluation.experiments.paper.federations import (  # seconds, in each process beside the other's
-        deal_anew,
-        run_point,
-        scratch_run,
+def _point(paper: PaperSettings, sweep: str, stage: str, variation: Variation, inputs: str) -> Point:
+    """A variation as a point; `inputs` is a digest of people, networks and code."""
+    seed, configured = paper.seeds[0], _configured(paper, variation.method, variation.chosen)
+    training, scratch = configured.training, paper.folder.root / "scratch" / f"{sweep}-{stage}"
+    # What noise does to the picture is of interest, too; other sweeps look at the losses.
+    evaluation = configured.evaluation.model_copy(update=NO_CLIPS) if variation.generated else None
+    world: SeedWorld | DealtWorld = SeedWorld(paper.folder, seed)
+    decides = [inputs, str(seed), training.fingerprint(), evaluation.fingerprint() if evaluation else ""]
+    if variation.dealing:
+        dealing = {**variation.dealing, "clients": configured.studio.clients}
+        chosen = {f"preparation.partition.{key}": value for key, value in dealing.items()}
+        preparation = _configured(paper, variation.method, chosen).preparation
+        decides.append(preparation.fingerprint())
+        world = DealtWorld(world, scratch / f"dealt-{digest_of(inputs, preparation.fingerprint())}", preparation)
+    decides.append(json.dumps(dict(variation.setting)))
+    return Point(
+        folder=paper.folder.sweep(sweep) / stage,
+        name=f"{variation}-{digest_of(*decides)}",
+        label=f"{sweep} {variation}",
+        world=world,
+        # The rounds are compared on public people, as in the main tables.
+        federation=Federation(variation.method, training, configured.seed, validated=True, device=""),
+        measurement=Released(evaluation),
+        scratch=scratch,
+        about={"seed": seed, "sweep": sweep, "method": variation.method, "setting": dict(variation.setting)},
     )
 
-    paper, configured = trial.paper, trial.configured(trial.chosen)
-    # What noise does to the picture is of interest, too; other sweeps look at the losses.
-    measured = configured.evaluation.model_copy(update=NO_CLIPS) if trial.sweep == NOISE else None
-    with scratch_run(paper.folder, paper.seeds[0], str(trial)) as run:
-        if trial.dealing:
-            dealing = {**trial.dealing, "clients": configured.studio.clients}
-            chosen = {f"preparation.partition.{key}": value for key, value in dealing.items()}
-            deal_anew(run, trial.configured(chosen).preparation, workers=1)
-        return run_point(
-            run, trial.method, configured.training, configured.seed, trial.setting, workers=1, evaluation=measured
-        )
+
+def _configured(paper: PaperSettings, method: str, chosen: Mapping[str, Any]) -> Configuration:
+    overrides = seed_overrides(paper, paper.seeds[0], method)
+    return configure(paper.profile, combine(overrides, chosen))

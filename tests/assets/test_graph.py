@@ -14,8 +14,8 @@ from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches
 from training.federation.methods import METHODS as TRAINED
 
-GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports", "attacks", "studies"]
-ASKED_FOR = {"attacks", "studies"}
+GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports", "attacks"]
+ASKED_FOR = {"attacks"}
 """Groups that no run makes by itself."""
 APART = {"night", "tables"}
 """Assets with a job of their own."""

@@ -48,3 +48,17 @@ def test_a_line_within_that_is_no_record_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "lines").write_bytes(b'{"a": 1}\n' + line + b'\n{"b": 2}\n')
         with pytest.raises(CorruptFileError, match=r"line 2 of .* cannot be read"):
             read_json_lines(tmp_path / "lines")
+
+
+def test_a_folder_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    """A run of the paper's tables is made of links: what it writes belongs where they lead."""
+    target, link = tmp_path / "results" / "seed0", tmp_path / "run" / "backbone"
+    target.mkdir(parents=True)
+    (target / "old").write_text("old")
+    link.parent.mkdir()
+    link.symlink_to("../results/seed0")
+    with replacing_folder(link) as partial:
+        (partial / "new").write_text("new")
+    assert link.is_symlink() and [path.name for path in target.iterdir()] == ["new"]
+    assert [path.name for path in link.parent.iterdir()] == ["backbone"]
+    assert [path.name for path in target.parent.iterdir()] == ["seed0"]

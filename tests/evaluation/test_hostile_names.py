@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from assets.stage.metadata import drawing, table
 from evaluation.experiments.paper.figures import validation_curves
-from evaluation.experiments.paper.sweeps import lines
+from evaluation.experiments.paper.sweep_tables import lines
 from evaluation.experiments.study import figures as study_figures
 from evaluation.experiments.study.page import table as page_table
 from evaluation.experiments.study.summary import Gain, Results

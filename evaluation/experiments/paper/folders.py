@@ -4,7 +4,7 @@
     backbone/seed<n>             a seed's backbone
     federation/<method>/seed<n>  what a seed's federation left; `own/<client>` is what the client keeps
     evaluation/<method>/seed<n>  what it was measured at
-    sweeps/<sweep>/...           figures of single federations under other settings
+    sweeps/<sweep>/<stage>/      points: figures of single federations under other settings
     seed<n>/                     a run: links to all of these, so that whatever reads a run reads it
 
 A method's results of all seeds lie together because that is what a table depends on; links are no results.
@@ -12,18 +12,18 @@ A method's results of all seeds lie together because that is what a table depend
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from evaluation.experiments.links import link, link_folder, link_networks, link_people
 from preparation.clients.roles import load_clients
 
 PEOPLE = "people"
-TABLES = ("manifest.parquet", "people.json", "clients.json", "quarantine.parquet")
-OF_A_PERSON = ("crops", "shards")
+PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
+"""The sweeps."""
 PUBLIC_NETWORKS = ("vae", "rulers")
 BACKBONE = "backbone"
 
@@ -71,11 +71,14 @@ def open_seed(paper: PaperFolder, seed: int, methods: Iterable[str] = (), measur
 
     It may be opened as often as wanted; folders that links lead to are made where they are absent.
     """
-    run = paper.seed(seed)
-    clients = link_people(run, paper.people)
-    link_networks(run, paper.people, PUBLIC_NETWORKS)
+    run, people = paper.seed(seed), paper.people
+    if not people.clients_table.exists():
+        raise PrivFedTalkError(f"{people.root} holds no prepared people", remedy="run `dvc repro people` first")
+    clients = sorted(load_clients(people.clients_table))
+    link_people(run, people, clients)
+    link_networks(run, people, PUBLIC_NETWORKS)
     link_folder(run.model(BACKBONE), paper.backbone(seed))
-    for record in sorted((paper.people.root / "stages").glob("*.json")):
+    for record in sorted((people.root / "stages").glob("*.json")):
         link(run.root / "stages" / record.name, record)
     for method in methods:
         home = paper.federation(method, seed)
@@ -85,41 +88,3 @@ def open_seed(paper: PaperFolder, seed: int, methods: Iterable[str] = (), measur
     for name in measured:
         link_folder(run.evaluation(name), paper.evaluation(name, seed))
     return run
-
-
-def link_people(run: RunFolder, people: RunFolder, only: Sequence[str] | None = None) -> list[str]:
-    """Links to the tables, crops and shards of the people, or of `only` some of them; -> the people's names."""
-    if not people.clients_table.exists():
-        raise PrivFedTalkError(f"{people.root} holds no prepared people", remedy="run `dvc repro people` first")
-    for name in TABLES:
-        link(run.root / name, people.root / name)
-    clients = sorted(load_clients(people.clients_table)) if only is None else list(only)
-    for client in clients:
-        for kind in OF_A_PERSON:
-            link_folder(run.client(client) / kind, people.client(client) / kind)
-        record = run.consent(client)  # a rendered client of an older run may have one of its own
-        if people.consent(client).exists() and (record.is_symlink() or not record.exists()):
-            link(record, people.consent(client))
-    return clients
-
-
-def link_networks(run: RunFolder, owner: RunFolder, names: Iterable[str]) -> None:
-    for name in names:
-        link_folder(run.model(name), owner.model(name))
-
-
-def link_folder(path: Path, target: Path) -> None:
-    """As `link`, to a folder that is made where it is absent: whoever writes below `path` need not know."""
-    target.mkdir(parents=True, exist_ok=True)
-    link(path, target)
-
-
-def link(path: Path, target: Path) -> None:
-    """`path` as a relative link to `target`, be that there or not; what is no link is never replaced by one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = os.path.relpath(target, path.parent)
-    if path.is_symlink():
-        if str(path.readlink()) == wanted:
-            return
-        path.unlink()
-    path.symlink_to(wanted)

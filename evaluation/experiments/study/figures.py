@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.experiments.study import experiments as study
+from evaluation.experiments.study import design as study
 from evaluation.experiments.study.summary import Gain, Results, gains
 from evaluation.figures.charts import INK, colour_of, label_of, legend_above
 

@@ -1,4 +1,4 @@
-"""The study's page, docs/results/study.md: every figure and every verdict comes from the cells that were run."""
+"""The study's page, docs/results/study.md: every figure and every verdict comes from the points that were made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from common.text.foreign import markdown_cell
 from evaluation.catalogue import metric
-from evaluation.experiments.study import experiments as study
-from evaluation.experiments.study.experiments import EXPERIMENTS, Experiment
+from evaluation.experiments.study import design as study
+from evaluation.experiments.study.defects import DEFECTS
+from evaluation.experiments.study.design import EXPERIMENTS, Experiment
 from evaluation.experiments.study.settings import StudySettings
-from evaluation.experiments.study.spoiling import SPOILED
 from evaluation.experiments.study.summary import Gain, Results, gains, levels
 from evaluation.tables.columns import MISSING
 
@@ -21,11 +21,11 @@ LIPS = ("mouth_psnr", "opening_error", "lip_correlation")
 
 def page(results: Results, pictured: bool = True, machine: str = "") -> str:
     """The whole page in Markdown; `pictured` where there is a picture of curves, `machine` says
-    where the cells were run."""
+    where the points were made."""
     settings = results.settings
     parts = [
         "# What the study measured",
-        "Written by `make study` from the cells in `data/study`; nothing here is typed by hand. " + _sizes(settings),
+        "Written by `make study` from the points in `data/study`; nothing here is typed by hand. " + _sizes(settings),
         *([f"Machine: {machine}."] if machine else []),
         "Loss is each person's own held-out denoising loss with fixed noise and timesteps, as a difference in percent "
         "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
@@ -199,7 +199,7 @@ def _scores(results: Results) -> str:
         score = condition.curves[name].arm.score or "paper"
         most = np.exp(gamma * (scores.max() - scores.min()))
         ratios.append(f"By {score} with gamma = {gamma:g} no client weighs more than {most:.2f} times another's clips.")
-        kinds = scores.groupby(level="seed").cumcount().map(lambda number: SPOILED.get(number, "") or "good")
+        kinds = scores.groupby(level="seed").cumcount().map(lambda number: DEFECTS.get(number, "") or "good")
         rows += [
             [
                 score,
@@ -237,7 +237,7 @@ def _sizes(settings: StudySettings) -> str:
 
 def _ran(results: Results) -> str:
     def count(experiment: Experiment, keep: Callable[[bool], bool]) -> int:
-        return sum(keep(results.ran(cell)) for cell in experiment.cells())
+        return sum(keep(results.ran(setup)) for setup in experiment.setups())
 
     rows = [
         [
@@ -246,9 +246,9 @@ def _ran(results: Results) -> str:
             ", ".join(
                 str(seed)
                 for seed in experiment.seeds
-                if any(results.ran(cell) for cell in experiment.cells() if cell.seed == seed)
+                if any(results.ran(setup) for setup in experiment.setups() if setup.seed == seed)
             ),
         ]
         for experiment in EXPERIMENTS
     ]
-    return table(["experiment", "cells", "seeds"], rows)
+    return table(["experiment", "points", "seeds"], rows)

@@ -52,12 +52,3 @@ class StudySettings(Settings):
     draws: int = Field(2, ge=1, description="of noise and timestep, for each window of a held-out clip")
     control_adapters: int = Field(4, ge=1, description="clients whose own adapters strangers are given, as the control")
     generated_clips: int = Field(1, ge=1, description="clips generated of each person, where any are")
-
-
-class PrivacyUtilitySettings(Settings):
-    """What the privacy-utility sweep tries; `privacy_utility` in params.yaml."""
-
-    noise_multipliers: tuple[float, ...] = Field((0.0, 0.02, 0.1), min_length=1, description="z; 0 clips alone")
-    clip_norms: tuple[float, ...] = Field((0.5, 1.5, 4.5), min_length=1, description="C")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="worlds and trainings; a new one costs minutes")
-    workers: int = Field(2, ge=1, description="processes that work side by side")

@@ -1,4 +1,4 @@
-"""From the cells' rows to gains with intervals: a person under one seed is the unit, compared with itself.
+"""From the points' rows to gains with intervals: a person under one seed is the unit, compared with itself.
 
 Percentages are of each person's own loss under the baseline, with the same noise and timesteps; intervals are
 Student's over people, p from sign flips of whole people (`evaluation.measuring.significance`), Holm's over the curves
@@ -17,10 +17,10 @@ import pandas as pd
 from scipy import stats
 
 from evaluation import catalogue
-from evaluation.experiments.study.cells import Cell
-from evaluation.experiments.study.experiments import BACKBONE, Condition, Curve, Experiment
-from evaluation.experiments.study.running import results_path
+from evaluation.experiments.points import read_rows
+from evaluation.experiments.study.design import BACKBONE, Condition, Curve, Experiment
 from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.setups import Setup, results_path
 from evaluation.measuring.significance import Values, holm, paired_permutation, standard_error
 from preparation.clients.roles import Role
 
@@ -47,22 +47,22 @@ class Gain:
 
 
 class Results:
-    """The rows of a study's folder, read cell by cell; a cell that was not run has none."""
+    """The rows of a study's folder, read point by point; a setup that was not run has none."""
 
     def __init__(self, home: Path, settings: StudySettings) -> None:
         self.home, self.settings = home, settings
         self._read: dict[Path, pd.DataFrame] = {}
 
-    def ran(self, cell: Cell) -> bool:
-        return results_path(self.home, cell, self.settings).exists()
+    def ran(self, setup: Setup) -> bool:
+        return results_path(self.home, setup, self.settings).exists()
 
-    def values(self, cell: Cell, role: Role, stage: str, metric: str) -> pd.Series | None:
+    def values(self, setup: Setup, role: Role, stage: str, metric: str) -> pd.Series | None:
         """Person -> value, or None where that was not measured."""
-        path = results_path(self.home, cell, self.settings)
+        path = results_path(self.home, setup, self.settings)
         if path not in self._read:
             if not path.exists():
                 return None
-            self._read[path] = pd.read_json(path, lines=True)
+            self._read[path] = pd.DataFrame(read_rows(path))
         rows = self._read[path]
         rows = rows[(rows["role"] == role) & (rows["stage"] == stage) & (rows["metric"] == metric)]
         return None if rows.empty else rows.set_index("person")["value"].astype(float)
@@ -74,7 +74,7 @@ class Results:
         found = {
             seed: values
             for seed in experiment.seeds
-            if (values := self.values(experiment.cell(seed, condition, curve), role, curve.stage, metric)) is not None
+            if (values := self.values(experiment.setup(seed, condition, curve), role, curve.stage, metric)) is not None
         }
         return pd.concat(found, names=["seed", "person"]) if found else None
 
@@ -85,11 +85,10 @@ def gains(
     metric: str = "loss",
     baseline: Curve = BACKBONE,
     role: Role | None = None,
-    only: Sequence[str] | None = None,
 ) -> list[Gain]:
     """Every curve of every condition against `baseline` in the same world; `loss` in percent, else as it is.
 
-    `only` names the people who count. What was not run is left out.
+    What was not run is left out.
     """
     role = role or experiment.role
     found: list[Gain] = []
@@ -103,8 +102,6 @@ def gains(
             difference = (values - base).dropna()
             if metric == "loss":
                 difference = 100 * difference / base[difference.index]
-            if only is not None:
-                difference = difference[difference.index.get_level_values("person").isin(only)]
             differences[name] = difference
         adjusted = holm({name: paired_permutation(d.to_numpy(np.float64), 0) for name, d in differences.items()})
         lower_is_better = metric == "loss" or catalogue.metric(metric).better == "lower"

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.files import replacing, write_text
+from common.files import write_text
 from common.folders import RunFolder
 from common.settings import Settings
+from evaluation.experiments.points import World
+from evaluation.experiments.study.defects import DEFECTS, spoil
 from evaluation.experiments.study.settings import StudySettings
-from evaluation.experiments.study.spoiling import SPOILED, spoil
-from preparation.clients.roles import load_clients, of_role
+from preparation.clients.roles import load_clients, of_role, save_clients
 from preparation.corpora.studio.corpus import render_corpus
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.pipeline import build_all_shards, prepare_clients, register_corpus
@@ -48,9 +50,9 @@ TRAITS: dict[Traits, tuple[str, ...]] = {
 READY = "ready"
 
 
-class World(Settings):
-    """A population of clients: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
-    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `spoiling`),
+class Population(Settings):
+    """The clients of a world: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
+    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `defects`),
     while all are measured on good ones."""
 
     shift: float = 1.0
@@ -60,9 +62,9 @@ class World(Settings):
     spoiled: bool = False
 
     @property
-    def rendered(self) -> World:
+    def rendered(self) -> Population:
         """The world that this one's clips are taken from."""
-        return World(shift=self.shift, traits=self.traits, clients=self.clients)
+        return Population(shift=self.shift, traits=self.traits, clients=self.clients)
 
     @property
     def name(self) -> str:
@@ -72,19 +74,56 @@ class World(Settings):
         return "-".join([*parts, "spoiled"] if self.spoiled else parts)
 
 
-CENTRE = World()
+CENTRE = Population()
 
 
 def public_folder(home: Path, seed: int) -> RunFolder:
     return RunFolder(home / f"seed{seed}" / "public")
 
 
-def world_folder(home: Path, seed: int, world: World) -> RunFolder:
+def world_folder(home: Path, seed: int, world: Population) -> RunFolder:
     return RunFolder(home / f"seed{seed}" / world.name)
 
 
 def is_ready(folder: RunFolder) -> bool:
     return (folder.root / READY).exists()
+
+
+@dataclass(frozen=True)
+class RenderedWorld:
+    """The clients of one population under one seed; without a population the seed's public corpus and networks."""
+
+    home: Path
+    seed: int
+    population: Population | None
+    settings: StudySettings
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} {self.population.name if self.population else 'public corpus and networks'}"
+
+    @property
+    def folder(self) -> RunFolder:
+        if self.population is None:
+            return public_folder(self.home, self.seed)
+        return world_folder(self.home, self.seed, self.population)
+
+    @property
+    def needs(self) -> tuple[World, ...]:
+        if self.population is None:
+            return ()
+        public, rendered = replace(self, population=None), replace(self, population=self.population.rendered)
+        return (public,) if rendered == self else (public, rendered)
+
+    @property
+    def ready(self) -> bool:
+        return is_ready(self.folder)
+
+    def make(self) -> None:
+        if self.population is None:
+            make_public(self.home, self.seed, self.settings, self.device)
+        else:
+            make_world(self.home, self.seed, self.population, self.settings, self.device)
 
 
 def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
@@ -125,7 +164,7 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
     (run.root / READY).touch()
 
 
-def make_world(home: Path, seed: int, world: World, settings: StudySettings, device: str = "cpu") -> None:
+def make_world(home: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
     """The clients of a world, ready to train: rendered, or taken from the world that was rendered."""
     run = world_folder(home, seed, world)
     run.root.mkdir(parents=True, exist_ok=True)
@@ -139,7 +178,9 @@ def make_world(home: Path, seed: int, world: World, settings: StudySettings, dev
     (run.root / READY).touch()
 
 
-def _studio(studio: StudioSettings, seed: int, world: World | None = None, public_only: bool = False) -> StudioSettings:
+def _studio(
+    studio: StudioSettings, seed: int, world: Population | None = None, public_only: bool = False
+) -> StudioSettings:
     if world is None:
         return studio.model_copy(update={"seed": seed, "clients": 0, "unseen": 0})
     public, clients = studio.public_population, studio.client_population
@@ -183,11 +224,12 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int, device: str) -> None:
+def _derive(rendered: RunFolder, run: RunFolder, world: Population, seed: int, device: str) -> None:
     """The same clients with fewer clips to train on, or with clips that were spoiled."""
     from training.model.autoencoders.sources import load_autoencoder
 
-    clients = of_role(load_clients(rendered.clients_table), "client")
+    table = load_clients(rendered.clients_table)
+    clients = of_role(table, "client")
     gate = Gate(rendered, "training", required=False)
     agreed = gate.admit(clients, "the study")
     vae = load_autoencoder(run.model("vae")).to(device)
@@ -197,11 +239,12 @@ def _derive(rendered: RunFolder, run: RunFolder, world: World, seed: int, device
         samples = list(gate.samples(client))
         if world.spoiled:
             donor = list(gate.samples(agreed[(agreed.index(client) + 1) % len(agreed)]))
-            samples = [spoil(sample, SPOILED.get(number, ""), donor, vae, seed) for sample in samples]
-        if world.clips or (world.spoiled and SPOILED.get(number) == "few"):
+            samples = [spoil(sample, DEFECTS.get(number, ""), donor, vae, seed) for sample in samples]
+        if world.clips or (world.spoiled and DEFECTS.get(number) == "few"):
             most = world.clips or 1
             training = [sample for sample in samples if sample.split == "train"][:most]
             samples = training + [sample for sample in samples if sample.split != "train"]
         write_shards(run.client(client), samples)
-    with replacing(run.clients_table) as partial:
-        partial.write_bytes(rendered.clients_table.read_bytes())
+    save_clients(
+        {name: one for name, one in table.items() if one.role != "client" or name in agreed}, run.clients_table
+    )

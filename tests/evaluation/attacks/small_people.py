@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from common.folders import RunFolder
-from evaluation.experiments.study.cells import Arm
-from evaluation.experiments.study.federations import Trained, train
+from evaluation.experiments.federations import scratch_run, train
+from evaluation.experiments.points import Federation
+from evaluation.experiments.trained import Trained
 from preparation.clients.consent import record_rendered
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import Sample, write_shards
 from tests.training.privacy_records import round_record, settings_with, write_method
 from tests.training.small_federation import sample_for
 from tests.training.small_models import small_backbone
-from training.federation.methods import configure
 from training.model.autoencoders.small import SmallVae
 from training.model.frozen.rulers import IdentityRuler
 from training.settings import AdapterSettings, FederationSettings, TrainingSettings, VaeSettings
@@ -53,9 +53,9 @@ def make_run(root: Path) -> RunFolder:
 
 
 def federated(run: RunFolder, tmp_path: Path, method: str | None = "fedavg") -> Trained:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    return train(run, scratch, Arm(method=method), CLIENTS, configure("fedavg", TRAINING), 1, personal_steps=1)
+    federation = Federation(method, TRAINING, seed=1, personal_steps=1)
+    with scratch_run(run, tmp_path / "scratch", federation) as scratch:
+        return train(scratch, federation)
 
 
 def release(run: RunFolder, trained: Trained) -> None:

@@ -17,13 +17,14 @@ from evaluation.attacks.auc import Area, Scores
 from evaluation.attacks.membership import MembershipSettings, attack_membership, judge
 from evaluation.attacks.people import People
 from evaluation.attacks.shadows import Shadows, draw_halves, likelihood_ratios, train_shadows
-from evaluation.experiments.study.cells import Arm, without_unread_score
-from evaluation.experiments.study.federations import train
+from evaluation.experiments import federations
+from evaluation.experiments.federations import scratch_run, train, without_unread_score
+from evaluation.experiments.points import Federation
+from evaluation.experiments.trained import Trained
 from evaluation.report.privacy_page import write_privacy_reports
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.roles import Client, save_clients
 from tests.evaluation.attacks.small_people import CLIENTS, STRANGERS, TRAINING, federated, make_run, release
-from training.federation.methods import configure
 
 SETTINGS = MembershipSettings(draws=3)
 DAY = datetime.date(2026, 1, 1)
@@ -96,20 +97,37 @@ def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
     np.testing.assert_array_equal(shadows().losses, resumed.losses)
 
 
-def test_a_cheap_score_that_nobody_reads_leaves_the_adapter_as_it_is(run: RunFolder, tmp_path: Path) -> None:
-    thetas = []
-    for score_frames in (2, 5):
-        scored = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1, "score_frames": score_frames})
-        settled = configure("fedavg", TRAINING.model_copy(update={"federation": scored}))
-        scratch = tmp_path / str(score_frames)
-        scratch.mkdir()
-        trained = train(run, scratch, Arm(method="fedavg"), CLIENTS, settled, 1, 0)
-        thetas.append((trained.shared[1], list(trained.scores.values())))
-    (cheap, its_scores), (whole, other_scores) = thetas
-    assert (cheap == whole).all() and its_scores != other_scores
-    assert without_unread_score(settled).federation.score_frames == 2
-    weighed = settled.model_copy(update={"privacy": settled.privacy.model_copy(update={"gamma": 2.0})})
-    assert without_unread_score(weighed).federation.score_frames == 5
+def test_a_shadow_is_scored_after_its_last_round(run: RunFolder) -> None:
+    """No round of a shadow is measured on public people, so none is known to be best, whatever the run keeps."""
+
+    def shadows(keep: str) -> Scores:
+        rounds = TRAINING.federation.model_copy(update={"rounds": 2, "local_steps": 1, "keep": keep})
+        training = TRAINING.model_copy(update={"federation": rounds})
+        people = People.of(run, "fedavg", None)
+        before = np.ones(len(people.names))
+        return train_shadows(run, "fedavg", people, training, before, 0, 2, 1, lambda number, of: None).losses
+
+    np.testing.assert_array_equal(shadows("best"), shadows("last"))
+
+
+def test_a_cheap_score_that_nobody_reads_leaves_the_adapter_as_it_is(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1, "score_frames": 5})
+    costly = TRAINING.model_copy(update={"federation": once})
+    assert without_unread_score("fedavg", costly).federation.score_frames == 2
+    weighed = costly.model_copy(update={"privacy": costly.privacy.model_copy(update={"gamma": 2.0})})
+    assert without_unread_score("isfa_only", weighed).federation.score_frames == 5
+
+    def trained() -> Trained:
+        with scratch_run(run, tmp_path / "scratch", federation) as scratch:
+            return train(scratch, federation)
+
+    federation = Federation("fedavg", costly, seed=1)
+    cheap = trained()
+    monkeypatch.setattr(federations, "without_unread_score", lambda method, training: training)
+    whole = trained()
+    assert (cheap.shared[1] == whole.shared[1]).all() and cheap.scores != whole.scores
 
 
 def test_every_person_is_in_half_of_the_shadow_runs() -> None:

@@ -19,7 +19,9 @@ from common.errors import PrivFedTalkError
 from common.provenance import FLOORS, code_of, project_sources
 from docs.writers import paper as paper_page
 from evaluation.catalogue import entries
-from evaluation.experiments.paper.points import write_points
+from evaluation.experiments.driver import make_points
+from evaluation.experiments.paper.worlds import DealtWorld
+from evaluation.experiments.releases import Released
 from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.definitions import defs
@@ -175,7 +177,7 @@ def made_by(kind: str) -> set[tuple[str, str]]:
         assets = {name for names in ASSETS[kind].values() for name in names}
         return {call.made_by for call in stage_calls() if call.asset in assets and call.made_by[1] not in RENDERED}
     if kind in SWEEPS:
-        return {("evaluation.experiments.paper.federations", "run_point"), place_of(write_points)}
+        return {place_of(made) for made in (make_points, Released, DealtWorld)}
     return {place_of(paper_outputs.OUTPUTS[kind])}
 
 

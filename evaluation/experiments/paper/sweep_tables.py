@@ -14,7 +14,7 @@ from common.files import write_text
 from evaluation.catalogue import metric, name_of
 from evaluation.experiments.paper.figures import save_both
 from evaluation.experiments.paper.folders import PaperFolder
-from evaluation.experiments.paper.points import FIGURES, Point
+from evaluation.experiments.paper.sweep_points import FIGURES, SweepPoint
 from evaluation.figures.charts import INK, MORE_COLOURS, colour_of, label_of, legend_above
 from evaluation.measuring.significance import Values, holm, paired_permutation, standard_error
 from evaluation.report.files import write_table
@@ -27,7 +27,7 @@ ONE_SEED = (
 )
 
 
-def write_participation(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
+def write_participation(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
     """Gain of the clients against how many of them take part in a round."""
     ordered = sorted(points, key=lambda point: (point.method, point.setting["clients_per_round"]))
     table = sweep_table(ordered, {"Clients a round": lambda p: f"{p.setting['clients_per_round']:g} of {p.clients}"})
@@ -35,7 +35,7 @@ def write_participation(paper: PaperFolder, points: Sequence[Point]) -> list[Pat
     return _written(paper, "participation", table, drawn, lines(drawn, "clients in a round"))
 
 
-def write_dealt(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
+def write_dealt(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
     """Gain against how unlike the clients are, their clips dealt by Dirichlet's alpha: small is skewed."""
     ordered = sorted(points, key=lambda point: (point.method, point.setting["alpha"]))
     table = sweep_table(ordered, {"α": lambda point: f"{point.setting['alpha']:g}"})
@@ -43,10 +43,10 @@ def write_dealt(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
     return _written(paper, "noniid", table, drawn, lines(drawn, "α of the dealing (large: alike)", log=True))
 
 
-def write_noise(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
+def write_noise(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
     """Privacy against utility: loss and what is seen of the clips, under noise multipliers and clipping norms."""
     ordered = sorted(points, key=lambda point: (point.setting["z"], point.setting["C"]))
-    settings: Mapping[str, Callable[[Point], str]] = {
+    settings: Mapping[str, Callable[[SweepPoint], str]] = {
         "z": lambda point: f"{point.setting['z']:g}",
         "C": lambda point: f"{point.setting['C']:g}",
         "ε released": lambda point: three_digits(point.epsilon_release),
@@ -69,7 +69,7 @@ def write_noise(paper: PaperFolder, points: Sequence[Point]) -> list[Path]:
 
 
 def sweep_table(
-    points: Sequence[Point], settings: Mapping[str, Callable[[Point], str]], more: Sequence[str] = ()
+    points: Sequence[SweepPoint], settings: Mapping[str, Callable[[SweepPoint], str]], more: Sequence[str] = ()
 ) -> pd.DataFrame:
     """A row a point: what was set, the gain in percent with its standard error and p, and `more` figures."""
     gains = [np.array(point.gains(), np.float64) for point in points]
@@ -90,7 +90,7 @@ def sweep_table(
     )
 
 
-def numbers_of(points: Sequence[Point], varied: str) -> pd.DataFrame:
+def numbers_of(points: Sequence[SweepPoint], varied: str) -> pd.DataFrame:
     """Columns method, the varied setting, gain and its standard error: what is drawn."""
     return pd.DataFrame(
         [
@@ -157,18 +157,18 @@ def _written(paper: PaperFolder, name: str, table: pd.DataFrame, drawn: pd.DataF
     ]
 
 
-def _values(point: Point, name: str) -> Values:
+def _values(point: SweepPoint, name: str) -> Values:
     values = point.gains() if name == "gain" else list(point.figures.get(name, {}).values())
     return np.array(values, np.float64)
 
 
-def _mean_and_error(point: Point, name: str, prefix: str = "") -> dict[str, float]:
+def _mean_and_error(point: SweepPoint, name: str, prefix: str = "") -> dict[str, float]:
     """By what ends the column's name; nothing of what was not measured."""
     values = _values(point, name)
     return {prefix: float(values.mean()), f"{prefix}_error": standard_error(values)} if len(values) else {}
 
 
-def _cell(point: Point, name: str) -> str:
+def _cell(point: SweepPoint, name: str) -> str:
     values = _values(point, name)
     return f"{values.mean():.3g} ± {standard_error(values):.2g}" if len(values) else MISSING
 

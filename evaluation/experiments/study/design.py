@@ -1,6 +1,6 @@
 """What the study asks: the list of experiments, each a row of conditions under which some arms are compared.
 
-To ask something else, add an experiment here: cells that others have run are not run again.
+To ask something else, add an experiment here: setups that others have run are not run again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.experiments.study.cells import Arm, Cell, Measured
-from evaluation.experiments.study.worlds import CENTRE, Traits, World
+from evaluation.experiments.study.setups import Arm, Measured, Setup
+from evaluation.experiments.study.worlds import CENTRE, Population, Traits
 from preparation.clients.roles import Role
 
 _TRAITS: tuple[Traits, ...] = ("articulation", "mouth", "light", "accessories", "camera", "demo")
@@ -64,7 +64,7 @@ class Condition:
 
     x: float | str
     curves: Mapping[str, Curve]
-    world: World = CENTRE
+    world: Population = CENTRE
 
 
 @dataclass(frozen=True)
@@ -79,22 +79,22 @@ class Experiment:
     seeds: tuple[int, ...] = SEEDS
     role: Role = "client"
 
-    def cells(self) -> list[Cell]:
+    def setups(self) -> list[Setup]:
         """All seeds of what stands first, so that what a stopped study has answered it has answered with all seeds."""
         found = [
-            self.cell(seed, condition, curve)
+            self.setup(seed, condition, curve)
             for condition in self.conditions
             for curve in condition.curves.values()
             for seed in self.seeds
         ]
         return list(dict.fromkeys(found))
 
-    def cell(self, seed: int, condition: Condition, curve: Curve) -> Cell:
+    def setup(self, seed: int, condition: Condition, curve: Curve) -> Setup:
         # What never trains does not care for the clips that it does not train on.
         world = condition.world if curve.arm.method else condition.world.rendered
-        # Cells that the central experiment has anyway are asked for as it has them, and so run once.
+        # Setups that the central experiment has anyway are asked for as it has them, and so run once.
         central = world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
-        return Cell(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
+        return Setup(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
 
 
 _PLAIN = {name: curve for name, curve in _EACH.items() if name not in ("local, longer", "fedavg, personalised")}
@@ -121,7 +121,7 @@ def _averaged(averaging: Literal["ffa"]) -> dict[str, Curve]:
 
 
 def _after(number: int) -> dict[str, Curve]:
-    """Curves along the rounds of the central cells."""
+    """Curves along the rounds of the central setups."""
     arms = {name: curve.arm for name, curve in _PLAIN.items() if curve != BACKBONE}
     return {"backbone": BACKBONE} | {
         name: Curve(arm, f"round {number}" if number < (arm.rounds or 6) else "final") for name, arm in arms.items()
@@ -132,17 +132,17 @@ CENTRAL = Experiment("methods", "method", (Condition("central", METHODS),), meas
 SHIFT = Experiment(
     "shift",
     "population shift",
-    tuple(Condition(x, _EACH, World(shift=x)) for x in (0.0, 0.5, 1.0)),
+    tuple(Condition(x, _EACH, Population(shift=x)) for x in (0.0, 0.5, 1.0)),
 )
 CLIPS = Experiment(
     "clips",
     "training clips of each client",
-    tuple(Condition(x, _EACH, World(clips=x if x < 6 else None)) for x in (1, 2, 6)),
+    tuple(Condition(x, _EACH, Population(clips=x if x < 6 else None)) for x in (1, 2, 6)),
 )
 CLIENTS = Experiment(
     "clients",
     "clients in the federation",
-    tuple(Condition(x, _of_so_many(x), World(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
+    tuple(Condition(x, _of_so_many(x), Population(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
     role="unseen",
 )
 ROUNDS = Experiment("rounds", "rounds", tuple(Condition(x, _after(x)) for x in (1, 2, 4, 6)))
@@ -160,7 +160,7 @@ ADAPTERS = Experiment(
 TRAITS = Experiment(
     "traits",
     "what is shifted",
-    tuple(Condition(x, _PLAIN if x == CENTRE.traits else _with(), World(traits=x)) for x in _TRAITS),
+    tuple(Condition(x, _PLAIN if x == CENTRE.traits else _with(), Population(traits=x)) for x in _TRAITS),
 )
 ISFA_ARM = Arm(method="isfa_only")
 SPOILED_CLIENTS = Experiment(
@@ -176,7 +176,7 @@ SPOILED_CLIENTS = Experiment(
                 "isfa, speech": Curve(ISFA_ARM.model_copy(update={"score": "speech", "gamma": 5.0})),
                 "fedavg, noisy and wrong left out": Curve(Arm(method="fedavg", without=(0, 1, 2, 3))),
             },
-            World(spoiled=True),
+            Population(spoiled=True),
         ),
     ),
     seeds=MORE_SEEDS,

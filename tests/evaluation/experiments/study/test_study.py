@@ -1,22 +1,24 @@
-"""The harness on worlds that are there already: cells are run once, in order, and a failed or killed study goes on."""
+"""The study's points on a world that is there already: what is trained, what is measured, and what the page says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evaluation.experiments.study import experiments as study
-from evaluation.experiments.study import running
-from evaluation.experiments.study.cells import Arm, Cell
-from evaluation.experiments.study.experiments import BACKBONE, CENTRE, Condition, Curve, Experiment
+from evaluation.experiments import driver
+from evaluation.experiments.driver import Failure, make_points
+from evaluation.experiments.points import Point
+from evaluation.experiments.study import design as study
+from evaluation.experiments.study.design import BACKBONE, CENTRE, Condition, Curve, Experiment
 from evaluation.experiments.study.page import page
-from evaluation.experiments.study.running import results_path, run_study
 from evaluation.experiments.study.settings import StudySettings
+from evaluation.experiments.study.setups import Arm, Setup, point_of, results_path
 from evaluation.experiments.study.summary import Results, gains
-from evaluation.experiments.study.worlds import READY, World, public_folder, world_folder
+from evaluation.experiments.study.worlds import READY, Population, public_folder, world_folder
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for
@@ -66,38 +68,42 @@ def home(tmp_path: Path, backbone: TinyBackbone) -> Path:
     return tmp_path
 
 
-def rows_of(home: Path, cell: Cell) -> list[dict]:
-    return [json.loads(line) for line in results_path(home, cell, SETTINGS).read_text().splitlines()]
+def rows_of(home: Path, setup: Setup) -> list[dict]:
+    return [json.loads(line) for line in results_path(home, setup, SETTINGS).read_text().splitlines()]
+
+
+def make(home: Path, setups: Sequence[Setup]) -> list[Failure]:
+    return make_points([point_of(home, setup, SETTINGS) for setup in setups])
 
 
 def test_a_study_that_was_killed_goes_on_with_what_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = [Cell(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL)]
-    assert run_study(home, cells[:1], SETTINGS) == []
-    written = results_path(home, cells[0], SETTINGS).stat().st_mtime_ns
-    scratch = home / "scratch" / cells[1].identifier(SETTINGS)  # as a killed process leaves it
-    (scratch / "rounds").mkdir(parents=True)
+    setups = [Setup(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL)]
+    assert make(home, setups[:1]) == []
+    written = results_path(home, setups[0], SETTINGS).stat().st_mtime_ns
+    scratch = home / "scratch" / setups[1].identifier(SETTINGS)  # as a killed process leaves it
+    (scratch / "federation" / "fedavg").mkdir(parents=True)
     (scratch / "models").symlink_to(home)
-    begun: list[Cell] = []
-    run_cell = running.run_cell
+    begun: list[str] = []
+    really = driver.make_point
 
-    def counted(home: Path, cell: Cell, settings: StudySettings, device: str) -> None:
-        begun.append(cell)
-        run_cell(home, cell, settings, device)
+    def counted(point: Point) -> None:
+        begun.append(point.name)
+        really(point)
 
-    monkeypatch.setattr(running, "run_cell", counted)
-    assert run_study(home, [*cells, cells[1]], SETTINGS) == []
-    assert begun == cells[1:]
-    assert results_path(home, cells[0], SETTINGS).stat().st_mtime_ns == written
+    monkeypatch.setattr(driver, "make_point", counted)
+    assert make(home, [*setups, setups[1]]) == []
+    assert begun == [setup.identifier(SETTINGS) for setup in setups[1:]]
+    assert results_path(home, setups[0], SETTINGS).stat().st_mtime_ns == written
     assert not list((home / "scratch").iterdir())
 
 
-def test_what_a_cell_measures(home: Path) -> None:
-    backbone, fedavg, local = (Cell(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL))
-    run_study(home, [backbone, fedavg, local], SETTINGS)
+def test_what_a_point_measures(home: Path) -> None:
+    backbone, fedavg, local = (Setup(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL))
+    make(home, [backbone, fedavg, local])
 
-    def losses(cell: Cell, stage: str, role: str = "client") -> dict[str, float]:
+    def losses(setup: Setup, stage: str, role: str = "client") -> dict[str, float]:
         wanted = [
-            row for row in rows_of(home, cell) if (row["stage"], row["role"], row["metric"]) == (stage, role, "loss")
+            row for row in rows_of(home, setup) if (row["stage"], row["role"], row["metric"]) == (stage, role, "loss")
         ]
         return {row["person"]: row["value"] for row in wanted}
 
@@ -106,7 +112,7 @@ def test_what_a_cell_measures(home: Path) -> None:
     assert {row["stage"] for row in rows_of(home, fedavg)} == {"round 1", "final", "personal"}
     for stage in ("round 1", "final", "personal"):
         assert set(losses(fedavg, stage)) == set(CLIENTS)
-    assert len({losses(cell, stage)["c0"] for cell, stage in
+    assert len({losses(setup, stage)["c0"] for setup, stage in
                 ((backbone, "final"), (fedavg, "final"), (fedavg, "personal"), (local, "final"))}) == 4  # fmt: skip
     # A client alone begins like a client of the federation, and differs once the server has stepped.
     assert losses(local, "round 1") != losses(fedavg, "round 1")
@@ -114,40 +120,40 @@ def test_what_a_cell_measures(home: Path) -> None:
 
 
 def test_local_after_a_round_is_that_clients_part_of_fedavg(home: Path) -> None:
-    alone = Cell(seed=0, arm=Arm(method="fedavg", rounds=1, clients=1))
-    local = Cell(seed=0, arm=Arm(method="local", rounds=1, clients=1))
-    run_study(home, [alone, local], SETTINGS)
+    alone = Setup(seed=0, arm=Arm(method="fedavg", rounds=1, clients=1))
+    local = Setup(seed=0, arm=Arm(method="local", rounds=1, clients=1))
+    make(home, [alone, local])
     by_method = [
-        {row["person"]: row["value"] for row in rows_of(home, cell) if row["metric"] == "loss"}["c0"]
-        for cell in (alone, local)
+        {row["person"]: row["value"] for row in rows_of(home, setup) if row["metric"] == "loss"}["c0"]
+        for setup in (alone, local)
     ]
     assert by_method[0] == pytest.approx(by_method[1], rel=1e-6)
 
 
-def test_a_cell_that_fails_stops_no_other(home: Path) -> None:
-    lost, good = Cell(seed=0, world=World(shift=0.5)), Cell(seed=0)
+def test_a_point_that_fails_stops_no_other(home: Path) -> None:
+    lost, good = Setup(seed=0, world=Population(shift=0.5)), Setup(seed=0)
     for folder in (public_folder(home, 0), world_folder(home, 0, lost.world)):
         folder.root.mkdir(exist_ok=True)
         (folder.root / READY).touch()
-    failed = run_study(home, [lost, good], SETTINGS)
+    failed = make(home, [lost, good])
     assert len(failed) == 1
-    assert "shift0.5" in failed[0]
+    assert "shift0.5" in str(failed[0])
     assert results_path(home, good, SETTINGS).exists()
 
 
 def test_gains_are_of_each_person_to_itself(tmp_path: Path) -> None:
     """A method that takes 2 to 3 % off everybody's loss is surely better, though people differ by hundreds."""
     arms = {"backbone": BACKBONE, "fedavg": Curve(Arm(method="fedavg"))}
-    experiment = Experiment("x", "shift", (Condition(1.0, arms), Condition(0.5, arms, World(shift=0.5))))
+    experiment = Experiment("x", "shift", (Condition(1.0, arms), Condition(0.5, arms, Population(shift=0.5))))
     rng = np.random.default_rng(0)
     cuts = rng.uniform(0.02, 0.03, (3, 4))
     for seed in experiment.seeds:
         base = rng.uniform(0.3, 3.0, 4)
         for curve, losses in (("backbone", base), ("fedavg", base * (1 - cuts[seed]))):
-            cell = experiment.cell(seed, experiment.conditions[0], arms[curve])
+            setup = experiment.setup(seed, experiment.conditions[0], arms[curve])
             rows = [{"role": "client", "stage": "final", "person": f"c{i}", "metric": "loss", "value": loss}
                     for i, loss in enumerate(losses)]  # fmt: skip
-            path = results_path(tmp_path, cell, SETTINGS)
+            path = results_path(tmp_path, setup, SETTINGS)
             path.parent.mkdir(exist_ok=True)
             path.write_text("\n".join(map(json.dumps, rows)))
     (gain,) = gains(Results(tmp_path, SETTINGS), experiment)  # of the second condition nothing was run
@@ -159,9 +165,9 @@ def test_gains_are_of_each_person_to_itself(tmp_path: Path) -> None:
     assert gain.p_holm == pytest.approx(2 / 2**12)
 
 
-def test_experiments_share_the_central_cells() -> None:
-    central = {cell for cell in study.CENTRAL.cells() if cell.seed == 0}
-    shared = {cell for cell in study.SHIFT.cells() if cell.seed == 0 and cell.world == CENTRE}
+def test_experiments_share_the_central_setups() -> None:
+    central = {setup for setup in study.CENTRAL.setups() if setup.seed == 0}
+    shared = {setup for setup in study.SHIFT.setups() if setup.seed == 0 and setup.world == CENTRE}
     assert shared <= central
 
 

@@ -1,4 +1,4 @@
-"""Work side by side: results in order, one thread each, and what goes wrong is told."""
+"""Work in processes side by side: results in order, one thread each, and what goes wrong is told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from common.errors import PrivFedTalkError
-from pipelines.paper.side_by_side import side_by_side
+from evaluation.experiments.parallel import run_parallel
 
 WORK = """
 import os, signal, time
@@ -46,22 +46,22 @@ def refuse(item):
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module that other processes find, too."""
-    (tmp_path / "done_side_by_side.py").write_text(WORK)
+    (tmp_path / "done_in_parallel.py").write_text(WORK)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "done_side_by_side", raising=False)
-    return importlib.import_module("done_side_by_side")
+    monkeypatch.delitem(sys.modules, "done_in_parallel", raising=False)
+    return importlib.import_module("done_in_parallel")
 
 
 def test_two_are_at_work_at_once(work: ModuleType, tmp_path: Path) -> None:
     left, right = tmp_path / "left", tmp_path / "right"
-    assert side_by_side(work.meet, [(left, right), (right, left)], cores=2) == [True, True]
+    assert run_parallel(work.meet, [(left, right), (right, left)], cores=2) == [True, True]
 
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_results_are_in_order_and_of_one_thread(work: ModuleType, cores: int) -> None:
     before = torch.get_num_threads()
     try:
-        found = side_by_side(work.look, [2, 0, 1], cores)
+        found = run_parallel(work.look, [2, 0, 1], cores)
     finally:
         torch.set_num_threads(before)
     assert [item for item, _, _ in found] == [2, 0, 1]
@@ -71,11 +71,11 @@ def test_results_are_in_order_and_of_one_thread(work: ModuleType, cores: int) ->
 
 def test_one_that_dies_is_named(work: ModuleType) -> None:
     with pytest.raises(PrivFedTalkError, match="the process of doomed died") as caught:
-        side_by_side(work.die, ["well", "doomed", "fine"], cores=2)
+        run_parallel(work.die, ["well", "doomed", "fine"], cores=2)
     assert "memory" in caught.value.remedy
 
 
 def test_an_error_comes_with_its_remedy(work: ModuleType) -> None:
     with pytest.raises(PrivFedTalkError, match="number 1 is refused") as caught:
-        side_by_side(work.refuse, [0, 1, 2], cores=2)
+        run_parallel(work.refuse, [0, 1, 2], cores=2)
     assert caught.value.remedy == "leave it out"

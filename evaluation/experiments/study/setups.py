@@ -1,18 +1,19 @@
-"""A cell of the study: one way to train, on the people of one world, with one seed. Its results are one file.
+"""A setup of the study: one way to train, on the people of one world, with one seed. Each is a point with one file.
 
-A cell names all that decides its figures, so cells that two experiments share are run once, and a study that was
-killed goes on with those that have no file yet.
+A setup names all that decides its figures, so those that two experiments share are run once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Literal
 
 from common.settings import Settings
+from evaluation.experiments.points import Federation, Point
 from evaluation.experiments.study.settings import StudySettings
-from evaluation.experiments.study.worlds import World
+from evaluation.experiments.study.worlds import Population, RenderedWorld, world_folder
 from training.federation.methods import configure
 from training.settings import AdapterSettings, Component, MethodName, TrainingSettings
 
@@ -42,6 +43,10 @@ class Arm(Settings):
 
     def training(self, settings: StudySettings) -> TrainingSettings:
         """The settings under which the arm's method runs."""
+        return configure(self.method or "fedavg", self.asked(settings))
+
+    def asked(self, settings: StudySettings) -> TrainingSettings:
+        """The study's settings with the arm's, before the method's own are put in."""
         training, privacy = settings.training, settings.training.privacy
         adapter: dict[str, object] = {"rank": self.rank, "targets": self.targets, "averaging": self.averaging}
         if self.rank is not None:
@@ -52,7 +57,7 @@ class Arm(Settings):
             {"noise_multiplier": self.noise_multiplier, "clip_norm": self.clip_norm, "gamma": self.gamma}
         )
         components = {self.method: self.components} if self.method and self.components is not None else {}
-        whole = training.model_copy(
+        return training.model_copy(
             update={
                 "adapter": AdapterSettings(**values),
                 "federation": federation,
@@ -60,21 +65,20 @@ class Arm(Settings):
                 "components": components,
             }
         )
-        return without_unread_score(configure(self.method or "fedavg", whole))
 
 
-class Cell(Settings):
+class Setup(Settings):
     """One arm in one world with one seed; `measured` says whether clips are generated, which costs most."""
 
     seed: int
-    world: World = World()
+    world: Population = Population()
     arm: Arm = Arm()
     measured: Measured = "loss"
 
     def identifier(self, settings: StudySettings) -> str:
         """A file name for people, with a digest of all that decides the figures and is not the default in code.
 
-        So a setting that is new, and whose default keeps what was computed before, leaves the cells as they are.
+        So a setting that is new, and whose default keeps what was computed before, leaves the points as they are.
         """
         own = settings.model_dump(mode="json", exclude={"studio", "preparation", "training"})
         groups = (settings.studio, settings.preparation, settings.training)
@@ -83,15 +87,45 @@ class Cell(Settings):
         return f"seed{self.seed}-{self.world.name}-{self.arm.method or 'backbone'}-{digest}"
 
 
-def without_unread_score(settings: TrainingSettings) -> TrainingSettings:
-    """The settings of a method at work; where it does not weigh by the score nobody reads it, and a cheap one will do.
+def results_path(home: Path, setup: Setup, settings: StudySettings) -> Path:
+    """The file of a setup's point."""
+    return home / "cells" / f"{setup.identifier(settings)}.jsonl"
 
-    Adapters are the same to the bit: metrics travel beside the update and are not clipped with it.
-    """
-    if settings.privacy.gamma != 0:
-        return settings
-    federation = settings.federation.model_copy(update={"score_clips": 1, "score_frames": 2, "score_steps": 1})
-    return settings.model_copy(update={"federation": federation})
+
+def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "cpu") -> Point:
+    """A setup as a point in the study's folder."""
+    from evaluation.experiments.measuring import HeldOut  # seconds, which who only reads results need not wait for
+
+    arm, path = setup.arm, results_path(home, setup, settings)
+    differs = arm.model_dump(exclude_defaults=True, exclude={"method"})
+    method = arm.method or "backbone"
+    return Point(
+        folder=path.parent,
+        name=path.stem,
+        label=f"seed {setup.seed} {setup.world.name} {method}" + (f" {differs}" if differs else ""),
+        world=RenderedWorld(home, setup.seed, setup.world, settings, device),
+        federation=Federation(
+            arm.method,
+            arm.asked(settings),
+            setup.seed,
+            without=arm.without,
+            most=arm.clients,
+            personal_steps=settings.personal_steps if arm.personal else 0,
+            device=device,
+        ),
+        measurement=HeldOut(
+            # Held-out clips are good and the same in every world that is derived from one.
+            world=world_folder(home, setup.seed, setup.world.rendered).root,
+            objective=settings.training.objective,
+            seed=setup.seed,
+            draws=settings.draws,
+            rounds=settings.curve_rounds,
+            controls=settings.control_adapters,
+            generated_clips=settings.generated_clips if setup.measured == "generated" else 0,
+        ),
+        scratch=home / "scratch",
+        about={"seed": setup.seed, "world": setup.world.name, "method": method, "arm": differs},
+    )
 
 
 def _given(values: dict[str, object]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from training.model.autoencoders.base import Autoencoder
 
 Defect = Literal["", "noisy", "wrong_audio", "few"]
 
-SPOILED: dict[int, Defect] = {0: "noisy", 1: "noisy", 2: "wrong_audio", 3: "wrong_audio", 4: "few"}
+DEFECTS: dict[int, Defect] = {0: "noisy", 1: "noisy", 2: "wrong_audio", 3: "wrong_audio", 4: "few"}
 """Defects by the number of the client in a spoiled world; the others are good."""
 
 NOISE = 40.0
