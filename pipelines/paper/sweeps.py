@@ -87,14 +87,15 @@ def _point(paper: PaperSettings, sweep: str, stage: str, variation: Variation, i
     training, scratch = configured.training, paper.folder.root / "scratch" / f"{sweep}-{stage}"
     # What noise does to the picture is of interest, too; other sweeps look at the losses.
     evaluation = configured.evaluation.model_copy(update=NO_CLIPS) if variation.generated else None
-    world: SeedWorld | DealtWorld = SeedWorld(paper.folder, seed)
+    rendered = SeedWorld(paper.folder, seed)
+    world: SeedWorld | DealtWorld = rendered
     decides = [inputs, str(seed), training.fingerprint(), evaluation.fingerprint() if evaluation else ""]
     if variation.dealing:
         dealing = {**variation.dealing, "clients": configured.studio.clients}
         chosen = {f"preparation.partition.{key}": value for key, value in dealing.items()}
         preparation = _configured(paper, variation.method, chosen).preparation
         decides.append(preparation.fingerprint())
-        world = DealtWorld(world, scratch / f"dealt-{digest_of(inputs, preparation.fingerprint())}", preparation)
+        world = DealtWorld(rendered, scratch / f"dealt-{digest_of(inputs, preparation.fingerprint())}", preparation)
     decides.append(json.dumps(dict(variation.setting)))
     return Point(
         folder=paper.folder.sweep(sweep) / stage,

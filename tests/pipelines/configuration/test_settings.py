@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from common.settings import Settings
-from evaluation.experiments.study.settings import PrivacyUtilitySettings
 from pipelines.configuration.settings import description_of, field_of, list_settings, unit_of
 from pipelines.configuration.tree import Configuration, load, profiles
 from pipelines.paper.settings import PaperSettings
@@ -32,7 +31,7 @@ def undescribed(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-@pytest.mark.parametrize("model", [Configuration, PaperSettings, PrivacyUtilitySettings])
+@pytest.mark.parametrize("model", [Configuration, PaperSettings])
 def test_every_setting_has_a_description(model: type[BaseModel]) -> None:
     assert list(undescribed(model)) == []
 
