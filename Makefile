@@ -16,6 +16,8 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3,
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
+# Test processes, of one thread each: a slow test holds up one of them only.
+PROCESSES ?= 2
 
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
@@ -57,10 +59,10 @@ mutants: setup  ## are the tests able to fail? one small fault in what guards se
 	$(BIN)/python -m benchmarks.mutants $(ARGS)
 
 test: lint  ## set up, lint, type-check and test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 test-all: lint  ## the same with the slow tests
-	$(BIN)/python -m pytest -m 'not ui' $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal -m 'not ui' $(ARGS)
 
 # Installs only where it may: as root on a Debian. The test itself skips where there is still no browser.
 test-ui: setup  ## a real browser looks at `dagster dev`; installs Debian's chromium where it is missing and may
