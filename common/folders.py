@@ -5,6 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+MANIFEST = "manifest.parquet"
+QUARANTINE = "quarantine.parquet"
+PEOPLE = "people.json"
+CLIENTS = "clients.json"
+IDENTITIES = "identities.json"
+CONFIGURATION = "configuration.yaml"
+RESULTS = "results.json"
+SHARD_INDEX = "index.json"
+"""Of one client's shards."""
+NETWORK_WEIGHTS = "model.safetensors"
+"""Of an autoencoder, a ruler or a backbone, in a folder of `models/`."""
+CURVE = "curve.json"
+"""The losses of the backbone's pretraining."""
+
+# A method's federation.
+ROUNDS = "rounds.jsonl"
+LEDGER = "ledger.jsonl"
+PARTICIPATION = "participation.json"
+PARTICIPANTS = "participants.json"
+FEDERATION = "federation.json"
+"""The federation's name and coins, in its `checkpoint/`."""
+MEMORY = "memory.json"
+"""How a worker's steps were cut to fit its memory."""
+PRIVACY = "privacy.json"
+PRIVACY_TEXT = "privacy.md"
+
+# An adapter's folder, as PEFT has it, and the record beside it.
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_RECORD = "privfedtalk.json"
+
+# A method's evaluation, by day and by night.
+METRICS = "metrics.parquet"
+VALIDATION_LOSS = "validation_loss.json"
+INSTRUMENTS = "instruments.json"
+PANEL = "panel.json"
+"""The clips that every night looks at."""
+PAGE = "index.html"
+
+# What attacks found.
+AUDIT = "audit.json"
+MEMBERSHIP = "membership.json"
+INVERSION = "inversion.json"
+INVERSION_SHEET = "inversion.png"
+INVERSION_FACES = "faces.png"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -27,27 +73,27 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        return self.root / "manifest.parquet"
+        return self.root / MANIFEST
 
     @property
     def quarantine(self) -> Path:
-        return self.root / "quarantine.parquet"
+        return self.root / QUARANTINE
 
     @property
     def people_table(self) -> Path:
-        return self.root / "people.json"
+        return self.root / PEOPLE
 
     @property
     def clients_table(self) -> Path:
-        return self.root / "clients.json"
+        return self.root / CLIENTS
 
     @property
     def client_report(self) -> Path:
-        return self.root / "clients_report" / "clients.json"
+        return self.root / "clients_report" / CLIENTS
 
     @property
     def identities(self) -> Path:
-        return self.root / "identities.json"
+        return self.root / IDENTITIES
 
     @property
     def speech_network(self) -> Path:
@@ -63,7 +109,7 @@ class RunFolder:
 
     def client_ledger(self, client: str) -> Path:
         """What the client's clips were used for, in this run and in those before it; the client's own copy."""
-        return self.client(client) / "ledger.jsonl"
+        return self.client(client) / LEDGER
 
     def crops(self, client: str) -> Path:
         return self.client(client) / "crops"
@@ -102,20 +148,28 @@ class RunFolder:
     @property
     def ledger(self) -> Path:
         """What all federations of this run have opened; the coordinator's, and never taken back."""
-        return self.root / "coordinator" / "ledger.jsonl"
+        return self.root / "coordinator" / LEDGER
 
     def participation(self, method: str) -> Path:
         """Who took part how often, for the coordinator alone: whoever reads it knows the coins."""
-        return self.federation(method) / "participation.json"
+        return self.federation(method) / PARTICIPATION
 
     def participants(self, method: str) -> Path:
-        return self.federation(method) / "participants.json"
+        return self.federation(method) / PARTICIPANTS
+
+    def privacy(self, method: str) -> Path:
+        """The privacy report as JSON; as text it lies beside it."""
+        return self.federation(method) / PRIVACY
 
     def rounds(self, method: str) -> Path:
-        return self.federation(method) / "rounds.jsonl"
+        return self.federation(method) / ROUNDS
 
     def evaluation(self, method: str) -> Path:
         return self.root / "evaluation" / method
+
+    def metrics(self, method: str) -> Path:
+        """The metric rows of a method's clips."""
+        return self.evaluation(method) / METRICS
 
     @property
     def nightly(self) -> Path:
@@ -132,5 +186,9 @@ class RunFolder:
         return self.root / "report"
 
     @property
+    def page(self) -> Path:
+        return self.report / PAGE
+
+    @property
     def results(self) -> Path:
-        return self.root / "results.json"
+        return self.root / RESULTS

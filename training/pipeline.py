@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import PRIVACY, PRIVACY_TEXT, RunFolder
 from preparation.clients.consent import objections
 from preparation.clients.roles import ClientUnit, load_clients, unit_of
 from training.adapters.membership import POOLED, save_participants
@@ -120,8 +120,8 @@ def _federate(
     if named(method).pooled:
         about["federated"] = "no"
     figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
-    write_text(folder / "privacy.json", json.dumps(report.to_json(), indent=1) + "\n")
-    write_text(folder / "privacy.md", report.to_markdown())
+    write_text(folder / PRIVACY, json.dumps(report.to_json(), indent=1) + "\n")
+    write_text(folder / PRIVACY_TEXT, report.to_markdown())
     write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
     adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
     return result

@@ -14,6 +14,7 @@ from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
+from common.folders import INVERSION, INVERSION_SHEET
 
 GROUP = "attacks"
 
@@ -46,10 +47,10 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[settings, *refusals(run, "training", "generation")],
         outputs=lambda: [folder],
     )
-    told = json.loads((folder / "inversion.json").read_text(encoding="utf-8"))
+    told = json.loads((folder / INVERSION).read_text(encoding="utf-8"))
     rows = [{"attack": leak["row"], "sees": leak["sees"], "dB over the mean face": leak["gain"]["mean"],
              "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in told["leaks"]]  # fmt: skip
     return dg.MaterializeResult(
-        metadata={"faces": picture(folder / "inversion.png"), "leaks": table(rows), "told": told["sentences"]},
+        metadata={"faces": picture(folder / INVERSION_SHEET), "leaks": table(rows), "told": told["sentences"]},
         data_version=dg.DataVersion(stage.version),
     )

@@ -17,10 +17,11 @@ from assets.stage.stages import digest
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
+from common.folders import INSTRUMENTS, METRICS, VALIDATION_LOSS
 from evaluation.catalogue import personal_of
 
 GROUP = "evaluation"
-MEASURED = ("metrics.parquet", "validation_loss.json", "instruments.json")
+MEASURED = (METRICS, VALIDATION_LOSS, INSTRUMENTS)
 
 
 @dg.asset(
@@ -96,9 +97,9 @@ def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
     from preparation.media.previews import moments
 
     folder = run.folder.evaluation(method)
-    rows = read_metrics(folder / "metrics.parquet")
+    rows = read_metrics(folder / METRICS)
     means = summarise(rows[rows["role"] == "client"]).get(method, {})
-    losses = json.loads((folder / "validation_loss.json").read_text(encoding="utf-8"))
+    losses = json.loads((folder / VALIDATION_LOSS).read_text(encoding="utf-8"))
     metadata: dict = {name: round(value.mean, 4) for name, value in means.items() if value.mean == value.mean}
     if losses:
         metadata["validation_loss"] = round(sum(losses.values()) / len(losses), 5)

@@ -65,7 +65,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @retried
 def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
-    path = run.folder.report / "index.html"
+    path = run.folder.page
     stage = run.stage(
         report,
         partial(write_page, run),

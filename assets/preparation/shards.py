@@ -17,6 +17,7 @@ from assets.stage.partitions import all_buckets, chosen, client_buckets, in_one_
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from common.errors import PrivFedTalkError
+from common.folders import SHARD_INDEX
 from preparation.settings import CorpusKind
 
 GROUP = "preparation"
@@ -273,7 +274,7 @@ def shards_whole(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     broken: list[str] = []
     missing = 0
     for name, client in sorted(load_clients(folder.clients_table).items()):
-        if not (folder.shards(name) / "index.json").exists():
+        if not (folder.shards(name) / SHARD_INDEX).exists():
             missing += 1
             continue
         try:

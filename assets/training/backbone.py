@@ -15,6 +15,7 @@ from assets.stage.partitions import all_buckets
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from common.files import write_text
+from common.folders import CURVE, NETWORK_WEIGHTS
 
 GROUP = "backbone"
 LOSSES = ("training_loss", "validation_loss")
@@ -45,7 +46,7 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             "source": source,
-            "parameters": parameter_count(folder.model("vae") / "model.safetensors"),
+            "parameters": parameter_count(folder.model("vae") / NETWORK_WEIGHTS),
             **({"true faces, and coded": picture(faces)} if faces.exists() else {}),
         },
         data_version=dg.DataVersion(stage.version),
@@ -128,11 +129,11 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         versions={"shards": public_version(folder, SHARDS)},
         outputs=lambda: [home],
     )
-    rows = json.loads((home / "curve.json").read_text(encoding="utf-8"))
+    rows = json.loads((home / CURVE).read_text(encoding="utf-8"))
     return dg.MaterializeResult(
         metadata={
             "validation loss": rows[-1]["validation_loss"],
-            "parameters": parameter_count(home / "model.safetensors"),
+            "parameters": parameter_count(home / NETWORK_WEIGHTS),
             "curve": drawing(curves({name: _points(rows, name) for name in LOSSES}, "step", "loss")),
             "history": table(rows),
         },
@@ -161,7 +162,7 @@ def pretrain_backbone(run: Run) -> None:
     facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
     what = "A latent video diffusion backbone that draws talking heads from speech and one picture."
     public_card(folder, "Backbone", what, facts).write(home)
-    write_text(home / "curve.json", json.dumps(curve(history), indent=1) + "\n")
+    write_text(home / CURVE, json.dumps(curve(history), indent=1) + "\n")
 
 
 def _points(rows: list[dict[str, float]], name: str) -> list[tuple[float, float]]:

@@ -16,6 +16,7 @@ from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from common.files import read_json_lines
+from common.folders import MEMORY
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _federate(context: dg.AssetExecutionContext, run: Run, method: str, pool: "P
         *("round", "outcome", "survivors", "public_validation_loss", "score_mean", "within_clip", "update_norm"),
         *("epsilon_release", "bytes_up"),
     )
-    memory = folder.federation(method) / "memory.json"
+    memory = folder.federation(method) / MEMORY
     context.add_asset_metadata(
         {
             **({"memory": json.loads(memory.read_text(encoding="utf-8"))} if memory.exists() else {}),

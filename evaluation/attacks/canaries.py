@@ -21,7 +21,7 @@ from pydantic import Field
 from common import seeding
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import AUDIT, RunFolder
 from common.settings import Settings
 from common.text.commands import command
 from evaluation.attacks.canary_bounds import Bound, Estimate, Scores, iterate_score, lower_bound, one_shot
@@ -217,7 +217,7 @@ def audit_run(
 ) -> AuditReport:
     """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
     of a planted fault, which the run does not have."""
-    path = run.federation(method) / "privacy.json"
+    path = run.privacy(method)
     if not path.exists():
         raise PrivFedTalkError(
             f"{method} is not trained in {run.root}, so it claims nothing",
@@ -229,7 +229,7 @@ def audit_run(
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
     if settings.noise_factor == 1 and not settings.seeded_cohorts:
         told = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-        write_text(run.attack("audit", method) / "audit.json", told)
+        write_text(run.attack("audit", method) / AUDIT, told)
     return found
 
 

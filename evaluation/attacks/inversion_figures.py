@@ -16,7 +16,7 @@ from scipy import stats
 
 from common.errors import MissingWeightError
 from common.files import replacing, write_text
-from common.folders import RunFolder
+from common.folders import INVERSION, INVERSION_FACES, INVERSION_SHEET, RunFolder
 from evaluation.attacks.inversion_run import GUESSED, KNOWN, ONE_STEP, ROUND, Attacked, InversionSettings, attack
 from evaluation.attacks.inversion_views import NOISY, RAW, SUM
 from evaluation.figures.charts import contact_sheet
@@ -181,11 +181,11 @@ def write(
         "rows": list(faces),
     }
     grid = np.concatenate([np.concatenate(list(row), axis=1) for row in faces.values()])
-    pictures = {"inversion.png": contact_sheet(list(faces.items()), len(attacked.clients)), "faces.png": grid}
+    pictures = {INVERSION_SHEET: contact_sheet(list(faces.items()), len(attacked.clients)), INVERSION_FACES: grid}
     for name, picture in pictures.items():
         with replacing(folder / name) as partial:
             Image.fromarray(picture).save(partial, format="PNG")
-    write_text(folder / "inversion.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
+    write_text(folder / INVERSION, json.dumps(told, indent=1, allow_nan=False) + "\n")
     return told
 
 

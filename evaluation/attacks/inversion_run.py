@@ -30,7 +30,7 @@ from torch import Tensor
 from common import seeding
 from common.errors import PrivFedTalkError
 from common.files import read_json_lines
-from common.folders import RunFolder
+from common.folders import ADAPTER_WEIGHTS, RunFolder
 from common.progress import track
 from common.settings import Settings
 from common.text.commands import command
@@ -105,7 +105,7 @@ class Victims:
     def __init__(
         self, run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
     ) -> None:
-        path = run.adapter(method) / "adapter_model.safetensors"
+        path = run.adapter(method) / ADAPTER_WEIGHTS
         if not path.exists():
             raise PrivFedTalkError(
                 f"{method} is not trained in {run.root}", command("train", run=run.root, method=method)

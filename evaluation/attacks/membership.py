@@ -25,7 +25,7 @@ from pydantic import Field
 
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import MEMBERSHIP, RunFolder
 from common.settings import Settings
 from evaluation.attacks.auc import Area, area
 from evaluation.attacks.people import People, losses
@@ -128,7 +128,7 @@ def attack_membership(
         adapter_sha256=adapter_sha256(run, method),
     )
     write_text(
-        run.attack("membership", method) / "membership.json",
+        run.attack("membership", method) / MEMBERSHIP,
         json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n",
     )
     return result

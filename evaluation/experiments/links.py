@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.folders import RunFolder
+from common.folders import CLIENTS, MANIFEST, PEOPLE, QUARANTINE, RunFolder
 
-TABLES = ("manifest.parquet", "people.json", "clients.json", "quarantine.parquet")
+TABLES = (MANIFEST, PEOPLE, CLIENTS, QUARANTINE)
 OF_A_PERSON = ("crops", "shards")
 NETWORKS = ("vae", "rulers", "backbone")
 

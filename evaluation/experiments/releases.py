@@ -55,7 +55,7 @@ def rows_of(run: RunFolder, method: str) -> Iterator[Row]:
     for stage, name in ((BEFORE, BACKBONE), (FINAL, method)):
         for client, loss in read_losses(run, name).items():
             yield {"role": CLIENT, "stage": stage, "person": client, "metric": LOSS, "value": loss}
-    measured = run.evaluation(method) / "metrics.parquet"
+    measured = run.metrics(method)
     if measured.exists():
         rows = pd.read_parquet(measured)
         means = rows[rows["role"] == "client"].groupby(["metric", "client"], sort=False)["value"].mean()

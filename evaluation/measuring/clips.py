@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import SHARD_INDEX, RunFolder
 from evaluation.metrics.clip import EvaluationClip, MeasuredRole, Swapped
 from evaluation.metrics.lipsync import lip_correlation
 from evaluation.settings import EvaluationSettings
@@ -36,7 +36,7 @@ def read_evaluation_clips(
         read_clip(gate, sample, role)
         for role in roles
         for client in gate.admit(of_role(table, role), "the evaluation")
-        if (run.shards(client) / "index.json").exists()
+        if (run.shards(client) / SHARD_INDEX).exists()
         for sample in islice(gate.samples(client, "test"), settings.clips_per_client)
     ]
     refused = gate.refused(name for role in roles for name in of_role(table, role))

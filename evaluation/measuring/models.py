@@ -11,7 +11,7 @@ import torch
 
 from common import seeding
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import ADAPTER_WEIGHTS, RunFolder
 from evaluation.catalogue import PERSONAL
 from evaluation.measuring.protocol import copy_reference
 from evaluation.metrics.arrays import Floats, Frames
@@ -95,7 +95,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
     """A method's shared adapter; with `own` a client that has one of its own is served by that, if it may be."""
 
     def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> ComparedModel:
-        if not (run.adapter(method) / "adapter_model.safetensors").exists():
+        if not (run.adapter(method) / ADAPTER_WEIGHTS).exists():
             known = ", ".join(REFERENCES)
             raise PrivFedTalkError(
                 f"{run.root} holds no adapter of a method {method!r}",
@@ -109,7 +109,7 @@ def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, i
 
         def denoiser_of(client: str) -> Backbone:
             folder = run.client_adapter(client, method)
-            served = own and (folder / "adapter_model.safetensors").exists()
+            served = own and (folder / ADAPTER_WEIGHTS).exists()
             if served:
                 check_generation(run, client, settings.consent.required)
             return with_adapter(folder if served else run.adapter(method))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import PrivFedTalkError
+from common.folders import METRICS
 from common.progress import track
 from evaluation import catalogue
 from evaluation.measuring.significance import Estimate, estimate
@@ -75,7 +76,7 @@ def evaluate_method(
         rows += [place | {"metric": metric, "value": value} for metric, value in values.items()]
     table = pd.DataFrame(rows, columns=COLUMNS)
     if folder is not None:
-        write_parquet(table, folder / "metrics.parquet")
+        write_parquet(table, folder / METRICS)
     return table
 
 

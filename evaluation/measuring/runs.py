@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import INSTRUMENTS, VALIDATION_LOSS, RunFolder
 from evaluation.catalogue import FACE_TRACKER, PERSONAL, metric, personal_of
 from evaluation.measuring.clips import read_evaluation_clips
 from evaluation.measuring.instruments import Missing, labels_of, open_instruments
@@ -60,12 +60,12 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
         "missing": [asdict(one) for one in missing],
         "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own began from it
     }
-    write_text(folder / "instruments.json", json.dumps(found, indent=1) + "\n")
+    write_text(folder / INSTRUMENTS, json.dumps(found, indent=1) + "\n")
     losses = {}
     if model.denoiser:
         required = training.consent.required
         losses = client_losses(run, model.denoiser, training.objective, seed, required=required)
-    write_text(folder / "validation_loss.json", json.dumps(losses, indent=1) + "\n")
+    write_text(folder / VALIDATION_LOSS, json.dumps(losses, indent=1) + "\n")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pandas as pd
 
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, ADAPTER_WEIGHTS, METRICS, RunFolder
 from evaluation.catalogue import BACKBONE
 from evaluation.measuring.instruments import networks_version
 from evaluation.measuring.models import ComparedModel, open_model
@@ -42,8 +42,8 @@ def newest_models(run: RunFolder) -> dict[str, str]:
     models = {}
     for method in METHODS:
         folder = run.adapter(method)
-        if (folder / "privfedtalk.json").exists():  # written last
-            parts = [(folder / name).read_bytes() for name in ("adapter_model.safetensors", "privfedtalk.json")]
+        if (folder / ADAPTER_RECORD).exists():  # written last
+            parts = [(folder / name).read_bytes() for name in (ADAPTER_WEIGHTS, ADAPTER_RECORD)]
             models[method] = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     return models
 
@@ -78,7 +78,7 @@ def measure_night(
                 method, model.generate, clips, networks, evaluation, folder / method, speaks=False
             )
         table = pd.concat([measured, _losses(method, model, clips, training, seed)], ignore_index=True)
-        write_parquet(table, folder / method / "metrics.parquet")
+        write_parquet(table, folder / method / METRICS)
         means[method] = {
             metric: whole.mean for metric, whole in summarise(table)[method].items() if whole.mean == whole.mean
         }

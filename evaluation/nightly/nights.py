@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from common.errors import CorruptFileError
-from common.folders import RunFolder
+from common.folders import METRICS, RunFolder
 from evaluation.catalogue import compared, metric, name_of
 from evaluation.measuring.protocol import read_metrics
 from evaluation.measuring.significance import Comparison, compare
@@ -135,4 +135,4 @@ def history(nights: Sequence[Night]) -> dict[str, dict[str, list[tuple[str, floa
 
 
 def _rows(run: RunFolder, night: Night, method: str) -> pd.DataFrame:
-    return read_metrics(run.nightly / night.night / method / "metrics.parquet")
+    return read_metrics(run.nightly / night.night / method / METRICS)

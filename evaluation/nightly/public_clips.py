@@ -16,7 +16,7 @@ from itertools import islice
 from common import seeding
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import PANEL, SHARD_INDEX, RunFolder
 from evaluation.measuring.clips import read_clip
 from evaluation.metrics.clip import EvaluationClip
 from evaluation.nightly.settings import NightlySettings
@@ -44,7 +44,7 @@ def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[li
     The first night chooses them. Raises PrivFedTalkError where a clip is missing or has changed since. Who may not be
     generated any more leaves the panel, which is another from then on.
     """
-    path = run.nightly / "panel.json"
+    path = run.nightly / PANEL
     if not path.exists():
         chosen = _choose(run, settings, seed)
         write_text(path, json.dumps([asdict(entry) for entry, _ in chosen], indent=1) + "\n")
@@ -102,7 +102,7 @@ def _gate(run: RunFolder) -> Gate:
 
 
 def _clips(run: RunFolder, person: str, split: str) -> Iterator[EvaluationClip]:
-    if not (run.shards(person) / "index.json").exists():
+    if not (run.shards(person) / SHARD_INDEX).exists():
         return
     gate = _gate(run)
     for sample in gate.samples(person, split):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.folders import RunFolder
+from common.folders import ADAPTER_WEIGHTS, AUDIT, MEMBERSHIP, RunFolder
 from preparation.corpora.manifest import sha256_of
 from training.privacy.digits import three_digits
 
@@ -44,10 +44,10 @@ class AttackCard:
 def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list[AttackCard]:
     """The cards of those attacks that were made on what the report is about; of another training's nothing is said."""
     cards = []
-    audit = _read(run.attack("audit", method) / "audit.json")
+    audit = _read(run.attack("audit", method) / AUDIT)
     if audit and (audit["settings"], audit["rounds"]) == (report["settings"], report["rounds"]):
         cards.append(audit_card(audit))
-    membership = _read(run.attack("membership", method) / "membership.json")
+    membership = _read(run.attack("membership", method) / MEMBERSHIP)
     if membership and membership["adapter_sha256"] == adapter_sha256(run, method):
         cards.append(membership_card(membership))
     return cards
@@ -55,7 +55,7 @@ def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list
 
 def adapter_sha256(run: RunFolder, method: str) -> str | None:
     """Which release an attack was made on; None where there is none."""
-    weights = run.adapter(method) / "adapter_model.safetensors"
+    weights = run.adapter(method) / ADAPTER_WEIGHTS
     return sha256_of(weights) if weights.exists() else None
 
 

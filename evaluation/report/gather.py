@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import CURVE, INSTRUMENTS, RunFolder
 from common.text.commands import command
 from evaluation.catalogue import BACKBONE, PERSONAL, has_shared_adapter, personal_of
 from evaluation.figures.charts import client_gains, curves
@@ -86,7 +86,7 @@ def gather_results(
         validation_losses={name: by_client for name, by_client in losses.items() if by_client},
         privacy=read_privacy(run, trained[0]) if trained else {},
         communication={**sent[trained[0]], "methods": sent} if trained else {},
-        report=(run.report / "index.html").relative_to(run.root).as_posix(),
+        report=run.page.relative_to(run.root).as_posix(),
         versions=versions() | pretrained_parts(run),
         face_tracker=face_tracker,
         seed=seed,
@@ -163,7 +163,7 @@ def pretrained_parts(run: RunFolder) -> dict[str, str]:
 
 def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Chart]:
     charts = []
-    pretraining = json.loads((run.model("backbone") / "curve.json").read_text(encoding="utf-8"))
+    pretraining = json.loads((run.model("backbone") / CURVE).read_text(encoding="utf-8"))
     losses = {
         "training": [(row["step"], row["training_loss"]) for row in pretraining],
         "validation": [(row["step"], row["validation_loss"]) for row in pretraining],
@@ -229,7 +229,7 @@ def words_of(run: RunFolder, corpus_root: Path) -> dict[str, str]:
 
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
     """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
-    path = run.evaluation(name) / "instruments.json"
+    path = run.evaluation(name) / INSTRUMENTS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"together": {}, "missing": []}
 
 
@@ -273,7 +273,7 @@ def _nothing_evaluated(run: RunFolder) -> PrivFedTalkError:
 
 
 def _metrics(run: RunFolder, name: str) -> Path:
-    return run.evaluation(name) / "metrics.parquet"
+    return run.metrics(name)
 
 
 def _processor() -> str:

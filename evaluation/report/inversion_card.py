@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from common.folders import INVERSION, INVERSION_FACES
 from preparation.media.picture import open_picture
 from preparation.media.previews import for_show, grey_cell
 from preparation.shards.gate import Gate
@@ -40,7 +41,7 @@ class InversionCard:
 def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | None:
     """The card of the attack that was written to `folder`; None where none was run, where clients were not asked for
     it, or where `gate` says that one of the faces may not be shown any more."""
-    path = folder / "inversion.json"
+    path = folder / INVERSION
     if not path.exists():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +51,7 @@ def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | No
         return None
     leaks = {leak["row"]: leak for leak in told["leaks"]}
     networks = list(told["baseline"]["identity"])
-    strips = face_strips(folder / "faces.png", len(told["rows"]))
+    strips = face_strips(folder / INVERSION_FACES, len(told["rows"]))
     rows = [
         FaceRow(_title(name, leaks.get(name)), strip, _gain(leaks.get(name)))
         for name, strip in zip(told["rows"], strips, strict=True)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common.files import write_text
+from common.folders import PAGE
 from evaluation.catalogue import description_of, name_of, shown_in
 from evaluation.figures.charts import colour_of, svg
 from evaluation.metrics.arrays import Frames
@@ -81,7 +82,7 @@ def write_report(folder: Path, data: ReportData) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"size": words.size, "duration": words.duration, "name": name_of, "people": headcount}
     template = environment.from_string(_resource("template.html"))
-    return write_text(folder / "index.html", template.render(_context(data)))
+    return write_text(folder / PAGE, template.render(_context(data)))
 
 
 def _context(data: ReportData) -> dict[str, Any]:

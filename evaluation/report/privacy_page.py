@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from common.errors import PrivFedTalkError
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import PRIVACY_TEXT, RunFolder
 from common.text.commands import command
 from evaluation.catalogue import name_of
 from evaluation.figures.charts import curves, svg
@@ -39,7 +39,7 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
     for method in methods:
         report = read_privacy(run, method)
         cards = attack_cards(run, method, report)
-        markdown = (run.federation(method) / "privacy.md").read_text(encoding="utf-8")
+        markdown = (run.federation(method) / PRIVACY_TEXT).read_text(encoding="utf-8")
         markdown += "".join(card.markdown() for card in cards)
         write_text(
             out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1)
@@ -53,7 +53,7 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
 
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """What training left in the method's folder."""
-    path = run.federation(method) / "privacy.json"
+    path = run.privacy(method)
     if not path.exists():
         raise PrivFedTalkError(
             f"no privacy report at {path}", f"train the method: {command('train', run=run.root, method=method)}"

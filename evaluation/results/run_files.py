@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.files import read_json_lines
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, VALIDATION_LOSS, RunFolder
 from evaluation.catalogue import BACKBONE
 from training.privacy.accounting.promise import settings_in
 
@@ -29,7 +29,7 @@ def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
 def traffic(run: RunFolder, method: str) -> dict[str, Any]:
     """What travelled: sums over all rounds and clients, and what one client sends in one round."""
     rounds = read_rounds(run, method)
-    parameters = int(json.loads((run.adapter(method) / "privfedtalk.json").read_text(encoding="utf-8"))["parameters"])
+    parameters = int(json.loads((run.adapter(method) / ADAPTER_RECORD).read_text(encoding="utf-8"))["parameters"])
     each = traffic_by_round(rounds, parameters)
     up, parts = sum(one.up for one in each), sum(one.clients for one in each)
     return {
@@ -69,7 +69,7 @@ def plain_upload(rounds: Sequence[Mapping[str, Any]], parameters: int) -> int:
 
 
 def loss_file(run: RunFolder, name: str) -> Path:
-    return run.evaluation(name) / "validation_loss.json"
+    return run.evaluation(name) / VALIDATION_LOSS
 
 
 def read_losses(run: RunFolder, name: str) -> dict[str, float]:
@@ -98,4 +98,4 @@ def parameter_count(path: Path) -> int:
 
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
     """The method's privacy report, as `training.claims.report` wrote it."""
-    return json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))
+    return json.loads((run.privacy(method)).read_text(encoding="utf-8"))

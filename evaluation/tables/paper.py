@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.folders import RunFolder
+from common.folders import NETWORK_WEIGHTS, RunFolder
 from evaluation.catalogue import has_shared_adapter, name_of, shown_in
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.results.run_files import (
@@ -43,7 +43,7 @@ def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
     nothing where clips are pooled or stay for good. Sent is measured from the messages, masks, shares and headers
     included. The best round is that of the lowest public validation loss.
     """
-    model = FLOAT * parameter_count(run.model("backbone") / "model.safetensors")
+    model = FLOAT * parameter_count(run.model("backbone") / NETWORK_WEIGHTS)
     rows = []
     for method, traffic in results["communication"].get("methods", {}).items():
         rounds = read_rounds(run, method)
@@ -109,7 +109,7 @@ def _identity_of(results: Mapping[str, Any]) -> str:
 
 def per_clip(run: RunFolder, names: Sequence[str]) -> pd.DataFrame:
     """All methods' rows: method, role, client, clip_id, metric, value."""
-    frames = [pd.read_parquet(path) for name in names if (path := run.evaluation(name) / "metrics.parquet").exists()]
+    frames = [pd.read_parquet(path) for name in names if (path := run.metrics(name)).exists()]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 

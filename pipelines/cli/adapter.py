@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from common.folders import ADAPTER_CONFIG
 from common.text.commands import command
 from pipelines.terminal import completion
 from pipelines.terminal.options import JsonOption, RunArgument, choose
@@ -131,7 +132,7 @@ def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
     from training.generation.talker import adapter_folder
 
     named, typed = folder_of_run(run), full_path(run)
-    if (typed / "adapter_config.json").exists() and (typed == named or not named.exists()):
+    if (typed / ADAPTER_CONFIG).exists() and (typed == named or not named.exists()):
         raise PrivFedTalkError(f"{run} is an adapter's folder, not a run", command("adapter inspect", folder=run))
     folder = RunFolder(choose(None, run).configuration.root)
     return adapter_folder(folder, method, adapter), folder

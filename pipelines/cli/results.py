@@ -80,7 +80,7 @@ def report(
     if as_json:
         tell_results(choice.configuration.root, as_json)
         return
-    console.print(f"Open {choice.configuration.root / 'report' / 'index.html'}")
+    console.print(f"Open {folder.page}")
 
 
 def tables(

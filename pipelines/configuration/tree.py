@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.errors import PrivFedTalkError
 from common.files import replacing
+from common.folders import CONFIGURATION
 from common.settings import Settings, hides, redacted
 from common.text.commands import command
 from common.text.foreign import is_invisible, joins
@@ -206,7 +207,7 @@ def run_name(root: Path) -> str:
 
 def remembered(root: Path) -> Path:
     """Where a run's configuration is kept."""
-    return root / "configuration.yaml"
+    return root / CONFIGURATION
 
 
 def profiles() -> list[str]:

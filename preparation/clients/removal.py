@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.folders import RunFolder
+from common.folders import IDENTITIES, PANEL, RESULTS, RunFolder
 from common.text.redaction import pseudonyms, redact_run
 from preparation.clients.consent import people_of, read_consent
 from preparation.clients.roles import Client, load_clients, save_clients
@@ -30,7 +30,7 @@ from preparation.corpora.manifest import load_manifest
 from preparation.crops.crop import forget_crop
 from preparation.quarantine import load_quarantine, replace_rows
 
-MIXED = ("evaluation", "attacks", "report", "results.json", "clients_report", "identities.json")
+MIXED = ("evaluation", "attacks", "report", RESULTS, "clients_report", IDENTITIES)
 """What is made of many people at once."""
 OWN_FILES_STEPS = ("manifest", "cuts")
 """Steps whose quarantine rows are of files that are in the corpus now: they have just been run."""
@@ -145,7 +145,7 @@ def _without(entry: Client, people: set[str], clips: set[str]) -> Client:
 
 def _on_panel(run: RunFolder, people: set[str], clips: set[str]) -> bool:
     """Whether the nights show any of them: private people never stand on the panel, and then the nights stay."""
-    panel = run.nightly / "panel.json"
+    panel = run.nightly / PANEL
     if not panel.exists():
         return run.nightly.exists()
     entries = json.loads(panel.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import CLIENTS, CONFIGURATION, MANIFEST, PEOPLE, QUARANTINE, RunFolder
 
 USUAL = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
 """Endings that clips have in the published corpora: of two files with one stem, such a one is called by it."""
@@ -41,7 +41,7 @@ NAMED_COMPANIONS = _words(
     "readme sha1sums sha256sums thumbs.db version",
 )
 
-_RUN_MARKS = ("manifest.parquet", "quarantine.parquet", "people.json", "clients.json", "configuration.yaml")
+_RUN_MARKS = (MANIFEST, QUARANTINE, PEOPLE, CLIENTS, CONFIGURATION)
 CUT_RECORDS = ".cuts"
 """The folder beside clips that were cut here, see `preparation.corpora.hdtf.cut`."""
 

@@ -22,10 +22,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.files import partial_of, writing
+from common.folders import SHARD_INDEX
 from common.provenance import code_version
 from common.seeding import generator
 
-INDEX = "index.json"
 MAX_BYTES = 64 * 1024 * 1024
 _REMEDY = "delete the client's shards folder and run the shards step again"
 
@@ -103,7 +103,7 @@ def write_shards(
         with writing(client_folder):
             partial.mkdir(parents=True)
             index = _write_all(partial, client_folder.name, samples, max_bytes, fingerprint)
-            (partial / INDEX).write_text(json.dumps(asdict(index), indent=1), encoding="utf-8")
+            (partial / SHARD_INDEX).write_text(json.dumps(asdict(index), indent=1), encoding="utf-8")
             if target.exists():
                 old = partial_of(target, "old")
                 shutil.rmtree(old, ignore_errors=True)
@@ -118,7 +118,7 @@ def write_shards(
 
 
 def load_index(client_folder: Path) -> ShardIndex:
-    path = client_folder / "shards" / INDEX
+    path = client_folder / "shards" / SHARD_INDEX
     if not path.exists():
         raise PrivFedTalkError(
             f"{client_folder} holds no finished shards",

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from common.folders import ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS
 from pipelines.configuration.reader import build, override, read_assignments, read_yaml
 from pipelines.configuration.tree import Configuration
 from preparation.clients import consent
@@ -20,7 +21,7 @@ from preparation.corpora.lists import read_lists
 from preparation.corpora.lrs3 import read_sidecar
 from tests.fuzz.bounded import ends, inputs, result_of
 from tests.fuzz.made_text import CELLS, Text, texts
-from training.adapters.checks import CONFIG, FACTS, PEFT_PREFIX, WEIGHTS, read_adapter
+from training.adapters.checks import PEFT_PREFIX, read_adapter
 
 Reader = Callable[[Path], Any]
 
@@ -36,11 +37,11 @@ def profile(path: Path) -> Any:
 
 def adapter(path: Path) -> Any:
     """An adapter of one layer with this text as its configuration."""
-    path.rename(path.with_name(CONFIG))
+    path.rename(path.with_name(ADAPTER_CONFIG))
     names = {"A": (4, 2), "B": (2, 4)}
     tensors = {f"{PEFT_PREFIX}to_q.lora_{side}.weight": np.ones(shape, np.float32) for side, shape in names.items()}
-    save_file(tensors, path.with_name(WEIGHTS), metadata={"format": "pt"})
-    path.with_name(FACTS).write_text(json.dumps({"base_sha256": "0" * 64, "parameters": 16}), encoding="utf-8")
+    save_file(tensors, path.with_name(ADAPTER_WEIGHTS), metadata={"format": "pt"})
+    path.with_name(ADAPTER_RECORD).write_text(json.dumps({"base_sha256": "0" * 64, "parameters": 16}), encoding="utf-8")
     return read_adapter(path.parent)
 
 

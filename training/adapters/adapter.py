@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from common.errors import PrivFedTalkError
 from common.files import replacing_folder
+from common.folders import ADAPTER_RECORD, ADAPTER_WEIGHTS
 from training.adapters.cards import adapter_card
-from training.adapters.checks import FACTS, PEFT_PREFIX, adapted_sides, check_fits, check_rank, pattern_of, read_adapter
+from training.adapters.checks import PEFT_PREFIX, adapted_sides, check_fits, check_rank, pattern_of, read_adapter
 from training.adapters.factors import Factors, factorised
 from training.model.backbones.interface import Backbone
 from training.model.lora_layers import train_as_one_product
@@ -127,7 +128,7 @@ class Adapter:
             if self._residual.any():
                 self._save_widened(partial)
             adapter_card(partial, facts).write(partial)  # in place of PEFT's empty form
-            (partial / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            (partial / ADAPTER_RECORD).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def _save_widened(self, folder: Path) -> None:
         """Write R + B A over B A, as factors of the least rank that holds them, under the same scale."""
@@ -140,7 +141,7 @@ class Adapter:
             tensors |= {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}
             pattern = pattern_of(layer.removeprefix(PEFT_PREFIX))
             config.rank_pattern[pattern], config.alpha_pattern[pattern] = len(a), self.scale * len(a)
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         config.inference_mode = True
         config.save_pretrained(str(folder))
 

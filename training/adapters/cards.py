@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
-from common.folders import RunFolder
+from common.folders import ADAPTER_CONFIG, RunFolder
 from common.text.foreign import code_span
 
 INTENDED = (
@@ -76,7 +76,7 @@ def adapter_card(
     It says what is public: nothing that was counted or measured in clients' clips. `elsewhere`: it was trained in
     another run, whose figures of it are not here, and whose word on privacy is shown as such.
     """
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     method = recorded.get("method", "unnamed method")
     if "client" in recorded or "client_digest" in recorded:
         learnt = f"fitted by {method} to one client's clips"

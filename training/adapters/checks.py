@@ -20,17 +20,17 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from common.errors import CorruptFileError, PrivFedTalkError
+from common.folders import ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS
 from common.text.foreign import one_line
 from training.adapters.record import read_record
 
 if TYPE_CHECKING:
     from training.model.backbones.interface import Backbone
 
-WEIGHTS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "privfedtalk.json"
 """PEFT's two files, and ours beside them."""
 PEFT_PREFIX = "base_model.model."
 """What PEFT puts before the base model's own names."""
-MOST_BYTES = {WEIGHTS: 2**31, CONFIG: 2**20, FACTS: 2**16}
+MOST_BYTES = {ADAPTER_WEIGHTS: 2**31, ADAPTER_CONFIG: 2**20, ADAPTER_RECORD: 2**16}
 MOST_HEADER_BYTES = 2**22
 """Of the weights' file: names and shapes of its tensors."""
 MOST_TARGETS = 64
@@ -121,13 +121,16 @@ def read_adapter(folder: Path) -> CheckedAdapter:
     Raises PrivFedTalkError where a file is missing, and CorruptFileError where one holds anything else than a plain
     LoRA adapter and its record.
     """
-    for name in (WEIGHTS, CONFIG, FACTS):
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_RECORD):
         check_file(folder, name)
-    record, shape = read_record(_read_json(folder / FACTS), folder), _read_shape(_read_json(folder / CONFIG), folder)
+    record, shape = (
+        read_record(_read_json(folder / ADAPTER_RECORD), folder),
+        _read_shape(_read_json(folder / ADAPTER_CONFIG), folder),
+    )
     tensors = _read_tensors(folder, shape)
     count = sum(tensor.size for tensor in tensors.values())
     if record.get("parameters", 0) > count:
-        _refuse(folder, f"parameters is {record['parameters']}, and {WEIGHTS} holds {count} numbers")
+        _refuse(folder, f"parameters is {record['parameters']}, and {ADAPTER_WEIGHTS} holds {count} numbers")
     return CheckedAdapter(shape, tensors, record)
 
 
@@ -158,7 +161,7 @@ def check_fits(adapter: CheckedAdapter, backbone: Backbone, folder: Path) -> Non
     for layer in sorted(sides.keys() | found.keys()):
         if sides.get(layer) != found.get(layer):
             have, want = (_sides(where.get(layer)) for where in (found, sides))
-            _refuse(folder, f"layer {layer} is {have} in {WEIGHTS} and {want} in the backbone")
+            _refuse(folder, f"layer {layer} is {have} in {ADAPTER_WEIGHTS} and {want} in the backbone")
     attention, every = (adapted_sides(backbone, names).keys() for names in (backbone.attention_targets, known))
     if sides.keys() not in (attention, every):
         missing = min(attention - sides.keys() or every - sides.keys())
@@ -224,7 +227,7 @@ def _read_shape(values: dict[str, Any], folder: Path) -> LoraShape:
         if name in used or (name == "auto_mapping" and _names_a_backbone(value)):
             continue
         if name not in FEATURES_OFF:
-            _refuse(folder, f"{CONFIG} has {one_line(name)}, which no adapter of PrivFedTalk's uses")
+            _refuse(folder, f"{ADAPTER_CONFIG} has {one_line(name)}, which no adapter of PrivFedTalk's uses")
         if value != FEATURES_OFF[name] or isinstance(value, bool) != isinstance(FEATURES_OFF[name], bool):
             _refuse(folder, f"{name} is {one_line(value)}, which no adapter of PrivFedTalk's uses")
     rank, alpha = values.get("r"), values.get("lora_alpha")
@@ -286,15 +289,15 @@ def _alpha(value: Any, folder: Path, what: str) -> float:
 
 def _read_tensors(folder: Path, shape: LoraShape) -> Tensors:
     """The tensors, if they are A and B of layers that the configuration names, of its ranks, and finite."""
-    path = folder / WEIGHTS
+    path = folder / ADAPTER_WEIGHTS
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > MOST_HEADER_BYTES:
-        _refuse(folder, f"the header of {WEIGHTS} is larger than {MOST_HEADER_BYTES} bytes")
+        _refuse(folder, f"the header of {ADAPTER_WEIGHTS} is larger than {MOST_HEADER_BYTES} bytes")
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}) not in ({}, {"format": "pt"}):
-                _refuse(folder, f"{WEIGHTS} holds metadata beside its tensors")
+                _refuse(folder, f"{ADAPTER_WEIGHTS} holds metadata beside its tensors")
             names = list(file.keys())
             kinds = {name: (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in names}
             _check_kinds(kinds, shape, folder)
@@ -318,7 +321,7 @@ def _check_kinds(kinds: Mapping[str, tuple[str, list[int]]], shape: LoraShape, f
     for name, (dtype, size) in kinds.items():
         found = TENSOR.fullmatch(name)
         if found is None:
-            _refuse(folder, f"{WEIGHTS} holds a tensor {one_line(name)}, which is no lora_A and no lora_B")
+            _refuse(folder, f"{ADAPTER_WEIGHTS} holds a tensor {one_line(name)}, which is no lora_A and no lora_B")
         layer, which = found[1], found[3]
         layers.add(layer)
         partner = f"{PEFT_PREFIX}{layer}.lora_{'B' if which == 'A' else 'A'}.weight"
@@ -328,9 +331,9 @@ def _check_kinds(kinds: Mapping[str, tuple[str, list[int]]], shape: LoraShape, f
         if dtype != "F32" or len(size) != 2 or size["AB".index(which)] != rank or 0 in size:
             _refuse(folder, f"{name} is {dtype} {size}, not F32 of rank {rank}")
     if not layers:
-        _refuse(folder, f"{WEIGHTS} holds no tensor")
+        _refuse(folder, f"{ADAPTER_WEIGHTS} holds no tensor")
     if strange := sorted({*shape.ranks, *shape.alphas} - layers):
-        _refuse(folder, f"rank_pattern or alpha_pattern names {strange[0]}, of which {WEIGHTS} holds nothing")
+        _refuse(folder, f"rank_pattern or alpha_pattern names {strange[0]}, of which {ADAPTER_WEIGHTS} holds nothing")
 
 
 def _largest_update(scale: float, a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import PrivFedTalkError
 from common.files import partial_of, replacing_folder, sweep, write_text, writing
-from common.folders import RunFolder
+from common.folders import ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS, PRIVACY, PRIVACY_TEXT, RunFolder
 from common.weights.registry import sha256_of
 from training.adapters.cards import adapter_card
-from training.adapters.checks import CONFIG, FACTS, WEIGHTS, CheckedAdapter, check_fits, read_adapter
+from training.adapters.checks import CheckedAdapter, check_fits, read_adapter
 from training.adapters.origin import check_origin
 from training.adapters.record import client_in, to_travel
 
 if TYPE_CHECKING:
     from training.model.backbones.interface import Backbone
 
-REPORTS = ("privacy.json", "privacy.md")
+REPORTS = (PRIVACY, PRIVACY_TEXT)
 """A method's privacy report, which goes along with the run's own shared adapter."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNRECORDED = "no guarantee is recorded: treat it as not private"
@@ -61,14 +61,14 @@ def inspect_adapter(folder: Path, run: RunFolder | None = None) -> AdapterFacts:
 
 
 def _facts_of(folder: Path, adapter: CheckedAdapter, run: RunFolder | None) -> AdapterFacts:
-    record, sha256 = adapter.record, sha256_of(folder / WEIGHTS)
+    record, sha256 = adapter.record, sha256_of(folder / ADAPTER_WEIGHTS)
     return AdapterFacts(
         rank=adapter.shape.rank,
         alpha=adapter.shape.alpha,
         targets=list(adapter.shape.targets),
         tensors=len(adapter.tensors),
         parameters=sum(tensor.size for tensor in adapter.tensors.values()),
-        bytes=(folder / WEIGHTS).stat().st_size,
+        bytes=(folder / ADAPTER_WEIGHTS).stat().st_size,
         sha256=sha256,
         base_sha256=record["base_sha256"],
         method=record.get("method", "unnamed"),
@@ -119,7 +119,7 @@ def export_adapter(
     metrics, measured_on = figures_of(run, facts.method) if shared else ({}, "")
     record = to_travel(adapter.record, facts.sha256)
     with replacing_folder(out) as partial:
-        shutil.copyfile(source / WEIGHTS, partial / WEIGHTS)
+        shutil.copyfile(source / ADAPTER_WEIGHTS, partial / ADAPTER_WEIGHTS)
         _write(adapter, record, partial)
         if shared:
             for name in REPORTS:
@@ -145,7 +145,7 @@ def import_adapter(run: RunFolder, source: Path, name: str) -> Path:
     try:
         with writing(target.parent):
             copy.mkdir()
-            for file in (WEIGHTS, CONFIG, FACTS):
+            for file in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_RECORD):
                 shutil.copyfile(source / file, copy / file, follow_symlinks=False)
         adapter, record = _checked_copy(run, copy, source)
         with writing(target.parent):
@@ -164,7 +164,7 @@ def _checked_copy(run: RunFolder, copy: Path, source: Path) -> tuple[CheckedAdap
     """
     adapter = read_adapter(copy)
     _check_base(run, adapter, source, "import it into a run with the same backbone")
-    client = client_in(run, adapter.record, sha256_of(copy / WEIGHTS))
+    client = client_in(run, adapter.record, sha256_of(copy / ADAPTER_WEIGHTS))
     known = client is not None and run.client(client).exists()
     return adapter, adapter.record | ({"client": client} if known else {})
 
@@ -197,8 +197,8 @@ def _check_name(run: RunFolder, name: str) -> None:
 
 
 def _write(adapter: CheckedAdapter, record: dict[str, Any], folder: Path) -> None:
-    write_text(folder / CONFIG, json.dumps(adapter.shape.to_json(), indent=2) + "\n")
-    write_text(folder / FACTS, json.dumps(record, indent=2) + "\n")
+    write_text(folder / ADAPTER_CONFIG, json.dumps(adapter.shape.to_json(), indent=2) + "\n")
+    write_text(folder / ADAPTER_RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _backbone(run: RunFolder) -> Backbone:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from common.errors import PrivFedTalkError
 from common.files import read_json_lines, write_text
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from common.text.commands import command
 from preparation.clients.consent import known_people, people_of, read_consent
-from training.adapters.checks import FACTS
 from training.adapters.folders import inspect_adapter
 from training.adapters.origin import check_origin, has_rounds, objection_to_origin
 
@@ -67,7 +66,7 @@ def pictures_of(run: RunFolder, name: str) -> list[str]:
     videos = [path for folder in ("evaluation", "nightly", "report") for path in run.root.glob(f"{folder}/**/*.mp4")]
     found = [path for path in videos if any(path.stem == clip or path.stem.startswith(f"{clip}@") for clip in clips)]
     if found:  # the page shows what the evaluation left
-        found += [page for page in (run.report / "index.html",) if page.exists()]
+        found += [page for page in (run.page,) if page.exists()]
     for told in run.root.glob("attacks/inversion/*/inversion.json"):
         if name in json.loads(told.read_text(encoding="utf-8"))["clients"]:
             found += sorted(told.parent.glob("*.png"))
@@ -97,7 +96,7 @@ def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
 
 def _models_with(run: RunFolder, client: str) -> list[Contained]:
     own = [(path.parent.name, path) for path in sorted(run.client(client).glob("methods/*/adapter"))]
-    for record in sorted(run.root.glob(f"imported/*/{FACTS}")):
+    for record in sorted(run.root.glob(f"imported/*/{ADAPTER_RECORD}")):
         facts = inspect_adapter(record.parent, run)
         if facts.client == client:
             own.append((facts.method, record.parent))
@@ -127,7 +126,9 @@ def _of_unknown_rounds(run: RunFolder, client: str) -> list[Contained]:
     entry = known_people(run).get(client)
     if entry.role != "client" if entry else not run.client(client).exists():
         return []
-    adapters = [run.adapter(path.parents[1].name) for path in sorted(run.root.glob(f"federation/*/adapter/{FACTS}"))]
+    adapters = [
+        run.adapter(path.parents[1].name) for path in sorted(run.root.glob(f"federation/*/adapter/{ADAPTER_RECORD}"))
+    ]
     return [
         Contained(adapter.parent.name, str(adapter.relative_to(run.root)), own=False)
         for adapter in adapters
@@ -141,7 +142,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
 
     Raises PrivFedTalkError where the method has no record of its rounds.
     """
-    log, facts = run.rounds(method), run.adapter(method) / FACTS
+    log, facts = run.rounds(method), run.adapter(method) / ADAPTER_RECORD
     if not log.exists():
         raise PrivFedTalkError(
             f"{log} is missing: who took part in {method} is not known",

@@ -18,12 +18,11 @@ import numpy.typing as npt
 
 from common.errors import PrivFedTalkError
 from common.files import partial_of, read_json_lines, remove_folder
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, ADAPTER_WEIGHTS, FEDERATION, PARTICIPATION, PRIVACY, PRIVACY_TEXT, RunFolder
 from common.text.commands import command
 from common.weights.registry import sha256_of
-from training.adapters.checks import FACTS, WEIGHTS
 
-OF_A_TRAINING = ("privacy.json", "privacy.md", "participation.json")
+OF_A_TRAINING = (PRIVACY, PRIVACY_TEXT, PARTICIPATION)
 """What a federation's folder tells of the adapter beside it."""
 
 
@@ -71,7 +70,7 @@ def made_by(federation: str, theta: npt.NDArray[np.float32]) -> dict[str, str]:
 
 def weights_of(run: RunFolder, method: str) -> str | None:
     """The SHA-256 of a method's shared adapter, by which figures say what they are of; None where there is none."""
-    weights = run.adapter(method) / WEIGHTS
+    weights = run.adapter(method) / ADAPTER_WEIGHTS
     return sha256_of(weights) if weights.exists() else None
 
 
@@ -96,14 +95,14 @@ def objection_to_origin(run: RunFolder, folder: Path) -> str:
     """Why an adapter was not made by the rounds beside it; empty where it was, and where nothing speaks against it:
     there is no log of rounds (see `has_rounds`), or the adapter is no training of this run's."""
     method, client = _place(run, folder)
-    if not method or not (folder / FACTS).exists():
+    if not method or not (folder / ADAPTER_RECORD).exists():
         return ""
     facts, rounds = _facts(folder), run.rounds(method)
     name = _name_of_rounds(run, method)
     made = facts.get("federation")
     if made is not None and name is not None and made != name:
         return f"federation {made} made it, and the rounds in {rounds} are of federation {name}"
-    if client and (run.adapter(method) / FACTS).exists():
+    if client and (run.adapter(method) / ADAPTER_RECORD).exists():
         begun, shared = facts.get("begun_from"), _facts(run.adapter(method)).get("theta_sha256")
         if begun is not None and shared is not None and begun != shared:
             return f"it was fitted from another shared adapter than the one in {run.adapter(method)}"
@@ -137,10 +136,10 @@ def _place(run: RunFolder, folder: Path) -> tuple[str, str]:
 
 def _name_of_rounds(run: RunFolder, method: str) -> str | None:
     """The name of the federation whose rounds lie in the run, where its checkpoint is still there."""
-    path = run.federation(method) / "checkpoint" / "federation.json"
+    path = run.federation(method) / "checkpoint" / FEDERATION
     return str(json.loads(path.read_text(encoding="utf-8"))["name"]) if path.exists() else None
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
     return facts

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from common.files import write_text
-from common.folders import RunFolder
-from training.adapters.checks import FACTS
+from common.folders import ADAPTER_RECORD, RunFolder
 from training.claims.report import RULES
 
 SENTENCE = (
@@ -18,7 +17,7 @@ SENTENCE = (
 
 def mark_outdated(run: RunFolder, method: str) -> bool:
     """Mark a method's report, and its adapter, as not private where an earlier version made them; whether it did."""
-    path = run.federation(method) / "privacy.json"
+    path = run.privacy(method)
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if report.get("rules", 1) >= RULES:
         return False
@@ -40,7 +39,7 @@ def mark_outdated(run: RunFolder, method: str) -> bool:
     write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     lines = ["# Privacy report", "", f"**NOT PRIVATE.** {report['note']}", ""]
     write_text(path.with_suffix(".md"), "\n".join([*lines, *(f"- {sentence}" for sentence in told), ""]))
-    facts = run.adapter(method) / FACTS
+    facts = run.adapter(method) / ADAPTER_RECORD
     if facts.exists():
         recorded = json.loads(facts.read_text(encoding="utf-8")) | {"privacy": mark}
         write_text(facts, json.dumps(recorded, indent=2) + "\n")

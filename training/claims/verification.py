@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.files import read_json_lines
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from training.adapters.membership import participants
 from training.claims.account import entries_of, together
 from training.claims.report import RULES
@@ -34,7 +34,7 @@ from training.settings.privacy import PrivacySettings
 
 def contradictions_of(run: RunFolder, method: str) -> list[str]:
     """What is claimed of a method's adapter, in its report or beside its weights, and does not hold."""
-    report = json.loads((run.federation(method) / "privacy.json").read_text(encoding="utf-8"))
+    report = json.loads((run.privacy(method)).read_text(encoding="utf-8"))
     lines = read_json_lines(run.rounds(method))
     if report.get("rules", 1) < RULES:
         found = ["a guarantee is claimed under rules that did not hold"] if report["guarantee_holds"] else []
@@ -48,7 +48,7 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
             entries_of(Ledger(run.ledger, run.client_ledger), participants(run, method), name), report["delta"]
         )
         found += contradictions(method, report, records, whole)
-    mark = json.loads((run.adapter(method) / "privfedtalk.json").read_text(encoding="utf-8")).get("privacy")
+    mark = json.loads((run.adapter(method) / ADAPTER_RECORD).read_text(encoding="utf-8")).get("privacy")
     if mark != report["mark"]:
         found.append(f"the adapter says {mark!r} where its report says {report['mark']!r}")
     return found

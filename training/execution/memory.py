@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from common.errors import PrivFedTalkError
 from common.files import write_text
+from common.folders import MEMORY
 from preparation.crops.active_speaker import CEPSTRA, STEPS_PER_FRAME
 from training.federation.client.training import ClientTrainer
 from training.model.data import Batch
@@ -53,7 +54,7 @@ def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Pa
     budget = settings.federation.memory_budget_gb
     if budget is None:
         return settings
-    kept, fingerprint = folder / "memory.json", settings.fingerprint()
+    kept, fingerprint = folder / MEMORY, settings.fingerprint()
     held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if held.pop("settings", None) == fingerprint:
         plan = MemoryPlan(**held)

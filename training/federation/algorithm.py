@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common.errors import PrivFedTalkError
+from common.folders import LEDGER
 from training.adapters.factors import Factors
 from training.federation import faults as simulation
 from training.federation.engine import Engine
@@ -90,7 +91,7 @@ def run_federation(
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
     fingerprint = _fingerprint(method, start, clients, settings, seed)
-    ledger = ledger or Ledger(folder / "ledger.jsonl")
+    ledger = ledger or Ledger(folder / LEDGER)
     this = resume_federation(folder, fingerprint, seed)
     progress = load_checkpoint(folder, fingerprint) if this else None
     if this is None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common.errors import PrivFedTalkError
 from common.files import partial_of, replacing
-from common.folders import RunFolder
+from common.folders import ADAPTER_WEIGHTS, RunFolder
 from common.progress import Meter
 from common.text.commands import command
 from common.text.names import own_spelling
@@ -31,7 +31,6 @@ from preparation.media.writing import encode
 from preparation.settings import PreparationSettings
 from preparation.speech.features import SpeechFeatures, features_of_part, open_speech
 from training.adapters.adapter import load_adapted, weights_sha256
-from training.adapters.checks import WEIGHTS
 from training.adapters.folders import AdapterFacts, inspect_adapter
 from training.adapters.origin import check_origin
 from training.generation.frames import Advance, Generator
@@ -176,9 +175,9 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
     Raises PrivFedTalkError where there is none of that name, or one that the rounds beside it did not make.
     """
     adapter = adapter_name(run, adapter)
-    if (run.imported(adapter) / WEIGHTS).exists():
+    if (run.imported(adapter) / ADAPTER_WEIGHTS).exists():
         return run.imported(adapter)
-    trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{WEIGHTS}"))
+    trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{ADAPTER_WEIGHTS}"))
     if method not in trained:
         known = f"it has {', '.join(trained)}" if trained else "it has none"
         raise PrivFedTalkError(
@@ -189,8 +188,10 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
         check_origin(run, run.adapter(method))
         return run.adapter(method)
     folder = run.client_adapter(adapter, method)
-    if not (folder / WEIGHTS).exists():
-        own = sorted(path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{WEIGHTS}"))
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        own = sorted(
+            path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{ADAPTER_WEIGHTS}")
+        )
         known = f"those of {method} who have: {', '.join(own)}" if own else f"nobody has under {method}"
         raise PrivFedTalkError(
             f"{adapter} has no adapter of its own; {known}",

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from common.files import replacing_folder
+from common.folders import NETWORK_WEIGHTS
 
 
 def save_network(network: nn.Module, folder: Path, config: str) -> None:
@@ -17,5 +18,5 @@ def save_network(network: nn.Module, folder: Path, config: str) -> None:
     """
     with replacing_folder(folder) as partial:
         tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(tensors, partial / "model.safetensors")
+        save_file(tensors, partial / NETWORK_WEIGHTS)
         (partial / "config.json").write_text(config, encoding="utf-8")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from common.errors import PrivFedTalkError
+from common.folders import INSTRUMENTS, METRICS, VALIDATION_LOSS
 from evaluation.catalogue import BACKBONE, compared, of_clips, of_sets
 from evaluation.experiments.paper.folders import PaperFolder
 from evaluation.measuring.protocol import COLUMNS
@@ -32,12 +33,12 @@ def read_rows(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int], ro
     for name in names:
         for seed in seeds:
             folder = paper.evaluation(name, seed)
-            if not (folder / "metrics.parquet").exists():
+            if not (folder / METRICS).exists():
                 raise PrivFedTalkError(
                     f"{folder} holds no metrics of {name} under seed {seed}", "run `dvc repro`, which evaluates it"
                 )
-            found = pd.read_parquet(folder / "metrics.parquet")
-            losses = json.loads((folder / "validation_loss.json").read_text(encoding="utf-8"))
+            found = pd.read_parquet(folder / METRICS)
+            losses = json.loads((folder / VALIDATION_LOSS).read_text(encoding="utf-8"))
             lines = [(name, "client", client, "", "validation_loss", loss) for client, loss in losses.items()]
             both = pd.concat([found, pd.DataFrame(lines, columns=COLUMNS)], ignore_index=True)
             frames.append(both[both["role"] == role].assign(seed=seed))
@@ -96,8 +97,7 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
     found: dict[str, dict[str, float]] = {}
     for name in names:
         of_seeds = [
-            json.loads((paper.evaluation(name, seed) / "instruments.json").read_text(encoding="utf-8"))
-            for seed in seeds
+            json.loads((paper.evaluation(name, seed) / INSTRUMENTS).read_text(encoding="utf-8")) for seed in seeds
         ]
         figures = [one["together"].get("client", {}) for one in of_seeds]
         found[name] = {
@@ -110,7 +110,7 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
 
 def read_missing(paper: PaperFolder, name: str, seed: int) -> list[Mapping[str, Any]]:
     """What the evaluation could not measure, why, and what would change that."""
-    missing = json.loads((paper.evaluation(name, seed) / "instruments.json").read_text(encoding="utf-8"))["missing"]
+    missing = json.loads((paper.evaluation(name, seed) / INSTRUMENTS).read_text(encoding="utf-8"))["missing"]
     return [dict(one) for one in missing]
 
 

@@ -206,7 +206,7 @@ def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list
     from training.federation.methods import METHODS
 
     folder = RunFolder(choose(None, run).configuration.root)
-    trained = [name for name in METHODS if (folder.federation(name) / "privacy.json").exists()]
+    trained = [name for name in METHODS if (folder.privacy(name)).exists()]
     unknown = sorted(set(chosen or ()) - set(trained))
     if unknown or not trained:
         missing = f"{', '.join(unknown)} of {folder.root}" if unknown else f"any method of {folder.root}"

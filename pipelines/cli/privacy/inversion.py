@@ -37,7 +37,7 @@ def inversion(
 
         privfedtalk privacy inversion data/mine --method fedavg --clients 8 --steps 300 --json
     """
-    from common.folders import RunFolder
+    from common.folders import INVERSION_SHEET, RunFolder
     from evaluation.attacks.inversion_figures import run_inversion
     from evaluation.attacks.inversion_run import InversionSettings
     from evaluation.report.privacy_page import write_privacy_reports
@@ -50,8 +50,8 @@ def inversion(
         print_json(told)
     else:
         _show(told)
-        console.print(f"pictures: {folder.attack('inversion', method) / 'inversion.png'}")
-    if (folder.federation(method) / "privacy.json").exists():
+        console.print(f"pictures: {folder.attack('inversion', method) / INVERSION_SHEET}")
+    if (folder.privacy(method)).exists():
         (page,) = write_privacy_reports(folder, [method], folder.report / "privacy")
         if not as_json:
             console.print(f"page: {page}")

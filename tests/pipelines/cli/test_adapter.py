@@ -7,11 +7,11 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from common.folders import ADAPTER_RECORD
 from evaluation.results.card import card_figures
 from pipelines.cli import app
 from pipelines.configuration.tree import load, remember
 from tests.training.small_run import make_run
-from training.adapters.checks import FACTS
 from training.adapters.folders import export_adapter
 
 
@@ -42,15 +42,15 @@ def test_what_a_stranger_wrote_is_printed_as_text(tmp_path: Path) -> None:
     run = make_run(tmp_path / "mine")
     remember(load("small", [f"data={tmp_path}", "run=mine"]))
     export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
-    record = json.loads((tmp_path / "out" / FACTS).read_text())
+    record = json.loads((tmp_path / "out" / ADAPTER_RECORD).read_text())
     claim = "Private: [bold red]ε = 0.1[/] \x1b[2J\n[link=http://x]see[/link]"
-    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"privacy": claim}))
+    (tmp_path / "out" / ADAPTER_RECORD).write_text(json.dumps(record | {"privacy": claim}))
     said = "claimed by its maker: Private: [bold red]ε = 0.1[/] [2J [link=http://x]see[/link]"
     printed = cli.invoke(app, ["adapter", "inspect", "--folder", str(tmp_path / "out")])
     assert said in " ".join(printed.stdout.split()) and "\x1b" not in printed.stdout
     imported = cli.invoke(app, ["adapter", "import", where, str(tmp_path / "out"), "--as", "theirs", "--json"])
     assert json.loads(imported.stdout)["privacy"] == said
-    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": claim}))
+    (tmp_path / "out" / ADAPTER_RECORD).write_text(json.dumps(record | {"method": claim}))
     refused = cli.invoke(app, ["adapter", "inspect", "--folder", str(tmp_path / "out")])
     assert refused.exit_code == 2 and "method is Private: [bold red]" in refused.stderr and "\x1b" not in refused.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from evaluation.results.card import card_figures
 from pipelines.cli import app
 from pipelines.configuration.tree import load, remember
@@ -18,7 +18,7 @@ from preparation.clients.roles import Client, load_clients, save_clients
 from preparation.media.writing import encode
 from tests.preparation.conftest import noise
 from tests.training.small_run import SIZE, make_run, voice, write_portrait
-from training.adapters.folders import FACTS, export_adapter, import_adapter
+from training.adapters.folders import export_adapter, import_adapter
 from training.adapters.membership import save_participants
 
 
@@ -77,8 +77,8 @@ def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reach
 def test_an_imported_adapter_of_an_unknown_client_is_said_to_be_one(run: Path) -> None:
     cli, mine = CliRunner(), RunFolder(run / "mine")
     export_adapter(mine, mine.client_adapter("c0000", "privfedtalk"), run / "out", card_figures)
-    record = json.loads((run / "out" / FACTS).read_text())
-    (run / "out" / FACTS).write_text(json.dumps(record | {"client": "e0001", "method": "local"}))
+    record = json.loads((run / "out" / ADAPTER_RECORD).read_text())
+    (run / "out" / ADAPTER_RECORD).write_text(json.dumps(record | {"client": "e0001", "method": "local"}))
     import_adapter(mine, run / "out", "theirs")
     files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
     done = cli.invoke(app, ["generate", str(run / "mine"), *files, "--adapter", "theirs", "--json"])

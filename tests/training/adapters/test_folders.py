@@ -11,11 +11,11 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from evaluation.results.card import card_figures
 from tests.training.small_run import make_run
 from training.adapters.adapter import weights_sha256
-from training.adapters.folders import FACTS, export_adapter, import_adapter, inspect_adapter
+from training.adapters.folders import export_adapter, import_adapter, inspect_adapter
 from training.generation.talker import adapter_folder
 from training.model.backbones.kinds import load_backbone
 
@@ -91,7 +91,7 @@ def test_a_clients_own_adapter_travels_without_its_name_and_is_known_where_the_c
     back = import_adapter(run, tmp_path / "out", "back")
     assert inspect_adapter(back, run).client == "c0000"
     export_adapter(run, back, tmp_path / "again", card_figures)
-    assert (tmp_path / "again" / FACTS).read_bytes() == (tmp_path / "out" / FACTS).read_bytes()
+    assert (tmp_path / "again" / ADAPTER_RECORD).read_bytes() == (tmp_path / "out" / ADAPTER_RECORD).read_bytes()
     elsewhere = make_run(tmp_path / "elsewhere", client="c0009")
     theirs = import_adapter(elsewhere, tmp_path / "out", "theirs")
     assert inspect_adapter(theirs, elsewhere).client == "a client of another run"

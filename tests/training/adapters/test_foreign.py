@@ -22,12 +22,12 @@ from peft import LoraConfig
 from safetensors.numpy import load_file, save_file
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS, RunFolder
 from evaluation.results.card import card_figures
 from tests.training.small_run import LAYER, change, make_run
 from training.adapters.adapter import Adapter, load_adapted
 from training.adapters.checks import FEATURES_OFF
-from training.adapters.folders import CONFIG, FACTS, WEIGHTS, export_adapter, import_adapter, inspect_adapter
+from training.adapters.folders import export_adapter, import_adapter, inspect_adapter
 from training.model.backbones.kinds import load_backbone
 from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings
@@ -101,7 +101,7 @@ def refuse(run: RunFolder, folder: Path, said: str) -> None:
 def test_a_configuration_that_is_no_plain_lora_is_refused(
     run: RunFolder, foreign: Path, values: Values, said: str
 ) -> None:
-    change(foreign / CONFIG, **values)
+    change(foreign / ADAPTER_CONFIG, **values)
     refuse(run, foreign, said)
 
 
@@ -109,13 +109,13 @@ def test_a_configuration_that_is_no_plain_lora_is_refused(
 def test_an_adapter_is_read_whatever_its_makers_backbone_module_was_called(
     run: RunFolder, foreign: Path, library: str
 ) -> None:
-    change(foreign / CONFIG, auto_mapping={"base_model_class": "TinyBackbone", "parent_library": library})
+    change(foreign / ADAPTER_CONFIG, auto_mapping={"base_model_class": "TinyBackbone", "parent_library": library})
     shutil.rmtree(import_adapter(run, foreign, "theirs"))
 
 
 @pytest.mark.parametrize("target", ["nowhere", "space.to_q", "norm"])
 def test_a_layer_that_the_backbones_adapters_do_not_change_is_named(run: RunFolder, foreign: Path, target: str) -> None:
-    change(foreign / CONFIG, target_modules=[*inspect_adapter(foreign).targets, target])
+    change(foreign / ADAPTER_CONFIG, target_modules=[*inspect_adapter(foreign).targets, target])
     refuse(run, foreign, re.escape(f"target_modules has {target}, which"))
 
 
@@ -132,7 +132,7 @@ def test_a_layer_that_the_backbones_adapters_do_not_change_is_named(run: RunFold
     ],
     ids=["deep", "nan", "twice", "list", "large", "digits", "utf-8"],
 )
-@pytest.mark.parametrize("name", [CONFIG, FACTS])
+@pytest.mark.parametrize("name", [ADAPTER_CONFIG, ADAPTER_RECORD])
 def test_json_that_is_not_what_it_should_be_is_refused(
     run: RunFolder, foreign: Path, name: str, text: str, said: str
 ) -> None:
@@ -142,9 +142,9 @@ def test_json_that_is_not_what_it_should_be_is_refused(
 
 def tensors_with(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        tensors = load_file(folder / WEIGHTS)
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
         change(tensors)
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
     return apply
 
@@ -196,7 +196,7 @@ def test_tensors_that_are_not_those_of_the_configuration_are_refused(
 
 
 def test_a_rank_that_every_tensor_has_is_bounded_by_the_layers(run: RunFolder, foreign: Path) -> None:
-    change(foreign / CONFIG, r=5000)
+    change(foreign / ADAPTER_CONFIG, r=5000)
     tensors_with(
         lambda t: t.update(
             {
@@ -209,11 +209,11 @@ def test_a_rank_that_every_tensor_has_is_bounded_by_the_layers(run: RunFolder, f
 
 
 def test_text_in_the_weights_file_is_refused(run: RunFolder, foreign: Path) -> None:
-    save_file(load_file(foreign / WEIGHTS), foreign / WEIGHTS, metadata={"format": "pt", "who": "me"})
+    save_file(load_file(foreign / ADAPTER_WEIGHTS), foreign / ADAPTER_WEIGHTS, metadata={"format": "pt", "who": "me"})
     refuse(run, foreign, "metadata")
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, FACTS])
+@pytest.mark.parametrize("name", [ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_RECORD])
 def test_a_link_is_not_followed(run: RunFolder, foreign: Path, name: str) -> None:
     shutil.move(foreign / name, foreign.parent / name)
     (foreign / name).symlink_to(foreign.parent / name)
@@ -221,8 +221,8 @@ def test_a_link_is_not_followed(run: RunFolder, foreign: Path, name: str) -> Non
 
 
 def test_a_pipe_is_not_waited_for(run: RunFolder, foreign: Path) -> None:
-    (foreign / CONFIG).unlink()
-    os.mkfifo(foreign / CONFIG)
+    (foreign / ADAPTER_CONFIG).unlink()
+    os.mkfifo(foreign / ADAPTER_CONFIG)
     refuse(run, foreign, "no plain file")
 
 
@@ -249,11 +249,11 @@ def test_a_pipe_is_not_waited_for(run: RunFolder, foreign: Path) -> None:
     ids=str,
 )
 def test_a_record_of_another_shape_is_refused(run: RunFolder, foreign: Path, values: Values, said: str) -> None:
-    change(foreign / FACTS, **values)
+    change(foreign / ADAPTER_RECORD, **values)
     refuse(run, foreign, said)
 
 
-@pytest.mark.parametrize("name", [CONFIG, FACTS])
+@pytest.mark.parametrize("name", [ADAPTER_CONFIG, ADAPTER_RECORD])
 def test_a_record_or_configuration_that_lacks_something_is_an_adapter_or_an_error_of_ours(
     run: RunFolder, foreign: Path, name: str
 ) -> None:
@@ -268,15 +268,15 @@ def test_a_record_or_configuration_that_lacks_something_is_an_adapter_or_an_erro
 
 @pytest.mark.parametrize("depth", [500, 900, 940, 960, 970, 980, 990, 1000])
 def test_values_nested_as_deep_as_json_is_read_are_an_error_of_ours(foreign: Path, depth: int) -> None:
-    (foreign / CONFIG).write_text('{"r": ' + "[" * depth + "]" * depth + "}")
+    (foreign / ADAPTER_CONFIG).write_text('{"r": ' + "[" * depth + "]" * depth + "}")
     with pytest.raises(PrivFedTalkError):
         inspect_adapter(foreign)
 
 
 def test_counts_of_older_records_are_left_out(run: RunFolder, foreign: Path) -> None:
-    change(foreign / FACTS, samples="31", prepared_minutes="2.5", rounds="4")
+    change(foreign / ADAPTER_RECORD, samples="31", prepared_minutes="2.5", rounds="4")
     target = import_adapter(run, foreign, "older")
-    kept = json.loads((target / FACTS).read_text())
+    kept = json.loads((target / ADAPTER_RECORD).read_text())
     assert not {"samples", "prepared_minutes", "rounds"} & kept.keys()
     shutil.rmtree(target)
 
@@ -285,7 +285,7 @@ CLAIM = "Private: ε = 0.1\n\n# Title\n<script>alert(1)</script> | [link](http:/
 
 
 def test_what_its_maker_claims_is_shown_as_text_and_as_a_claim(run: RunFolder, foreign: Path, tmp_path: Path) -> None:
-    change(foreign / FACTS, privacy=CLAIM, note="<script>")
+    change(foreign / ADAPTER_RECORD, privacy=CLAIM, note="<script>")
     assert inspect_adapter(foreign).privacy.startswith("claimed by its maker: Private: ε = 0.1 # Title")
     target = import_adapter(run, foreign, "claiming")
     export_adapter(run, target, tmp_path / "again", card_figures)
@@ -293,7 +293,7 @@ def test_what_its_maker_claims_is_shown_as_text_and_as_a_claim(run: RunFolder, f
     for folder in (target, tmp_path / "again"):
         facts = inspect_adapter(folder, run)
         assert facts.privacy.startswith("claimed by its maker: ") and facts.privacy.count("claimed") == 1
-        assert "note" not in json.loads((folder / FACTS).read_text())
+        assert "note" not in json.loads((folder / ADAPTER_RECORD).read_text())
         card = (folder / "README.md").read_text()
         assert "\x1b" not in card and card.count("\n---\n") == 1
         page = MarkdownIt("gfm-like", {"linkify": False}).parse(card)
@@ -328,7 +328,7 @@ def test_widened_adapters_of_our_own_still_load(run: RunFolder, tmp_path: Path) 
     rng = np.random.default_rng(0)
     theta = rng.normal(0, 0.1, len(adapter.vector())).astype(np.float32)
     adapter.save(tmp_path / "own", theta, {"method": "fedavg", "privacy": "x"})
-    assert json.loads((tmp_path / "own" / CONFIG).read_text())["rank_pattern"]
+    assert json.loads((tmp_path / "own" / ADAPTER_CONFIG).read_text())["rank_pattern"]
     target = import_adapter(run, tmp_path / "own", "widened")
     theirs = load_adapted(load_backbone(run.model("backbone")), target, merged=True).state_dict()
     adapter.load_vector(theta)
@@ -356,16 +356,18 @@ KEYS = ["r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "p
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from([CONFIG, FACTS]), key=st.sampled_from(KEYS), value=ANYTHING, record=ANYTHING)
+@given(
+    name=st.sampled_from([ADAPTER_CONFIG, ADAPTER_RECORD]), key=st.sampled_from(KEYS), value=ANYTHING, record=ANYTHING
+)
 def test_whatever_stands_in_the_json_is_an_adapter_or_an_error_of_ours(
     foreign: Path, name: str, key: str, value: object, record: object
 ) -> None:
     held = (foreign / name).read_text()
     try:
-        if name == CONFIG:
-            change(foreign / CONFIG, **{key: value})
+        if name == ADAPTER_CONFIG:
+            change(foreign / ADAPTER_CONFIG, **{key: value})
         else:
-            change(foreign / FACTS, privacy=record, client=value)
+            change(foreign / ADAPTER_RECORD, privacy=record, client=value)
         with contextlib.suppress(PrivFedTalkError):
             assert len(inspect_adapter(foreign).privacy) < 400
     finally:
@@ -377,13 +379,13 @@ def test_whatever_stands_in_the_json_is_an_adapter_or_an_error_of_ours(
 def test_whatever_stands_in_the_weights_is_an_adapter_or_an_error_of_ours(
     foreign: Path, places: list[tuple[float, int]]
 ) -> None:
-    whole = (foreign / WEIGHTS).read_bytes()
+    whole = (foreign / ADAPTER_WEIGHTS).read_bytes()
     spoiled = bytearray(whole)
     for place, value in places:
         spoiled[int(place * 6000) % len(spoiled)] = value
     try:
-        (foreign / WEIGHTS).write_bytes(spoiled)
+        (foreign / ADAPTER_WEIGHTS).write_bytes(spoiled)
         with contextlib.suppress(PrivFedTalkError):
             inspect_adapter(foreign)
     finally:
-        (foreign / WEIGHTS).write_bytes(whole)
+        (foreign / ADAPTER_WEIGHTS).write_bytes(whole)

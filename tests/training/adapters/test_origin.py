@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, write_consent
 from preparation.clients.roles import Client, save_clients
@@ -20,7 +20,6 @@ from tests.training.small_federation import CLIENTS, sample_for, save_public, wh
 from tests.training.small_models import small_backbone
 from training.adapters import adapter as adapter_module
 from training.adapters.adapter import Adapter
-from training.adapters.checks import FACTS
 from training.adapters.folders import export_adapter, inspect_adapter
 from training.adapters.membership import Contained, counted_in_release, models_with, revoked_in
 from training.federation.client.training import ClientTrainer
@@ -99,7 +98,7 @@ def test_a_retraining_that_is_interrupted_leaves_no_adapter_of_before(
 def test_further_rounds_of_the_same_federation_leave_the_adapter_until_they_are_done(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = json.loads((run.adapter(METHOD) / FACTS).read_text())["federation"]
+    made = json.loads((run.adapter(METHOD) / ADAPTER_RECORD).read_text())["federation"]
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -145,9 +144,9 @@ def test_what_an_earlier_version_left_beside_abandoned_rounds_is_known_by_its_ro
     run: RunFolder, tmp_path: Path
 ) -> None:
     """Its record names no federation."""
-    facts = json.loads((run.adapter(METHOD) / FACTS).read_text())
+    facts = json.loads((run.adapter(METHOD) / ADAPTER_RECORD).read_text())
     older = {key: value for key, value in facts.items() if key not in ("federation", "theta_sha256")}
-    (run.adapter(METHOD) / FACTS).write_text(json.dumps(older))
+    (run.adapter(METHOD) / ADAPTER_RECORD).write_text(json.dumps(older))
     assert adapter_folder(run, METHOD, GLOBAL) == run.adapter(METHOD)
     line = json.loads(run.rounds(METHOD).read_text())
     run.rounds(METHOD).write_text(json.dumps(line | {"outcome": "aborted", "returned": []}) + "\n")
@@ -155,7 +154,7 @@ def test_what_an_earlier_version_left_beside_abandoned_rounds_is_known_by_its_ro
 
 
 def test_a_clients_own_adapter_that_began_from_another_shared_one_is_not_used(run: RunFolder, tmp_path: Path) -> None:
-    facts = run.client_adapter("c1", METHOD) / FACTS
+    facts = run.client_adapter("c1", METHOD) / ADAPTER_RECORD
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"begun_from": "0" * 64}))
     write_consent(run, "c1", Consent(who="Ben", granted=DAY))
     refused_everywhere(run, tmp_path, "fitted from another shared adapter", "c1")
@@ -164,7 +163,7 @@ def test_a_clients_own_adapter_that_began_from_another_shared_one_is_not_used(ru
 
 def test_of_where_it_was_made_nothing_travels(run: RunFolder, tmp_path: Path) -> None:
     export_adapter(run, run.adapter(METHOD), tmp_path / "out", card_figures)
-    assert not {"federation", "theta_sha256"} & json.loads((tmp_path / "out" / FACTS).read_text()).keys()
+    assert not {"federation", "theta_sha256"} & json.loads((tmp_path / "out" / ADAPTER_RECORD).read_text()).keys()
 
 
 def test_an_adapter_is_replaced_whole_or_not_at_all(

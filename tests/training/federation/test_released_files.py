@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from common.folders import RunFolder
+from common.folders import ADAPTER_WEIGHTS, RunFolder
 from common.settings import Settings
 from evaluation.results.card import card_figures
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for, save_public, whole_settings
 from tests.training.small_models import small_backbone
-from training.adapters.folders import WEIGHTS, export_adapter
+from training.adapters.folders import export_adapter
 from training.pipeline import federate
 from training.settings import ExecutionSettings, TrainingSettings
 
@@ -52,7 +52,9 @@ def test_two_worlds_that_differ_in_one_clients_clips_export_the_same_but_for_the
 ) -> None:
     few, many = (released(tmp_path / str(clips), method, clips, figure) for clips, figure in ((3, 20.0), (8, 30.0)))
     assert few.keys() == many.keys()
-    assert few.pop(WEIGHTS) != many.pop(WEIGHTS) or method == "local"  # a method that sends nothing learnt nothing
+    assert (
+        few.pop(ADAPTER_WEIGHTS) != many.pop(ADAPTER_WEIGHTS) or method == "local"
+    )  # a method that sends nothing learnt nothing
     assert few == many
     assert few.keys() == {"adapter_config.json", "privfedtalk.json", "README.md", "privacy.json", "privacy.md"}
     record = json.loads(few["privfedtalk.json"])

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from common.errors import PrivFedTalkError
-from common.folders import RunFolder
+from common.folders import ADAPTER_RECORD, RunFolder
 from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, now, write_consent
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from tests.training.small_run import PREPARATION, make_run, portrait, voice
-from training.adapters.folders import FACTS, export_adapter, import_adapter
+from training.adapters.folders import export_adapter, import_adapter
 from training.generation.talker import Talker, adapter_name, agreed_facts, open_talker
 from training.settings import GenerationSettings, TrainingSettings
 
@@ -96,8 +96,8 @@ def test_an_imported_adapter_keeps_its_own_method(tmp_path: Path) -> None:
     """What a clip's manifest says is what the adapter's record says, not what the command was asked for."""
     run = make_run(tmp_path / "run")
     export_adapter(run, run.adapter("privfedtalk"), tmp_path / "out", card_figures)
-    record = json.loads((tmp_path / "out" / FACTS).read_text())
-    (tmp_path / "out" / FACTS).write_text(json.dumps(record | {"method": "scaffold"}))
+    record = json.loads((tmp_path / "out" / ADAPTER_RECORD).read_text())
+    (tmp_path / "out" / ADAPTER_RECORD).write_text(json.dumps(record | {"method": "scaffold"}))
     import_adapter(run, tmp_path / "out", "theirs")
     maker = open_talker(run, TRAINING, PREPARATION, method="privfedtalk", adapter="theirs").maker
     assert (maker.method, maker.adapter) == ("scaffold", "imported")

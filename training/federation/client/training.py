@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.files import remove_folder
+from common.folders import ADAPTER_RECORD
 from preparation.shards.store import Sample, load_index
 from training.adapters.adapter import Adapter
 from training.adapters.membership import POOLED
@@ -141,7 +142,7 @@ class ClientTrainer:
         An adapter that is there already, from the same theta under the same settings, is kept.
         """
         folder = self.storage.adapter(client)
-        facts = folder / "privfedtalk.json"
+        facts = folder / ADAPTER_RECORD
         parts = [theta.tobytes(), self.settings.fingerprint().encode(), f"{self.seed} {steps}".encode()]
         made_from = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
         if facts.exists() and json.loads(facts.read_text(encoding="utf-8")).get("made_from") == made_from:

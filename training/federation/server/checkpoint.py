@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from common.errors import CorruptFileError
 from common.files import replacing, write_text
+from common.folders import FEDERATION, ROUNDS
 from training.federation.methods.base import State, Theta
 from training.privacy.accounting.coins import Coins
 
@@ -124,7 +125,7 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
         with replacing(_best(folder, best)) as partial:
             save_file({"theta": progress.best}, partial)
     # Only the new line is written: a thousand rounds would otherwise be written a thousand times.
-    with (folder / "rounds.jsonl").open("w" if number == 1 else "a", encoding="utf-8") as log:
+    with (folder / ROUNDS).open("w" if number == 1 else "a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress.records[-1]), allow_nan=False) + "\n")
     write_text(checkpoint / "state.json", json.dumps({"fingerprint": fingerprint, "round": number, "best": best}))
     for old in checkpoint.glob("*.safetensors"):
@@ -134,7 +135,7 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
     """The progress of a run with the same fingerprint, or None to begin anew, after `discard_checkpoint`."""
-    found, log = _state(folder), folder / "rounds.jsonl"
+    found, log = _state(folder), folder / ROUNDS
     if found is None or found["fingerprint"] != fingerprint:
         return None
     lines = log.read_text(encoding="utf-8").splitlines()[: found["round"]] if log.exists() else []
@@ -158,7 +159,7 @@ def begin_checkpoint(folder: Path, fingerprint: str, coins: Coins) -> Federation
     """A new federation's name and coins, kept before its first round so that an interrupted one goes on as itself."""
     federation = Federation(secrets.token_hex(8), coins)
     key = coins.key.hex() if coins.key else None
-    path = folder / "checkpoint" / "federation.json"
+    path = folder / "checkpoint" / FEDERATION
     with replacing(path) as partial:
         partial.touch(mode=0o600)
         partial.write_text(
@@ -169,7 +170,7 @@ def begin_checkpoint(folder: Path, fingerprint: str, coins: Coins) -> Federation
 
 def resume_federation(folder: Path, fingerprint: str, seed: int) -> Federation | None:
     """The federation that was begun here with the same fingerprint, or None."""
-    path = folder / "checkpoint" / "federation.json"
+    path = folder / "checkpoint" / FEDERATION
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if found is None or found["fingerprint"] != fingerprint:
         return None
@@ -187,7 +188,7 @@ def discard_checkpoint(folder: Path) -> None:
         sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are taken away\n")
     # The state first, so that a killed run leaves no checkpoint, never half of one.
     (folder / "checkpoint" / "state.json").unlink(missing_ok=True)
-    (folder / "rounds.jsonl").unlink(missing_ok=True)
+    (folder / ROUNDS).unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 

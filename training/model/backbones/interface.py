@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from common.folders import NETWORK_WEIGHTS
 from common.settings import Settings
 from training.model.backbones.conditions import SpeechEncoder
 from training.model.diffusion import Process
@@ -103,5 +104,5 @@ class Backbone(nn.Module, ABC):
         """Read what `save` wrote; frozen, as the federation needs it."""
         with torch.device("meta"):  # no random weights are drawn only to be replaced
             model = cls.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        model.to_empty(device="cpu").load_state_dict(load_file(folder / "model.safetensors"))
+        model.to_empty(device="cpu").load_state_dict(load_file(folder / NETWORK_WEIGHTS))
         return model.eval().requires_grad_(False)

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from common.errors import CorruptFileError, PrivFedTalkError
+from common.folders import NETWORK_WEIGHTS
 from common.progress import track
 from common.settings import Settings
 from training.model.device import at_least_float32, autocast, deterministic
@@ -88,7 +89,7 @@ class _Ruler(nn.Module):
         if config.pop("kind", None) != cls.kind:
             raise CorruptFileError(f"{path} is not an {cls.kind}", remedy="name the folder of the right ruler")
         ruler = cls(**config)
-        ruler.load_state_dict(load_file(folder / "model.safetensors"))
+        ruler.load_state_dict(load_file(folder / NETWORK_WEIGHTS))
         return ruler.frozen()
 
     def frozen(self) -> Self:
