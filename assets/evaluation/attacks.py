@@ -5,7 +5,7 @@ import dagster as dg
 
 from assets.preparation.shards import shards
 from assets.stage.metadata import table
-from assets.stage.partitions import all_buckets
+from assets.stage.partitions import every_partition
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone
@@ -18,7 +18,7 @@ GROUP = "attacks"
 @dg.asset(
     group_name=GROUP,
     kinds={"json"},
-    deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
+    deps=[every_partition(adapter)],
 )
 @retried
 def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
@@ -44,9 +44,9 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     group_name=GROUP,
     kinds={"json", "pytorch"},
     deps=[
-        all_buckets(shards),
+        every_partition(shards),
         backbone,
-        dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping()),
+        every_partition(adapter),
     ],
     pool=ACCELERATOR,
 )

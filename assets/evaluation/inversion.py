@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.preparation.shards import shards
 from assets.stage.metadata import picture, table
-from assets.stage.partitions import all_buckets
+from assets.stage.partitions import every_partition
 from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.transient import retried
@@ -23,11 +23,11 @@ GROUP = "attacks"
     group_name=GROUP,
     kinds={"pytorch", "json"},
     deps=[
-        all_buckets(shards),
+        every_partition(shards),
         vae,
         rulers,
         backbone,
-        dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping()),
+        every_partition(adapter),
     ],
     pool=ACCELERATOR,
 )

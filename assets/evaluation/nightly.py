@@ -12,7 +12,7 @@ from pydantic import Field
 from assets.preparation.shards import shards
 from assets.stage.code import code_version
 from assets.stage.metadata import drawing, pictures, table
-from assets.stage.partitions import all_buckets
+from assets.stage.partitions import every_partition
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
@@ -32,11 +32,11 @@ class NightConfig(dg.Config):
     group_name=GROUP,
     kinds={"pytorch", "parquet"},
     deps=[
-        all_buckets(shards),
+        every_partition(shards),
         vae,
         rulers,
         backbone,
-        dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping()),
+        every_partition(adapter),
     ],
     pool=ACCELERATOR,
 )

@@ -10,7 +10,7 @@ import dagster as dg
 from assets.preparation.corpus import clients
 from assets.preparation.shards import dealing, shards
 from assets.stage.metadata import pictures, playing
-from assets.stage.partitions import all_buckets, evaluated_methods, in_one_run, own_adapter
+from assets.stage.partitions import evaluated_methods, every_partition, in_one_run, own_adapter
 from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.stages import digest
@@ -32,7 +32,7 @@ MEASURED = (METRICS, VALIDATION_LOSS, INSTRUMENTS)
     deps=[
         clients,
         dealing,
-        all_buckets(shards),
+        every_partition(shards),
         vae,
         rulers,
         backbone,

@@ -12,7 +12,7 @@ from assets.preparation.corpus import manifest
 from assets.preparation.facts import crop_facts
 from assets.preparation.shards import client_report, dealing
 from assets.stage.metadata import table
-from assets.stage.partitions import REFERENCES
+from assets.stage.partitions import REFERENCES, every_partition
 from assets.stage.refusals import refusals
 from assets.stage.run import Run
 from assets.stage.stages import digest, read_records
@@ -26,7 +26,7 @@ GROUP = "reports"
 @dg.asset(
     group_name=GROUP,
     kinds={"json"},
-    deps=[privacy, dg.AssetDep(evaluation, partition_mapping=dg.AllPartitionMapping())],
+    deps=[privacy, every_partition(evaluation)],
 )
 @retried
 def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:

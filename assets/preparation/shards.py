@@ -13,7 +13,7 @@ import dagster as dg
 from assets.preparation.corpus import clients, disjoint, manifest
 from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips
 from assets.stage.metadata import picture, pictures, table
-from assets.stage.partitions import all_buckets, chosen, client_buckets, in_one_run, members
+from assets.stage.partitions import chosen, client_buckets, every_partition, in_one_run, members
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from common.errors import PrivFedTalkError
@@ -81,7 +81,7 @@ def _faces(run: Run, people: Collection[str]) -> dg.MarkdownMetadataValue:
     return pictures([grey_cell(96, 96)])
 
 
-@dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest, clients, all_buckets(crops)])
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest, clients, every_partition(crops)])
 @retried
 def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Who trains with which clips: every person is a client, or the usable clips are dealt to simulated clients."""
@@ -142,7 +142,7 @@ def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"json"}, deps=[all_buckets(crops), dealing])
+@dg.asset(group_name=GROUP, kinds={"json"}, deps=[every_partition(crops), dealing])
 @retried
 def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """How unlike the clients are: sizes, looks and pose, each beside what chance makes of such sizes; with charts."""
@@ -207,7 +207,7 @@ def identity_facts(run: Run, anew: bool) -> dict[str, str]:
     kinds={"webdataset"},
     partitions_def=client_buckets,
     backfill_policy=in_one_run,
-    deps=[all_buckets(crops), dealing, "vae"],
+    deps=[every_partition(crops), dealing, "vae"],
 )
 @retried
 def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:

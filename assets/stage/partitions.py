@@ -39,8 +39,8 @@ in_one_run = dg.BackfillPolicy.single_run()
 """All partitions in one process: a run for each would load the networks anew every time."""
 
 
-def all_buckets(asset: dg.AssetsDefinition) -> dg.AssetDep:
-    """What reads the clips of everybody waits for every bucket."""
+def every_partition(asset: dg.AssetsDefinition) -> dg.AssetDep:
+    """Depend on all partitions of an asset: the clips of every bucket, the adapters of every method."""
     return dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping())
 
 

@@ -11,7 +11,7 @@ from assets.preparation.facts import public_version
 from assets.preparation.samples import coded_faces, save_coded_faces
 from assets.preparation.shards import crops, shards
 from assets.stage.metadata import drawing, picture, table
-from assets.stage.partitions import all_buckets
+from assets.stage.partitions import every_partition
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from common.files import write_text
@@ -27,7 +27,7 @@ CROPS, SHARDS = "crops/*.json", "shards/index.json"
 are dealt anew change those, and nothing here."""
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[every_partition(crops)], pool=ACCELERATOR)
 @retried
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
@@ -67,7 +67,7 @@ def train_autoencoder(run: Run) -> None:
         save_coded_faces(folder)
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(crops)], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[every_partition(crops)], pool=ACCELERATOR)
 @retried
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure: mouth opening and identity, trained on the public split only."""
@@ -107,7 +107,7 @@ def train_rulers(run: Run) -> None:
         public_card(run.folder, f"Ruler: {name}", what, facts).write(home)
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[all_buckets(shards)], pool=ACCELERATOR)
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[every_partition(shards)], pool=ACCELERATOR)
 @retried
 def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""

@@ -11,7 +11,7 @@ import dagster as dg
 from assets.preparation.corpus import clients
 from assets.preparation.shards import dealing, shards
 from assets.stage.metadata import drawing, table
-from assets.stage.partitions import all_buckets, federated_methods, in_one_run
+from assets.stage.partitions import every_partition, federated_methods, in_one_run
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
@@ -30,7 +30,7 @@ GROUP = "federation"
     kinds={"pytorch", "peft"},
     partitions_def=federated_methods,
     backfill_policy=in_one_run,
-    deps=[clients, dealing, all_buckets(shards), vae, rulers, backbone],
+    deps=[clients, dealing, every_partition(shards), vae, rulers, backbone],
     pool=ACCELERATOR,
 )
 @retried

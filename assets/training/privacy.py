@@ -4,6 +4,7 @@
 import dagster as dg
 
 from assets.stage.metadata import table
+from assets.stage.partitions import every_partition
 from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.federation import adapter
@@ -14,7 +15,7 @@ GROUP = "reports"
 @dg.asset(
     group_name=GROUP,
     kinds={"html", "json"},
-    deps=[dg.AssetDep(adapter, partition_mapping=dg.AllPartitionMapping())],
+    deps=[every_partition(adapter)],
 )
 @retried
 def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
