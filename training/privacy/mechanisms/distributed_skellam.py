@@ -8,6 +8,7 @@ variance at least μ on the sum (Agarwal, Kairouz, Liu 2021, https://arxiv.org/a
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from common.errors import PrivFedTalkError
 from training.privacy.mechanisms import grid, noise, release
 from training.privacy.mechanisms.base import Mechanism, MechanismTerms
 from training.privacy.mechanisms.grid import Ring
-from training.privacy.mechanisms.poisson_sampling import PoissonSampling, steady_share
+from training.privacy.mechanisms.poisson_sampling import steady_share
 from training.privacy.mechanisms.release import Vector
 from training.settings.privacy import PrivacySettings
 
@@ -29,18 +30,6 @@ class DistributedSkellam(Mechanism):
     (`grid.integer_sensitivities`). Theorem: RDP of the Skellam mechanism (Agarwal, Kairouz, Liu 2021, theorem 3.5) of
     variance μ = (zS/g)², which survivors' shares never fall below: see `training.privacy.accounting.skellam_rdp`.
     """
-
-    def __init__(
-        self,
-        settings: PrivacySettings,
-        cohort: int,
-        clip_norm: float,
-        seed: int = 0,
-        poisson: PoissonSampling | None = None,
-    ) -> None:
-        super().__init__(settings, cohort, clip_norm, seed, poisson)
-        cohorts = poisson.cohorts(capped=settings.max_participation is not None) if poisson else range(0)
-        self._whole = steady_share(cohorts, self._honest_among)
 
     @classmethod
     def terms_of(cls, settings: PrivacySettings, cohort: int, clip_norm: float) -> MechanismTerms:
@@ -79,6 +68,12 @@ class DistributedSkellam(Mechanism):
         if self.poisson:
             return self.deviation * math.sqrt(self._whole)
         return self.deviation * math.sqrt(max(clients, 1) / self.honest)
+
+    @cached_property
+    def _whole(self) -> float:
+        """The noise that every sum carries under Poisson sampling, as a multiple of what is counted on."""
+        cohorts = self.poisson.cohorts(capped=self.settings.max_participation is not None) if self.poisson else range(0)
+        return steady_share(cohorts, self._honest_among)
 
     def _honest_among(self, cohort: int) -> int:
         """How many shares of a cohort make up the noise that is counted on; in the smallest each client's is whole."""
