@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def parse_hub_id(source: str, key: str) -> HubNetwork:
     return HubNetwork(repository, found["folder"] or "", revision)
 
 
+@contextmanager
+def loading(failed: str, remedy: str) -> Iterator[None]:
+    """Turn what a library raises while it fetches or loads a network into a MissingWeightError: `failed`, and why."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MissingWeightError(f"{failed}: {str(error).strip().splitlines()[0]}", remedy) from error
+
+
 def fetch_hub(network: HubNetwork, inner: str | None = None) -> tuple[Path, str]:
     """The local folder of a network, downloaded where the cache has it not, and the commit that it is of.
 
@@ -95,16 +105,13 @@ def fetch_hub(network: HubNetwork, inner: str | None = None) -> tuple[Path, str]
 
     folder = network.folder or inner or ""
     wanted = [f"{folder}/{name}" if folder else name for name in _FILES]
-    try:
+    with loading(
+        f"{network} cannot be had from the hub",
+        "give a folder that `save_pretrained` wrote with safetensors, or try again while the hub can be reached",
+    ):
         snapshot = Path(
             huggingface_hub.snapshot_download(network.repository, revision=network.revision, allow_patterns=wanted)
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MissingWeightError(
-            f"{network} cannot be had from the hub: {str(error).strip().splitlines()[0]}",
-            remedy="give a folder that `save_pretrained` wrote with safetensors, or try again while the hub can be "
-            "reached",
-        ) from error
     commit = snapshot.name
     if not _COMMIT.fullmatch(commit) or network.revision not in (MAIN, commit):
         raise CorruptFileError(

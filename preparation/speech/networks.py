@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from common.files import write_text
-from common.weights.hub import Loaded, fetch_hub, loaded_from, parse_hub_id
+from common.weights.hub import Loaded, fetch_hub, loaded_from, loading, parse_hub_id
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.settings import SpeechSettings
 from preparation.speech.mel import mel_filters
@@ -269,14 +269,12 @@ def _load(settings: SpeechSettings) -> SpeechNetwork:
 
     place, _ = _folder_of(settings)
     kind = {"wav2vec2": transformers.Wav2Vec2Model, "whisper": transformers.WhisperModel}[settings.features]
-    try:
+    with loading(
+        f"the speech network {settings.model} cannot be loaded",
+        "give a folder that `save_pretrained` wrote with safetensors, or a hub id while the hub can be reached; "
+        "preparation.speech.features=logmel needs neither",
+    ):
         model = kind.from_pretrained(str(place), use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MissingWeightError(
-            f"the speech network {settings.model} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            remedy="give a folder that `save_pretrained` wrote with safetensors, or a hub id while the hub can be "
-            "reached; preparation.speech.features=logmel needs neither",
-        ) from error
     model = model.get_encoder() if settings.features == "whisper" else model
     model = model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
     return (Whisper if settings.features == "whisper" else Wav2Vec2)(model, settings.layers)

@@ -13,9 +13,9 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.errors import CorruptFileError, PrivFedTalkError
 from common.weights import registry as weights
-from common.weights.hub import fetch_hub, files_sha256, loaded_from, network_files, parse_hub_id
+from common.weights.hub import fetch_hub, files_sha256, loaded_from, loading, network_files, parse_hub_id
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
 from training.model.autoencoders.small import SmallVae
@@ -88,18 +88,16 @@ def source_version(source: str) -> str:
 def _from_diffusers(source: str, place: Path, commit: str | None) -> DiffusersAutoencoder:
     import diffusers
 
-    try:
+    with loading(
+        f"the autoencoder {source} cannot be loaded",
+        "give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub can be "
+        "reached; `--vae small` needs neither",
+    ):
         config = dict(diffusers.AutoencoderKL.load_config(str(place)))
         kind = config.get("_class_name")
         if kind not in CLASSES:
             raise CorruptFileError(f"{source} holds a {kind}", remedy=f"choose an {' or an '.join(CLASSES)}")
         network = getattr(diffusers, kind).from_pretrained(str(place), use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MissingWeightError(
-            f"the autoencoder {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
-            "can be reached; `--vae small` needs neither",
-        ) from error
     facts = {name: value for name, value in loaded_from(source, place, commit).to_json().items() if value is not None}
     plain = {key: value for key, value in config.items() if key in dict(network.config) or key == "_class_name"}
     model = DiffusersAutoencoder(plain, facts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.errors import CorruptFileError, MissingWeightError
-from common.weights.hub import Loaded, fetch_hub, files_sha256, loaded_from, network_files, parse_hub_id
+from common.errors import CorruptFileError
+from common.weights.hub import Loaded, fetch_hub, files_sha256, loaded_from, loading, network_files, parse_hub_id
 from training.settings import BackboneSettings
 
 
@@ -37,17 +37,15 @@ def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded
         place, commit = _network_folder(Path(source), inner), None
     else:
         place, commit = fetch_hub(parse_hub_id(source, _key(inner)), inner)
-    try:
+    with loading(
+        f"the {kind.__name__} {source} cannot be loaded",
+        "give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub can be "
+        "reached",
+    ):
         held = kind.load_config(str(place)).get("_class_name")
         if held != kind.__name__:
             raise CorruptFileError(f"{source} holds a {held}", remedy=f"choose a {kind.__name__}")
         network = kind.from_pretrained(str(place), use_safetensors=True).float()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MissingWeightError(
-            f"the {kind.__name__} {source} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            remedy="give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub "
-            "can be reached",
-        ) from error
     return network, loaded_from(source, place, commit)
 
 
