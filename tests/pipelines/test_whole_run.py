@@ -13,15 +13,11 @@ from common.folders import RunFolder
 from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import run_jobs
+from tests.pipelines.smallest import SMALLEST_STUDIO
 from training.settings import TrainingSettings
 
 SMALLER = [
-    "studio.public_speakers=4",
-    "studio.clients=2",
-    "studio.unseen=1",
-    "studio.public_clips=1",
-    "studio.client_clips=3",
-    "preparation.faces.tracker=truth",
+    *SMALLEST_STUDIO,
     "training.vae.steps=5",
     "training.pretraining.steps=4",
     "training.federation.rounds=1",

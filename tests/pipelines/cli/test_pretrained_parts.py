@@ -14,15 +14,11 @@ from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import PREPARE, TRAIN
 from pipelines.runner import run_jobs
 from preparation.shards.store import read_shards
+from tests.pipelines.smallest import SMALLEST_STUDIO
 from tests.training.small_kinds import save_small_unet
 
 SMALLER = [
-    "studio.public_speakers=4",
-    "studio.clients=2",
-    "studio.unseen=1",
-    "studio.public_clips=1",
-    "studio.client_clips=3",
-    "preparation.faces.tracker=truth",
+    *SMALLEST_STUDIO,
     "training.pretraining.steps=2",
     "training.federation.rounds=1",
     "training.backbone.kind=sd15",
