@@ -16,11 +16,6 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def same_name(one: str, other: str) -> bool:
-    """Whether two spellings are one name."""
-    return composed(one) == composed(other)
-
-
 def own_spelling(name: str, known: Iterable[str]) -> str | None:
     """The one of the known names that `name` means, as it is spelled there; None where nobody is called so."""
     among = list(known)

@@ -13,7 +13,6 @@ import numpy as np
 
 from evaluation.metrics.arrays import Floats, Values
 
-ENOUGH_FOR_FID = 2048
 KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED = 100, 1000, 2020
 """torch-fidelity's defaults; with fewer samples than a subset has, a subset is all of them."""
 
