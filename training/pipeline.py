@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from common.files import write_text
-from common.folders import PRIVACY, PRIVACY_TEXT, RunFolder
+from common.folders import PRIVACY_TEXT, RunFolder
 from preparation.clients.consent import objections
 from preparation.clients.roles import ClientUnit, load_clients, unit_of
 from training.adapters.membership import POOLED, save_participants
@@ -55,6 +55,7 @@ def federate(
     measured on public people (every public loss is 0), for experiments that choose no round by it. Without `shown`
     standard error is not told of each round.
     """
+    assert validated or settings.federation.keep == "last", "only validation tells which round is the best"
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.execution, workers))
         return _federate(run, method, configure(method, settings), seed, resume, pool, unit, validated, shown)
@@ -120,7 +121,7 @@ def _federate(
     if named(method).pooled:
         about["federated"] = "no"
     figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
-    write_text(folder / PRIVACY, json.dumps(report.to_json(), indent=1) + "\n")
+    write_text(run.privacy(method), json.dumps(report.to_json(), indent=1) + "\n")
     write_text(folder / PRIVACY_TEXT, report.to_markdown())
     write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
     adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
