@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -262,10 +263,13 @@ class CanaryClients:
     canaries: Canaries
     settings: PrivacySettings
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.canaries.names)}
+
     def train(self, clients: Sequence[str], announced: Announcement) -> dict[str, LocalUpdate]:
-        numbers = {name: number for number, name in enumerate(self.canaries.names)}
         C = announced.clip_norm
-        return {client: self.canaries.update(numbers[client], self.settings, C) for client in clients}
+        return {client: self.canaries.update(self.numbers[client], self.settings, C) for client in clients}
 
 
 def _rounds(claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries) -> Iterator[RoundEvents]:
@@ -279,8 +283,7 @@ def _rounds(claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Ca
     progress = Progress(theta, server.initial(theta), theta)
     for _ in range(claim.rounds):
         record, events = play_round(rounds, progress)
-        # What the simulation alone knows of each client would fill the memory, and no later round follows from it.
-        progress.advance(replace(record, simulation={}), events.step.theta, events.step.state)
+        progress.advance(record, events.step.theta, events.step.state)
         yield events
 
 

@@ -19,6 +19,7 @@ from training.federation import faults as simulation
 from training.federation.engine import Engine
 from training.federation.methods import named, server_of
 from training.federation.methods.base import Theta
+from training.federation.records import simulation_log
 from training.federation.round import Rounds, play_round
 from training.federation.server.checkpoint import (
     Progress,
@@ -120,7 +121,9 @@ def run_federation(
         record, events = play_round(rounds, progress, lost)
         # Step 3, its end: record the privacy spent, keep the best checkpoint by validation loss.
         release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(progress.theta))
-        record = replace(record, epsilon_release=release, epsilon_server=towards_server)
+        record = replace(
+            record, epsilon_release=release, epsilon_server=towards_server, simulation=simulation_log(events)
+        )
         signature = ledger.key.sign(asdict(record), records[-1].signature if records else "")
         progress.advance(replace(record, signature=signature), events.step.theta, events.step.state, reach)
         save_checkpoint(folder, fingerprint, progress)

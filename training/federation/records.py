@@ -36,7 +36,7 @@ class RoundEvents:
 def record_of(
     events: RoundEvents, used: Mapping[str, Any], lost: Sequence[list[str]] = (), sends: bool = True
 ) -> RoundRecord:
-    """A round's line of `rounds.jsonl`, but for its ε and its signature.
+    """A round's line of `rounds.jsonl` as the server sees it: without its ε, its signature and the simulation's log.
 
     `used` is what the round used (see `RoundRecord.mechanism`), `lost` the cohorts of earlier attempts at it; `sends`
     says whether anything travels.
@@ -70,7 +70,6 @@ def record_of(
         reopened=list(lost),
         mechanism=dict(used),
         near_abort=aggregator.near_abort(heard),
-        simulation=simulation_log(events.fates, events.struck, events.updates, events.contributions),
     )
 
 
@@ -84,25 +83,21 @@ def dropped(fates: Mapping[str, Fate]) -> dict[str, str]:
     return {client: fate.silent_at or "update" for client, fate in fates.items() if fate.gone}
 
 
-def simulation_log(
-    fates: Mapping[str, Fate],
-    struck: Mapping[str, FaultSettings],
-    updates: Mapping[str, LocalUpdate],
-    contributions: Mapping[str, Contribution],
-) -> dict[str, Any]:
+def simulation_log(events: RoundEvents) -> dict[str, Any]:
     """What only a simulation can know.
 
     clients: each one's losses by term, clips, score, update's norm, weight, seconds. losses: their means by term.
     weights: how far the a_k spread. faults: whom the simulation struck with what. lost: why clients went missing.
     simulated_seconds: what each one's part would have taken.
     """
+    fates, updates, contributions = events.fates, events.updates, events.contributions
     weights = [contributions[client].weight for client in updates]
     names = sorted({name for update in updates.values() for name in update.losses})
     return {
         "clients": {client: _client(update, contributions[client]) for client, update in updates.items()},
         "losses": {name: _mean([update.losses[name] for update in updates.values()]) for name in names},
         "weights": {"least": min(weights), "mean": _mean(weights), "most": max(weights)} if weights else {},
-        "faults": {client: fault.kind for client, fault in struck.items()},
+        "faults": {client: fault.kind for client, fault in events.struck.items()},
         "lost": {client: fate.lost or f"silent at {fate.silent_at}" for client, fate in fates.items() if fate.gone},
         "simulated_seconds": {client: round(fate.seconds, 1) for client, fate in fates.items()},
     }

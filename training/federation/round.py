@@ -47,7 +47,7 @@ class Rounds:
 
 
 def play_round(rounds: Rounds, progress: Progress, lost: Sequence[list[str]] = ()) -> tuple[RoundRecord, RoundEvents]:
-    """Play the round after `progress`, which stays as it is: its record, without costs and signature, and its events.
+    """Play the round after `progress`, which stays as it is: its record as the server sees it, and its events.
 
     `lost` has the cohorts of earlier attempts at this round whose sum may have been opened.
     """
