@@ -1,1 +1,1 @@
-"""What learns: backbone, adapters, federation, privacy, generation."""
+"""Learning and generation: settings, backbone, adapters, federation, privacy."""

@@ -1,5 +1,8 @@
-"""What a federation will take, before it is begun: networks at their real size on random weights, one round's messages
-really exchanged, one step really timed. Nothing is trained, no clip is read."""
+"""A forecast of a federation's steps, traffic, ε and time, made before it begins.
+
+The networks have their real size and random weights. One round's messages are really exchanged and one local step is
+really timed; nothing is trained and no clip is read.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,11 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class MethodForecast:
-    """One method's federation: `steps` are all clients' local steps of all rounds, bytes those of one client in one
-    round. No ε where no finite one holds."""
+    """The forecast of one method's federation.
+
+    `steps` counts all clients' local steps of all rounds; `bytes_up` and `bytes_down` are those of one client in one
+    round. ε is None where no finite one holds.
+    """
 
     method: str
     steps: int
@@ -66,7 +72,7 @@ class Networks:
 
 
 def build_networks(training: TrainingSettings, preparation: PreparationSettings) -> Networks:
-    """Raises MissingWeightError where a pretrained part is not here."""
+    """The networks that the settings describe. Raises MissingWeightError if a pretrained part is missing."""
     vae = SmallVae(training.vae) if training.vae.source == SMALL else open_pretrained(training.vae.source)
     side = preparation.crops.size // vae.downscale
     tokens, dim = open_speech(preparation.speech)(np.zeros(SAMPLES_PER_FRAME, np.int16), 1).shape[1:]
@@ -80,7 +86,7 @@ def build_networks(training: TrainingSettings, preparation: PreparationSettings)
 
 
 def forecast(method: str, training: TrainingSettings, clients: int, dimension: int) -> MethodForecast:
-    """What the method's rounds will move and claim; its settings are checked as a run would check them."""
+    """The method's traffic and ε over all rounds; its settings are checked as a run would check them."""
     settings = configure(method, training)
     if named(method).pooled:
         settings = pooled_steps(settings, clients)
@@ -111,8 +117,11 @@ def forecast(method: str, training: TrainingSettings, clients: int, dimension: i
 
 
 def traffic_of(settings: TrainingSettings, cohort: int, dimension: int) -> tuple[int, int]:
-    """What one client sends and gets in a round, measured: a whole cohort sends random updates of that size, masks and
-    all, and gets theta and the protocol's messages."""
+    """Bytes that one client sends and receives in a round, measured on one simulated round.
+
+    The whole cohort sends random updates of `dimension` numbers under the protocol, masks included, and receives theta
+    and the protocol's messages.
+    """
     aggregator = Aggregator(settings.privacy, cohort, 0, settings.privacy.clip_norm, 1.0)
     rng = np.random.default_rng(0)
     sent = {}
@@ -126,9 +135,9 @@ def traffic_of(settings: TrainingSettings, cohort: int, dimension: int) -> tuple
 def seconds_of_a_window(
     networks: Networks, training: TrainingSettings, device: torch.device, repeats: int = 3
 ) -> float:
-    """The least time of a local step on one window, its terms on decoded frames included; a first one warms up.
+    """Seconds of the fastest of `repeats` local steps on one window, terms on decoded frames included, after a warm-up.
 
-    Raises MissingWeightError where a term's network is not here.
+    Raises MissingWeightError if a term's network is missing.
     """
     settings = configure("privfedtalk", training)
     with tempfile.TemporaryDirectory() as folder:
@@ -144,10 +153,10 @@ def seconds_of_a_window(
     batch, draw = worst_case(trainer, 1)
     rule = LocalRule(settings, {}, {})
     optimizer = rule.begin(trainer.adapter.parameters)
-    taken = []
+    durations = []
     for _ in range(1 + repeats):
         started = time.perf_counter()
         losses = trainer.step(batch, draw, rule, optimizer)
         float(sum(losses.values()))  # waits for a GPU
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+        durations.append(time.perf_counter() - started)
+    return min(durations[1:])

@@ -1,4 +1,4 @@
-"""A federation over the shards of a run's folder: what `run_federation` needs, gathered from files."""
+"""Train one method on a run: read what `run_federation` needs from the run's folder, and write its results there."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def federate(
 ) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
-    `resume` goes on from the last finished round of an interrupted run; without it the method starts anew.
-    A method that sends nothing leaves the untrained adapter as the shared one, and each client its own. Clients train
-    on `pool`, or on one of `workers` that ends with this federation: give one where several methods follow. `unit` is
-    what one client is, for the report; None: what the table of clients alone says. Without `validated` no round is
-    measured on public people (every public loss is 0), for experiments that choose no round by it. Without `shown`
-    standard error is not told of each round.
+    `resume` continues after the last finished round of an interrupted run; without it the method starts begin_anew.
+    A method whose clients send nothing saves the untrained adapter as the shared one, and each client's own adapter in
+    the client's folder. Clients train on `pool`; without one, a pool of `workers` is opened for this federation alone,
+    so give a pool where several methods follow. `unit` says in the report what one client is; None takes it from the
+    table of clients. Without `validated` no round is measured on public people (every public loss is 0), for
+    experiments that choose no round by it. Without `shown` no round is printed to standard error.
     """
     assert validated or settings.federation.keep == "last", "only validation tells which round is the best"
     with contextlib.ExitStack() as stack:
@@ -94,7 +94,7 @@ def _federate(
         adapter.load_vector(theta)
         return validation_loss(trainer.backbone, held_out, settings.objective, seed)
 
-    def anew() -> None:
+    def begin_anew() -> None:
         retire(run, method)
         save_participants(run, method, people, refused | short | unable_clients(run))
 
@@ -102,50 +102,50 @@ def _federate(
     engine = PooledEngine(pool, Job(storage, settings, seed))
     ledger = Ledger(run.ledger, run.client_ledger)
     with contextlib.ExitStack() as stack:
-        show = stack.enter_context(RoundDisplay(method, settings.federation.rounds)) if shown else _silent
+        show = stack.enter_context(RoundDisplay(method, settings.federation.rounds)) if shown else _show_nothing
         result = run_federation(
-            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people, anew
+            engine, method, start, clients, public_loss, settings, folder, seed, show, ledger, people, begin_anew
         )
     if named(method).sends and steps:
         engine.personalise(people, result.theta, steps)
     if named(method).sends and not steps:
-        remove_own_adapters(run, method)  # of an earlier run that did personalise
+        remove_own_adapters(run, method)  # an earlier run with personalisation may have left some
     own = {} if named(method).sends else save_own_adapters(trainer, clients, result)
     ledger.ended(result.name)
     unit = unit or unit_of(load_clients(run.clients_table))
-    spent = entries_of(ledger, people, until=result.name)
-    report = account(method, settings, len(people), result.records, len(adapter), spent, unit)
+    entries = entries_of(ledger, people, until=result.name)
+    report = account(method, settings, len(people), result.records, len(adapter), entries, unit)
     trained = counts(people, settings)
-    about = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
-    about |= made_by(result.name, result.theta)
+    metadata = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
+    metadata |= made_by(result.name, result.theta)
     if named(method).pooled:
-        about["federated"] = "no"
+        metadata["federated"] = "no"
     figures = participation_figures(settings, len(people), result.records, len(adapter), result.name)
     write_text(run.privacy(method), json.dumps(report.to_json(), indent=1) + "\n")
     write_text(folder / PRIVACY_TEXT, report.to_markdown())
     write_text(run.participation(method), json.dumps(figures, indent=1) + "\n")
-    adapter.save(run.adapter(method), result.theta, about)  # last: where it is, all that is told of it is
+    adapter.save(run.adapter(method), result.theta, metadata)  # last: an adapter is never there without its reports
     return result
 
 
-def _silent(record: RoundRecord) -> None:
-    """Say nothing of a round."""
+def _show_nothing(record: RoundRecord) -> None:
+    """Print nothing."""
 
 
 def counts(clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
-    """The counts that travel with an adapter: public ones alone.
+    """The counts saved in an adapter's record, all of them public.
 
-    How many clips clients hold is theirs: an exact count tells one client's clips from another number of them, which no
-    budget pays for. So is how many rounds were counted, which follows the cohorts that were drawn.
+    The number of clips is left out: an exact count would reveal how many clips a client holds, which no privacy budget
+    covers. So is the number of rounds that counted, which depends on the cohorts that were drawn.
     """
     return {"clients": str(len(clients)), "rounds_planned": str(settings.federation.rounds)}
 
 
 def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
-    """The settings of one trainer who takes, in each round, the steps of all of a federated round's clients.
+    """Settings of a single trainer that takes, in each round, as many steps as a federated round's clients together.
 
-    So it sees as many batches, hence as many windows of clips, as the federated methods see all together, and nobody
-    goes missing.
+    It therefore sees as many batches, and as many windows of clips, as the federated methods. Its clients never drop
+    out and have no faults.
     """
     federation = settings.federation
     update = {
@@ -159,12 +159,17 @@ def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
 
 
 def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: FederationResult) -> dict[str, str]:
-    """Write each client's own adapter to its own folder, where it trained at all; facts for the shared adapter."""
+    """Save the own adapter of each client that trained; return what the shared adapter's record says metadata them."""
     counted = last_counted(clients, result.records)
     for client, number in counted.items():
         theta = trainer.storage.load_state(client, number).get("theta")
-        if theta is None:  # its training diverged each time
+        if theta is None:  # its training diverged in every round
             continue
-        about = {"method": trainer.storage.method, "client": client, "privacy": OWN_ADAPTER, "federation": result.name}
-        trainer.adapter.save(trainer.storage.adapter(client), theta, about)
+        metadata = {
+            "method": trainer.storage.method,
+            "client": client,
+            "privacy": OWN_ADAPTER,
+            "federation": result.name,
+        }
+        trainer.adapter.save(trainer.storage.adapter(client), theta, metadata)
     return {"own_adapters": OWN_ADAPTERS}

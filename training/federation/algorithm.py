@@ -1,9 +1,9 @@
 """Algorithm 1: rounds of local training and protected aggregation, resumable after every round.
 
-What is random is drawn anew for each round, never from a running generator: under a guarantee from secret coins (see
-`training.privacy.accounting.coins`), else from (seed, round, client), so that a federation that was interrupted goes on
-exactly as it would have gone. Before a sum is opened the ledger says so: an interruption may lose its record, and what
-was seen was seen.
+Each round draws its own randomness and shares no running generator with other rounds. Under a guarantee the draws come
+from secret coins (see `training.privacy.accounting.coins`), otherwise from (seed, round, client). An interrupted
+federation therefore continues exactly as it would have without the interruption. The ledger notes each sum before it is
+opened, because an interruption may lose the record of a sum that was already seen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Start:
-    """Where a federation begins: the untrained adapter, and the hash of the backbone that it belongs to.
+    """Where a federation begins: the untrained adapter, and the hash of its backbone.
 
     `factors` say where A and B lie in theta, for `adapter.averaging: fedex`.
     """
@@ -48,7 +48,7 @@ class Start:
     base_sha256: str
     factors: Factors | None = None
     validation: str = ""
-    """A digest of what `public_loss` is measured on: rounds compared on something else are begun anew."""
+    """A digest of the clips on which `public_loss` is measured; with other clips the federation begins anew."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FederationResult:
     theta: Theta
     records: list[RoundRecord]
     round: int
-    """After which theta stood as it is kept."""
+    """The round after which theta was kept."""
     name: str = ""
     """The federation's name in the ledger."""
 
@@ -77,17 +77,18 @@ def run_federation(
     people: Sequence[str] | None = None,
     anew: Callable[[], None] = lambda: None,
 ) -> FederationResult:
-    """Run all rounds, or those that an interrupted run in `folder` has left.
+    """Run all rounds, or the rounds that an interrupted run in `folder` did not finish.
 
-    `engine` trains the clients from `start` by `method`'s local rule, `settings` are those it runs under (see
-    `training.federation.methods.configure`); `public_loss` validates theta on public people; `folder` receives
-    `rounds.jsonl` and `checkpoint/`; `on_round` is told of every round, those already done included; `ledger` notes
-    what is opened, by default one in `folder`; `people` are those whose clips one trainer has, where it has them all;
-    `anew` is called before the records of an earlier federation go, to take away what it left outside of `folder`.
-    A round that fails leaves theta and all states as they were; a federation whose rounds all fail is an error.
+    `engine` trains the clients from `start` by `method`'s local rule; `settings` are those of the method (see
+    `training.federation.methods.configure`). `public_loss` validates theta on public people. `folder` receives
+    `rounds.jsonl` and `checkpoint/`. `on_round` is called with every record, those of an interrupted run included.
+    `ledger` notes what is opened; by default it lies in `folder`. `people` are the persons whose clips are trained on,
+    where one pooled trainer holds all clips; by default they are the clients. `anew` is called before the records of an
+    earlier federation are deleted, and removes what that federation left outside of `folder`.
+    A round that fails leaves theta and all states unchanged; if all rounds fail, PrivFedTalkError is raised.
     """
     rule, federation = named(method), settings.federation
-    sends = rule.sends and not rule.pooled  # where all clips lie in one place, nobody sends an update
+    sends = rule.sends and not rule.pooled  # a pooled trainer holds all clips, so nothing is sent
     server = server_of(method, settings, start.factors)
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
@@ -107,7 +108,7 @@ def run_federation(
     ledger.begins(this.name, method, people, {**used, "rounds": federation.rounds} if promised else None, why)
     for record in records:
         on_round(record)
-    # An attempt of which no record was saved may have been seen; from a seed the same sum is opened again.
+    # An attempt without a saved record may have been seen; draws from a seed open the same sum again.
     lost = ledger.lost(this.name, len(records) + 1) if promised else []
 
     def note_opening(number: int, attempt: int, cohort: list[str]) -> None:
@@ -119,7 +120,7 @@ def run_federation(
     )
     for number in range(len(records) + 1, federation.rounds + 1):
         record, events = play_round(rounds, progress, lost)
-        # Step 3, its end: record the privacy spent, keep the best checkpoint by validation loss.
+        # End of step 3: record the privacy spent, keep the best checkpoint by validation loss.
         release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(progress.theta))
         record = replace(
             record, epsilon_release=release, epsilon_server=towards_server, simulation=simulation_log(events)
@@ -143,13 +144,13 @@ def run_federation(
 
 
 def _trained(start: Start, settings: TrainingSettings) -> int:
-    """How many parameters clients train; theta has a residual beside them where `adapter.averaging` is fedex."""
+    """The number of parameters that clients train: theta's length without the residual that `fedex` appends."""
     residual = start.factors.size if start.factors and settings.adapter.averaging == "fedex" else 0
     return len(start.theta) - residual
 
 
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
-    """What a checkpoint must agree with to be continued; more rounds of the same run may follow."""
+    """What must be the same for a checkpoint to be continued; more rounds, personalisation and `keep` are free to change."""
     free = {"rounds": 1, "personalisation_steps": 0, "keep": "last"}
     federation = settings.federation.model_copy(update=free)
     parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256, start.validation]

@@ -1,7 +1,4 @@
-"""Rounds as they end, on standard error: a table that grows in a terminal, one line each in a log.
-
-A round takes seconds, and nobody should wait in silence.
-"""
+"""The rounds' progress on standard error: a growing table in a terminal, one line a round in a log."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ ROWS = 12
 
 
 class RoundDisplay:
-    """Told of each round by a call; a context manager, since a live table must be put to rest."""
+    """Shows each round when called with its record; a context manager that closes the live table."""
 
     def __init__(self, method: str, rounds: int, console: Console | None = None) -> None:
         self.method, self.rounds = method, rounds
@@ -59,11 +56,11 @@ class RoundDisplay:
 
 
 def line(record: RoundRecord) -> str:
-    """One round in one line."""
-    heard = f"{record.survivors} of " if record.survivors != len(record.clients) else ""
+    """One line of text about a round."""
+    received = f"{record.survivors} of " if record.survivors != len(record.clients) else ""
     failed = "" if record.applied else f", {record.outcome}: {record.reason}"
     return (
-        f"round {record.round}: {heard}{len(record.clients)} clients, public validation loss "
+        f"round {record.round}: {received}{len(record.clients)} clients, public validation loss "
         f"{record.public_validation_loss:.4f}, {sum(record.seconds.values()):.1f} s{failed}"
     )
 

@@ -1,4 +1,4 @@
-"""What the rounds ask of whoever trains: every client's update from one announcement."""
+"""The interface by which rounds get their updates: one announcement in, every client's update out."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""What a simulation adds to a round: clients who go missing and clients whose updates are wrong.
+"""Simulated dropouts and faulty updates.
 
-The server never learns which of them it was or why; only the simulation's log says so. Nothing here is used where
-clients are machines of their own.
+The server never learns which clients were faulty, or why a client dropped out; only the simulation's log says so. This
+module is not used where clients are separate machines.
 
-Faults, all but the last before the client's own software clips and protects the update:
-  nan          training diverged: not a number anywhere. The client sends zeros and its noise share.
-  exploding    a million times too long; clipping bounds it.
-  zero         nothing was learnt.
-  sign_flipped the update points away from where training led.
-  stale        trained from the theta of some rounds ago.
-  unclipped    the client's software itself is wrong: what it sends is a thousand times what clipping allows.
+Faults. All but the last happen before the client's software clips and protects the update:
+  nan          training diverged: every number is NaN. The client sends zeros and its noise share.
+  exploding    the update is a million times too long; clipping bounds it.
+  zero         the update is zero.
+  sign_flipped the update points in the opposite direction.
+  stale        the client trained from the theta of some rounds ago.
+  unclipped    the client's software is wrong: it sends a thousand times what clipping allows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _fate(client: str, settings: AvailabilitySettings, seed: int, number: int) -
 
 
 def silent(fates: Mapping[str, Fate]) -> dict[DropStage, set[str]]:
-    """Stage of the upload -> who falls silent there."""
+    """Clients that fall silent, by stage of the upload."""
     stages: dict[DropStage, set[str]] = {}
     for client, fate in fates.items():
         if fate.silent_at is not None:
@@ -84,7 +84,7 @@ def silent(fates: Mapping[str, Fate]) -> dict[DropStage, set[str]]:
 
 
 def check_faults(faults: Sequence[FaultSettings], clients: Sequence[str]) -> None:
-    """An error where a fault names somebody who is no client."""
+    """Raise PrivFedTalkError if a fault names somebody who is not a client."""
     if unknown := sorted({name for fault in faults for name in fault.clients} - set(clients)):
         raise PrivFedTalkError(
             f"federation.faults names {', '.join(unknown)}, which is no client of this run",
@@ -93,7 +93,7 @@ def check_faults(faults: Sequence[FaultSettings], clients: Sequence[str]) -> Non
 
 
 def faulty(clients: Sequence[str], faults: Sequence[FaultSettings], seed: int, number: int) -> dict[str, FaultSettings]:
-    """Whom a fault strikes in round `number`; the first of several."""
+    """Fault of each faulty client in round `number`; the first if several apply."""
     struck: dict[str, FaultSettings] = {}
     for index, fault in enumerate(faults):
         for client in clients:
@@ -111,20 +111,20 @@ def train(
     struck: Mapping[str, FaultSettings],
     earlier: Sequence[Theta],
 ) -> dict[str, LocalUpdate]:
-    """Everybody's update, the faulty ones' made wrong. `earlier` has the thetas announced before, newest last."""
-    old: dict[int, list[str]] = {}
+    """Each client's update, with faults applied. `earlier` has the thetas of earlier rounds, newest last."""
+    groups: dict[int, list[str]] = {}
     for client in clients:
         fault = struck.get(client)
         late = min(fault.rounds_late, len(earlier)) if fault and fault.kind == "stale" else 0
-        old.setdefault(late, []).append(client)
+        groups.setdefault(late, []).append(client)
     trained: dict[str, LocalUpdate] = {}
-    for late, group in old.items():
+    for late, group in groups.items():
         from_theta = replace(announced, theta=earlier[-late]) if late else announced
         trained |= engine.train(group, from_theta)
-    return {client: _spoilt(trained[client], struck.get(client)) for client in clients}
+    return {client: _with_fault(trained[client], struck.get(client)) for client in clients}
 
 
-def _spoilt(update: LocalUpdate, fault: FaultSettings | None) -> LocalUpdate:
+def _with_fault(update: LocalUpdate, fault: FaultSettings | None) -> LocalUpdate:
     match fault.kind if fault else None:
         case "nan":
             return replace(update, delta=np.full_like(update.delta, np.nan))
@@ -139,7 +139,7 @@ def _spoilt(update: LocalUpdate, fault: FaultSettings | None) -> LocalUpdate:
 
 
 def sent(contribution: Contribution, fault: FaultSettings | None) -> Contribution:
-    """What leaves the client: its contribution, or one that was never clipped."""
+    """What the client sends: its contribution, or under the fault `unclipped` one that exceeds the clipping norm."""
     if fault is None or fault.kind != "unclipped":
         return contribution
     vector = contribution.vector
@@ -147,5 +147,5 @@ def sent(contribution: Contribution, fault: FaultSettings | None) -> Contributio
 
 
 def thetas_needed(faults: Sequence[FaultSettings]) -> int:
-    """How many earlier thetas stale clients reach back to."""
+    """The number of earlier thetas to keep for stale clients."""
     return max((fault.rounds_late for fault in faults if fault.kind == "stale"), default=0)

@@ -1,5 +1,8 @@
-"""The reliability score s_k of a client: the paper's, section 4.6, how well its adapter keeps the face and the motion;
-or ours, how much what it learnt from its clips depends on their speech."""
+"""The reliability score s_k of a client, in two forms.
+
+The paper's score (section 4.6) measures how well the client's adapter keeps the face and the motion. Ours measures how
+much better the adapter explains the client's clips with their own speech than with other speech.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def temporal_stability(generated: Frames, truth: Frames) -> float:
 
 @dataclass(frozen=True)
 class Scored:
-    """s_k, and what it was made of where it looked at faces; NaN where it did not."""
+    """s_k, with its IDSim and TempStab; both are NaN for the score by speech."""
 
     score: float
     identity: float = math.nan
@@ -39,10 +42,11 @@ def reliability(id_sim: float, temp_stab: float, alpha: float) -> float:
 
 
 def speech_dependence(own: float, moved: float) -> float:
-    """1 - own / moved in [0, 1], negatives as zero: by how much the client's held-out clips are explained better with
-    their own speech (denoising loss `own`) than with that speech moved by half a clip (`moved`).
+    """1 - own / moved in [0, 1], negatives as zero.
 
-    Where the sound is another's, or the picture too noisy to show lips, there is nothing to learn and it stays near
-    zero. The paper's score looks at faces, which stay in their place whatever the speech.
+    `own` is the denoising loss of the client's held-out clips with their own speech, `moved` the loss with that speech
+    shifted by half a clip. If the sound belongs to somebody else, or the picture is too noisy to show lips, the two
+    losses agree and the score stays near zero. The paper's score cannot notice that: it looks at faces, which stay in
+    their place whatever the speech.
     """
     return min(max(1.0 - own / moved, 0.0), 1.0) if moved > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What clients store: their shards, read through the consent gate, their state between rounds, their own adapters."""
+"""Files of the clients: shards (read through the consent gate), states between rounds, and their own adapters."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from training.federation.methods.base import State
 
 @dataclass(frozen=True)
 class ClientStorage:
-    """The folders of each client of a run, for one method. With a `pool`, the client `POOLED` has the shards of all its
-    members.
+    """The files of a run's clients for one method. With a `pool`, the client `POOLED` has the shards of all members.
 
-    `required`: whether a client without a consent record may not train. `read_only`: no state is stored after a round;
-    choose it to see what a round would give without changing the run.
+    `required`: a client without a consent record may not train. `read_only`: no state is stored after a round; choose
+    it to compute a round without changing the run.
     """
 
     run: RunFolder
@@ -40,11 +39,11 @@ class ClientStorage:
 
     @property
     def gate(self) -> Gate:
-        """Who may be trained on."""
+        """The consent gate through which clips are read for training."""
         return Gate(self.clips, "training", self.required)
 
     def members(self, client: str) -> Sequence[str]:
-        """Whose samples a client trains on: its own, or those of a pool's members."""
+        """The people whose samples a client trains on: itself, or all members of the pool."""
         return self.pool if client == POOLED else (client,)
 
     def shards(self, client: str) -> Sequence[Path]:
@@ -52,27 +51,27 @@ class ClientStorage:
         return [self.clips.client(member) for member in self.members(client)]
 
     def check(self, client: str) -> None:
-        """Raise PrivFedTalkError where the client, or a member of the pool, must not be trained on."""
+        """Raise PrivFedTalkError if the client, or a member of the pool, must not be trained on."""
         for member in self.members(client):
             self.gate.check(member)
 
     def samples(self, client: str, split: str) -> Iterator[Sample]:
-        """A client's samples of one split, streamed; raises at once where one of its members forbids training."""
+        """A client's samples of one split, streamed; raises at once if one of its members forbids training."""
         self.check(client)
         return chain.from_iterable(self.gate.samples(member, split) for member in self.members(client))
 
     def adapter(self, client: str) -> Path:
-        """Where the client's own adapter is saved, in PEFT's format."""
+        """The folder of the client's own adapter, in PEFT's format."""
         return self.run.client_adapter(client, self.method)
 
     def load_state(self, client: str, number: int) -> State:
-        """What the client kept after round `number`; nothing where that is 0, no round of its own yet."""
+        """The client's state after round `number`; empty for 0, when no round of the client has counted yet."""
         path = self._state(client, number)
         if not number:
             return {}
         if path.exists():
             return load_file(path)
-        # A method that keeps nothing leaves no file; one that does cannot go on without it.
+        # A method without client state leaves no file; a method with client state cannot go on without it.
         if not (self._own(client) / "keeps").exists():
             return {}
         raise PrivFedTalkError(
@@ -81,18 +80,18 @@ class ClientStorage:
         )
 
     def save_state(self, client: str, number: int, before: int, state: State) -> None:
-        """Keep the state after round `number`; that after its round `before` stays, in case this one is repeated."""
+        """Save the state after round `number`; the state after round `before`, its start, stays in case of a repeat."""
         if self.read_only:
             return
         own = self._own(client)
-        if not before:  # what lies here is of a round that was lost, or of a run under other settings
+        if not before:  # any file here is from a lost round, or from a run under other settings
             for old in own.glob("state-*.safetensors"):
                 old.unlink()
         if not state:
             return
         own.mkdir(parents=True, exist_ok=True)
         if before and not self._state(client, before).exists():
-            # Its first round counted and left nothing to keep (it diverged): that nothing is what this one began from.
+            # The round `before` counted but left no state (training diverged), so this round began from an empty state.
             with replacing(self._state(client, before)) as partial:
                 save_file({}, partial)
         (own / "keeps").touch()

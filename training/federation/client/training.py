@@ -1,6 +1,6 @@
 """One client's part of a round: train the adapter on its own shards, score it on its own held-out clips.
 
-Everything here runs on the client; what leaves it is made by `training.privacy` from the `LocalUpdate`.
+Everything here runs on the client. `training.privacy` makes from the `LocalUpdate` what leaves the client.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Announcement:
-    """What the server tells the clients of a round; `shared` is what the method sends down beside theta.
+    """What the server sends to the clients at the start of a round; `shared` is what the method sends beside theta.
 
-    `counted` has, for each of the round's clients, the last round in which its update entered the sum (absent:
-    none yet). A client goes on from the state that it kept after that round: what it kept after a round that was
-    lost, to it or to the server, never happened. `clip_norm` is C, to which the round's updates will be clipped.
+    `counted` maps each of the round's clients to the last round in which its update entered the sum (absent: none
+    yet). A client continues from the state it kept after that round; a state from a later round, one whose update was
+    lost, is ignored. `clip_norm` is C, to which the round's updates will be clipped.
     """
 
     round: int
@@ -67,16 +67,16 @@ class Announcement:
 
     @property
     def nbytes(self) -> int:
-        """What its vectors hold."""
+        """Bytes of its vectors."""
         return self.theta.nbytes + sum(value.nbytes for value in self.shared.values())
 
 
 @dataclass(frozen=True)
 class LocalUpdate:
-    """What a client knows after local training; private until `training.privacy` has made it safe.
+    """The result of a client's local training; private until `training.privacy` has protected it.
 
-    `extra` is what the method's clients send beside delta, for methods that have no privacy to lose. `identity` and
-    `stability` are what the score was made of, see `training.federation.client.score`.
+    `extra` is what the method's clients send beside delta, in methods without a privacy guarantee. `identity` and
+    `stability` are the parts of the score, see `training.federation.client.score`.
     """
 
     delta: npt.NDArray[np.float32]
@@ -90,7 +90,7 @@ class LocalUpdate:
 
     @property
     def vector_bytes(self) -> int:
-        """What its vectors hold, four bytes a number, as they would travel without masks and headers."""
+        """Bytes of its vectors, four a number, as they would travel without masks and headers."""
         return self.delta.nbytes + sum(value.nbytes for value in self.extra.values())
 
 
@@ -109,14 +109,14 @@ class ClientTrainer:
     ) -> None:
         self.storage, self.method = storage, named(storage.method)
         self.settings, self.seed = settings, seed
-        # A backbone that has its adapter already serves one method after the other.
+        # A backbone that already has its adapter can serve one method after another.
         self.adapter = backbone if isinstance(backbone, Adapter) else Adapter(backbone, settings.adapter, seed)
         self.vae, self.identity = vae, identity
         self.device = self.adapter.parameters[0].device
         self.pixel_terms = pixel_terms
         if pixel_terms:
             pixel_terms.to(self.device)
-        # Clients that come back soon are not read again; a few dozen small clients is all that is held.
+        # Clients that come back soon are not read again; at most 64 entries are held in memory.
         self._clips = lru_cache(maxsize=64)(self._read_clips)
         self._score_clips = lru_cache(maxsize=64)(self._read_score_clips)
 
@@ -130,7 +130,7 @@ class ClientTrainer:
         self.adapter.load_vector(rule.start(announced.theta))
         losses = self._descend(client, rule, self.settings.federation.local_steps, rng)
         delta = (self.adapter.vector() - announced.theta)[: len(self.adapter)]
-        # Whoever diverged counts for nothing in this round, and goes on from what it kept before.
+        # A client whose training diverged counts for nothing in this round and keeps its former state.
         self.storage.save_state(client, number, before, rule.state if np.isfinite(delta).all() else kept)
         scored, seconds = self.score(client, number), time.perf_counter() - started
         faces = {"identity": scored.identity, "stability": scored.stability}
@@ -139,7 +139,7 @@ class ClientTrainer:
     def personalise(self, client: str, theta: npt.NDArray[np.float32], steps: int) -> None:
         """Fit the federation's theta to the client's own clips, by plain AdamW, and save it in the client's folder.
 
-        An adapter that is there already, from the same theta under the same settings, is kept.
+        An adapter that already exists, made from the same theta under the same settings, is kept.
         """
         folder = self.storage.adapter(client)
         facts = folder / ADAPTER_RECORD
@@ -150,16 +150,16 @@ class ClientTrainer:
         self.adapter.load_vector(theta)
         rng = client_draws(self.settings.privacy, self.seed, "personal", client)
         self._descend(client, LocalRule(self.settings, {}, {}), steps, rng)
-        if not np.isfinite(self.adapter.vector()).all():  # the shared adapter serves the client as it is
+        if not np.isfinite(self.adapter.vector()).all():  # the client uses the shared adapter instead
             remove_folder(folder)
             sys.stderr.write(f"personalisation: {client} has no adapter of its own, its training diverged\n")
             return
-        about = {"method": self.storage.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
-        about["begun_from"] = theta_sha256(theta)
-        self.adapter.save(folder, self.adapter.vector(), about)
+        metadata = {"method": self.storage.method, "client": client, "made_from": made_from, "privacy": OWN_ADAPTER}
+        metadata["begun_from"] = theta_sha256(theta)
+        self.adapter.save(folder, self.adapter.vector(), metadata)
 
     def _descend(self, client: str, rule: LocalRule, steps: int, rng: np.random.Generator) -> dict[str, float]:
-        """`steps` of the rule's optimiser on the client's clips, from the adapter as it stands; the mean losses."""
+        """Train the current adapter for `steps` steps on the client's clips; return the mean losses."""
         settings = self.settings.federation
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         backbone = self.backbone
@@ -175,7 +175,7 @@ class ClientTrainer:
         return _means(losses)
 
     def step(self, batch: Batch, draw: Draw, rule: LocalRule, optimizer: Optimizer) -> dict[str, Tensor]:
-        """One step of the optimiser on a batch that lies on the device; the batch's losses, left there."""
+        """Take one optimiser step on a batch that is on the device; return the batch's losses, still on the device."""
         parameters = self.adapter.parameters
         optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch, draw)
@@ -186,7 +186,7 @@ class ClientTrainer:
         return losses
 
     def _backward(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
-        """Add the batch's gradients to the adapter's, `micro_batch` windows at a time; the batch's losses, float64."""
+        """Accumulate the batch's gradients, `micro_batch` windows at a time; return the batch's losses, float64."""
         objective, windows = self.settings.objective, len(batch.latents)
         at_once = self.settings.federation.micro_batch or windows
         weight = feature_weight(batch, objective)
@@ -204,18 +204,18 @@ class ClientTrainer:
         return sums
 
     def score(self, client: str, round_number: int) -> Scored:
-        """s_k: generate held-out clips of the client with the adapter as it stands, and look at them."""
+        """s_k of the client under the current adapter, from generated held-out clips or from its speech dependence."""
         if self.settings.federation.score == "speech":
             return Scored(self._speech_score(client))
-        looks = []
+        parts = []
         for index, (truth, sample) in enumerate(self._score_clips(client)):
             labels = ("score", client, str(round_number), *([str(index)] if index else []))
             draw = int(client_draws(self.settings.privacy, self.seed, *labels).integers(2**62))
-            looks.append(self._look_at(truth, sample, draw))
-        id_sim, stability = (float(np.mean(part)) for part in zip(*looks, strict=True))
+            parts.append(self._face_scores(truth, sample, draw))
+        id_sim, stability = (float(np.mean(part)) for part in zip(*parts, strict=True))
         return Scored(reliability(id_sim, stability, self.settings.federation.score_alpha), id_sim, stability)
 
-    def _look_at(self, truth: npt.NDArray[np.uint8], sample: Sample, seed: int) -> tuple[float, float]:
+    def _face_scores(self, truth: npt.NDArray[np.uint8], sample: Sample, seed: int) -> tuple[float, float]:
         """IDSim and TempStab of a clip generated from the sample's reference and speech, as long as `truth`."""
         settings = self.settings
         sampler = settings.generation.model_copy(update={"steps": settings.federation.score_steps})
@@ -229,7 +229,7 @@ class ClientTrainer:
         return identity_similarity(embeddings[:-1], embeddings[-1]), temporal_stability(frames, truth)
 
     def _speech_score(self, client: str) -> float:
-        """s_k by `speech_dependence` of the client's validation clips, the same noise with either speech."""
+        """s_k by `speech_dependence` on the client's validation clips, with the same noise for both speeches."""
         clips = self._clips(client, "validation")
         moved = [replace(clip, speech=clip.speech.roll(len(clip.speech) // 2, 0)) for clip in clips]
         objective = self.settings.objective
@@ -247,13 +247,13 @@ class ClientTrainer:
         return self.adapter.backbone
 
     def networks(self) -> list[nn.Module]:
-        """All that lies in memory while a client trains."""
+        """The networks that are in memory while a client trains."""
         terms = self.pixel_terms.terms.values() if self.pixel_terms else ()
         return [self.adapter.model, self.vae, self.identity, *terms]
 
     def _training_clips(self, client: str, rng: np.random.Generator) -> Iterator[ClipTensors]:
-        """One client's clips are held in memory; a pool's pass by, its members in an order drawn anew."""
-        self.storage.check(client)  # also of clips that are in memory
+        """Training clips: one client's are held in memory, a pool's are streamed, its members in random order."""
+        self.storage.check(client)  # clips that are already in memory need consent too
         if client != POOLED:
             return iter(self._clips(client, "train"))
         members = self.storage.members(client)
@@ -268,7 +268,7 @@ class ClientTrainer:
         return tuple(ClipTensors.from_sample(sample) for sample in self.storage.samples(client, split))
 
     def _read_score_clips(self, client: str) -> list[tuple[npt.NDArray[np.uint8], Sample]]:
-        """Samples of validation clips, each after its first frames as the autoencoder shows them."""
+        """(Decoded first frames, sample) of each validation clip; the frames went through the autoencoder."""
         settings = self.settings.federation
         samples = self.storage.samples(client, "validation")
         return [
@@ -278,7 +278,7 @@ class ClientTrainer:
 
 
 def _means(losses: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """The mean of each loss over the steps. They are read only here, or a GPU would come to rest after each step."""
+    """The mean of each loss over the steps. Losses are read only here: reading one makes a GPU wait after each step."""
     if not losses:
         return {}
     values = torch.stack([torch.stack(list(step.values())) for step in losses]).cpu().numpy()
