@@ -118,4 +118,4 @@ def test_rounds_that_were_compared_on_other_clips_are_not_gone_on_from(
     federate(run, "fedavg", settings_of(rounds=1), seed=0, resume=True)
     write_shards(run.client("p0"), [sample_for("c2", 3, "validation")])
     federate(run, "fedavg", settings_of(rounds=2), seed=0, resume=True)
-    assert "1 rounds of a run under other settings are taken away" in capsys.readouterr().err
+    assert "1 rounds of a run under other settings are deleted" in capsys.readouterr().err

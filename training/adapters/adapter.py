@@ -1,4 +1,4 @@
-"""The LoRA adapter, eq. 7: one flat vector to the federation, PEFT's files to the rest of the world."""
+"""The LoRA adapter, eq. 7: one flat vector for the federation, PEFT's files for everybody else."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from training.settings import AdapterSettings
 
 
 class Adapter:
-    """A backbone wrapped by PEFT, whose LoRA weights read and write as one float32 vector theta.
+    """A backbone wrapped by PEFT, whose LoRA weights are read and written as one float32 vector theta.
 
     theta concatenates all A and B in the sorted order of their names, so the same configuration always yields
-    the same layout. With `averaging: ffa` it has B alone: A is drawn from the seed, the same for everybody. With
-    `fedex` it ends with the residual R, which nobody trains: the frozen weights are W + s R, s = alpha / rank.
+    the same layout. With `averaging: ffa` it consists of B only: A is drawn from the seed and the same for all clients.
+    With `fedex` it ends with the residual R, which is not trained: the frozen weights are W + s R, s = alpha / rank.
     """
 
     def __init__(self, backbone: Backbone, settings: AdapterSettings, seed: int) -> None:
@@ -53,7 +53,7 @@ class Adapter:
         torch.set_rng_state(state)
         for layer in self.model.modules():
             if isinstance(layer, LoraLayer):
-                # PEFT widens inputs to the adapter's float32, and autocast narrows them again: the same, for nothing.
+                # PEFT would cast inputs to the adapter's float32, and autocast would cast them back: wasted work.
                 layer.cast_input_dtype_enabled = False
         train_as_one_product(self.model)
         if settings.averaging == "ffa":
@@ -64,7 +64,7 @@ class Adapter:
         self.parameters: list[nn.Parameter] = [named[name] for name in self.names]
         self.scale = settings.alpha / settings.rank
         self.factors = Factors.of({name: named[name].shape for name in self.names})
-        self.frozen: dict[str, Tensor] = {}  # W by layer, where W + s R takes its place
+        self.frozen: dict[str, Tensor] = {}  # the original W by layer, where the weight is W + s R
         if settings.averaging == "fedex":
             self.frozen = {pair.layer: self._weight(pair.layer).detach().clone() for pair in self.factors.pairs}
         self._residual = np.zeros(self.factors.size if self.frozen else 0, np.float32)
@@ -77,17 +77,17 @@ class Adapter:
         return backbone
 
     def __len__(self) -> int:
-        """How many parameters are trained."""
+        """The number of trained parameters."""
         return sum(p.numel() for p in self.parameters)
 
     def vector(self) -> npt.NDArray[np.float32]:
-        """theta, float32 [d], with `fedex` [d + R]."""
+        """theta, float32 [d]; with `fedex` the residual follows."""
         trained = torch.cat([p.detach().float().flatten().cpu() for p in self.parameters]).numpy()
         return np.concatenate([trained, self._residual]) if self.frozen else trained
 
     @torch.no_grad()
     def load_vector(self, theta: npt.NDArray[np.float32]) -> None:
-        """Write theta, float32 [d], into the adapter; with `fedex` [d + R], where R may be left out if it is zero."""
+        """Write theta, float32 [d], into the adapter; with `fedex` the residual follows, or is left out if zero."""
         trained, residual = theta[: len(self)], theta[len(self) :]
         assert len(trained) == len(self) and len(residual) in (0, len(self._residual)), (
             f"adapter has {len(self)} parameters and {len(self._residual)} of a residual, vector {theta.shape}"
@@ -116,22 +116,22 @@ class Adapter:
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
 
     def save(self, folder: Path, theta: npt.NDArray[np.float32], metadata: dict[str, str]) -> None:
-        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (base hash) and a card,
-        all of them or none; an adapter that was there is replaced whole.
+        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (the record) and a card.
 
-        A residual is saved as further rank, which PEFT knows for each layer: the files load on the base model as it is.
+        All files are written or none; an adapter that was there is replaced as a whole. A residual is saved as a
+        higher rank of its layers, so that the files load on the unchanged base model.
         """
         self.load_vector(theta)
         facts = {"base_sha256": self.base_sha256, "parameters": len(self), **metadata}
-        with replacing_folder(folder) as partial:  # weights never lie beside the record of others
+        with replacing_folder(folder) as partial:  # weights never lie beside another adapter's record
             self.model.save_pretrained(str(partial))
             if self._residual.any():
                 self._save_widened(partial)
-            adapter_card(partial, facts).write(partial)  # in place of PEFT's empty form
+            adapter_card(partial, facts).write(partial)  # replaces PEFT's empty template
             (partial / ADAPTER_RECORD).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def _save_widened(self, folder: Path) -> None:
-        """Write R + B A over B A, as factors of the least rank that holds them, under the same scale."""
+        """Overwrite B A with factors of R + B A, of the least rank that holds it and with the same scale."""
         config = deepcopy(self.model.peft_config["default"])
         assert isinstance(config, LoraConfig)
         whole = self.factors.products(self.vector()[: len(self)]) + self._residual
@@ -147,11 +147,11 @@ class Adapter:
 
 
 def load_adapted(backbone: Backbone, folder: Path, merged: bool = False) -> Backbone:
-    """Put a saved adapter on the backbone it was trained for; another backbone is an error, and so is a folder that
-    holds anything but a plain LoRA adapter for it: all of it is checked before PEFT is told any of it.
+    """Put a saved adapter on the backbone it was trained for.
 
-    `merged` adds s B A to the frozen weights, for use without training: the same function but for rounding, without
-    the adapter's products in each layer.
+    Raises PrivFedTalkError for another backbone, and for a folder with anything but a plain LoRA adapter for this
+    backbone; everything is checked before PEFT gets any of it. `merged` adds s B A to the frozen weights, for use
+    without training: the same function but for rounding, without the adapter's products in each layer.
     """
     adapter, found = read_adapter(folder), weights_sha256(backbone)
     base = adapter.record["base_sha256"]
@@ -179,7 +179,7 @@ def load_adapted(backbone: Backbone, folder: Path, merged: bool = False) -> Back
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """Hash of all parameters and buffers by name, shape and bytes, before any adapter is put in."""
+    """SHA-256 of all parameters and buffers by name, shape and bytes; call it before an adapter is added."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Model cards: `README.md` beside every model and adapter, written from what is recorded of it, never by hand."""
+"""Model cards: `README.md` beside every model and adapter, generated from its record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ELSEWHERE = "Unknown: it was trained in another run, and figures do not travel w
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says; `metrics` as label and printed figure, empty where nothing was evaluated."""
+    """The content of a card; `metrics` maps labels to printed figures, empty if nothing was evaluated."""
 
     title: str
     what: str
@@ -71,10 +71,11 @@ def adapter_card(
     evaluated_on: str = "",
     elsewhere: bool = False,
 ) -> Card:
-    """The card of an adapter whose PEFT files lie in `folder` and of which `privfedtalk.json` is to say `recorded`.
+    """The card of the adapter in `folder`; `recorded` is the content of its `privfedtalk.json`.
 
-    It says what is public: nothing that was counted or measured in clients' clips. `elsewhere`: it was trained in
-    another run, whose figures of it are not here, and whose word on privacy is shown as such.
+    The card contains only public facts, nothing that was counted or measured on clients' clips. `elsewhere`: the
+    adapter was trained in another run, so this run has no figures of it, and its statement on privacy is shown as its
+    maker's claim.
     """
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     method = recorded.get("method", "unnamed method")
@@ -107,11 +108,11 @@ COUNTED = {
     "rounds_planned": "rounds planned",
     "round": "round after which it is kept (`federation.keep`)",
 }
-"""What `privfedtalk.json` counts, and what a card calls it."""
+"""Labels on the card for the counts in `privfedtalk.json`."""
 
 
 def public_card(run: RunFolder, title: str, what: str, facts: Mapping[str, str]) -> Card:
-    """The card of a model that public speakers alone were shown."""
+    """The card of a model that was trained on public speakers only."""
     from preparation.clients.roles import load_people, of_role
 
     people = load_people(run)

@@ -1,8 +1,8 @@
-"""An adapter's folder, read as if a stranger had written it: nothing in it reaches PEFT before all of it is checked.
+"""Reading an adapter's folder as untrusted input: nothing in it reaches PEFT before everything is checked.
 
-What may be there is listed, and all else refused: a plain LoRA of named layers, float32, finite and of a size that half
-precision has, whose tensors are exactly those that its configuration speaks of. `check_fits` then compares it with the
-backbone that it is meant for.
+Only a plain LoRA adapter passes: float32 tensors that are finite, also in half precision, and exactly those of the
+layers that its configuration names. Everything else is refused. `check_fits` then compares the adapter with the
+backbone for which it is meant.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from training.adapters.record import read_record
 if TYPE_CHECKING:
     from training.model.backbones.interface import Backbone
 
-"""PEFT's two files, and ours beside them."""
 PEFT_PREFIX = "base_model.model."
-"""What PEFT puts before the base model's own names."""
+"""PEFT's prefix before the base model's own names."""
 MOST_BYTES = {ADAPTER_WEIGHTS: 2**31, ADAPTER_CONFIG: 2**20, ADAPTER_RECORD: 2**16}
 MOST_HEADER_BYTES = 2**22
-"""Of the weights' file: names and shapes of its tensors."""
+"""Largest header of the weights' file, which holds the names and shapes of its tensors."""
 MOST_TARGETS = 64
 LARGEST = float(np.finfo(np.float16).max)
-"""Of the entries of A, B and their product: larger ones overflow where weights are halved, and draw black faces."""
+"""Largest entry of A, B and s B A; a larger one overflows in half precision, which gives black frames."""
 
 LAYER = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 """A layer's name, or the end of one."""
@@ -51,14 +50,14 @@ FEATURES_OFF: dict[str, Any] = {
     "target_parameters": None, "task_type": None, "trainable_token_indices": None, "use_bdlora": None,
     "use_dora": False, "use_qalora": False, "use_rslora": False, "velora_config": None,
 }  # fmt: skip
-"""PEFT's settings of LoRA that no adapter of ours changes, with the values that leave their features off."""
+"""PEFT's settings of LoRA features that our adapters do not use, with the values that turn them off."""
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class LoraShape:
-    """What `adapter_config.json` says: rank, alpha, the layers' names or their ends, and layers of another rank."""
+    """Content of `adapter_config.json`: rank, alpha, names (or name endings) of layers, and exceptions by layer."""
 
     rank: int
     alpha: float
@@ -71,11 +70,11 @@ class LoraShape:
         return self.ranks.get(layer, self.rank)
 
     def scale_of(self, layer: str) -> float:
-        """What B A is multiplied by."""
+        """The factor s of B A, alpha / rank."""
         return self.alphas.get(layer, self.alpha) / self.rank_of(layer)
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration as PEFT reads it, in one form whoever wrote it."""
+        """The configuration as PEFT reads it, normalised whoever wrote it."""
         values = {
             "r": self.rank,
             "lora_alpha": self.alpha,
@@ -90,7 +89,7 @@ class LoraShape:
 
 @dataclass(frozen=True)
 class CheckedAdapter:
-    """A folder that passed: its shape, its tensors by PEFT's names, and what `privfedtalk.json` says."""
+    """An adapter that passed the checks: its shape, its tensors by PEFT's names, and its `privfedtalk.json`."""
 
     shape: LoraShape
     tensors: Tensors
@@ -98,7 +97,7 @@ class CheckedAdapter:
 
     @property
     def layers(self) -> dict[str, tuple[int, int]]:
-        """Outputs and inputs of each adapted layer."""
+        """(Outputs, inputs) of each adapted layer."""
         names = {name.removeprefix(PEFT_PREFIX).rpartition(".lora_")[0] for name in self.tensors}
         return {
             layer: (
@@ -110,16 +109,18 @@ class CheckedAdapter:
 
 
 def pattern_of(layer: str) -> str:
-    """The pattern by which PEFT finds this layer and no other: it takes names as patterns, and one layer's name may
-    end another's."""
+    """The regular expression by which PEFT finds this layer only.
+
+    PEFT treats names as patterns, and a plain name would also match layers whose names end in it.
+    """
     return "^" + re.escape(layer)
 
 
 def read_adapter(folder: Path) -> CheckedAdapter:
     """Read an adapter's folder without loading a model.
 
-    Raises PrivFedTalkError where a file is missing, and CorruptFileError where one holds anything else than a plain
-    LoRA adapter and its record.
+    Raises PrivFedTalkError if a file is missing, and CorruptFileError if one holds anything but a plain LoRA adapter
+    and its record.
     """
     for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_RECORD):
         check_file(folder, name)
@@ -135,7 +136,7 @@ def read_adapter(folder: Path) -> CheckedAdapter:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """A plain file, no link and no pipe, that is not larger than any such file of ours."""
+    """Raise an error unless `name` is a regular file (no link, no pipe) of at most `MOST_BYTES`."""
     try:
         found = (folder / name).lstat()
     except OSError as error:
@@ -150,9 +151,12 @@ def check_file(folder: Path, name: str) -> None:
 
 
 def check_fits(adapter: CheckedAdapter, backbone: Backbone, folder: Path) -> None:
-    """Refuse an adapter whose layers are not exactly those that its configuration names in `backbone`, size for size;
-    that leaves out some of those that `adapter.targets` stands for; or whose rank is above the short side of every
-    layer: more would be work for nothing."""
+    """Raise an error if the adapter does not fit `backbone`.
+
+    Its tensors must match, in names and sizes, the layers of the backbone that its configuration names. Those must be
+    all layers of one choice of `adapter.targets`. Its rank must not exceed the short side of every layer, since more
+    rank adds only work.
+    """
     shape, known = adapter.shape, {*backbone.attention_targets, *backbone.other_targets}
     if strange := [target for target in shape.targets if target not in known]:
         _refuse(folder, f"target_modules has {', '.join(strange)}, which this backbone's adapters do not change")
@@ -175,7 +179,7 @@ def covers(targets: Iterable[str], layer: str) -> bool:
 
 
 def adapted_sides(backbone: Backbone, targets: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Outputs and inputs of each layer of the backbone that an adapter of these targets changes."""
+    """(Outputs, inputs) of each layer of the backbone that an adapter with these targets changes."""
     from torch import nn
 
     return {
@@ -186,7 +190,7 @@ def adapted_sides(backbone: Backbone, targets: Iterable[str]) -> dict[str, tuple
 
 
 def check_rank(rank: int, sides: Iterable[tuple[int, ...]], whose: str) -> None:
-    """Refuse a rank above the short side of every one of the layers [outputs, inputs]."""
+    """Raise PrivFedTalkError if the rank exceeds the short side of every layer; `sides` are (outputs, inputs)."""
     most = max(min(side) for side in sides)
     if rank > most:
         raise PrivFedTalkError(
@@ -200,19 +204,19 @@ def _sides(found: Sequence[int] | None) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, without numbers that JSON does not know and keys that stand there twice."""
+    """The object in a JSON file; NaN, infinity and duplicate keys are refused."""
 
     def refuse_constant(text: str) -> NoReturn:
         _refuse(path.parent, f"{path.name} holds {text}, which is no number")
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
             _refuse(path.parent, f"{path.name} names a key twice")
         return made
 
     try:
-        values = json.loads(path.read_bytes(), parse_constant=refuse_constant, object_pairs_hook=once)
+        values = json.loads(path.read_bytes(), parse_constant=refuse_constant, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} cannot be read: {one_line(error)}", "get the adapter again") from error
     if not isinstance(values, dict):
@@ -221,7 +225,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_shape(values: dict[str, Any], folder: Path) -> LoraShape:
-    """The configuration, if it is that of a plain LoRA."""
+    """The shape in `adapter_config.json`; any configuration but a plain LoRA is refused."""
     used = {"r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "inference_mode", "peft_version"}
     for name, value in values.items():
         if name in used or (name == "auto_mapping" and _names_a_backbone(value)):
@@ -245,7 +249,7 @@ def _read_shape(values: dict[str, Any], folder: Path) -> LoraShape:
 
 
 def _names_a_backbone(value: Any) -> bool:
-    """PEFT's note of the class that it wrapped; older adapters name `training.backbone`. Nothing is imported by it."""
+    """Whether `value` is PEFT's note of one of our backbones; older adapters name `training.backbone`. Never imported."""
     if not isinstance(value, dict) or value.keys() != {"base_model_class", "parent_library"}:
         return False
     library, name = str(value["parent_library"]), str(value["base_model_class"])
@@ -262,7 +266,7 @@ def _targets(found: Any, folder: Path) -> tuple[str, ...]:
 
 
 def _by_layer(values: dict[str, Any], key: str, folder: Path) -> list[tuple[str, Any]]:
-    """Values by layer from a mapping by pattern, each pattern one that `pattern_of` makes."""
+    """(layer, value) pairs from a mapping by pattern; patterns must have the form of `pattern_of`."""
     found = values.get(key, {})
     if not isinstance(found, dict):
         _refuse(folder, f"{key} is {one_line(found)}, no mapping")
@@ -288,7 +292,7 @@ def _alpha(value: Any, folder: Path, what: str) -> float:
 
 
 def _read_tensors(folder: Path, shape: LoraShape) -> Tensors:
-    """The tensors, if they are A and B of layers that the configuration names, of its ranks, and finite."""
+    """The tensors; refused unless they are finite A and B, of the configured ranks, of layers that `shape` names."""
     path = folder / ADAPTER_WEIGHTS
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
@@ -316,7 +320,7 @@ def _read_tensors(folder: Path, shape: LoraShape) -> Tensors:
 
 
 def _check_kinds(kinds: Mapping[str, tuple[str, list[int]]], shape: LoraShape, folder: Path) -> None:
-    """Names, types and shapes of all tensors, before one of them is read."""
+    """Check the names, types and shapes of all tensors, before any of them is read."""
     layers = set()
     for name, (dtype, size) in kinds.items():
         found = TENSOR.fullmatch(name)
@@ -337,9 +341,9 @@ def _check_kinds(kinds: Mapping[str, tuple[str, list[int]]], shape: LoraShape, f
 
 
 def _largest_update(scale: float, a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """A bound on the entries of s B A, exact where the quick one is above what is allowed."""
+    """A bound on the entries of s B A: a quick one if it is at most `LARGEST`, else the exact maximum."""
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    # Cauchy and Schwarz: no entry is larger than the product of the longest row of B and the longest column of A.
+    # Cauchy-Schwarz: no entry exceeds the norm of B's longest row times that of A's longest column.
     bound = scale * float(np.linalg.norm(wide_b, axis=1).max() * np.linalg.norm(wide_a, axis=0).max())
     return bound if bound <= LARGEST else scale * float(np.abs(wide_b @ wide_a).max())
 

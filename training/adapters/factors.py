@@ -1,6 +1,6 @@
-"""An adapter's matrices as the products that they stand for: where A and B of each layer lie in theta, and all B A.
+"""Where A and B of each layer lie in theta, and their products B A.
 
-numpy alone, in double precision: what the server computes, it computes from vectors.
+Uses only numpy, in double precision, since the server computes on vectors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Pair:
-    """One adapted weight: A [r, inputs] and B [outputs, r], as stretches of theta."""
+    """One adapted weight: the slices of theta that hold A [r, inputs] and B [outputs, r]."""
 
     layer: str
     a: slice
@@ -26,13 +26,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Factors:
-    """The adapted weights in the order in which their products are laid end to end."""
+    """All adapted weights, in the order in which their products are concatenated."""
 
     pairs: tuple[Pair, ...]
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Factors:
-        """From the shapes of theta's tensors by PEFT's names, in theta's order; each lora_A has its lora_B."""
+        """Build from the shapes of theta's tensors by PEFT's names, in theta's order. Each lora_A needs its lora_B."""
         edges = [0, *accumulate(int(np.prod(shape)) for shape in shapes.values())]
         places = {name: slice(*edge) for name, edge in zip(shapes, pairwise(edges), strict=True)}
         pairs = []
@@ -46,11 +46,11 @@ class Factors:
 
     @property
     def size(self) -> int:
-        """How many numbers all products have."""
+        """The total number of entries of all products."""
         return sum(int(np.prod(pair.shape)) for pair in self.pairs)
 
     def products(self, theta: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """All B A, float64 [size]."""
+        """The products B A of all layers, concatenated, float64 [size]."""
         wide = theta.astype(np.float64)
         return np.concatenate(
             [
@@ -60,7 +60,7 @@ class Factors:
         )
 
     def matrices(self, products: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.floating]]:
-        """Products [size] by layer, each [outputs, inputs]."""
+        """Split concatenated products [size] by layer, each [outputs, inputs]."""
         edges = accumulate((int(np.prod(pair.shape)) for pair in self.pairs), initial=0)
         return {
             pair.layer: products[start:stop].reshape(pair.shape)
@@ -69,9 +69,9 @@ class Factors:
 
 
 def factorised(matrix: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """A [r, inputs] and B [outputs, r] with B A = matrix to float32's rounding, r the least that does it (1 for zero).
+    """A [r, inputs] and B [outputs, r] of the least rank r (at least 1) with B A = matrix up to float32 rounding.
 
-    Singular values below float32's resolution of the largest are rounding, and are dropped.
+    Singular values below float32's resolution of the largest one are rounding errors and are dropped.
     """
     left, values, right = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
     rank = max(1, int((values > values[0] * np.finfo(np.float32).eps).sum()))

@@ -1,4 +1,4 @@
-"""Where clients train: persistent workers that build the models once, on this machine or on a Ray cluster."""
+"""Where clients train: in this process, or in persistent workers of this machine or of a Ray cluster."""
 
 from training.execution.engine import Pool, PooledEngine
 from training.execution.local import LocalPool

@@ -1,6 +1,6 @@
-"""What trains a round's clients: a pool has the workers, an engine is one method's use of it.
+"""Pools and engines: a pool has the workers that train clients, an engine is one method's use of a pool.
 
-A pool outlives a method: workers of the next method keep their libraries, models and memory.
+A pool can serve several methods in turn; its workers keep their libraries, models and memory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from training.federation.methods.base import Theta
 
 
 class Pool(Protocol):
-    """Workers that take the next client as soon as they are free; a context manager that ends them."""
+    """Workers that take the next client as soon as they are free. A context manager, which ends the workers."""
 
     @property
     def device(self) -> str:
-        """A device of the workers' kind for the one who leads: for validation, and to see what a step needs."""
+        """A device like the workers', for the coordinating process: it validates there and measures a step's memory."""
         ...
 
     def run(self, job: Job, order: Order, clients: Sequence[str]) -> dict[str, LocalUpdate]:
-        """What each client sends back, in the order of `clients`; those that send nothing are left out.
+        """Each client's update, in the order of `clients`; clients that send nothing are left out.
 
-        A worker that dies is replaced and its client given again, which changes nothing: what is random is drawn
-        from (seed, client, round). A client that ends more workers than `execution.restarts` allows is an error.
+        A worker that dies is replaced, and its client is trained again. Outside of a guarantee the update is the same,
+        since its draws come from (seed, client, round). Raises PrivFedTalkError if a client ends more workers than
+        `execution.restarts` allows.
         """
         ...
 
@@ -51,12 +52,12 @@ class PooledEngine:
         return self.pool.run(self.job, Order(announced), clients)
 
     def personalise(self, clients: Sequence[str], theta: Theta, steps: int) -> None:
-        """Each client's own adapter, made by `steps` from theta and saved where only the client keeps it."""
+        """Train each client's own adapter from theta for `steps` steps, and save it in the client's folder."""
         self.pool.run(self.job, Order(Announcement(0, theta), steps), clients)
 
 
 def died_too_often(client: str, order: Order, deaths: int, how: str) -> PrivFedTalkError:
-    """The error for a client that ends every worker it is given to."""
+    """The error for a client whose workers die repeatedly; `how` describes the last death."""
     return PrivFedTalkError(
         f"{order.name}: client {client} has ended its worker {deaths} times ({how})",
         "free memory, use fewer workers or set federation.memory_budget_gb, then run the same command: it goes on "

@@ -1,6 +1,6 @@
-"""No workers at all: clients train in the process that asks, one after the other.
+"""A pool without worker processes: clients train in this process, one after the other.
 
-Choose it for federations so small that starting workers, which load the libraries anew, takes longer than their work.
+Choose it for federations so small that starting workers, which load the libraries anew, takes longer than training.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from training.federation.client.training import ClientTrainer, LocalUpdate
 
 
 class HerePool:
-    """A pool of this process alone, with the results that workers would have had."""
+    """A pool that consists of this process; results are the same as from workers."""
 
     def __init__(self, device: str) -> None:
         self._device, self._bench = device, Bench(torch.device(device))
-        self._held: tuple[Job, ClientTrainer] | None = None
+        self._current: tuple[Job, ClientTrainer] | None = None
 
     @property
     def device(self) -> str:
@@ -28,10 +28,10 @@ class HerePool:
         return self._device
 
     def run(self, job: Job, order: Order, clients: Sequence[str]) -> dict[str, LocalUpdate]:
-        """See `Pool.run`; a client whose training fails ends the run, as it would end every worker."""
-        if self._held is None or self._held[0] != job:
-            self._held = (job, self._bench.trainer(job))
-        trainer = self._held[1]
+        """See `Pool.run`; an error in a client's training ends the run. Nothing is restarted."""
+        if self._current is None or self._current[0] != job:
+            self._current = (job, self._bench.trainer(job))
+        trainer = self._current[1]
         with _one_thread():
             updates = {client: carry_out(trainer, client, order) for client in clients}
         return {client: update for client, update in updates.items() if update is not None}
@@ -42,12 +42,12 @@ class HerePool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held = None
+        self._current = None
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As workers compute, so that an update is the same bit for bit."""
+    """Compute on one thread inside the body, as workers do, so that updates agree bit for bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,6 +1,6 @@
 """Workers on this machine: one persistent process for each device or core.
 
-A worker takes the next client as soon as it is free, so a slow client holds nobody up inside a round.
+A worker takes the next client as soon as it is free, so a slow client delays no other client of the round.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from training.execution.trainer import Job, Order
 from training.execution.worker import Begin, Done, Failed, Room, Take, restored, serve, vectors_of, without_vectors
 from training.federation.client.training import LocalUpdate
 
-# A server that has loaded the libraries, and nothing else, is forked for each worker: started anew, a worker would
-# spend ten seconds on them. A fork of this process itself would inherit its threads.
+# Workers are forked from a server process that has only loaded the libraries, since loading them takes ten seconds.
+# A fork of this process itself would inherit its threads.
 FORKED = get_context("forkserver")
 FORKED.set_forkserver_preload(["torch", "peft", "diffusers"])
-# Libraries ask for GPUs while they load, and whoever has asked cannot use CUDA in a fork: these spend the ten seconds.
+# Libraries query the GPUs while they load, and CUDA cannot be used in a fork of a process that has done so. GPU workers
+# are therefore started anew, and each spends the ten seconds.
 STARTED_ANEW = get_context("spawn")
 
 
 class LocalPool:
-    """Worker processes, each on the device of its place in `devices`; as many are started as there is work for."""
+    """Worker processes, one for each entry of `devices`; no more are started than there are clients."""
 
     def __init__(self, devices: Sequence[str], restarts: int = 2) -> None:
         self._devices, self._restarts = tuple(devices), restarts
@@ -47,7 +48,7 @@ class LocalPool:
         try:
             return self._run(job, _Sent(order, Take("", without_vectors(order), block.write(sent))), clients)
         except BaseException:
-            # Whoever is still at work answers a question that nobody asks any more, and may write a client's state.
+            # A worker that is still busy would send an answer that nobody reads, and may write a client's state.
             for worker in self._workers:
                 if worker.client is not None:
                     worker.kill()
@@ -71,7 +72,7 @@ class LocalPool:
             for ready in connection.wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 asked = worker.client
-                assert asked is not None, "an answer without a question"
+                assert asked is not None, "an answer from an idle worker"
                 try:
                     finished, update = worker.answer()
                 except (EOFError, ConnectionError):
@@ -83,7 +84,7 @@ class LocalPool:
         return {client: update for client in clients if (update := answers[client]) is not None}
 
     def _replace(self, worker: _Worker, client: str, order: Order, deaths: Counter[str]) -> None:
-        """A new process in the place of one that died at `client`."""
+        """Start a new process in the place of a worker that died while it had `client`."""
         worker.kill()
         deaths[client] += 1
         how = f"exit code {worker.exit_code}, {worker.device}"
@@ -93,7 +94,7 @@ class LocalPool:
         self._workers[self._workers.index(worker)] = _Worker(worker.device)
 
     def close(self) -> None:
-        """End the workers; they are idle, unless something went wrong."""
+        """End all workers."""
         for worker in self._workers:
             worker.close()
         self._workers = []
@@ -108,7 +109,7 @@ class LocalPool:
 
 
 class _Sent:
-    """An order whose vectors lie in shared memory, ready to go to any client."""
+    """An order whose vectors lie in shared memory, to be sent for any client."""
 
     def __init__(self, order: Order, message: Take) -> None:
         self.order, self._message = order, message
@@ -118,7 +119,7 @@ class _Sent:
 
 
 class _Worker:
-    """One process, seen from the one who gives it work."""
+    """A worker process, as the coordinating process sees it."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -126,13 +127,13 @@ class _Worker:
         self._job: Job | None = None
         self._block: Block | None = None
         context = FORKED if device == "cpu" else STARTED_ANEW
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, device, dict(os.environ)), daemon=True)
+        self.connection, worker_end = context.Pipe()
+        self._process = context.Process(target=serve, args=(worker_end, device, dict(os.environ)), daemon=True)
         self._process.start()
-        theirs.close()  # held by the worker alone, so that its end is the end of the pipe
+        worker_end.close()  # only the worker holds this end, so the pipe closes when the worker ends
 
     def give(self, job: Job, message: Take) -> bool:
-        """Let the worker begin with a client; False where it is dead."""
+        """Send a client to the worker; False if the worker is dead."""
         try:
             if self._job is not job and self._job != job:
                 self.connection.send(Begin(job))
@@ -144,7 +145,7 @@ class _Worker:
         return True
 
     def answer(self) -> tuple[bool, LocalUpdate | None]:
-        """Read one message: whether the client is finished, and what it sends; an error of its work is raised."""
+        """Read one message: (whether the client is finished, its update). Raises the error of a failed training."""
         reply = self.connection.recv()
         if isinstance(reply, Room):
             old, self._block = self._block, Block(reply.size)
@@ -167,12 +168,12 @@ class _Worker:
         return self._process.exitcode
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """End the process at once."""
         self._process.kill()
         self._end()
 
     def close(self) -> None:
-        """Let the process end by itself, as it does when its pipe is closed."""
+        """Close the pipe, so that the process ends by itself; kill it after five seconds."""
         self.connection.close()
         self._process.join(5)
         if self._process.is_alive():

@@ -1,7 +1,7 @@
-"""A memory budget for a worker: how many windows of a batch are computed at once so that a local step fits.
+"""Fitting a local step into a worker's memory budget by computing a batch in parts.
 
-The gradients of the parts are added up, so the batch that the optimiser sees stays what the configuration says; only
-time and, in the last digits, rounding differ.
+The gradients of the parts are added up, so the optimiser still sees the configured batch; only the time and the
+rounding (the last digits) differ.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from training.settings import TrainingSettings
 
 GB = 1e9
 PROBED = (2, 4)
-"""Windows of the two steps that are measured; what a window more costs is the same at any number."""
+"""Numbers of windows in the two steps that are measured; memory grows by the same amount with each window."""
 HEAP_SLACK = 1.9
-"""What a process grows by for each byte of activations: measured on the demo's backbone, tensors that live at once
-are the estimate to within 1 %, and glibc's heap holds 1.6 to 1.85 times that for them between calls."""
+"""Bytes of process memory for each estimated byte of activations. Measured on the demo's backbone: the estimate is
+within 1 % of the tensors that live at once, and glibc's heap holds 1.6 to 1.85 times as much between calls."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The choice: `micro_batch` windows at once, `parts` of them to a batch, `peak_gb` while one is computed."""
+    """A batch computed in `parts` parts of `micro_batch` windows each; `peak_gb` is the peak while one is computed."""
 
     budget_gb: float
     batch_size: int
@@ -46,18 +46,18 @@ class MemoryPlan:
 
 
 def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Path) -> TrainingSettings:
-    """The settings with `federation.micro_batch` as `federation.memory_budget_gb` demands; unchanged without one.
+    """The settings with `federation.micro_batch` chosen for `federation.memory_budget_gb`; unchanged without a budget.
 
-    The choice is said on standard error and kept in `folder`/memory.json: a federation that goes on, on this machine
-    or another, goes on with it, since another would change the last digits.
+    The choice is printed to standard error and saved in `folder`/memory.json. A federation that is continued, here or
+    on another machine, uses the saved choice, since another one would change the last digits.
     """
     budget = settings.federation.memory_budget_gb
     if budget is None:
         return settings
     kept, fingerprint = folder / MEMORY, settings.fingerprint()
-    held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    if held.pop("settings", None) == fingerprint:
-        plan = MemoryPlan(**held)
+    saved_plan = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if saved_plan.pop("settings", None) == fingerprint:
+        plan = MemoryPlan(**saved_plan)
     else:
         plan = plan_memory(trainer, settings, budget)
         write_text(kept, json.dumps({**asdict(plan), "settings": fingerprint}, indent=1) + "\n")
@@ -72,15 +72,16 @@ def within_budget(trainer: ClientTrainer, settings: TrainingSettings, folder: Pa
 def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: float) -> MemoryPlan:
     """The largest equal parts of a batch with which a local step on the trainer's device stays within the budget.
 
-    Counted are models, one step's activations and gradients and the optimiser, not the libraries (about half a GB in
-    a CPU worker) and not the generated clip of the score, which the autoencoder bounds by itself. On a GPU the peak
-    is measured, on a CPU it is the sum of what autograd keeps for the backward pass, and what the heap adds to it.
+    Counted are the models, the optimiser, and the activations and gradients of one step. Not counted are the libraries
+    (about half a GB in a CPU worker) and the clip that is generated for the score, whose memory the autoencoder bounds.
+    On a GPU the peak is measured; on a CPU it is estimated from the tensors that autograd saves for the backward pass,
+    times `HEAP_SLACK`.
     """
     small, large = PROBED
     low, high = step_bytes(trainer, small), step_bytes(trainer, large)
     window = (high - low) / (large - small)
     federation = settings.federation
-    # The whole batch's inputs are there while its parts are computed one after the other.
+    # The inputs of the whole batch stay in memory while its parts are computed one after the other.
     waiting = waiting_bytes(trainer)
     window -= waiting
     fixed = low - small * (window + waiting) + federation.batch_size * waiting
@@ -100,12 +101,12 @@ def plan_memory(trainer: ClientTrainer, settings: TrainingSettings, budget_gb: f
 
 
 def waiting_bytes(trainer: ClientTrainer) -> int:
-    """Bytes of one window's inputs: they lie on the device also while other parts of the batch are computed."""
+    """Bytes of one window's inputs, which stay on the device while other parts of the batch are computed."""
     return _input_bytes(*worst_case(trainer, 1))
 
 
 def step_bytes(trainer: ClientTrainer, windows: int) -> int:
-    """Bytes at the peak of a local step of so many windows, models and optimiser (AdamW's two moments) included."""
+    """Peak bytes of a local step on `windows` windows, models and optimiser (AdamW's two moments) included."""
     batch, draw = worst_case(trainer, windows)
     parameters = trainer.adapter.parameters
     moments = 2 * _bytes(parameters)
@@ -124,11 +125,11 @@ def step_bytes(trainer: ClientTrainer, windows: int) -> int:
         step()
         peak = torch.cuda.max_memory_allocated(trainer.device) + moments
     else:
-        kept = _Kept(trainer.networks())
+        kept = _SavedTensors(trainer.networks())
         with saved_tensors_hooks(kept.pack, lambda saved: saved):
             step()
         inputs = _input_bytes(batch, draw)
-        # While a layer's gradient is formed, what came in and what goes out are there beside what was kept.
+        # While a layer's gradient is computed, its incoming and outgoing gradients exist beside the saved tensors.
         activations = int(HEAP_SLACK * (inputs + kept.total + 2 * kept.largest))
         networks = kept.networks + _bytes(trainer.adapter.frozen.values())
         peak = networks + moments + trainable_gradients + activations
@@ -137,8 +138,8 @@ def step_bytes(trainer: ClientTrainer, windows: int) -> int:
     return peak
 
 
-class _Kept:
-    """Counts each storage that autograd keeps once, and the networks' own apart from them."""
+class _SavedTensors:
+    """Bytes of the tensors that autograd saves, each storage counted once; the networks' own are counted apart."""
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
         self.total = self.largest = self.networks = 0
@@ -159,12 +160,12 @@ class _Kept:
         if storage.data_ptr() in self._seen:
             return 0
         self._seen.add(storage.data_ptr())
-        self._alive.append(tensor.detach())  # an address that is in use is not given away a second time
+        self._alive.append(tensor.detach())  # while it is alive, its address cannot be reused
         return storage.nbytes()
 
 
 def worst_case(trainer: ClientTrainer, windows: int) -> tuple[Batch, Draw]:
-    """A batch of the right shapes at the least noise, where every window is decoded if any is."""
+    """A batch of the right shapes at the lowest noise level, at which terms on decoded frames use every window."""
     shape, frames = trainer.backbone.shape, trainer.backbone.settings.window
     size = shape.latent_size
     latents = torch.zeros(windows, frames, shape.latent_channels, size, size)

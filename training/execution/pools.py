@@ -12,7 +12,7 @@ from training.settings import ExecutionSettings
 
 
 def open_pool(settings: ExecutionSettings, workers: int) -> Pool:
-    """The pool that the settings name; nothing is started before it is used. `workers` counts CPU workers."""
+    """The pool that the settings name; its workers start at first use. `workers` is the number of CPU workers."""
     if settings.engine == "ray":
         from training.execution.ray_cluster import RayPool
 
@@ -27,12 +27,12 @@ def open_pool(settings: ExecutionSettings, workers: int) -> Pool:
 
 
 def worker_devices(named: Sequence[str], workers: int) -> list[str]:
-    """A device for each worker: those that are named, else every GPU of this machine, else the CPU `workers` times."""
-    there = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    missing = [name for name in named if name != "cpu" and name not in there]
+    """A device for each worker: the named ones, else every GPU of this machine, else the CPU `workers` times."""
+    available = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    missing = [name for name in named if name != "cpu" and name not in available]
     if missing:
         raise PrivFedTalkError(
-            f"execution.devices names {', '.join(missing)}; this machine has {', '.join(there) or 'no GPU'}",
+            f"execution.devices names {', '.join(missing)}; this machine has {', '.join(available) or 'no GPU'}",
             "name devices that are there, or none: then every GPU is used, and the CPU where there is none",
         )
-    return list(named) or there or ["cpu"] * workers
+    return list(named) or available or ["cpu"] * workers

@@ -1,7 +1,7 @@
-"""The same workers as Ray actors, on this machine or on a cluster; needs the extra `ray`.
+"""A pool of Ray actors, on this machine or on a cluster; needs the extra `ray`.
 
-Choose it for several machines; on one, `local` starts faster and needs nothing more. Every machine has the project
-installed and sees the run's folder under the same path (a shared file system).
+Choose it for several machines; on one, `local` starts faster and needs no extra. Every machine needs the project
+installed, and the run's folder under the same path (a shared file system).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from training.settings import ExecutionSettings
 
 
 class RayPool:
-    """Ray actors, one for each GPU of the cluster, or without GPUs as many as `workers`; started at first use.
+    """Ray actors, one for each GPU of the cluster, or `workers` actors without GPUs; they start at first use.
 
-    An actor that dies, with its process or with its machine, is replaced where the cluster has room; its client goes
-    to whichever actor is free first.
+    An actor that dies, with its process or with its machine, is replaced where the cluster has room. Its client goes
+    to the first actor that is free.
     """
 
     def __init__(self, settings: ExecutionSettings, workers: int) -> None:
@@ -37,7 +37,7 @@ class RayPool:
         self._opened = False
         self._gpus = 0.0
         self._actors: list[Any] = []
-        self._starting: dict[Any, Any] = {}  # what says that an actor has started -> the actor
+        self._starting: dict[Any, Any] = {}  # future that is ready when the actor has started -> the actor
 
     @property
     def device(self) -> str:
@@ -52,7 +52,7 @@ class RayPool:
         try:
             return self._run(order, held, clients, busy)
         except BaseException:
-            # Whoever is still at work answers a question that nobody asks any more, and may write a client's state.
+            # An actor that is still busy would send an answer that nobody reads, and may write a client's state.
             for actor, _ in busy.values():
                 self._drop(actor)
             raise
@@ -67,7 +67,7 @@ class RayPool:
             for actor in [actor for actor in self._actors if actor not in working]:
                 if waiting:
                     client = waiting.popleft()
-                    # In a list, so that the actor is given the reference and reads each order once.
+                    # In a list, the reference itself reaches the actor, which then reads each order only once.
                     busy[actor.take.remote([held], client)] = (actor, client)
             ready = self._ray.wait([*busy, *self._starting], num_returns=1)[0][0]
             if ready in self._starting:
@@ -75,7 +75,7 @@ class RayPool:
                 continue
             actor, client = busy.pop(ready)
             try:
-                answers[client] = _own(self._ray.get(ready))
+                answers[client] = _copied(self._ray.get(ready))
             except self._ray.exceptions.RayTaskError as error:
                 cause = error.cause if isinstance(error.cause, Exception) else error
                 cause.add_note(f"in an actor of the cluster:\n{error}")
@@ -139,7 +139,7 @@ class RayPool:
         kind = self._ray.remote(Worker).options(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        actor = kind.remote("cuda:0" if self._gpus else "cpu")  # of those that Ray lets the actor see
+        actor = kind.remote("cuda:0" if self._gpus else "cpu")  # the first GPU that Ray makes visible to the actor
         self._starting[actor.ready.remote()] = actor
 
     def _started(self, ready: Any, order: Order) -> None:
@@ -161,7 +161,7 @@ class RayPool:
         self._actors = [other for other in self._actors if other != actor]
 
     def close(self) -> None:
-        """End the actors, and Ray where this pool started or joined it."""
+        """End the actors, and Ray if this pool started or joined it."""
         if self._ray is None:
             return
         for actor in [*self._actors, *self._starting.values()]:
@@ -181,7 +181,7 @@ class RayPool:
 
 
 class Worker:
-    """What an actor is: a `Bench` on one thread, hence the same bits as a local worker's."""
+    """The actor: a `Bench` on one thread, so that its updates equal a local worker's bit for bit."""
 
     def __init__(self, device: str) -> None:
         torch.set_num_threads(1)
@@ -192,11 +192,11 @@ class Worker:
         self._trainer: ClientTrainer | None = None
 
     def ready(self) -> int:
-        """Answer when the models' libraries are loaded; the process's number."""
+        """The process's id; the answer shows that the actor has started and its libraries are loaded."""
         return os.getpid()
 
     def take(self, held: list[Any], client: str) -> LocalUpdate | None:
-        """Do what the order in `held` asks of the client."""
+        """Carry out the order in `held` for one client."""
         if self._read != held[0]:
             import ray
 
@@ -212,8 +212,8 @@ class Worker:
         return carry_out(self._trainer, client, self._order)
 
 
-def _own(update: LocalUpdate | None) -> LocalUpdate | None:
-    """The update out of Ray's store, which can then forget it."""
+def _copied(update: LocalUpdate | None) -> LocalUpdate | None:
+    """A copy of the update outside of Ray's store, which can then free its own."""
     if update is None:
         return None
     return replace(

@@ -1,6 +1,6 @@
-"""Named vectors in a block of shared memory: what travels between processes is the block's name and its layout.
+"""Named vectors in a block of shared memory; only the block's name and layout travel between processes.
 
-Blocks are made and unlinked by one side alone, the one that gives the work; workers attach to them.
+The coordinating process makes and unlinks all blocks; workers attach to them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Held:
-    """Vectors that lie in the block `name`; to be read before the block is written anew."""
+    """Vectors that lie in the block `name`. Read them before the block is written again."""
 
     name: str
     layout: Layout
@@ -53,14 +53,14 @@ class Block:
         return Held(self.name, layout)
 
     def read(self, layout: Layout) -> State:
-        """Copies of the vectors: nobody can change what others read, and the block may be closed at any time."""
+        """Copies of the vectors, so that readers do not share memory and the block may be closed at any time."""
         return {
             name: np.ndarray(shape, np.dtype(kind), self._memory.buf, offset).copy()
             for name, (offset, shape, kind) in layout.items()
         }
 
     def close(self) -> None:
-        """Detach, and unlink the block if it is this process's own."""
+        """Detach, and unlink the block if this process owns it."""
         self._memory.close()
         if self._owns:
             self._memory.unlink()

@@ -1,4 +1,4 @@
-"""What one worker builds once, wherever it runs: the models of a run, and a trainer for the method at hand."""
+"""What a worker builds once, wherever it runs: the models of a run, and a trainer for the current method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Job:
-    """One method's training on one run: all that a worker must know before it can take any of its clients."""
+    """One method's training on one run: all that a worker must know to train any of its clients."""
 
     storage: ClientStorage
     settings: TrainingSettings
@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked of several clients alike: a round's training, or (`personal_steps`) an adapter of their own."""
+    """A task for several clients: a round's training, or, if `personal_steps` is not 0, personalisation."""
 
     announced: Announcement
     personal_steps: int = 0
@@ -40,10 +40,10 @@ class Order:
 
 
 class Bench:
-    """A worker's models on its device. Another method of the same run costs it the method's own terms, no more.
+    """A worker's models on its device; another method of the same run loads only its own terms.
 
-    The adapter sits inside the backbone; a method with another kind of adapter needs the backbone anew. Each order
-    loads the whole vector, so nothing of one method is left for the next.
+    The adapter lies inside the backbone, so a method with another kind of adapter loads the backbone again. Each order
+    loads the whole adapter vector, so nothing of one method is left for the next.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -52,10 +52,10 @@ class Bench:
         self._adapter: tuple[str, Adapter] | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            torch.backends.cudnn.deterministic = True  # an update is the same bits whichever worker it comes from
+            torch.backends.cudnn.deterministic = True  # updates agree bit for bit whichever worker they come from
 
     def trainer(self, job: Job) -> ClientTrainer:
-        """The one that does any client's work of the job."""
+        """The trainer for any client of the job."""
         run, settings = job.storage.run, job.settings
         root = str(run.root)
         if self._models is None or self._models[0] != root:
@@ -74,12 +74,12 @@ class Bench:
 
 
 def open_trainer(storage: ClientStorage, settings: TrainingSettings, seed: int, device: str = "cpu") -> ClientTrainer:
-    """The one that does any client's work, on the frozen models of the run."""
+    """The trainer for any client, on the frozen models of the run."""
     return Bench(torch.device(device)).trainer(Job(storage, settings, seed))
 
 
 def carry_out(trainer: ClientTrainer, client: str, order: Order) -> LocalUpdate | None:
-    """Do what is asked of one client; only training sends something back."""
+    """Carry out an order for one client; the update of a round's training, None after personalisation."""
     if order.personal_steps:
         trainer.personalise(client, order.announced.theta, order.personal_steps)
         return None

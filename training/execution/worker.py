@@ -1,4 +1,4 @@
-"""A worker process: waits for orders on its pipe, builds what a job needs once, answers through shared memory."""
+"""A worker process: takes clients from its pipe, builds a job's models once, returns updates in shared memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Begin:
-    """From here on the clients are of this job."""
+    """Message: the following clients belong to this job."""
 
     job: Job
 
 
 @dataclass(frozen=True)
 class Take:
-    """One client of an order whose vectors lie in `held`."""
+    """Message: train this client. The order's vectors lie in `held`."""
 
     client: str
     order: Order
@@ -38,14 +38,14 @@ class Take:
 
 @dataclass(frozen=True)
 class Room:
-    """The worker needs a block of `size` bytes for its vectors; the answer is the block's name."""
+    """Reply: the worker needs a block of `size` bytes for its vectors. The block's name is sent back."""
 
     size: int
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a client sends back, its vectors in the worker's block."""
+    """Reply: the client's update, with its vectors in the worker's block; None if it sends nothing."""
 
     update: LocalUpdate | None
     held: Held | None
@@ -53,19 +53,19 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The client's work raised an error."""
+    """Reply: the client's training raised an error."""
 
     error: Exception
     trace: str
 
 
 def without_vectors(order: Order) -> Order:
-    """The order as it goes through the pipe."""
+    """The order without its vectors, as it goes through the pipe."""
     return replace(order, announced=replace(order.announced, theta=NOTHING, shared={}))
 
 
 def vectors_of(order: Order) -> dict[str, np.ndarray]:
-    """What of the order lies in shared memory."""
+    """The order's vectors by name, for shared memory."""
     shared = {f"shared.{name}": value for name, value in order.announced.shared.items()}
     return {"theta": order.announced.theta, **shared}
 
@@ -77,33 +77,33 @@ def with_vectors(order: Order, vectors: dict[str, np.ndarray]) -> Order:
 
 
 def restored(update: LocalUpdate, vectors: dict[str, np.ndarray]) -> LocalUpdate:
-    """A client's update, its vectors put back."""
+    """A client's update with its vectors put back."""
     extra = {name.removeprefix("extra."): value for name, value in vectors.items() if name != "delta"}
     return replace(update, delta=vectors["delta"], extra=extra)
 
 
 def serve(connection: Connection, device: str, environment: Mapping[str, str]) -> None:
-    """Until the pipe is closed: one client after the other, each on one thread.
+    """Train one client after the other, on one thread, until the pipe is closed.
 
-    `environment` is that of the one who gives the work; the server that was forked may have an older one.
+    `environment` is the coordinating process's; the server from which this process was forked may have an older one.
 
-    One thread, so that two workers on two cores do not fight for them, and a client's update is the same bit for
-    bit whichever worker it lands on and however many there are.
+    With one thread a worker, workers do not compete for cores, and a client's update is the same bit for bit whichever
+    worker trains it and however many there are.
     """
     end_with_parent()
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who gives the work ends this one in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinating process ends this one in order
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    _Served(connection, Bench(torch.device(device))).loop()
+    _Server(connection, Bench(torch.device(device))).loop()
 
 
-class _Served:
+class _Server:
     def __init__(self, connection: Connection, bench: Bench) -> None:
         self.connection, self.bench = connection, bench
         self.job: Job | None = None
         self.trainer: ClientTrainer | None = None
-        self.order: tuple[str, Order] | None = None  # the last one with its vectors, and the block they came from
+        self.order: tuple[str, Order] | None = None  # (name of its block, the last order with its vectors)
         self.block: Block | None = None
 
     def loop(self) -> None:

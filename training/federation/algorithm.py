@@ -1,9 +1,9 @@
 """Algorithm 1: rounds of local training and protected aggregation, resumable after every round.
 
 Each round draws its own randomness and shares no running generator with other rounds. Under a guarantee the draws come
-from secret coins (see `training.privacy.accounting.coins`), otherwise from (seed, round, client). An interrupted
-federation therefore continues exactly as it would have without the interruption. The ledger notes each sum before it is
-opened, because an interruption may lose the record of a sum that was already seen.
+from secret coins (see `training.privacy.accounting.coins`), otherwise from (seed, round, client), so that an
+interrupted federation continues exactly as it would have without the interruption. The ledger notes each sum before it
+is opened, because an interruption may lose the record of a sum that was already seen.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _trained(start: Start, settings: TrainingSettings) -> int:
 
 
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
-    """What must be the same for a checkpoint to be continued; more rounds, personalisation and `keep` are free to change."""
+    """What a checkpoint must match to be continued; `rounds`, `personalisation_steps` and `keep` may differ."""
     free = {"rounds": 1, "personalisation_steps": 0, "keep": "last"}
     federation = settings.federation.model_copy(update=free)
     parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256, start.validation]

@@ -1,4 +1,4 @@
-"""How a round becomes one line of `rounds.jsonl`, and what of it only the simulation's log may hold."""
+"""A round's line of `rounds.jsonl`: the record that the server sees, and the simulation's log beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.settings.rounds import FaultSettings
 
 @dataclass(frozen=True)
 class RoundEvents:
-    """All that happened in one round, by client where it is about clients; no single party of a real one sees it."""
+    """Everything that happened in one simulated round; in a real federation no single party sees all of it."""
 
     announced: Announcement
     cohort: list[str]
@@ -36,15 +36,15 @@ class RoundEvents:
 def record_of(
     events: RoundEvents, used: Mapping[str, Any], lost: Sequence[list[str]] = (), sends: bool = True
 ) -> RoundRecord:
-    """A round's line of `rounds.jsonl` as the server sees it: without its ε, its signature and the simulation's log.
+    """The record of a round as the server sees it: without ε, signature and simulation log, which are added later.
 
-    `used` is what the round used (see `RoundRecord.mechanism`), `lost` the cohorts of earlier attempts at it; `sends`
-    says whether anything travels.
+    `used` describes the mechanism (see `RoundRecord.mechanism`), `lost` holds the cohorts of earlier attempts at the
+    round; `sends` says whether clients send anything.
     """
     aggregator, step, aggregate = events.aggregator, events.step, events.step.aggregate
     total = aggregate.total if aggregate else None
     heard = total.clients if total else 0
-    # Under Poisson sampling no figure of a sum may follow the number of those who came.
+    # Under Poisson sampling no published figure may depend on how many clients came.
     counted = aggregator.poisson.expected if aggregator.poisson else heard
     means = {name: value / counted for name, value in total.metrics.items()} if total and counted else {}
     return RoundRecord(
@@ -74,21 +74,21 @@ def record_of(
 
 
 def _reached(fates: Mapping[str, Fate]) -> int:
-    """How many clients got the announcement."""
+    """The number of clients that received the announcement."""
     return sum(fate.lost != NEVER_THERE for fate in fates.values())
 
 
 def dropped(fates: Mapping[str, Fate]) -> dict[str, str]:
-    """As the server sees it: for whom it waited in vain, and for what. Why is not its to know."""
+    """For each client that dropped out, what the server waited for in vain; it does not learn the reason."""
     return {client: fate.silent_at or "update" for client, fate in fates.items() if fate.gone}
 
 
 def simulation_log(events: RoundEvents) -> dict[str, Any]:
-    """What only a simulation can know.
+    """Figures that only a simulation can know.
 
-    clients: each one's losses by term, clips, score, update's norm, weight, seconds. losses: their means by term.
-    weights: how far the a_k spread. faults: whom the simulation struck with what. lost: why clients went missing.
-    simulated_seconds: what each one's part would have taken.
+    clients: each client's losses by term, clips, score, norm of the update, weight, seconds. losses: means by term.
+    weights: least, mean and largest a_k. faults: kind of fault by client. lost: why clients dropped out.
+    simulated_seconds: the time that each client's part would have taken.
     """
     fates, updates, contributions = events.fates, events.updates, events.contributions
     weights = [contributions[client].weight for client in updates]
@@ -119,5 +119,5 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN; None stands for what is not a number."""
+    """The value, or None if it is not finite, since JSON has no NaN."""
     return float(value) if math.isfinite(value) else None

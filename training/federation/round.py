@@ -1,7 +1,7 @@
-"""Algorithm 1's loop: one round, from the cohort that is drawn to the adapter that it leaves.
+"""One round of Algorithm 1, from drawing the cohort to the new theta.
 
-The federation, the canary audit and every experiment that trains play their rounds here, so that what is audited and
-measured is what runs.
+The federation, the canary audit and every experiment that trains use this function, so that the code that is audited
+and measured is the code that runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from training.settings import TrainingSettings
 class Rounds:
     """What all rounds of a federation have in common.
 
-    `engine` trains the clients, `server` moves theta, `public_loss` validates it on public people; `coins` draw the
-    cohorts, `seed` all that is simulated. `sends`: whether updates travel. `promise` is what each record says of the
-    mechanism beside the noise (see `training.privacy.accounting.promise`); `before_opening` is called with a round's
-    number, the attempt at it, counted from 1, and its cohort before its sum is opened.
+    `engine` trains the clients, `server` moves theta, `public_loss` validates theta on public people. `coins` draw the
+    cohorts, `seed` everything that is simulated. `sends`: whether clients send updates. `promise` is what each record
+    says about the mechanism beside its noise (see `training.privacy.accounting.promise`). `before_opening` is called
+    before a round's sum is opened, with the round's number, the attempt (from 1) and the cohort.
     """
 
     engine: Engine
@@ -47,9 +47,9 @@ class Rounds:
 
 
 def play_round(rounds: Rounds, progress: Progress, lost: Sequence[list[str]] = ()) -> tuple[RoundRecord, RoundEvents]:
-    """Play the round after `progress`, which stays as it is: its record as the server sees it, and its events.
+    """Play the round after `progress`, without changing it; return the server's record of the round, and its events.
 
-    `lost` has the cohorts of earlier attempts at this round whose sum may have been opened.
+    `lost` holds the cohorts of earlier attempts at this round whose sums may have been opened.
     """
     settings, federation, server, clients = rounds.settings, rounds.settings.federation, rounds.server, rounds.clients
     records, number, laps = progress.records, len(progress.records) + 1, Laps()
@@ -75,7 +75,7 @@ def play_round(rounds: Rounds, progress: Progress, lost: Sequence[list[str]] = (
     }
     laps.lap("protection")
 
-    # Step 3: the server opens only the sum, checks it, moves theta by it with eta and validates, or stays where it was.
+    # Step 3: the server opens only the sum and checks it, moves theta with rate eta and validates, or leaves theta.
     rounds.before_opening(number, attempt, cohort)
     silent = simulation.silent(fates)
     step = server_step(server, progress, aggregator, contributions, silent, len(clients), rounds.public_loss, laps)

@@ -1,4 +1,4 @@
-"""How long the phases of a round take."""
+"""Time of the phases of a round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Laps:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """What has passed since the last lap was spent on `phase`."""
+        """Add the time since the last lap to `phase`."""
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now

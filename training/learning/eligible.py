@@ -1,4 +1,4 @@
-"""Which clients can train: those who agreed, with clips to train on and to be scored on that are long enough."""
+"""Clients that can train: they agreed to it, and have long enough clips for training and for validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.settings import TrainingSettings
 
 
 def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
-    """Clients who agreed and have samples to train on and to be scored on, sorted; an error where there are none."""
+    """Clients who agreed and have samples for training and validation, sorted; PrivFedTalkError if there are none."""
     able = able_clients(run)
     refused = objections(run, able, "training", consent_required)
     if len(refused) == len(able):
@@ -32,9 +32,9 @@ def trainable_clients(run: RunFolder, consent_required: bool) -> list[str]:
 
 
 def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> dict[str, str]:
-    """The clients who have no clip as long as the backbone's window, so no batch to train on, each with the reason.
+    """The clients without a clip as long as the backbone's window, hence without a batch, each with the reason.
 
-    Each is named on standard error, and the federation goes on without; an error where nobody is left.
+    Each is named on standard error, and the federation goes on without them. PrivFedTalkError if no client is left.
     """
     frames = window_of(run.model("backbone"))
     # The score by speech is a loss on windows of the validation clips.
@@ -61,8 +61,10 @@ def short_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSett
 
 
 def unable_clients(run: RunFolder) -> dict[str, str]:
-    """Clients without samples to train on or to be scored on, each with the reason; named together on standard error:
-    a corpus may have thousands of people with a clip or two."""
+    """Clients without samples for training or validation, each with the reason.
+
+    One line on standard error names the first of them, since a corpus may have thousands of people with a clip or two.
+    """
     found = {}
     for name, count in _splits(run).items():
         if lacking := [split for split in ("train", "validation") if not count.get(split)]:
@@ -82,7 +84,7 @@ def _splits(run: RunFolder) -> dict[str, dict[str, int]]:
 
 
 def able_clients(run: RunFolder) -> list[str]:
-    """Clients with samples to train on and samples to be scored on, sorted, whether they agreed or not."""
+    """Clients with samples for training and for validation, sorted, whether they agreed or not."""
     able = [name for name, count in _splits(run).items() if count.get("train") and count.get("validation")]
     if not able:
         raise PrivFedTalkError(

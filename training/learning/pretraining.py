@@ -1,4 +1,4 @@
-"""Pretraining of the backbone on the public split: LoRA on an untrained backbone only ever yields noise."""
+"""Pretraining of the backbone on the public split, without which LoRA only yields noise."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def pretrain(
     seed: int,
     device: torch.device | None = None,
 ) -> tuple[Backbone, list[PretrainingRow]]:
-    """Train a backbone on public clips; the weights returned are an average over the last steps (EMA).
+    """Train a backbone on public clips; the returned weights are an exponential moving average over the steps.
 
     `open_training` opens the stream of public training clips anew at each call; `validation` are clips of public
-    speakers who are not in it. Both need a clip as long as the backbone's window, else `PrivFedTalkError`.
+    speakers who are not in it. Raises PrivFedTalkError if either has no clip as long as the backbone's window.
     """
     device = device or torch.device("cpu")
-    _need_a_window(open_training(), "training", backbone_settings.window)
-    _need_a_window(iter(validation), "validation", backbone_settings.window)
+    _check_window(open_training(), "training", backbone_settings.window)
+    _check_window(iter(validation), "validation", backbone_settings.window)
     sample = list(itertools.islice(open_training(), 256))
     shape = measure_shape(sample[0])
     with deterministic(seed):
@@ -79,7 +79,9 @@ def pretrain(
         own_references=settings.own_references,
     )
     history: list[PretrainingRow] = []
-    recent = torch.zeros((), dtype=torch.float64, device=device)  # read where it is shown: a GPU rests while one reads
+    recent = torch.zeros(
+        (), dtype=torch.float64, device=device
+    )  # stays on the device: reading it at every step would stall a GPU
     for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
         batch = batch.to(device)
         draw = Draw.sample(batch.latents, objective, generator).to(device)
@@ -99,8 +101,8 @@ def pretrain(
     return backbone.eval().requires_grad_(False), history
 
 
-def _need_a_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:
-    """Batches are drawn from clips as long as a window; without one there is nothing to learn from, or to measure."""
+def _check_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:
+    """Raise PrivFedTalkError if no clip is as long as a window: batches are drawn from such clips only."""
     most = longest((len(clip.latents) for clip in clips), frames)
     if most >= frames:
         return
@@ -126,9 +128,9 @@ def measure_shape(clip: ClipTensors) -> BackboneShape:
 def pretrain_speech(
     encoder: SpeechEncoder, clips: Sequence[ClipTensors], settings: PretrainingSettings, seed: int
 ) -> None:
-    """Teach the speech encoder the lips' shape (from landmarks) before any picture is drawn.
+    """Train the speech encoder to predict the lips' shape (from landmarks), before the denoiser is trained.
 
-    It takes seconds and spares the denoiser from having to discover through noise what sound has to do with lips.
+    It takes seconds, and the denoiser need not discover through noise how sound and lips are related.
     """
     device = encoder.out.weight.device
     speech = torch.cat([clip.speech for clip in clips]).to(device)
@@ -155,7 +157,7 @@ def curve(history: Sequence[PretrainingRow]) -> list[dict[str, float]]:
 
 
 def _residual_std(clips: Sequence[ClipTensors]) -> Tensor:
-    """Deviation of latents from their reference, per channel, [1, 1, C, 1, 1]."""
+    """Root mean square of latents minus their reference, for each channel, [1, 1, C, 1, 1]."""
     total = torch.stack([(clip.latents - clip.reference).square().mean(dim=(0, 2, 3)) for clip in clips])
     return total.mean(0).sqrt().view(1, 1, -1, 1, 1)
 

@@ -1,4 +1,4 @@
-"""The public split as training sees it: frames for the autoencoder and the rulers, clips for the backbone."""
+"""Data of the public split: frames for the autoencoder and the rulers, clips for the backbone and validation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HELD_FRAMES = 8192
 """Frames held in memory at once: 400 MB at 128 pixels. A larger public split is thinned out evenly."""
 
 MEASURED_FRAMES = 512
-"""How many show a pretrained autoencoder's scale: a mean of 512 x 256 cells is known to a thousandth."""
+"""Frames on which a pretrained autoencoder's latents are standardised; 512 x 256 cells give a mean to a thousandth."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PublicFrames:
 
 
 def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames:
-    """Frames of the public speakers who train; those held out for validation are not among them."""
+    """Frames of the public speakers of the training split, not of those held out for validation."""
     table, gate = load_people(run), _gate(run)
     crops = [
         (speaker, gate.crop(speaker, clip_id))
@@ -82,9 +82,9 @@ def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames
 
 
 def make_vae(run: RunFolder, settings: VaeSettings, seed: int, device: torch.device | None = None) -> Autoencoder:
-    """The run's autoencoder: trained on public frames, or pretrained and its latents' scale measured on them.
+    """The run's autoencoder: trained on public frames, or pretrained and standardised on them.
 
-    `device` is where a small one is trained, the CPU by default: there the demo's figures are the same everywhere.
+    `device` is where the small one is trained; by default the CPU, where the demo's figures are the same everywhere.
     """
     if settings.source == SMALL:
         public = read_public_frames(run)
@@ -98,13 +98,13 @@ def make_vae(run: RunFolder, settings: VaeSettings, seed: int, device: torch.dev
 def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:
     """Clips of public speakers from their shards, one at a time."""
     table, gate = load_people(run), _gate(run)
-    for speaker in gate.admit(_with(table, split), "public training"):
+    for speaker in gate.admit(_with_clips(table, split), "public training"):
         for sample in gate.samples(speaker, split):
             yield ClipTensors.from_sample(sample)
 
 
 def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
-    """Clips of the public speakers who are held out whole; checkpoints may be chosen on them at no cost."""
+    """Clips of held-out public speakers; choosing a checkpoint on them costs no privacy."""
     clips = list(islice(stream_public(run, "validation"), most_clips))
     if not clips:
         raise PrivFedTalkError(
@@ -115,11 +115,11 @@ def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTen
 
 
 def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
-    """Clips on which a federation's rounds are compared: the volunteers', or, where there are none, those of the public
-    speakers who are held out.
+    """Clips on which a federation's rounds are compared: the volunteers', or without volunteers those of held-out public
+    speakers.
 
-    Where the clients look or sound unlike the public speakers, the loss on the latter rises while the clients' falls;
-    then only volunteers can say which round was best.
+    If clients look or sound unlike the public speakers, the public loss rises while the clients' loss falls, and only
+    volunteers show which round was best.
     """
     table, gate = load_people(run), _gate(run)
     volunteers = gate.admit(of_role(table, "volunteer"), "the comparison of rounds")
@@ -129,18 +129,18 @@ def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[Cli
 
 
 def digest_of(clips: Iterable[ClipTensors]) -> str:
-    """SHA-256 of what a loss on these clips depends on, beside the network."""
-    whole = hashlib.sha256()
+    """SHA-256 of the clips' tensors on which a loss depends."""
+    digest = hashlib.sha256()
     for clip in clips:
         for tensor in (clip.latents, clip.speech, clip.reference, clip.motion):
-            whole.update(tensor.contiguous().numpy().tobytes())
-    return whole.hexdigest()
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _gate(run: RunFolder) -> Gate:
-    """Public speakers and volunteers have no records by default; one that forbids training is heeded."""
+    """A gate that requires no consent record, as public speakers and volunteers need none, but obeys any there is."""
     return Gate(run, "training", required=False)
 
 
-def _with(table: ClientTable, split: str) -> Sequence[str]:
+def _with_clips(table: ClientTable, split: str) -> Sequence[str]:
     return [speaker for speaker in of_role(table, "public") if table[speaker].splits[split]]

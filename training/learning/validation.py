@@ -1,4 +1,4 @@
-"""Paired validation: every model sees the same clips, noise and timesteps, or differences drown."""
+"""Paired validation: every model sees the same clips, noise and timesteps, so that small differences show."""
 
 from __future__ import annotations
 

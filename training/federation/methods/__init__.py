@@ -1,10 +1,10 @@
-"""The methods that can be compared, each a small class that says how it differs from FedAvg on adapters.
+"""The methods that can be compared: each is a small class that defines its difference from FedAvg on adapters.
 
-All share data, seeds, sampling, adapter and step budget, so that a comparison compares what it names and nothing
-else. `training.methods` of the configuration lists those that a run trains.
+All methods share data, seeds, sampling, adapter and step budget, so that results differ only by the method.
+`training.methods` of the configuration lists the methods that a run trains.
 
-A new method is a file with its `Method` and a line of `METHODS`: settings, command line, Dagster's partitions, tables,
-figures and pages take it from there.
+To add a method, write a file with its `Method` and a line in `METHODS`; settings, command line, Dagster's partitions,
+tables, figures and pages read that list.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def named(method: str) -> Method:
 
 
 def check_names(names: Iterable[MethodName]) -> None:
-    """Raise ValueError, which settings turn into their own message, where one of `names` is no method."""
+    """Raise ValueError if one of `names` is not a method; the settings turn the error into their own message."""
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise ValueError(f"unknown method {unknown[0]!r}; choose one of {', '.join(METHODS)}")
@@ -65,9 +65,9 @@ def configure(method: str, settings: TrainingSettings) -> TrainingSettings:
 
 
 def server_of(method: str, settings: TrainingSettings, factors: Factors | None) -> ServerRule:
-    """The method's server rule, made exact in the products where `adapter.averaging` is fedex.
+    """The method's server rule, wrapped in `ExactAverage` if `adapter.averaging` is fedex.
 
-    `factors` are the adapter's; a method whose clients send nothing has nothing to correct.
+    `factors` are the adapter's. A method whose clients send nothing needs no correction.
     """
     rule = named(method).server_rule(settings)
     if settings.adapter.averaging != "fedex" or not named(method).sends:

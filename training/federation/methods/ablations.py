@@ -1,7 +1,7 @@
-"""The rows of the paper's Table 2 between nothing and the full method (which is `privfedtalk`).
+"""The ablations in the paper's Table 2; the full method is `privfedtalk`.
 
-Privacy is noise in shares under secure aggregation, as in the full method, so `dp_only` has both. Adapters alone
-are FedAvg under another name: the table's row is there so that it can be read without knowing that.
+Privacy is noise in shares under secure aggregation, as in the full method, so `dp_only` has both. `adapters_only` is
+FedAvg under another name, so that the table is complete without knowing that.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a method may change: the settings, how a client trains, and how the server moves.
+"""What a method may change: the settings, how a client trains, and how the server moves theta.
 
-A method is one `Method` with at most two rules. Everything else (data, seeds, cohorts, batches, noise draws, steps)
-is shared, so that a comparison compares what the method names and nothing else. All state is named float32 vectors:
-the server's is part of the checkpoint, a client's stays in the client's own folder.
+A method is one `Method` with at most two rules, a local one and a server one. Everything else (data, seeds, cohorts,
+batches, noise draws, steps) is shared, so that results differ only by the method. All state consists of named float32
+vectors: the server's is part of the checkpoint, a client's stays in the client's own folder.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Table = Literal["main", "ablations"]
 
 
 class LocalRule:
-    """How one client trains in one round, made anew for each. As it stands: AdamW on the local objective.
+    """How one client trains in one round; a new object for each. The base class is AdamW on the local objective.
 
-    `shared` is what the server announced beside theta; `state` what this client kept after the last of its rounds
-    that counted, empty at first, to be replaced in `end`; `extra` what `end` leaves for the server beside the update.
+    `shared` is what the server announced beside theta. `state` is what this client kept after the last of its rounds
+    that counted, empty at first; `end` replaces it. `extra` is what `end` gives to the server beside the update.
     """
 
     def __init__(self, settings: TrainingSettings, shared: State, state: State) -> None:
@@ -41,7 +41,7 @@ class LocalRule:
         self.extra: State = {}
 
     def start(self, theta: Theta) -> Theta:
-        """Where training starts: at the theta that was announced."""
+        """The theta at which training starts; here the announced one."""
         return theta
 
     def begin(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
@@ -65,9 +65,9 @@ class LocalRule:
 class Released:
     """What the server's step may use: the released sum and public numbers.
 
-    `total` float64 [d] is the weighted sum of updates, noise included, `denominator` its divisor D; `extra` the
-    weighted means of what clients sent beside their updates; `share` the cohort's share of all clients; `each`, where
-    nothing is hidden, what the sum is of: every client's weight a_k and a_k times its update.
+    `total` float64 [d] is the weighted sum of updates, noise included, and `denominator` its divisor D. `extra` holds
+    the weighted means of what clients sent beside their updates; `share` is the cohort's share of all clients. `each`
+    holds the terms of the sum, (a_k, a_k times the update) a client; it is empty if updates are hidden.
     """
 
     total: npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ class Released:
 
 
 class ServerRule:
-    """How the released sum becomes the next theta. As it stands: theta + eta * sum / D."""
+    """How the released sum becomes the next theta. The base class is theta + eta * sum / D."""
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
@@ -88,7 +88,7 @@ class ServerRule:
         return {}
 
     def announce(self, state: State) -> State:
-        """What goes down to the clients beside theta."""
+        """What the server sends to the clients beside theta."""
         return {}
 
     def step(self, theta: Theta, released: Released, state: State) -> tuple[Theta, State]:
@@ -104,36 +104,36 @@ class Method:
     """
 
     label: ClassVar[str]
-    """What people call it."""
+    """Name shown to people."""
     description: ClassVar[str]
-    """What it is, in a line."""
+    """The method in one line."""
     tables: ClassVar[tuple[Table, ...]] = ("main",)
-    """The paper's tables that have a row of it: 1, the comparison of methods, and 2, the ablations."""
+    """The paper's tables with a row for the method: `main` (Table 1, methods) and `ablations` (Table 2)."""
     components: ClassVar[tuple[Component, ...]] = ()
-    """The parts of the full method that it has (see `components.py`)."""
+    """The components of the full method that this method has (see `components.py`)."""
     own_settings: ClassVar[str | None] = None
-    """The group of `TrainingSettings` that is this method's; those of other methods do not touch it."""
+    """The group of `TrainingSettings` that belongs to this method; it ignores the groups of other methods."""
     local_rule: ClassVar[type[LocalRule]] = LocalRule
     server_rule: ClassVar[type[ServerRule]] = ServerRule
     averages: ClassVar[bool] = True
     """Whether the server's step is theta + eta * mean of the updates."""
     pooled: ClassVar[bool] = False
-    """All clips in one place: not a federation."""
+    """Whether one trainer holds all clips; then it is not a federation."""
     sends: ClassVar[bool] = True
-    """Whether clients send anything; where not, each has an adapter of its own and there is no shared one."""
+    """Whether clients send anything. If not, each client has its own adapter and no shared one is trained."""
     no_promise: ClassVar[str] = ""
-    """Why no settings make the method promise anything to its clients; empty where they may."""
+    """Why the method gives its clients no guarantee under any settings; empty if it can give one."""
 
     def configure(self, settings: TrainingSettings) -> TrainingSettings:
-        """The settings under which it runs, its components already chosen."""
+        """The settings under which the method runs; its components are already applied."""
         return settings
 
     def check(self, settings: TrainingSettings) -> None:
-        """Raise an error where the settings ask for what this method cannot do."""
+        """Raise PrivFedTalkError if the settings ask for something that this method cannot do."""
 
 
 def resolve(method: Method, name: str, settings: TrainingSettings, own_groups: Collection[str]) -> TrainingSettings:
-    """`settings` as `method` runs under them; what concerns other methods is put back to its default.
+    """The settings under which `method` runs; those that concern only other methods get their defaults.
 
     `own_groups` are the groups of settings that belong to one method each.
     """
@@ -141,7 +141,7 @@ def resolve(method: Method, name: str, settings: TrainingSettings, own_groups: C
     default = TrainingSettings()
     foreign = {group: getattr(default, group) for group in own_groups if group != method.own_settings}
     resolved = with_components(settings, chosen).model_copy(
-        # Where clients train changes nothing that they learn.
+        # `execution` is reset: where clients train does not change what they learn.
         update={
             **foreign,
             "methods": default.methods,

@@ -1,12 +1,12 @@
-"""What the full method consists of, each part to be switched on or off alone: the one list of components.
+"""The components of the full method; each can be switched on or off alone.
 
 isfa                weights by reliability, a_k = n exp(gamma (s_k - 1)); off: gamma = 0, by clip counts alone
 tdc                 temporal-denoising consistency in the local objective, eq. 8; off: its weight is 0
 dp                  clipping and noise, as `privacy.mode` says; off: mode "none"
-secure_aggregation  the server sees masked vectors and in clear only their sum; off: every client's vector
+secure_aggregation  the server sees masked vectors and, unmasked, only their sum; off: every client's vector
 
-A component that is on runs as the configuration sets it; `training.components` gives a method another selection
-than its own, e.g. `fedavg: [dp, secure_aggregation]` for FedAvg under privacy.
+A component that is on runs as the configuration sets it; `training.components` overrides a method's own selection,
+e.g. `fedavg: [dp, secure_aggregation]` for FedAvg under privacy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NO_CLIPPING = 1e9
 
 
 def with_components(settings: TrainingSettings, chosen: Collection[Component]) -> TrainingSettings:
-    """The settings with everything off that is not chosen.
+    """The settings with every component off that is not in `chosen`.
 
     Noise in shares needs a hidden sum, so `dp` without `secure_aggregation` is noise by one trusted server
     (mode "central"). Masks need bounded vectors to put on a grid, so `secure_aggregation` alone still clips.

@@ -1,17 +1,17 @@
 """FedEx-LoRA (Singhal et al. 2024, https://arxiv.org/abs/2410.09432): `adapter.averaging: fedex` with any method.
 
-The mean of the clients' A and the mean of their B do not multiply to the mean of their B A. What is missing,
+The mean of the clients' B times the mean of their A is not the mean of their B A. The difference,
 
     R' = R + (1 - eta) B A + eta sum_k w_k B_k A_k - B' A',      w_k = a_k / sum_j a_j, eta the server's rate,
 
-is added to the frozen weights of everybody, W + s (R + B A) with LoRA's scale s, so that the weights after a round are
-the weighted mean of the clients' weights (with eta = 1, the paper's case; else as far towards it as eta says). R is of
-full rank after a few rounds, so it is kept dense, at the end of theta: [A and B | R].
+is added to the frozen weights of every client, W + s (R + B A) with LoRA's scale s. With eta = 1, the paper's case, the
+weights after a round are the weighted mean of the clients' weights; otherwise they move a share eta of the way there.
+R has full rank after a few rounds, so it is stored dense at the end of theta: [A and B | R].
 
-Cost: nothing more goes up, since the server has every A_k and B_k from the update that it receives; R comes down in
-every round, 4 bytes for each weight of an adapted layer. That it needs every client's factors and not their sum is why
-it has no place under secure aggregation, and why noise on the sum would not protect them: `check` refuses both. `ffa`
-is exact there.
+Cost: clients upload nothing more, since the server has every A_k and B_k from the updates; every round downloads R, 4
+bytes for each weight of an adapted layer. The method needs each client's factors and not only their sum, so secure
+aggregation would hide what it needs and noise on the sum would not protect the factors: `check` refuses both. Under
+privacy use `ffa`, which is exact for sums too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.settings import TrainingSettings
 
 
 class ExactAverage(ServerRule):
-    """A method's server rule on A and B, and the residual beside it. Whose weight is zero has no part in it."""
+    """A method's server rule on A and B, plus the update of the residual R; clients of weight zero are left out."""
 
     def __init__(self, rule: ServerRule, factors: Factors) -> None:
         super().__init__(rule.settings)
@@ -55,7 +55,7 @@ class ExactAverage(ServerRule):
 
 
 def check(name: str, settings: TrainingSettings, averages: bool) -> None:
-    """Refuse `fedex` where it cannot hold; `settings` are those that the method runs under."""
+    """Raise PrivFedTalkError if `fedex` is set but cannot be exact; `settings` are those of the method `name`."""
     if settings.adapter.averaging != "fedex":
         return
     if settings.privacy.mode != "none" or settings.privacy.secure_aggregation:

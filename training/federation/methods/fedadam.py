@@ -1,7 +1,7 @@
 """FedAdam (Reddi et al. 2021, https://arxiv.org/abs/2003.00295): the server treats the mean update as a gradient.
 
-Use it where coordinates of the adapter move at very different scales. It works on the released mean alone, so it
-costs no privacy: with `training.components.fedadam: [dp, secure_aggregation]` the guarantee is that of the release.
+Use it where coordinates of the adapter move at very different scales. It uses only the released mean, so it costs no
+privacy: with `training.components.fedadam: [dp, secure_aggregation]` the guarantee is that of the release.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from training.federation.methods.base import Method, Released, ServerRule, State
 class AdamServer(ServerRule):
     """Algorithm 2: m = b1 m + (1 - b1) D, v = b2 v + (1 - b2) D^2, theta + rate m / (sqrt(v) + tau).
 
-    Without bias correction, and v starts at tau^2, as the paper has it.
+    As in the paper, there is no bias correction and v starts at tau^2.
     """
 
     def initial(self, theta: Theta) -> State:
@@ -31,7 +31,7 @@ class AdamServer(ServerRule):
 
 
 class FedAdam(Method):
-    """FedAvg's clients under an adaptive server."""
+    """FedAvg's clients with an adaptive server."""
 
     label = "FedAdam"
     description = "FedAvg under an adaptive server"

@@ -1,6 +1,7 @@
-"""FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127): the local objective has mu/2 ||theta_k - theta^t||^2.
+"""FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127): adds mu/2 ||theta_k - theta^t||^2 to the
+local objective.
 
-Use it where clients differ or do unequal work, so that no one drifts far from what was announced.
+Use it where clients differ or do unequal work, so that no client drifts far from the announced theta.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class ProximalSteps(LocalRule):
-    """The term by its proximal operator after each step of AdamW, in AdamW's own metric.
+    """Applies the proximal operator of the term after each step of AdamW, in AdamW's own metric.
 
-    Put into the gradient, the term would be divided by AdamW's running scale like everything else: however large
-    mu, a step stays about the learning rate long, and the client leaves theta^t. Instead, with P = sqrt(v) + eps
-    the diagonal by which AdamW divides and z where its step led, each step ends at
+    If the term were in the gradient, AdamW would divide it by its running scale like everything else: however large
+    mu is, a step would be about as long as the learning rate, and the client would leave theta^t. Instead, with
+    P = sqrt(v) + eps the diagonal by which AdamW divides and z the result of its step, each step ends at
 
         argmin_y  mu/2 ||y - theta^t||^2 + 1/(2 lr) (y - z)^T P (y - z)  =  z + w (theta^t - z),
         w = lr mu / (P + lr mu).
 
-    It rests where grad L_k + mu (theta - theta^t) = 0, as the objective demands; mu = 0 gives w = 0 and FedAvg bit
-    for bit, mu to infinity gives w = 1 and theta^t itself.
+    The fixed point is grad L_k + mu (theta - theta^t) = 0, as the objective demands. mu = 0 gives w = 0, which is
+    FedAvg bit for bit; as mu goes to infinity, w goes to 1 and the client stays at theta^t.
     """
 
     def begin(self, parameters: Sequence[nn.Parameter]) -> Optimizer:

@@ -1,7 +1,7 @@
-"""The paper's method as its formulas stand: noise by each client on its own update, weights over their own sum.
+"""The paper's method, literally: each client adds noise to its own update, weights are divided by their sum.
 
-Use it to see what the form with a proof (`privfedtalk`) gains or loses in quality; never where updates come from
-people. `training.privacy.mechanisms.paper_literal` says why it has no client-level proof.
+Use it to compare the quality of `privfedtalk`, the form with a proof; never use it on updates of real people.
+`training.privacy.mechanisms.paper_literal` says why it has no client-level proof.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PaperLiteral(Method):
     components = ("isfa", "tdc", "dp")
 
     def configure(self, settings: TrainingSettings) -> TrainingSettings:
-        if settings.privacy.mode == "none":  # its `dp` was switched off
+        if settings.privacy.mode == "none":  # the component `dp` is switched off
             return settings
         if settings.privacy.secure_aggregation:
             raise PrivFedTalkError(

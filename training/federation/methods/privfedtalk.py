@@ -1,6 +1,6 @@
 """The full method: ISFA weights, temporal-denoising consistency, clipping, noise and secure aggregation.
 
-Use it wherever updates come from people; its settings are those of the configuration, as they stand.
+Use it wherever updates come from people. It changes none of the configured settings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from training.federation.methods.components import EVERY
 
 
 class PrivFedTalk(Method):
-    """The configuration itself."""
+    """All components, as the configuration sets them."""
 
     label = "PrivFedTalk"
     description = "federated adapters, weighted by reliability, clipped, noised, summed under masks"

@@ -1,7 +1,7 @@
 """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378): control variates against client drift.
 
-Use it where clients differ so much that many local steps pull each towards its own optimum. Every client must
-come back, for its variate to be worth anything; with thousands of clients seen once each, use FedProx.
+Use it where clients differ so much that many local steps pull each towards its own optimum. A control variate
+helps only if its client takes part again; with thousands of clients that are sampled once each, use FedProx.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class ControlledSteps(LocalRule):
-    """Each gradient g becomes g - c_k + c; afterwards c_k is the mean of the client's own raw gradients g.
+    """Replaces each gradient g by g - c_k + c; after the round, c_k is the mean of the client's own raw gradients g.
 
     With SGD that mean *is* option II of Algorithm 1: x - y_k = lr sum(g - c_k + c), so that
-    c_k - c + (x - y_k)/(K lr) = mean g. Written as the mean it holds for any optimiser, and AdamW, which the other
-    methods share, keeps the right fixed point: where the mean gradient vanishes and each c_k is its client's, every
-    corrected gradient is zero. AdamW comes to rest there only up to its step length; `sgd` is the paper's own.
+    c_k - c + (x - y_k)/(K lr) = mean g. As a mean of gradients it works for any optimiser. AdamW, which the other
+    methods use, keeps the right fixed point: if the mean gradient over clients is zero and each c_k is its client's
+    gradient, every corrected gradient is zero. AdamW converges to it only up to its step length; `sgd` is the paper's.
     """
 
     def begin(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
@@ -49,7 +49,7 @@ class ControlledSteps(LocalRule):
         self.steps += 1
         drift = torch.from_numpy(self.c - self.c_k).to(gradient.device)
         for parameter, part in zip(parameters, drift.split([p.numel() for p in parameters]), strict=True):
-            assert parameter.grad is not None, "an adapter's parameter without a gradient"
+            assert parameter.grad is not None, "a parameter of the adapter has no gradient"
             parameter.grad += part.view_as(parameter)
 
     def end(self, parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
@@ -59,9 +59,9 @@ class ControlledSteps(LocalRule):
 
 
 class ControlledServer(ServerRule):
-    """c moves by the mean of the clients' changes, times the cohort's share of all clients.
+    """Moves c by the mean change of the clients' c_k, times the cohort's share of all clients.
 
-    Weights are FedAvg's (clip counts), so with everybody in every round c stays the weighted mean of all c_k.
+    Weights are FedAvg's (clip counts), so with all clients in every round c stays the weighted mean of all c_k.
     """
 
     def initial(self, theta: Theta) -> State:

@@ -1,6 +1,6 @@
-"""The two ends between which federation lies: all clips in one place, and every client alone.
+"""The two baselines without federation: all clips in one place, and every client alone.
 
-Both go on with one AdamW over all rounds, as nobody would restart it who need not.
+Both keep the moments of AdamW over all rounds, since nothing forces them to restart it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ContinuedSteps(LocalRule):
 
 
 class OwnSteps(ContinuedSteps):
-    """Training goes on at the client's own adapter, whatever the server announces."""
+    """Continues training of the client's own adapter and ignores the announced theta."""
 
     def start(self, theta: Theta) -> Theta:
         return self.state.get("theta", theta)
@@ -60,17 +60,17 @@ class OwnSteps(ContinuedSteps):
 
 
 class StandingServer(ServerRule):
-    """Nothing arrives, so theta stays where it started."""
+    """Leaves theta unchanged, since no updates arrive."""
 
     def step(self, theta: Theta, released: Released, state: State) -> tuple[Theta, State]:
         return theta, state
 
 
 class Centralized(Method):
-    """All clients' training clips pooled, one trainer: the upper bound that no federation of people may compute.
+    """One trainer on the pooled training clips of all clients: an upper bound that would break the clients' privacy.
 
-    A round has local_steps for each client that a federated round would have: as many batches, of the same size,
-    as the federated methods see in that round all together. It takes them one after the other.
+    A round takes local_steps for each client of a federated round, one after the other: as many batches, of the same
+    size, as all clients of that federated round together.
     """
 
     label = "Centralized"
@@ -85,7 +85,7 @@ class Centralized(Method):
 
 
 class Local(Method):
-    """Each client alone: the same clips, rounds, steps and draws as under FedAvg, and never a server's step."""
+    """Each client trains alone, with the clips, rounds, steps and draws of FedAvg; the server never moves theta."""
 
     label = "Local"
     description = "each client alone with its own clips; strangers get the frozen backbone"

@@ -1,8 +1,9 @@
-"""One round's sum: what clients hand to the protocol, the sum over those who stay, and what the server reads of it.
+"""One round's sum: the clients' contributions, the sum over the clients that remain, and what the server reads from it.
 
-A client turns its update into one vector (`contribute`), the sum is formed under secure aggregation or in clear
-(`combine`), the server sees that sum and what follows from it (`released`); how it becomes theta is the method's server
-rule. What is clipped, noised and read, and how, is the mechanism's: see `training.privacy.mechanisms`.
+A client turns its update into one vector (`contribute`). The sum is formed under secure aggregation or in clear
+(`combine`). The server sees only that sum and what follows from it (`released`); the method's server rule turns it into
+theta. The mechanism decides how updates are clipped and noised and how the sum is read: see
+`training.privacy.mechanisms`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from training.privacy.secure_aggregation.messages import RoundAbortedError
 from training.settings.privacy import PrivacySettings
 
 BEFORE_THE_VECTOR: tuple[DropStage, ...] = ("advertise", "share_keys", "masked_input")
-"""Who falls silent at one of these stages is not in the sum; later ones have sent what is needed."""
+"""A client that falls silent at one of these stages is not in the sum; at a later stage its vector has arrived."""
 LEAST_WEIGHT = 1e-6
-"""A sum of weights below it is a sum over updates that all count for nothing."""
+"""If the sum of weights is smaller, all updates had weight zero, and the round is abandoned."""
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a client hands to the protocol: ring elements with its noise share, or plain floats without masks.
+    """What a client gives to the protocol: ring elements with its noise share, or plain floats without masks.
 
     `weight` is a_k; it stays with the client (a simulation's log may show it, the server never sees it). `extra`
-    travels in clear beside the vector, times the weight, for methods that have no privacy to lose.
+    travels unmasked beside the vector, times the weight, in methods without a privacy guarantee.
     """
 
     vector: npt.NDArray[Any]
@@ -45,7 +46,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The server's view of a round: the opened sum and whose vectors are in it, but for their order."""
+    """The server's view of a round: the opened sum, and the clients whose vectors are in it."""
 
     total: RoundSum
     returned: list[str]
@@ -54,12 +55,12 @@ class Aggregate:
 
 
 class Aggregator:
-    """Both ends of one round's protocol, around the round's mechanism. `denominator` is its public divisor D.
+    """Both ends of one round's protocol, with the round's mechanism. `denominator` is its public divisor D.
 
-    `cohort` is how many clients were sampled: the floor of survivors follows from it, and the mechanism's noise shares.
-    `poisson` is given where each client is drawn by itself and there is a guarantee to keep. `run_id` and `taken_part`,
-    client → earlier rounds in which its vector left it, are what clients hold the round's terms against; None: a run of
-    its own, and its first round.
+    `cohort` is the number of sampled clients, which decides the floor of survivors and the mechanism's noise shares.
+    `poisson` is given if clients are drawn independently under a guarantee. Clients check the round's terms against
+    `run_id` and `taken_part` (client → earlier rounds in which it sent its vector); None: a run of its own, and its
+    first round.
     """
 
     def __init__(
@@ -85,26 +86,26 @@ class Aggregator:
         self.mechanism = mechanism_for(settings, cohort, clip_norm, seed, poisson)
         self.survivors = settings.minimum_survivors(max(cohort, 1))
         self.traffic: dict[str, Traffic] = {}
-        self._answered: tuple[int, int] | None = None  # of how many who began the protocol how many ended it
+        self._answered: tuple[int, int] | None = None  # (clients that finished the protocol, clients that began it)
 
     @property
     def bytes_up(self) -> int:
-        """What clients have sent so far, of rounds that were abandoned too."""
+        """Bytes that clients have sent so far, also in a round that was abandoned."""
         return sum(each.up for each in self.traffic.values())
 
     @property
     def bytes_down(self) -> int:
-        """What the protocol has sent to clients so far: keys and others' shares, beside what is announced to them."""
+        """Bytes of keys and shares that the protocol has sent to clients so far; the announcement is not included."""
         return sum(each.down for each in self.traffic.values())
 
     def near_abort(self, survivors: int) -> bool:
-        """Whether this round's sum over `survivors` vectors opened, and would not have with one of them not drawn.
+        """Whether the sum over `survivors` vectors opened, but would not have with one of those clients not drawn.
 
-        Such a sum tells that each of its clients was drawn: amplification by sampling does not hold for it. In all
-        others it does. Proof. Fix all but client x, which is drawn with chance q and, if drawn, drops out with chance
-        p. If the sum opens with x and without, an opened sum holds x with chance q(1 − p)/(1 − qp) ≤ q, under one
-        noise. A round that was abandoned holds nobody, and whatever x sent would have been as likely to be. ∎
-        Where nobody drops out, cohorts of any size open.
+        Such a sum reveals that each of its clients was drawn, so amplification by sampling does not hold for it. It
+        holds for all other sums. Proof. Fix all clients but x, which is drawn with probability q and, if drawn, drops
+        out with probability p. If the sum opens both with x and without, an opened sum contains x with probability
+        q(1 − p)/(1 − qp) ≤ q, under the same noise. An abandoned round contains nobody, and is as likely to be
+        abandoned whatever x sent. ∎ If nobody drops out, cohorts of any size open.
         """
         settings, one_less = self.settings, max(self.cohort - 1, 0)
         if not self.poisson or survivors < self.survivors or not one_less:
@@ -114,12 +115,12 @@ class Aggregator:
         return few_vectors or (roster > 1 and answered - 1 < settings.share_threshold(roster - 1))
 
     def contribute(self, client: str, update: LocalUpdate, round_number: int) -> Contribution:
-        """On the client: the mechanism clips, weighs and, where clients add noise, adds this client's share.
+        """On the client: the mechanism clips and weighs the update and, if clients add noise, adds this client's share.
 
-        An update that is not finite counts for nothing, and so does what the method sends beside it.
+        An update that is not finite gets weight zero, and so does what the method sends beside it.
         """
         vector, weight = self.mechanism.protect(update, client, round_number)
-        assert not (self.settings.secure_aggregation and update.extra), "only the protected vector has masks"
+        assert not (self.settings.secure_aggregation and update.extra), "only the protected vector is masked"
         return Contribution(vector, weight, {name: _weighted(value, weight) for name, value in update.extra.items()})
 
     def combine(
@@ -128,11 +129,12 @@ class Aggregator:
         round_number: int,
         drop: Mapping[DropStage, Set[str]] | None = None,
     ) -> Aggregate:
-        """Form the sum, under the secure aggregation protocol where it is on, and read the scalars out of it.
+        """Form the sum, under secure aggregation if it is on, and read the scalars from it.
 
-        `drop` says who falls silent at which stage of the upload. RoundAbortedError where fewer than the floor of
-        survivors are left; without masks the same floor holds, so that methods can be compared round by round.
-        A cohort of one, as Poisson sampling may draw it, is hidden by the noise alone, which is then all its own.
+        `drop` holds the clients that fall silent, by stage of the upload. Raises RoundAbortedError if fewer clients
+        are left than the floor of survivors; without masks the same floor holds, so that methods can be compared round
+        by round. A cohort of one, which Poisson sampling may draw, is protected by noise alone; its
+        share of the noise is then the whole noise.
         """
         settings, drop = self.settings, drop or {}
         if len(contributions) < self.survivors:
@@ -152,10 +154,10 @@ class Aggregator:
         return Aggregate(summed, returned, extra, each)
 
     def noise_alone(self, dimension: int, round_number: int) -> Aggregate | None:
-        """The sum over nobody, with its noise: what the theorem of Poisson sampling asks for when none was drawn.
+        """The noisy sum of an empty cohort, which the theorem of Poisson sampling requires to be released as well.
 
-        Nothing released would show that nobody was there. The server adds the noise by itself, in any mode: it
-        knows of the empty cohort anyway. None where there is no guarantee, hence no noise.
+        Releasing nothing would reveal that nobody was drawn. The server adds the noise itself, in every mode, since it
+        knows that the cohort is empty. None if there is no guarantee, hence no noise.
         """
         if not self.settings.has_proof:
             return None
@@ -163,7 +165,7 @@ class Aggregator:
         return Aggregate(self.mechanism.read_sum(self.mechanism.add_noise(nothing, round_number, 0), 0), [])
 
     def released(self, aggregate: Aggregate, share: float) -> Released:
-        """What the server's step may use; `share` is the cohort's of all clients."""
+        """What the server's step may use; `share` is the cohort's share of all clients."""
         total = aggregate.total
         divisor = self.mechanism.divisor(self.denominator, total)
         return Released(total.update, divisor, aggregate.extra, share, aggregate.each)
@@ -171,7 +173,7 @@ class Aggregator:
     def _masked_sum(
         self, contributions: Mapping[str, Contribution], round_number: int, drop: Mapping[DropStage, Set[str]]
     ) -> tuple[npt.NDArray[np.float64], list[str]]:
-        """The sum that the protocol opens, and whose vectors are in it."""
+        """The sum that the protocol opens, and the clients whose vectors are in it."""
         opened = aggregate_in_process(
             {client: contribution.vector for client, contribution in contributions.items()},
             self.settings.share_threshold(len(contributions)),
@@ -190,7 +192,7 @@ class Aggregator:
     def _sum_in_clear(
         self, contributions: Mapping[str, Contribution], drop: Mapping[DropStage, Set[str]]
     ) -> tuple[npt.NDArray[np.float64], list[str]]:
-        """The sum of vectors without masks, or the one vector of a protocol that would have a single member."""
+        """The sum of unmasked vectors (under secure aggregation, of a single client), and the clients in it."""
         gone = set().union(*(drop.get(stage, set()) for stage in BEFORE_THE_VECTOR))
         returned = [client for client in contributions if client not in gone]
         if len(returned) < self.survivors:
@@ -207,12 +209,12 @@ class Aggregator:
 
 
 def _weighted(value: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:
-    """Zero times what is not finite is zero here: the client holds it back."""
+    """`value` times `weight`; zeros for weight 0 even if `value` is not finite."""
     return value * np.float32(weight) if weight else np.zeros_like(value)
 
 
 def _weighted_means(weighted: Sequence[State], weight: float) -> State:
-    """Sums of already weighted vectors over the sum of weights, by name."""
+    """Weighted means by name: the sums of vectors that are already weighted, divided by the sum of weights."""
     names = weighted[0] if weighted else {}
     sums = {name: np.stack([extra[name] for extra in weighted]).sum(axis=0, dtype=np.float64) for name in names}
     return {name: (total / weight).astype(np.float32) for name, total in sums.items()}

@@ -1,8 +1,8 @@
 """A federation's checkpoint: theta and the server's state after the last finished round, and every round's record.
 
-Cohorts follow from the federation's coins, the sampler and the accountant follow from the records, and
-clients keep their own state in their own folders, so this is all that a federation needs to go on. Where cohorts are
-secret their key is part of it; all of this is for the coordinator alone.
+A federation needs nothing more to continue: the coins decide the cohorts, the sampler and the accountant follow from
+the records, and clients keep their own states in their own folders. If cohorts are secret, the checkpoint contains
+their key; only the coordinator may read it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from training.federation.methods.base import State, Theta
 from training.privacy.accounting.coins import Coins
 
 Outcome = Literal["applied", "empty", "aborted", "rolled back"]
-"""applied: theta moved. empty: nobody was drawn and there was no noise to add. aborted: too few clients were left,
-nothing was opened. rolled back: a check refused the opened sum, or what came of it."""
+"""applied: theta moved. empty: nobody was drawn and there was no noise to add. aborted: too few clients were left, and
+nothing was opened. rolled back: a check refused the opened sum or the adapter that it led to."""
 
 
 @dataclass(frozen=True)
 class RoundRecord:
     """One line of `rounds.jsonl`. `simulation` holds what only a simulation can know; no server ever sees it.
 
-    `clients` were sampled, `returned` are in the sum, `dropped` says of the others what the server waited for in
-    vain. `bytes_up` and `bytes_down` are what all of them sent and were sent; `vector_bytes` what one client's vectors
-    hold, without masks and headers. Figures of the sum are None where none was opened or nobody was in it;
-    `public_validation_loss` is that of the adapter after the round, whether it moved or not. `reopened` has the cohorts
-    of earlier attempts at this round whose sum may have been opened before the run was interrupted. `mechanism` is what
-    the round used (see `training.privacy.accounting.promise`), `near_abort` whether one client more or fewer would have
-    changed that it opened. `signature` is the run's (see `training.privacy.accounting.signed_log`).
+    `clients` were sampled, `returned` are in the sum, `dropped` maps clients that dropped out to what the server waited
+    for. `bytes_up` and `bytes_down` are the bytes that all clients together sent and received; `vector_bytes` is the
+    size of one client's vectors without masks and headers. Figures of the sum are None if no sum was opened or nobody
+    was in it; `public_validation_loss` is that of the adapter after the round, whether it moved or not. `reopened`
+    holds the cohorts of earlier attempts at this round whose sum may have been opened before the run was interrupted.
+    `mechanism` describes the noise and sampling used (see `training.privacy.accounting.promise`). `near_abort`: the sum
+    would not have opened with one client fewer. `signature`: see `training.privacy.accounting.signed_log`.
     """
 
     round: int
@@ -88,7 +88,7 @@ class Federation:
 
 @dataclass
 class Progress:
-    """How far a federation has come. `earlier` has the last thetas announced, as far as stale clients need them."""
+    """The state of a federation between rounds. `earlier` holds the last announced thetas that stale clients need."""
 
     theta: Theta
     state: State
@@ -103,7 +103,7 @@ class Progress:
         return min(applied, key=lambda record: record.public_validation_loss).round if applied else 0
 
     def advance(self, record: RoundRecord, theta: Theta, state: State, reach: int = 0) -> None:
-        """Go on to theta and state after the round of `record`; the last `reach` thetas announced are kept."""
+        """Move on to `theta` and `state` after the round of `record`; keep the last `reach` announced thetas."""
         self.records.append(record)
         self.earlier = [*self.earlier, self.theta][-reach:] if reach else []
         self.theta, self.state = theta, state
@@ -112,8 +112,11 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
-    """Write the checkpoint of the last round; those before it have been saved. The state file is replaced last, so
-    that a killed run finds the round before; what it left of a line after that one's, `load_checkpoint` takes away."""
+    """Write the checkpoint of the last round; earlier rounds have been saved already.
+
+    The state file is replaced last, so that a killed run finds the round before; `load_checkpoint` removes a line of
+    `rounds.jsonl` beyond that round.
+    """
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
     number, best = progress.records[-1].round, progress.best_round
@@ -134,12 +137,12 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress) -> None:
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
-    """The progress of a run with the same fingerprint, or None to begin anew, after `discard_checkpoint`."""
+    """The progress of a run with the same fingerprint, or None; then begin anew, after `discard_checkpoint`."""
     found, log = _state(folder), folder / ROUNDS
     if found is None or found["fingerprint"] != fingerprint:
         return None
     lines = log.read_text(encoding="utf-8").splitlines()[: found["round"]] if log.exists() else []
-    if len(lines) < found["round"]:  # a line is written before the state that counts it
+    if len(lines) < found["round"]:  # every line is written before the state that counts it
         raise CorruptFileError(
             f"{log} has {len(lines)} of the {found['round']} rounds that the checkpoint beside it counts",
             remedy="put the whole file back, or begin the federation anew with --fresh",
@@ -156,7 +159,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Progress | None:
 
 
 def begin_checkpoint(folder: Path, fingerprint: str, coins: Coins) -> Federation:
-    """A new federation's name and coins, kept before its first round so that an interrupted one goes on as itself."""
+    """A new federation's name and coins, saved before its first round so that it keeps them if it is interrupted."""
     federation = Federation(secrets.token_hex(8), coins)
     key = coins.key.hex() if coins.key else None
     path = folder / "checkpoint" / FEDERATION
@@ -178,14 +181,14 @@ def resume_federation(folder: Path, fingerprint: str, seed: int) -> Federation |
 
 
 def discard_checkpoint(folder: Path) -> None:
-    """Take away whole what a run under other settings left here, before a client trains.
+    """Delete what a run under other settings left in `folder`, before a client trains.
 
-    Its rounds have the same names, and its clients' states are overwritten from the first round on, so that going on
-    from it later would mix the two.
+    Its rounds have the same names, and its clients' states are overwritten from the first round on, so continuing it
+    later would mix two runs.
     """
     found = _state(folder)
     if found:
-        sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are taken away\n")
+        sys.stderr.write(f"{folder.name}: {found['round']} rounds of a run under other settings are deleted\n")
     # The state first, so that a killed run leaves no checkpoint, never half of one.
     (folder / "checkpoint" / "state.json").unlink(missing_ok=True)
     (folder / ROUNDS).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the server can check without seeing a single update: the opened sum, and the adapter that it leads to."""
+"""Checks that the server makes without seeing a single update: of the opened sum, and of the adapter it leads to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.settings.rounds import CheckSettings
 
 
 def objection_to_sum(total: RoundSum, mechanism: Mechanism, settings: CheckSettings) -> str:
-    """Why the sum cannot be of clipped updates and the agreed noise; empty where it can."""
+    """Why the sum cannot consist of clipped updates and the agreed noise; empty if it can."""
     norm = float(np.linalg.norm(total.update))
     if not math.isfinite(norm):
         return "the sum is not finite"
@@ -25,16 +25,19 @@ def objection_to_sum(total: RoundSum, mechanism: Mechanism, settings: CheckSetti
 
 
 def norm_allowed(total: RoundSum, mechanism: Mechanism) -> float:
-    """What clipping and noise allow, and rounding to the grid. Where each client is drawn by itself it does not depend
-    on how many came: whether a round is taken back would tell."""
+    """The largest norm that clipping, noise and rounding to the grid allow.
+
+    Under Poisson sampling the bound does not depend on how many clients came, since a round that is rolled back would
+    reveal it.
+    """
     m = mechanism.poisson.most if mechanism.poisson else total.clients
     rounding = rounding_bound(mechanism.clip_norm, mechanism.grid, total.update.size)
-    # Without masks vectors travel as float32.
+    # Without masks vectors travel as float32, hence the tolerance.
     return (mechanism.norm_bound(total) + m * rounding) * (1 + 1e-5)
 
 
 def objection_to_theta(theta: Theta, loss: float, loss_before: float, settings: CheckSettings) -> str:
-    """Why the new adapter is worse than none; empty where it is not. Losses are on public speakers."""
+    """Why the new adapter is refused; empty if it is accepted. Losses are on public speakers."""
     if not np.isfinite(theta).all():
         return "the adapter is not finite"
     if not math.isfinite(loss):

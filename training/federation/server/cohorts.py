@@ -1,14 +1,14 @@
-"""Who takes part in a round. What is drawn here is what `training.claims.account` accounts for.
+"""Drawing the cohort of a round, and who took part in earlier ones. `training.claims.account` accounts for these draws.
 
-fixed    clients_per_round of all clients, without replacement: cohorts of one size, as the paper has them.
-poisson  each client by itself with rate q = clients_per_round / N: far less epsilon for the same noise, at the price
-         of cohorts of changing size, an empty one now and then. Choose it wherever the guarantee matters.
+fixed    clients_per_round of all clients, without replacement: cohorts of constant size, as in the paper.
+poisson  each client independently with probability q = clients_per_round / N: far smaller epsilon for the same noise,
+         but cohorts vary in size and may be empty. Choose it wherever the guarantee matters.
 
-Under a guarantee the draws come from a secret key and nobody but the coordinator may read who was drawn: see
+Under a guarantee the draws come from a secret key, and only the coordinator may know who was drawn: see
 `training.privacy.accounting.coins`.
 
-A client that has taken part `privacy.max_participation` times sits out when it is drawn; nobody takes its place, for
-that would raise the others' rate above what is accounted.
+A client that has taken part `privacy.max_participation` times sits out when it is drawn. Nobody takes its place, since
+that would raise the other clients' sampling rate above the one that is accounted.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def draw_cohort(
     rng: np.random.Generator,
     lost: Sequence[Sequence[str]] = (),
 ) -> list[str]:
-    """A round's cohort, in the order of `clients`; an error where every client has reached its cap.
+    """A round's cohort, in the order of `clients`; raises PrivFedTalkError if every client has reached the cap.
 
-    `rng` is the round's own (see `training.privacy.accounting.coins`), `lost` the cohorts of sums that an interruption
-    lost after they may have been opened.
+    `rng` is the round's own generator (see `training.privacy.accounting.coins`). `lost` holds the cohorts of sums that
+    may have been opened before an interruption lost their records.
     """
     rested = may_take_part(clients, cap, records, lost)
     return [client for client in sample_clients(clients, settings, rng) if client in rested]
 
 
 def sample_clients(clients: Sequence[str], settings: FederationSettings, rng: np.random.Generator) -> list[str]:
-    """Everybody, or those that the round's draw took."""
+    """All clients, or those that the round's draw selects."""
     if takes_everybody(len(clients), settings):
         return list(clients)
     per_round = expected_cohort(len(clients), settings)
@@ -56,14 +56,14 @@ def takes_everybody(population: int, settings: FederationSettings) -> bool:
 
 
 def expected_cohort(population: int, settings: FederationSettings) -> int:
-    """m = q N: how many clients a round has, or has on average."""
+    """m = q N: the number of clients in a round, under Poisson sampling on average."""
     return population if settings.clients_per_round is None else min(settings.clients_per_round, population)
 
 
 def may_take_part(
     clients: Sequence[str], cap: int | None, records: Sequence[RoundRecord], lost: Sequence[Sequence[str]] = ()
 ) -> set[str]:
-    """Clients whose updates were in fewer than `cap` opened sums; none left is an error."""
+    """Clients whose updates were in fewer than `cap` opened sums; raises PrivFedTalkError if there are none."""
     counts = participation(records)
     for cohort in lost:
         counts.update(cohort)
@@ -77,7 +77,7 @@ def may_take_part(
 
 
 def rounds_taken_part(records: Sequence[RoundRecord]) -> dict[str, list[int]]:
-    """Client → numbers of the rounds whose opened sums it was in: what it holds the next round's terms against."""
+    """Client → rounds whose opened sums contained its update; the client checks the next round's terms against them."""
     rounds: dict[str, list[int]] = {}
     for record in records:
         for client in record.returned if record.opened else ():
@@ -86,8 +86,11 @@ def rounds_taken_part(records: Sequence[RoundRecord]) -> dict[str, list[int]]:
 
 
 def participation(records: Sequence[RoundRecord]) -> Counter[str]:
-    """How many opened sums each client was in: rounds that were rolled back were seen too, and so, as far as anybody
-    can tell, were those that an interruption lost when they were about to be opened."""
+    """The number of opened sums that contained each client's update.
+
+    Rounds that were rolled back count, since their sums were seen. So do attempts that were interrupted when their sums
+    were about to be opened, since they may have been seen.
+    """
     counts = Counter(client for record in records if record.opened for client in record.returned)
     for record in records:
         for cohort in record.reopened:
@@ -96,6 +99,6 @@ def participation(records: Sequence[RoundRecord]) -> Counter[str]:
 
 
 def last_counted(clients: Sequence[str], records: Sequence[RoundRecord]) -> dict[str, int]:
-    """For each client, the last round in which its update entered theta; clients without one are left out."""
+    """The last round in which each client's update entered theta; clients without such a round are left out."""
     last = {client: record.round for record in records if record.applied for client in record.returned}
     return {client: last[client] for client in clients if client in last}

@@ -1,4 +1,4 @@
-"""The public terms of the next round: its clipping norm and divisor, which follow from past rounds' opened sums."""
+"""Opening a round: its public clipping norm and divisor, which follow from the opened sums of past rounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RoundOutcome:
 def open_round(
     settings: TrainingSettings, cohort: int, population: int, records: Sequence[RoundRecord], seed: int
 ) -> Aggregator:
-    """The protocol of the next round, its clipping norm and denominator following from public past rounds."""
+    """The aggregator of the next round; its clipping norm and denominator follow from past rounds' public figures."""
     poisson = poisson_sampling_of(settings, population)
     past = [
         RoundOutcome(r.weight_sum, r.within_clip)
@@ -40,7 +40,7 @@ def open_round(
 
 
 def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonSampling | None:
-    """Poisson sampling's public numbers; None where cohorts have a fixed size, or nothing is promised."""
+    """Poisson sampling's public numbers; None if cohorts have a fixed size or there is no guarantee."""
     federation = settings.federation
     drawn = federation.sampling == "poisson" and not takes_everybody(population, federation)
     expected = float(expected_cohort(population, federation))
@@ -48,7 +48,7 @@ def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonS
 
 
 def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:
-    """C of the round after `past`: as set, or moved by each past round's noisy share of unclipped updates."""
+    """C of the round after `past`: as set, or adapted to each past round's noisy share of unclipped updates."""
     C = settings.clip_norm
     if settings.adaptive_clipping:
         for outcome in past:
@@ -57,9 +57,9 @@ def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> f
 
 
 def next_denominator(settings: PrivacySettings, cohort: int, population: int, past: Sequence[RoundOutcome]) -> float:
-    """D of the round after `past`: q N a-bar, or (`lagged`) never less than half of it and following past sums.
+    """D of the round after `past`: q N a-bar, or (`lagged`) a value that follows past sums but is at least half of it.
 
-    `cohort` is the expected one, q N: public, and no round's own number.
+    `cohort` is the expected number of clients, q N, which is public; no round's actual number is used.
     """
     fixed = release.fixed_denominator(cohort / population, population, settings.mean_weight)
     if settings.denominator == "fixed":

@@ -1,4 +1,4 @@
-"""What a federation's rounds have cost in ε so far, under the sampling that was really used."""
+"""The ε that a federation's rounds have cost so far, under the sampling that was used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.settings import TrainingSettings
 
 
 def promise_of(method: str, settings: TrainingSettings) -> tuple[bool, str]:
-    """Whether the method under these settings promises anything to its clients, and if not, why."""
+    """Whether the method under these settings gives its clients a guarantee, and if not, why."""
     own = named(method).no_promise
     reasons = ((own,) if own else ()) + settings_violations(settings.privacy)
     return not reasons, reasons[0] if reasons else ""
 
 
 def planned_schedule(settings: TrainingSettings, clients: int) -> Schedule:
-    """The schedule that the settings plan for so many clients."""
+    """The schedule that the settings plan for `clients` clients."""
     federation = settings.federation
     everybody = takes_everybody(clients, federation)
     return Schedule(
@@ -38,11 +38,11 @@ def planned_schedule(settings: TrainingSettings, clients: int) -> Schedule:
 def schedule_of(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord]) -> Schedule:
     """The schedule that `records` followed.
 
-    A round that was taken back has been seen and counts; so does each attempt at a round that was interrupted when it
-    was about to be opened. A round that was abandoned, or empty, has shown nothing: where everybody takes part it costs
-    nothing. Where clients are sampled it counts all the same, since the theorems are about rounds that are drawn,
-    whatever becomes of them. They take for granted that whether a round opens does not hang on one client; where it did
-    in some round, nothing is amplified.
+    A round that was rolled back counts, since its sum was seen; so does each attempt that was interrupted when its sum
+    was about to be opened. An aborted or empty round revealed nothing: if all clients take part in every round, it
+    costs nothing. If clients are sampled it counts all the same, since the theorems count every round that is drawn.
+    They assume that no single client decides whether a round opens; if one did in some round, sampling amplifies
+    nothing.
     """
     planned = planned_schedule(settings, clients)
     reopened = sum(len(record.reopened) for record in records)
@@ -56,8 +56,10 @@ def schedule_of(settings: TrainingSettings, clients: int, records: Sequence[Roun
 def epsilon_so_far(
     settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
 ) -> tuple[float | None, float | None]:
-    """(release, server) after `records`, the latter from who really took part, as the coordinator knows it; None where
-    no finite one holds. At most half a second."""
+    """ε (release, server) after `records`; None where no finite ε holds. Takes at most half a second.
+
+    The second follows from how often clients really took part, which only the coordinator knows.
+    """
     if not settings.privacy.has_proof:
         return None, None
     schedule, privacy = schedule_of(settings, clients, records), settings.privacy
@@ -69,8 +71,8 @@ def epsilon_so_far(
 def participation_figures(
     settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int, federation: str
 ) -> dict[str, Any]:
-    """What the coordinator alone may know: the federation's name in the ledger, how often clients took part, and ε
-    towards the server that follows."""
+    """Figures that only the coordinator may know: the federation's name in the ledger, how often clients took part, and
+    the resulting ε towards the server."""
     counts = participation(records)
     _, server = epsilon_so_far(settings, clients, records, dimension)
     rounds = dict(sorted(Counter(counts.values()).items()))

@@ -1,4 +1,4 @@
-"""The server's part of a round, Algorithm 1, step 3: open only the sum, check it, move theta, check what came of it."""
+"""The server's part of a round, Algorithm 1, step 3: open only the sum, check it, move theta, check theta."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.privacy.secure_aggregation.messages import RoundAbortedError
 
 @dataclass(frozen=True)
 class Step:
-    """What a round came to: theta and the server's state after it, its public loss, and why it did not move."""
+    """The result of a round: theta, the server's state and the public loss after it, and why theta did not move."""
 
     theta: Theta
     state: State
@@ -40,7 +40,7 @@ def server_step(
     public_loss: Callable[[Theta], float],
     laps: Laps,
 ) -> Step:
-    """Open the round's sum and move by it. Where too few are left, or a check refuses, nothing moves."""
+    """Open the round's sum and move theta by it. If too few clients are left or a check refuses, theta stays."""
     theta, state, number = progress.theta, progress.state, len(progress.records) + 1
     checks = server.settings.federation.checks
 

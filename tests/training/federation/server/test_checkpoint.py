@@ -37,7 +37,7 @@ def test_a_run_under_other_settings_that_is_killed_as_it_saves_is_not_taken_for_
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("training.federation.server.checkpoint.write_text", killed)
         federate(trainer_for, "fedavg", under_other_settings(settings), folder, rounds=1)
-    assert "f: 1 rounds of a run under other settings are taken away" in capsys.readouterr().err
+    assert "f: 1 rounds of a run under other settings are deleted" in capsys.readouterr().err
     again = federate(trainer_for, "fedavg", settings, folder, rounds=1)
     np.testing.assert_array_equal(again.theta, whole.theta)
 
