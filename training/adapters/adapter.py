@@ -116,7 +116,7 @@ class Adapter:
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
 
     def save(self, folder: Path, theta: npt.NDArray[np.float32], metadata: dict[str, str]) -> None:
-        """Write `adapter_config.json`, `adapter_model.safetensors` (PEFT's), `privfedtalk.json` (the record) and a card.
+        """Write PEFT's `adapter_config.json` and `adapter_model.safetensors`, `privfedtalk.json` (the record), a card.
 
         All files are written or none; an adapter that was there is replaced as a whole. A residual is saved as a
         higher rank of its layers, so that the files load on the unchanged base model.

@@ -154,8 +154,8 @@ def check_fits(adapter: CheckedAdapter, backbone: Backbone, folder: Path) -> Non
     """Raise an error if the adapter does not fit `backbone`.
 
     Its tensors must match, in names and sizes, the layers of the backbone that its configuration names. Those must be
-    all layers of one choice of `adapter.targets`. Its rank must not exceed the short side of every layer, since more
-    rank adds only work.
+    all layers of one choice of `adapter.targets`. Its rank must not exceed the largest short side of these layers,
+    since more rank adds only work.
     """
     shape, known = adapter.shape, {*backbone.attention_targets, *backbone.other_targets}
     if strange := [target for target in shape.targets if target not in known]:
@@ -190,7 +190,7 @@ def adapted_sides(backbone: Backbone, targets: Iterable[str]) -> dict[str, tuple
 
 
 def check_rank(rank: int, sides: Iterable[tuple[int, ...]], whose: str) -> None:
-    """Raise PrivFedTalkError if the rank exceeds the short side of every layer; `sides` are (outputs, inputs)."""
+    """Raise PrivFedTalkError if the rank exceeds the largest short side of the layers; `sides`: (outputs, inputs)."""
     most = max(min(side) for side in sides)
     if rank > most:
         raise PrivFedTalkError(
@@ -249,7 +249,7 @@ def _read_shape(values: dict[str, Any], folder: Path) -> LoraShape:
 
 
 def _names_a_backbone(value: Any) -> bool:
-    """Whether `value` is PEFT's note of one of our backbones; older adapters name `training.backbone`. Never imported."""
+    """Whether `value` is PEFT's note of a backbone's class; older adapters name `training.backbone`. Never imported."""
     if not isinstance(value, dict) or value.keys() != {"base_model_class", "parent_library"}:
         return False
     library, name = str(value["parent_library"]), str(value["base_model_class"])

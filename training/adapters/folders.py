@@ -1,4 +1,4 @@
-"""Adapters as folders that travel: what is in one, taking one out of a run, and putting one into another run."""
+"""Adapters as portable folders: inspecting one, exporting one from a run, importing one into a run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from training.model.backbones.interface import Backbone
 
 REPORTS = (PRIVACY, PRIVACY_TEXT)
-"""A method's privacy report, which goes along with the run's own shared adapter."""
+"""Files of a method's privacy report, which are exported with the run's own shared adapter."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNRECORDED = "no guarantee is recorded: treat it as not private"
 
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """What an adapter's folder says of itself; `parameters` are counted in the weights, `base_sha256` names the
-    backbone it was trained on. `privacy` is to be shown as it stands: of an adapter that the run did not train it
-    begins by saying whose word it is."""
+    """The facts about an adapter's folder, as `inspect_adapter` returns them.
+
+    `parameters` are counted in the weights; `base_sha256` names the backbone on which the adapter was trained. Show
+    `privacy` unchanged: if the run did not train the adapter, it begins with "claimed by its maker".
+    """
 
     rank: int
     alpha: float
@@ -52,10 +54,10 @@ class AdapterFacts:
 
 
 def inspect_adapter(folder: Path, run: RunFolder | None = None) -> AdapterFacts:
-    """Read an adapter's folder without loading a model; one that lacks a file or holds anything else is an error.
+    """Read an adapter's folder without loading a model. Raises PrivFedTalkError as `read_adapter` does.
 
-    With a `run`, the adapters that it trained speak for themselves, and an adapter that is fitted to one of its
-    clients is known to be. All others' privacy is their makers' claim.
+    With a `run`, the privacy statement of an adapter that the run trained is shown as a fact, and an adapter fitted to
+    one of its clients is recognised. The privacy statement of any other adapter is shown as its maker's claim.
     """
     return _facts_of(folder, read_adapter(folder), run)
 
@@ -85,7 +87,7 @@ def _privacy(record: dict[str, Any], ours: bool) -> str:
 
 
 def trained_by(run: RunFolder | None, folder: Path) -> bool:
-    """Whether a folder is one of those in which the run keeps what it trained itself."""
+    """Whether the folder lies where the run keeps adapters that it trained itself."""
     if run is None:
         return False
     own = (run.root / "federation", run.root / "clients")
@@ -93,19 +95,19 @@ def trained_by(run: RunFolder | None, folder: Path) -> bool:
 
 
 Measured = tuple[Mapping[str, str], str]
-"""Figures for a card, by label, and what they were measured on."""
+"""Figures for a card by label, and the data on which they were measured."""
 
 
 def export_adapter(
     run: RunFolder, source: Path, out: Path, figures_of: Callable[[RunFolder, str], Measured]
 ) -> AdapterFacts:
-    """Write what may be released of an adapter to `out`, a new or empty folder, whole or not at all: weights,
-    configuration, record, card, and of the run's own shared adapter the privacy report.
+    """Write the releasable parts of an adapter to `out`, a new or empty folder, as a whole or not at all.
 
-    Refused where it does not fit the run's backbone, or was not made by the rounds beside it. `figures_of` finds what
-    the card says of a method's quality (`evaluation.results.card`).
-    No count and no figure of clients' clips goes along, and no client's name. Of an adapter that was imported the run
-    has no figures: those of its method are of the run's own adapter.
+    These are weights, configuration, record, card and, for the run's own shared adapter, the privacy report. Raises
+    PrivFedTalkError if the adapter does not fit the run's backbone or was not made by the rounds beside it.
+    `figures_of` returns a method's figures for the card (`evaluation.results.card`). No count or figure from clients'
+    clips is exported, and no client's name. The card of an imported adapter has no figures, since the run's figures of
+    that method belong to the run's own adapter.
     """
     adapter = read_adapter(source)
     check_origin(run, source)
@@ -130,11 +132,11 @@ def export_adapter(
 
 
 def import_adapter(run: RunFolder, source: Path, name: str) -> Path:
-    """Put an adapter into a run under a name, by which `generate --adapter` finds it.
+    """Put an adapter into a run under `name`, by which `generate --adapter` finds it; return its folder.
 
-    Its files are copied first, and the copies checked against the run's backbone; only what passed is kept, written
-    anew. Refused where it was trained on another backbone, holds anything but a plain LoRA adapter, or the name is
-    taken, be it in other letters' case.
+    Its files are copied, and the copies are checked against the run's backbone; configuration and record are written
+    anew from the checked values. Raises PrivFedTalkError if the adapter was trained on another backbone, if the folder
+    holds anything but a plain LoRA adapter, or if the name is taken (case is ignored).
     """
     target = run.imported(name)
     _check_name(run, name)
@@ -158,9 +160,9 @@ def import_adapter(run: RunFolder, source: Path, name: str) -> Path:
 
 
 def _checked_copy(run: RunFolder, copy: Path, source: Path) -> tuple[CheckedAdapter, dict[str, Any]]:
-    """The adapter and its record, in which the client stands by name if the run has it.
+    """The copied adapter and its record, with the client's name in the record if the run has that client.
 
-    What was copied is read anew: the source may have changed since it was looked at.
+    The copy is read again, since the source may have changed after the first check.
     """
     adapter = read_adapter(copy)
     _check_base(run, adapter, source, "import it into a run with the same backbone")
@@ -170,7 +172,7 @@ def _checked_copy(run: RunFolder, copy: Path, source: Path) -> tuple[CheckedAdap
 
 
 def _check_base(run: RunFolder, adapter: CheckedAdapter, source: Path, remedy: str) -> None:
-    """Raise PrivFedTalkError where an adapter belongs to another backbone than the run's, or does not fit it."""
+    """Raise PrivFedTalkError if an adapter was not trained on the run's backbone, or does not fit it."""
     from training.adapters.adapter import weights_sha256
 
     backbone = _backbone(run)

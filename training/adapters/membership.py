@@ -1,4 +1,4 @@
-"""Which models a client's clips went into: what revoking consent cannot undo, and a new training can."""
+"""Which models a client's clips went into. Revoking consent does not change these models; training anew does."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from training.adapters.folders import inspect_adapter
 from training.adapters.origin import check_origin, has_rounds, objection_to_origin
 
 POOLED = "pooled"
-"""The one trainer that has everybody's clips, where a method pools them."""
+"""Name of the single trainer that has all clients' clips, in methods that pool them."""
 
 
 @dataclass(frozen=True)
 class Contained:
-    """An adapter that a client's clips shaped. `own`: it is the client's alone; `rounds`: how many sums it was in, 0 of
-    a shared one whose rounds are not known, so that the client may be in it."""
+    """An adapter that was (or may have been) trained on a client's clips.
+
+    `own`: the adapter is fitted to this client alone. `rounds`: the number of sums the client was in; 0 for a shared
+    adapter whose rounds are unknown, so that the client may be in it.
+    """
 
     method: str
     path: str
@@ -31,26 +34,26 @@ class Contained:
 
 
 def models_with(run: RunFolder, client: str) -> list[Contained]:
-    """The adapters of a run that contain a client: shared ones whose sums it was in, its own, and imported ones whose
-    record names it.
+    """The adapters of a run that were trained on a client's clips.
 
-    So do the adapters of a simulated client, or of a host, who has the person's clips. The backbone, the autoencoder
-    and the rulers never do: they learn from public speakers alone (`networks_with`). What was imported and shared among
-    clients elsewhere does not say among whom.
+    These are shared adapters whose sums the client was in, its own ones, and imported ones whose record names it;
+    also the adapters of a simulated client, or of a host, that has the person's clips. The backbone, the autoencoder
+    and the rulers are never among them: they are trained on public speakers only (`networks_with`). An imported shared
+    adapter does not say which clients it was trained on, so it is not listed.
     """
     found = {model.path: model for holder in holders_of(run, client) for model in _models_with(run, holder)}
     return list(found.values())
 
 
 def holders_of(run: RunFolder, name: str) -> list[str]:
-    """Under which names somebody's clips are trained on: their own, and that of each client who has some of them."""
+    """The names of clients that train on a person's clips: the person, and each other client that has some of them."""
     table = known_people(run)
     others = [client for client, entry in table.items() if client != name and name in people_of(client, entry)]
     return [name, *sorted(others)]
 
 
 def networks_with(run: RunFolder, name: str) -> list[str]:
-    """The frozen networks that a public speaker's clips went into, by their paths in the run's folder."""
+    """The frozen networks trained on a public speaker's clips, by their paths in the run's folder."""
     entry = known_people(run).get(name)
     if entry is None or entry.role != "public":
         return []
@@ -58,26 +61,26 @@ def networks_with(run: RunFolder, name: str) -> list[str]:
 
 
 def pictures_of(run: RunFolder, name: str) -> list[str]:
-    """Files outside somebody's own folder that show the face: videos of their clips, and pages and sheets that mix
-    people and were made while they were among them; by their paths in the run's folder."""
+    """Files outside a person's own folder that may show the face, by their paths in the run's folder: videos of the
+    person's clips, and pages and picture sheets of several people including this one."""
     entry = known_people(run).get(name)
     clips = [clip.replace("/", "_") for clip in entry.clips()] if entry else []
     clips += [f"{name}_{path.stem}" for path in run.crops(name).glob("*.mp4")]
     videos = [path for folder in ("evaluation", "nightly", "report") for path in run.root.glob(f"{folder}/**/*.mp4")]
     found = [path for path in videos if any(path.stem == clip or path.stem.startswith(f"{clip}@") for clip in clips)]
-    if found:  # the page shows what the evaluation left
+    if found:  # the report page shows the evaluation's videos
         found += [page for page in (run.page,) if page.exists()]
-    for told in run.root.glob("attacks/inversion/*/inversion.json"):
-        if name in json.loads(told.read_text(encoding="utf-8"))["clients"]:
-            found += sorted(told.parent.glob("*.png"))
-            found += [page for page in (run.report / "privacy" / f"{told.parent.name}.html",) if page.exists()]
+    for report in run.root.glob("attacks/inversion/*/inversion.json"):
+        if name in json.loads(report.read_text(encoding="utf-8"))["clients"]:
+            found += sorted(report.parent.glob("*.png"))
+            found += [page for page in (run.report / "privacy" / f"{report.parent.name}.html",) if page.exists()]
     if entry is not None and entry.role == "public":
         found += sorted((run.root / "pictures").glob("*.png"))
     return sorted({str(path.relative_to(run.root)) for path in found})
 
 
 def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
-    """What has learnt from any of these people and stays when they are removed, by its path in the run's folder."""
+    """Models trained on any of these people that stay when the people are removed, by path in the run's folder."""
     gone = list(names)
     found = {
         model.path
@@ -90,7 +93,7 @@ def learnt_from(run: RunFolder, names: Iterable[str]) -> list[str]:
 
 
 def _fitted_to(run: RunFolder, model: Contained, names: Sequence[str]) -> bool:
-    """Whether an imported adapter is fitted to one of these people, so that it goes with them."""
+    """Whether an imported adapter is fitted to one of these people, and is therefore removed with them."""
     return model.path.startswith("imported/") and inspect_adapter(run.root / model.path).client in names
 
 
@@ -105,7 +108,7 @@ def _models_with(run: RunFolder, client: str) -> list[Contained]:
 
 
 def shared_with(run: RunFolder, client: str) -> list[Contained]:
-    """The shared adapters whose sums a client was in, or whose pool its clips were in, or of which nobody can tell."""
+    """The shared adapters whose sums or pool contain a client, and those of which the clients are unknown."""
     found = []
     for log in sorted(run.root.glob("federation/*/rounds.jsonl")):
         method = log.parent.name
@@ -122,7 +125,7 @@ def shared_with(run: RunFolder, client: str) -> list[Contained]:
 
 
 def _of_unknown_rounds(run: RunFolder, client: str) -> list[Contained]:
-    """The shared adapters of which no record tells who is in them: anybody who trains may be."""
+    """The shared adapters without a valid record of their rounds; every client that trains may be in them."""
     entry = known_people(run).get(client)
     if entry.role != "client" if entry else not run.client(client).exists():
         return []
@@ -137,10 +140,10 @@ def _of_unknown_rounds(run: RunFolder, client: str) -> list[Contained]:
 
 
 def counted_in_release(run: RunFolder, method: str) -> set[str]:
-    """The clients whose updates are in a method's released adapter: those in the sums of the rounds up to the one that
-    was kept. Who was asked and never drawn, or only after that round, is not among them.
+    """The clients whose updates are in a method's released adapter: those in the sums up to the round that was kept.
 
-    Raises PrivFedTalkError where the method has no record of its rounds.
+    Clients that were never drawn, or only after that round, are not included. Raises PrivFedTalkError if the method
+    has no record of its rounds.
     """
     log, facts = run.rounds(method), run.adapter(method) / ADAPTER_RECORD
     if not log.exists():
@@ -159,7 +162,7 @@ def counted_in_release(run: RunFolder, method: str) -> set[str]:
 
 
 def revoked_in(run: RunFolder, method: str) -> list[str]:
-    """Clients who are in a method's shared adapter and have revoked their consent since."""
+    """Clients whose clips are in a method's shared adapter and who have revoked their consent."""
     clients = sorted(path.parent.name for path in run.root.glob("clients/*/consent.json"))
     gone = [name for name in clients if (consent := read_consent(run, name)) and consent.revoked is not None]
     held = {name: [model for holder in holders_of(run, name) for model in shared_with(run, holder)] for name in gone}
@@ -167,13 +170,13 @@ def revoked_in(run: RunFolder, method: str) -> list[str]:
 
 
 def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:
-    """Keep who was asked to train and who was not, with the reason."""
+    """Save the names of the clients who were to train, and of those left out with the reasons."""
     path = run.participants(method)
     write_text(path, json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
 
 
 def participants(run: RunFolder, method: str) -> list[str]:
-    """Who was asked to train; of runs older than that note, every client who could be."""
+    """The clients who were to train; in runs older than `save_participants`, all clients with samples."""
     path = run.participants(method)
     if path.exists():
         return list(json.loads(path.read_text(encoding="utf-8"))["clients"])

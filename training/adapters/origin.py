@@ -1,7 +1,7 @@
-"""An adapter and the records of the rounds that made it: they belong together, and they go together.
+"""Checks that an adapter and the rounds recorded beside it belong together, and removes both together.
 
-Who is in an adapter, and what it cost, stands in the rounds beside it. An adapter beside other rounds would be used
-without its people being asked, so every use of one asks here first.
+The rounds say whose clips are in the adapter and what privacy it cost. An adapter beside the rounds of another
+federation would be used without the consent of its people, so every use of an adapter is checked here first.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from common.text.commands import command
 from common.weights.registry import sha256_of
 
 OF_A_TRAINING = (PRIVACY, PRIVACY_TEXT, PARTICIPATION)
-"""What a federation's folder tells of the adapter beside it."""
+"""Reports in a federation's folder about the adapter beside them."""
 
 
 def retire(run: RunFolder, method: str) -> None:
-    """Take away the adapters that an earlier training of a method left, the shared one and clients' own, and what is
-    told of them. To be called before its rounds are: whatever interrupts it, no adapter outlives its rounds."""
+    """Delete the adapters of an earlier training of a method, shared and clients' own, and the reports about them.
+
+    Call it before the rounds are deleted: then no adapter outlives its rounds, even after an interruption.
+    """
     remove_folder(run.adapter(method))
     remove_own_adapters(run, method)
     for name in OF_A_TRAINING:
@@ -36,19 +38,19 @@ def retire(run: RunFolder, method: str) -> None:
 
 
 def forget(run: RunFolder, method: str) -> None:
-    """Take away all that an earlier training of a method left in a run, adapters first; the ledger stays."""
+    """Delete everything that an earlier training of a method left in a run, adapters first; the ledger stays."""
     retire(run, method)
-    _take_from_clients(run, method, sorted(run.root.glob(f"clients/*/methods/{method}")))
+    _delete_client_folders(run, method, sorted(run.root.glob(f"clients/*/methods/{method}")))
     shutil.rmtree(run.federation(method), ignore_errors=True)
 
 
 def remove_own_adapters(run: RunFolder, method: str) -> None:
-    """Take away all clients' own adapters of a method, which an earlier training left."""
-    _take_from_clients(run, method, own_adapters(run, method))
+    """Delete all clients' own adapters of a method, which an earlier training left."""
+    _delete_client_folders(run, method, own_adapters(run, method))
 
 
-def _take_from_clients(run: RunFolder, method: str, folders: Sequence[Path]) -> None:
-    """Remove folders of clients, each as one, and without opening anything in the folder of who may have revoked."""
+def _delete_client_folders(run: RunFolder, method: str, folders: Sequence[Path]) -> None:
+    """Delete folders of clients, each atomically, without reading files of clients that may have revoked consent."""
     for folder in folders:
         client = folder.relative_to(run.root).parts[1]
         trash = partial_of(run.federation(method) / client, "old")
@@ -59,17 +61,17 @@ def _take_from_clients(run: RunFolder, method: str, folders: Sequence[Path]) -> 
 
 
 def own_adapters(run: RunFolder, method: str) -> list[Path]:
-    """The folders of all clients' own adapters of a method, of those who sit out today too."""
+    """The folders of all clients' own adapters of a method, also of clients that no longer take part."""
     return sorted(run.root.glob(f"clients/*/methods/{method}/adapter"))
 
 
 def made_by(federation: str, theta: npt.NDArray[np.float32]) -> dict[str, str]:
-    """What the record of a shared adapter says of its origin: the federation's name, and the digest of its vector."""
+    """The origin in a shared adapter's record: the federation's name, and the digest of the adapter's vector."""
     return {"federation": federation, "theta_sha256": theta_sha256(theta)}
 
 
 def weights_of(run: RunFolder, method: str) -> str | None:
-    """The SHA-256 of a method's shared adapter, by which figures say what they are of; None where there is none."""
+    """The SHA-256 of a method's shared adapter, which figures cite as what they measured; None if there is none."""
     weights = run.adapter(method) / ADAPTER_WEIGHTS
     return sha256_of(weights) if weights.exists() else None
 
@@ -79,8 +81,10 @@ def theta_sha256(theta: npt.NDArray[np.float32]) -> str:
 
 
 def check_origin(run: RunFolder, folder: Path) -> None:
-    """Raise PrivFedTalkError where an adapter that lies in the run as its own was not made by the rounds that lie
-    beside it; adapters that were imported pass."""
+    """Raise PrivFedTalkError if one of the run's own adapters was not made by the rounds beside it.
+
+    Imported adapters pass.
+    """
     objection = objection_to_origin(run, folder)
     if objection:
         method = _place(run, folder)[0]
@@ -92,8 +96,10 @@ def check_origin(run: RunFolder, folder: Path) -> None:
 
 
 def objection_to_origin(run: RunFolder, folder: Path) -> str:
-    """Why an adapter was not made by the rounds beside it; empty where it was, and where nothing speaks against it:
-    there is no log of rounds (see `has_rounds`), or the adapter is no training of this run's."""
+    """Why an adapter was not made by the rounds beside it; empty if it was.
+
+    Also empty if there is nothing to compare: no log of rounds (see `has_rounds`), or an imported adapter.
+    """
     method, client = _place(run, folder)
     if not method or not (folder / ADAPTER_RECORD).exists():
         return ""
@@ -116,12 +122,12 @@ def objection_to_origin(run: RunFolder, folder: Path) -> str:
 
 
 def has_rounds(run: RunFolder, method: str) -> bool:
-    """Whether the records are there that tell who is in a method's adapter."""
+    """Whether the run has the records of a method's rounds, which say who is in its adapter."""
     return run.rounds(method).exists()
 
 
 def _place(run: RunFolder, folder: Path) -> tuple[str, str]:
-    """The method, and the client or "", whose adapter a folder is by the place where it lies; "" for any other."""
+    """The (method, client) to which a folder belongs by its path: client is "" for a shared adapter, else both."""
     try:
         parts = folder.resolve().relative_to(run.root.resolve()).parts
     except ValueError:
@@ -135,7 +141,7 @@ def _place(run: RunFolder, folder: Path) -> tuple[str, str]:
 
 
 def _name_of_rounds(run: RunFolder, method: str) -> str | None:
-    """The name of the federation whose rounds lie in the run, where its checkpoint is still there."""
+    """The name of the federation whose rounds lie in the run; None if its checkpoint is gone."""
     path = run.federation(method) / "checkpoint" / FEDERATION
     return str(json.loads(path.read_text(encoding="utf-8"))["name"]) if path.exists() else None
 

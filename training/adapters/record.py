@@ -1,4 +1,4 @@
-"""`privfedtalk.json`, which says of an adapter's weights how they were made: what may stand there, and what travels."""
+"""`privfedtalk.json`, the record of how an adapter was made: its allowed entries, and those that are exported."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from common.folders import RunFolder
 from common.text.foreign import one_line
 
 UNNAMED = "a client of another run"
-"""Whom an adapter is fitted to where the run does not know the client."""
+"""Shown in place of the client's name where the run does not know whom an adapter is fitted to."""
 OWN_ADAPTER = "NOT PRIVATE: fitted to one client's clips without noise; it must stay with that client"
-"""The mark of adapters that are not the shared one."""
+"""The privacy statement of adapters that are fitted to one client."""
 OWN_ADAPTERS = "one in each client's folder"
-"""Where the shared adapter of a method that sends nothing says that the trained ones are."""
+"""The record of the shared adapter says this in methods that send nothing: the trained adapters are the clients'."""
 
 
 def _matches(pattern: str) -> Callable[[Any], bool]:
@@ -52,13 +52,13 @@ ALLOWED: dict[str, Callable[[Any], bool]] = {
     "client": _folder_name,
     "client_digest": _matches(r"[0-9a-f]{64}"),
 }
-"""What is read, and when it is refused; whatever else stands there is left out."""
+"""The entries that are read, with the check of their values; all other entries are ignored."""
 AT_HOME = frozenset({"client", "federation", "theta_sha256", "begun_from"})
-"""Entries of use only in the run that trained the adapter (see `training.adapters.origin`)."""
+"""Entries that are useful only in the run that trained the adapter (see `training.adapters.origin`)."""
 
 
 def read_record(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The known entries of an adapter's record, text on one line; an entry of another shape is an error."""
+    """The known entries of an adapter's record, text on one line; raises CorruptFileError for an invalid entry."""
     for name, allowed in ALLOWED.items():
         if name in values and not allowed(values[name]):
             raise CorruptFileError(
@@ -74,10 +74,10 @@ def read_record(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def to_travel(record: Mapping[str, Any], weights_sha256: str) -> dict[str, Any]:
-    """The record as it leaves the run: the client whom an adapter is fitted to as a digest, not by name.
+    """The record for export: the client to whom an adapter is fitted is named by a digest, not by name.
 
-    A run that has the client recognises it, so that its consent still decides. It is no secret: who knows a list of
-    names can try them.
+    A run that has the client recognises the digest, so the client's consent still decides. The digest does not hide
+    the name: anybody with a list of names can try them.
     """
     travelling = {name: value for name, value in record.items() if name not in AT_HOME}
     if "client" in record:
@@ -90,8 +90,8 @@ def digest_of(client: str, weights_sha256: str) -> str:
 
 
 def client_in(run: RunFolder | None, record: Mapping[str, Any], weights_sha256: str) -> str | None:
-    """Whom the adapter is fitted to: the name, where the record or `run` knows it, else `UNNAMED`; None for a shared
-    adapter."""
+    """The client to whom the adapter is fitted: the name if the record or `run` knows it, else `UNNAMED`; None for a
+    shared adapter."""
     if "client" in record or "client_digest" not in record:
         return record.get("client")
     folders = run.client("any").parent.glob("*/") if run is not None else ()

@@ -1,4 +1,4 @@
-"""From a reference picture and speech to frames: few-step sampling over overlapping windows."""
+"""Frames from a reference picture and speech, by few-step sampling over overlapping windows."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from training.model.diffusion import sample_noise
 from training.settings import GenerationSettings
 
 CHUNK_FRAMES = 240
-"""How many frames of a long clip are sampled together, beside those around them that decide their edges."""
+"""Frames of a long clip that are sampled together, not counting the context frames around them."""
 DECODED_FRAMES = 40
-"""How many of them are decoded at once."""
+"""Frames that are decoded at once."""
 WINDOWS_AT_ONCE = 8
-"""How many windows of a clip go through the backbone together: what bounds its memory."""
+"""Windows of a clip that go through the backbone together; this bounds its memory."""
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it, by their fractions, fall far from all before them."""
+"""The golden ratio minus one; the fractional part of each multiple lies far from those of all smaller multiples."""
 
 Hear = Callable[[int, int], Tensor]
-"""Speech features [stop - start, S, D] of the frames from start to stop of a clip."""
+"""Function from (start, stop) to the speech features [stop - start, S, D] of those frames of a clip."""
 
 Advance = Callable[[float], None]
-"""Told how many frames' worth of work was done since the last call."""
+"""Progress callback: receives the work done since the last call, in frames."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Generator:
     def latents(self, reference: Tensor, speech: Tensor, seed: int, motion: Tensor | None = None) -> Tensor:
         """Sample latents [T, C, h, w].
 
-        reference [C, h, w] latent; speech [T, S, D]; motion [T, M] relative to the reference, by default zero:
-        the head rests as in the reference and only speech moves it.
+        reference [C, h, w] latent; speech [T, S, D]; motion [T, M] relative to the reference. By default motion is
+        zero: the head stays as in the reference, and only speech moves the face.
         """
         frames, shape = len(speech), self.backbone.shape
         window = self.backbone.settings.window
@@ -72,11 +72,11 @@ class Generator:
         chunk: int = CHUNK_FRAMES,
         sampled: Advance | None = None,
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        """Frames of a clip of any length, uint8 [H, W, 3] each, in memory that does not grow with it; the head rests.
+        """Frames of a clip of any length, uint8 [H, W, 3] each; memory does not grow with the length. Motion is zero.
 
-        Each chunk is sampled with as many frames around it as decide its edges (`chunks_of`), so that it comes out as
-        if all had been sampled together: where chunks meet there is nothing to be seen. Noise is drawn for each frame
-        by its number. `sampled` hears of progress between the chunks, whose frames come in bursts.
+        Each chunk is sampled together with all frames around it that influence it (`chunks_of`), so it equals the same
+        part of a clip sampled at once, and no seam shows between chunks. Each frame's noise is drawn by the frame's
+        number. Frames come in bursts, one a chunk; `sampled` is called with the progress in between.
         """
         window, shape = self.backbone.settings.window, self.backbone.shape
         settings = self.settings
@@ -85,7 +85,7 @@ class Generator:
             resting = heard.new_zeros(len(heard), shape.motion_dim)
             noise = self._noise_of(around, seed)
             inside = slice(kept.start - around.start, min(kept.stop, frames) - around.start)
-            advance = None if sampled is None else partial(_tell, sampled, inside.stop - inside.start)
+            advance = None if sampled is None else partial(_report_share, sampled, inside.stop - inside.start)
             wanted = self._sample(noise, reference, heard, resting, advance)[inside]
             if not torch.isfinite(wanted).all():
                 raise PrivFedTalkError(
@@ -96,7 +96,7 @@ class Generator:
                 yield from self.vae.decode_latents(part)
 
     def _noise_of(self, frames: range, seed: int) -> Tensor:
-        """The noise of some frames of an endless clip [T, C, h, w], as `sample_noise` mixes it."""
+        """Noise [T, C, h, w] of the given frames of a clip of any length, mixed as in `sample_noise`."""
         shape = self.backbone.shape
         size = (shape.latent_channels, shape.latent_size, shape.latent_size)
 
@@ -114,14 +114,16 @@ class Generator:
         motion: Tensor,
         advance: Advance | None = None,
     ) -> Tensor:
-        """From noise [T, C, h, w] on the CPU to latents [T, C, h, w] on the reference's device; T is a window or
-        more. `advance` hears of every share of the whole that was done."""
+        """Latents [T, C, h, w] on the reference's device from noise [T, C, h, w] on the CPU; T is at least a window.
+
+        `advance` is called with each share of the whole work that was done.
+        """
         window, overlap = self.backbone.settings.window, self.settings.overlap
         z_t = noise.to(reference.device)
         scheduler = make_sampler(self.settings.sampler, self.backbone.process, self.settings.steps)
         for step, t in enumerate(scheduler.timesteps):
-            # Windows agree on shared frames by averaging their predictions, and lie elsewhere at every step, so that
-            # no frame stays at a window's edge: no seam can form.
+            # Predictions of overlapping windows are averaged. Windows lie elsewhere at every step, so that no frame
+            # stays at a window's edge and no seam forms.
             starts = window_starts(len(speech), window, overlap, shift_at(step, window, overlap))
             blend = blending_weights(starts, len(speech), window).to(reference.device)
             merged = torch.zeros_like(z_t)
@@ -141,11 +143,11 @@ class Generator:
         return self.backbone.to_latents(z_t[None], reference[None])[0]
 
     def _predict(self, noisy: Tensor, t: Tensor, heard: Tensor, still: Tensor, moved: Tensor) -> Tensor:
-        """The backbone's prediction for windows, guided by speech and reference as the settings say.
+        """The backbone's prediction for windows, with classifier-free guidance by speech and reference.
 
-        With all conditions, without speech, and without speech and reference it predicts p_all, p_mute and p_none; the
-        guided prediction is p_none + g_identity (p_mute - p_none) + g_speech (p_all - p_mute), as Brooks et al. 2023,
-        eq. 3, combine two conditions.
+        Let p_all be the prediction with all conditions, p_mute without speech, p_none without speech and reference.
+        The guided prediction is p_none + g_identity (p_mute - p_none) + g_speech (p_all - p_mute) (Brooks et al. 2023,
+        eq. 3).
         """
         speech, identity = self.settings.speech_guidance, self.settings.identity_guidance
         if speech == identity == 1:
@@ -170,13 +172,13 @@ class Generator:
 
 
 def window_starts(frames: int, window: int, overlap: int, shift: int = 0) -> list[int]:
-    """Where windows begin so that they cover all frames: on a grid that begins at `shift`, and at both ends."""
+    """First frames of windows that cover all frames: a grid that begins at `shift`, and both ends of the clip."""
     stride, last = max(1, window - overlap), frames - window
     return sorted({0, *range(shift, last + 1, stride), last})
 
 
 def shift_at(step: int, window: int, overlap: int) -> int:
-    """Where the grid of windows begins at a step of sampling: far from where it began at those before."""
+    """First frame of the grid of windows at a sampling step, far from those of earlier steps."""
     stride = max(1, window - overlap)
     return round(step * GOLDEN * stride) % stride
 
@@ -184,11 +186,10 @@ def shift_at(step: int, window: int, overlap: int) -> int:
 def chunks_of(
     frames: int, window: int, overlap: int, steps: int, chunk: int = CHUNK_FRAMES
 ) -> Iterator[tuple[range, range]]:
-    """Cut a clip into chunks: the frames that each gives, and those that are sampled for it.
+    """Cut a clip into chunks: (frames that the chunk yields, frames that are sampled for it).
 
-    Windows lie where they lie in the whole clip, but for the first and the last, which spoil their frames at the first
-    step. Each further step carries that on to the end of a window at most; the frames around a chunk are more than
-    that.
+    In the sampled part, windows lie where they lie in the whole clip, except for the first and the last window. The
+    error of these two spreads by at most a window at each sampling step; the margin around a chunk is wider than that.
     """
     stride = max(1, window - overlap)
     reach = 1 + steps * (window - 1)
@@ -200,10 +201,10 @@ def chunks_of(
 
 
 def blending_weights(starts: list[int], frames: int, window: int) -> Tensor:
-    """Weight of each window's frame [windows, window], normalised to sum to one at every frame.
+    """Weights [windows, window] of each window's frames, normalised to sum to one at every frame of the clip.
 
-    Hann's window squared: next to nothing is left of a window's edges, where it sees least around a frame, so that
-    nothing jumps where it begins or ends.
+    The squared Hann window: frames at a window's edges, where the window sees least context, have almost no weight, so
+    that frames do not jump where a window begins or ends.
     """
     ramp = torch.sin(torch.pi * (torch.arange(window) + 0.5) / window) ** 4
     total = torch.zeros(frames)
@@ -212,7 +213,7 @@ def blending_weights(starts: list[int], frames: int, window: int) -> Tensor:
     return torch.stack([ramp / total[start : start + window] for start in starts])
 
 
-def _tell(advance: Advance, frames: int, share: float) -> None:
+def _report_share(advance: Advance, frames: int, share: float) -> None:
     advance(frames * share)
 
 

@@ -1,4 +1,4 @@
-"""How noise becomes latents: samplers of `diffusers` by name, on the noise schedule that a backbone was trained on."""
+"""Samplers of `diffusers` by name, on the noise schedule that a backbone was trained on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from training.settings import Sampler
 
 
 def make_sampler(sampler: Sampler, process: Process, steps: int) -> DDIMScheduler | DPMSolverMultistepScheduler:
-    """A sampler set to `steps` steps, for networks that predict what the process says.
+    """A sampler set to `steps` steps, for a network trained on `process`.
 
     ddim   first order (Song et al. 2021).
-    dpm++  DPM-Solver++(2M) (Lu et al. 2022): second order, from the step before; the same cost a step.
+    dpm++  DPM-Solver++(2M) (Lu et al. 2022): second order, using the previous step; the same cost a step.
     """
     ddim = process.make_scheduler()
     if sampler == "ddim":

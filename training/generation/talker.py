@@ -1,9 +1,9 @@
-"""A run's model made to talk: any portrait, any speech, any length, with the adapter of one client or of all.
+"""Generating talking heads with a run's model: any portrait, speech and length, with a client's or the shared adapter.
 
     talker = open_talker(RunFolder(Path("data/demo")), configuration.training, configuration.preparation)
     talker.write(portrait.frame, sound, Path("talk.mp4"), seed=0)
 
-What it writes says by itself that it is synthetic, see `training.generation.marks`.
+The written clip carries marks that say it is synthetic, see `training.generation.marks`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ from training.settings import TrainingSettings
 from training.settings.marks import ProvenanceSettings
 
 GLOBAL = "global"
-"""The shared adapter's name where a client's own could stand."""
+"""The shared adapter's name, used in place of a client's."""
 
 
 @dataclass(frozen=True)
 class Talker:
-    """A backbone with an adapter in it, the autoencoder, and the ear; `maker` says which weights these are, and
-    `fitted_to` whose clips alone the adapter learned from, where its record names a client."""
+    """A backbone with an adapter in it, the autoencoder and the speech features.
+
+    `maker` identifies the weights; `fitted_to` is the client to whom the adapter is fitted, if its record names one.
+    """
 
     generator: Generator
     hear: SpeechFeatures
@@ -62,8 +64,10 @@ class Talker:
     def frames(
         self, portrait: Frame, sound: NDArray[np.int16], seed: int, sampled: Advance | None = None
     ) -> Iterator[Frame]:
-        """Frames uint8 [H, W, 3] at 25 fps for a portrait of the run's crop size and a sound of 16 kHz mono, streamed;
-        memory does not grow with their number. They come in bursts; `sampled` hears of the work between."""
+        """Stream frames uint8 [H, W, 3] at 25 fps for a portrait of the run's crop size and a sound of 16 kHz mono.
+
+        Memory does not grow with their number. Frames come in bursts; `sampled` is called with the progress in between.
+        """
         vae, count = self.generator.vae, frames_for(sound)
         reference = torch.from_numpy(vae.encode_frames(portrait[None])[0]).to(self.device)
 
@@ -73,11 +77,11 @@ class Talker:
         return self.generator.stream(reference, hear, count, seed, sampled=sampled)
 
     def write(self, portrait: Frame, sound: NDArray[np.int16], out: Path, seed: int, crf: int = 18) -> int:
-        """Write `out` as mp4, H.264 with the sound as AAC, marked, whole or not at all; returns its count of frames."""
+        """Write the marked clip as mp4 (H.264, AAC), as a whole or not at all; return its number of frames."""
         count, settings = frames_for(sound), self.provenance
         identity = open_identity() if settings.manifest else None
         meter, steps = Meter("generating", count, "frames"), self.generator.settings.steps
-        # A frame is done in equal parts by each step of sampling and by being drawn.
+        # A frame's work is counted as steps + 1 equal parts: each sampling step, and writing the frame.
         drawn: Iterable[Frame] = self.frames(
             portrait, sound, seed, lambda frames: meter.advance(frames * steps / (steps + 1))
         )
@@ -105,7 +109,7 @@ def _counted(frames: Iterable[Frame], meter: Meter, each: float) -> Iterator[Fra
 
 
 def frames_for(sound: NDArray[np.int16]) -> int:
-    """How many frames a sound lasts; the last one may be heard in part."""
+    """The number of frames that cover a sound; the last one may be covered in part."""
     return -(-len(sound) // SAMPLES_PER_FRAME)
 
 
@@ -118,12 +122,14 @@ def open_talker(
     device: str = "auto",
     rendered: bool = False,
 ) -> Talker:
-    """Load what a run trained. `adapter` is `global`, the method's shared adapter; a client, for its own; or the name
-    of an imported one, whose own record says by which method it was made. `rendered`: nobody stands behind the run's
-    faces, so that silence is consent.
+    """Load a run's model with an adapter.
 
-    Raises PrivFedTalkError where the run holds no model, no such method or no such adapter, and where the client whom
-    the adapter is fitted to did not agree to be generated.
+    `adapter` is `global`, the method's shared adapter; a client's name, for its own adapter; or the name of an imported
+    one, whose record says by which method it was made. `rendered`: the run's faces are rendered and belong to nobody,
+    so that no consent record is required.
+
+    Raises PrivFedTalkError if the run has no model, no such method or no such adapter, or if the client to whom the
+    adapter is fitted did not agree to be generated.
     """
     if not (run.model("backbone") / "config.json").exists():
         raise PrivFedTalkError(
@@ -141,20 +147,20 @@ def open_talker(
 
 
 def _kind_of(facts: AdapterFacts, adapter: str) -> str:
-    """What a clip says of its adapter beside the hash: no name, for a clip travels, and names are people's."""
+    """The adapter's description in a clip's manifest; it has no names, since clips travel and names are people's."""
     if facts.client is not None:
         return "a client's own"
     return GLOBAL if adapter == GLOBAL else "imported"
 
 
 def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> AdapterFacts:
-    """What an adapter in `folder`, by the run's name for it, says of itself, if whom it is fitted to may be generated.
+    """The facts about the adapter in `folder`, after checking that its client agreed to be generated.
 
-    A copy that was exported and imported again is still its client's: the record in it names the client. One whose
-    client the run has never heard of passes, for consent was asked where it was exported.
+    `adapter` is the run's name for it. An exported and re-imported copy still belongs to its client, whom its record
+    names. An adapter whose client is unknown to the run passes, since consent was checked where it was exported.
     """
     adapter = adapter_name(run, adapter)
-    if folder.is_relative_to(run.client(adapter)):  # before anything of it is read
+    if folder.is_relative_to(run.client(adapter)):  # before any of its files is read
         check_generation(run, adapter, required)
     facts = inspect_adapter(folder, run)
     client = facts.client or adapter
@@ -164,15 +170,15 @@ def agreed_facts(run: RunFolder, folder: Path, adapter: str, required: bool) -> 
 
 
 def adapter_name(run: RunFolder, typed: str) -> str:
-    """The run's own spelling of a client's or an imported adapter's name; as it was typed where there is none such."""
+    """A client's or an imported adapter's name in the run's own spelling; unchanged if the run has no such name."""
     known = (path.name for place in ("clients/*", "imported/*") for path in run.root.glob(place))
     return own_spelling(typed, [GLOBAL, *known]) or typed
 
 
 def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
-    """Where an adapter of a run lies: `global`, the client whose own it is, or the name it was imported under.
+    """The folder of a run's adapter: `adapter` is `global`, a client's name, or the name of an imported adapter.
 
-    Raises PrivFedTalkError where there is none of that name, or one that the rounds beside it did not make.
+    Raises PrivFedTalkError if the run has no such adapter, or if the rounds beside it did not make it.
     """
     adapter = adapter_name(run, adapter)
     if (run.imported(adapter) / ADAPTER_WEIGHTS).exists():

@@ -79,9 +79,7 @@ def pretrain(
         own_references=settings.own_references,
     )
     history: list[PretrainingRow] = []
-    recent = torch.zeros(
-        (), dtype=torch.float64, device=device
-    )  # stays on the device: reading it at every step would stall a GPU
+    recent = torch.zeros((), dtype=torch.float64, device=device)  # on the device, as reading it would stall a GPU
     for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
         batch = batch.to(device)
         draw = Draw.sample(batch.latents, objective, generator).to(device)

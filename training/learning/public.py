@@ -115,8 +115,7 @@ def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTen
 
 
 def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
-    """Clips on which a federation's rounds are compared: the volunteers', or without volunteers those of held-out public
-    speakers.
+    """Clips on which a federation's rounds are compared: volunteers', or, without any, held-out public speakers'.
 
     If clients look or sound unlike the public speakers, the public loss rises while the clients' loss falls, and only
     volunteers show which round was best.

@@ -1,4 +1,4 @@
-"""How a step is computed: what makes it faster or smaller and changes no more than the last digits of its result."""
+"""Options that make a step faster or smaller and change only the last digits of its result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from training.settings import ComputeSettings
 
 MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SIZES = 64
-"""So many sizes of a block are compiled: those of `sd15`'s residual blocks alone are more than torch's limit of 8."""
+"""Limit on compiled sizes of a block; `sd15`'s residual blocks alone have more sizes than torch's limit of 8."""
 
 
 def speed_up(backbone: Backbone, settings: ComputeSettings) -> None:
-    """Set a backbone, its adapter inside it, to compute as the settings say; it stays on its device."""
+    """Apply the settings to a backbone with its adapter; it stays on its device."""
     backbone.enable_gradient_checkpointing(settings.gradient_checkpointing)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     for layer in backbone.modules():
-        if isinstance(layer, nn.Conv2d):  # what comes out of a convolution is laid out as its weight is
+        if isinstance(layer, nn.Conv2d):  # a convolution's output has the memory layout of its weight
             layer.weight.data = layer.weight.data.contiguous(memory_format=layout)
     if settings.frozen_bfloat16:
         halve_frozen(backbone)
@@ -29,9 +29,9 @@ def speed_up(backbone: Backbone, settings: ComputeSettings) -> None:
 
 
 def halve_frozen(backbone: Backbone) -> None:
-    """Keep frozen matrices as bfloat16 where autocast would make them so at every step.
+    """Store frozen matrices as bfloat16, which autocast would otherwise cast at every step.
 
-    What learns stays float32; so does everything on a device without bfloat16, where nothing is cast.
+    Trained parameters stay float32, and on a device without fast bfloat16 everything does.
     """
     device = next(backbone.parameters()).device
     if not has_fast_bfloat16(device):

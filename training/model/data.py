@@ -24,7 +24,7 @@ class ClipTensors:
     latents [T, C, h, w]; speech [T, S, D]; reference [C, h, w]; motion [T, M] relative to the reference;
     lips [T, 2], inner-lip gap and mouth width in inter-ocular distances, from the tracked landmarks;
     mouth, eyes [T, h, w] in [0, 1], the share of each latent cell that lies in the feature's box;
-    cepstra [T, 4, 13], where the shards hold the sound as the active-speaker network hears it.
+    cepstra [T, 4, 13], the input of the active-speaker network, if the shards hold it.
     """
 
     clip_id: str
@@ -79,7 +79,7 @@ class Batch:
         return self.changed(lambda value: value[cut])
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """With the same change made to every tensor."""
+        """A batch with `change` applied to every tensor."""
         tensors = {name: change(value) for name, value in vars(self).items() if value is not None}
         return Batch(**tensors)
 
@@ -123,19 +123,20 @@ def window(clip: ClipTensors, start: int, frames: int) -> Window:
 
 
 def collate(windows: Sequence[Window]) -> Batch:
-    """Stack windows into a batch; what one of them lacks is left out."""
+    """Stack windows into a batch; the batch has cepstra only if every window has them."""
     columns = [[value for value in column if value is not None] for column in zip(*windows, strict=True)]
     stacked = [torch.stack(column) if len(column) == len(windows) else None for column in columns]
-    assert None not in stacked[:-1], "only the last column, the cepstra, may lack"
+    assert None not in stacked[:-1], "only the last column, the cepstra, may be missing"
     return Batch(*stacked)  # type: ignore[arg-type]
 
 
 def own_reference(clip: ClipTensors, start: int, frames: int, rng: np.random.Generator) -> ClipTensors:
     """The clip with one of its own frames outside the window as its reference, if there is one.
 
-    There the room and the head's place are the same, so the network learns to leave alone what does not move;
-    between clips everything moves a little, and eyes and background would be drawn anew at every step. The frame is
-    one of the quarter with the mouth most shut, as references are: an open one would make the lips' start a riddle.
+    Within a clip the room and the head's place are the same, so the network learns to copy what does not move; between
+    clips everything moves a little, and the network would draw eyes and background anew at every step. The frame is
+    drawn from the quarter with the least open mouth, like the shards' references: an open mouth would hide the lips'
+    shape at rest.
     """
     outside = torch.tensor([*range(start), *range(start + frames, len(clip.latents))])
     if not len(outside):
@@ -153,11 +154,11 @@ def stream_batches(
     buffer_clips: int = 256,
     own_references: float = 0.0,
 ) -> Iterator[Batch]:
-    """Endless random windows over a stream of clips of which at most `buffer_clips` are held at once.
+    """Endless batches of random windows from a stream of clips, with at most `buffer_clips` clips in memory.
 
-    While the stream lasts, each batch lets one new clip replace a random old one; when it ends, the clips that
-    are held stay. Memory is bounded by the buffer, not by the corpus. Clips shorter than `frames` are passed over.
-    The share `own_references` of windows is shown with a reference from the same clip (see `own_reference`).
+    While the stream lasts, one new clip replaces a random old one before each batch; afterwards the clips in the buffer
+    stay. Clips shorter than `frames` are skipped. A share `own_references` of the windows gets a reference from its own
+    clip (see `own_reference`).
     """
     held: list[ClipTensors] = []
     fresh = (clip for clip in clips if len(clip.latents) >= frames)
@@ -182,7 +183,7 @@ def _random_window(clips: list[ClipTensors], frames: int, rng: np.random.Generat
 
 
 def longest(lengths: Iterable[int], enough: int) -> int:
-    """The longest of some clips, in frames, or the first that is `enough`: those after it are not looked at."""
+    """The largest of `lengths`; stops at the first that is at least `enough`."""
     most = 0
     for length in lengths:
         most = max(most, length)
@@ -192,5 +193,5 @@ def longest(lengths: Iterable[int], enough: int) -> int:
 
 
 def fixed_windows(clips: Iterable[ClipTensors], frames: int) -> list[Window]:
-    """Every clip cut into consecutive windows, for validation; the rest of each clip that is too short is dropped."""
+    """Every clip cut into consecutive windows, for validation; a remainder shorter than a window is dropped."""
     return [window(clip, start, frames) for clip in clips for start in range(0, len(clip.latents) - frames + 1, frames)]

@@ -1,4 +1,4 @@
-"""Where and in what precision tensors are computed."""
+"""The device and the precision of computations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def open_device(name: str) -> torch.device:
-    """The device a person named, tried out: an unknown name and a GPU that is not there are errors for people."""
+    """The device that a user named; raises PrivFedTalkError if the name is unknown or the device cannot be used."""
     try:
         device = choose_device(name)
         torch.zeros(1, device=device)
@@ -31,10 +31,10 @@ def open_device(name: str) -> torch.device:
 
 
 def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """x on a device, on its way there when this returns.
+    """x on a device; a copy to a GPU may still be under way when this returns.
 
-    To a GPU it goes from pinned memory: a copy out of any other waits until the GPU has done all that it was given, and
-    who trains there would launch no step before the last one has ended.
+    The copy to a GPU starts from pinned memory. A copy from other memory would wait until the GPU has finished all
+    earlier work, so training could not launch a step before the last one has ended.
     """
     if device.type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
@@ -44,7 +44,7 @@ def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 matrix products run natively; emulated ones are slower than float32."""
     if device.type == "cuda":
-        with torch.cuda.device(device):  # the question is about the current one
+        with torch.cuda.device(device):  # torch answers for the current device
             return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
@@ -55,7 +55,7 @@ _full_precision = ContextVar("full_precision", default=False)
 
 @contextlib.contextmanager
 def autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 autocast where the hardware has it and nobody asked for `full_precision`, plain float32 elsewhere."""
+    """bfloat16 autocast if the hardware has it and `full_precision` is not active, else plain float32."""
     enabled = has_fast_bfloat16(device) and not _full_precision.get()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
         yield
@@ -63,7 +63,7 @@ def autocast(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """No autocast inside the body: for who descends on gradients, which bfloat16 makes a staircase."""
+    """No autocast inside the body; for optimisation over inputs, whose gradients bfloat16 makes piecewise constant."""
     token = _full_precision.set(True)
     try:
         yield
@@ -73,7 +73,7 @@ def full_precision() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministic(seed: int) -> Iterator[None]:
-    """Seed torch's global generator for the body and put its former state back afterwards."""
+    """Seed torch's global generator for the body and restore its former state afterwards."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     try:
@@ -83,12 +83,12 @@ def deterministic(seed: int) -> Iterator[None]:
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """What autocast made bfloat16, as float32; float64, in which gradients are checked, stays."""
+    """x as float32; float64, which gradient checks use, is kept."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def narrowed(x: torch.Tensor) -> torch.Tensor:
-    """x as autocast gives it to matrix products, where it is on: what enters several of them is rounded only once."""
+    """x in autocast's precision if autocast is on, so that an input of several matrix products is cast only once."""
     kind = x.device.type
     if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64:
         return x

@@ -1,8 +1,8 @@
-"""The diffusion process, eqs. 2-6: how noise is added, and what a network says about it.
+"""The diffusion process, eqs. 2-6: how noise is added, and what a network predicts.
 
 By default the network predicts v = sqrt(abar) eps - sqrt(1 - abar) z0 (Salimans and Ho 2022): it is well posed at
 every noise level, pure noise included, where eps-prediction is not; eps and z0 follow from it exactly. Weights of
-Stable Diffusion predict eps on a schedule of their own. Schedulers are those of `diffusers`.
+Stable Diffusion predict eps, on their own schedule. Schedulers are those of `diffusers`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ TRAIN_STEPS = 1000
 
 @dataclass(frozen=True)
 class Process:
-    """A noise schedule, and which of the equivalent predictions a network makes on it.
+    """A noise schedule, and the quantity that a network predicts on it.
 
     cosine            cosine betas that end in pure noise (Lin et al. 2024); sampling begins where training did.
     stable_diffusion  Stable Diffusion's own (Rombach et al. 2022): a fourteenth of the signal's scale is left at the
-                      end, so an eps-prediction has a clean latent at every timestep, and weights find what they know.
+                      end, so an eps-prediction implies a clean latent at every timestep; pretrained weights expect it.
     """
 
     schedule: Schedule = "cosine"
     prediction: Prediction = "v"
 
     def make_scheduler(self) -> DDIMScheduler:
-        """DDIM on the schedule, for networks that predict what this one does."""
+        """DDIM on this schedule, for networks with this prediction."""
         common = {
             "num_train_timesteps": TRAIN_STEPS,
             "prediction_type": "v_prediction" if self.prediction == "v" else "epsilon",
@@ -62,8 +62,8 @@ class Process:
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """Min-SNR-gamma weights of the loss (Hang et al. 2023, section 3.4), t [B] -> [B].
 
-        With SNR = abar / (1 - abar) they are min(SNR, gamma) / (SNR + 1) for v and min(SNR, gamma) / SNR for eps,
-        written here so that pure noise divides nothing by zero.
+        With SNR = abar / (1 - abar) they are min(SNR, gamma) / (SNR + 1) for v and min(SNR, gamma) / SNR for eps.
+        They are written so that pure noise causes no division by zero.
         """
         alpha_bar = _alphas_bar_on(t.device, self.schedule)[t]
         if self.prediction == "v":
@@ -71,7 +71,7 @@ class Process:
         return (gamma * (1 - alpha_bar) / alpha_bar).clamp(max=1)
 
     def in_noise(self, predicted: Tensor, t: Tensor) -> Tensor:
-        """A prediction up to what z_t alone decides of the noise: eps_hat - eps = in_noise(v_hat) - in_noise(v)."""
+        """A prediction as noise, up to a term that only z_t decides: eps_hat - eps = in_noise(v_hat) - in_noise(v)."""
         return coefficients(t, predicted, self.schedule)[0] * predicted if self.prediction == "v" else predicted
 
 
@@ -88,7 +88,7 @@ def alphas_bar(schedule: Schedule = "cosine") -> Tensor:
 
 @functools.cache
 def _alphas_bar_on(device: torch.device, schedule: Schedule) -> Tensor:
-    """A copy for each device: one made anew at every step would wait for a GPU to finish the last."""
+    """`alphas_bar`, cached on each device: a copy at every step would wait for the GPU to finish the last step."""
     return alphas_bar(schedule).to(device)
 
 
@@ -123,7 +123,7 @@ def to_z0(z_t: Tensor, v: Tensor, t: Tensor, schedule: Schedule = "cosine") -> T
 
 
 def sample_noise(shape: tuple[int, ...], shared: float, generator: torch.Generator) -> Tensor:
-    """Unit Gaussian noise [B, F, C, h, w] of which the variance share `shared` is common to all frames.
+    """Unit Gaussian noise [B, F, C, h, w]; a share `shared` of its variance is common to all frames.
 
     Frames that share noise start from the same place, so they do not flicker (Ge et al. 2023, PYoCo).
     """
@@ -133,6 +133,6 @@ def sample_noise(shape: tuple[int, ...], shared: float, generator: torch.Generat
 
 
 def sample_timesteps(count: int, bias: float, generator: torch.Generator) -> Tensor:
-    """Timesteps [count] in 0 .. 999 from t = U**bias; bias below 1 favours high noise."""
+    """Timesteps [count] in 0 .. 999, t = 1000 U**bias with U uniform; a bias below 1 favours high noise."""
     uniform = torch.rand(count, generator=generator)
     return (uniform**bias * TRAIN_STEPS).long().clamp(0, TRAIN_STEPS - 1)

@@ -1,11 +1,11 @@
-"""LoRA layers trained with fewer passes over the activations than PEFT's own: narrow ones, on a GPU all.
+"""LoRA layers that need fewer passes over the activations than PEFT's: on a CPU the narrow layers, on a GPU all.
 
-PEFT computes `W x + s B (A x)`: besides the layer's own product two thin ones, a scaling and a sum, each as large as
-the layer's output, and as many again backwards. In narrow layers such passes cost more than arithmetic, and thin
-products run at a small part of a processor's rate; on a GPU that holds at any width (an H100 takes as long for a
-thin product of 1280 inputs as for the layer's whole gradient). `(W + s B A) x` is one product; its gradient is the
-layer's own full-rank one, taken through B A. The two agree but for rounding: under autocast the sum is rounded to
-bfloat16 anew at each step, as every trained weight is.
+PEFT computes `W x + s B (A x)`: beside the layer's own product two thin ones, a scaling and a sum, each over tensors as
+large as the layer's output, and as many again in the backward pass. In narrow layers such passes cost more than the
+arithmetic, and thin products run at a small part of a processor's rate; on a GPU that holds for every width (an H100
+takes as long for a thin product of 1280 inputs as for the layer's whole gradient). `(W + s B A) x` is one product; its
+gradient is the full-rank gradient of the weight, propagated through B A. Both forms agree up to rounding: under
+autocast the sum is rounded to bfloat16 at each step, like every trained weight.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTH = 512
-"""Up to so many inputs and outputs the full-rank gradient is cheaper for a CPU than the passes that it saves."""
+"""Largest number of inputs or outputs at which one product with its full-rank gradient is faster on a CPU."""
 
 
 def train_as_one_product(model: nn.Module) -> None:
-    """Let LoRA layers of `model` on a frozen `nn.Linear` compute as one product: on a GPU always, on a CPU the narrow
-    ones while gradients are taken.
+    """Make LoRA layers of `model` on a frozen `nn.Linear` compute one product: on a GPU always, on a CPU the narrow
+    layers while gradients are computed.
 
-    Without gradients a CPU computes as PEFT, whose own loading of an adapter then gives the same frames to the bit; a
-    GPU has few frames to draw there, a client's score, and waits for launches, of which PEFT's way has twice as many.
-    Names, weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes as
-    PEFT does.
+    Without gradients, a CPU computes as PEFT does, so that an adapter loaded by PEFT gives bitwise the same frames. A
+    GPU computes few frames without gradients (a client's score) and is bound by kernel launches, of which PEFT's form
+    has twice as many. Names, weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes
+    as PEFT does.
     """
     for layer in model.modules():
         if isinstance(layer, Linear) and isinstance(layer.get_base_layer(), nn.Linear):
-            # The class and not the layer's own `forward`: layers alike then share what torch.compile makes of one.
+            # Changing the class, not the layer's own `forward`, lets equal layers share what torch.compile makes.
             layer.__class__ = OneProductLinear
 
 
 class OneProductLinear(Linear):
-    """PEFT's layer, computed as one product where that is possible and pays."""
+    """PEFT's layer, computed as one product where that is possible and faster."""
 
     def forward(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
         """As PEFT's."""
@@ -46,12 +46,12 @@ class OneProductLinear(Linear):
 
 
 def pays(weight: Tensor, device: torch.device) -> bool:
-    """Whether one product is the cheaper way on a device, given whether gradients are taken."""
+    """Whether one product is faster on a device, with or without gradients as torch is set now."""
     return device.type != "cpu" or (torch.is_grad_enabled() and max(weight.shape) <= WIDTH)
 
 
 def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
-    """The weight with which a layer, adapted or not, is one product of x; None where it computes as it always does."""
+    """The weight of a layer (adapted or not) as one product with x; None if the layer must compute in its own way."""
     if type(layer) is nn.Linear:
         return layer.weight
     if not isinstance(layer, OneProductLinear):
@@ -63,6 +63,6 @@ def one_product(layer: nn.Module, x: Tensor) -> Tensor | None:
         return None
     name = active[0]
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    # In the factors' own precision: autocast would round the product before it is added.
+    # In the factors' own precision: autocast would round B A before it is added to W.
     with torch.autocast(x.device.type, enabled=False):
         return torch.addmm(base.weight.to(a.dtype), b, a, alpha=layer.scaling[name])

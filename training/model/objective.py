@@ -1,7 +1,8 @@
 """The local objective, eq. 12: denoising, temporal-denoising consistency, and the terms on decoded frames.
 
 All terms are means over the batch. By default the diffused quantity is the residual of a frame's latent to the
-reference latent, in units of the backbone's `residual_std`: what the reference already shows need not be drawn again.
+reference latent, in units of the backbone's `residual_std`, so that the network need not predict what the reference
+already shows.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from training.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class Draw:
-    """The random part of one evaluation of the objective: eps [B, F, C, h, w] and t [B]; which windows [B] are shown
-    their speech and their reference, None where all are."""
+    """The random part of one evaluation of the objective: noise eps [B, F, C, h, w] and timesteps t [B].
+
+    `heard` and `seen` [B] mark the windows that keep their speech and their reference; None: all windows.
+    """
 
     eps: Tensor
     t: Tensor
@@ -32,16 +35,16 @@ class Draw:
 
     @classmethod
     def sample(cls, like: Tensor, settings: ObjectiveSettings, generator: torch.Generator) -> Draw:
-        """Draw noise and timesteps for latents [B, F, C, h, w]."""
+        """Draw noise, timesteps and dropped conditions for latents [B, F, C, h, w]."""
         eps = sample_noise(tuple(like.shape), settings.shared_noise, generator)
         t = sample_timesteps(len(like), settings.noise_bias, generator)
         drops = {"heard": settings.drop_speech, "seen": settings.drop_identity}
-        # Nothing is drawn for what is never dropped, so that all else stays as it was.
+        # Nothing is drawn for a condition that is never dropped, so that the other draws do not depend on this feature.
         kept = {name: torch.rand(len(like), generator=generator) >= share for name, share in drops.items() if share > 0}
         return cls(eps, t, **kept)
 
     def to(self, device: torch.device) -> Draw:
-        """The same draw on another device: drawn on the CPU, it is the same on all of them."""
+        """The same draw on another device; drawing on the CPU makes it the same for all devices."""
         return self._each(lambda drawn: sent(drawn, device))
 
     def part(self, cut: slice) -> Draw:
@@ -53,7 +56,7 @@ class Draw:
         return Draw(change(self.eps), change(self.t), *shown)
 
     def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Speech and reference as the backbone is shown them, zeros where they are dropped."""
+        """Speech and reference as inputs of the backbone, zeros where they are dropped."""
         speech, reference = batch.speech, batch.reference
         if self.heard is not None:
             speech = speech * self.heard.view(-1, 1, 1, 1)
@@ -65,9 +68,9 @@ class Draw:
 def denoising_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L_diff, eq. 6: weighted mean square of predicted - target, [B, F, C, h, w]; weight [B, F, h, w].
 
-    Of a network that predicts eps this is eq. 6 itself. Of one that predicts v it is eq. 6 with each timestep weighted
-    by 1/abar (the "SNR + 1" weighting of Salimans and Ho), since ||eps_hat - eps||^2 = abar ||v_hat - v||^2: it stays
-    finite at pure noise.
+    For a network that predicts eps this is eq. 6 itself. For one that predicts v, each timestep of eq. 6 is weighted by
+    1/abar (the "SNR + 1" weighting of Salimans and Ho), since ||eps_hat - eps||^2 = abar ||v_hat - v||^2; it is
+    finite at pure noise, too.
     """
     return (weight[:, :, None] * (predicted - target).square()).mean()
 
@@ -78,14 +81,14 @@ def temporal_denoising_consistency(eps_hat: Tensor, eps: Tensor) -> Tensor:
 
 
 def feature_weight(batch: Batch, settings: ObjectiveSettings) -> Tensor:
-    """Weight of each latent cell [B, F, h, w], of mean one, larger on mouth and eyes."""
+    """Weight of each latent cell [B, F, h, w], larger on mouth and eyes; the mean is one."""
     weight = 1 + (settings.mouth_weight - 1) * batch.mouth + (settings.eye_weight - 1) * batch.eyes
     return weight / weight.mean()
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The objective and its parts, each a scalar tensor without its weight; `pixel` holds the decoded terms in use."""
+    """The objective and its unweighted terms, scalar tensors; `pixel` holds the terms on decoded frames in use."""
 
     total: Tensor
     denoising: Tensor
@@ -93,7 +96,7 @@ class Losses:
     pixel: Mapping[str, Tensor] = field(default_factory=dict)
 
     def by_name(self) -> dict[str, Tensor]:
-        """Total and every part."""
+        """The total and every term by name."""
         return {"total": self.total, "denoising": self.denoising, "tdc": self.tdc, **self.pixel}
 
 
@@ -105,10 +108,10 @@ def local_objective(
     pixel_terms: PixelTerms | None = None,
     weight: Tensor | None = None,
 ) -> Losses:
-    """L_k for one batch and one draw of noise and timesteps; without `pixel_terms` only its latent terms.
+    """L_k for one batch and one draw; without `pixel_terms` only its latent terms.
 
-    A part of a batch needs its `weight` [B, F, h, w] from the whole one's `feature_weight`: it is of mean one there.
-    The mean over the parts, each times its share of the windows, is then the loss of the batch.
+    For a part of a batch, `weight` [B, F, h, w] must be cut from the whole batch's `feature_weight`, whose mean is one.
+    The sum over the parts, each times its share of the windows, is then the loss of the batch.
     """
     process = backbone.process
     z0 = backbone.to_diffused(batch.latents, batch.reference)
@@ -120,7 +123,7 @@ def local_objective(
     if settings.min_snr_gamma is not None:
         weight = weight * process.min_snr_weight(draw.t, settings.min_snr_gamma)[:, None, None, None]
     denoising = denoising_loss(predicted, target, weight)
-    # Of v, eps_hat - eps = sqrt(abar) (v_hat - v): the consistency of eq. 8 without dividing by small numbers.
+    # For v, eps_hat - eps = sqrt(abar) (v_hat - v), so eq. 8 needs no division by small numbers.
     tdc = temporal_denoising_consistency(process.in_noise(predicted, draw.t), process.in_noise(target, draw.t))
     total = settings.denoising_weight * denoising + settings.tdc_weight * tdc
     pixel = pixel_terms(backbone, batch, z_t, predicted, draw.t) if pixel_terms else {}

@@ -1,4 +1,4 @@
-"""A network's folder: weights and configuration, written together or not at all."""
+"""Saving a network: weights and configuration, written together or not at all."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from common.folders import NETWORK_WEIGHTS
 
 
 def save_network(network: nn.Module, folder: Path, config: str) -> None:
-    """Write `model.safetensors` and `config.json`, JSON as text, in the place of whatever lies in `folder`.
+    """Write `model.safetensors` and `config.json` (`config` is JSON text), replacing `folder` as a whole.
 
-    Weights that were cut short, or those of one network beside the configuration of another, are never found there.
+    The folder therefore never holds incomplete weights, or the weights of one network with the configuration of
+    another.
     """
     with replacing_folder(folder) as partial:
         tensors = {name: value.contiguous() for name, value in network.state_dict().items()}

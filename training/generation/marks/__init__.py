@@ -1,1 +1,1 @@
-"""What every generated clip carries to say that it is synthetic: an invisible watermark and a signed manifest."""
+"""Marks that say that a generated clip is synthetic: an invisible watermark and a signed manifest."""

@@ -1,4 +1,4 @@
-"""Error correction for the watermark's payload: a checksum, then a convolutional code, decoded softly."""
+"""Error correction for the watermark's payload: a checksum, then a convolutional code, with soft decoding."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Bits = NDArray[np.uint8]
 
 
 def coded_length(payload_bytes: int) -> int:
-    """Bits that `encode` makes of so many bytes."""
+    """Length in bits of the codeword of `payload_bytes` bytes."""
     return RATE * (8 * payload_bytes + CHECK_BITS + CONSTRAINT - 1)
 
 
 def encode(payload: bytes) -> Bits:
-    """Payload and its CRC-16 as a terminated convolutional codeword."""
+    """The terminated convolutional codeword of the payload and its CRC-16."""
     checked = payload + binascii.crc_hqx(payload, 0xFFFF).to_bytes(2)
     bits = np.unpackbits(np.frombuffer(checked, np.uint8))
     state, coded = 0, []
@@ -35,14 +35,14 @@ def encode(payload: bytes) -> Bits:
 
 
 def decode(soft: NDArray[np.floating], payload_bytes: int) -> bytes | None:
-    """The payload of the likeliest codeword, by Viterbi's algorithm; None where its checksum is wrong.
+    """The payload of the likeliest codeword, by Viterbi's algorithm; None if its checksum is wrong.
 
-    soft [coded_length]: positive speaks for a zero, negative for a one, by its size. Of what is no codeword one in
-    65,536 passes the checksum.
+    soft [coded_length]: positive for a zero, negative for a one; its size is the confidence. Of inputs that are not
+    codewords, one in 65,536 passes the checksum.
     """
     states = 1 << (CONSTRAINT - 1)
     register = np.arange(2 * states)
-    came_from = register & (states - 1)  # the state before, of each register content
+    came_from = register & (states - 1)  # the previous state for each content of the register
     metric = np.full(states, -np.inf)
     metric[0] = 0.0
     steps = soft.reshape(-1, RATE)
@@ -62,7 +62,7 @@ def decode(soft: NDArray[np.floating], payload_bytes: int) -> bytes | None:
 
 
 def _outputs() -> Bits:
-    """Bits [128, 3] that each content of the register gives."""
+    """The output bits [128, 2] for each content of the register."""
     registers = range(1 << CONSTRAINT)
     return np.array([[(word & mask).bit_count() & 1 for mask in POLYNOMIALS] for word in registers], np.uint8)
 

@@ -1,7 +1,8 @@
-"""Who signs manifests: a certificate made on this machine, or one's own from a certification authority.
+"""The certificate that signs manifests: made on this machine, or the user's own from a certification authority.
 
-A certificate made here proves that a file was not changed since, and that the same installation signed two files. It
-does not prove who that is: nobody vouches for it, and validators say so ("signing credential untrusted").
+A certificate made here proves that a file is unchanged since it was signed, and that the same installation signed two
+files. It does not prove who the signer is: no authority confirms it, and validators report "signing credential
+untrusted".
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from common.errors import PrivFedTalkError, UnwritableError
 from common.files import replacing, write_text
 
 ENVIRONMENT_VARIABLE = "PRIVFEDTALK_SIGNING"
-"""Names the folder that holds `chain.pem` and `key.pem`, ECDSA on P-256; else one in the user's configuration."""
+"""Names the folder with `chain.pem` and `key.pem` (ECDSA on P-256); by default one in the user's configuration."""
 YEARS = 10
 _ELSEWHERE = f"export {ENVIRONMENT_VARIABLE}=FOLDER"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate chain, the signer's first, and the signer's private key, both PEM; the key is never printed."""
+    """A certificate chain, the signer's first, and the signer's private key, both PEM. The repr omits the key."""
 
     chain: str
     key: str = field(repr=False)
@@ -51,10 +52,10 @@ def signing_folder() -> Path:
 
 
 def open_identity(folder: Path | None = None) -> Identity:
-    """The identity kept in `folder`, by default `signing_folder()`; made there at first use, once.
+    """The identity in `folder`, by default `signing_folder()`; it is made at first use.
 
-    Of several processes that come first at once, one makes the pair and all get it. Raises PrivFedTalkError where one
-    of the two files is missing, cannot be read, or belongs to another pair.
+    If several processes arrive first at once, one makes the pair and all use it. Raises PrivFedTalkError if only one
+    of the two files exists, if one cannot be read, or if they do not belong together.
     """
     folder = folder or signing_folder()
     chain, key = folder / "chain.pem", folder / "key.pem"
@@ -67,7 +68,7 @@ def open_identity(folder: Path | None = None) -> Identity:
                     "put both there, or remove it: a pair is then made",
                 )
             if not chain.exists():
-                _keep(make_identity(), chain, key)
+                _save(make_identity(), chain, key)
     identity = Identity(chain.read_text(encoding="utf-8"), key.read_text(encoding="utf-8"))
     _check_pair(identity, folder)
     return identity
@@ -75,7 +76,7 @@ def open_identity(folder: Path | None = None) -> Identity:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Alone among all processes that make a pair in `folder`."""
+    """Hold an exclusive lock on `folder`, so that only one process makes a pair there."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w", encoding="utf-8")
@@ -89,7 +90,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _keep(made: Identity, chain: Path, key: Path) -> None:
+def _save(made: Identity, chain: Path, key: Path) -> None:
     with replacing(key) as partial:
         partial.touch(mode=0o600)
         partial.write_text(made.key, encoding="utf-8")
@@ -97,7 +98,7 @@ def _keep(made: Identity, chain: Path, key: Path) -> None:
 
 
 def _check_pair(identity: Identity, folder: Path) -> None:
-    """The first certificate of the chain is of the private key."""
+    """Raise PrivFedTalkError unless the private key belongs to the chain's first certificate."""
     remedy = "put a chain and its own key there, or remove both: a pair is then made"
     try:
         certificate = x509.load_pem_x509_certificates(identity.chain.encode())[0]
@@ -110,20 +111,20 @@ def _check_pair(identity: Identity, folder: Path) -> None:
 
 
 def make_identity() -> Identity:
-    """A new key on P-256 with a certificate by an authority that exists for this moment only.
+    """A new key on P-256, certified by an authority that is made for this purpose and whose key is discarded.
 
-    C2PA refuses certificates that signed themselves; the authority's own key is thrown away.
+    C2PA refuses self-signed certificates.
     """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("PrivFedTalk local authority, vouched for by nobody")
     authority = (
-        _begun(authority_name, authority_name, authority_key)
+        _builder(authority_name, authority_name, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     certificate = (
-        _begun(_name("PrivFedTalk, this installation"), authority_name, key, authority_key)
+        _builder(_name("PrivFedTalk, this installation"), authority_name, key, authority_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
@@ -137,7 +138,7 @@ def make_identity() -> Identity:
     )
 
 
-def _begun(
+def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,

@@ -19,7 +19,7 @@ MIME = "video/mp4"
 
 @dataclass(frozen=True)
 class Maker:
-    """Which weights drew a clip: SHA-256 of the base model and of the adapter's file, and what the run calls them."""
+    """The weights that generated a clip: SHA-256 of the base model and of the adapter's file, and their names."""
 
     model_sha256: str
     adapter_sha256: str
@@ -27,15 +27,18 @@ class Maker:
     adapter: str
 
     def payload(self) -> bytes:
-        """What the watermark has room for: the first three bytes of either hash."""
+        """The watermark's six bytes: the first three bytes of each hash."""
         return bytes.fromhex(self.model_sha256[:6] + self.adapter_sha256[:6])
 
 
 @dataclass(frozen=True)
 class ReadManifest:
-    """`valid` says that the signature holds and the file is as it was signed; `trusted`, that a known authority vouches
-    for the signer. `failures` are C2PA's codes; `maker` is None where another program signed.
-    All text is the signer's."""
+    """The content of a manifest.
+
+    `valid`: the signature is correct and the file is unchanged since it was signed. `trusted`: a known authority
+    certified the signer. `failures` are C2PA's codes; `maker` is None if another program signed the file. All text
+    comes from the signer and is untrusted.
+    """
 
     valid: bool
     trusted: bool
@@ -47,7 +50,7 @@ class ReadManifest:
 
 
 def attach(source: Path, target: Path, maker: Maker, identity: Identity, title: str) -> None:
-    """Write `source`, an mp4, as `target` with a signed manifest in it; nothing is asked of any network."""
+    """Write the mp4 `source` to `target` with a signed manifest in it; no network is used."""
     from c2pa import Builder, C2paSignerInfo, Signer
 
     info = C2paSignerInfo("es256", identity.chain.encode(), identity.key.encode(), None)
@@ -61,7 +64,7 @@ def attach(source: Path, target: Path, maker: Maker, identity: Identity, title: 
 
 
 def read_manifest(path: Path) -> ReadManifest | None:
-    """What the file's manifest says and whether it holds (one that is damaged does not); None where there is none."""
+    """The file's manifest and whether it is valid (a damaged one is not); None if the file has none."""
     from c2pa import C2paError, Reader
 
     try:
@@ -72,17 +75,17 @@ def read_manifest(path: Path) -> ReadManifest | None:
             with reader:
                 store = json.loads(reader.json())
     except C2paError.NotSupported:
-        return None  # a container that has no place for one
+        return None  # a container format that cannot hold a manifest
     except C2paError as error:
         return _unreadable(error)
     try:
         return _read(store)
-    except (AttributeError, KeyError, TypeError) as error:  # signed perhaps, and in no shape that C2PA describes
+    except (AttributeError, KeyError, TypeError) as error:  # perhaps signed, but not in a form that C2PA specifies
         return _unreadable(error)
 
 
 def _read(store: dict[str, Any]) -> ReadManifest:
-    """What a manifest store says; its words are its signer's, so they are kept on one line each."""
+    """The content of a manifest store; its texts come from the signer, so each is reduced to one line."""
     manifest = store["manifests"][store["active_manifest"]]
     assertions = {each["label"]: each["data"] for each in manifest.get("assertions", [])}
     state = store.get("validation_state", "Invalid")

@@ -1,7 +1,7 @@
 """Reading a clip's marks: is it synthetic, and by which model?
 
-The two marks do not weigh the same. A manifest that holds is bound to the file by a signature: the file is as its
-signer left it. A watermark is bound to nothing: whoever has one marked clip can copy its mark to another, or remove it.
+The two marks differ in strength. A valid manifest is bound to the file by a signature: the file is unchanged since it
+was signed. A watermark is bound to nothing: anybody with a marked clip can copy the mark to another clip, or remove it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Evidence = Literal["manifest", "hint", "none"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a clip's marks say."""
+    """The marks found in a clip, and what follows from them."""
 
     watermark: Found
     manifest: ReadManifest | None
 
     @property
     def evidence(self) -> Evidence:
-        """`manifest` where one that holds says that the clip is synthetic, else `hint` where there is a watermark."""
+        """`manifest` if a valid one says that the clip is synthetic, else `hint` if a watermark shows, else `none`."""
         if self.manifest is not None and self.manifest.valid and self.manifest.synthetic:
             return "manifest"
         return "hint" if self.watermark.detected else "none"
 
     @property
     def marked(self) -> bool:
-        """Whether anything says that the clip is synthetic, be it a hint."""
+        """Whether a valid manifest or a watermark says that the clip is synthetic."""
         return self.evidence != "none"
 
     @property
     def agree(self) -> bool | None:
-        """Whether the watermark tells of the model that the manifest names; None where one of them tells of none."""
+        """Whether watermark and manifest name the same model; None if one of them names none."""
         if self.manifest is None or self.manifest.maker is None or self.watermark.payload is None:
             return None
         return self.watermark.payload == self.manifest.maker.payload()
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def verify(path: Path, key: str = KEY) -> Verdict:
-    """Read both marks of a clip; a file that is not there or holds no pictures is an error."""
+    """Read both marks of a clip; raises PrivFedTalkError if the file is missing or holds no pictures."""
     if not path.is_file():
         raise PrivFedTalkError(f"there is no file {path}", "check the path")
     frames = open_video(path).frames()

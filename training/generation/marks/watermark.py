@@ -1,16 +1,17 @@
 """An invisible watermark in the brightness of every frame: six bytes that survive H.264, rescaling and cutting in time.
 
-Dither modulation (Chen and Wornell 2001): the picture's brightness is seen at 128 x 128, in blocks of 16; each block's
-lowest DCT coefficients are moved to the nearest point of a lattice of step Delta, which a key shifts for each of them,
-and which lies half a step further for a one than for a zero. So the picture itself does not disturb the reading.
+Dither modulation (Chen and Wornell 2001): the picture's brightness is scaled to 128 x 128 and cut into blocks of 16.
+Each block's lowest DCT coefficients are moved to the nearest point of a lattice of step Delta. A key shifts the lattice
+of each coefficient, and for a one it lies half a step further than for a zero. The picture itself therefore does not
+disturb the reading.
 
-What is read is soft: the cosine of each coefficient's place in its cell, averaged over frames. Nearly half of them
-carry a pattern that the key decides. Whether it is there is told by z = sum k s / |s|, k the pattern's signs and s
-what is read at its places: for any video that was made without a look at the key or at a marked clip,
-P(z >= x) <= exp(-x^2 / 2) (Hoeffding 1963).
+Readings are soft: the cosine of each coefficient's position in its lattice cell, averaged over frames. Nearly half of
+the coefficients carry a pattern that the key decides. The mark is detected by z = sum k s / |s|, where k are the
+pattern's signs and s the readings at its coefficients. For any video made without knowledge of the key or of a marked
+clip, P(z >= x) <= exp(-x^2 / 2) (Hoeffding 1963).
 
-The mark is a hint and no proof. The key does not guard it: where the lattices lie is read off one marked clip, so that
-the mark can be copied to another clip, or removed at less than it cost (tests do both).
+The mark is a hint, not a proof. The key does not protect it: the lattices can be read from a single marked clip, so
+the mark can be copied to another clip, or removed with less change than it made (tests do both).
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from training.settings.marks import KEY
 
 PAYLOAD_BYTES = 6
 STEP = 40.0
-"""Delta, grey levels: what the mark costs in PSNR and what it survives are measured in benchmarks/README.md."""
+"""Delta, grey levels; benchmarks/README.md has its cost in PSNR and its robustness."""
 DETECTED = 5.0
-"""The z from which on a mark is said to be there: a false one in 270,000 unmarked videos, at most."""
+"""The least z at which a mark counts as detected: at most one false detection in 270,000 unmarked videos."""
 MOST_FRAMES = 250
-"""How many frames are read of a long video, from its start."""
+"""The most frames that are read from the start of a video."""
 
 GRID, BLOCK = 128, 16
 BLOCKS = (GRID // BLOCK) ** 2
@@ -44,17 +45,17 @@ LOWEST = 3
 COEFFICIENTS = LOWEST * LOWEST - 1
 PLACES = BLOCKS * COEFFICIENTS
 REPEATS = 2
-"""How often each bit of the code is written."""
+"""Number of coefficients that carry each bit of the code."""
 STAY = 0.7
-"""A coefficient stays in its cell until it would have to be moved by so many steps: without that the mark would flicker
-where the picture lies between two cells."""
+"""A coefficient keeps its lattice point of the frame before while it need not move by more than this many steps;
+otherwise the mark would flicker where the picture lies between two lattice points."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the reading of a video came to. `payload` is None where no mark is detected or its checksum is wrong."""
+    """The result of reading a video. `payload` is None if no mark is detected or its checksum is wrong."""
 
     score: float
     payload: bytes | None
@@ -66,12 +67,12 @@ class Found:
 
     @property
     def false_positive_rate(self) -> float:
-        """At most this share of unmarked videos scores as high."""
+        """An upper bound on the share of unmarked videos that score as high."""
         return math.exp(-(max(self.score, 0.0) ** 2) / 2)
 
 
 def embed(frames: Iterable[Frame], payload: bytes, key: str = KEY, step: float = STEP) -> Iterator[Frame]:
-    """The frames, uint8 [H, W, 3], with the mark in them; streamed."""
+    """The marked frames, uint8 [H, W, 3], streamed."""
     layout = layout_of(key)
     dither = layout.dither(payload) * step
     cell: Floats | None = None
@@ -85,7 +86,7 @@ def embed(frames: Iterable[Frame], payload: bytes, key: str = KEY, step: float =
 
 
 def detect(frames: Iterable[Frame], key: str = KEY, step: float = STEP, most_frames: int = MOST_FRAMES) -> Found:
-    """Read the mark of frames uint8 [H, W, 3]; at least one."""
+    """Read the mark of at least one frame, uint8 [H, W, 3]."""
     layout = layout_of(key)
     total, count = np.zeros(PLACES), 0
     for frame, _ in zip(frames, range(most_frames), strict=False):
@@ -93,28 +94,31 @@ def detect(frames: Iterable[Frame], key: str = KEY, step: float = STEP, most_fra
         count += 1
     assert count, "a video has at least one frame"
     soft = total / count
-    known, told = soft[layout.known], soft[layout.told].sum(0)
-    score = float(layout.pattern_signs @ known / max(float(np.linalg.norm(known)), 1e-12))
-    payload = decode(told, PAYLOAD_BYTES) if score >= DETECTED else None
+    pattern, code = soft[layout.pattern_places], soft[layout.code_places].sum(0)
+    score = float(layout.pattern_signs @ pattern / max(float(np.linalg.norm(pattern)), 1e-12))
+    payload = decode(code, PAYLOAD_BYTES) if score >= DETECTED else None
     return Found(score, payload, count)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a key decides: `offset` [P], in steps, is each coefficient's own; `known` are the pattern's places, whose
-    signs are `pattern_signs`, `told` [2, bits] those of the code's bits."""
+    """What a key decides for the P coefficients.
+
+    `offset` [P] shifts each coefficient's lattice, in steps. `pattern_places` are the indices of the coefficients that
+    carry the pattern, `pattern_signs` its signs. `code_places` [2, bits] are the indices that carry the code's bits.
+    """
 
     offset: Floats
-    known: NDArray[np.int64]
-    told: NDArray[np.int64]
+    pattern_places: NDArray[np.int64]
+    code_places: NDArray[np.int64]
     pattern_signs: Floats
 
     def dither(self, payload: bytes) -> Floats:
-        """Where each coefficient's lattice lies [P], in steps."""
+        """The shift of each coefficient's lattice [P], in steps."""
         assert len(payload) == PAYLOAD_BYTES, f"a payload has {PAYLOAD_BYTES} bytes, not {len(payload)}"
         shift = np.zeros(PLACES, np.float32)
-        shift[self.told] = encode(payload) / 2
-        shift[self.known] = (1 - self.pattern_signs) / 4
+        shift[self.code_places] = encode(payload) / 2
+        shift[self.pattern_places] = (1 - self.pattern_signs) / 4
         return self.offset + shift
 
 
@@ -123,13 +127,13 @@ def layout_of(key: str) -> Layout:
     """The layout that a key decides, the same on every machine."""
     rng = seeding.generator(0, "watermark", key)
     offset = rng.random(PLACES, np.float32)
-    told, known = np.split(rng.permutation(PLACES), [REPEATS * coded_length(PAYLOAD_BYTES)])
-    signs = rng.choice(np.array([-1, 1], np.float32), len(known))
-    return Layout(offset, known, told.reshape(REPEATS, -1), signs)
+    code_places, pattern_places = np.split(rng.permutation(PLACES), [REPEATS * coded_length(PAYLOAD_BYTES)])
+    signs = rng.choice(np.array([-1, 1], np.float32), len(pattern_places))
+    return Layout(offset, pattern_places, code_places.reshape(REPEATS, -1), signs)
 
 
 def coefficients(frame: Frame) -> Floats:
-    """The coefficients [P] of a frame's brightness that may be moved, grey levels."""
+    """The DCT coefficients [P] of a frame's brightness that carry the mark, grey levels."""
     grey = frame.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     kernel = cv2.INTER_AREA if min(grey.shape) >= GRID else cv2.INTER_CUBIC
     small = cv2.resize(grey, (GRID, GRID), interpolation=kernel)
@@ -139,7 +143,7 @@ def coefficients(frame: Frame) -> Floats:
 
 
 def brightness(moves: Floats, size: tuple[int, int]) -> Floats:
-    """What to add to a frame's brightness, [H, W], so that its coefficients move by `moves` [P]."""
+    """The change of a frame's brightness [H, W] that moves its coefficients by `moves` [P]."""
     low = np.zeros((BLOCKS, COEFFICIENTS + 1), np.float32)
     low[:, 1:] = moves.reshape(BLOCKS, COEFFICIENTS)
     side = GRID // BLOCK

@@ -1,1 +1,1 @@
-"""Frames to latents and back: what every autoencoder answers, the pretrained ones, and where they come from."""
+"""Autoencoders, frames to latents and back: their interface, the kinds, and the sources of pretrained ones."""

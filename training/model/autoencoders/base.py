@@ -1,4 +1,4 @@
-"""What every autoencoder answers, whoever trained it: frames to latents of about unit scale, and back."""
+"""The interface of every autoencoder: frames to latents of about unit scale, and back."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from training.model.device import autocast
 class Autoencoder(nn.Module, ABC):
     """Frames [N, 3, H, W] in [0, 1] to latents [N, C, H/d, W/d] of about zero mean and unit deviation.
 
-    A kind gives the raw encoder and decoder and says how it is saved. The mean and deviation of each channel are
-    measured once on public frames (`standardise`), so that diffusion sees unit variance whatever the network.
+    Subclasses provide the raw encoder and decoder and the saving. The mean and deviation of each channel are measured
+    once on public frames (`standardise`), so that diffusion sees unit variance for every network.
     """
 
     downscale: int
     latent_channels: int
     pixels_a_batch: int
-    """How many pixels are coded at once, at most: what bounds the memory at any size of frame."""
+    """The most pixels that are coded at once; this bounds the memory for frames of any size."""
 
     latent_mean: Tensor
     latent_std: Tensor
 
     def register_statistics(self, channels: int) -> None:
-        """Buffers for the latents' mean and deviation a channel, at first 0 and 1."""
+        """Register buffers for the latents' mean and deviation of each channel, initially 0 and 1."""
         self.latent_channels = channels
         self.register_buffer("latent_mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(1, channels, 1, 1))
 
     @abstractmethod
     def encode_raw(self, pixels: Tensor) -> Tensor:
-        """[N, 3, H, W] in [-1, 1] -> latents as the network gives them; of a distribution, its mode."""
+        """[N, 3, H, W] in [-1, 1] -> the network's own latents; if it predicts a distribution, its mode."""
 
     @abstractmethod
     def decode_raw(self, latents: Tensor) -> Tensor:
-        """Latents as the network knows them -> [N, 3, H, W] in about [-1, 1]."""
+        """The network's own latents -> [N, 3, H, W] in about [-1, 1]."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Autoencoder(nn.Module, ABC):
         self.latent_std.copy_(latents.std(dim=(0, 2, 3), keepdim=True))
 
     def check_size(self, size: Sequence[int]) -> None:
-        """Refuse frames whose sides do not fall into whole latent cells."""
+        """Raise PrivFedTalkError if a side of the frames is not a multiple of `downscale`."""
         if any(side % self.downscale for side in size):
             below = size[0] // self.downscale * self.downscale
             raise PrivFedTalkError(

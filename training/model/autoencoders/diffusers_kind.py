@@ -1,6 +1,6 @@
 """Autoencoders in diffusers' format: `AutoencoderKL` (SD, SDXL, FLUX) and `AutoencoderTiny` (TAESD).
 
-Choose a KL autoencoder where quality comes before time (it costs a hundred times a tiny one's), a tiny one else.
+Choose a KL autoencoder where quality matters more than time (it costs a hundred times as much), else a tiny one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
 
 class DiffusersAutoencoder(Autoencoder):
-    """One of diffusers' networks behind our calls.
+    """One of diffusers' autoencoders behind the interface `Autoencoder`.
 
-    `config` is its own config.json, whose `_class_name` says which; `facts` say where the weights came from.
-    Latents are brought to diffusion's scale as diffusers' pipelines do it, (z - shift_factor) * scaling_factor, before
-    the measured standardisation, whose mean and deviation are then near 0 and 1 on pictures like the training set's.
+    `config` is its own config.json, whose `_class_name` names the class; `facts` say where the weights came from.
+    Latents are scaled as in diffusers' pipelines, (z - shift_factor) * scaling_factor, before they are standardised;
+    on pictures like the network's training set, their mean and deviation are then already near 0 and 1.
     """
 
     def __init__(self, config: dict[str, Any], facts: dict[str, Any]) -> None:

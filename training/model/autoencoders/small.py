@@ -1,8 +1,8 @@
-"""The small autoencoder of the demo: 128 x 128 frames to 16 x 16 latents, trained from nothing in a minute.
+"""The small autoencoder of the demo: 128 x 128 frames to 16 x 16 latents, trained from scratch in a minute.
 
-A pretrained one replaces it where weights are at hand (`training.model.autoencoders`, `training.vae.source`).
-Pixel-unshuffling by four at the input keeps all convolutions at or below a quarter of the resolution, which is what
-makes it quick on a CPU.
+A pretrained one replaces it where weights are available (`training.model.autoencoders`, `training.vae.source`).
+Pixel-unshuffling by four at the input keeps all convolutions at or below a quarter of the resolution, so it is fast on
+a CPU.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class SmallVae(Autoencoder):
 def reconstruction_loss(predicted: Tensor, target: Tensor, weight: Tensor, edge_weight: float) -> Tensor:
     """Weighted L1 of pixels plus L1 of their horizontal and vertical differences.
 
-    The differences are what an eyelid or a tooth consists of; plain L1 trades them for smooth skin.
+    The differences preserve edges such as eyelids and teeth, which plain L1 sacrifices for smooth skin.
     predicted, target [N, 3, H, W] in [0, 1]; weight [N, 1, H, W].
     """
     loss = (weight * (predicted - target).abs()).mean()
@@ -141,7 +141,7 @@ def train_vae(
 
 
 def augment(pixels: Tensor, index_seed: int) -> Tensor:
-    """Random mirror, gain and tint a frame, so that unseen skin, lips and light are not foreign. [N, 3, H, W]."""
+    """Random gain and tint of each frame [N, 3, H, W], so that the network generalises to unseen skin and light."""
     generator = torch.Generator().manual_seed(index_seed)
     n = len(pixels)
     gain = 1 + 0.15 * (torch.rand(n, 1, 1, 1, generator=generator) * 2 - 1)

@@ -1,8 +1,8 @@
-"""Where an autoencoder comes from: a run's own folder, the registry of weights, a diffusers folder, or the hub.
+"""Loading autoencoders from a run's folder, the registry of weights, a diffusers folder, or the hub.
 
-A pretrained network's weights are copied into the run's model folder, with revision and sha256 of what was read. The
-run then needs neither the folder nor the network again, its workers may sit on other machines, and what a hub id means
-cannot change under it; 335 MB for the largest in use are little beside a corpus.
+A pretrained network's weights are copied into the run's model folder, with the revision and sha256 of the source. The
+run then needs neither the source folder nor the internet again, its workers may run on other machines, and a later
+change on the hub does not affect it. The largest copy in use has 335 MB, which is little beside a corpus.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def load_autoencoder(folder: Path) -> Autoencoder:
 def open_pretrained(source: str) -> Autoencoder:
     """The network that `training.vae.source` names, its latents not yet standardised.
 
-    Raises `MissingWeightError` where a file is absent or the hub cannot be reached, `CorruptFileError` where a folder
-    holds something else.
+    Raises `MissingWeightError` if a file is absent or the hub cannot be reached, `CorruptFileError` if a folder holds
+    something else.
     """
     check_source(source)
     if source in REGISTERED:
@@ -66,7 +66,7 @@ def open_pretrained(source: str) -> Autoencoder:
 
 
 def check_source(source: str) -> None:
-    """Refuse at once, before hours of other work, a source that cannot serve; a hub id is not looked up."""
+    """Raise an error for an unusable source at once, before hours of other work. A hub id is parsed, not looked up."""
     if source in REGISTERED:
         for name in REGISTERED[source]:
             weights.find(name)
@@ -77,7 +77,7 @@ def check_source(source: str) -> None:
 
 
 def source_version(source: str) -> str:
-    """Changes with the weights that a source stands for; of a hub id, with its revision."""
+    """A string that changes if the weights of a source change; for a hub id, if its revision changes."""
     if source in REGISTERED:
         return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
     if source == SMALL or Path(source).is_dir():

@@ -1,10 +1,10 @@
 """The tiny distilled autoencoders of the TAESD family, read from their authors' own files.
 
 Ollin Boer Bohan, github.com/madebyollin/taesd. Encoder and decoder are plain chains of convolutions and residual
-blocks of 64 channels; which ones follows from the names in the file, so one module serves the whole family: 4 latent
+blocks of 64 channels. The names in a file determine the chain, so one module serves the whole family: 4 latent
 channels (SD), 16 (FLUX.1, SD3), and 32 with a pooled path in the blocks at the lowest resolution (FLUX.2), a variant
-that diffusers' `AutoencoderTiny` cannot hold. Choose `taef2` where a corpus of real people is to be prepared without
-training anything: 1.3 million parameters each way, 35 dB on faces of 256 pixels.
+that diffusers' `AutoencoderTiny` cannot represent. Choose `taef2` to prepare a corpus of real people without training
+an autoencoder: 1.3 million parameters each way, 35 dB on faces of 256 pixels.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from training.model.autoencoders.base import Autoencoder
 from training.model.saving import save_network
 
 Layout = list[dict[str, Any]]
-"""A chain of layers: `kind` (conv, block, relu, upsample, bound) and what decides its weights' shapes."""
+"""A chain of layers, each with its `kind` (conv, block, relu, upsample, bound) and the sizes of its weights."""
 
 
 class Block(nn.Module):
-    """Three 3 x 3 convolutions added to the input; `pooled` mixes channels normalised over the picture first."""
+    """Three 3 x 3 convolutions added to the input. `pooled` first adds a 1 x 1 path, normalised over the picture."""
 
     def __init__(self, width: int, pooled: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Bound(nn.Module):
 
 
 class Taesd(Autoencoder):
-    """Frames to latents of a large autoencoder's space, at a hundredth of its cost; f8."""
+    """Frames to the latent space of a large autoencoder, at a hundredth of its cost; downscaling by 8."""
 
     downscale = 8
     pixels_a_batch = 2**19
@@ -83,7 +83,7 @@ class Taesd(Autoencoder):
 
 
 def read_taesd(encoder: Path, decoder: Path, facts: dict[str, Any]) -> Taesd:
-    """The network of two files `*_encoder.pth` and `*_decoder.pth`; `facts` are kept in its configuration."""
+    """The network in the files `*_encoder.pth` and `*_decoder.pth`; `facts` are saved in its configuration."""
     states = [_state(encoder), _state(decoder)]
     try:
         model = Taesd(_layout(states[0], decodes=False), _layout(states[1], decodes=True), facts)
@@ -98,7 +98,7 @@ def read_taesd(encoder: Path, decoder: Path, facts: dict[str, Any]) -> Taesd:
 
 
 def _state(path: Path) -> dict[str, Tensor]:
-    # These authors publish torch archives; only tensors are read from them, no code is run.
+    # The authors publish torch archives; with `weights_only` they are read without running code.
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
@@ -109,8 +109,8 @@ def _state(path: Path) -> dict[str, Tensor]:
 def _layout(state: dict[str, Tensor], decodes: bool) -> Layout:
     """The chain that the names and shapes of a state dict describe.
 
-    Layers without weights leave holes in the numbering: in a decoder the bound at 0, a ReLU at 2 and upsampling
-    elsewhere; an encoder has none, and its convolutions without bias halve the resolution.
+    Layers without weights leave gaps in the numbering: in a decoder the bound at 0, a ReLU at 2 and upsampling
+    elsewhere. An encoder has no gaps, and its convolutions without bias halve the resolution.
     """
     layers: dict[int, dict[str, Tensor]] = {}
     for name, value in state.items():

@@ -1,1 +1,1 @@
-"""Denoisers behind one interface: velocity from noisy latents, speech, reference and motion."""
+"""Denoisers behind one interface: a prediction from noisy latents, speech, reference and motion."""

@@ -1,10 +1,10 @@
-"""A video transformer for one GPU, of about 124 million parameters, trained from nothing on the public split.
+"""A video transformer for one GPU, of about 124 million parameters, trained from scratch on the public split.
 
-A block attends over a frame's patches with the frame's own speech tokens as further keys, then over the frames of a
+A block attends over a frame's patches, with the frame's speech tokens as additional keys, then over the frames at each
 patch, then runs an MLP. Time, speech, motion and identity modulate it per frame: shift, scale and gate come from one
-projection for all blocks and a small table in each (PixArt-alpha, Chen et al. 2024), zero at first, so that a new
-network passes its input on. Attention is torch's fused kernel, with queries and keys normalised (Dehghani et al. 2023)
-so that bfloat16 holds, and frames placed by rotation (Su et al. 2021), which knows no longest window.
+projection for all blocks and a small table in each (PixArt-alpha, Chen et al. 2024). Both are zero at first, so a new
+block is the identity. Attention is torch's fused kernel; queries and keys are normalised (Dehghani et al. 2023), so
+that bfloat16 is stable, and positions of frames are rotary (Su et al. 2021), which has no longest window.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from training.model.device import at_least_float32, narrowed
 from training.settings import BackboneSettings
 
 TIME_WIDTH = 256
-"""Of the timestep's sinusoids."""
+"""Width of the timestep's sinusoidal embedding."""
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries [N, Q, d] over [N, K, d]; `turns` places both as consecutive frames."""
+    """Multi-head attention of queries [N, Q, d] over [N, K, d]; `turns` are rotary positions of consecutive frames."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return self.to_out(attended.transpose(1, 2).reshape(n, queries, width))
 
     def _normalised(self, x: Tensor, scale: Tensor) -> Tensor:
-        # Scales of the input's own precision: mixed ones would leave the fused kernel.
+        # Scales in the input's precision: with mixed precisions the fused kernel would not be used.
         return F.rms_norm(self._heads(x), (self.head,), scale.to(x.dtype)).to(x.dtype)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Attention(nn.Module):
 
 
 def turns_of(frames: int, head: int, device: torch.device) -> Tensor:
-    """Rotary places: cosines and sines [2, F, head / 2] of the angle f / 10000**(2 i / head) at frame f."""
+    """Rotary positions: cosines and sines [2, F, head / 2] of the angles f / 10000**(2 i / head) of frame f."""
     half = head // 2
     speed = 10000.0 ** (-torch.arange(half, device=device) / half)
     angle = torch.arange(frames, device=device)[:, None] * speed
@@ -64,13 +64,13 @@ def turns_of(frames: int, head: int, device: torch.device) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [N, heads, F, d], its pairs (i, i + d/2) turned by the angles of `turns_of`."""
+    """x [N, heads, F, d] with its pairs (i, i + d/2) rotated by the angles of `turns_of`."""
     one, two = x.chunk(2, -1)
     return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
 
 
 class Block(nn.Module):
-    """Space with speech, time, channels; each modulated by the frame's conditioning."""
+    """Attention over space with speech, attention over time, and an MLP; each modulated by the frame's condition."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class BaseBackbone(Backbone):
-    """Choose it for real faces where no pretrained weights may or can be used; its latents are best 32 x 32 or less."""
+    """Choose it for real faces where no pretrained weights may or can be used, with latents of 32 x 32 or less."""
 
     attention_targets = ("to_q", "to_k", "to_v", "to_out")
     other_targets = (
@@ -157,7 +157,7 @@ class BaseBackbone(Backbone):
         spoken = self.speech_tokens(speech) + self.speech_place
         tokens = narrowed(self.token_norm(torch.cat([spoken, identity[:, :, None].expand(-1, f, -1, -1)], 2)))
         modulation = self.modulation(condition).unflatten(-1, (9, -1))
-        # Once for all blocks: a short window on a GPU waits for launches, and these were a tenth of them.
+        # Computed once for all blocks: kernel launches bound a short window on a GPU, and these were a tenth of them.
         turns = turns_of(f, x.shape[-1] // self.settings.base.heads, x.device)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""What more than one kind of backbone makes of its conditions and its input."""
+"""Layers for conditions and input that several kinds of backbone share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def to_patches(z: Tensor, patch: int) -> Tensor:
 
 
 def from_patches(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `to_patches`, of a square picture."""
+    """The inverse of `to_patches`, for square latents."""
     b, f, places, features = x.shape
     side, c = math.isqrt(places), features // patch**2
     grid = x.view(b, f, side, side, c, patch, patch).permute(0, 1, 4, 2, 5, 3, 6)

@@ -1,5 +1,7 @@
-"""How the temporal layers of a motion UNet attend over a window's frames: queries, keys and values in one product, and
-on a GPU the attention by kernels made for so few frames."""
+"""Attention of a motion UNet's temporal layers over a window's frames, in fewer GPU kernels.
+
+Queries, keys and values are one product, and the attention uses kernels for few frames (`short_attention`).
+"""
 
 from __future__ import annotations
 
@@ -16,29 +18,31 @@ from training.model.lora_layers import one_product
 HAS_TRITON = find_spec("triton") is not None
 HALVES = (torch.bfloat16, torch.float16)
 LENGTHS = (16, 32)
-"""Frames that the kernels take."""
+"""Numbers of frames that the kernels support."""
 
 
 class FrameAttention:
-    """diffusers' processor of an `Attention` [N, F, C] -> [N, F, C]; the same but for rounding, and the same to the
-    bit without gradients or off a GPU."""
+    """A processor for diffusers' `Attention` [N, F, C] -> [N, F, C].
+
+    It equals diffusers' own processor up to rounding; without gradients, or on a CPU, it is that processor.
+    """
 
     def __init__(self) -> None:
-        self._usual = AttnProcessor2_0()
+        self._default = AttnProcessor2_0()
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *rest: Any, **named: Any) -> Tensor:
-        """See diffusers' processors: what they take, they give."""
-        weight = None if rest or any(v is not None for v in named.values()) else _side_by_side(attn, hidden_states)
+        """Arguments and result are those of diffusers' processors."""
+        weight = None if rest or any(v is not None for v in named.values()) else _stacked_weights(attn, hidden_states)
         if weight is None:
-            return self._usual(attn, hidden_states, *rest, **named)
+            return self._default(attn, hidden_states, *rest, **named)
         from training.model.backbones.short_attention import ShortAttention
 
         attended = ShortAttention.apply(F.linear(hidden_states, weight), attn.heads)
         return attn.to_out[1](attn.to_out[0](attended))
 
 
-def _side_by_side(attn: Attention, x: Tensor) -> Tensor | None:
-    """The weights [3 C, C] of queries, keys and values, where the kernels can be used on x."""
+def _stacked_weights(attn: Attention, x: Tensor) -> Tensor | None:
+    """The stacked weights [3 C, C] of queries, keys and values; None where the kernels cannot be used on x."""
     if not (HAS_TRITON and x.is_cuda and torch.is_grad_enabled() and x.shape[1] in LENGTHS):
         return None
     if (torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype) not in HALVES:

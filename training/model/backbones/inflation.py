@@ -1,7 +1,8 @@
-"""From Stable Diffusion's UNet for pictures to a motion UNet that says the same of every single frame.
+"""Inflating Stable Diffusion's UNet for pictures to a motion UNet that makes the same prediction for each frame.
 
-Weights come in diffusers' own format. What the motion UNet of diffusers cannot express (another conditioning than a
-prompt's, another time embedding) is refused by name: it would load without complaint and draw something else.
+Weights come in diffusers' own format. A UNet with a setting that diffusers' motion UNet cannot represent (other
+conditioning than a prompt, another time embedding) is refused by name: it would load without an error and compute
+something else.
 """
 
 from __future__ import annotations
@@ -53,15 +54,14 @@ ASSUMED: dict[str, Any] = {
     "conv_out_kernel": 3,
     "attention_type": "default",
 }
-"""What the motion UNet takes for granted of the UNet it is made from."""
+"""Settings that the motion UNet assumes of the UNet from which it is made."""
 
 
 def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) -> tuple[UNetMotionModel, list[Loaded]]:
-    """The network that the settings name, widened for a reference beside the noise, and what was loaded for it; without
-    a source, a random one.
+    """The motion UNet that the settings name, with input channels for the reference, and the sources that were loaded.
 
-    Raises `MissingWeightError` where a folder is absent or the hub cannot be reached, `CorruptFileError` where it
-    holds something else, `PrivFedTalkError` where latents or window do not fit the weights.
+    Without a source its weights are random. Raises `MissingWeightError` if a folder is absent or the hub cannot be
+    reached, `CorruptFileError` if it holds something else, `PrivFedTalkError` if latents or window do not fit.
     """
     loaded: list[Loaded] = []
     if settings.source is None:
@@ -91,10 +91,10 @@ def open_motion_unet(settings: Sd15Settings, latent_channels: int, window: int) 
 
 
 def inflate(flat: UNet2DConditionModel, adapter: MotionAdapter | None = None) -> UNetMotionModel:
-    """A motion UNet with the weights of `flat` and as many input channels again, of zero weights.
+    """A motion UNet with the weights of `flat` and twice its input channels; the new channels have zero weights.
 
-    Without an adapter its temporal layers are new, and each ends in a projection of zeros: frame by frame the output
-    is that of `flat`, whatever the further channels hold.
+    Without an adapter its temporal layers are new, and each ends in a zero projection: the output for each frame is
+    that of `flat`, whatever the new channels hold.
     """
     for key, assumed in ASSUMED.items():
         if flat.config.get(key, assumed) != assumed:
@@ -122,7 +122,7 @@ def inflate(flat: UNet2DConditionModel, adapter: MotionAdapter | None = None) ->
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without diffusers' warning that no module is to be kept in float32, in a network that is float32."""
+    """Suppress diffusers' warning about modules kept in float32, which does not matter in a float32 network."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -132,5 +132,5 @@ def _quiet() -> Iterator[None]:
 
 
 def random_motion_unet(config: dict[str, Any]) -> UNetMotionModel:
-    """A motion UNet of a configuration, its weights random."""
+    """A motion UNet of the given configuration, with random weights."""
     return UNetMotionModel.from_config(config)

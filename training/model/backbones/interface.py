@@ -1,4 +1,4 @@
-"""What every backbone answers, whatever its size: noisy latents and conditions in, the configured prediction out."""
+"""The interface of every backbone: noisy latents and conditions in, the configured prediction out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.settings import BackboneSettings
 
 
 class BackboneShape(Settings):
-    """What the data decides about a backbone."""
+    """Sizes of a backbone that the data decides."""
 
     latent_channels: int
     latent_size: int
@@ -30,10 +30,10 @@ class BackboneShape(Settings):
 
 
 class Backbone(nn.Module, ABC):
-    """A denoiser of windows of latents. A kind gives `forward` and names the layers that LoRA may adapt.
+    """A denoiser of windows of latents. Subclasses provide `forward` and name the layers that LoRA may adapt.
 
     `settings.diffused` says what is diffused: the residual of each frame's latent to the reference, in units of
-    `residual_std`, or the latent itself (`residual_std` is then one). What the network says of it is told by `process`.
+    `residual_std`, or the latent itself (`residual_std` is then one). `process` says what the network predicts.
     """
 
     attention_targets: ClassVar[tuple[str, ...]]
@@ -42,7 +42,7 @@ class Backbone(nn.Module, ABC):
     """Names of further layers to adapt where `adapter.targets` is `all`."""
 
     speech_encoder: SpeechEncoder | None
-    """Taught the lips' shape before any picture is drawn; None where tokens come from a network that knows speech."""
+    """Pretrained on the lips' shape before the denoiser is trained; None in kinds without a speech encoder."""
 
     residual_std: Tensor
     motion_std: Tensor
@@ -68,7 +68,7 @@ class Backbone(nn.Module, ABC):
         return Process(self.settings.schedule, self.settings.prediction)
 
     def to_diffused(self, latents: Tensor, reference: Tensor) -> Tensor:
-        """z0 of latents [B, F, C, h, w] whose reference is [B, C, h, w]."""
+        """The diffused quantity z0 of latents [B, F, C, h, w] with reference [B, C, h, w]."""
         origin = reference[:, None] if self.settings.diffused == "residual" else 0.0
         return (latents - origin) / self.residual_std
 
@@ -78,21 +78,23 @@ class Backbone(nn.Module, ABC):
         return origin + z0 * self.residual_std
 
     def enable_gradient_checkpointing(self, enable: bool = True) -> None:
-        """Whether blocks forget their activations and compute them again in the backward pass: less memory, about a
-        third more time. Gradients stay the same."""
+        """Choose whether blocks recompute their activations in the backward pass: less memory, about a third more time.
+
+        Gradients stay the same.
+        """
         self.gradient_checkpointing = enable
 
     def compile_blocks(self) -> None:
-        """Let torch compile what takes the time; kinds made of like blocks compile one of each size for all."""
+        """Compile the network with torch; kinds with equal blocks compile the blocks instead, each size once."""
         self.compile(dynamic=False)
 
     def describe(self) -> dict[str, Any]:
-        """What `from_config` makes the same network of, without its weights."""
+        """The configuration from which `from_config` makes the same network, without its weights."""
         return {"settings": self.settings.model_dump(mode="json"), "shape": self.shape.model_dump()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """A network with random weights; what `describe` said of another one."""
+        """A network with random weights from another one's `describe`."""
         return cls(BackboneSettings(**config["settings"]), BackboneShape(**config["shape"]))
 
     def save(self, folder: Path) -> None:
@@ -101,8 +103,8 @@ class Backbone(nn.Module, ABC):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; frozen, as the federation needs it."""
-        with torch.device("meta"):  # no random weights are drawn only to be replaced
+        """Read what `save` wrote; the network is frozen, as the federation needs it."""
+        with torch.device("meta"):  # draws no random weights, which would be replaced
             model = cls.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         model.to_empty(device="cpu").load_state_dict(load_file(folder / NETWORK_WEIGHTS))
         return model.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The kinds of backbone by name: to build one for data of a shape, and to read any that was saved."""
+"""The kinds of backbone by name: building one for data of a given shape, and loading a saved one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.settings import BackboneSettings
 
 
 def kind_of(name: str) -> type[Backbone]:
-    """The class behind `training.backbone.kind`; a larger one's libraries are loaded only where it is used."""
+    """The class for `training.backbone.kind`; the libraries of a larger kind are loaded only if it is used."""
     if name == "base":
         from training.model.backbones.base import BaseBackbone
 
@@ -28,7 +28,7 @@ def kind_of(name: str) -> type[Backbone]:
 
 
 def build_backbone(settings: BackboneSettings, shape: BackboneShape) -> Backbone:
-    """A new one, before any training here: random, or from the pretrained parts that the settings name.
+    """A new backbone: random, or made from the pretrained parts that the settings name.
 
     Weights are drawn from torch's global generator, on torch's default device.
     """
@@ -36,20 +36,20 @@ def build_backbone(settings: BackboneSettings, shape: BackboneShape) -> Backbone
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """Read what any kind's `save` wrote; frozen, as the federation needs it."""
+    """Load a saved backbone of any kind; it is frozen, as the federation needs it."""
     return kind_of(_settings_in(folder).get("kind", "tiny")).load(folder)
 
 
 def window_of(folder: Path) -> int:
-    """Frames that a saved backbone denoises together; its weights are not read."""
+    """The number of frames in a saved backbone's window; its weights are not read."""
     return int(_settings_in(folder)["window"])
 
 
 def untrained_like(backbone: Backbone) -> Backbone:
     """The same network with random weights.
 
-    The units of residual and motion are kept: they belong to the data, not to what was learnt, and without them losses
-    do not compare.
+    The units of residual and motion are kept: they describe the data, not the training, and losses are comparable only
+    in the same units.
     """
     random = type(backbone).from_config(backbone.describe())
     random.residual_std.copy_(backbone.residual_std)

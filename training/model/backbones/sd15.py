@@ -1,10 +1,9 @@
-"""Stable Diffusion's UNet as a talking head's: temporal layers between its own, a reference beside the noise, speech
-in place of text.
+"""Stable Diffusion's UNet for talking heads: with temporal layers, a reference as further input, and speech for text.
 
-The network is diffusers' motion UNet (AnimateDiff, Guo et al. 2024). The reference's latent comes in as further input
-channels (zero weights at first); a frame's speech tokens, one token of the reference's identity and one of the head's
-motion stand where a prompt's tokens stood, for each frame its own. New temporal layers end in a projection of zeros,
-so an inflated network says of every frame what the UNet said of it (`training.model.backbones.inflation`).
+The network is diffusers' motion UNet (AnimateDiff, Guo et al. 2024). The reference's latent is additional input
+channels (zero weights at first). In place of a prompt's tokens, each frame has its own speech tokens, one token for the
+reference's identity and one for the head's motion. New temporal layers end in a zero projection, so an inflated network
+first predicts for each frame what the UNet predicts for it (`training.model.backbones.inflation`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from training.model.device import at_least_float32
 from training.settings import BackboneSettings
 
 IDENTITY_CELLS = 4
-"""The reference's latent is shown to its identity token at 4 x 4 cells."""
+"""The identity token is computed from the reference's latent, averaged to 4 x 4 cells."""
 
 
 class ConditionTokens(nn.Module):
@@ -56,7 +55,8 @@ class Sd15Backbone(Backbone):
     """Choose it for real faces at 256 pixels and more, on a GPU; `sd15.source` names the weights to start from."""
 
     attention_targets = ("to_q", "to_k", "to_v", "to_out.0")
-    # Linear layers, but not proj_in and proj_out of the temporal ones: diffusers calls them by keyword, PEFT has none.
+    # Linear layers, but not proj_in and proj_out of the temporal layers: diffusers calls those with keywords, and PEFT
+    # does not accept keywords.
     other_targets = ("ff.net.0.proj", "ff.net.2", "time_emb_proj", "speech_projection", "motion_projection")
 
     def __init__(
@@ -66,8 +66,8 @@ class Sd15Backbone(Backbone):
         unet: UNetMotionModel | None = None,
         pretrained: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """`unet`, by default as the settings say, is a UNetMotionModel of twice `shape.latent_channels` in;
-        `pretrained` records what it was made from."""
+        """`unet` is a UNetMotionModel with 2 * `shape.latent_channels` inputs, by default the one in the settings;
+        `pretrained` records the sources of its weights."""
         super().__init__(settings, shape)
         self.pretrained = list(pretrained)
         if unet is None:

@@ -1,9 +1,9 @@
-"""Self-attention over a window's few frames, as two kernels of a GPU.
+"""Self-attention over a window's few frames, as two GPU kernels.
 
-A temporal layer asks for tens of thousands of attentions over 16 frames each. The fused kernels of torch compute tiles
-of 64 or 128 queries, most of them empty then: of a step of `sd15` on an H100 they took an eighth. Here one
-program holds a whole attention of one place and head in its registers, forwards and backwards, so that queries, keys
-and values are read once and nothing is kept for the backward pass but them.
+A temporal layer computes tens of thousands of attentions over 16 frames each. The fused kernels of torch use tiles of
+64 or 128 queries, which are mostly empty here; they took an eighth of a step of `sd15` on an H100. Here one program
+holds the whole attention of one place and head in its registers, forward and backward. Queries, keys and values are
+read once, and only they are saved for the backward pass.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ShortAttention(torch.autograd.Function):
 
 
 def _sizes(qkv: Tensor, heads: int) -> dict[str, int]:
-    """What the kernels are built for."""
+    """The compile-time sizes of the kernels."""
     _, frames, width = qkv.shape
     head = width // 3 // heads
     padded = max(16, triton.next_power_of_2(head))

@@ -1,4 +1,4 @@
-"""Where a backbone's pretrained parts come from: a folder that diffusers wrote, or the hub."""
+"""Loading a backbone's pretrained parts from a folder that diffusers wrote, or from the hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.settings import BackboneSettings
 
 
 def check_sources(settings: BackboneSettings) -> None:
-    """Refuse at once, before hours of other work, a source that is not there; a hub id is not looked up."""
+    """Raise an error for an unusable source at once, before hours of other work. A hub id is parsed, not looked up."""
     if settings.kind == "sd15":
         for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None)):
             if source and not Path(source).is_dir():
@@ -19,7 +19,7 @@ def check_sources(settings: BackboneSettings) -> None:
 
 
 def sources_version(settings: BackboneSettings) -> str:
-    """Changes with the weights that the sources stand for; of a hub id, with its revision."""
+    """A string that changes if the weights of the sources change; for a hub id, if its revision changes."""
     if settings.kind != "sd15":
         return ""
     return " ".join(
@@ -32,7 +32,7 @@ def sources_version(settings: BackboneSettings) -> str:
 
 
 def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded]:
-    """A network of a local folder or the hub, where a pipeline keeps it in its folder `inner`, and what was loaded."""
+    """A network from a local folder or the hub, and the facts about its source; `inner` is its folder in a pipeline."""
     if Path(source).is_dir():
         place, commit = _network_folder(Path(source), inner), None
     else:
@@ -50,7 +50,7 @@ def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded
 
 
 def _network_folder(folder: Path, inner: str | None) -> Path:
-    """Where in a folder the network lies: a pipeline's has an index beside its networks' folders."""
+    """The network's own folder: `inner` if `folder` holds a pipeline, which has an index file, else `folder` itself."""
     return folder / inner if inner and (folder / "model_index.json").exists() else folder
 
 

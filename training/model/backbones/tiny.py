@@ -1,9 +1,9 @@
 """The demo's denoiser: a factorised video transformer of about a million parameters.
 
 Each block attends over the patches of a frame (with speech and identity tokens as extra keys), then over the
-frames of a patch, then mixes neighbours by a depthwise convolution, then runs an MLP; time, speech, motion and
+frames at each patch, then mixes neighbours by a depthwise convolution, then runs an MLP; time, speech, motion and
 identity modulate it per frame (adaptive layer norm, Peebles and Xie 2023). Attention is written as explicit
-matrix products: on the short sequences here the fused kernel is the slower one on a CPU.
+matrix products: for the short sequences here the fused kernel is slower on a CPU.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Attention(nn.Module):
         q = self.to_q(x).view(n, queries, self.heads, head).transpose(1, 2)
         k = self.to_k(context).view(n, -1, self.heads, head).transpose(1, 2)
         v = self.to_v(context).view(n, -1, self.heads, head).transpose(1, 2)
-        # The keys' last two axes change places by themselves: of one permutation of all axes torch.compile makes
-        # fused attention of the wrong tensor (pytorch/pytorch#195320).
+        # The keys' last two axes are swapped in a step of their own: from one permutation of all axes torch.compile
+        # makes fused attention of the wrong tensor (pytorch/pytorch#195320).
         scores = (q @ k.transpose(-2, -1)) * head**-0.5
         if bias is not None:
             scores = scores + bias
@@ -47,7 +47,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Space, time, neighbours, channels; each modulated by the frame's conditioning."""
+    """Attention over space and over time, convolution over neighbours, and an MLP; modulated by the condition."""
 
     def __init__(self, settings: BackboneSettings) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Block(nn.Module):
         return x + (1 + gate2) * self.down(F.gelu(self.up(h)))
 
     def _relative_bias(self, frames: int) -> Tensor:
-        """[heads, F, F] bias by the distance of two frames."""
+        """The bias [heads, F, F] by the distance between two frames."""
         place = torch.arange(frames, device=self.time_bias.device)
         distance = (place[None, :] - place[:, None]).clamp(1 - self.window, self.window - 1)
         return self.time_bias[:, distance + self.window - 1]
@@ -93,7 +93,7 @@ class TinyBackbone(Backbone):
     """A few blocks of tiny width. Choose it for the rendered demo, where everything runs on a CPU in minutes."""
 
     attention_targets = ("to_q", "to_k", "to_v", "to_out")
-    # With the layers beyond attention the mouth's shape is learned, not only its timing.
+    # Adapting the layers beyond attention teaches the mouth's shape, not only its timing.
     other_targets = ("up", "down", "modulation", "modulation_out", "speech_projection", "patch_in", "patch_out")
     speech_encoder: SpeechEncoder
 

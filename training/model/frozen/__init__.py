@@ -1,1 +1,1 @@
-"""Frozen networks that judge decoded frames inside the local objective."""
+"""Frozen networks for the local objective's losses on decoded frames."""

@@ -1,6 +1,6 @@
-"""What the rulers must not care about: small misalignment, light, colour balance, and blur.
+"""Augmentations that make the rulers robust to small misalignment, light, colour balance and blur.
 
-Generated frames come through a small VAE and are softer than the real crops a ruler learns from; without
+Generated frames come through a small VAE and are softer than the real crops on which a ruler is trained; without
 `soften` a ruler would partly measure sharpness.
 """
 
@@ -24,11 +24,11 @@ def sample_region(
 ) -> Tensor:
     """Cut `region` = (left, top, right, bottom), fractions of the crop, out of crops [B, 3, H, W].
 
-    Returns [B, 3, size[0], size[1]] by bilinear sampling, differentiable in `crops`. In training each picture
-    may be moved by up to `shift` (fraction of the crop), made `stretch` [B] times as high and `widen` [B]
-    times as wide about the region's centre.
+    Returns [B, 3, size[0], size[1]] by bilinear sampling, differentiable in `crops`. In training each picture is moved
+    by up to `shift` (fraction of the crop) and made `stretch` [B] times as high and `widen` [B] times as wide about the
+    region's centre.
     """
-    # Bilinear sampling takes every pixel into account only down to about half the resolution.
+    # Bilinear sampling uses every pixel only down to about half the resolution, so larger crops are reduced first.
     finest = 2 * max(size)
     if crops.shape[-1] > finest:
         crops = F.interpolate(crops, size=(finest, finest), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""Which frozen networks the configuration asks for, loaded once for each worker."""
+"""Loading the frozen networks that the configuration asks for, once for each worker."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from training.settings import ObjectiveSettings
 def open_pixel_terms(run: RunFolder, settings: ObjectiveSettings, decode: Decode) -> PixelTerms | None:
     """The terms that `settings` switch on, or None if there are none.
 
-    A network that is not there is an error that names its term: nothing else takes its place, and no term is left
-    out unless the configuration says so.
+    A missing network raises MissingWeightError (or PrivFedTalkError) with the name of its term; it is never replaced,
+    and no term is left out unless the configuration says so.
     """
     builders: dict[str, Callable[[], nn.Module]] = {
         "identity": lambda: _identity(run, settings.identity.network),

@@ -1,6 +1,6 @@
-"""LPIPS (Zhang et al. 2018, v0.1) whose backbone comes from a file that is there, never from a hidden download.
+"""LPIPS (Zhang et al. 2018, v0.1) with a backbone from a local file; nothing is downloaded.
 
-The package brings the linear heads. The backbone is torchvision's ImageNet network, looked for in the folders of
+The package contains the linear heads. The backbone is torchvision's ImageNet network, looked for in the folders of
 `common.weights.registry` and in torch's own cache, under the name torchvision downloads it by, which ends in the first
 eight digits of its sha256.
 """
@@ -27,16 +27,16 @@ BACKBONES = {
 
 
 class Lpips(nn.Module):
-    """Distance of pictures [B, 3, H, W] in [0, 1], twice -> [B]; differentiable, frozen."""
+    """Distances [B] between two batches of pictures [B, 3, H, W] in [0, 1]; differentiable, frozen."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         found = find_backbone(kind)
-        # The import pulls in torchvision, which only those who use LPIPS should pay for.
+        # Imported here since it loads torchvision, which only LPIPS needs.
         import lpips
 
-        # The random weights that are overwritten below draw from the global generator; lpips asks torchvision for them
-        # by an argument that torchvision has renamed.
+        # lpips first draws random weights from the global generator (they are overwritten below), and calls torchvision
+        # with an argument that has been renamed, hence the warning.
         with deterministic(0), warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="torchvision.models._utils")
             self.network: Any = lpips.LPIPS(net=kind, pnet_rand=True, verbose=False)
@@ -54,7 +54,7 @@ class Lpips(nn.Module):
 
 
 def find_backbone(kind: str) -> Path:
-    """The verified file of LPIPS's backbone `kind`, or an error that names it and how to get it."""
+    """The verified file of LPIPS's backbone `kind`; if it is missing, MissingWeightError says how to get it."""
     file = BACKBONES[kind]
     folders = [*weights.folders(), Path(torch.hub.get_dir()) / "checkpoints"]
     for folder in folders:

@@ -1,4 +1,4 @@
-"""MobileFaceNet as a differentiable module: the same weights that the identity check runs by onnxruntime.
+"""MobileFaceNet as a differentiable module, with the weights that the identity check runs in onnxruntime.
 
 Chen et al. 2018, table 1, as trained with ArcFace by foamliu/MobileFaceNet: ReLU6 in place of PReLU, a last 1 x 1
 convolution with a bias. The modules are named so that its state dict loads strictly.
@@ -26,7 +26,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class MobileFaceNet(nn.Module):
-    """Aligned faces [B, 3, 112, 112], normalised, to embeddings [B, 128], not normalised."""
+    """Aligned, normalised faces [B, 3, 112, 112] to embeddings [B, 128] that are not normalised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class MobileFaceNet(nn.Module):
 class MobileFaceNetEmbedder(nn.Module):
     """Crops float [B, 3, H, W] in [0, 1] to unit embeddings [B, 128]; differentiable in the crops.
 
-    The identity check aligns every face by its own five points. A crop of the preparation floor is aligned
-    already, so one fixed similarity takes it there, and no landmark is needed of a frame that is being learned.
+    The identity check aligns every face by its own five landmarks. A crop of the preparation floor is already aligned,
+    so one fixed similarity transform maps it to the network's alignment, and generated frames need no landmarks.
     """
 
     def __init__(self, network: MobileFaceNet, crop: CropSettings | None = None) -> None:
@@ -70,8 +70,8 @@ class MobileFaceNetEmbedder(nn.Module):
         return F.normalize(self.network((self.faces(crops) - self.mean) / self.deviation), dim=1)
 
     def faces(self, crops: Tensor) -> Tensor:
-        """The faces as the network saw them in training: [B, 3, 112, 112] in [0, 1]."""
-        # Bilinear sampling takes every pixel into account only down to about half the resolution.
+        """The faces, aligned as in the network's training: [B, 3, 112, 112] in [0, 1]."""
+        # Bilinear sampling uses every pixel only down to about half the resolution, so larger crops are reduced first.
         if crops.shape[-1] > 2 * SIZE:
             crops = F.interpolate(crops, size=(2 * SIZE, 2 * SIZE), mode="bilinear", antialias=True)
         grid = self.grid.expand(len(crops), -1, -1, -1)
@@ -79,21 +79,21 @@ class MobileFaceNetEmbedder(nn.Module):
 
     @classmethod
     def load(cls) -> MobileFaceNetEmbedder:
-        """The registered weights, frozen; MissingWeightError where the file is not to be had."""
+        """The network with the registered weights, frozen; raises MissingWeightError if the file is missing."""
         network = MobileFaceNet()
         network.load_state_dict(torch.load(weights.find(WEIGHT), map_location="cpu", weights_only=True))
         return cls(network).eval().requires_grad_(False)
 
 
 def face_grid(crop: CropSettings) -> Tensor:
-    """Where each pixel of the 112-pixel face lies in a crop, float32 [1, 112, 112, 2], in [-1, 1] over the crop.
+    """The position in a crop of each pixel of the 112-pixel face, float32 [1, 112, 112, 2], in [-1, 1] over the crop.
 
-    Least squares between the eyes and the middle of the mouth of a mean face in the crop and in ArcFace's template.
+    It is a least-squares fit of the eyes and mouth centre of a mean face in the crop to those of ArcFace's template.
     """
     mean_face = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, MOUTH_CENTRE]])
     here = np.array([0.5, crop.eye_height]) + crop.eye_distance * mean_face
     there = np.stack([*ARCFACE_TEMPLATE[:2], ARCFACE_TEMPLATE[3:].mean(0)])
-    # Both in fractions of the picture; a pixel's centre lies half a pixel into it.
+    # Both in fractions of the picture; a pixel's centre lies half a pixel from its edge.
     face_from_crop = np.vstack([fit_similarity(here[None], (there + 0.5) / SIZE, np.ones(3))[0], [0, 0, 1]])
     crop_from_face = np.linalg.inv(face_from_crop)
     linear, shift = crop_from_face[:2, :2], crop_from_face[:2, 2:]
@@ -111,7 +111,7 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: 
 
 
 class _Separable(nn.Module):
-    """A depthwise and a pointwise convolution, each normalised and cut at zero."""
+    """A depthwise and a pointwise convolution, each followed by batch normalisation and ReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class _Separable(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """Expand, filter each channel, reduce; added to the input where the shapes agree."""
+    """Expand, filter each channel, reduce; added to the input if the shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Global(nn.Module):
-    """One weight for each place and channel of the 7 x 7 map, in place of averaging it."""
+    """Global depthwise convolution: one weight for each place and channel of the 7 x 7 map, instead of an average."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Eq. 12's terms on decoded frames: which samples they look at, and how much each counts.
+"""Eq. 12's terms on decoded frames: the samples they use, and each sample's weight.
 
-x̂0 means something only at low noise: from nearly pure noise the best guess is a blurred mean face, and pulling its
-identity or its lips into place teaches nothing about either. So a sample counts by abar_t, and not at all below a
-limit, where nothing is decoded either.
+x̂0 is meaningful only at low noise: from nearly pure noise the best guess is a blurred mean face, and correcting its
+identity or its lips teaches nothing about either. So a sample is weighted by abar_t. Below a limit its weight is zero,
+and it is not decoded.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class PixelTerms:
     ) -> dict[str, Tensor]:
         """Each term's mean over the batch: sum over clips of gate(t) * loss, divided by the number of clips.
 
-        z_t and the prediction [B, F, C, h, w] as the backbone gives them, t [B]. Clips outside the gate add zero; with
-        none inside nothing is decoded.
+        z_t is the backbone's input and `predicted` its output, [B, F, C, h, w]; t [B]. Clips whose gate is zero add
+        nothing and are not decoded.
         """
         scenes = any(isinstance(term, SpeakingTerm) for term in self.terms.values())
         if scenes and batch.cepstra is None:
@@ -69,6 +69,6 @@ def noise_gate(t: Tensor, least_alpha_bar: float, schedule: Schedule = "cosine")
 
 
 def spread_frames(window: int, count: int, device: torch.device | None = None) -> Tensor:
-    """`count` places evenly spread over a window; windows start anywhere, so every frame of a clip has its turn."""
+    """`count` frame indices evenly spread over a window. Windows start anywhere, so all frames of a clip are used."""
     count = min(count, window)
     return ((torch.arange(count, device=device) + 0.5) * window / count).long()

@@ -1,13 +1,12 @@
 """Two small frozen networks that measure faces: how far a mouth is open, and whose face it is.
 
-Both are trained on real crops of the *public* split only, never on a client and never on a generated frame,
-and every figure they give carries that origin in its name. They expect the aligned crop of the preparation
-floor, where the mouth lies in the same place in every frame. As plain `torch.nn.Module`s they are
-differentiable, so that the identity term of the local objective (eq. 9) can use the network the evaluation
-reports.
+Both are trained on real crops of the *public* split only, never on clients and never on generated frames, and the name
+of every figure they give says so. They expect the aligned crop of the preparation floor, where the mouth lies in the
+same place in every frame. They are differentiable, so that the identity term of the local objective (eq. 9) can use
+the network that the evaluation reports.
 
-When to choose them: on the rendered corpus, or where no pretrained embedder is at hand. On real faces prefer
-a published embedder; these have seen a few dozen people.
+When to choose them: on the rendered corpus, or where no pretrained embedder is available. On real faces prefer a
+published embedder; these are trained on a few dozen people.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ class _Ruler(nn.Module):
 
 
 class OpeningRuler(_Ruler):
-    """Crop -> mouth opening (inner-lip gap over inter-ocular distance), read from the lower face alone."""
+    """Crop -> mouth opening (inner-lip gap over inter-ocular distance), from the lower face only."""
 
     kind = OPENING_RULER
     in_config = ("width", "scale")
@@ -119,7 +118,7 @@ class OpeningRuler(_Ruler):
     def __init__(self, width: int = 16, scale: float = 1.0) -> None:
         super().__init__()
         self.width = width
-        self.scale = scale  # one unit of the network's output in openings: the spread of the training labels
+        self.scale = scale  # deviation of the training labels, by which the output is multiplied
         self.features = _convolutions([3, width, 2 * width, 4 * width, 4 * width])
         self.head = nn.Sequential(nn.Linear(4 * width * 16, 64), nn.GELU(), nn.Linear(64, 1))
 
@@ -175,7 +174,7 @@ def to_unit(frames: Frames) -> Tensor:
 
 
 def standardise(region: Tensor) -> Tensor:
-    """Zero mean and unit spread for each picture, all channels together: exposure drops out, colour stays."""
+    """Each picture with zero mean and unit deviation over all channels, which removes exposure but keeps colour."""
     mean = region.mean(dim=(1, 2, 3), keepdim=True)
     spread = region.std(dim=(1, 2, 3), keepdim=True)
     return (region - mean) / (spread + 1e-3)
@@ -186,8 +185,8 @@ def train_opening_ruler(
 ) -> OpeningRuler:
     """Regress the opening from public crops uint8 [N, H, W, 3] with true openings float [N].
 
-    Clients may open their mouths wider than anybody in the public split. A vertical stretch by s makes the
-    gap s times as large, so stretched pictures with stretched labels teach the network a range it never saw.
+    Clients may open their mouths wider than anybody in the public split. A vertical stretch by s makes the gap s times
+    as large, so stretched pictures with stretched labels extend the range of the training data.
     """
     settings = settings or OpeningRulerSettings()
     _check(frames, len(openings), "openings")
@@ -199,7 +198,7 @@ def train_opening_ruler(
 
     def loss_of(batch: Tensor, generator: torch.Generator) -> Tensor:
         crops = to_unit(frames[batch.numpy()])
-        # Half of the stretches are exactly 1: the range that matters most stays the best learned.
+        # Half of the stretches are exactly 1, so that the natural range is learned best.
         stretch = 1 + (settings.stretch - 1) * torch.rand(len(batch), generator=generator)
         stretch = torch.where(torch.rand(len(batch), generator=generator) < 0.5, 1.0, stretch)
         region = sample_region(
@@ -268,7 +267,7 @@ def _fit(
     seed: int,
     what: str,
 ) -> None:
-    """AdamW on random batches with a cosine to zero; everything random comes from one seeded generator."""
+    """Train with AdamW on random batches, with a cosine schedule to zero and one seeded generator."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -1,8 +1,8 @@
 """L_sync, eq. 11, by a pretrained audio-visual network: does the generated face speak what is heard?
 
-Light-ASD (`preparation.crops.active_speaker`) gives a speaking logit for each frame of a face and its sound. It was
-trained to tell who speaks, not to measure an offset: it hardly minds a shift of a frame or two, and much minds lips
-that rest while somebody is heard.
+Light-ASD (`preparation.crops.active_speaker`) predicts a speaking logit for each frame of a face and its sound. It was
+trained to find who speaks, not to measure an offset: it is insensitive to a shift of a frame or two, and sensitive to
+lips that rest while speech is heard.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ VIEW = (VIEW_CENTRE[0] - VIEW_HALF, VIEW_CENTRE[1] - VIEW_HALF, VIEW_CENTRE[0] +
 
 
 class SpeakingTerm(nn.Module):
-    """Mean over a window's frames of p log(1 + e^-l): the network's loss -log sigmoid(l) of saying "speaks" about x̂ and
-    a, l its logit, weighed by the probability p that it says so about x and a. Silence asks for nothing.
+    """Mean over a window's frames of p log(1 + e^-l).
 
-    The true frames pass the same autoencoder. A window is short for the network (a third of a second), so that p is low
-    for whoever mumbles, and the term is then weak rather than wrong.
+    l is the network's logit for "speaks" on generated frames x̂ and audio a, so log(1 + e^-l) = -log sigmoid(l) is its
+    loss; p is the probability of "speaks" on the true frames x and a. Silence therefore has no weight.
+
+    The true frames pass through the same autoencoder. A window (a third of a second) is short for the network, so p is
+    low for people who mumble; the term is then weak rather than wrong.
     """
 
     def __init__(self, network: LightASD) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
-        # On a GPU, recurrence gives gradients in training mode only; with no dropout it computes the same.
+        # On a GPU, recurrent layers have gradients only in training mode; without dropout the result is the same.
         self.network.forth.train()
         self.network.back.train()
 
     @classmethod
     def load(cls) -> SpeakingTerm:
-        """The registered weights, frozen; MissingWeightError where the file is not to be had."""
+        """The term with the registered weights, frozen; raises MissingWeightError if the file is missing."""
         return cls(ActiveSpeaker.load().network)
 
     def forward(self, decoded: Decoded) -> Tensor:
@@ -50,8 +52,10 @@ class SpeakingTerm(nn.Module):
 
 
 def faces(crops: Tensor) -> Tensor:
-    """What the network sees of crops [n, F, 3, H, W] in [0, 1]: grey [n, F, 112, 112] of 0 to 255, as
-    `preparation.crops.active_speaker.view` but for rounding; differentiable."""
+    """The network's input, grey [n, F, 112, 112] in 0 to 255, from crops [n, F, 3, H, W] in [0, 1].
+
+    Equals `preparation.crops.active_speaker.view` up to rounding, and is differentiable.
+    """
     cut = sample_region(crops.flatten(0, 1), VIEW, (FACE_SIZE, FACE_SIZE))
     grey = (cut * torch.tensor(LUMA).to(cut).view(1, 3, 1, 1)).sum(1)
     return 255 * grey.unflatten(0, crops.shape[:2])

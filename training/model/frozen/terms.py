@@ -1,6 +1,6 @@
 """The three terms of eq. 12 that look at decoded frames, each around one frozen network.
 
-Every term maps a `Decoded` of n clips and f frames to one loss a clip, [n], small when the frames are good.
+Every term maps a `Decoded` of n clips and f frames to losses [n], one a clip; smaller is better.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Decode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Scene:
-    """Windows of frames one after the other, with their sound: latents [n, F, C, h, w], cepstra [n, F, 4, 13]."""
+    """Whole windows of consecutive frames with their sound: latents [n, F, C, h, w], cepstra [n, F, 4, 13]."""
 
     generated: Tensor
     true: Tensor
@@ -30,10 +30,10 @@ class Scene:
 
 
 class Decoded:
-    """Frames of n clips as the autoencoder shows them, each kind decoded when a term first asks for it.
+    """Decoded frames of n clips; each kind is decoded when a term first uses it.
 
-    The reference and the true frames pass through the same autoencoder as the generated ones, so what it loses
-    counts against nobody.
+    The reference and the true frames pass through the same autoencoder as the generated ones, so that its losses do not
+    affect the comparison.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Decoded:
 
     @cached_property
     def reference(self) -> Tensor:
-        """I_ref [n, 3, H, W]: never one of the frames themselves."""
+        """I_ref [n, 3, H, W], which is not one of the frames."""
         with torch.no_grad():
             return self._decode(self._reference)
 
@@ -79,7 +79,7 @@ class Decoded:
 
     @property
     def _whole(self) -> Scene:
-        assert self._scene is not None, "a term on frames one after the other was given single ones"
+        assert self._scene is not None, "a term on consecutive frames was given single frames"
         return self._scene
 
     def _frames(self, latents: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class IdentityTerm(nn.Module):
 
 
 class LpipsTerm(nn.Module):
-    """L_perc by LPIPS: the published distance, for real faces."""
+    """L_perc as the LPIPS distance; choose it for real faces."""
 
     def __init__(self, network: Lpips) -> None:
         super().__init__()
@@ -117,9 +117,10 @@ class LpipsTerm(nn.Module):
 class RulerFeaturesTerm(nn.Module):
     """L_perc in the features of the two rulers, which the pipeline trains on the public split.
 
-    LPIPS's form without its learned heads: features of unit length at every place, their squared difference summed
-    over channels, mean over places, then over layers. The identity ruler sees the face, the opening ruler its lower
-    half. Choose it on rendered faces, or where LPIPS's backbone is not to be had; its values are not LPIPS's.
+    LPIPS's formula without its learned heads: features are normalised to unit length at every place; their squared
+    differences are summed over channels and averaged over places, then over layers. The identity ruler sees the face,
+    the opening ruler its lower half. Choose it on rendered faces, or where LPIPS's backbone is not available; its
+    values are not comparable with LPIPS's.
     """
 
     def __init__(self, identity: IdentityRuler, opening: OpeningRuler) -> None:
@@ -144,16 +145,16 @@ class RulerFeaturesTerm(nn.Module):
             for layer in ruler.features:
                 hidden = layer(hidden)
                 if isinstance(layer, nn.GELU):
-                    # As LPIPS: the constant keeps the gradient finite where a place is dark in all channels.
+                    # As in LPIPS, the constant keeps the gradient finite where all channels are zero.
                     yield hidden / (hidden.square().sum(1, keepdim=True) + 1e-10).sqrt()
 
 
 class MouthMotionTerm(nn.Module):
-    """L_sync as a measurable distance of mouth motion: the opening of x̂ against that of x, which a goes with.
+    """L_sync as a distance of mouth openings: those of generated frames x̂ against those of the true frames x.
 
-    Mean square over the frames, in units of the public openings' spread. Not an audio-visual network: it asks that
-    the mouth stands as it did when the sound was made, and is sharp where such a network trained on little data is
-    not. Choose it on rendered faces, whose opening the ruler measures well.
+    Mean square over the frames, in units of the deviation of public openings. It uses no sound: it asks that the mouth
+    is as open as it was when the sound was recorded, and is more precise than an audio-visual network trained on little
+    data. Choose it on rendered faces, whose opening the ruler measures well.
     """
 
     def __init__(self, opening: OpeningRuler) -> None:
