@@ -36,7 +36,7 @@ class Card:
     metrics: Mapping[str, str] = field(default_factory=dict)
     evaluated_on: str = ""
     unevaluated: str = (
-        "Not evaluated when this card was written; `privfedtalk evaluate` does, and `adapter export` tells."
+        "Not evaluated when this card was written: run `privfedtalk evaluate`; `adapter export` adds the figures."
     )
     library: str = "safetensors"
 

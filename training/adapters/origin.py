@@ -117,7 +117,7 @@ def objection_to_origin(run: RunFolder, folder: Path) -> str:
     number = int(facts["round"])
     lines = read_json_lines(rounds)
     if not any(line.get("outcome", "applied") == "applied" for line in lines[:number]) or len(lines) < number:
-        return f"it stood after round {number}, and {rounds} has no rounds up to there that moved an adapter"
+        return f"it was kept after round {number}, and {rounds} has no rounds up to there that moved an adapter"
     return ""
 
 

@@ -128,11 +128,11 @@ class RayPool:
             deadly.NodeDiedError,
             deadly.WorkerCrashedError,
         )
-        there = ray.cluster_resources()
-        gpus = there.get("GPU", 0.0)
+        resources = ray.cluster_resources()
+        gpus = resources.get("GPU", 0.0)
         self._gpus = self._settings.gpus_per_actor if gpus else 0.0
-        wished = self._settings.ray_actors or (int(gpus / self._gpus) if gpus else self._workers)
-        for _ in range(max(1, min(wished, int(there.get("CPU", 1))))):
+        wanted = self._settings.ray_actors or (int(gpus / self._gpus) if gpus else self._workers)
+        for _ in range(max(1, min(wanted, int(resources.get("CPU", 1))))):
             self._start()
 
     def _start(self) -> None:

@@ -198,7 +198,7 @@ def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
         own = sorted(
             path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{ADAPTER_WEIGHTS}")
         )
-        known = f"those of {method} who have: {', '.join(own)}" if own else f"nobody has under {method}"
+        known = f"under {method} these clients have one: {', '.join(own)}" if own else f"nobody has one under {method}"
         raise PrivFedTalkError(
             f"{adapter} has no adapter of its own; {known}",
             "use --adapter global, or train with training.federation.personalisation_steps, or --method local",

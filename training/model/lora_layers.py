@@ -27,8 +27,8 @@ def train_as_one_product(model: nn.Module) -> None:
 
     Without gradients, a CPU computes as PEFT does, so that an adapter loaded by PEFT gives bitwise the same frames. A
     GPU computes few frames without gradients (a client's score) and is bound by kernel launches, of which PEFT's form
-    has twice as many. Names, weights and files stay PEFT's. A layer that is merged, switched off or holds several adapters computes
-    as PEFT does.
+    has twice as many. Names, weights and files stay PEFT's. A layer that is merged, switched off or holds several
+    adapters computes as PEFT does.
     """
     for layer in model.modules():
         if isinstance(layer, Linear) and isinstance(layer.get_base_layer(), nn.Linear):

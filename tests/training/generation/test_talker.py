@@ -69,7 +69,9 @@ def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
         open_talker(RunFolder(tmp_path / "empty"), TRAINING, PREPARATION)
     with pytest.raises(PrivFedTalkError, match="'fedavg'; it has privfedtalk"):
         open_talker(run, TRAINING, PREPARATION, method="fedavg")
-    with pytest.raises(PrivFedTalkError, match=r"c9 has no adapter of its own; those of privfedtalk who have: c0000"):
+    with pytest.raises(
+        PrivFedTalkError, match=r"c9 has no adapter of its own; under privfedtalk these clients have one: c0000"
+    ):
         open_talker(run, TRAINING, PREPARATION, adapter="c9")
     with pytest.raises(PrivFedTalkError, match="device 'gpu9'"):
         open_talker(run, TRAINING, PREPARATION, device="gpu9")

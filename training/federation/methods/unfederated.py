@@ -74,7 +74,7 @@ class Centralized(Method):
     """
 
     label = "Centralized"
-    description = "all clients' clips in one place, as many steps: what no federation of people may compute"
+    description = "all clients' clips in one place, the same number of steps: an upper bound that privacy forbids"
     local_rule = ContinuedSteps
     pooled = True
     no_promise = "All clips were trained on in one place: clipping bounds the pool, not what one person does to it."
