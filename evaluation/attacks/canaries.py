@@ -239,7 +239,7 @@ def audit_run(
 
 
 def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
-    """Whether the claim is refuted, and the sentence that says so. Of an estimate, the whole interval must exceed it."""
+    """Whether the claim is refuted, and the sentence that says so. An estimate refutes with its whole interval."""
     if math.isinf(claimed):
         return False, "No ε is claimed, so there is nothing to refute."
     least, about, surely, claim = map(three_digits, (bound, estimate.value, estimate.low, claimed))
