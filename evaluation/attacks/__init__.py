@@ -1,1 +1,1 @@
-"""Attacks on what training lets out: what an adversary learns of a client, beside one who knows nothing."""
+"""Attacks on what training reveals: what an adversary learns about a client, compared with one who knows nothing."""

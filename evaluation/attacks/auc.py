@@ -1,6 +1,6 @@
 """The area under the ROC curve of an attack, with intervals that hold for a handful of people.
 
-People, not clips, are what is counted: clips of one person resemble each other.
+The units are people, not clips, because clips of one person resemble each other.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ class Area:
 
     @property
     def finds_members(self) -> bool:
-        """Whether chance is out of the question: the whole interval lies above a half."""
+        """Whether the attack is surely better than a guess: the whole interval lies above 0.5."""
         return self.low > 0.5
 
 
 def auc(members: Scores, others: Scores) -> float:
-    """Chance that a member scores above one of the others, ties counting half: Mann and Whitney's U over m n."""
+    """Probability that a member scores above a non-member, ties counting half: Mann and Whitney's U over m n."""
     ranks = stats.rankdata(np.concatenate([members, others]))
     m, n = len(members), len(others)
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
 
 
 def area(members: Scores, others: Scores, level: float = 0.95) -> Area:
-    """AUC of independent people with Newcombe's interval."""
+    """AUC over independent people, with Newcombe's interval."""
     value, m, n = auc(members, others), len(members), len(others)
     return Area(value, *newcombe(value, m, n, level), m, n)
 
 
 def newcombe(value: float, m: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Newcombe's method 5 (2006, Statistics in Medicine 25:559): all θ whose own deviation explains the value.
+    """Newcombe's interval, method 5 (2006, Statistics in Medicine 25:559): all θ whose deviation explains the value.
 
-    |value − θ| ≤ z √V(θ), with Hanley and McNeil's V in which (m + n)/2 stands for either size. Unlike DeLong's it has
-    a width where the attack is right about everybody, and stays inside [0, 1].
+    |value − θ| ≤ z √V(θ), with Hanley and McNeil's V and (m + n)/2 in place of both group sizes. Unlike DeLong's, the
+    interval has a width where the attack is right about everybody, and it stays inside [0, 1].
     """
     z, size = float(stats.norm.ppf(0.5 + level / 2)), (m + n) / 2 - 1
 
@@ -62,7 +62,7 @@ def newcombe(value: float, m: int, n: int, level: float = 0.95) -> tuple[float, 
             return side * (theta - value) - z * deviation(theta)
 
         outer = 1.0 if side > 0 else 0.0
-        # At 0 and 1 a deviation is 0, which is a root, and not the one that is meant.
+        # At 0 and 1 the deviation is 0, which is another root than the wanted one.
         inner = min(max(value, 1e-9), 1 - 1e-9)
         return outer if value == outer else float(optimize.brentq(excess, inner, outer))
 
@@ -72,10 +72,10 @@ def newcombe(value: float, m: int, n: int, level: float = 0.95) -> tuple[float, 
 def area_within_runs(scores: Scores, included: NDArray[np.bool_], seed: int, level: float = 0.95) -> Area:
     """The mean over runs of each run's AUC; scores and inclusion are [runs, people], the same people in all runs.
 
-    Only people of one run are compared, as they stand before one adversary. The interval resamples people, who keep
-    all their runs, and runs (percentiles of the double bootstrap, which errs on the wide side). Where all pairs of all
-    runs are won, or all lost, every resample says the same: then it is Newcombe's for the people of one run, of whose
-    area the mean over runs is no less certain.
+    Only people of the same run are compared, because one adversary attacks one run. The interval resamples people, each
+    with all runs, and runs (percentiles of the double bootstrap, which errs on the wide side). Where all pairs of all
+    runs are won, or all lost, every resample gives the same value. The interval is then Newcombe's for the people of
+    one run, whose area is no more certain than the mean over runs.
     """
     runs, people = scores.shape
     higher = scores[:, :, None] > scores[:, None, :]
@@ -83,16 +83,18 @@ def area_within_runs(scores: Scores, included: NDArray[np.bool_], seed: int, lev
     pairs = (included[:, :, None] & ~included[:, None, :]).astype(np.float64)
     wins = wins * pairs
 
-    def of(person_weights: Scores, run_weights: Scores) -> float:
+    def mean_auc(person_weights: Scores, run_weights: Scores) -> float:
         won = np.einsum("rij,i,j->r", wins, person_weights, person_weights)
-        met = np.einsum("rij,i,j->r", pairs, person_weights, person_weights)
-        some = (met > 0) & (run_weights > 0)
-        return float(np.average(won[some] / met[some], weights=run_weights[some])) if some.any() else math.nan
+        compared = np.einsum("rij,i,j->r", pairs, person_weights, person_weights)
+        counted = (compared > 0) & (run_weights > 0)
+        if not counted.any():
+            return math.nan
+        return float(np.average(won[counted] / compared[counted], weights=run_weights[counted]))
 
     rng = np.random.default_rng(seed)
-    value = of(np.ones(people), np.ones(runs))
+    value = mean_auc(np.ones(people), np.ones(runs))
     draws = [
-        of(
+        mean_auc(
             rng.multinomial(people, np.full(people, 1 / people)).astype(np.float64),
             rng.multinomial(runs, np.full(runs, 1 / runs)).astype(np.float64),
         )

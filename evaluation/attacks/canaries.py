@@ -1,8 +1,8 @@
-"""The canary audit: the claim of a run's privacy report is tested by attacking the very code that makes it.
+"""The canary audit: it tests the claim of a run's privacy report by attacking the code that the claim is about.
 
 Clients that only carry canaries play the federation's rounds (`training.federation.round.play_round`): the same draw of
-cohorts, clipping, weights, noise, masks, opened sum, checks and server's step as in training, local training alone left
-out. `evaluation.attacks.canary_bounds` reads from what comes out how well one can tell who was in.
+cohorts, clipping, weights, noise, masks, opened sum, checks and server's step as in training. Only local training is
+left out. `evaluation.attacks.canary_bounds` measures how well the results tell which canaries were included.
 """
 
 from __future__ import annotations
@@ -40,34 +40,38 @@ from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 
 CONFIDENCE = 0.95
-_MOST = 1000
+_MOST_CANARIES = 1000
 _MASKED_COHORT = 24
-_LEAST = 64
+_FEWEST_CANARIES = 64
 
 
 class AuditSettings(Settings):
-    """How large an audit is, and what is wrong in the run that it is made on."""
+    """How large an audit is, and which fault is planted in the audited mechanism."""
 
     canaries: int | None = Field(
-        None, ge=20, description="M; None: 1000, or under secure aggregation as many as make cohorts of about 24"
+        None,
+        ge=20,
+        description="number of canaries, M; None: 1000, or with secure aggregation as many as give cohorts of 24",
     )
     dimension: int = Field(
-        20_000, ge=100, description="parameters; canaries must be far fewer to be told from each other"
+        20_000, ge=100, description="number of parameters; far more than canaries, so that canaries can be told apart"
     )
     noise_factor: float = Field(
         1.0,
         ge=0,
-        description="noise really added, over what is claimed; 0.316 plants the fault that the audit must find",
+        description="noise really added over the noise claimed; 0.316 plants the fault that the audit must find",
     )
     seeded_cohorts: bool = Field(
-        False, description="cohorts from the public seed: the fault that recomputed cohorts must find"
+        False, description="draws cohorts from the public seed: the fault that recomputed cohorts must find"
     )
-    seed: int = Field(0, ge=0, description="of directions and coins; noise and cohorts have their own sources")
+    seed: int = Field(
+        0, ge=0, description="seed of directions and of who is included; noise and cohorts have their own sources"
+    )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is audited: a mechanism, how it is sampled, for how long, and the δ of the ε that it claims."""
+    """The audited claim: a mechanism, the sampling of its cohorts, the number of rounds, and δ."""
 
     privacy: PrivacySettings
     rate: float
@@ -85,7 +89,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What came out. `flagged` where the audit shows more leakage than is claimed; then the claim is false."""
+    """The result of an audit. `flagged` where it shows more leakage than is claimed, so that the claim is false."""
 
     flagged: bool
     verdict: str
@@ -110,13 +114,13 @@ class AuditReport:
     settings: dict[str, Any] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an ε of None means that none is claimed."""
+        """Plain values; a `claimed_epsilon` of None means that no ε is claimed."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """Directions float32 [M, d], uniform on the unit sphere, and whose canary was in."""
+    """Canaries: directions float32 [M, d], uniform on the unit sphere, and which of them are included, bool [M]."""
 
     directions: npt.NDArray[np.float32]
     included: npt.NDArray[np.bool_]
@@ -133,13 +137,13 @@ class Canaries:
         return [f"canary {number:05d}" for number in range(len(self.included))]
 
     def update(self, number: int, settings: PrivacySettings, clip_norm: float) -> LocalUpdate:
-        """C·c_j at full weight; of one that is not in an update that is not finite, which is sent as the zero vector
-        that the guarantee compares with."""
+        """C·c_j at full weight. A canary that is not included has an update that is not finite, which is sent as the
+        zero vector that the guarantee compares with."""
         delta = self.directions[number] * np.float32(clip_norm if self.included[number] else np.nan)
         return LocalUpdate(delta, settings.n_max, 1.0, {}, 0.0)
 
     def seen_in(self, vector: npt.NDArray[np.floating]) -> Scores:
-        """Each canary's part in a vector [d]."""
+        """The inner product of each canary's direction with a vector [d], float64 [M]."""
         return (self.directions @ vector.astype(np.float32)).astype(np.float64)
 
 
@@ -148,7 +152,7 @@ def audit(
     settings: AuditSettings | None = None,
     on_round: Callable[[int, int], None] = lambda number, rounds: None,
 ) -> AuditReport:
-    """Run the claimed mechanism on canaries and hold what they tell against the claimed ε_release."""
+    """Run the claimed mechanism on canaries and compare the leakage found with the claimed ε_release."""
     settings = settings or AuditSettings()
     if claim.rounds == 0:
         raise PrivFedTalkError("an audit of no rounds", "train at least one round")
@@ -160,7 +164,7 @@ def audit(
 
     theta = np.zeros(settings.dimension, np.float32)
     total, guessed, opened, q = np.zeros(count), np.zeros(count), 0, schedule.rate
-    published = Coins(settings.seed)  # all that a run publishes of its coins
+    published = Coins(settings.seed)  # all that a run publishes about its draws
     for number, events in enumerate(_rounds(claim, settings, schedule, canaries), start=1):
         aggregate, mechanism = events.step.aggregate, events.aggregator.mechanism
         if aggregate is not None:
@@ -180,7 +184,7 @@ def audit(
         )
     cosines = canaries.seen_in(theta) / length
     estimate = one_shot(cosines[canaries.included], settings.dimension, claim.delta, settings.seed)
-    # Bounds that hold together; where everybody takes part, the last two are one.
+    # Bounds that hold jointly; where everybody takes part, the last two are the same.
     attacks = (cosines, total, guessed)
     each = 1 - (1 - CONFIDENCE) / (3 if schedule.draws else 2)
     final, iterates, recomputed = (lower_bound(scores, canaries.included, claim.delta, each) for scores in attacks)
@@ -216,8 +220,8 @@ def audit_run(
     settings: AuditSettings | None = None,
     on_round: Callable[[int, int], None] = lambda number, rounds: None,
 ) -> AuditReport:
-    """Audit what the privacy report of a trained method claims; the result is kept in the run's folder, unless it is
-    of a planted fault, which the run does not have."""
+    """Audit the claim of a trained method's privacy report. The result is written to the run's folder, except with a
+    planted fault, which the run does not have."""
     path = run.privacy(method)
     if not path.exists():
         raise PrivFedTalkError(
@@ -229,36 +233,36 @@ def audit_run(
     smaller = min(settings.dimension, report["dimension"])
     found = audit(Claim.of_report(report), settings.model_copy(update={"dimension": smaller}), on_round)
     if settings.noise_factor == 1 and not settings.seeded_cohorts:
-        told = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-        write_text(run.attack("audit", method) / AUDIT, told)
+        document = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        write_text(run.attack("audit", method) / AUDIT, document)
     return found
 
 
 def judge(claimed: float, estimate: Estimate, bound: float, delta: float) -> tuple[bool, str]:
-    """Whether the claim is refuted, and the sentence that says so. A whole interval above the claim is enough."""
+    """Whether the claim is refuted, and the sentence that says so. An estimate refutes with its whole interval."""
     if math.isinf(claimed):
         return False, "No ε is claimed, so there is nothing to refute."
-    least, about, surely, told = map(three_digits, (bound, estimate.value, estimate.low, claimed))
+    least, about, surely, claim = map(three_digits, (bound, estimate.value, estimate.low, claimed))
     at = f"at δ = {delta:.2g}"
     if bound > claimed:
-        return True, f"Refuted: ε is at least {least} {at}, more than the {told} that is claimed."
+        return True, f"Refuted: ε is at least {least} {at}, more than the {claim} that is claimed."
     if estimate.low > claimed:
-        return True, f"Refuted by estimate: ε is about {about} {at}, surely above {surely}, where {told} is claimed."
-    return False, f"Not refuted: ε is at least {least} and about {about} {at}; claimed is {told}."
+        return True, f"Refuted by estimate: ε is about {about} {at}, surely above {surely}, where {claim} is claimed."
+    return False, f"Not refuted: ε is at least {least} and about {about} {at}; claimed is {claim}."
 
 
 def default_canaries(claim: Claim) -> int:
-    """As many as the time allows: a masked cohort takes time with the square of its size."""
+    """The number of canaries that time allows: a masked cohort takes time with the square of its size."""
     if not claim.privacy.secure_aggregation:
-        return _MOST
+        return _MOST_CANARIES
     if claim.sampling == "full":
-        return _LEAST
-    return min(_MOST, max(_LEAST, round(_MASKED_COHORT / claim.rate)))
+        return _FEWEST_CANARIES
+    return min(_MOST_CANARIES, max(_FEWEST_CANARIES, round(_MASKED_COHORT / claim.rate)))
 
 
 @dataclass(frozen=True)
 class CanaryClients:
-    """The engine of an audit: clients that train nobody and send their canaries."""
+    """The engine of an audit: clients that do not train and send their canaries."""
 
     canaries: Canaries
     settings: PrivacySettings
@@ -273,7 +277,7 @@ class CanaryClients:
 
 
 def _rounds(claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Canaries) -> Iterator[RoundEvents]:
-    """The claim's rounds of Algorithm 1, with canaries for clients."""
+    """The claim's rounds of Algorithm 1, with canaries as clients."""
     privacy = claim.privacy.model_copy(update={"noise_multiplier": claim.privacy.noise_multiplier * audit.noise_factor})
     settings = TrainingSettings(federation=federation_of(claim, schedule), privacy=privacy)
     server, theta = ServerRule(settings), np.zeros(audit.dimension, np.float32)
@@ -288,8 +292,8 @@ def _rounds(claim: Claim, audit: AuditSettings, schedule: Schedule, canaries: Ca
 
 
 def _secret_coins(privacy: PrivacySettings, seed: int) -> Coins:
-    """A claim is about secret cohorts. Where its noise is seeded the audit repeats: then its cohorts follow from the
-    seed as well, but not in the way that is published."""
+    """Coins for secret cohorts, which a claim is about. Where the noise is seeded an audit must be repeatable, so its
+    cohorts follow from the seed too, but not in the way that is published."""
     if privacy.secret_coins:
         return Coins.toss(privacy, seed)
     return Coins(seed, hashlib.sha256(f"audited cohorts {seed}".encode()).digest())

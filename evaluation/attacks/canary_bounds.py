@@ -1,11 +1,12 @@
-"""What canaries tell about ε: an estimate, and a lower bound that holds with a stated confidence.
+"""What canaries show about ε: an estimate, and a lower bound that holds with a stated confidence.
 
-A canary is a client whose update is a random direction of full norm, which the adversary knows. Half of them, by a coin
-for each, send nothing instead: who cannot tell these from the others learnt nothing. Two scores a canary:
+A canary is a client whose update is a random direction of full norm, which the adversary knows. About half of them,
+each by a coin, send nothing instead: an adversary who cannot tell these from the others learnt nothing. Two scores for
+each canary:
 
-  final        the cosine of its direction with θ_T − θ_0, for who sees the released model only
+  final        the cosine of its direction with θ_T − θ_0, for an adversary who sees the released model only
   all iterates Σ_t log(1 − q + q·exp(y_t/z − 1/2z²)), y_t = ⟨c, S̃_t⟩/C: the likelihood ratio of being sampled with
-               rate q or not at all, for who sees every round's sum, which is what ε_release is about
+               rate q or not at all, for an adversary who sees every round's sum, as ε_release assumes
 
 `one_shot` is Andrew et al. 2023 (https://arxiv.org/abs/2302.03098): close to the truth where noise is Gaussian, and no
 bound. `lower_bound` is Steinke, Nasr, Jagielski 2023 (https://arxiv.org/abs/2305.08846): a bound, and a loose one.
@@ -23,8 +24,8 @@ from scipy import optimize, special, stats
 Scores = NDArray[np.float64]
 
 GUESSED = 0.3
-"""Share of the canaries that are guessed, half of them "was in" and half "was not". Set beforehand: to choose it by the
-outcome would cost confidence."""
+"""Share of the canaries that the adversary guesses, half of them as included and half as not. It is set beforehand,
+because choosing it by the outcome would cost confidence."""
 _LARGEST = 1e7
 _RESAMPLES = 200
 _DEVIATIONS = 3.29
@@ -32,7 +33,7 @@ _DEVIATIONS = 3.29
 
 @dataclass(frozen=True)
 class Estimate:
-    """ε of Andrew et al.: the value, and an interval of 3.3 standard errors to either side (99.9 %)."""
+    """The estimate of ε by Andrew et al., with an interval of 3.3 standard errors to either side (99.9 %)."""
 
     value: float
     low: float
@@ -41,7 +42,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Bound:
-    """ε is at least `value` with the confidence that was asked for: `right` of `guesses` guesses were."""
+    """ε is at least `value` with the requested confidence; `right` of `guesses` guesses were right."""
 
     value: float
     guesses: int
@@ -49,24 +50,24 @@ class Bound:
 
 
 def one_shot(scores: Scores, dimension: int, delta: float, seed: int = 0) -> Estimate:
-    """ε̂ from the cosines [k] of canaries that were in, against those of directions that were not: N(0, 1/d).
+    """ε̂ from the cosines [k] of included canaries, against those of directions that were not included: N(0, 1/d).
 
-    The two are taken for Gaussians; ε̂ is where the larger of both hockey-stick divergences between them is δ. Its
-    standard error is that of resampled canaries.
+    Both distributions are treated as Gaussians; ε̂ is where the larger of their two hockey-stick divergences is δ. Its
+    standard error comes from resampled canaries.
     """
     absent = (0.0, 1.0 / math.sqrt(dimension))
 
-    def of(some: Scores) -> float:
-        return epsilon_between((float(some.mean()), float(some.std(ddof=1))), absent, delta)
+    def epsilon_of(cosines: Scores) -> float:
+        return epsilon_between((float(cosines.mean()), float(cosines.std(ddof=1))), absent, delta)
 
     rng = np.random.default_rng(seed)
-    draws = [of(rng.choice(scores, scores.size)) for _ in range(_RESAMPLES)]
-    value, half = of(scores), _DEVIATIONS * float(np.std(draws))
+    draws = [epsilon_of(rng.choice(scores, scores.size)) for _ in range(_RESAMPLES)]
+    value, half = epsilon_of(scores), _DEVIATIONS * float(np.std(draws))
     return Estimate(value, max(0.0, value - half), value + half)
 
 
 def epsilon_between(p: tuple[float, float], q: tuple[float, float], delta: float) -> float:
-    """The smallest ε with which two Gaussians, each (mean, deviation), are (ε, δ)-indistinguishable."""
+    """The smallest ε at which two Gaussians, each (mean, deviation), are (ε, δ)-indistinguishable."""
 
     def excess(epsilon: float) -> float:
         return max(hockey_stick(p, q, epsilon), hockey_stick(q, p, epsilon)) - delta
@@ -84,7 +85,8 @@ def epsilon_between(p: tuple[float, float], q: tuple[float, float], delta: float
 def hockey_stick(p: tuple[float, float], q: tuple[float, float], epsilon: float) -> float:
     """∫ max(0, p(x) − e^ε q(x)) dx for two Gaussians, each (mean, deviation).
 
-    Where the log of p/q exceeds ε, a x² + b x + c > 0: two tails, an interval between two roots, all or nothing.
+    The integrand is positive where log p/q exceeds ε, which is a x² + b x + c > 0: on two tails, on the interval
+    between two roots, everywhere or nowhere.
     """
     (m_p, s_p), (m_q, s_q) = p, q
     a = 0.5 * (s_q**-2 - s_p**-2)
@@ -117,7 +119,7 @@ def _log_mass(cut: tuple[float, float], gaussian: tuple[float, float]) -> float:
 
 
 def iterate_score(y: Scores, q: float, z: float) -> Scores:
-    """One round's term of the all-iterates score; y = ⟨c, S̃⟩/C, noise of deviation z beside a canary of length 1."""
+    """One round's term of the all-iterates score; y = ⟨c, S̃⟩/C has noise of deviation z on a canary of length 1."""
     exponent = y / z**2 - 0.5 / z**2
     if q == 1.0:
         return exponent
@@ -125,10 +127,10 @@ def iterate_score(y: Scores, q: float, z: float) -> Scores:
 
 
 def lower_bound(scores: Scores, included: NDArray[np.bool_], delta: float, confidence: float) -> Bound:
-    """Guess that the top scores were in and the bottom ones were not; then the largest ε that this refutes.
+    """The largest ε refuted by guessing that canaries of top scores were included and those of bottom scores were not.
 
-    `included` are M independent fair coins. ε is refuted if so many right guesses are less likely than 1 − confidence
-    under any (ε, δ)-private mechanism (their Theorem 5.2).
+    included: M independent fair coins. ε is refuted if so many right guesses have a probability below 1 − confidence
+    under every (ε, δ)-private mechanism (Theorem 5.2 of Steinke et al.).
     """
     M = scores.size
     each = max(1, round(GUESSED * M / 2))
@@ -137,20 +139,20 @@ def lower_bound(scores: Scores, included: NDArray[np.bool_], delta: float, confi
     guesses = 2 * each
     beta = 1.0 - confidence
 
-    def kept(epsilon: float) -> float:
+    def excess(epsilon: float) -> float:
         return p_value(guesses, right, epsilon, delta, M) - beta
 
-    if kept(0.0) > 0:
+    if excess(0.0) > 0:
         return Bound(0.0, guesses, right)
     high = 1.0
-    while kept(high) <= 0:
+    while excess(high) <= 0:
         high *= 2
-    return Bound(float(optimize.brentq(kept, 0.0, high, xtol=1e-6)), guesses, right)
+    return Bound(float(optimize.brentq(excess, 0.0, high, xtol=1e-6)), guesses, right)
 
 
 def p_value(guesses: int, right: int, epsilon: float, delta: float, canaries: int) -> float:
-    """P[W ≥ v] + 2Mδ · max_{1≤i≤v} P[v−i ≤ W < v]/i, W ~ Bin(r, e^ε/(1+e^ε)): the most that the chance of v right
-    guesses among r can be."""
+    """An upper bound on the probability of v right guesses among r under (ε, δ)-privacy:
+    P[W ≥ v] + 2Mδ · max_{1≤i≤v} P[v−i ≤ W < v]/i, W ~ Bin(r, e^ε/(1+e^ε))."""
     chance = float(special.expit(epsilon))
     tail = float(stats.binom.sf(right - 1, guesses, chance))
     i = np.arange(1, right + 1)

@@ -1,16 +1,16 @@
-"""Gradient inversion (Zhu et al. 2019; Geiping et al. 2020): from an update back to the face that it was made on.
+"""Gradient inversion (Zhu et al. 2019; Geiping et al. 2020): from an update back to the face that it was computed on.
 
 The attacker knows what every client knows: backbone, adapter, settings, and the public split. It looks for a reference
 latent z (and, where it knows the noise draws, for every frame's latent) whose gradient points where the observed one
-points. With ĝ observed under Gaussian noise and faces distributed as public ones are, the most probable guess minimises
+points. If ĝ is observed under Gaussian noise and faces are distributed as public ones, the likeliest guess minimises
 
     trust · (1 − c) + ½ ‖u‖²,    c = cos(g(u), ĝ),    trust = d √(1 − ρ²) / ρ²,
 
-for ĝ of d coordinates of which the share ρ of the norm is noise, and √(1 − ρ²) therefore signal. Leaving the amplitude
-open would give 1 − c², which is flat at c = 0, where a search that starts at right angles would stay. u are whitened
-coordinates, z = mean + L u with L Lᵀ the public covariance: at u = 0 the guess is the public mean, so an update that
-tells nothing returns what was known before. L-BFGS descends; the objective is smooth but for the consistency term's
-kinks. What a search does not find bounds nothing, least of all where its match did not rise: it has `stalled`.
+for ĝ of d coordinates, where noise is the share ρ of the norm and signal therefore √(1 − ρ²). With a free amplitude the
+term would be 1 − c², which is flat at c = 0, where a search that starts at right angles would stay. u are whitened
+coordinates, z = mean + L u with L Lᵀ the public covariance: at u = 0 the guess is the public mean, so an update without
+information gives back what was known before. L-BFGS minimises; the objective is smooth except for the kinks of the
+consistency term. A search that finds nothing bounds nothing, least of all one whose match did not rise: it `stalled`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import ObjectiveSettings
 
 SHRINKAGE = 0.1
-"""Share of the covariance's mean variance that is added to all directions: few dozen people span few of them."""
+"""Share of the covariance's mean variance that is added to all directions, as a few dozen people span few of them."""
 LEAST_MATCH = 0.1
 """A search whose cosine ends below this, or no more than this above its start, has stalled."""
 
@@ -39,8 +39,8 @@ LEAST_MATCH = 0.1
 class Scene:
     """One window as the attacker knows or guesses it: a `Batch` of one, and its noise.
 
-    Of `window` the fields `latents` and `reference` are what is looked for; what they hold is read only by who guesses
-    residuals (`OneFace`).
+    The search looks for the fields `latents` and `reference` of `window`. Only `OneFace`, which guesses residuals,
+    reads their present values.
     """
 
     window: Batch
@@ -80,17 +80,17 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Prior:
-    """What public speakers say of any face: its reference latent, and how a frame differs from it."""
+    """The distribution over public speakers of a face's reference latent, and of how a frame differs from it."""
 
     face: Gaussian
     motion: Gaussian
 
     @classmethod
     def of(cls, clips: Iterable[ClipTensors], every: int = 4) -> Prior:
-        """From public clips, one reference and every few frames of each."""
-        held = list(clips)
-        references = torch.stack([clip.reference for clip in held])
-        residuals = torch.cat([(clip.latents - clip.reference)[::every] for clip in held])
+        """The prior of public clips, from the reference and every `every`-th frame of each."""
+        public = list(clips)
+        references = torch.stack([clip.reference for clip in public])
+        residuals = torch.cat([(clip.latents - clip.reference)[::every] for clip in public])
         return cls(Gaussian.of(references), Gaussian.of(residuals))
 
     def to(self, dtype: torch.dtype) -> Prior:
@@ -98,7 +98,7 @@ class Prior:
 
 
 class Guess(Protocol):
-    """What is unknown, as leaves of the search, and the windows that they make."""
+    """What the attacker does not know, as variables of the search, and the windows that follow from them."""
 
     variables: list[Tensor]
 
@@ -108,7 +108,7 @@ class Guess(Protocol):
 
 
 class OwnFaces:
-    """Every scene shows a face of its own, all of whose frames are looked for: for who knows the noise draws."""
+    """Every scene shows a face of its own, with all frames unknown: for an attacker who knows the noise draws."""
 
     def __init__(self, scenes: Sequence[Scene], prior: Prior) -> None:
         self.scenes, self.prior = scenes, prior
@@ -131,7 +131,7 @@ class OwnFaces:
 
 
 class OneFace:
-    """All scenes show one unknown face, moving as the scenes' own faces do: for who can only guess at the rest."""
+    """All scenes show one unknown face that moves as their own faces do: for an attacker who guesses all the rest."""
 
     def __init__(self, scenes: Sequence[Scene], prior: Prior) -> None:
         self.scenes, self.prior = scenes, prior
@@ -152,7 +152,7 @@ class OneFace:
 
 @dataclass(frozen=True)
 class Inverted:
-    """The references found [N, C, h, w], the frames of their windows [N, F, C, h, w], and how well they explain."""
+    """The references found [N, C, h, w], the frames of their windows [N, F, C, h, w], and the match at both ends."""
 
     references: Tensor
     latents: Tensor
@@ -161,7 +161,7 @@ class Inverted:
 
     @property
     def stalled(self) -> bool:
-        """Whether the match did not rise clearly: then that no face was found says nothing."""
+        """Whether the match did not rise clearly, so that a face that was not found proves nothing."""
         return not min(self.cosine, self.cosine - self.start) > LEAST_MATCH
 
 
@@ -190,10 +190,10 @@ def invert(
     weights: Tensor | None = None,
     unit: bool = False,
 ) -> Inverted:
-    """Descend for at most `steps` L-BFGS steps from the public mean.
+    """Search for at most `steps` L-BFGS steps from the public mean.
 
-    observed [d] points down the gradient's way or, with `weights` [d], as a gradient does once multiplied by them;
-    `unit`: each window's gradient was brought to one length before they were summed, as clipping does.
+    observed [d]: points as the gradient does or, with `weights` [d], as the gradient times these weights. unit: each
+    window's gradient was scaled to one length before they were summed, as clipping does.
     """
     target = F.normalize(observed, dim=0)
 

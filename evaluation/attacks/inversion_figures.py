@@ -1,4 +1,4 @@
-"""What an inversion came to: PSNR and identity of the faces found, against those of the mean face, and the pictures."""
+"""Figures of an inversion: PSNR and identity of the faces found, compared with the mean face, and the pictures."""
 
 from __future__ import annotations
 
@@ -55,10 +55,12 @@ class Mean:
 
 @dataclass(frozen=True)
 class Leak:
-    """One view under one attacker. `gain` is PSNR over the mean face's, client by client; `identity` has, for each
-    network, the cosine to the true face, and `identity_gain` that over the mean face's; `recognised` says how many of
-    the faces found are, to the run's own network, most like their own client among those attacked; `stalled` how many
-    of the `searches` never matched the update."""
+    """The figures of one view of the update for one attacker.
+
+    gain: PSNR minus that of the mean face, client by client. identity: for each network, the cosine to the true face.
+    identity_gain: that cosine minus the mean face's. recognised: how many of the faces found are most like their own
+    client, among the attacked clients and by the run's own network. stalled: how many of the `searches` stalled.
+    """
 
     update: str
     sees: str
@@ -74,14 +76,14 @@ class Leak:
 
     @property
     def tells(self) -> bool:
-        """Whether it surely tells more of the face than the mean face does."""
+        """Whether the view surely reveals more of the face than the mean face does."""
         return self.gain.low > 0
 
 
 def judge(
     attacked: Attacked, vae: Autoencoder, embedders: Mapping[str, Embedder]
 ) -> tuple[list[Leak], Leak, dict[str, Frames]]:
-    """All leaks, that of who knows nothing, and the decoded faces uint8 [N, H, W, 3] by row, the truth first."""
+    """All leaks, the baseline of an attacker without an update, and decoded faces uint8 [N, H, W, 3] by row."""
     count = len(attacked.clients)
     truth = vae.decode_latents(attacked.truth)
     mean = vae.decode_latents(attacked.mean_face[None].expand(count, -1, -1, -1))
@@ -93,10 +95,10 @@ def judge(
             name: np.array([cosine_to(one[None], true)[0] for one, true in zip(found, own[name], strict=True)])
             for name, found in embedded.items()
         }
-        judges = next(iter(embedders))
-        alike = np.stack([cosine_to(own[judges], one) for one in embedded[judges]])
+        own_network = next(iter(embedders))
+        alike = np.stack([cosine_to(own[own_network], one) for one in embedded[own_network]])
         recognised = int((alike.argmax(1) == np.arange(count)).sum())
-        # Equal pictures would be infinitely near.
+        # The PSNR of equal pictures is infinite.
         return np.minimum(psnr(frames, truth), MOST_DB), cosines, recognised
 
     base, base_cosines, _ = compare(mean)
@@ -121,7 +123,7 @@ def judge(
 def run_inversion(
     run: RunFolder, method: str, training: TrainingSettings, seed: int, settings: InversionSettings
 ) -> dict[str, Any]:
-    """Attack the method's clients and write what came of it to the run's `attacks/inversion/METHOD`."""
+    """Attack the method's clients and write the figures to the run's `attacks/inversion/METHOD`."""
     attacked = attack(run, method, training, seed, settings)
     privacy = configure(method, training).privacy
     about = {
@@ -140,38 +142,38 @@ def row_of(leak: Leak) -> str:
 
 
 def sentences(leaks: Sequence[Leak]) -> list[str]:
-    """For each update and attacker: what the raw update tells, what is left of it in sums, and the comparison, where no
-    search stalled."""
-    told = []
+    """A sentence for each update and attacker: what each view reveals, and whether the raw update leaks more than the
+    noisy sum, where no search stalled."""
+    lines = []
     for update, knows in dict.fromkeys((leak.update, leak.knows) for leak in leaks):
         views = {leak.sees: leak for leak in leaks if (leak.update, leak.knows) == (update, knows)}
-        parts = "; ".join(f"{leak.sees} {_told(leak)}" for leak in views.values())
+        parts = "; ".join(f"{leak.sees} {_finding(leak)}" for leak in views.values())
         tail = ""
         if NOISY in views and (views[RAW].stalled or views[NOISY].stalled):
             tail = " No comparison: a search stalled."
         elif NOISY in views:
             more = views[RAW].gain.low > views[NOISY].gain.high
             tail = f" The raw update {'leaks' if more else 'does not leak'} visibly more than what the server sees."
-        told.append(f"{LONG[update]}, {knows}: {parts}.{tail}")
-    return told
+        lines.append(f"{LONG[update]}, {knows}: {parts}.{tail}")
+    return lines
 
 
-def _told(leak: Leak) -> str:
+def _finding(leak: Leak) -> str:
     gain = f"{leak.gain.mean:+.1f} dB [{leak.gain.low:+.1f}, {leak.gain.high:+.1f}] to the mean face"
     if leak.stalled == leak.searches:
-        return f"is open: the search stalled, from which nothing follows ({gain})"
+        return f"is undecided: the search stalled, from which nothing follows ({gain})"
     some = f"; {leak.stalled} of {leak.searches} searches stalled" if leak.stalled else ""
     if leak.tells:
         return f"tells something of the face ({gain}{some})"
-    return f"is open ({gain}{some})" if some else f"tells nothing for sure ({gain})"
+    return f"is undecided ({gain}{some})" if some else f"tells nothing for sure ({gain})"
 
 
 def write(
     folder: Path, attacked: Attacked, vae: Autoencoder, embedders: Mapping[str, Embedder], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`inversion.json`, `inversion.png` (labelled rows), `faces.png` (the rows alone); returns the first's content."""
+    """Write `inversion.json`, `inversion.png` (labelled rows) and `faces.png` (rows alone); return the JSON content."""
     leaks, nothing, faces = judge(attacked, vae, embedders)
-    told = {
+    document = {
         **about,
         "clients": attacked.clients,
         "cohort": attacked.cohort,
@@ -185,12 +187,12 @@ def write(
     for name, picture in pictures.items():
         with replacing(folder / name) as partial:
             Image.fromarray(picture).save(partial, format="PNG")
-    write_text(folder / INVERSION, json.dumps(told, indent=1, allow_nan=False) + "\n")
-    return told
+    write_text(folder / INVERSION, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return document
 
 
 class Pretrained:
-    """A network of torch as an `Embedder`."""
+    """A pretrained torch network as an `Embedder`."""
 
     def __init__(self, network: MobileFaceNetEmbedder) -> None:
         self.network = network
@@ -202,7 +204,7 @@ class Pretrained:
 
 
 def embedders_of(run: RunFolder) -> dict[str, Embedder]:
-    """The run's own identity ruler and, where its weights are to be had, a published network."""
+    """The run's own identity ruler and, where its weights are available, a published network."""
     found: dict[str, Embedder] = {"ruler": IdentityRuler.load(run.model("rulers") / "identity")}
     with contextlib.suppress(MissingWeightError):
         found["MobileFaceNet"] = Pretrained(MobileFaceNetEmbedder.load())

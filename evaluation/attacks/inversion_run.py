@@ -1,15 +1,15 @@
-"""Gradient inversion on the clients of a run: what an update, the sum of all and the noisy sum give away of a face.
+"""Gradient inversion on the clients of a run: what an update, the sum of all and the noisy sum reveal of a face.
 
 The round that is attacked would follow the run's last: from the released adapter every client makes an update, which
 this simulation alone can see. Two updates are attacked:
-  one step    a single gradient on a single window, brought to the clipping norm: the least that a client could mix its
-              clips with, and the most that it could let out.
-  round       what the run's local steps make of it.
+  one step    a single gradient on a single window, scaled to the clipping norm: it mixes the fewest clips and therefore
+              reveals the most.
+  round       the update of the run's local steps.
 Two attackers try:
-  draws known    knows which noise, timestep, speech, motion and feature boxes each window had, as who knows the seed of
-                 a client's generator and heard it speak would: only the pictures are unknown. The worst case.
-  draws guessed  knows none of it; uses windows and draws of public speakers in their place, and looks for one face.
-Both are set against the mean face of the public split, which is what is known without any update.
+  draws known    knows the noise, timestep, speech, motion and feature boxes of each window, like somebody who knows the
+                 seed of a client's generator and heard it speak: only the pictures are unknown. The worst case.
+  draws guessed  knows none of these; uses windows and draws of public speakers in their place, and looks for one face.
+Both are compared with the mean face of the public split, which is known without any update.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ MOST_PUBLIC_CLIPS = 256
 
 
 class InversionSettings(Settings):
-    """How hard the attacker tries. Steps are L-BFGS's, each about four times a training step on as many windows."""
+    """How hard the attacker tries. An L-BFGS step costs about four training steps on as many windows."""
 
     clients: int = Field(4, ge=2, description="clients whose own update is attacked; sums are over the whole cohort")
-    cohort: int = Field(8, ge=2, description="clients in the sum, at most")
-    steps: int = Field(80, ge=1, description="where the draws are known")
-    guesses: int = Field(4, ge=1, description="public windows that stand for unknown ones")
-    guessed_steps: int = Field(20, ge=1, description="where the draws are guessed: there is less to find")
+    cohort: int = Field(8, ge=2, description="largest number of clients in the sum")
+    steps: int = Field(80, ge=1, description="search steps where the draws are known")
+    guesses: int = Field(4, ge=1, description="public windows that take the place of unknown ones")
+    guessed_steps: int = Field(20, ge=1, description="search steps where the draws are guessed, with less to find")
     guessed_trust: float = Field(
         300.0, gt=0, description="weight of the match against the prior where the draws are guessed"
     )
@@ -74,19 +74,19 @@ class InversionSettings(Settings):
 
 @dataclass(frozen=True)
 class Attack:
-    """What one attacker made of one view: the latents of each attacked client's face [N, C, h, w]."""
+    """The result of one attacker on one view: latents of each attacked client's face [N, C, h, w]."""
 
     update: str
     sees: str
     knows: str
     faces: Tensor
     cosines: list[float]
-    stalled: int  # of so many searches as there are cosines
+    stalled: int  # number of stalled searches; there is one cosine for each search
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """All attacks on one run, beside the truth and what is known without any update, both [N, C, h, w]."""
+    """All attacks on one run, with the true faces [N, C, h, w] and the mean face [C, h, w] known without any update."""
 
     clients: list[str]
     cohort: int
@@ -96,10 +96,10 @@ class Attacked:
 
 
 class Victims:
-    """The clients of a run at the round after its last, as a simulation can see them.
+    """The clients of a run in the round after its last, as only a simulation can see them.
 
-    Only those who agreed to be trained on and to be generated: their updates are made, and their faces are shown. What
-    the run holds stays as it is.
+    They are only those who agreed to be trained on and to be generated, because their updates are made and their faces
+    shown. The run's files are not changed.
     """
 
     def __init__(
@@ -120,15 +120,15 @@ class Victims:
         check_origin(run, path.parent)
         _load_checked(self.trainer.adapter, path.parent)
         self.theta: Theta = self.trainer.adapter.vector()
-        asked = set(participants(run, method))
-        agreed = [client for client in trainable_clients(run, required) if client in asked]
+        took_part = set(participants(run, method))
+        agreed = [client for client in trainable_clients(run, required) if client in took_part]
         self.clients = Gate(run, "generation", required).admit(agreed, "the inversion")[: settings.cohort]
         if len(self.clients) < 2:
             raise PrivFedTalkError(
                 f"{len(self.clients)} of the clients of {method} in {run.root} may be trained on and generated; an "
                 "inversion compares two at least",
                 "record what they agreed to: " + command("consent grant", "CLIENT", run=run.root, who="NAME")
-                if len(asked) > 1
+                if len(took_part) > 1
                 else "a federation of one client has nobody to mistake its client for: prepare more",
             )
         lines = read_json_lines(run.rounds(method)) if run.rounds(method).exists() else []
@@ -139,13 +139,13 @@ class Victims:
         )
 
     def window(self, client: str) -> Scene:
-        """One random window of a client's training clips, and the draw that goes with it."""
+        """One random window of a client's training clips, with its draw of noise and timestep."""
         rng = seeding.generator(self.seed, "inversion", client)
         clips = (ClipTensors.from_sample(sample) for sample in self.storage.samples(client, "train"))
         return next(scenes(clips, self.trainer.backbone.settings.window, self.training, rng))
 
     def step(self, scene: Scene) -> LocalUpdate:
-        """One plain step on one window, as long as clipping allows, in the client's own precision."""
+        """The update of one gradient step on one window, as long as clipping allows, in the client's own precision."""
         trainer = self.trainer
         trainer.adapter.load_vector(self.theta)
         down = -gradient(
@@ -155,11 +155,11 @@ class Victims:
         return LocalUpdate(down * np.float32(length), self.training.privacy.n_max, 1.0, {}, 0.0)
 
     def round(self, client: str) -> LocalUpdate:
-        """What the run's own local steps give: the update, which alone is looked at."""
+        """The update of the run's own local steps, without the rest of what the client would send."""
         return replace(self.trainer.train(client, self.announced), extra={})
 
     def _shared(self, records: Sequence[RoundRecord]) -> State:
-        """What the server would announce beside theta: by its state after the last round, where that is kept."""
+        """What the server would announce besides theta, from its state after the last round, where that is kept."""
         server, folder = (
             server_of(self.method, self.training, self.trainer.adapter.factors),
             self.run.federation(self.method),
@@ -189,8 +189,8 @@ def attack(
     settings: InversionSettings,
     public: RunFolder | None = None,
 ) -> Attacked:
-    """All attacks on the method's clients; some minutes on one core. `public`: where other than in `run` the public
-    split lies."""
+    """All attacks on the method's clients; some minutes on one core. public: the run with the public split, where that
+    is not `run`."""
     victims = Victims(run, method, training, seed, settings)
     chosen = victims.clients[: settings.clients]
     clips = list(islice(stream_public(public or run), MOST_PUBLIC_CLIPS))
@@ -232,14 +232,14 @@ def attack(
 
 
 class Attacker:
-    """Either attacker, at the adapter that the round began with."""
+    """Both attackers, at the adapter that the round began with."""
 
     def __init__(self, victims: Victims, prior: Prior, guesses: Sequence[Scene], settings: InversionSettings) -> None:
         self.victims, self.prior, self.guesses, self.settings = victims, prior, guesses, settings
         self._adam: Tensor | None = None
 
     def known(self, seen: Seen, own: Sequence[Scene]) -> Inverted:
-        """Every window's pictures, from one step's update or the sum of such; the scenes' own are not looked at."""
+        """Every window's pictures, from one step's update or a sum of such; the scenes' own pictures are not used."""
         blank = [
             Scene(
                 replace(
@@ -255,7 +255,7 @@ class Attacker:
         return self._invert(seen.vector, guess, blank, seen.trust, self.settings.steps, unit=len(own) > 1)
 
     def guessed(self, seen: Seen, update: str) -> Inverted:
-        """One face, from an update of which nothing else is known."""
+        """One face, from an update about which nothing else is known."""
         trust = min(seen.trust, self.settings.guessed_trust * min(1.0, (1 - seen.noise_share**2)))
         weights = self._as_adam_steps() if update == ROUND else None
         guess = OneFace(self.guesses, self.prior)
@@ -266,7 +266,7 @@ class Attacker:
         self,
         vector: np.ndarray[Any, np.dtype[np.float64]],
         guess: OwnFaces | OneFace,
-        some: Sequence[Scene],
+        scenes: Sequence[Scene],
         trust: float,
         steps: int,
         weights: Tensor | None = None,
@@ -274,16 +274,16 @@ class Attacker:
     ) -> Inverted:
         trainer = self.victims.trainer
         trainer.adapter.load_vector(self.victims.theta)
-        # An update leads down the gradient.
+        # An update points against the gradient.
         observed = -torch.from_numpy(vector.astype(np.float32))
-        draws = [scene.draw for scene in some]
+        draws = [scene.draw for scene in scenes]
         return invert(
             trainer.backbone, trainer.adapter.parameters, observed, guess, draws,
             self.victims.training.objective, max(trust, 1e-6), steps, weights, unit,
         )  # fmt: skip
 
     def _as_adam_steps(self) -> Tensor:
-        """[d] What turns a gradient into the direction of AdamW's steps: one over its usual size on public windows."""
+        """Weights [d] that turn a gradient into the direction of AdamW's steps: one over its usual size."""
         if self._adam is None:
             trainer, objective = self.victims.trainer, self.victims.training.objective
             trainer.adapter.load_vector(self.victims.theta)
@@ -297,11 +297,11 @@ class Attacker:
 
 
 def _load_checked(adapter: Adapter, folder: Path) -> None:
-    """Put a saved adapter into one of the run's settings; another rank or other layers are an error."""
+    """Load a saved adapter into `adapter`; PrivFedTalkError where its backbone, rank or layers differ."""
     checked = read_adapter(folder)
-    there = {name: tuple(tensor.shape) for name, tensor in checked.tensors.items()}
+    saved = {name: tuple(tensor.shape) for name, tensor in checked.tensors.items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapter.model).items()}
-    if checked.record["base_sha256"] != adapter.base_sha256 or there != wanted:
+    if checked.record["base_sha256"] != adapter.base_sha256 or saved != wanted:
         raise PrivFedTalkError(
             f"the adapter in {folder} has another backbone, rank or layers than the run's settings give",
             "use the settings that it was trained with (training.adapter), or train it again",

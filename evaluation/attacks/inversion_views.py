@@ -1,7 +1,7 @@
-"""What different parties see of a round in which every client sends an update: one update, their sum, their noisy sum.
+"""Views of a round in which every client sends an update: a single update, the sum, the noisy sum.
 
-Clipping and weighing alone turn no update: they change its length, and the attack looks at directions. So the clipped
-single update leaks what the raw one leaks, and has no view of its own.
+Clipping and weighing change the length of an update and not its direction, and the attack uses the direction alone. So
+the clipped update leaks what the raw one leaks, and has no view of its own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Vector = npt.NDArray[np.float64]
 
 RAW, SUM, NOISY = "one client's raw update", "the sum over the cohort", "the noisy sum"
 LEAST_NOISE = 0.02
-"""Share of an update's norm that even without noise is not the attacker's to explain: the client computes in bfloat16,
-and weights in a sum are private."""
+"""Share of an update's norm that the attacker cannot explain even without noise: the client computes in bfloat16, and
+the weights in a sum are private."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An observed vector [d], and the share of its norm that is noise, as far as the public settings tell."""
+    """An observed vector [d], and the share of its norm that is noise, estimated from the public settings."""
 
     vector: Vector
     noise_share: float = LEAST_NOISE
@@ -38,9 +38,9 @@ class Seen:
 
 
 def sums_seen(updates: Mapping[str, LocalUpdate], settings: PrivacySettings, seed: int, number: int) -> dict[str, Seen]:
-    """The cohort's sum without noise and, where the settings have any, with it: through the protocol as it is run.
+    """The cohort's sum without noise and, where the settings have noise, with it, made by the real protocol.
 
-    Noise is drawn from the operating system even where the settings have a seed: who knows that takes it away again.
+    Noise is drawn from the operating system even where the settings have a seed, which would let it be subtracted.
     """
     private = settings.model_copy(update={"seeded_noise": None})
     open_sum = private.model_copy(update={"mode": "none", "secure_aggregation": True})

@@ -1,16 +1,16 @@
-"""Membership inference on a released adapter: can who sees it tell whose clips it was trained on?
+"""Membership inference on a released adapter: can somebody who sees it tell whose clips it was trained on?
 
-The adversary has the adapter, the public backbone, and clips of people of whom some were clients. It scores each
-person, higher for "was a client", by the denoising loss on that person's clips, with the same noise for all models:
+The adversary has the adapter, the public backbone, and clips of people, some of whom were clients. It gives each person
+a score, higher for "was a client", by the denoising loss on that person's clips, with the same noise for all models:
 
   loss        minus the loss under the adapter (the threshold attack of Yeom et al. 2018)
-  gain        how far the adapter lowers the log loss below the frozen backbone's, which takes out that some people are
+  gain        how far the adapter lowers the log loss below the frozen backbone's, which corrects for people who are
               harder than others (Watson et al. 2022)
   ratio       the likelihood ratio of the gain between federations with and without that person, two Gaussians fitted
               to shadow federations (Carlini et al. 2022, https://arxiv.org/abs/2112.03570); needs `shadows`
 
-`other clips` is the gain on clips of the clients that were never trained on: what matters where the adversary knows the
-person and not the clips. Strangers must be of the clients' population, or the attack finds the population.
+`other clips` is the gain on clips of the clients that were never trained on: it matters where the adversary knows the
+person and not the clips. Non-members must come from the clients' population, or the attack finds the population.
 """
 
 from __future__ import annotations
@@ -48,18 +48,21 @@ class MembershipSettings(Settings):
         0,
         ge=0,
         multiple_of=4,
-        description="federations of half of all people that the adversary trains itself; 0: no likelihood ratio; of "
-        "two none could be left out. Each takes as long as one of the run with so many clients",
+        description="number of federations, each of half of the people, that the adversary trains itself; 0: no "
+        "likelihood ratio. A multiple of 4, because of two none could be left out. Each takes as long as a federation "
+        "of the run with so many clients",
     )
     clips: int | None = Field(
-        None, ge=1, description="of each person, that the adversary has; None: as many as everybody has"
+        None, ge=1, description="clips of each person that the adversary has; None: as many as everybody has"
     )
-    draws: int = Field(8, ge=1, description="of noise and timestep for each window; more tell smaller differences")
+    draws: int = Field(
+        8, ge=1, description="draws of noise and timestep for each window; more show smaller differences"
+    )
 
 
 @dataclass(frozen=True)
 class MembershipReport:
-    """AUC of each attack on the released adapter, and of those on the shadow federations, each in turn the target."""
+    """AUC of each attack on the released adapter, and on the shadow federations, each the target in turn."""
 
     verdict: str
     found: bool
@@ -82,7 +85,7 @@ def attack_membership(
     settings: MembershipSettings | None = None,
     on_shadow: Callable[[int, int], None] = lambda number, of: None,
 ) -> MembershipReport:
-    """Attack a trained method's released adapter; the result is kept in the run's folder."""
+    """Attack a trained method's released adapter; the result is written to the run's folder."""
     settings = settings or MembershipSettings()
     if named(method).pooled or not named(method).sends:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
@@ -105,22 +108,22 @@ def attack_membership(
         scores["ratio"] = likelihood_ratios(scores["gain"], shadows)
 
     def areas(level: float) -> dict[str, Area]:
-        of_clips = {name: area(some[people.was_in], some[~people.was_in], level) for name, some in scores.items()}
+        of_clips = {name: area(score[people.was_in], score[~people.was_in], level) for name, score in scores.items()}
         return of_clips | {"other clips": area(np.log(before_other / after_other), strangers, level)}
 
     def among(level: float) -> dict[str, Area]:
         return shadows.areas(seed, level) if shadows else {}
 
-    each, each_among = areas(LEVEL), among(LEVEL)
-    jointly = 1 - (1 - LEVEL) / (len(each) + len(each_among))
-    found, verdict = judge(areas(jointly), among(jointly))
+    own_areas, shadow_areas = areas(LEVEL), among(LEVEL)
+    joint_level = 1 - (1 - LEVEL) / (len(own_areas) + len(shadow_areas))
+    found, verdict = judge(areas(joint_level), among(joint_level))
     result = MembershipReport(
         verdict=verdict,
         found=found,
-        areas=each,
-        among_shadows=each_among,
+        areas=own_areas,
+        among_shadows=shadow_areas,
         people={
-            name: {"was_in": float(people.was_in[i]), **{kind: float(some[i]) for kind, some in scores.items()}}
+            name: {"was_in": float(people.was_in[i]), **{kind: float(score[i]) for kind, score in scores.items()}}
             for i, name in enumerate(people.names)
         },
         clips=max(map(len, people.clips.values())),
@@ -135,8 +138,8 @@ def attack_membership(
 
 
 def judge(areas: Mapping[str, Area], among: Mapping[str, Area]) -> tuple[bool, str]:
-    """Whether any attack does better than a guess, in one sentence. Of several attacks one does so by chance, so that
-    these intervals must hold together (Bonferroni's: each at 1 - 0.05 over their number)."""
+    """Whether any attack is surely better than a guess, and the sentence that says so. One of several attacks may be so
+    by chance, hence the intervals must hold jointly (Bonferroni: each at 1 - 0.05 over their number)."""
     named_areas = [*areas.items(), *((f"{name} among shadow runs", one) for name, one in among.items())]
 
     def shown(name: str, one: Area) -> str:

@@ -1,4 +1,4 @@
-"""Whom a membership attack asks about, and the losses that it looks at."""
+"""The people of a membership attack, and the losses that it uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class People:
-    """Those whom the adversary asks about: names and clips; who was in; and the members' clips that were held out."""
+    """The people whom the adversary attacks: names and clips, who was a member, and the members' held-out clips."""
 
     names: tuple[str, ...]
     clips: Mapping[str, list[Sample]]
@@ -34,9 +34,9 @@ class People:
     def of(cls, run: RunFolder, method: str, most: int | None, required: bool = True) -> People:
         """The run's clients with their training clips, and the unseen people of the same population with theirs.
 
-        Who was in is read from the method's rounds: a client who sat out, or was never drawn, was not. Who may not be
-        trained on is left out whole, for shadow federations train on all of them; `required` is
-        `training.consent.required`.
+        The method's rounds say who was a member: a client who sat out, or was never drawn, was not. People who may not
+        be trained on are left out, because shadow federations train on all. most: clips of each person; None: as many
+        as everybody has. required: `training.consent.required`.
         """
         table, gate = load_clients(run.clients_table), Gate(run, "training", required)
         clients, strangers = (gate.admit(of_role(table, role), "the attack") for role in ("client", "unseen"))
@@ -53,12 +53,12 @@ class People:
             )
         clips = {name: list(gate.samples(name, "train")) for name in clients}
         clips |= {name: list(gate.samples(name, "test")) for name in strangers}
-        clips = {name: some for name, some in clips.items() if some}
+        clips = {name: held for name, held in clips.items() if held}
         most = most or min(map(len, clips.values()))
         names = tuple(clips)
         return cls(
             names,
-            {name: some[:most] for name, some in clips.items()},
+            {name: held[:most] for name, held in clips.items()},
             np.array([name in members for name in names]),
             {name: list(gate.samples(name, "test"))[:most] for name in names if name in members},
         )
@@ -67,10 +67,10 @@ class People:
 def losses(
     backbone: Backbone, clips: Mapping[str, Sequence[Sample]], objective: ObjectiveSettings, seed: int, draws: int
 ) -> Scores:
-    """Each person's denoising loss [people], under the same noise for every model."""
+    """Each person's denoising loss, float64 [people], with the same noise for every model."""
     return np.array(
         [
-            validation_loss(backbone, [ClipTensors.from_sample(sample) for sample in some], objective, seed, draws)
-            for some in clips.values()
+            validation_loss(backbone, [ClipTensors.from_sample(sample) for sample in samples], objective, seed, draws)
+            for samples in clips.values()
         ]
     )

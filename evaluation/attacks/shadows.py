@@ -1,6 +1,6 @@
 """Shadow federations: the adversary's own runs on halves of the people, to learn what a member's scores look like.
 
-Runs come in pairs of a random half and the other half, so that everybody is in as many runs as out of them.
+Runs come in pairs, a random half and the other half, so that everybody is a member in half of the runs.
 """
 
 from __future__ import annotations
@@ -40,26 +40,27 @@ from training.settings import ObjectiveSettings, TrainingSettings
 
 @dataclass(frozen=True)
 class Shadows:
-    """losses and gains float64 [runs, people], and who was in which run."""
+    """Losses and gains float64 [runs, people], and who was in which run, bool [runs, people]."""
 
     losses: Scores
     gains: Scores
     included: NDArray[np.bool_]
 
     def areas(self, seed: int, level: float = 0.95) -> dict[str, Area]:
-        """The attacks on each of the runs in turn, the others being the adversary's own for the likelihood ratio."""
+        """AUC of the attacks on each run in turn; the other runs are the adversary's own for the likelihood ratio."""
         ratios = np.stack([likelihood_ratios(self.gains[run], self.without(run)) for run in range(len(self.gains))])
         scores = {"loss": -self.losses, "gain": self.gains, "ratio": ratios}
-        return {name: area_within_runs(some, self.included, seed, level) for name, some in scores.items()}
+        return {name: area_within_runs(score, self.included, seed, level) for name, score in scores.items()}
 
     def without(self, run: int) -> Shadows:
+        """All runs but one."""
         others = np.arange(len(self.gains)) != run
         return Shadows(self.losses[others], self.gains[others], self.included[others])
 
 
 def likelihood_ratios(gains: Scores, shadows: Shadows) -> Scores:
-    """log N(g; μ_in, σ) − log N(g; μ_out, σ) of each person [people]: means are the person's own, σ is common to all,
-    for a dozen runs do not tell each person's (Carlini et al. 2022, section VI-C)."""
+    """log N(g; μ_in, σ) − log N(g; μ_out, σ) of each person [people]. Means are the person's own; σ is common to all,
+    because a dozen runs do not give each person's (Carlini et al. 2022, section VI-C)."""
     inside = np.where(shadows.included, shadows.gains, np.nan)
     outside = np.where(shadows.included, np.nan, shadows.gains)
     mean_in, mean_out = np.nanmean(inside, axis=0), np.nanmean(outside, axis=0)
@@ -91,12 +92,12 @@ def train_shadows(
 ) -> Shadows:
     """Federate `count` halves of the people by the run's method, settings and frozen networks.
 
-    Seeds differ from the run's: the adversary knows neither its batches nor its noise. `before` has the frozen
-    backbone's losses. Each shadow is a point that is kept in the run's folder: an attack that was interrupted, or is to
+    Seeds differ from the run's: the adversary knows neither its batches nor its noise. before: the frozen backbone's
+    losses. Each shadow is a point whose file is kept in the run's folder: an attack that was interrupted, or that is to
     have more shadows, goes on with those that are there.
     """
     included = draw_halves(len(people.names), count, seed)
-    # The backbone's losses stand for its weights, the clips, and the noise under which both are looked at.
+    # The backbone's losses take the place of its weights, the clips, and the noise with which the losses are computed.
     parts = [method, configure(method, training).fingerprint(), str(seed), *people.names, before.tobytes().hex()]
     made_from, everybody = digest_of(*parts, str(draws)), sorted(people.names)
     measurement = KnownClips(people.clips, training.objective, seed, draws)
@@ -104,9 +105,9 @@ def train_shadows(
         world = KnownPeople(run, people.clips, Path(folder) / "world")
         points = []
         for number, members in enumerate(included):
-            part = {name for name, is_in in zip(people.names, members, strict=True) if is_in}
+            half = {name for name, is_in in zip(people.names, members, strict=True) if is_in}
             own_seed = int(seeding.generator(seed, "shadow run", str(number)).integers(2**31))
-            sit_out = tuple(place for place, name in enumerate(everybody) if name not in part)
+            sit_out = tuple(place for place, name in enumerate(everybody) if name not in half)
             points.append(
                 Point(
                     folder=run.attack("membership", method) / "shadows",
@@ -119,11 +120,11 @@ def train_shadows(
                     about={"method": method, "seed": own_seed, "shadow": number},
                 )
             )
-        there: list[Point] = []
+        finished: list[Point] = []
 
         def count_point(point: Point) -> None:
-            there.append(point)
-            on_shadow(len(there), count)
+            finished.append(point)
+            on_shadow(len(finished), count)
 
         raise_first(make_points(points, one_thread=False, on_point=count_point))
     after = np.array([[_losses_in(point)[name] for name in people.names] for point in points])
@@ -136,8 +137,8 @@ def _losses_in(point: Point) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class KnownPeople:
-    """A world of everybody whom the adversary knows: each is a client who trains on the clips that are known, and is
-    scored on the first of them once more."""
+    """A world of everybody whom the adversary knows. Each is a client who trains on its known clips; the first of them
+    also is the clip that it is scored on."""
 
     run: RunFolder
     clips: Mapping[str, Sequence[Sample]]
@@ -167,7 +168,7 @@ class KnownPeople:
 
 @dataclass(frozen=True)
 class KnownClips:
-    """The loss of everybody on the clips that the adversary knows, under a shadow's shared adapter."""
+    """A measurement: everybody's loss on the clips that the adversary knows, under a shadow's shared adapter."""
 
     clips: Mapping[str, Sequence[Sample]]
     objective: ObjectiveSettings

@@ -1,4 +1,4 @@
-"""What rounds cost in privacy, under the sampling that was really used and counting all that may have been seen."""
+"""The privacy cost of a run's rounds, with the sampling really used and every sum that may have been seen."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def account(
     ledger: Sequence[Entry] = (),
     unit: str = "person",
 ) -> PrivacyReport:
-    """The report of the rounds that were run. `ledger` has all federations on the same clients so far, this one too,
-    `unit` says what one client is."""
+    """The privacy report of the rounds that were run.
+
+    ledger: all federations on the same clients so far, including this one. unit: what one client is, such as a person.
+    """
     schedule = schedule_of(settings, clients, records)
     return privacy_report(
         settings.privacy,
@@ -40,21 +42,24 @@ def account(
 
 
 def together(entries: Sequence[Entry], delta: float) -> Together:
-    """What all federations with a promise have cost the client who was in most of them, and which promised nothing."""
+    """The joint ε of all federations with a promise for the client whom they cost most, and the methods without one."""
     promised = [entry for entry in entries if entry.promise is not None]
     costs: dict[frozenset[str], Epsilon] = {}
     for client in {client for entry in promised for client in entry.clients}:
-        those = [entry for entry in promised if client in entry.clients]
-        names = frozenset(entry.federation for entry in those)
+        joined = [entry for entry in promised if client in entry.clients]
+        names = frozenset(entry.federation for entry in joined)
         if names not in costs:
-            costs[names] = epsilon_together([_release(entry) for entry in those], delta)
+            costs[names] = epsilon_together([_release(entry) for entry in joined], delta)
     names, worst = max(costs.items(), key=lambda cost: cost[1].value, default=(frozenset(), Epsilon(0.0, "")))
     without = sorted({entry.method for entry in entries if entry.promise is None})
     return Together(finite(worst.value), worst.accountant, len(names), tuple(without))
 
 
 def entries_of(ledger: Ledger, clients: Iterable[str], until: str | None = None) -> list[Entry]:
-    """The federations, in this run and in those that clients' own ledgers tell of, that used clips of `clients`."""
+    """Federations that used clips of any of `clients`: this run's, and other runs' that clients' own ledgers record.
+
+    until: a federation; this run's ledger is then read as it was when that federation last ended.
+    """
     wanted, entries = set(clients), ledger.entries(until)
     known = {entry.federation for entry in ledger.entries()}
     others = [entry for client in sorted(wanted) for entry in ledger.brought_along(client, known)]
@@ -69,21 +74,23 @@ def _release(entry: Entry) -> Release:
 
 def _events(records: Sequence[RoundRecord]) -> tuple[str, ...]:
     """Sentences about rounds that did not end as planned."""
-    told = []
+    sentences = []
     if taken_back := sum(record.outcome == "rolled back" for record in records):
-        told.append(f"{taken_back} rounds were taken back after their sum was seen; they are counted like the others.")
+        sentences.append(
+            f"{taken_back} rounds were taken back after their sum was seen; they are counted like the others."
+        )
     if reopened := sum(len(record.reopened) for record in records):
-        told.append(
+        sentences.append(
             f"{reopened} sums may have been opened before the run was interrupted and lost them; they are counted too."
         )
     if abandoned := sum(record.outcome == "aborted" for record in records):
-        told.append(
-            f"{abandoned} rounds were abandoned before anything was opened, because too few clients were left; who "
-            "drops out must not depend on what clients hold."
+        sentences.append(
+            f"{abandoned} rounds were abandoned before anything was opened, because too few clients were left; which "
+            "clients drop out must not depend on their data."
         )
     if any(record.near_abort for record in records):
-        told.append(
-            "Some round opened, or did not, by one client more or fewer in its cohort, which tells of who was drawn: "
-            "no amplification by sampling is claimed."
+        sentences.append(
+            "In some round one client more or fewer would have decided whether its sum was opened, which reveals "
+            "something of who was drawn: no amplification by sampling is claimed."
         )
-    return tuple(told)
+    return tuple(sentences)

@@ -1,4 +1,4 @@
-"""Models that were trained under rules that did not hold: their reports are marked, whatever they said."""
+"""Marks reports of models trained by earlier versions, whose privacy rules were unsound, as not private."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SENTENCE = (
 
 
 def mark_outdated(run: RunFolder, method: str) -> bool:
-    """Mark a method's report, and its adapter, as not private where an earlier version made them; whether it did."""
+    """Mark a method's report and adapter as not private if an earlier version made them; True if it did."""
     path = run.privacy(method)
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if report.get("rules", 1) >= RULES:
         return False
     report.pop("took_part", None)
-    told = [sentence for sentence in report["violations"] if sentence != SENTENCE]
+    others = [sentence for sentence in report["violations"] if sentence != SENTENCE]
     mark = f"NOT PRIVATE: {SENTENCE}"
     report |= {
         "private": False,
@@ -30,7 +30,7 @@ def mark_outdated(run: RunFolder, method: str) -> bool:
         "verdict": "NOT PRIVATE",
         "mark": mark,
         "note": f"{SENTENCE} Nothing is promised; train it anew.",
-        "violations": [SENTENCE, *told],
+        "violations": [SENTENCE, *others],
         "epsilon_client": None,
         "accountant_client": "not counted then",
         "together": {"epsilon": None, "accountant": "not counted then", "releases": 1, "without_promise": []},
@@ -38,9 +38,9 @@ def mark_outdated(run: RunFolder, method: str) -> bool:
     }
     write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     lines = ["# Privacy report", "", f"**NOT PRIVATE.** {report['note']}", ""]
-    write_text(path.with_suffix(".md"), "\n".join([*lines, *(f"- {sentence}" for sentence in told), ""]))
-    facts = run.adapter(method) / ADAPTER_RECORD
-    if facts.exists():
-        recorded = json.loads(facts.read_text(encoding="utf-8")) | {"privacy": mark}
-        write_text(facts, json.dumps(recorded, indent=2) + "\n")
+    write_text(path.with_suffix(".md"), "\n".join([*lines, *(f"- {sentence}" for sentence in others), ""]))
+    record_path = run.adapter(method) / ADAPTER_RECORD
+    if record_path.exists():
+        record = json.loads(record_path.read_text(encoding="utf-8")) | {"privacy": mark}
+        write_text(record_path, json.dumps(record, indent=2) + "\n")
     return True

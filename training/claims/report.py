@@ -1,4 +1,4 @@
-"""The privacy report of a run: the guarantee with everything it rests on, what was seen, what is not protected."""
+"""The privacy report of a run: its guarantee, the assumptions behind it, what the server saw, what is not protected."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ from training.privacy.digits import three_digits
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
 NONE_HOLDS = "none holds"
-"""In the place of an ε that is infinite."""
+"""Printed in place of an infinite ε."""
 RULES = 2
-"""Which rules a report was made under. Those before 2 drew cohorts from a published seed, counted neither sums that an
-interruption lost nor earlier releases on the same clients, and took any δ."""
+"""Version of the privacy rules that a report was made under. Version 1 drew cohorts from a published seed, counted
+neither sums that an interruption lost nor earlier releases on the same clients, and accepted any δ."""
 
 
 @dataclass(frozen=True)
 class PrivacyReport:
-    """All that a reviewer needs to recompute ε, and all that a reader must know not to over-trust it.
+    """All that a reviewer needs to recompute ε, and all that a reader needs in order not to over-trust it.
 
-    An ε of None means that no finite ε holds. `guarantee_holds` is False where anything broke the guarantee, whatever
-    the accountant says of the mechanism: noise from a known seed, no noise, a δ that is no promise, any other entry of
-    `violations`. `private` asks besides that ε of all releases together be small enough to mean something (at most 10).
-    Nothing here depends on who was drawn: `participation` is a number that one client's rounds do not exceed but with
-    half of δ's probability.
+    An ε of None means that no finite ε holds. `guarantee_holds` is False where `violations` has any entry (noise from a
+    known seed, no noise, too large a δ, a broken rule), whatever the accountant computes for the mechanism. `private`
+    also requires the joint ε of all releases to be small enough to mean something (at most 10). Nothing here depends on
+    who was drawn: `participation` is the number of rounds that one client exceeds with probability at most δ/2.
     """
 
     private: bool
@@ -67,7 +66,7 @@ class PrivacyReport:
     server_saw: tuple[str, ...]
     not_protected: tuple[str, ...]
     meaningful_population: Population | None
-    settings: dict[str, Any]  # all of them, for whoever computes epsilon again
+    settings: dict[str, Any]  # all privacy settings, so that epsilon can be recomputed
     clip_norms: tuple[float, ...]  # of each round
     budget: dict[str, float]  # noise over sensitivity of the update and of each scalar; together z
     rules: int = RULES
@@ -81,20 +80,20 @@ class PrivacyReport:
 
     @property
     def mark(self) -> str:
-        """What stands beside the model wherever it is named: the verdict, and why it is no better."""
+        """The short label shown with the model wherever it is named: the verdict and the reason for it."""
         if self.violations:
             return f"{self.verdict}: {self.violations[0]}"
-        said = f"{self.verdict}: ε = {three_digits(self.together.epsilon, NONE_HOLDS)}, δ = {three_digits(self.delta)}"
+        label = f"{self.verdict}: ε = {three_digits(self.together.epsilon, NONE_HOLDS)}, δ = {three_digits(self.delta)}"
         if self.together.releases > 1:
-            said += f", of {self.together.releases} releases on the same clients"
-        return said
+            label += f", of {self.together.releases} releases on the same clients"
+        return label
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for results.json: no NaN or infinity, None instead."""
+        """Plain values for JSON: None in place of NaN and infinity."""
         return {**asdict(self), "verdict": self.verdict, "mark": self.mark}
 
     def to_markdown(self) -> str:
-        """Two screens: the verdict, the figures, then what they rest on."""
+        """The report as Markdown, about two screens: the verdict, the figures, what they rest on."""
         rows = [
             ("ε of the released model", three_digits(self.epsilon_release, NONE_HOLDS), self.accountant_release),
             ("ε towards the server", three_digits(self.epsilon_server, NONE_HOLDS), self.accountant_server),
@@ -113,7 +112,7 @@ class PrivacyReport:
             ("clipping norm C", f"{self.clip_norm:g}", self._clip_path()),
             *((f"noise / sensitivity, {name}", f"{value:.3g}", "") for name, value in self.budget.items()),
             ("clients, a round", f"{self.clients}, {self.clients_per_round}", f"sampling: {self.sampling}"),
-            ("sampling rate q", f"{self.clients_per_round / self.clients:.3g}", "of a client into a round"),
+            ("sampling rate q", f"{self.clients_per_round / self.clients:.3g}", "chance that a client is in a round"),
             ("rounds", f"{self.rounds}", f"one client takes part in at most {self.participation}{self._but_for()}"),
             ("cap on participation", f"{self.max_participation or 'none'}", ""),
             ("mode", self.mode, f"secure aggregation {'on' if self.secure_aggregation else 'off'}"),
@@ -139,11 +138,11 @@ class PrivacyReport:
 
     def _noise(self) -> str:
         if self.mode == NO_PROOF:
-            return "noise over C on each client's own update; over no sensitivity, for none is known"
+            return "noise over C on each client's own update; its sensitivity is not known"
         return "noise over sensitivity, updates and scalars together"
 
     def _but_for(self) -> str:
-        return "" if self.sampling == "full" else f", but with probability {three_digits(self.delta / 2)}"
+        return "" if self.sampling == "full" else f", except with probability {three_digits(self.delta / 2)}"
 
 
 def privacy_report(
@@ -158,10 +157,10 @@ def privacy_report(
 ) -> PrivacyReport:
     """The report of a run.
 
-    dimension: d, parameters of the update (its scalars are added here). violations: what else broke the guarantee, such
-    as selection of a checkpoint on private data; each a sentence. events: what happened to rounds that the figures take
-    into account. clip_norms: C of each round. together: what all releases on these clients cost, None where this is the
-    only one. unit: what one client is, as the note calls it.
+    dimension: d, parameters of the update (its scalars are added here). violations: sentences on broken rules beside
+    those that the settings alone break. events: sentences on rounds that did not end as planned and that the figures
+    count. clip_norms: C of each round. together: the joint cost of all releases on these clients, None where this is
+    the only one. unit: what one client is, a key of `report_text.UNITS`.
     """
     delta = settings.target_delta(schedule.clients)
     release, server = epsilons(settings, schedule, dimension, delta)
@@ -169,11 +168,11 @@ def privacy_report(
     if together is None or together.releases <= 1:
         without = together.without_promise if together else ()
         together = Together(finite(release.value), release.accountant, 1, without)
-    whole = math.inf if together.epsilon is None else together.epsilon
+    joint_epsilon = math.inf if together.epsilon is None else together.epsilon
     violations = (*settings_violations(settings), *delta_violations(settings, schedule.clients), *violations)
     population = meaningful_population(settings, schedule, dimension)
     return PrivacyReport(
-        private=not violations and whole <= LARGEST_MEANINGFUL_EPSILON,
+        private=not violations and joint_epsilon <= LARGEST_MEANINGFUL_EPSILON,
         guarantee_holds=not violations,
         epsilon_release=finite(release.value),
         epsilon_server=finite(server.value),
@@ -209,7 +208,8 @@ def privacy_report(
 
 
 def budget_split(settings: PrivacySettings) -> dict[str, float]:
-    """Noise over sensitivity of each part, z_i: the squares of 1/z_i add up to 1/z^2. Empty without noise."""
+    """Noise over sensitivity, z_i, of the update and of each scalar; the squares of 1/z_i add up to 1/z². Empty without
+    noise."""
     if not settings.has_proof or settings.noise_multiplier == 0:
         return {}
     z, beta = settings.noise_multiplier, settings.scalar_budget

@@ -1,4 +1,4 @@
-"""The sentences of the privacy report, chosen by what was done; written for readers who are not engineers."""
+"""The sentences of the privacy report, chosen by its settings and figures; written for readers who are no engineers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = {
     "client (several people)": "one client's, which are several people's,",
     "part of a person": "one client's, which may be a part of one person's,",
 }
-"""Whose clips are hidden, as the note says it. Of a person who is in several clients, less is promised."""
+"""Whose clips the guarantee covers, in the note's words. A person spread over several clients is promised less."""
 
 
 def plain_note(
@@ -28,9 +28,11 @@ def plain_note(
     population: Population | None,
     unit: str = "person",
 ) -> str:
-    """A few true sentences: what is promised to whom, and what it would take to promise more. `epsilon` is of this
-    release alone, infinite where none holds; `together` of all on the same clients; `unit` is what one client is, by
-    `preparation.clients.roles.unit_of`."""
+    """A few sentences for everybody: what is promised to whom, and what it would take to promise more.
+
+    epsilon: of this release alone, infinite where none holds. together: of all releases on the same clients. unit: what
+    one client is, by `preparation.clients.roles.unit_of`.
+    """
     sentences = []
     if math.isinf(epsilon):
         sentences.append("This model comes with no mathematical guarantee about any person.")
@@ -44,14 +46,14 @@ def plain_note(
             f"Whether or not {UNITS[unit]} clips were used changes the odds of any conclusion from this model by at "
             f"most a factor of e^{three_digits(epsilon)}, except with probability δ = {three_digits(delta)}."
         )
-    whole = math.inf if together.epsilon is None else together.epsilon
+    joint_epsilon = math.inf if together.epsilon is None else together.epsilon
     if together.releases > 1 and not violated:
         sentences.append(
             f"The same clients were in {together.releases} releases so far; for all of them together it is "
             f"ε = {three_digits(together.epsilon, 'infinite')} at δ = {three_digits(delta)}."
         )
-    if math.isfinite(whole) and not (violated and whole <= LARGEST_MEANINGFUL_EPSILON):
-        sentences.append(_judgement(whole, delta, schedule))
+    if math.isfinite(joint_epsilon) and not (violated and joint_epsilon <= LARGEST_MEANINGFUL_EPSILON):
+        sentences.append(_judgement(joint_epsilon, delta, schedule))
     if population is not None:
         sentences.append(
             f"The same training with about {population.clients:,} clients"
@@ -76,25 +78,25 @@ def _judgement(epsilon: float, delta: float, schedule: Schedule) -> str:
 
 
 def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> tuple[str, ...]:
-    """What must be true for the figures to hold."""
+    """What must be true for the report's figures to hold, a sentence each."""
     points = [
-        "Every client runs the published software: clipping and noise are its own word.",
-        "The figures count every release on the same clients that this run's ledger, and the clients' own, tell of up "
-        "to this one; later ones add to them.",
+        "Every client runs the published software: its clipping and noise are taken on trust.",
+        "The figures count every release on the same clients up to this one that is in this run's ledger or the "
+        "clients' own; later releases add to them.",
     ]
     if settings.mode == "distributed":
         points += [
             f"A round opens only with at least {settings.survivor_floor:.0%} of its cohort; at most "
-            f"{settings.tolerated_colluders} of its clients work with the server or tell it their noise share.",
+            f"{settings.tolerated_colluders} of its clients work with the server or reveal their noise share to it.",
             "Noise is Skellam on a grid that follows its size; rounding to it is part of the sensitivity. It is drawn "
             "in double precision by a statistical generator that is seeded by "
             + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
         if schedule.sampling == "poisson":
             points.append(
-                "The server fills the noise up to what no cohort exceeds, so that its amount does not tell how many "
-                "were drawn; a cohort of any size opens its round, and where dropouts made that hang on one client "
-                "nothing is amplified."
+                "The server fills up the noise to a level that no cohort's shares exceed, so that its amount does not "
+                "reveal how many were drawn. A cohort of any size opens its round; where dropouts made the opening "
+                "depend on one client, no amplification is counted."
             )
     if settings.mode == "central":
         points.append("The aggregator is honest: it adds the Gaussian noise and forgets the exact sum.")
@@ -107,10 +109,10 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     )
     if schedule.draws:
         points.append(
-            "Who was drawn is known to the coordinator, and to clients of their own rounds, and to nobody else: the "
-            "draws come from the operating system and are published nowhere."
+            "Only the coordinator knows who was drawn, and clients know it of their own rounds: the draws come from "
+            "the operating system and are published nowhere."
             if settings.secret_coins
-            else "Who was drawn is taken for secret, and was not: the draws follow from the run's seed."
+            else "The figures assume that who was drawn is secret. It was not: the draws follow from the run's seed."
         )
     points.append(
         f"δ = {delta:.2g}" + ("; it is min(1e-5, 1/10N)." if settings.delta is None else "; it was set by hand.")
@@ -127,7 +129,7 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
 
 
 def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str, ...]:
-    """Who learns what, beside the released model."""
+    """What the server saw besides the released model, a sentence each."""
     if settings.secure_aggregation:
         points = [
             "Who took part in each round, who dropped out, and the size of their messages.",
@@ -138,9 +140,9 @@ def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str,
         else:
             points.append("Per round, the exact sum of all updates and scalars.")
             points.append(
-                "Of a round with one client, which this sampling can draw, that client's own."
+                "Of a round with one client, which this sampling can draw, that client's own update."
                 if schedule.per_round == 1 or (schedule.sampling == "poisson" and schedule.draws)
-                else "No single one of them."
+                else "No single one of these updates."
             )
     elif settings.mode == NO_PROOF:
         points = [
@@ -156,9 +158,10 @@ def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str,
 
 
 def not_protected(settings: PrivacySettings, without_promise: Sequence[str] = ()) -> tuple[str, ...]:
-    """What a reader might expect and does not get. `without_promise`: methods on the same clients that have none."""
+    """What a reader might expect to be protected and is not. without_promise: methods without a guarantee that were
+    trained on the same clients."""
     points = [
-        "That somebody takes part, and when.",
+        "The fact that somebody takes part, and when.",
         "What is common to many clients: a model is meant to learn that.",
         "Figures of clients' own held-out clips, as a simulation's evaluation shows them: epsilon is about the model.",
         "Adapters that clients fit to their own clips: they carry no noise and stay where they are.",
@@ -166,13 +169,13 @@ def not_protected(settings: PrivacySettings, without_promise: Sequence[str] = ()
     ]
     if without_promise:
         points.append(
-            f"Anybody from whoever gets the models of {', '.join(without_promise)} too: they were trained on the same "
-            "clients and promise nothing."
+            f"Clients against whoever also gets the models of {', '.join(without_promise)}: those were trained on the "
+            "same clients without any guarantee, and this report does not cover them."
         )
     if settings.secure_aggregation:
         points.append(
-            "The model against malicious clients: single updates cannot be inspected. Clipping bounds what one can do, "
-            "it does not remove it."
+            "The model against malicious clients: single updates cannot be inspected. Clipping bounds the harm of one "
+            "client, it does not remove it."
         )
     if not settings.secure_aggregation:
         points.append("A client against the server itself: it sees single updates, from which faces may be rebuilt.")

@@ -1,7 +1,7 @@
-"""Whether a run's privacy report says what its records say: a report is a file, and files can be wrong.
+"""Checks a run's privacy report against the signed records of its rounds: a report is a file, and files can be wrong.
 
-ε is computed again from what the rounds' signed records say they used, never from the report's own figures, and every
-figure of the report that bears on ε is held against the records.
+ε is computed again from what the records say the rounds used, never from the report's own figures, and every figure of
+the report that affects ε is compared with the records.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from training.settings.privacy import PrivacySettings
 
 
 def contradictions_of(run: RunFolder, method: str) -> list[str]:
-    """What is claimed of a method's adapter, in its report or beside its weights, and does not hold."""
+    """Claims in a method's report, or beside its adapter's weights, that its records contradict; empty where none."""
     report = json.loads((run.privacy(method)).read_text(encoding="utf-8"))
     lines = read_json_lines(run.rounds(method))
     if report.get("rules", 1) < RULES:
@@ -44,10 +44,10 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
         found = [f"rounds.jsonl: {objection}"] if objection else []
         records = [RoundRecord(**line) for line in lines]
         name = json.loads(run.participation(method).read_text(encoding="utf-8"))["federation"]
-        whole = together(
+        joint = together(
             entries_of(Ledger(run.ledger, run.client_ledger), participants(run, method), name), report["delta"]
         )
-        found += contradictions(method, report, records, whole)
+        found += contradictions(method, report, records, joint)
     mark = json.loads((run.adapter(method) / ADAPTER_RECORD).read_text(encoding="utf-8")).get("privacy")
     if mark != report["mark"]:
         found.append(f"the adapter says {mark!r} where its report says {report['mark']!r}")
@@ -55,11 +55,11 @@ def contradictions_of(run: RunFolder, method: str) -> list[str]:
 
 
 def contradictions(
-    method: str, report: Mapping[str, Any], records: Sequence[RoundRecord], whole: Together | None = None
+    method: str, report: Mapping[str, Any], records: Sequence[RoundRecord], joint: Together | None = None
 ) -> list[str]:
-    """What `report` (the content of privacy.json) claims and must not; empty where every claim holds.
+    """Claims of `report` (the content of privacy.json) that the records contradict; empty where every claim holds.
 
-    `whole` is what the ledger says of all releases on the same clients.
+    joint: the cost of all releases on the same clients by the ledger.
     """
     if not records:
         return ["there is no record of any round"]
@@ -70,41 +70,41 @@ def contradictions(
     settings, schedule = settings_in(used), _schedule(used, records)
     delta = float(used["delta"])
     if schedule.rounds != report["rounds"]:
-        found.append(f"{schedule.rounds} rounds count and {report['rounds']} are accounted for")
+        found.append(f"the records have {schedule.rounds} rounds that count, the report has {report['rounds']}")
     broken = (
         *settings_violations(settings),
         *delta_violations(settings, schedule.clients),
         *violations(method, settings, schedule, records),
     )
-    found += [f"not told: {sentence}" for sentence in broken if sentence not in report["violations"]]
+    found += [f"not reported: {sentence}" for sentence in broken if sentence not in report["violations"]]
     release, server = epsilons(settings, schedule, used["dimension"], delta)
     client = epsilon_towards_clients(settings, schedule, used["dimension"], delta)
-    all_of_it = release.value
-    if whole is not None and whole.releases > 1:
-        all_of_it = math.inf if whole.epsilon is None else whole.epsilon
-    told = {**report, "epsilon_together": report["together"]["epsilon"]}
-    values = {"release": release.value, "server": server.value, "client": client.value, "together": all_of_it}
+    joint_epsilon = release.value
+    if joint is not None and joint.releases > 1:
+        joint_epsilon = math.inf if joint.epsilon is None else joint.epsilon
+    reported = {**report, "epsilon_together": report["together"]["epsilon"]}
+    values = {"release": release.value, "server": server.value, "client": client.value, "together": joint_epsilon}
     for reader, value in values.items():
         name = f"epsilon_{reader}"
-        claimed = math.inf if told[name] is None else told[name]
+        claimed = math.inf if reported[name] is None else reported[name]
         if claimed < value * (1 - 1e-6):
             found.append(f"{name} is {claimed:.4g} in the report, and {value:.4g} by its accountant")
     if report["guarantee_holds"] and (broken or report["violations"]):
         found.append("a guarantee is claimed although a rule was broken")
-    if report["private"] and (broken or report["violations"] or all_of_it > LARGEST_MEANINGFUL_EPSILON):
+    if report["private"] and (broken or report["violations"] or joint_epsilon > LARGEST_MEANINGFUL_EPSILON):
         found.append("the run is called private, which it is not")
     return found
 
 
 def _schedule(used: Mapping[str, Any], records: Sequence[RoundRecord]) -> Schedule:
-    """What the records followed, see `training.federation.server.spending.schedule_of`."""
+    """The schedule that the recorded rounds followed, as in `training.federation.server.spending.schedule_of`."""
     counted = sum(record.opened for record in records) if used["sampling"] == "full" else len(records)
     reopened = sum(len(record.reopened) for record in records)
     return schedule_in(used, counted + reopened, not any(record.near_abort for record in records))
 
 
 def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) -> list[str]:
-    """Figures of the report that are not those of the rounds' records."""
+    """Figures of the report that differ from those in the rounds' records."""
     found = []
     for record in records:
         used = record.mechanism
@@ -122,11 +122,11 @@ def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) ->
             "secure_aggregation": settings.secure_aggregation,
             "seeded_noise": settings.seeded_noise is not None,
         } | {f"settings.{name}": value for name, value in used["settings"].items()}
-        told = {**report, **{f"settings.{name}": value for name, value in report["settings"].items()}}
+        reported = {**report, **{f"settings.{name}": value for name, value in report["settings"].items()}}
         found += [
-            f"{name} is {told.get(name)} in the report, and round {record.round} used {value}"
+            f"{name} is {reported.get(name)} in the report, and round {record.round} used {value}"
             for name, value in claimed.items()
-            if told.get(name) != value
+            if reported.get(name) != value
         ]
         if not _noise_fits(settings, record):
             found.append(f"round {record.round} added noise of another size than its settings say")
@@ -136,7 +136,7 @@ def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) ->
 
 
 def _noise_fits(settings: PrivacySettings, record: RoundRecord) -> bool:
-    """Whether the deviation that was added is at least z times the sensitivity."""
+    """Whether the round's noise had a deviation of at least z times the sensitivity."""
     if not settings.has_proof:
         return True
     least = settings.noise_multiplier * vector_norm_bound(settings, record.clip_norm)

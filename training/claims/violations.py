@@ -1,4 +1,4 @@
-"""What broke a run's guarantee, found in its records: a figure of epsilon is worth nothing where one of these holds."""
+"""Rules of a run's guarantee that its records show broken: with any of them, a figure of ε means nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.settings.privacy import PrivacySettings
 def violations(
     method: str, settings: PrivacySettings, schedule: Schedule, records: Sequence[RoundRecord]
 ) -> tuple[str, ...]:
-    """Sentences, one for each rule that was broken; what the settings alone say (no noise, a seed) is not repeated."""
+    """One sentence for each rule that the rounds broke; `settings_violations` has what the settings alone break."""
     found = [rule.no_promise] if (rule := named(method)).no_promise else []
     if not settings.has_proof:
         return tuple(found)
@@ -28,9 +28,9 @@ def violations(
     known = [r.round for r in records if settings.secret_coins and not r.mechanism.get("secret_cohorts", True)]
     if known and schedule.draws:
         found.append(f"{_rounds(known)} drew the cohort from a known seed: who was drawn is no secret.")
-    struck = [r.round for r in opened if "unclipped" in r.simulation.get("faults", {}).values()]
-    if struck:
-        found.append(f"{_rounds(struck)} had a client that did not clip: its part is not bounded.")
+    unclipped = [r.round for r in opened if "unclipped" in r.simulation.get("faults", {}).values()]
+    if unclipped:
+        found.append(f"{_rounds(unclipped)} had a client that did not clip: its part is not bounded.")
     if moved := _unpaid_clipping(settings, records):
         found.append(
             f"{_rounds(moved)} had a clipping norm that does not follow from the settings and the noisy shares of "
@@ -43,7 +43,7 @@ def violations(
 
 
 def _unpaid_clipping(settings: PrivacySettings, records: Sequence[RoundRecord]) -> list[int]:
-    """Rounds whose C is not what Andrew et al.'s rule makes of the released shares before it."""
+    """Rounds whose C differs from what Andrew et al.'s rule gives from the shares released before."""
     moved, C = [], settings.clip_norm
     for record in records:
         if not math.isclose(record.clip_norm, C, rel_tol=1e-9):

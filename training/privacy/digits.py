@@ -1,4 +1,4 @@
-"""How ε and δ are written for people, everywhere alike."""
+"""How ε and δ are printed, the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of everything that learns; each group says what its values mean and where they come from."""
+"""Settings of the training floor; each group says what its values mean and where they come from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Schedule = Literal["cosine", "stable_diffusion"]
 """How much noise each timestep has; see `training.model.diffusion`."""
 
 Sampler = Literal["ddim", "dpm++"]
-"""How noise becomes a clip; see `training.generation.samplers`."""
+"""The sampler that turns noise into a clip; see `training.generation.samplers`."""
 
 MethodName = str
 """A key of `training.federation.methods.METHODS`, the one list of methods; `check_names` there refuses others."""
@@ -30,18 +30,18 @@ Component = Literal["isfa", "tdc", "dp", "secure_aggregation"]
 
 
 class VaeSettings(Settings):
-    """The autoencoder: which one, and how the small f8 one of the demo is built and trained.
+    """The autoencoder: its source, and how the demo's small f8 autoencoder is built and trained.
 
     `source` is `small` (trained on the public split), `taef2` (a registered pretrained network, nothing is trained), a
     folder that diffusers' `save_pretrained` wrote (`AutoencoderKL` or `AutoencoderTiny`), or a hub id
     `owner/name@revision` (see `common.weights.hub`). Choose `small` for rendered faces, `taef2` for real ones; all
-    other values here are the small one's.
+    other values here belong to the small one.
     """
 
     source: str = Field("small", min_length=1, description="small, taef2, a diffusers folder, or a hub id")
     latent_channels: int = Field(8, ge=1, description="channels of a latent")
     widths: tuple[int, int] = Field((48, 96), description="channels at each of the two resolutions")
-    blocks: int = Field(2, ge=1, description="residual blocks at each of the two resolutions, each way")
+    blocks: int = Field(2, ge=1, description="residual blocks at each resolution, in encoder and decoder each")
     steps: int = Field(1500, ge=1, description="training steps")
     batch_size: int = Field(8, ge=1, description="frames in a step")
     learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
@@ -70,19 +70,23 @@ class Sd15Settings(Settings):
     pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
 
     source: str | None = Field(
-        None, min_length=1, description="a UNet2DConditionModel. null: SD-1.5's architecture with random weights"
+        None,
+        min_length=1,
+        description="a UNet2DConditionModel's source. null: SD-1.5's architecture with random weights",
     )
     motion: str | None = Field(
-        None, min_length=1, description="a MotionAdapter. null: new temporal layers that at first change nothing"
+        None,
+        min_length=1,
+        description="a MotionAdapter's source. null: new temporal layers that at first change nothing",
     )
 
 
 class BackboneSettings(Settings):
     """The denoiser. `tiny` for the rendered demo on a CPU, `base` for a GPU without any pretrained weights, `sd15` to
-    start from Stable Diffusion's; width, depth, heads, patch and speech_tokens are the tiny one's.
+    start from Stable Diffusion's; width, depth, heads, patch and speech_tokens belong to `tiny`.
 
-    Together `diffused: latent`, `prediction: epsilon`, `schedule: stable_diffusion` are what Stable Diffusion's weights
-    were trained to, so that they are of use at once; under the defaults pretraining has to turn them first.
+    Stable Diffusion's weights were trained with `diffused: latent`, `prediction: epsilon` and `schedule:
+    stable_diffusion`, and are of use at once with all three; under the defaults pretraining has to change them first.
     """
 
     kind: Literal["tiny", "base", "sd15"] = "tiny"
@@ -101,7 +105,7 @@ class BackboneSettings(Settings):
     )
     schedule: Schedule = Field(
         "cosine",
-        description="of the noise: cosine ends in pure noise, stable_diffusion (as it was trained) just before",
+        description="noise levels: cosine ends in pure noise, stable_diffusion (as SD was trained) just before it",
     )
     base: BaseSettings = BaseSettings()
     sd15: Sd15Settings = Sd15Settings()
@@ -122,7 +126,7 @@ class PretrainingSettings(Settings):
     steps: int = Field(1800, ge=1, description="training steps")
     batch_size: int = Field(8, ge=1, description="windows in a step")
     learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which is the backbone kept")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which becomes the backbone")
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
     freeze_speech: bool = Field(True, description="whether the pretrained speech encoder stays as it is")
     validate_every: int = Field(300, ge=1, description="steps between two validations")
@@ -130,7 +134,7 @@ class PretrainingSettings(Settings):
 
 
 class DecodedSettings(Settings):
-    """Where the terms on decoded frames look (ours; the paper does not say). Together they bound the terms' cost."""
+    """Which frames the terms on decoded frames use (ours; the paper does not say). Both values bound their cost."""
 
     least_alpha_bar: float = Field(0.5, ge=0, lt=1, description="samples with less signal than this are not decoded")
     frames: int = Field(2, ge=1, description="frames decoded of each sample, spread evenly over its window")
@@ -139,7 +143,9 @@ class DecodedSettings(Settings):
 class IdentityTermSettings(Settings):
     """L_id, eq. 9. `ruler` is trained by the pipeline on the public split; choose `mobilefacenet` for real faces."""
 
-    network: Literal["none", "ruler", "mobilefacenet"] = Field("none", description="compares faces; none: term is off")
+    network: Literal["none", "ruler", "mobilefacenet"] = Field(
+        "none", description="compares faces; none: the term is off"
+    )
     weight: float = Field(0.10, ge=0, description="lambda of the term")
 
 
@@ -154,11 +160,13 @@ class PerceptualTermSettings(Settings):
 class SyncTermSettings(Settings):
     """L_sync, eq. 11. `ruler` compares mouth openings by the pipeline's own ruler; choose it on rendered faces.
 
-    `light_asd` asks a pretrained active-speaker network; choose it for real faces, with shards that hold the sound as
-    it hears it (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
+    `light_asd` uses a pretrained active-speaker network; choose it for real faces, with shards that hold the sound in
+    its form (`preparation.shards.cepstra`). It decodes every frame of a window, not `decoded.frames` of them.
     """
 
-    network: Literal["none", "ruler", "light_asd"] = Field("none", description="compares lips with speech; none: off")
+    network: Literal["none", "ruler", "light_asd"] = Field(
+        "none", description="compares lips with speech; none: the term is off"
+    )
     weight: float = Field(0.05, ge=0, description="lambda of the term")
 
 
@@ -168,7 +176,7 @@ class ObjectiveSettings(Settings):
     The weights are the paper's lambdas; a term is off when its network is `none` or its weight zero. Identity,
     perceptual and sync terms decode frames in the clients' local steps only, never in pretraining. Mouth weighting
     and the timestep bias are ours: the mouth is 3 % of the picture and all that speech decides, and few-step
-    sampling spends its steps at high noise.
+    sampling takes its steps at high noise.
     """
 
     denoising_weight: float = Field(1.0, ge=0, description="weight of the denoising term")
@@ -184,7 +192,7 @@ class ObjectiveSettings(Settings):
         None,
         gt=0,
         description="min-SNR weighting of timesteps (Hang et al. 2023; their gamma is 5): less weight where little "
-        "noise is left. null: all count alike. It gives pure noise, where few-step sampling begins, no weight at all",
+        "noise is left, and none at pure noise, where few-step sampling begins. null: all timesteps count alike",
     )
     drop_speech: float = Field(
         0.0, ge=0, lt=1, description="share of windows that are shown no speech, which generation.speech_guidance needs"
@@ -195,14 +203,14 @@ class ObjectiveSettings(Settings):
     shared_noise: float = Field(0.5, ge=0, lt=1, description="share of the noise variance common to all frames")
 
     def in_pretraining(self) -> ObjectiveSettings:
-        """What of these settings the backbone depends on: those who compare decoded terms compare on one backbone."""
+        """These settings without those of the terms on decoded frames, on which the backbone does not depend."""
         off = {
             name: ObjectiveSettings.model_fields[name].default for name in ("identity", "perceptual", "sync", "decoded")
         }
         return self.model_copy(update=off)
 
     def pixel_weights(self) -> dict[str, float]:
-        """Weight of each term on decoded frames that is switched on."""
+        """The weight of each term on decoded frames, of those that are switched on."""
         terms: dict[str, IdentityTermSettings | PerceptualTermSettings | SyncTermSettings] = {
             "identity": self.identity,
             "perceptual": self.perceptual,
@@ -216,14 +224,15 @@ class AdapterSettings(Settings):
 
     rank: int = Field(8, ge=1, description="rank of each pair of matrices")
     alpha: float = Field(8.0, gt=0, description="scale: the product of a pair is multiplied by alpha / rank")
-    targets: Literal["attention", "all"] = Field("all", description="layers adapted: those of attention alone, or all")
+    targets: Literal["attention", "all"] = Field("all", description="adapted layers: those of attention alone, or all")
     averaging: Literal["plain", "ffa", "fedex"] = Field(
         "plain",
-        description="the mean of A and the mean of B do not multiply to the mean of B A. plain: averages both all the "
-        "same, as the paper does. ffa (FFA-LoRA, Sun et al. 2024): A stays as drawn, only B is trained and sent, so "
-        "that the average is exact, noise enters once, and half the bytes travel; choose it under strong noise or "
-        "where clients differ much. fedex (FedEx-LoRA, Singhal et al. 2024): trains both, and what the average leaves "
-        "out goes into the frozen weights, which come down in every round; choose it where nothing is hidden or noised",
+        description="how pairs are averaged, as the means of A and of B do not multiply to the mean of B A. plain: "
+        "averages both all the same, as the paper does. ffa (FFA-LoRA, Sun et al. 2024): A stays as drawn, only B is "
+        "trained and sent, so that the average is exact, noise enters once, and half the bytes are sent; choose it "
+        "under strong noise or where clients differ much. fedex (FedEx-LoRA, Singhal et al. 2024): trains both, and "
+        "adds what the average leaves out to the frozen weights, which are sent down in every round; choose it where "
+        "nothing is hidden or noised",
     )
 
 
@@ -234,7 +243,7 @@ class FederationSettings(Settings):
     clients_per_round: int | None = Field(None, ge=1, description="size of a cohort; null: every client, every round")
     sampling: Literal["fixed", "poisson"] = Field(
         "fixed",
-        description="fixed: exactly clients_per_round of them. poisson: each client with the same chance, as many on "
+        description="fixed: exactly clients_per_round clients. poisson: each client with the same chance, as many on "
         "average; epsilon of the released model is then far smaller",
     )
     local_steps: int = Field(10, ge=1, description="steps of a client in a round")
@@ -247,11 +256,11 @@ class FederationSettings(Settings):
     memory_budget_gb: float | None = Field(
         None,
         gt=0,
-        description="for a worker's models and one step (not the libraries): micro_batch becomes what fits. Choose it "
-        "where a batch does not fit; where it does, it changes nothing",
+        description="memory for a worker's models and one step, without libraries: micro_batch becomes what fits. "
+        "Choose it where a batch does not fit; where one fits, nothing changes",
     )
-    learning_rate: float = Field(2e-3, gt=0, description="of the clients' steps")
-    server_rate: float = Field(1.0, gt=0, description="eta of the server's step")
+    learning_rate: float = Field(2e-3, gt=0, description="learning rate of the clients' steps")
+    server_rate: float = Field(1.0, gt=0, description="learning rate of the server's step (eta)")
     personalisation_steps: int = Field(
         0,
         ge=0,
@@ -260,24 +269,26 @@ class FederationSettings(Settings):
     )
     score: Literal["paper", "speech"] = Field(
         "paper",
-        description="s_k. paper: identity and temporal stability of a generated clip, which barely tells a bad client "
-        "from a good one. speech: how much held-out clips depend on their own speech; choose it where clients' sound "
-        "or video may be bad, with a privacy.gamma of 5 or more, for its values lie between 0 and about 0.6",
+        description="s_k. paper: identity and temporal stability of a generated clip, which hardly separates bad "
+        "clients from good ones. speech: how much held-out clips depend on their own speech; choose it where clients' "
+        "sound or video may be bad, with a privacy.gamma of 5 or more, because its values lie between 0 and about 0.6",
     )
     score_alpha: float = Field(0.7, ge=0, le=1, description="IDSim's share in s_k; the rest is TempStab")
     score_frames: int = Field(
-        8, ge=2, description="frames generated for the score, on a validation clip: one window of the demo's backbone"
+        8,
+        ge=2,
+        description="frames generated for the score, of a validation clip; 8 are a window of the demo's backbone",
     )
     score_clips: int | None = Field(
         1,
         ge=1,
         description="held-out clips of the client over which the score's parts are averaged; null: all of them. "
-        "One tells little of a client whose clips differ; each more costs as much again",
+        "One says little about a client whose clips differ; each more costs as much again",
     )
     score_steps: int = Field(
         2,
         ge=1,
-        description="sampling steps of the score's clip; more draw no better ones (benchmarks/README.md, Samplers)",
+        description="sampling steps of the score's clip; more make no better one (benchmarks/README.md, Samplers)",
     )
     keep: Literal["last", "best"] = Field(
         "last",
@@ -291,53 +302,59 @@ class FederationSettings(Settings):
 
 
 class ComputeSettings(Settings):
-    """How a backbone computes its steps; results differ in the last digits at most. Measured in docs/scaling.md."""
+    """How a backbone computes its steps; it changes the last digits of results at most. Measured in docs/scaling.md."""
 
     compile: bool = Field(
         False,
         description="torch.compile: a minute or more at the start of each worker. Choose it for long runs on a GPU",
     )
     gradient_checkpointing: bool = Field(
-        False, description="activations are computed again instead of kept. Choose it where one window does not fit"
+        False, description="computes activations again instead of keeping them. Choose it where one window does not fit"
     )
     channels_last: bool = Field(False, description="layout of pictures in memory. Choose it for `sd15` on a GPU")
     frozen_bfloat16: bool = Field(
         False,
-        description="frozen matrices are kept in the precision in which a GPU computes with them: half their memory. "
-        "Nothing happens on a device without bfloat16",
+        description="keeps frozen matrices in the precision in which a GPU computes with them: half their memory. "
+        "It does nothing on a device without bfloat16",
     )
 
 
 class ExecutionSettings(Settings):
-    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
+    """Where clients train. Nothing here changes what they learn, so that a federation may go on under other values.
 
     Choose `ray` (needs the extra `ray`) for several machines, `local` for one, `here` (no workers) where a federation
-    takes less than the half minute in which workers start. A Ray cluster's machines must see the
-    run's folder under the same path.
+    takes less than the half minute in which workers start. A Ray cluster's machines must see the run's folder under
+    the same path.
     """
 
     engine: Literal["local", "ray", "here"] = Field("local", description="processes here, a cluster, or this process")
     devices: tuple[str, ...] = Field(
         (),
-        description="of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU once for each of `workers`",
+        description="devices of local workers, e.g. [cuda:0, cuda:1]; none: every GPU, or the CPU `workers` times",
     )
-    restarts: int = Field(2, ge=0, description="workers that one client may end in a round before that is an error")
-    ray_address: str | None = Field(None, description="of a running cluster, e.g. 10.0.0.1:6379; null: one is started")
+    restarts: int = Field(2, ge=0, description="workers that one client may crash in a round before that is an error")
+    ray_address: str | None = Field(
+        None, description="address of a running cluster, e.g. 10.0.0.1:6379; null: one is started"
+    )
     ray_actors: int | None = Field(
-        None, ge=1, description="actors; null: as many as the cluster has GPUs, without any as many as `workers`"
+        None,
+        ge=1,
+        description="number of actors; null: as many as the cluster has GPUs, or `workers` without any",
     )
-    gpus_per_actor: float = Field(1.0, gt=0, le=1, description="below 1, several of Ray's actors share a GPU")
+    gpus_per_actor: float = Field(
+        1.0, gt=0, le=1, description="GPUs of one Ray actor; below 1, several actors share a GPU"
+    )
 
 
 class GenerationSettings(Settings):
     """Sampling of a clip."""
 
-    sampler: Sampler = Field("ddim", description="how noise becomes a clip")
+    sampler: Sampler = Field("ddim", description="sampler that turns noise into a clip")
     steps: int = Field(5, ge=1, description="sampling steps")
     speech_guidance: float = Field(
         1.0,
         ge=0,
-        description="above 1, lips follow speech more than the backbone says (Ho and Salimans 2022), at twice the "
+        description="above 1, lips follow speech more than the backbone predicts (Ho and Salimans 2022), at twice the "
         "time; of use only to a backbone that was trained with objective.drop_speech",
     )
     identity_guidance: float = Field(1.0, ge=0, description="as speech_guidance, for objective.drop_identity")
@@ -345,15 +362,15 @@ class GenerationSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """All of the training floor."""
+    """All settings of the training floor."""
 
     methods: tuple[MethodName, ...] = Field(
         ("privfedtalk", "fedavg"),
         min_length=1,
-        description="trained and evaluated, by their names in federation/methods",
+        description="methods to train and evaluate, by their names in training.federation.methods",
     )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
-    """Parts of the full method that a method has in place of its own, e.g. `fedavg: [dp, secure_aggregation]`."""
+    """Parts of the full method that a method uses in place of its own, e.g. `fedavg: [dp, secure_aggregation]`."""
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretraining: PretrainingSettings = PretrainingSettings()

@@ -1,4 +1,4 @@
-"""Which marks a generated clip carries."""
+"""The marks that a generated clip carries."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class ProvenanceSettings(Settings):
 
     watermark: bool = Field(
         True,
-        description="a hint, invisible, in every frame; survives H.264, rescaling, cutting in time. Anybody may copy "
-        "or remove it",
+        description="invisible mark in every frame, a hint only; survives H.264, rescaling, cutting in time. Anybody "
+        "can copy or remove it",
     )
     watermark_key: str = Field(
         KEY,
         min_length=1,
         json_schema_extra={HIDDEN: "secret"},
-        description="under which key the watermark is written and read; choose one of your own only to tell your "
-        "marks from others'. It protects nothing: whoever has one marked clip copies or removes its mark without it",
+        description="key under which the watermark is written and read; choose one of your own only to tell your "
+        "marks from others'. It protects nothing: whoever has one marked clip can copy or remove its mark without it",
     )
     manifest: bool = Field(
         True,
-        description="a signed C2PA manifest, which binds the clip to what its signer says of its model. Anybody may "
+        description="signed C2PA manifest, which binds the clip to what its signer states about the model. Anybody can "
         "read or strip it",
     )

@@ -1,4 +1,4 @@
-"""What single methods of federated learning are told beside the federation's own settings."""
+"""Settings of single federated methods, beside those of the federation."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from common.settings import Settings
 
 
 class FedProxSettings(Settings):
-    """`training.federation.methods.fedprox`."""
+    """Settings of `training.federation.methods.fedprox`."""
 
     mu: float = Field(0.01, ge=0, description="weight of the proximal term; 0 is FedAvg")
 
 
 class ScaffoldSettings(Settings):
-    """`training.federation.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
+    """Settings of `training.federation.methods.scaffold`. Use `sgd` to run the paper's algorithm to the letter."""
 
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the local steps; the other methods use adamw")
-    sgd_learning_rate: float = Field(0.1, gt=0, description="of `sgd`; adamw takes federation.learning_rate")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="optimizer of the local steps; the other methods use adamw"
+    )
+    sgd_learning_rate: float = Field(
+        0.1, gt=0, description="learning rate of `sgd`; adamw takes federation.learning_rate"
+    )
 
 
 class FedAdamSettings(Settings):
-    """`training.federation.methods.fedadam`; the betas and tau are those of the paper's experiments."""
+    """Settings of `training.federation.methods.fedadam`; the betas and tau are those of the paper's experiments."""
 
-    learning_rate: float = Field(5e-3, gt=0, description="eta of the server; federation.server_rate is not used")
+    learning_rate: float = Field(
+        5e-3, gt=0, description="learning rate of the server (eta); federation.server_rate is not used"
+    )
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of the updates")
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the mean of their squares")
-    tau: float = Field(1e-3, gt=0, description="adaptivity: smaller moves every coordinate alike")
+    tau: float = Field(
+        1e-3, gt=0, description="added to the denominator of the step: the smaller, the more alike all coordinates move"
+    )

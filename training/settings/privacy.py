@@ -1,4 +1,4 @@
-"""What a run promises about privacy, and at what price."""
+"""Privacy settings: the bound on one client, the noise, secure aggregation and δ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_PROOF: Mode = "local_no_proof"
 
 
 def largest_delta(clients: int) -> float:
-    """The largest δ that is a promise among N clients: min(1e-3, 1/(10 N)).
+    """The largest δ that means something among N clients: min(1e-3, 1/(10 N)).
 
     Publishing each client's clips whole with probability δ is (0, δ)-private, so δ N must be far below one person.
     """
@@ -22,7 +22,7 @@ def largest_delta(clients: int) -> float:
 
 
 class PrivacySettings(Settings):
-    """How one client's contribution to a round is bounded, hidden and accounted.
+    """How one client's contribution to a round is bounded, hidden and accounted for.
 
     Modes, and when to use which:
       distributed  nobody is trusted with the sum in clear: each client adds a share of Skellam noise and
@@ -30,8 +30,8 @@ class PrivacySettings(Settings):
       central      one trusted aggregator adds Gaussian noise to the exact sum, once. Slightly smaller epsilon
                    for the same noise (tight accountants apply), at the price of that trust.
       none         clipping and weighting only; no guarantee whatever. For ablations.
-      local_no_proof  the paper's formulas as they stand: each client adds Gaussian noise to its own update, weights
-                   divide by their own sum, counts and scores go in clear. No client-level proof, hence never
+      local_no_proof  the paper's formulas as written: each client adds Gaussian noise to its own update, weights
+                   are divided by their own sum, counts and scores are sent in clear. No client-level proof, hence never
                    reported as private. For comparisons with the paper.
     """
 
@@ -44,39 +44,41 @@ class PrivacySettings(Settings):
     noise_multiplier: float = Field(
         default=1.0,
         ge=0,
-        description="z: noise over sensitivity, updates and scalars together. About 1 suits real populations; "
-        "for a handful of clients it drowns the update; much less promises nearly nothing",
+        description="z: noise deviation over the sensitivity of update and scalars together. About 1 suits real "
+        "populations; with a handful of clients it drowns the update; much less promises nearly nothing",
     )
     scalar_budget: float = Field(
-        default=0.05, gt=0, lt=1, description="share of 1/z² spent on the scalars, the rest on the update"
+        default=0.05, gt=0, lt=1, description="share of 1/z² that pays for the scalars; the rest pays for the update"
     )
     metrics: tuple[str, ...] = Field(
         default=("score",),
-        description="validation metrics in [0, 1] that travel, noisy, inside the same vector: score, and what it is "
-        "made of, identity and stability; each takes its part of the scalars' budget",
+        description="validation metrics in [0, 1] that are sent, with noise, inside the same vector: score, and its "
+        "parts identity and stability; each takes a share of the scalars' budget",
     )
 
     # ISFA weights.
-    gamma: float = Field(default=0.5, ge=0, description="ISFA's sharpness; 0 is FedAvg")
-    n_max: int = Field(default=16, ge=1, description="clips beyond this many give a client no more weight")
+    gamma: float = Field(default=0.5, ge=0, description="how strongly ISFA weights follow the score; 0 is FedAvg")
+    n_max: int = Field(default=16, ge=1, description="number of clips beyond which a client gains no more weight")
 
     # The public denominator D.
     denominator: Literal["fixed", "lagged"] = Field(
         default="fixed", description="D: q·N·ā, or a moving average of earlier rounds' noisy sums of weights"
     )
-    mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: a public guess of the mean weight")
+    mean_weight: float = Field(default=0.5, gt=0, le=1, description="ā: public guess of a client's mean weight")
 
     # Adaptive clipping (Andrew et al. 2021); paid from scalar_budget.
     adaptive_clipping: bool = False
     """Whether the clipping norm follows a noisy quantile of the updates' norms."""
-    clip_quantile: float = Field(default=0.5, gt=0, lt=1, description="share of updates that shall not be clipped")
+    clip_quantile: float = Field(default=0.5, gt=0, lt=1, description="wanted share of updates that are not clipped")
     clip_learning_rate: float = Field(default=0.2, gt=0, description="how fast the clipping norm follows its quantile")
 
     # The guarantee.
     delta: float | None = Field(
-        default=None, gt=0, lt=1, description="null: min(1e-5, 1/10N); above min(1e-3, 1/10N) nothing is private"
+        default=None, gt=0, lt=1, description="δ; null: min(1e-5, 1/10N). Above min(1e-3, 1/10N) no run is private"
     )
-    max_participation: int | None = Field(default=None, ge=1, description="rounds one client may take part in")
+    max_participation: int | None = Field(
+        default=None, ge=1, description="most rounds that one client may take part in; null: no cap"
+    )
 
     # Secure aggregation.
     secure_aggregation: bool = Field(True, description="whether the server sees no client's vector, only the sum")
@@ -84,7 +86,7 @@ class PrivacySettings(Settings):
         default=0.6,
         gt=0.5,
         le=1,
-        description="fraction of a cohort whose shares open the sum; more where the colluders below ask for it",
+        description="fraction of a cohort whose shares open the sum; raised where tolerated_colluders needs more",
     )
     survivor_floor: float = Field(
         default=0.8, gt=0, le=1, description="fraction of a cohort below which a round is abandoned"
@@ -92,19 +94,19 @@ class PrivacySettings(Settings):
     tolerated_colluders: int = Field(
         default=1,
         ge=0,
-        description="c: clients who may work with the server, tell it their noise and their shares, without weakening "
-        "epsilon or baring a vector. 1 also covers what a fellow client knows: its own noise",
+        description="c: clients who may work with the server and reveal their noise and shares to it, without "
+        "weakening epsilon or exposing a vector. 1 also covers another client, who knows its own noise",
     )
 
     seeded_noise: int | None = Field(
         default=None,
-        description="null: noise, cohorts and clients' draws from the operating system. A number: noise from it and "
-        "all other draws from the run's seed, so that the run repeats; hence NOT private",
+        description="null: noise, cohorts and clients' draws come from the operating system. A number: it seeds the "
+        "noise, and the run's seed all other draws, so that the run can be repeated; it is then NOT private",
     )
     tuned_on_clients: bool = Field(
         default=False,
-        description="say so where these settings, or the run to keep, were chosen by figures of clients' own clips: "
-        "no budget paid for that choice, and the model is marked NOT private",
+        description="true where these settings, or the run to keep, were chosen by figures of clients' own clips: no "
+        "budget paid for that choice, and the model is marked NOT private",
     )
 
     @model_validator(mode="after")
@@ -133,7 +135,7 @@ class PrivacySettings(Settings):
 
     @property
     def secret_coins(self) -> bool:
-        """Whether cohorts, batches and diffusion draws must be secret, as the noise is: a guarantee rests on them."""
+        """Whether cohorts, batches and diffusion draws must be as secret as the noise: a guarantee rests on them."""
         return self.has_proof and self.seeded_noise is None
 
     @property
@@ -146,14 +148,14 @@ class PrivacySettings(Settings):
         return self.delta if self.delta is not None else min(1e-5, largest_delta(clients))
 
     def colluders_among(self, cohort: int) -> int:
-        """c: how many of a cohort may work with the server; at most all but one, whom they would work against."""
+        """c: how many of a cohort may work with the server; at most all but one, since they need a victim."""
         return min(self.tolerated_colluders, max(cohort - 1, 0))
 
     def share_threshold(self, cohort: int) -> int:
-        """t: how many of the cohort must answer for the sum to open, so many that c < 2t − n.
+        """t: how many of the cohort must answer for the sum to open; always a majority, and so many that c < 2t − n.
 
-        With more colluders among n clients a server that tells two stories gets t answers to both: see
-        `secure_aggregation`. Always a majority.
+        With more colluders among n clients, a server that names different survivors to different clients gets t answers
+        for both sets: see `secure_aggregation`.
         """
         least = (cohort + self.colluders_among(cohort)) // 2 + 1
         return min(cohort, max(math.ceil(self.threshold * cohort), least))

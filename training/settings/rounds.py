@@ -1,4 +1,4 @@
-"""What can go wrong in a round, to be simulated, and what the server does about it."""
+"""Settings of simulated dropouts and faults, and of the server's checks of a round."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FaultKind = Literal["nan", "exploding", "zero", "sign_flipped", "stale", "unclip
 
 
 class AvailabilitySettings(Settings):
-    """Clients who go missing. All draws follow from (seed, round, client), so that every method loses the same ones.
+    """Simulated dropouts. All draws follow from (seed, round, client), so that every method loses the same clients.
 
-    Seconds are simulated: a client needs median_seconds, times its device's factor, times the round's; both factors
-    are log-normal. Whoever is past the deadline counts as dropped and is not trained at all.
+    Seconds are simulated: a client needs median_seconds, times its device's factor, times the round's factor;
+    both are log-normal. Whoever is past the deadline counts as dropped and is not trained at all.
     """
 
     before_training: float = Field(0.0, ge=0, le=1, description="chance of never answering the announcement")
@@ -24,32 +24,38 @@ class AvailabilitySettings(Settings):
     during_upload: float = Field(
         0.0, ge=0, le=1, description="chance of falling silent at one of the stages of secure aggregation"
     )
-    median_seconds: float = Field(60.0, gt=0, description="simulated time of a median client's round")
+    median_seconds: float = Field(60.0, gt=0, description="simulated seconds of a median client's round")
     device_spread: float = Field(0.5, ge=0, description="standard deviation of the log of a device's factor")
     round_spread: float = Field(0.2, ge=0, description="standard deviation of the log of a round's factor")
     deadline_seconds: float | None = Field(
-        None, gt=0, description="who takes longer counts as dropped; null: nobody does"
+        None, gt=0, description="who takes longer, in simulated seconds, counts as dropped; null: nobody does"
     )
 
 
 class FaultSettings(Settings):
-    """One kind of unreliable client. Named `clients`, or everybody, each with `probability` in each round."""
+    """One kind of unreliable client: the named `clients`, or any, each with `probability` in each round."""
 
     kind: FaultKind = Field(description="how the update is wrong")
-    clients: tuple[str, ...] = Field((), json_schema_extra={HIDDEN: "people"}, description="empty: any client")
+    clients: tuple[str, ...] = Field(
+        (), json_schema_extra={HIDDEN: "people"}, description="clients that have the fault; empty: any client"
+    )
     probability: float = Field(1.0, gt=0, le=1)
-    """Chance of the fault for each client that it concerns, in each round."""
-    rounds_late: int = Field(1, ge=1, description="of `stale`: how old the theta is that it trained from")
+    """Chance of the fault in each round, for each of these clients."""
+    rounds_late: int = Field(
+        1, ge=1, description="for `stale`: age, in rounds, of the theta that the client trained from"
+    )
 
     @model_validator(mode="after")
     def _everybody_always_leaves_nobody(self) -> FaultSettings:
         if not self.clients and self.probability == 1:
-            raise ValueError(f"fault {self.kind!r} would strike every client in every round; name clients or a chance")
+            raise ValueError(
+                f"fault {self.kind!r} would strike every client in every round; name clients or a probability"
+            )
         return self
 
 
 class CheckSettings(Settings):
-    """When the server takes a round back: theta and all states stay as they were, the privacy is spent all the same.
+    """When the server takes a round back: theta and all states stay as they were, the privacy cost counts all the same.
 
     Adapters that are not finite, or give no finite loss, are always taken back.
     """

@@ -32,5 +32,5 @@ def test_the_check_blocks_a_claim_that_does_not_hold(tmp_path: Path) -> None:
     result = no_false_claims(run)
     assert (
         not result.passed
-        and "privfedtalk: not told: The noise and all other draws came from known seeds" in result.description
+        and "privfedtalk: not reported: The noise and all other draws came from known seeds" in result.description
     )

@@ -196,7 +196,7 @@ def test_adaptive_clipping_follows_the_released_shares() -> None:
         ({"epsilon_server": 0.1}, "epsilon_server is 0.1"),
         ({"epsilon_client": 0.1}, "epsilon_client is 0.1"),
         ({"together": {"epsilon": 0.1}}, "epsilon_together is 0.1"),
-        ({"rounds": 1}, "2 rounds count and 1"),
+        ({"rounds": 1}, "records have 2 rounds that count, the report has 1"),
         ({"noise_multiplier": 9.0}, "noise_multiplier is 9.0"),
         ({"settings": {"noise_multiplier": 9.0}}, "settings.noise_multiplier is 9.0"),
         ({"settings": {"seeded_noise": 3}}, "settings.seeded_noise is 3"),
@@ -239,10 +239,10 @@ def test_epsilon_is_computed_at_the_delta_that_the_rounds_promised() -> None:
 @pytest.mark.parametrize(
     ("privacy", "said"),
     [
-        ({"seeded_noise": 1}, "not told: The noise and all other draws came from known seeds"),
-        ({"tuned_on_clients": True}, "not told: Settings or checkpoints were chosen"),
-        ({"delta": 0.005}, "not told: δ = 0.005 is no promise among 10 clients"),
-        ({"max_participation": 1}, "not told: A client took part in 2 rounds"),
+        ({"seeded_noise": 1}, "not reported: The noise and all other draws came from known seeds"),
+        ({"tuned_on_clients": True}, "not reported: Settings or checkpoints were chosen"),
+        ({"delta": 0.005}, "not reported: δ = 0.005 is no promise among 10 clients"),
+        ({"max_participation": 1}, "not reported: A client took part in 2 rounds"),
     ],
 )
 def test_what_broke_the_guarantee_is_found_in_the_records_whatever_the_report_keeps_silent(
@@ -269,7 +269,7 @@ def test_a_report_that_forgets_lost_sums_or_rounds_that_hung_on_one_client_is_ca
     sound = plain(account("privfedtalk", settings_with(), 10, SOUND, 1000))
     lost = [SOUND[0], replace(SOUND[1], reopened=[CLIENTS, CLIENTS])]
     found = contradictions("privfedtalk", sound, using(settings_with(), lost))
-    assert any("4 rounds count and 2 are accounted for" in line for line in found)
+    assert any("records have 4 rounds that count, the report has 2" in line for line in found)
     assert any("epsilon_server is" in line for line in found)
     small = [replace(one, clients=CLIENTS[:2], returned=CLIENTS[:2], survivors=2) for one in SOUND]
     amplified = plain(account("privfedtalk", sampled(), 10, small, 1000))

@@ -1,11 +1,11 @@
-"""Coins that a theorem or an attack model takes for secret, and where they come from.
+"""Random draws ("coins") that a theorem or an attack model assumes to be secret, and where they come from.
 
 Amplification by sampling holds against a reader who does not know who was drawn, so cohorts are drawn from a key of the
 operating system's entropy that only the coordinator holds. A client's batches and diffusion draws come from the
 operating system too: whoever knows them sees far more of a face in an update (`evaluation.attacks.inversion`).
 
-Seeds take their place exactly where `PrivacySettings.secret_coins` is false: the noise is seeded and the report says
-NOT PRIVATE, or the method promises nothing. Then (seed, round, client) give every draw again on every machine.
+Seeds replace these sources exactly where `PrivacySettings.secret_coins` is false: the noise is seeded and the report
+says NOT PRIVATE, or nothing is promised. Then (seed, round, client) reproduce every draw on every machine.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class Coins:
-    """Who is drawn into which round of one federation: from a secret `key`, or without one from the public `seed`."""
+    """The source of one federation's cohort draws: a secret `key`, or the public `seed` where there is no key."""
 
     seed: int
     key: bytes | None = None
 
     @classmethod
     def toss(cls, settings: PrivacySettings, seed: int) -> Coins:
-        """New coins for a federation under `settings`; never used for another one, whose draws must be independent."""
+        """New coins for one federation under `settings`. Each federation needs its own: draws must be independent."""
         return cls(seed, secrets.token_bytes(KEY_BYTES) if settings.secret_coins else None)
 
     def of_round(self, number: int, attempt: int = 1) -> np.random.Generator:
-        """The generator of a round's draw. A round that is begun anew after its sum may have been opened draws anew:
-        accountants take the two sums for independent rounds. From a seed every attempt draws the same."""
+        """The generator of a round's cohort draw. A round that is repeated after its sum may have been opened draws a
+        new cohort, because accountants treat the two sums as independent rounds. From a seed every attempt draws the
+        same cohort."""
         if self.key is None:
             return seeding.generator(self.seed, "cohort", str(number))
         digest = hmac.digest(self.key, f"cohort\x1f{number}\x1f{attempt}".encode(), "sha256")

@@ -1,4 +1,4 @@
-"""What settings alone say against a guarantee: no noise, known noise, a δ that promises nothing."""
+"""Reasons in the settings alone why no guarantee holds: no noise, known noise, too large a δ."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from training.settings.privacy import PrivacySettings, largest_delta
 
 
 def delta_violations(settings: PrivacySettings, clients: int) -> tuple[str, ...]:
-    """Why δ is no promise among so many clients; empty where it is one, or where there is no other."""
+    """Why δ is too large for this number of clients; empty where it is not, or where the mode has no guarantee."""
     delta, most = settings.target_delta(clients), largest_delta(clients)
     if not settings.has_proof or delta <= most:
         return ()
     return (
-        f"δ = {three_digits(delta)} is no promise among {clients} clients: publishing whole clips with that chance "
-        f"would keep it. At most {three_digits(most)} is one.",
+        f"δ = {three_digits(delta)} is no promise among {clients} clients: publishing each client's clips whole with "
+        f"that probability would keep it. It may be at most {three_digits(most)}.",
     )
 
 

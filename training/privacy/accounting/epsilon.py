@@ -8,8 +8,8 @@ Three readers of the same run:
   ε_server   also knows every round's cohort: nothing is amplified, but only the k rounds that a client took part
              in cost it anything.
   ε_client   is another client: it sees the models, its own rounds' cohorts, and knows its own share of the noise.
-No bound here reads who really took part: that is a coin, and a figure made of it would tell it. Where k is random it
-is a number that no client exceeds but with probability δ/2, which δ pays for.
+No bound here uses who really took part: that is secret, and a figure computed from it would reveal it. Where k is
+random, the bound takes a number that a client exceeds with probability at most δ/2, and δ includes that probability.
 Which theorem serves which sampling:
   poisson    each client joins with rate q by itself. PLD (tight); PRV checks it.
   fixed      m of N without replacement. *Not* Poisson, and far dearer: the cohort with a client and the cohort
@@ -40,10 +40,10 @@ Sampling = Literal["poisson", "fixed", "full"]
 INTEGER_ORDERS = (*range(2, 129), *range(144, 513, 16), 1024)
 # Each order of sampling without replacement costs α² steps up to 256, hence the gaps.
 _FIXED_SIZE_ORDERS = (*range(2, 25), 28, 32, 40, 48, 64, 96, 128, 320, 512, 1024)
-# PLD keeps a grid of privacy losses; this many points reach ten times the ε of one tight guess in about a second.
+# PLD keeps a grid of privacy losses, with at most this many points up to a first bound on ε: about a second of work.
 _FINEST_INTERVAL = 1e-4
 _GRID_POINTS = 50_000
-# Beyond this no update of any size survives, and the search for a noise multiplier gives up.
+# With more noise than this no update is of any use, and the search for a noise multiplier gives up.
 LARGEST_NOISE_MULTIPLIER = 1e6
 
 
@@ -56,7 +56,7 @@ class Schedule:
     rounds: int
     sampling: Sampling = "poisson"
     max_participation: int | None = None  # a client sits out (sends zeros) once it has taken part this often
-    amplifies: bool = True  # False: some round opened, or did not, by one client more or fewer in its cohort
+    amplifies: bool = True  # False: one client more or fewer would have decided whether some round's sum was opened
 
     def __post_init__(self) -> None:
         if not 1 <= self.per_round <= self.clients or self.rounds < 0:
@@ -72,7 +72,7 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """q."""
+        """q, the chance of one client to be in a round."""
         return self.per_round / self.clients
 
     @property
@@ -82,11 +82,11 @@ class Schedule:
 
     @property
     def draws(self) -> bool:
-        """Whether cohorts are drawn, so that who takes part is a coin."""
+        """Whether cohorts are drawn at random, so that who takes part can be secret."""
         return self.sampling != "full" and self.rate < 1.0
 
     def participation_but_for(self, chance: float) -> int:
-        """The most rounds one client takes part in, but with at most this probability: Binomial(T, q)."""
+        """The number of rounds that one client exceeds with at most this probability: Binomial(T, q)."""
         if not self.draws:
             return self.participation
         return min(self.participation, int(stats.binom.isf(chance, self.rounds, self.rate)))
@@ -94,7 +94,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Epsilon:
-    """A bound and the theorem that gave it."""
+    """A bound on ε and the theorem that gave it."""
 
     value: float
     accountant: str
@@ -103,12 +103,12 @@ class Epsilon:
 def epsilon_release(
     schedule: Schedule, noise_multiplier: float, delta: float, skellam: SkellamNoise | None = None
 ) -> Epsilon:
-    """ε of who sees the released models only.
+    """ε towards somebody who sees the released models only.
 
     skellam: the integer mechanism where the noise is distributed; None for Gaussian noise of a trusted aggregator.
-    A participation cap helps in either of two ways, and the better bound is taken: k = cap rounds unamplified; or,
-    where the cap all but never binds, full amplification at δ/2, the other half paying e^ε·P[it binds] (the capped
-    run equals the uncapped one unless it binds, and whether it binds depends on coins, not on data).
+    A participation cap allows two bounds, and the better one is taken: k = cap rounds without amplification; or, where
+    the cap hardly ever binds, full amplification at δ/2, while the other half of δ covers e^ε·P[the cap binds]. (The
+    capped run equals the uncapped one unless the cap binds, and that depends on the draws, not on data.)
     """
     unamplified = epsilon_server(schedule, noise_multiplier, delta, skellam=skellam)
     if not schedule.draws or not schedule.amplifies or not 0 < unamplified.value < math.inf:
@@ -130,11 +130,11 @@ def epsilon_server(
     participation: int | None = None,
     skellam: SkellamNoise | None = None,
 ) -> Epsilon:
-    """ε of who knows each round's cohort: the composition over the k rounds a client took part in.
+    """ε towards somebody who knows each round's cohort: the composition over the k rounds a client took part in.
 
-    participation: k where it is known, which is the coordinator's own knowledge and must not be published. Else the
-    better of two bounds that no coin enters: the schedule's worst case at δ, or the k that a client exceeds with
-    probability at most δ/2, at the other half of δ.
+    participation: k where it is known; only the coordinator knows it, and it must not be published. Without it, the
+    better of two bounds that do not depend on the draws: the schedule's worst case at δ; or, at δ/2, the k that a
+    client exceeds with probability at most δ/2.
     """
     if participation is not None:
         return _composed(participation, noise_multiplier, delta, skellam)
@@ -152,12 +152,12 @@ def epsilon_client(
     share_known: float = 0.0,
     skellam: SkellamNoise | None = None,
 ) -> Epsilon:
-    """ε of another client, who can subtract its own share of the noise.
+    """ε towards another client, who can subtract its own share of the noise.
 
-    share_known: that share of the counted noise's variance; 0 where colluders are tolerated, one of whom it is, or
-    where a server adds the noise. Under Poisson sampling it knows the cohorts of its own rounds, so a victim's rounds
-    count unamplified where both were drawn (Binomial(T, q²), exceeded with probability δ/2) and amplified otherwise;
-    the amplified part is counted for all T rounds.
+    share_known: that share of the counted noise variance; 0 where a server adds the noise, or where the tolerated
+    colluders include this client. Under Poisson sampling the client knows the cohorts of its own rounds. A victim's
+    rounds therefore count unamplified where both were drawn (their number is Binomial(T, q²); the bound takes the one
+    exceeded with probability δ/2) and amplified otherwise. The amplified part is counted for all T rounds.
     """
     z = noise_multiplier * math.sqrt(1.0 - share_known)
     left = None if skellam is None else skellam.scaled(1.0 - share_known)
@@ -176,7 +176,7 @@ def epsilon_client(
 
 @dataclass(frozen=True)
 class Release:
-    """One federation's part of what was released on the same clients: its schedule and its mechanism."""
+    """One of several federations on the same clients, as composition needs it: its schedule and its mechanism."""
 
     schedule: Schedule
     noise_multiplier: float
@@ -184,10 +184,11 @@ class Release:
 
 
 def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
-    """ε_release of several federations on the same clients, each free to depend on those before it.
+    """ε_release of several federations on the same clients, each of which may depend on the earlier ones.
 
-    One is itself. Of several the better of two bounds: their ε at δ/k add up (basic composition), or, where none has
-    cohorts of a fixed size, Rényi divergences add up at whole orders (Mironov 2017, https://arxiv.org/abs/1702.07476).
+    For one federation, its own ε_release. For k, the better of two bounds: the sum of their ε at δ/k (basic
+    composition), or, where none has cohorts of a fixed size, the sum of their Rényi divergences at whole orders
+    (Mironov 2017, https://arxiv.org/abs/1702.07476).
     """
     releases = [one for one in releases if one.schedule.rounds]
     if not releases:
@@ -214,7 +215,7 @@ def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
 
 
 def _composed(k: int, noise_multiplier: float, delta: float, skellam: SkellamNoise | None) -> Epsilon:
-    """ε of k sums, each of which a client is known to be in."""
+    """ε of k sums that are all known to include the client."""
     if k == 0:
         return Epsilon(0.0, "nothing was released")
     if noise_multiplier == 0:
@@ -242,15 +243,15 @@ def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skella
 
 
 def _rare(schedule: Schedule) -> float:
-    """The chance that some round's cohort is of a size whose noise tells it, where clients add the noise."""
+    """Bound on the probability that some round has a cohort of a rare size, which its noise would reveal (Skellam)."""
     return schedule.rounds * RARE_COHORT
 
 
 def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) -> Epsilon:
     """Poisson-sampled Gaussian sums by privacy loss distributions (pessimistic discretisation: an upper bound).
 
-    The grid is as fine as a first RDP bound says ε can bear: 1e-4 for ordinary ε, coarser where ε is in the
-    hundreds, so that time and memory stay bounded. Beyond what the grid can hold, the RDP bound stands.
+    A first RDP bound on ε decides how fine the grid is: 1e-4 for ordinary ε, coarser where ε is in the hundreds, so
+    that time and memory stay bounded. Where the grid could not hold the losses, the RDP bound is returned.
     """
     bound = poisson_rdp(q, noise_multiplier, rounds, delta)
     # The grid must reach the loss of one round and of the composition, whichever is larger.
@@ -265,7 +266,7 @@ def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) ->
 
 
 def poisson_prv(q: float, noise_multiplier: float, rounds: int, delta: float, eps_error: float = 0.01) -> float:
-    """The same by opacus' PRV accountant; at most 2·`eps_error` above the truth. For moderate ε: a second opinion."""
+    """The ε of `poisson_pld` by opacus' PRV accountant, for moderate ε; at most 2·`eps_error` too large."""
     from opacus.accountants import PRVAccountant  # brings torch along
 
     accountant = PRVAccountant()
@@ -274,16 +275,19 @@ def poisson_prv(q: float, noise_multiplier: float, rounds: int, delta: float, ep
 
 
 def poisson_rdp(q: float, noise_multiplier: float, rounds: int, delta: float) -> float:
-    """The same by RDP at whole orders: looser, but quick and never at a loss."""
+    """The ε of `poisson_pld` by RDP at whole orders: looser, but quick, and for noise of any size."""
     accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
     accountant.compose(_rounds(dp_accounting.PoissonSampledDpEvent(q, _gaussian(noise_multiplier)), rounds))
     return float(accountant.get_epsilon(delta))
 
 
 def without_replacement_rdp(schedule: Schedule, noise_multiplier: float, delta: float) -> float:
-    """Fixed-size cohorts. dp_accounting's formula takes the noise over the *replace-one* sensitivity, which for a
-    sum of vectors of norm S is 2S: hence z/2. The bound covers zero-out too, where a cohort that a client did not
-    enter still holds another client in its place."""
+    """ε of Gaussian sums over fixed-size cohorts, by RDP.
+
+    dp_accounting's formula takes the noise over the *replace-one* sensitivity, which for a sum of vectors of norm S is
+    2S: hence z/2. The bound covers zero-out too, where a cohort that a client did not enter still holds another client
+    in its place.
+    """
     accountant = rdp.RdpAccountant(_FIXED_SIZE_ORDERS, NeighboringRelation.REPLACE_ONE)
     event = dp_accounting.SampledWithoutReplacementDpEvent(
         schedule.clients, schedule.per_round, _gaussian(noise_multiplier / 2)
@@ -303,11 +307,11 @@ def noise_for_epsilon(
 
     epsilon_of: `epsilon_release`, `epsilon_server`, or either with its Skellam noise made from z.
     """
-    if not 0 < target_epsilon < math.inf:  # nor NaN, which no comparison would ever stop
+    if not 0 < target_epsilon < math.inf:  # NaN fails too: the search below would never end
         raise PrivFedTalkError(f"target ε = {target_epsilon}", remedy="ask for a positive, finite ε")
     if schedule.rounds == 0:
         return 0.0
-    # ε is all but a power of z, so a straight line through two points of (log z, log ε) nearly hits the target.
+    # ε is nearly a power of z, so a straight line through two points of (log z, log ε) nearly hits the target.
     below, above = 0.0, 1.0
     high = epsilon_of(schedule, above, delta).value
     low = math.inf
@@ -331,8 +335,11 @@ def noise_for_epsilon(
 
 
 def _between(below: float, low: float, above: float, high: float, target: float, precision: float) -> float:
-    """A noise multiplier to try next: where the line in (log z, log ε) meets the target, moved a hair towards the
-    farther end so that the bracket closes from both sides; a half or the middle where there is no line."""
+    """The noise multiplier to try next, between `below` and `above`, whose ε are `low` and `high`.
+
+    It is where the line in (log z, log ε) meets the target, moved slightly towards the farther end so that the bracket
+    closes from both sides; without such a line it is half of `above`, or the geometric middle.
+    """
     if below == 0.0:
         return above / 2
     middle = math.sqrt(below * above)

@@ -1,4 +1,4 @@
-"""The guarantee that settings and a schedule give, and the population that would make it meaningful."""
+"""The guarantee that follows from settings and a schedule, and the population that would make it meaningful."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.privacy.accounting.epsilon import (
 from training.privacy.accounting.skellam_rdp import SkellamNoise
 from training.settings.privacy import PrivacySettings
 
-# Beyond it nobody calls a guarantee one; the question "how many people would it take" aims a little lower.
+# A larger ε is no meaningful guarantee; the search for a population that would give one aims a little lower.
 LARGEST_MEANINGFUL_EPSILON = 10.0
 TARGET_EPSILON = 8.0
 _LARGEST_POPULATION = 2**40
@@ -25,7 +25,7 @@ _LARGEST_POPULATION = 2**40
 
 @dataclass(frozen=True)
 class Population:
-    """A population in which the same training, its average update just as precise, has a meaningful ε_release."""
+    """A population in which the same training, with an equally precise average update, has a meaningful ε_release."""
 
     clients: int
     per_round: int
@@ -36,8 +36,11 @@ class Population:
 
 @dataclass(frozen=True)
 class Together:
-    """What all releases so far on the same clients cost one of them: ε (None: none holds) at the report's δ, by which
-    theorem, of how many releases; and the methods that were trained on these clients and promise nothing."""
+    """The joint cost of all releases so far on the same clients, for the client whom they cost most.
+
+    epsilon: at the report's δ; None where no finite ε holds. accountant: the theorem. releases: how many of them used
+    that client. without_promise: the methods that were trained on these clients and promise nothing.
+    """
 
     epsilon: float | None
     accountant: str
@@ -53,8 +56,10 @@ def epsilons(
     participation: int | None = None,
     noise_multiplier: float | None = None,
 ) -> tuple[Epsilon, Epsilon]:
-    """(ε_release, ε_server) of the mechanism the settings describe, by the accountant that fits its noise; infinite
-    where it has no proof."""
+    """(ε_release, ε_server) of the settings' mechanism by the accountant that fits its noise; infinite without a proof.
+
+    participation: k of `epsilon_server`, where it is known. noise_multiplier: z in place of the settings' own.
+    """
     z = settings.noise_multiplier if noise_multiplier is None else noise_multiplier
     if not settings.has_proof:
         z = 0.0
@@ -78,10 +83,10 @@ def epsilon_towards_clients(
 
 
 def share_known_to_clients(settings: PrivacySettings, schedule: Schedule) -> float:
-    """Which share of the counted noise's variance one of the clients added itself, and can subtract, at worst.
+    """The largest share of the counted noise variance that one client can have added itself, and can subtract.
 
-    None where `tolerated_colluders` leaves such shares out of the count, or where a server adds the noise. Cohorts of
-    one have no other client in them.
+    0 where `tolerated_colluders` leaves such shares out of the count, or where a server adds the noise. Cohorts of one
+    are left out, because they have no other client who could subtract anything.
     """
     if settings.mode != "distributed" or settings.tolerated_colluders > 0:
         return 0.0
@@ -90,7 +95,7 @@ def share_known_to_clients(settings: PrivacySettings, schedule: Schedule) -> flo
 
 
 def release_of(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Release:
-    """What a federation under these settings released, as composition takes it."""
+    """A federation under these settings, as `epsilon_together` takes it."""
     z = settings.noise_multiplier
     return Release(schedule, z, skellam_mechanism(settings, dimension, z))
 
@@ -106,8 +111,9 @@ def skellam_mechanism(settings: PrivacySettings, dimension: int, noise_multiplie
 def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimension: int) -> Population | None:
     """How many clients the same rounds would need for ε_release ≤ 8, rounded up to two digits.
 
-    The rate of sampling stays; z grows with the cohort, so that noise over the number of clients in a round, what
-    blurs the average update, stays as it is. None where the run has no noise to scale, or no population suffices.
+    The sampling rate stays the same. z grows with the cohort, so that the noise on the average update (noise over the
+    number of clients in a round) stays the same too. None where the run's own ε is small enough already, where it has
+    no noise to scale, or where no population suffices.
     """
     z = settings.noise_multiplier
     if not settings.has_proof or z == 0 or schedule.rounds == 0:

@@ -1,13 +1,13 @@
-"""The ledger: what each federation has opened on whose clips, before it is opened, and never taken back.
+"""The ledger: which sums each federation opens on whose clips, noted before they are opened and never removed.
 
 A checkpoint may be discarded and a method trained anew, but what was opened was seen. So the run keeps one file that
-only grows, outside every method's folder, and each client one of its own, beside its clips.
-`training.claims.account` composes what stands there.
+only grows, outside every method's folder, and each client keeps a file of its own beside its clips.
+`training.claims.account` composes the federations of both.
 
 Lines, by `event`:
   begins   a federation: its id, method, clients, and what it promises (the mechanism of every round), or why nothing
-  opens    a round is about to be opened: its number, the attempt, its cohort. Written and on the disk before the sum is
-  closed   the round's record is saved: its outcome, and whether a client more or fewer would have changed it
+  opens    a round's sum is about to be opened: round, attempt, cohort; the line is on the disk before the sum is opened
+  closed   the round's record is saved: its outcome, and whether one client more or fewer would have changed it
   ended    the federation's report is being made; it composes everything before this line
 A round that opens twice was interrupted after its sum may have been seen; both count.
 """
@@ -30,7 +30,7 @@ KEY = "signing.key"
 
 @dataclass(frozen=True)
 class Entry:
-    """A federation as the ledger has it. `promise` is None where it promises nothing, and `why` says why."""
+    """One federation in the ledger. `promise` is None where it promises nothing; `why` then gives the reason."""
 
     federation: str
     method: str
@@ -40,13 +40,13 @@ class Entry:
     opened: int
     """Sums that were opened, or may have been."""
     drawn: int
-    """Rounds that were drawn, whatever became of them; an interrupted attempt counts as one."""
+    """Rounds whose cohort was drawn, whatever their outcome; an interrupted attempt counts as one."""
     near: bool
-    """Whether some round opened, or did not, by one client more or fewer."""
+    """Whether one client more or fewer would have decided whether some round's sum was opened."""
 
 
 class Ledger:
-    """The ledger at `path`, signed by the key beside it; `of_client` says where each client keeps its own lines."""
+    """The ledger at `path`, signed by the key beside it. `of_client` gives the path of each client's own ledger."""
 
     def __init__(self, path: Path, of_client: Callable[[str], Path] | None = None) -> None:
         self.path, self._of_client = path, of_client
@@ -64,31 +64,31 @@ class Ledger:
     def begins(
         self, federation: str, method: str, clients: Sequence[str], promise: Mapping[str, Any] | None, why: str = ""
     ) -> None:
-        """A federation begins, or goes on after an interruption; noted once."""
+        """Note that a federation begins, once: one that goes on after an interruption is in the ledger already."""
         if any(line["federation"] == federation for line in self.lines()):
             return
         facts: dict[str, Any] = {"federation": federation, "method": method, "promise": promise, "why": why}
         self._append({"event": "begins", **facts, "clients": list(clients)})
         for client in clients:
-            self._tell(client, {"event": "begins", **facts, "among": len(clients)})
+            self._append_for(client, {"event": "begins", **facts, "among": len(clients)})
 
     def opens(self, federation: str, number: int, attempt: int, cohort: Sequence[str]) -> None:
-        """A sum is about to be opened; on the disk when this returns."""
+        """Note that a sum is about to be opened; the line is on the disk when this returns."""
         line = {"event": "opens", "federation": federation, "round": number, "attempt": attempt}
         self._append({**line, "cohort": list(cohort)})
         for client in cohort:
-            self._tell(client, line)
+            self._append_for(client, line)
 
     def closed(self, federation: str, number: int, outcome: str, near: bool) -> None:
-        """The round's record is saved."""
+        """Note that the round's record is saved."""
         self._append({"event": "closed", "federation": federation, "round": number, "outcome": outcome, "near": near})
 
     def ended(self, federation: str) -> None:
-        """The federation's report is being made."""
+        """Note that the federation's report is being made."""
         self._append({"event": "ended", "federation": federation})
 
     def lost(self, federation: str, number: int) -> list[list[str]]:
-        """The cohorts of earlier attempts at a round of which no record was saved."""
+        """The cohorts of all attempts at opening round `number`, for a round of which no record was saved."""
         return [
             list(line["cohort"])
             for line in self.lines()
@@ -96,13 +96,13 @@ class Ledger:
         ]
 
     def entries(self, until: str | None = None) -> list[Entry]:
-        """Every federation, in the order of their beginnings; with `until` as things stood when that one last ended."""
+        """All federations in the order in which they began; with `until`, as of the last end of that federation."""
         lines = self.lines()
         ends = [i for i, line in enumerate(lines) if (line["event"], line["federation"]) == ("ended", until)]
         return _entries(lines[: ends[-1] + 1] if ends else lines)
 
     def brought_along(self, client: str, known: Container[str]) -> list[Entry]:
-        """Federations of other runs that the client's own ledger tells of, each counted with all rounds it planned."""
+        """Federations of other runs in the client's own ledger, each counted with all the rounds that it planned."""
         path = self._of_client(client) if self._of_client else None
         if path is None or not path.exists():
             return []
@@ -120,13 +120,14 @@ class Ledger:
 
         _write(self.path, signed)
 
-    def _tell(self, client: str, line: Mapping[str, Any]) -> None:
+    def _append_for(self, client: str, line: Mapping[str, Any]) -> None:
         if self._of_client is not None:
             _write(self._of_client(client), lambda last: line)
 
 
 def _whole_lines(text: str) -> list[str]:
-    """What a killed process left of a line is no event: it is on the disk whole before anything follows from it."""
+    """The complete lines of a text. A killed process can leave half a line, on which nothing can depend yet: whatever
+    follows from a line happens after the whole line is on the disk."""
     return text.split("\n")[:-1]
 
 
@@ -138,7 +139,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, line_after: Callable[[str], Mapping[str, Any]]) -> None:
-    """Append the line that follows the last one ("" before the first); on the disk when this returns."""
+    """Append `line_after(last line)`, where the last line is "" in an empty file; on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""How much noise a wanted ε takes, and what that noise does to the update: to be asked before training, not after."""
+"""How much noise a wanted ε takes, and what that noise does to the update: a plan to make before training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _ROUGH = 5e-3
 class Cost:
     """What noise of multiplier z does to one round's sum of m clipped, weighed updates of d parameters.
 
-    All are ratios of L2 norms, which C and the grid drop out of: with a typical weight a (`mean_weight`) the sum has
-    norm a m C where all clients agree and a sqrt(m) C where their updates have nothing in common; the noise on it has
+    All are ratios of L2 norms, in which C and the grid cancel. With a typical weight a (`mean_weight`) the sum has norm
+    a m C where all clients agree, and a sqrt(m) C where their updates have nothing in common. The noise on the sum has
     norm z sqrt(d) C / sqrt(1 - beta). A ratio below one can still train: noise of different rounds averages out, while
     what clients agree on adds up over T rounds, T times as far against sqrt(T) times the noise.
     """
@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Larger:
-    """The same target among more clients: z where the cohort stays as it is, and where it grows with them."""
+    """The same target ε among more clients: z for a cohort of the same size, and for one that grows too."""
 
     clients: int
     same_cohort: float
@@ -56,7 +56,7 @@ class Larger:
 
 @dataclass(frozen=True)
 class PrivacyPlan:
-    """The answer: the smallest noise multiplier that keeps the reader's ε at or below the target, and its price."""
+    """The smallest noise multiplier that keeps the reader's ε at or below the target, and what that noise costs."""
 
     target_epsilon: float
     reader: Reader
@@ -68,7 +68,7 @@ class PrivacyPlan:
     release: Epsilon
     server: Epsilon
     client: Epsilon
-    server_typical: Epsilon  # of a client that took part as often as is expected, not in every round it could
+    server_typical: Epsilon  # of a client that takes part in the expected number of rounds, not in the most it could
     typical_participation: int
     cost: Cost
     larger: tuple[Larger, ...]
@@ -88,25 +88,25 @@ def plan(
 ) -> PrivacyPlan:
     """The noise that `schedule` takes to reach the target ε, by the accountant of the settings' mode.
 
-    reader: whose ε is meant: `release`, who sees the released models only; `server`, who also knows each round's
-    cohort, in the worst case that one client was in all it could be in. dimension: d of the update. factors: how many
-    times more clients to plan for besides. An error where the target cannot be reached. The noise multiplier in
-    `settings` plays no part.
+    reader: against whom ε is meant: `release`, somebody who sees the released models only; `server`, who also knows
+    each round's cohort, in the worst case that one client took part as often as it could. dimension: d of the update.
+    factors: multiples of the number of clients to plan for as well. PrivFedTalkError where the target cannot be
+    reached. The noise multiplier in `settings` is not used.
     """
     if not settings.has_proof:
         raise PrivFedTalkError(f"a plan for mode {settings.mode!r}", remedy="choose mode 'distributed' or 'central'")
     delta = settings.target_delta(schedule.clients)
 
-    def both(at: Schedule, z: float, delta: float) -> tuple[Epsilon, Epsilon]:
+    def release_and_server(at: Schedule, z: float, delta: float) -> tuple[Epsilon, Epsilon]:
         return epsilons(settings, at, dimension, delta, noise_multiplier=z)
 
-    def meant(at: Schedule, z: float, delta: float) -> Epsilon:
-        return both(at, z, delta)[0 if reader == "release" else 1]
+    def epsilon_of_reader(at: Schedule, z: float, delta: float) -> Epsilon:
+        return release_and_server(at, z, delta)[0 if reader == "release" else 1]
 
-    z = noise_for_epsilon(schedule, target_epsilon, delta, meant, _PRECISION)
-    release, server = both(schedule, z, delta)
+    z = noise_for_epsilon(schedule, target_epsilon, delta, epsilon_of_reader, _PRECISION)
+    release, server = release_and_server(schedule, z, delta)
     typical = min(schedule.participation, max(1, round(schedule.rate * schedule.rounds)))
-    seen_typically = epsilons(settings, schedule, dimension, delta, typical, z)[1]
+    server_typical = epsilons(settings, schedule, dimension, delta, typical, z)[1]
     larger = tuple(
         _larger(factor, schedule, target_epsilon, settings, dimension, reader)
         for factor in (factors if schedule.rounds else ())
@@ -122,7 +122,7 @@ def plan(
         release=release,
         server=server,
         client=epsilon_towards_clients(settings, schedule, dimension, delta, z),
-        server_typical=seen_typically,
+        server_typical=server_typical,
         typical_participation=typical,
         cost=Cost.of(z, schedule, dimension, settings),
         larger=larger,
@@ -135,18 +135,18 @@ def _larger(
     clients, cap = factor * schedule.clients, schedule.max_participation
     delta = settings.target_delta(clients)
 
-    def meant(at: Schedule, z: float, delta: float) -> Epsilon:
+    def epsilon_of_reader(at: Schedule, z: float, delta: float) -> Epsilon:
         if reader == "release" and settings.mode == "central" and at.sampling == "poisson" and cap is None:
-            # Never below the tight bound, and a hundred times as quick.
+            # RDP is never below the tight bound, and a hundred times as quick.
             quick = Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)") if at.rate < 1 else None
             return quick or epsilon_release(at, z, delta)
         return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
 
     def noise(per_round: int, sampling: str) -> tuple[float, Schedule]:
         at = Schedule(clients, per_round, schedule.rounds, sampling, cap)  # type: ignore[arg-type]
-        return noise_for_epsilon(at, target, delta, meant, _ROUGH), at
+        return noise_for_epsilon(at, target, delta, epsilon_of_reader, _ROUGH), at
 
-    # Everybody in every round is a cohort that cannot stay while the population grows: it is sampled then.
+    # A cohort of everybody cannot keep its size while the population grows: it becomes a Poisson sample.
     few, few_schedule = noise(schedule.per_round, "poisson" if schedule.sampling == "full" else schedule.sampling)
     many, many_schedule = noise(factor * schedule.per_round, schedule.sampling)
     return Larger(

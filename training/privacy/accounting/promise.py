@@ -1,4 +1,4 @@
-"""What the rounds of a federation use, as plain values: for each round's record and the ledger, and read from both."""
+"""A federation's promise: the mechanism and schedule of its rounds as plain values, in their records and the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.settings.privacy import PrivacySettings
 
 
 def promise(settings: PrivacySettings, schedule: Schedule, dimension: int) -> dict[str, Any]:
-    """All that ε follows from but for the rounds that were run; `schedule` is the planned one, `dimension` d."""
+    """All that ε follows from except the number of rounds run; `schedule` is the planned one, `dimension` d."""
     return {
         "settings": settings.model_dump(mode="json"),
         "clients": schedule.clients,
@@ -23,15 +23,16 @@ def promise(settings: PrivacySettings, schedule: Schedule, dimension: int) -> di
 
 
 def settings_in(promise: Mapping[str, Any]) -> PrivacySettings:
+    """The privacy settings of a promise."""
     return PrivacySettings.model_validate(promise["settings"])
 
 
 def schedule_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Schedule:
-    """The schedule that `rounds` followed; an error where its numbers do not fit together."""
+    """The schedule of `rounds` rounds under a promise; PrivFedTalkError where its numbers do not fit together."""
     cap = settings_in(promise).max_participation
     return Schedule(promise["clients"], promise["per_round"], rounds, promise["sampling"], cap, amplifies)
 
 
 def release_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Release:
-    """What `rounds` of the promise released, as composition takes it."""
+    """A federation of `rounds` rounds under a promise, as `epsilon_together` takes it."""
     return release_of(settings_in(promise), schedule_in(promise, rounds, amplifies), promise["dimension"])

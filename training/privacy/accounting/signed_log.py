@@ -1,8 +1,8 @@
 """JSON lines that only grow: each is signed by the run's key, over itself and the signature before it.
 
-A line that was changed, taken out or put in is noticed by whoever checks the chain. The key lies beside the lines,
-readable by its owner alone: it protects from edits of the files, and not from that owner. Names of people are not
-signed, only how many there are: a person who is forgotten leaves a pseudonym in the lines.
+Whoever checks the chain notices a line that was changed, taken out or put in. The key lies beside the lines, readable
+by its owner alone: it protects against edits of the files by others, not by that owner. Names of people are not signed,
+only their number, so that a pseudonym can replace the name of a person who is forgotten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RunKey:
 
     @classmethod
     def open(cls, path: Path) -> RunKey:
-        """The key in `path`, made there at first use; of several first users all get the same one."""
+        """The key in `path`, made there at first use; processes that come first at the same time get the same key."""
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
@@ -56,7 +56,7 @@ class RunKey:
         return self.private.sign(_text(line, before)).hex()
 
     def objection(self, lines: Iterable[Mapping[str, Any]]) -> str:
-        """Why `lines` are not as this run wrote them; empty where they are."""
+        """What shows that `lines` are not as this run wrote them; empty where they are."""
         public: Ed25519PublicKey = self.private.public_key()
         before = ""
         for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The Rényi divergence curve of the Skellam mechanism: the one accounting formula that is our own to compute.
+"""The Rényi divergence curve of the Skellam mechanism: the one accounting formula that no library computes for us.
 
 A sum in ℤ^d moves by at most Δ₂ (L2) and Δ₁ (L1) when a client is zeroed out, and carries Skellam noise of
 variance μ on each coordinate. At whole orders α ≥ 2 (Agarwal, Kairouz, Liu 2021, Theorem 3.5,
@@ -60,12 +60,12 @@ class SkellamNoise:
         return cls((noise_multiplier * norm_over_clip * steps) ** 2, l2, l1, dimension)
 
     def scaled(self, share: float) -> SkellamNoise:
-        """The mechanism with this share of the noise's variance left, as for who knows the rest of it."""
+        """The mechanism with this share of the noise variance: the noise left for somebody who knows the rest of it."""
         return replace(self, variance=self.variance * share)
 
 
 def renyi_divergence(noise: SkellamNoise, order: float) -> float:
-    """The bound on D_α above, of one sum, in both directions (shifts of a symmetric distribution); order > 1."""
+    """The bound on D_α above for one sum, in both directions (the noise is symmetric); order > 1."""
     mu, l2_squared = noise.variance, noise.l2**2
     if mu <= 1:
         return math.inf
@@ -77,7 +77,7 @@ def renyi_divergence(noise: SkellamNoise, order: float) -> float:
 
 
 def curvature(mu: float) -> float:
-    """c above, to full precision where it is tiny: √(μ² + 9/4) − μ = (9/4)/(√(μ² + 9/4) + μ)."""
+    """c of the module's docstring, to full precision where it is tiny: √(μ² + 9/4) − μ = (9/4)/(√(μ² + 9/4) + μ)."""
     return 2 * math.log1p((0.5 + 2.25 / (math.sqrt(mu**2 + 2.25) + mu)) / mu)
 
 

@@ -1,8 +1,8 @@
-"""What stands between clients' updates and the sum that the server sees; each mechanism is one small class.
+"""Privacy mechanisms: what happens to clients' updates before the server sees their sum. Each is one small class.
 
 A mechanism serves one round. On each client it makes of the update the vector that leaves the client (`protect`); on
-the server it adds the noise that the server owes (`add_noise`) and reads the sum (`read_sum`). As it stands here a
-client's vector is bounded as `release.client_vector` says, and nobody adds noise.
+the server it adds the server's part of the noise (`add_noise`) and reads the sum (`read_sum`). The base class bounds a
+client's vector as `release.client_vector` says and adds no noise.
 
 Adjacency of all mechanisms with a guarantee: zero-out, one client against the same client sending the zero vector.
 """
@@ -25,11 +25,11 @@ from training.privacy.mechanisms.release import RoundSum, Vector
 from training.settings.privacy import PrivacySettings
 
 METRICS = ("score", "identity", "stability")
-"""What a client measures of itself that may travel beside its update."""
+"""Metrics that a client measures of itself and may send with its update."""
 
 
 class ClientUpdate(Protocol):
-    """What a mechanism needs of a client's update: Δ_k float32 [d], n_k, s_k and what s_k is made of."""
+    """What a mechanism needs of a client's update: Δ_k float32 [d], n_k, s_k and the two parts of s_k."""
 
     @property
     def delta(self) -> NDArray[np.float32]: ...
@@ -45,7 +45,7 @@ class ClientUpdate(Protocol):
 
 @dataclass(frozen=True)
 class MechanismTerms:
-    """A round's public numbers, agreed on before it: every client checks that they keep what it was promised."""
+    """A round's public numbers, agreed on before it; every client checks them against what it was promised."""
 
     clip_norm: float = 0.0  # C, in the update's units
     grid: float = 0.0  # g, in the update's units
@@ -55,8 +55,8 @@ class MechanismTerms:
 class Mechanism:
     """One round's mechanism among `cohort` sampled clients, C = `clip_norm`.
 
-    `seed` is the run's, from which noise follows where the settings seed it; `poisson` is given where each client is
-    drawn by itself and there is a guarantee to keep.
+    seed: the run's; the noise depends on it where the settings ask for seeded noise. poisson: given where clients are
+    drawn independently and the mode has a guarantee.
     """
 
     no_guarantee: ClassVar[str] = ""
@@ -89,7 +89,7 @@ class Mechanism:
 
     @property
     def deviation(self) -> float:
-        """The deviation of the noise on each coordinate of the sum that is counted on, in the update's units."""
+        """The deviation of the noise that is counted on, on each coordinate of the sum, in the update's units."""
         return 0.0
 
     @property
@@ -100,8 +100,10 @@ class Mechanism:
     # On the client.
 
     def protect(self, update: ClientUpdate, client: str, round_number: int) -> tuple[NDArray[Any], float]:
-        """What leaves the client, and its weight a_k, which stays: ring elements [d + scalars] where sums are masked,
-        else float32."""
+        """The vector that leaves the client, and the weight a_k, which does not leave it.
+
+        The vector is ring elements [d + scalars] where sums are masked, float32 otherwise.
+        """
         vector, weight = self.bounded(update)
         if not self.settings.secure_aggregation:
             return self.in_clear(vector), weight
@@ -117,54 +119,54 @@ class Mechanism:
         return self._client_vector(update, update.delta, update.clips), 0.0 if broken else self._weight(update)
 
     def in_clear(self, vector: Vector) -> NDArray[np.float32]:
-        """The vector as it travels without masks."""
+        """The vector as it is sent without masks."""
         return vector.astype(np.float32)
 
     def add_share(self, steps: NDArray[np.int64], client: str, round_number: int) -> NDArray[np.int64]:
-        """A masked vector, in steps of the grid, with the client's share of the noise."""
+        """A vector in steps of the grid, before masks, with the client's share of the noise added."""
         return steps
 
     # On the server.
 
     def plain_sum(self, vectors: Sequence[NDArray[Any]]) -> Vector:
-        """The sum, float64, of vectors that travelled without masks."""
-        # One after the other, np.sum's order and result: stacked first, all vectors would be there a second time.
+        """The sum, float64, of vectors that were sent without masks."""
+        # One after the other: the order and result of np.sum, without a second copy of all vectors.
         total = vectors[0].astype(np.float64)
         for vector in vectors[1:]:
             total += vector
         return total
 
     def opened(self, total: RingVector) -> Vector:
-        """The sum, float64, that a sum of ring elements stands for."""
+        """The sum, float64, decoded from a sum of ring elements."""
         return grid.dequantise(self.ring.decode(total), self.grid)
 
     def add_noise(self, total: Vector, round_number: int, survivors: int) -> Vector:
-        """The sum over `survivors` clients with the noise that the server owes it."""
+        """The sum over `survivors` clients with the server's part of the noise added."""
         return total
 
     def read_sum(self, total: Vector, clients: int) -> RoundSum:
-        """The update and the scalars in a noisy sum over so many clients."""
+        """The update and the scalars in a noisy sum over `clients` clients."""
         expected = self.poisson.expected if self.poisson else None
         return release.read_sum(total, clients, self.settings, self.clip_norm, expected)
 
     def divisor(self, public: float, total: RoundSum) -> float:
-        """D of the server's step: the public number; without a guarantee to keep, the round's own sum of weights, as
-        in FedAvg and in the paper."""
+        """D of the server's step: the number `public`, or, where the mode has no guarantee, the round's own sum of
+        weights, as in FedAvg and in the paper."""
         return total.weight if self.no_guarantee else public
 
     def shows_parts(self) -> bool:
         """Whether the server sees each client's vector as it is: no masks, no noise."""
         return False
 
-    # What may be expected of the sum.
+    # Bounds on the sum, for the server's checks.
 
     def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
         """The deviation of the noise on a sum of `clients` vectors of `dimension` coordinates, scalars included."""
         return self.deviation
 
     def norm_bound(self, total: RoundSum) -> float:
-        """The most that updates and noise on a sum can come to, but for rounding: m C, and noise of deviation s on d
-        coordinates, s (sqrt d + 6), by concentration."""
+        """An upper bound on the norm of a sum, rounding aside: m C for the updates, plus s (sqrt d + 6), by
+        concentration, for noise of deviation s on d coordinates."""
         vectors = self.poisson.most if self.poisson else total.clients
         on_sum = self.noise_on_sum(total.clients, total.update.size + self.settings.scalars)
         return vectors * self.clip_norm + on_sum * self._noise_length(total)

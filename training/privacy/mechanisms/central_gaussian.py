@@ -24,7 +24,7 @@ class CentralGaussian(Mechanism):
         return release.noise_deviation(self.settings, self.clip_norm)
 
     def in_clear(self, vector: Vector) -> NDArray[np.float32]:
-        """The vector as it travels without masks: rounded to float32 its norm must not grow."""
+        """The vector as sent without masks, shortened a little so that rounding to float32 cannot lengthen it."""
         return (vector * (1 - 2.0**-24)).astype(np.float32)
 
     def add_noise(self, total: Vector, round_number: int, survivors: int) -> Vector:
@@ -32,7 +32,7 @@ class CentralGaussian(Mechanism):
         return total + noise.gaussian_noise(self.server_deviation(len(total)), len(total), generator)
 
     def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
-        """The same on every sum, however many are in it."""
+        """The deviation of the server's noise, which is the same however many clients are in the sum."""
         return self.server_deviation(dimension)
 
     def server_deviation(self, dimension: int) -> float:

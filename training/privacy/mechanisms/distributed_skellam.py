@@ -1,7 +1,7 @@
 """Skellam noise that the clients add in shares under masks: `privacy.mode: distributed`.
 
 Skellam(μ), the difference of two Poisson(μ/2), has mean 0 and variance μ and is closed under addition: shares of
-variance μ/(m_min − c) from at least m_min survivors, c of whom may tell the server theirs, leave Skellam noise of
+variance μ/(m_min − c) from at least m_min survivors, c of whom may reveal theirs to the server, leave Skellam noise of
 variance at least μ on the sum (Agarwal, Kairouz, Liu 2021, https://arxiv.org/abs/2110.04995).
 """
 
@@ -45,7 +45,7 @@ class DistributedSkellam(Mechanism):
 
     @property
     def honest(self) -> int:
-        """How many shares make up the noise that is counted on."""
+        """How many shares make up the noise that the accountant counts on."""
         return self._honest_among(self.cohort)
 
     def add_share(self, steps: NDArray[np.int64], client: str, round_number: int) -> NDArray[np.int64]:
@@ -53,8 +53,10 @@ class DistributedSkellam(Mechanism):
         return steps + noise.skellam_noise(self.terms.share_variance, len(steps), generator)
 
     def add_noise(self, total: Vector, round_number: int, survivors: int) -> Vector:
-        """The sum with the noise that it lacks: under Poisson sampling all sums carry the same, and a sum over nobody
-        lacks all of it. Nothing is added where cohorts have one size: the survivors' shares are the noise.
+        """The sum with the noise that survivors' shares leave missing.
+
+        Under Poisson sampling all sums carry the same noise, so the server adds the difference; to a sum over nobody it
+        adds all of it. Where cohorts have one size it adds nothing: the survivors' shares are the noise.
         """
         if survivors and not self.poisson:
             return total
@@ -64,19 +66,19 @@ class DistributedSkellam(Mechanism):
         return total + grid.dequantise(drawn, self.grid)
 
     def noise_on_sum(self, clients: int, dimension: int = 0) -> float:
-        """Shares beyond those counted on add to it, and under Poisson sampling all sums carry the same."""
+        """It includes shares beyond those counted on; under Poisson sampling all sums carry the same noise."""
         if self.poisson:
             return self.deviation * math.sqrt(self._whole)
         return self.deviation * math.sqrt(max(clients, 1) / self.honest)
 
     @cached_property
     def _whole(self) -> float:
-        """The noise that every sum carries under Poisson sampling, as a multiple of what is counted on."""
+        """The noise variance of every sum under Poisson sampling, as a multiple of the variance that is counted on."""
         cohorts = self.poisson.cohorts(capped=self.settings.max_participation is not None) if self.poisson else range(0)
         return steady_share(cohorts, self._honest_among)
 
     def _honest_among(self, cohort: int) -> int:
-        """How many shares of a cohort make up the noise that is counted on; in the smallest each client's is whole."""
+        """How many shares of a cohort make up the noise that is counted on; in the smallest cohorts one share does."""
         return self.settings.minimum_survivors(cohort) - self.settings.colluders_among(cohort)
 
     def _ring(self, deviation: float = 0.0, shares: int = 1) -> Ring:

@@ -15,7 +15,7 @@ RingVector: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint32 or uint64
 
 # g = C / 2^20 where noise is small: rounding then adds under 0.05 % to the sensitivity of a million parameters.
 STEPS_PER_CLIP = 2**20
-# More noise than this many steps takes a coarser grid, so that the noise on the sum has a Poisson rate of at most 2^35.
+# Noise of a larger deviation, in steps, gets a coarser grid: the noise on the sum has a Poisson rate of at most 2^35.
 STEPS_PER_DEVIATION = 2**18
 # The ring leaves room for noise this many deviations out; Skellam tails there are below e^-700.
 _NOISE_DEVIATIONS = 40
@@ -42,11 +42,11 @@ class Ring:
 
 
 def grid_over_clip(noise_multiplier: float, norm_over_clip: float) -> float:
-    """g/C, of the grid that vectors are rounded to: max(2^-20, zS/C / 2^18), S/C = norm_over_clip.
+    """g/C of the grid that vectors are rounded to: max(2^-20, zS/C / 2^18), S/C = norm_over_clip.
 
     The grid follows the noise: however large z is, the noise on a sum has a deviation of at most 2^18 steps, which the
-    sampler draws correctly. What the coarser grid costs is in `integer_sensitivities`. Both the aggregator and the
-    accounting take the grid from here. noise_multiplier: z of the noise on this grid, 0 where there is none.
+    sampler draws correctly. `integer_sensitivities` counts what the coarser grid costs. Both the aggregator and
+    the accounting take the grid from here. noise_multiplier: z of the noise on this grid, 0 where there is none.
     """
     return max(1 / STEPS_PER_CLIP, noise_multiplier * norm_over_clip / STEPS_PER_DEVIATION)
 

@@ -14,7 +14,7 @@ class NoNoise(Mechanism):
     """No noise, hence no ε. Choose it for ablations and baselines, on data that need no protection.
 
     Sensitivity: L2, zero-out adjacency, S = C/√(1−β) as in the other mechanisms (`release.client_vector`); with no
-    noise over it nothing follows from that.
+    noise over it no guarantee follows from that.
     """
 
     no_guarantee: ClassVar[str] = "No noise was added (mode none): the figures describe no guarantee."

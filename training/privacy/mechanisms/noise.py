@@ -1,4 +1,4 @@
-"""Draws of noise, Skellam and Gaussian, and the source that they come from."""
+"""Draws Skellam and Gaussian noise, and makes the generators that it comes from."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
 
-# Poisson's rate up to which numpy draws from the right distribution; noise of a larger rate is drawn in such parts.
+# The largest rate at which numpy's Poisson sampler is accurate; noise of a larger rate is drawn as a sum of such parts.
 # Measured: its acceptance test is off by 5e-5 at 2^34 and by 2e-2 at 2^43, variances by 10 % at 2^49, and from 2^53 on
 # all its draws are even.
 LARGEST_PART = 2.0**34
-# Parts take time; who asks for more than 64 of them left the grid where it was.
+# Parts take time. More than 64 of them means that the grid did not follow the noise.
 LARGEST_RATE = 2.0**40
 
 
 def skellam_noise(variance: float, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Skellam(variance) noise, int64 [size]; the sum of equal parts where one would be too much for the sampler.
+    """Skellam(variance) noise, int64 [size]; a sum of equal parts where the rate is too large for the sampler.
 
     PrivFedTalkError beyond `LARGEST_RATE`. The sampler works in double precision: the log of a Poisson's mass is off by
     about 1e-16·λ·log λ, λ = variance/2, at most 5e-5 in a part (tests compare variance, parity and tails). The

@@ -4,8 +4,8 @@
     server   w_k = n_k e^{γ s_k} / Σ_j n_j e^{γ s_j},   θ ← θ + η Σ_k w_k Δ̃_k
 
 Why no ε is claimed for it. One client's n and s stand in everybody's weight, so zeroing that client moves all other
-terms of the average too, and by how much depends on what the others hold. Of the noise σC √(Σ w²) is left, less the
-more evenly clients weigh, and a client can choose by its n how much. And the scalars are not private at all.
+terms of the average too, and by how much depends on the others' data. The average keeps noise of deviation σC √(Σ w²),
+which is smaller the more even the weights are, and a client can change it by its n. The scalars are not private at all.
 
 The server needs every n and s by itself, so no sum can hide them: there is no secure aggregation of this form.
 """
@@ -41,7 +41,7 @@ def client_message(
 
 
 def paper_weight(n_k: float, s_k: float, gamma: float) -> float:
-    """n_k e^{γ s_k} over the factor e^γ that all clients share: what a client weighs before the division."""
+    """n_k e^{γ (s_k − 1)}: a client's weight before the division, without the factor e^γ that all clients share."""
     return n_k * isfa_weight(1, s_k, 1, gamma)
 
 
@@ -95,5 +95,5 @@ class PaperLiteral(Mechanism):
         return read_sum(total, clients)
 
     def norm_bound(self, total: RoundSum) -> float:
-        """Updates and noise both grow with Σ a_k, not with m."""
+        """As in the base class, with Σ a_k in place of m: updates and noise both grow with it."""
         return total.weight * (self.clip_norm + self.deviation * self._noise_length(total))

@@ -1,4 +1,4 @@
-"""What a client puts into a round and what the server makes of the sum: the bounded-sensitivity form of ISFA.
+"""A client's vector for a round, and how the server reads the sum: ISFA in a form of bounded sensitivity.
 
 The paper's weights w_k = n_k e^{γ s_k} / Σ_j n_j e^{γ s_j} put everybody's private n and s into everybody's
 denominator, so their sum has no bounded sensitivity. Here each client weighs itself,
@@ -25,14 +25,14 @@ from training.settings.privacy import PrivacySettings
 
 Vector = NDArray[np.float64]
 
-# Clipping multiplies in double precision; this much less than C keeps the rounded product's norm under C.
+# Clipping multiplies in double precision; aiming this factor below C keeps the norm of the rounded product under C.
 _ROUNDING_GUARD = 1.0 - 2.0**-40
 
 
 def isfa_weight(n_k: float, s_k: float, n_max: int, gamma: float) -> float:
     """a_k = n̂·exp(γ(s−1)) in [0, 1]: the ISFA weight of a client with n_k clips and reliability score s_k.
 
-    The score is clamped to [0, 1] and one that is not a number counts as 0: the least reliable, never a lever.
+    The score is clamped to [0, 1], and NaN counts as 0, the least reliable.
     γ = 0 is FedAvg; n_k ≥ n_max for all makes the weights depend on the score alone.
     """
     n_hat = min(max(n_k, 0.0), n_max) / n_max if math.isfinite(n_k) else 0.0
@@ -68,7 +68,7 @@ def scalar_scale(settings: PrivacySettings, clip_norm: float | None = None) -> f
     """The factor that brings a centred scalar to the update's scale, so that one grid and one noise serve both.
 
     A centred scalar has sensitivity ½. With n scalars the factor r = 2C·√(β/(n(1−β))) makes them together
-    spend the share β of the budget: their joint sensitivity is √n·r/2 = C√(β/(1−β)), and with noise zS on every
+    take the share β of the budget: their joint sensitivity is √n·r/2 = C√(β/(1−β)), and with noise zS on every
     coordinate the update sees z_Δ = z/√(1−β), scalar i sees σ_i = zS/r = (z/2)√(n/β), and
 
         z_Δ⁻² + Σ_i (½/σ_i)² = (1−β) z⁻² + β z⁻² = z⁻²:
@@ -90,9 +90,9 @@ def client_vector(
     """One client's contribution, before noise and masks: float64 [d + 2 + metrics].
 
     The update a_k·clip(Δ_k, C), then, centred and scaled, the weight a_k, the indicator b_k = 1[‖Δ_k‖ ≤ C] and
-    the metrics in the settings' order (clamped to [0, 1]; one that is not a number says nothing: centred 0).
+    the metrics in the settings' order (clamped to [0, 1]; NaN becomes 0 after centring).
     Its norm never exceeds `vector_norm_bound`. An update that is not finite yields the zero vector: the client
-    takes part with its noise share alone, since dropping out would tell that something was wrong with it.
+    takes part with its noise share alone, since dropping out would reveal that something was wrong with it.
     `clip_norm` is the round's C where adaptive clipping moved it.
     """
     if set(metrics) != set(settings.metrics):
@@ -106,18 +106,18 @@ def client_vector(
         return np.zeros(update.size + settings.scalars)
     a_k = isfa_weight(n_k, score, settings.n_max, settings.gamma)
     b_k = float(update_norm(update) <= C)
-    scalars = [a_k, b_k] + [_metric_or_silence(metrics[name]) for name in settings.metrics]
+    scalars = [a_k, b_k] + [_clamped_metric(metrics[name]) for name in settings.metrics]
     centred = (np.array(scalars) - 0.5) * scalar_scale(settings, C) * _ROUNDING_GUARD
     return np.concatenate([a_k * clip(update, C), centred])
 
 
-def _metric_or_silence(value: float) -> float:
+def _clamped_metric(value: float) -> float:
     return 0.5 if math.isnan(value) else min(max(value, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
 class RoundSum:
-    """What the server reads out of the noisy sum of m client vectors; nothing else of the round is in clear."""
+    """What the server reads from the noisy sum of m client vectors; nothing else of the round is in clear."""
 
     update: Vector  # float64 [d]: Σ u_k + noise
     weight: float  # Σ a_k + noise
@@ -133,8 +133,10 @@ def read_sum(
     clip_norm: float | None = None,
     seen: float | None = None,
 ) -> RoundSum:
-    """Undoes the scaling and centring of `client_vector` on the sum over `clients` (m) vectors; `seen` takes the place
-    of m where what is released must not depend on it."""
+    """The parts of a sum over `clients` (m) vectors, with the scaling and centring of `client_vector` undone.
+
+    seen: takes the place of m where what is released must not depend on the true m.
+    """
     d = noisy_sum.size - settings.scalars
     scalars = noisy_sum[d:] / scalar_scale(settings, clip_norm) + 0.5 * (clients if seen is None else seen)
     metrics = dict(zip(settings.metrics, map(float, scalars[2:]), strict=True))
@@ -142,7 +144,7 @@ def read_sum(
 
 
 def noise_deviation(settings: PrivacySettings, clip_norm: float | None = None) -> float:
-    """zS: the deviation of the noise on each coordinate of the sum that z is a multiplier of, in the update's units."""
+    """zS: the deviation of the noise that is counted on, on each coordinate of the sum, in the update's units."""
     return settings.noise_multiplier * vector_norm_bound(settings, clip_norm)
 
 
@@ -155,16 +157,16 @@ def server_step(theta: NDArray[np.floating], noisy_sum: Vector, eta: float, D: f
 
 
 def fixed_denominator(q: float, clients: int, mean_weight: float) -> float:
-    """D = q·N·ā: the weights a round is expected to hold, from public numbers alone."""
+    """D = q·N·ā: the expected sum of the weights of a round, from public numbers alone."""
     return q * clients * mean_weight
 
 
 @dataclass(frozen=True)
 class LaggedDenominator:
-    """max(D_min, moving average of the noisy Σ a_k of *earlier* rounds), corrected for its public start.
+    """max(D_min, moving average of the noisy Σ a_k of *earlier* rounds), from a public start.
 
-    Use it where the mean weight is hard to guess; `value` is what the current round divides by, and only then
-    is `after` given that round's noisy sum, so no round is divided by its own data.
+    Use it where the mean weight is hard to guess. The current round divides by `value`; only afterwards does `after`
+    take that round's noisy sum, so that no round is divided by its own data.
     """
 
     value: float

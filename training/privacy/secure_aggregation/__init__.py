@@ -9,11 +9,13 @@ A pure state machine, bytes in and bytes out, so that one protocol serves every 
     consent          signs the survivors      →    shows everybody's consent
     unmask           one share of each peer   →    opens the sum
 
-What holds: with c colluders among n clients and a threshold t, c < 2t − n, a server that follows or departs from the
-protocol learns the sum of the survivors' vectors, at least as many as the floor, and nothing else of them. The bound is
-sharp: with c = 2t − n a server that tells half of the honest clients that a victim survived and the other half that it
-dropped gets t shares of both its secrets. A server that only listens learns no more with c < t. Terms that break the
-bound are refused, and each client holds the terms against a policy of its own, told beforehand: floor, noise, cap, and
-a directory of identity keys, over a channel the server does not own. What does not hold: a client's vector is its own
-word; the sum may be of vectors that are wrong.
+What is guaranteed: with c colluders among n clients and a threshold t, where c < 2t − n, the server learns the sum of
+the survivors' vectors, of at least as many as the floor, and nothing else of them, whether or not it follows the
+protocol. The bound is sharp: with c = 2t − n a server that tells half of the honest clients that a victim survived, and
+the other half that it dropped out, gets t shares of both secrets of the victim. Against a server that follows the
+protocol, c < t is enough. Terms that break the bound are refused. Each client also checks the terms against its own
+policy: floor, noise, cap, and a directory of identity keys, which it got beforehand over a channel that the server does
+not control.
+
+What is not guaranteed: that a client's vector is honest. The sum may contain vectors that are wrong.
 """

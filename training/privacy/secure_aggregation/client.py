@@ -1,4 +1,4 @@
-"""A client's side of the protocol: five calls, each takes the server's last message and gives the next answer."""
+"""A client's side of the protocol: five calls, each of which takes the server's last message and returns the answer."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class _Stage(IntEnum):
 class Client:
     """One client in one round. A call out of turn, or a second call, raises ProtocolError: no secret is used twice.
 
-    The terms are held against `policy`, what the client was told before the round, and ProtocolError is raised where
-    they keep less than that. All one-round secrets come from the operating system and die with the object.
+    The terms are checked against `policy`, what the client was promised before the round, and ProtocolError is raised
+    where they promise less. All one-round secrets come from the operating system and live as long as the object.
     """
 
     def __init__(self, terms: RoundTerms, client_id: str, identity: Ed25519PrivateKey, policy: ClientPolicy) -> None:
@@ -70,7 +70,7 @@ class Client:
         self._survivors: frozenset[str] = frozenset()  # U3
 
     def advertise(self) -> bytes:
-        """Round 0. Two fresh public keys, signed."""
+        """Round 0. Sends two fresh public keys, signed."""
         self._enter(_Stage.ADVERTISED)
         keys = PublicKeys(raw_public_key(self._channel_key), raw_public_key(self._mask_key))
         return self._seal(Kind.KEYS, payloads.encode_keys(keys))
@@ -87,7 +87,7 @@ class Client:
                 raise ProtocolError(sender, "keys are listed twice")
             advertised[sender] = payloads.decode_keys(payload, sender)
         reader.end()
-        self._enough("advertise", set(advertised))
+        self._require_enough("advertise", set(advertised))
         own = PublicKeys(raw_public_key(self._channel_key), raw_public_key(self._mask_key))
         if advertised[self.client_id] != own:
             raise ProtocolError("server", f"lists other keys for {self.client_id} than it sent")
@@ -136,7 +136,7 @@ class Client:
         reader.end()
         if not boxes.keys() <= self._peers.keys():
             raise ProtocolError("server", "relays shares of a client whose keys it never listed")
-        self._enough("share_keys", set(boxes) | {self.client_id})
+        self._require_enough("share_keys", set(boxes) | {self.client_id})
         opened = {peer: self._open_shares(peer, box) for peer, box in boxes.items()}
         self._enter(_Stage.MASKED)
         self._policy.take_part(terms)
@@ -159,16 +159,16 @@ class Client:
         reader.end()
         if not named <= self._shares_held.keys():
             raise ProtocolError("server", "names survivors who never shared their keys")
-        self._enough("masked_input", named)
+        self._require_enough("masked_input", named)
         self._enter(_Stage.CONSENTED)
         self._survivors = named
         return self._seal(Kind.CONSENT, payloads.survivors_digest(terms, named))
 
     def unmask(self, request: bytes) -> bytes:
-        """Round 4. One share a client: of the self mask of who survived, of the mask key of who did not.
+        """Round 4. Sends one share for each client: of a survivor's self mask, of a dropped client's mask key.
 
-        Refused unless the two sets are disjoint, together are U2, the survivors are those consented to, and at
-        least `threshold` clients signed the same.
+        Refused unless the two sets are disjoint and together are U2, the survivors are those that this client consented
+        to, and at least `threshold` clients consented to the same.
         """
         terms = self.terms
         largest = 2 * payloads.list_bytes(terms, 2) + payloads.list_bytes(terms, payloads.CONSENT_ENVELOPE_BYTES)
@@ -178,7 +178,7 @@ class Client:
         reader.end()
         if survivors & dropped:
             both = ", ".join(sorted(survivors & dropped))
-            raise ProtocolError("server", f"asks for both kinds of shares of {both}, which would bare their vectors")
+            raise ProtocolError("server", f"asks for both kinds of shares of {both}, which would expose their vectors")
         if survivors != self._survivors or self._stage is not _Stage.CONSENTED:
             raise ProtocolError("server", "asks to open another set of survivors than this client consented to")
         if survivors | dropped != self._shares_held.keys():
@@ -207,7 +207,7 @@ class Client:
             raise ProtocolError("server", f"asks {self.client_id} for {stage.name} after {self._stage.name}")
         self._stage = stage
 
-    def _enough(self, stage: str, clients: set[str] | frozenset[str]) -> None:
+    def _require_enough(self, stage: str, clients: set[str] | frozenset[str]) -> None:
         if self.client_id not in clients:
             raise ProtocolError("server", f"left {self.client_id} out after stage {stage} and still asks it")
         if len(clients) < self.terms.floor:  # their noise would fall short

@@ -1,4 +1,4 @@
-"""The protocol run for real inside one process: every message is encoded, signed, sent as bytes and decoded."""
+"""Runs the whole protocol inside one process: every message is encoded, signed, sent as bytes and decoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.settings.privacy import PrivacySettings
 DropStage = Literal["advertise", "share_keys", "masked_input", "consent", "unmask"]
 
 BARE = PrivacySettings(mode="none", threshold=0.5 + 1e-9, survivor_floor=1e-9, tolerated_colluders=0)
-"""The promise of the protocol alone: a majority opens the sum, nobody adds noise, no client colludes."""
+"""Settings that promise the protocol alone: a majority opens the sum, nobody adds noise, no client colludes."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Traffic:
 
 
 class Aggregate(NamedTuple):
-    """What a round gives: the exact modular sum, whose vectors are in it, and what it cost each client."""
+    """The result of a round: the exact modular sum, whose vectors are in it, and each client's traffic."""
 
     total: RingVector
     survivors: frozenset[str]
@@ -43,7 +43,7 @@ class Aggregate(NamedTuple):
 
 
 def new_identities(clients: Set[str] | Mapping[str, object]) -> dict[str, Ed25519PrivateKey]:
-    """An identity key a client. In one process they prove nothing; between machines they are made once, by each."""
+    """One identity key for each client. They prove nothing in one process; between machines each makes its own."""
     return {client: Ed25519PrivateKey.generate() for client in sorted(clients)}
 
 
@@ -61,16 +61,16 @@ def aggregate_in_process(
     mechanism: MechanismTerms | None = None,
     taken_part: Mapping[str, Collection[int]] | None = None,
 ) -> Aggregate:
-    """Σ of the vectors of those who reached the masked input, through the whole protocol.
+    """Σ of the vectors of all clients who reached the masked input, through the whole protocol.
 
     vectors: client → ring elements [length], uint32 or uint64, all alike (a client that drops out still has one).
     drop: stage → clients that fall silent at that stage and stay so; one that drops at "consent" or "unmask" has
     already sent its masked vector, which is in the sum.
-    traffic: filled as messages pass, for those who want to know it of a round that is abandoned too.
-    settings: what was promised to the clients, who hold the terms against it. mechanism: that by which `vectors` were
-    made; None: the promised one. taken_part: client → earlier rounds in which its vector left it.
+    traffic: filled as messages pass, so that it is known of an abandoned round too.
+    settings: the promise that the clients check the terms against. mechanism: the terms by which `vectors` were made;
+    None: the promised ones. taken_part: client → earlier rounds in which its vector left it.
     RoundAbortedError if fewer than `threshold` remain at any stage, or fewer than `minimum_survivors` up to the masked
-    vectors. ProtocolError if a client finds the terms short of its promise.
+    vectors. ProtocolError if the terms are less than a client was promised.
     """
     shapes = {(vector.shape, vector.dtype) for vector in vectors.values()}
     if len(shapes) != 1:

@@ -1,4 +1,4 @@
-"""From X25519 keys and seeds to the keys of masks and channels; both sides of the protocol derive them here."""
+"""Derives the keys of masks and channels from X25519 keys and seeds, for both sides of the protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.privacy.secure_aggregation.messages import ProtocolError, RoundTer
 
 
 def raw_public_key(key: X25519PrivateKey) -> bytes:
-    """32 bytes, as they travel."""
+    """The public key of `key`, 32 bytes, as it is sent."""
     return key.public_key().public_bytes_raw()
 
 
@@ -29,12 +29,12 @@ def channel_key(terms: RoundTerms, own: X25519PrivateKey, other: bytes, u: str, 
 
 
 def shares_nonce(terms: RoundTerms, sender: str, recipient: str) -> bytes:
-    """12 bytes. A channel key lives for one round and carries one message each way: the direction is enough."""
+    """12 bytes: sender and recipient. A channel key serves one round and one message each way, so they are enough."""
     return encode_place(terms, sender) + encode_place(terms, recipient) + bytes(8)
 
 
 def shares_associated_data(terms: RoundTerms, sender: str, recipient: str) -> bytes:
-    """Binds a ciphertext to its round, sender and recipient, so that it opens nowhere else."""
+    """Data that binds a ciphertext to its round, sender and recipient, so that it opens nowhere else."""
     return b"shares" + terms.context + encode_place(terms, sender) + encode_place(terms, recipient)
 
 

@@ -1,4 +1,4 @@
-"""What travels: the round's terms, signed envelopes from clients, frames from the server, strict decoders.
+"""The protocol's messages: the round's terms, signed envelopes of clients, frames of the server, strict decoders.
 
 Every byte string is checked before anything is allocated for it: its length must be exactly what the terms and
 its own counts say. Whatever is wrong raises ProtocolError, which names the client it concerns.
@@ -33,8 +33,8 @@ MAXIMUM_LENGTH = 2**31  # elements of a vector
 
 
 class ProtocolError(PrivFedTalkError):
-    """A message or a request that the protocol does not allow. `client` is whom it concerns ("server" where the
-    server itself is at fault, "?" where the bytes do not even say whose they are)."""
+    """A message or a request that the protocol does not allow. `client` is the party that it concerns:
+    a client's id, "server" where the server is at fault, "?" where the bytes do not say who sent them."""
 
     def __init__(self, client: str, reason: str) -> None:
         super().__init__(
@@ -72,9 +72,10 @@ class RoundTerms:
 
     roster: client id → raw Ed25519 public key (32 bytes). A client's place, from 1, is its rank among the sorted
     ids: it serves as its Shamir x-coordinate and as its name on the wire.
-    threshold: t, how many shares open a secret. tolerated_colluders: c, clients who may work with the server. Against
-    a server that tells two stories about who survived, c < 2t − n is needed: honest clients answer one story each,
-    colluders both, and 2(t − c) ≤ n − c honest clients would give the shares of both secrets of a victim.
+    threshold: t, how many shares open a secret. tolerated_colluders: c, clients who may work with the server. It must
+    be below 2t − n, against a server that names different survivors to different clients: colluders answer both
+    requests and each honest client one, so that 2(t − c) ≤ n − c honest clients would be enough to open both secrets of
+    a victim.
     minimum_survivors: the floor below which the noise falls short and no client helps to open the sum.
     """
 
@@ -102,8 +103,8 @@ class RoundTerms:
             )
         if not c < 2 * self.threshold - n or self.threshold > n:
             raise PrivFedTalkError(
-                f"threshold {self.threshold} among {n} clients of whom {c} may collude: a server that tells clients "
-                "two stories could open two sums",
+                f"threshold {self.threshold} among {n} clients of whom {c} may collude: a server that names "
+                "different survivors to different clients could open two sums",
                 remedy=f"choose a threshold from {(n + c) // 2 + 1} to {n}",
             )
         if not 0 <= self.minimum_survivors <= n:
@@ -166,7 +167,7 @@ class RoundTerms:
 
 
 class Reader:
-    """Takes bytes off a message from left to right; asking for more than is there is the sender's fault."""
+    """Reads a message from left to right; ProtocolError, with the sender at fault, where it is too short."""
 
     def __init__(self, data: bytes | memoryview, sender: str) -> None:
         self._left = memoryview(data)

@@ -29,8 +29,8 @@ CONSENT_ENVELOPE_BYTES = ENVELOPE_OVERHEAD + DIGEST_BYTES
 class Secret(IntEnum):
     """Which of a client's two secrets a share belongs to; nobody may ever learn both."""
 
-    SELF_MASK = 1  # seed of its own mask: asked for when its vector is in the sum
-    MASK_KEY = 2  # X25519 key of its pairwise masks: asked for when its vector is not
+    SELF_MASK = 1  # seed of its own mask: opened when its vector is in the sum
+    MASK_KEY = 2  # X25519 key of its pairwise masks: opened when its vector is not in the sum
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_envelopes(reader: Reader, terms: RoundTerms, envelope_bytes: int) -> li
 
 
 def encode_addressed(terms: RoundTerms, entries: dict[str, bytes]) -> bytes:
-    """Ciphertexts by the client they go to (or come from), ascending."""
+    """A list of ciphertexts, each with the client it goes to (or comes from), in ascending order."""
     ordered = sorted(entries.items())
     return struct.pack("<H", len(ordered)) + b"".join(encode_place(terms, who) + box for who, box in ordered)
 
@@ -82,12 +82,12 @@ def read_addressed(reader: Reader, terms: RoundTerms, sender: str) -> dict[str, 
 
 
 def survivors_digest(terms: RoundTerms, survivors: frozenset[str]) -> bytes:
-    """What a client signs to consent to opening the sum of exactly these clients."""
+    """The digest that a client signs to consent to opening the sum of exactly these clients."""
     return hashlib.sha256(b"survivors" + terms.context + encode_places(terms, survivors)).digest()
 
 
 def self_mask_commitment(terms: RoundTerms, client: str, seed: bytes) -> bytes:
-    """Binds a client to its 256-bit seed without telling it: wrong shares are noticed when the sum is opened."""
+    """Binds a client to its 256-bit seed without revealing it: wrong shares are noticed when the sum is opened."""
     return hashlib.sha256(b"self mask" + terms.context + encode_place(terms, client) + seed).digest()
 
 

@@ -1,7 +1,7 @@
-"""What a client was told before a round, and holds the server's terms against.
+"""A client's policy: what it was promised before a round, and how it checks the server's terms against that.
 
-A client learns these things when it joins a run, over a channel that the server of a round does not own: what the
-server says later can make a round safer than that, never less safe.
+A client gets its policy when it joins a run, over a channel that the server of a round does not control. Later terms
+of the server can make a round safer than that, never less safe.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _ROUNDING = 1e-12  # of products that server and client compute in another order
 
 @dataclass
 class ClientPolicy:
-    """One client's knowledge of the run. `check` and `take_part` raise ProtocolError naming the rule that is broken.
+    """One client's policy for a round. `check` and `take_part` raise ProtocolError, which names the broken rule.
 
     settings: the promise that the client joined under (noise multiplier, floor, threshold, colluders, cap).
-    directory: client id → raw Ed25519 public key, of everybody whom this client may be put together with.
+    directory: client id → raw Ed25519 public key, of everybody who may be in a round with this client.
     clip_norm: C of this round, which the client clipped by (with adaptive clipping it follows from released sums).
     taken_part: numbers of the rounds in which a masked vector of this client has left it; the client keeps them.
     """
@@ -34,7 +34,7 @@ class ClientPolicy:
     taken_part: set[int] = field(default_factory=set)
 
     def check(self, terms: RoundTerms) -> None:
-        """Refuses terms under which less would be kept than was promised."""
+        """Refuse terms that promise less than this client was promised."""
         for client in terms.clients:
             if self.directory.get(client) != terms.roster[client]:
                 raise ProtocolError(client, "its identity key is not the one in the directory")
@@ -45,7 +45,7 @@ class ClientPolicy:
         self._check_noise(terms)
 
     def take_part(self, terms: RoundTerms) -> None:
-        """Notes the round, before the masked vector leaves: a vector sent is a vector that may be opened."""
+        """Note the round before the masked vector leaves the client: once sent, it may be opened."""
         self._check_rounds(terms)
         self.taken_part.add(terms.round_number)
 
@@ -62,29 +62,30 @@ class ClientPolicy:
 
     def _check_floor(self, terms: RoundTerms) -> None:
         n = len(terms.clients)
-        for name, said, least in (
+        for name, offered, least in (
             ("a floor", terms.floor, self.settings.minimum_survivors(n)),
             ("a threshold", terms.threshold, self.settings.share_threshold(n)),
             ("a bound on colluders", terms.tolerated_colluders, self.settings.colluders_among(n)),
         ):
-            if said < least:
-                raise _broken(f"sets {name} of {said} among {n} clients", f"at least {least} was promised")
+            if offered < least:
+                raise _broken(f"sets {name} of {offered} among {n} clients", f"at least {least} was promised")
 
     def _check_noise(self, terms: RoundTerms) -> None:
-        n, said = len(terms.clients), terms.mechanism
+        n, offered = len(terms.clients), terms.mechanism
         promised = promised_terms(self.settings, n, self.clip_norm)
-        if said.clip_norm != promised.clip_norm:
-            raise _broken(f"clips to a norm of {said.clip_norm:g}", f"this client clipped to {promised.clip_norm:g}")
-        if not math.isclose(said.grid, promised.grid, rel_tol=_ROUNDING):
-            raise _broken(f"rounds to a grid of {said.grid:g}", f"the promised noise takes {promised.grid:g}")
-        # The floor may be higher and the shares smaller than this roster asks for, where clients left before the
-        # round: what counts is the noise of the fewest honest survivors.
+        if offered.clip_norm != promised.clip_norm:
+            raise _broken(f"clips to a norm of {offered.clip_norm:g}", f"this client clipped to {promised.clip_norm:g}")
+        if not math.isclose(offered.grid, promised.grid, rel_tol=_ROUNDING):
+            raise _broken(f"rounds to a grid of {offered.grid:g}", f"the promised noise takes {promised.grid:g}")
+        # Where clients left before the round, the floor may be higher and the shares smaller than this roster asks for.
+        # What counts is the noise of the fewest honest survivors together.
         colluders = self.settings.colluders_among(n)
-        whole = promised.share_variance * (self.settings.minimum_survivors(n) - colluders)
-        if said.share_variance * (terms.floor - colluders) < whole * (1 - _ROUNDING):
+        promised_variance = promised.share_variance * (self.settings.minimum_survivors(n) - colluders)
+        if offered.share_variance * (terms.floor - colluders) < promised_variance * (1 - _ROUNDING):
             raise _broken(
-                f"wants noise shares of variance {said.share_variance:.6g}, {terms.floor - colluders} of them at least",
-                f"variance {whole:.6g} was promised on the sum",
+                f"wants noise shares of variance {offered.share_variance:.6g}, "
+                f"{terms.floor - colluders} of them at least",
+                f"variance {promised_variance:.6g} was promised on the sum",
             )
 
 

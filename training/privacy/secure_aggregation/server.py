@@ -1,4 +1,4 @@
-"""The server's side: it collects a stage's messages, closes the stage, and ends with the sum of the survivors."""
+"""The server's side of the protocol: it collects the messages of each stage and ends with the sum of the survivors."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _EXPECTED = {
 
 
 class Server:
-    """One round. `receive` a message of each client that answers, `close_stage` when no more are awaited.
+    """One round: call `receive` with each client's message, and `close_stage` when no more are awaited.
 
-    Below the terms' floor of survivors the round is abandoned before anything is opened: their noise would fall short.
+    Below the terms' floor of survivors the round is abandoned before anything is opened: the noise would fall short.
     A message that is refused leaves the server as it was: the client may be heard again, or counts as dropped.
     """
 
@@ -55,7 +55,7 @@ class Server:
         self.terms = terms
         self.stage = Stage.ADVERTISE
         self._taking_part = frozenset(terms.clients)  # who may speak in this stage
-        self._heard: dict[str, bytes] = {}  # who has, with the envelope where it is relayed
+        self._heard: dict[str, bytes] = {}  # who has spoken, with the message where it is relayed
         self._keys: dict[str, PublicKeys] = {}  # U1
         self._commitments: dict[str, bytes] = {}  # U2
         self._boxes: dict[str, dict[str, bytes]] = {}  # sender → recipient → ciphertext
@@ -65,7 +65,7 @@ class Server:
         self._revealed: dict[str, payloads.RevealedShares] = {}  # U5
 
     def receive(self, message: bytes) -> str:
-        """Takes in one client's message of the current stage; its sender's id. ProtocolError if it is not right."""
+        """Take in one client's message of this stage and return its sender; ProtocolError where it is refused."""
         if self.stage is Stage.DONE:
             raise ProtocolError("?", "a message after the round was over")
         sender, payload = open_envelope(message, _EXPECTED[self.stage], self.terms, self._largest_payload())
@@ -90,9 +90,9 @@ class Server:
         return sender
 
     def close_stage(self) -> dict[str, bytes]:
-        """Ends the stage with whoever was heard; the next message for each client still taking part.
+        """End the stage with the clients heard so far, and return the next message for each of them.
 
-        After UNMASK there is none and `result` has the sum. RoundAbortedError where too few are left.
+        After UNMASK there are no messages, and `result` has the sum. RoundAbortedError where too few are left.
         """
         left = frozenset(self._heard)
         needed = self.terms.floor if self.stage <= Stage.MASKED_INPUT else self.terms.threshold
@@ -175,7 +175,7 @@ class Server:
         self._revealed[sender] = revealed
 
     def _remove_masks(self) -> None:
-        """Subtracts the survivors' own masks, and the pairwise masks that the dropped clients left uncancelled."""
+        """Subtract the survivors' own masks, and the pairwise masks that the dropped clients left uncancelled."""
         terms = self.terms
         plus: list[bytes] = []
         minus: list[bytes] = []

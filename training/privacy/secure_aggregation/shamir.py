@@ -29,8 +29,11 @@ def split(secret: bytes, threshold: int, holders: Iterable[int]) -> dict[int, by
 
 
 def combine(shares: Mapping[int, bytes]) -> bytes:
-    """The secret from at least `threshold` shares by their holder's place; wrong or too few shares give garbage
-    (or ValueError where the result does not even fit 32 bytes), so check the result against a commitment."""
+    """The secret from at least `threshold` shares, given by their holder's place.
+
+    Wrong or too few shares give garbage (or ValueError where the result does not even fit 32 bytes), so check the
+    result against a commitment.
+    """
     values = {x: int.from_bytes(share, "big") for x, share in shares.items()}
     if any(len(share) != SHARE_BYTES for share in shares.values()) or any(v >= PRIME for v in values.values()):
         raise ValueError("a share is not an element of the field")
