@@ -98,7 +98,7 @@ def measure_night(
 def _losses(
     method: str, model: ComparedModel, clips: Sequence[EvaluationClip], training: TrainingSettings, seed: int
 ) -> pd.DataFrame:
-    """Rows of the denoising loss on each person's clips; noise and timesteps are the same for every method and night."""
+    """Rows of each person's denoising loss; noise and timesteps are the same for every method and night."""
     assert model.denoiser is not None, "the backbone and every method denoise"
     by_person: dict[str, list[ClipTensors]] = defaultdict(list)
     for clip in clips:
