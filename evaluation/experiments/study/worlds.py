@@ -1,8 +1,8 @@
-"""The people of a study: one public corpus with its frozen networks a seed, and clients rendered anew for each shift.
+"""Worlds of the study: for each seed one public corpus with frozen networks, and clients rendered for each shift.
 
-A world is a run's folder whose networks are those of its seed's public corpus, so that worlds differ in their people
-and in nothing else. Client 3 of seed 0 is the same face in every world, painted, lit and opening its mouth as the
-world's population does.
+A world is a run's folder whose networks are those of its seed's public corpus, so that the worlds of a seed differ only
+in their people. Client 3 of seed 0 is the same face in every world; its colours, its light and how it opens its mouth
+follow the world's population.
 """
 
 from __future__ import annotations
@@ -45,15 +45,18 @@ TRAITS: dict[Traits, tuple[str, ...]] = {
     "accessories": ("glasses",),
     "camera": ("camera_pitch", "camera_softness", "camera_noise"),
 }
-"""What of the clients' population differs from the public one; `demo` is what the demo's clients differ in."""
+"""Settings of the clients' population that differ from the public one's; `demo` has those of the demo's clients."""
 
 READY = "ready"
 
 
 class Population(Settings):
-    """The clients of a world: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
-    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `defects`),
-    while all are measured on good ones."""
+    """The clients of a world.
+
+    `shift`: how far they are from the public population in `traits`. `clips`: clips that each trains on (None: all).
+    `clients`: their number (None: the study's). `spoiled`: some clients' training clips are bad (see `defects`), while
+    all clients are measured on good ones.
+    """
 
     shift: float = 1.0
     traits: Traits = "demo"
@@ -91,7 +94,7 @@ def is_ready(folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class RenderedWorld:
-    """The clients of one population under one seed; without a population the seed's public corpus and networks."""
+    """The world of one population under one seed; with population None, the seed's public corpus and networks."""
 
     home: Path
     seed: int
@@ -127,7 +130,7 @@ class RenderedWorld:
 
 
 def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
-    """The public corpus of a seed, and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
+    """Make the public corpus of a seed and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
     import torch
 
     from training.learning.pretraining import curve, pretrain
@@ -165,7 +168,7 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
 
 
 def make_world(home: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
-    """The clients of a world, ready to train: rendered, or taken from the world that was rendered."""
+    """Make the clients of a world: rendered, or derived from the clients of the rendered world."""
     run = world_folder(home, seed, world)
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.model("").exists():
@@ -185,7 +188,7 @@ def _studio(
         return studio.model_copy(update={"seed": seed, "clients": 0, "unseen": 0})
     public, clients = studio.public_population, studio.client_population
     moved = {name: getattr(clients, name) for name in TRAITS[world.traits]}
-    # Strangers are asked about in the central world alone, and rendering is half of a small world's cost.
+    # Strangers are measured only where shift and traits are central, and rendering is half of a small world's cost.
     strangers = studio.unseen if (world.shift, world.traits) == (CENTRE.shift, CENTRE.traits) else 0
     return studio.model_copy(
         update={
@@ -217,7 +220,7 @@ def _shards(run: RunFolder, vae: Path, preparation: PreparationSettings, device:
 
 
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`make` the folder unless a former call finished it; half of one is never taken for whole."""
+    """The folder, made by `make` unless an earlier call finished it; an unfinished one is made again."""
     if not (folder / READY).exists():
         make(folder)
         (folder / READY).touch()
@@ -225,7 +228,7 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _derive(rendered: RunFolder, run: RunFolder, world: Population, seed: int, device: str) -> None:
-    """The same clients with fewer clips to train on, or with clips that were spoiled."""
+    """Write the rendered world's clients with fewer clips to train on, or with spoiled clips."""
     from training.model.autoencoders.sources import load_autoencoder
 
     table = load_clients(rendered.clients_table)
