@@ -13,7 +13,10 @@ class EvaluationSettings(Settings):
 
     clips_per_client: int = Field(2, ge=1, description="held-out clips of each client that are generated, at most")
     swapped_clips_per_client: int = Field(
-        1, ge=0, description="clips of each client that are generated a second time, with another person's speech"
+        1,
+        ge=0,
+        description="clips of each client that are generated a second time, with another person's speech; each costs "
+        "another generation",
     )
     tracked_clips_per_client: int = Field(
         1, ge=0, description="clips of each client that the face tracker looks at; few, because it is slow"
@@ -22,7 +25,7 @@ class EvaluationSettings(Settings):
     face_embedder: EmbedderName = Field(
         "mobilefacenet",
         description="network that measures identity on tracked faces. arcface_r50 is InsightFace's, whose figures "
-        "most papers report; `privfedtalk weights fetch arcface_r50` fetches it, and it is for research only",
+        "other papers report; `privfedtalk weights fetch arcface_r50` fetches it, and it is for research only",
     )
     instruments: tuple[str, ...] = Field(
         (),

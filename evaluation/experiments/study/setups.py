@@ -88,23 +88,23 @@ class Setup(Settings):
         return f"seed{self.seed}-{self.world.name}-{self.arm.method or 'backbone'}-{digest}"
 
 
-def results_path(home: Path, setup: Setup, settings: StudySettings) -> Path:
+def results_path(root: Path, setup: Setup, settings: StudySettings) -> Path:
     """The file of a setup's point."""
-    return home / "cells" / f"{setup.identifier(settings)}.jsonl"
+    return root / "cells" / f"{setup.identifier(settings)}.jsonl"
 
 
-def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "cpu") -> Point:
+def point_of(root: Path, setup: Setup, settings: StudySettings, device: str = "cpu") -> Point:
     """A setup as a point in the study's folder."""
     from evaluation.experiments.measuring import HeldOut  # takes seconds, which reading results need not wait for
 
-    arm, path = setup.arm, results_path(home, setup, settings)
+    arm, path = setup.arm, results_path(root, setup, settings)
     differs = arm.model_dump(exclude_defaults=True, exclude={"method"})
     method = arm.method or "backbone"
     return Point(
         folder=path.parent,
         name=path.stem,
         label=f"seed {setup.seed} {setup.world.name} {method}" + (f" {differs}" if differs else ""),
-        world=RenderedWorld(home, setup.seed, setup.world, settings, device),
+        world=RenderedWorld(root, setup.seed, setup.world, settings, device),
         federation=Federation(
             arm.method,
             arm.asked(settings),
@@ -116,7 +116,7 @@ def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "c
         ),
         measurement=HeldOut(
             # Held-out clips are the same, and good, in all worlds that are derived from this one.
-            world=world_folder(home, setup.seed, setup.world.rendered).root,
+            world=world_folder(root, setup.seed, setup.world.rendered).root,
             objective=settings.training.objective,
             seed=setup.seed,
             draws=settings.draws,
@@ -124,7 +124,7 @@ def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "c
             controls=settings.control_adapters,
             generated_clips=settings.generated_clips if setup.measured == "generated" else 0,
         ),
-        scratch=home / "scratch",
+        scratch=root / "scratch",
         about={"seed": setup.seed, "world": setup.world.name, "method": method, "arm": differs},
     )
 

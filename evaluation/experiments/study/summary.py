@@ -49,16 +49,16 @@ class Gain:
 class Results:
     """The rows of a study's folder, read when they are needed; a setup that was not run has none."""
 
-    def __init__(self, home: Path, settings: StudySettings) -> None:
-        self.home, self.settings = home, settings
+    def __init__(self, root: Path, settings: StudySettings) -> None:
+        self.root, self.settings = root, settings
         self._read: dict[Path, pd.DataFrame] = {}
 
     def ran(self, setup: Setup) -> bool:
-        return results_path(self.home, setup, self.settings).exists()
+        return results_path(self.root, setup, self.settings).exists()
 
     def values(self, setup: Setup, role: Role, stage: str, metric: str) -> pd.Series | None:
         """person -> value, or None where the metric was not measured."""
-        path = results_path(self.home, setup, self.settings)
+        path = results_path(self.root, setup, self.settings)
         if path not in self._read:
             if not path.exists():
                 return None

@@ -80,12 +80,12 @@ class Population(Settings):
 CENTRE = Population()
 
 
-def public_folder(home: Path, seed: int) -> RunFolder:
-    return RunFolder(home / f"seed{seed}" / "public")
+def public_folder(root: Path, seed: int) -> RunFolder:
+    return RunFolder(root / f"seed{seed}" / "public")
 
 
-def world_folder(home: Path, seed: int, world: Population) -> RunFolder:
-    return RunFolder(home / f"seed{seed}" / world.name)
+def world_folder(root: Path, seed: int, world: Population) -> RunFolder:
+    return RunFolder(root / f"seed{seed}" / world.name)
 
 
 def is_ready(folder: RunFolder) -> bool:
@@ -94,9 +94,10 @@ def is_ready(folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class RenderedWorld:
-    """The world of one population under one seed; with population None, the seed's public corpus and networks."""
+    """The world of one population under one seed, in the study's folder `root`; with population None, the seed's public
+    corpus and networks."""
 
-    home: Path
+    root: Path
     seed: int
     population: Population | None
     settings: StudySettings
@@ -108,8 +109,8 @@ class RenderedWorld:
     @property
     def folder(self) -> RunFolder:
         if self.population is None:
-            return public_folder(self.home, self.seed)
-        return world_folder(self.home, self.seed, self.population)
+            return public_folder(self.root, self.seed)
+        return world_folder(self.root, self.seed, self.population)
 
     @property
     def needs(self) -> tuple[World, ...]:
@@ -124,12 +125,12 @@ class RenderedWorld:
 
     def make(self) -> None:
         if self.population is None:
-            make_public(self.home, self.seed, self.settings, self.device)
+            make_public(self.root, self.seed, self.settings, self.device)
         else:
-            make_world(self.home, self.seed, self.population, self.settings, self.device)
+            make_world(self.root, self.seed, self.population, self.settings, self.device)
 
 
-def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
+def make_public(root: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
     """Make the public corpus of a seed and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
     import torch
 
@@ -142,7 +143,7 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
         train_opening_ruler,
     )
 
-    run, training = public_folder(home, seed), settings.training
+    run, training = public_folder(root, seed), settings.training
     _render(run, _studio(settings.studio, seed, public_only=True), _preparation(settings, seed))
     vae = _once(run.model("vae"), lambda to: make_vae(run, training.vae, seed, torch.device(device)).cpu().save(to))
     _shards(run, vae, _preparation(settings, seed), device)
@@ -167,17 +168,17 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
     (run.root / READY).touch()
 
 
-def make_world(home: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
+def make_world(root: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
     """Make the clients of a world: rendered, or derived from the clients of the rendered world."""
-    run = world_folder(home, seed, world)
+    run = world_folder(root, seed, world)
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.model("").exists():
-        run.model("").symlink_to(os.path.relpath(public_folder(home, seed).model(""), run.root))
+        run.model("").symlink_to(os.path.relpath(public_folder(root, seed).model(""), run.root))
     if world == world.rendered:
         _render(run, _studio(settings.studio, seed, world=world), _preparation(settings, seed))
         _shards(run, run.model("vae"), _preparation(settings, seed), device)
     else:
-        _derive(world_folder(home, seed, world.rendered), run, world, seed, device)
+        _derive(world_folder(root, seed, world.rendered), run, world, seed, device)
     (run.root / READY).touch()
 
 
