@@ -1,1 +1,1 @@
-"""What the numbers are: metrics, protocol, tables, figures, the report."""
+"""Measures models and reports on a run: metrics, protocol, results, tables, figures, experiments, attacks, pages."""

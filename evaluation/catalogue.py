@@ -1,7 +1,7 @@
-"""Every metric, method, reference and gate, once: tables, figures, pages, gates, cards and commands read this list.
+"""The one list of metrics, methods, references and gates, which tables, figures, pages, cards and commands read.
 
 A new metric is a file in `evaluation/metrics` and a line of `METRICS`. A new method is a file in
-`training/federation/methods` and a line of `METHODS` there, from which its entry here follows.
+`training/federation/methods` and a line of `METHODS` there; its entry here is derived from that line.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ SWAP = Instrument("another clip's speech")
 DENOISER = Instrument("the method's own denoiser")
 
 MEASURED_FIRST = (PIXELS, IDENTITY_RULER, MOTION, OPENING_RULER)
-"""The order of a clip's rows in `metrics.parquet`; further instruments follow in the order of their metrics."""
+"""Instruments whose rows come first for each clip in `metrics.parquet`; the others follow in the order of `METRICS`."""
 
 Better = Literal["higher", "lower", "neither"]
 
 Table = Literal["headline", "further", "paper", "document", "unseen", "summary", "card"]
 """headline  the page's first table, the paper's tables, docs/results.md
-further   the page's second table and the paper's: what not every run can have
-paper     the paper's tables alone
-document  docs/results.md, beside headline
+further   the page's second table and the paper's tables: metrics that some runs cannot measure
+paper     the paper's tables only
+document  docs/results/demo.md, which also shows headline
 unseen    the page's table of people who never trained
-summary   what a command says at its end, and Dagster's results
+summary   the table that a command prints at its end, and Dagster's results
 card      the model card of an adapter"""
 
 Gate = Literal["noise", "still", "still, by sound", "conceded to the still"]
-"""noise                  every model must beat noise on it
+"""noise                  every model must beat noise on this metric
 still                  every model must beat a still picture on it
-still, by sound        the same where no true mouth opening is known
-conceded to the still  a sharp still may win it, which is said"""
+still, by sound        the same, used where the true mouth opening is unknown
+conceded to the still  a sharp still picture may be better on it; the findings then say so"""
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric: what it is called, how it is printed, what measures it, and where it is shown.
 
-    `compared`: methods are tested against each other on it. `together`: one figure of all clips, so there is no test.
-    `beside` names the metric that it only accompanies (the true clips' value, a count, a deviation). What is not
-    `recorded` stays in `metrics.parquet`.
+    `compared`: methods are tested against each other on it. `together`: it is one figure of all clips, which cannot be
+    tested. `beside` is the key of the metric that it only accompanies, as the true clips' value, a count or a
+    deviation. A metric that is not `recorded` stays in `metrics.parquet` and is no part of results.json.
     """
 
     key: str
@@ -82,7 +82,7 @@ class Metric:
 
     @property
     def in_sentence(self) -> str:
-        """The label inside a sentence; published names of further metrics keep their capitals."""
+        """The label inside a sentence, in lower case; published names of further metrics keep their capitals."""
         first, _, rest = self.label.partition(" ")
         if "further" in self.tables or not first[1:].islower():
             return self.label
@@ -90,7 +90,7 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """The label along an axis or above a column of another's table, with its unit."""
+        """The label with its unit, for an axis or the heading of a column."""
         return ", ".join(filter(None, (self.in_sentence, self.unit)))
 
     @property
@@ -199,18 +199,19 @@ METRICS: tuple[Metric, ...] = (
            beside="fid"),
     Metric("identity_drift", "Identity drift", "", 3, "neither", IDENTITY_RULER, beside="identity"),
 )  # fmt: skip
-"""In the order in which tables show them."""
+"""All metrics, in the order in which tables show them."""
 
 COMPARED_FIRST = ("validation_loss", "mouth_psnr", "mouth_ssim", "opening_error", "lip_correlation", "psnr", "identity")
-"""The order of comparisons in results.json and of what is said about them; further metrics follow as above."""
+"""Metrics that come first in results.json's comparisons and in the sentences about them; the others follow in the order
+of `METRICS`."""
 
 BASIC = ("psnr", "ssim", "mouth_psnr", "lip_correlation", "identity")
-"""What any model that generates at all beats noise on, higher being better. They come first in the comparisons with
-noise, then further metrics where higher is better, then those where lower is."""
+"""Metrics on which any model that generates at all beats noise; higher is better for all of them. They come first in
+the comparisons with noise, then further metrics where higher is better, then those where lower is."""
 
 
 def metric(key: str) -> Metric:
-    """The metric of that key."""
+    """The metric with this key; raises PrivFedTalkError where there is none."""
     found = {one.key: one for one in METRICS}.get(key)
     if found is None:
         raise PrivFedTalkError(
@@ -220,36 +221,36 @@ def metric(key: str) -> Metric:
 
 
 def shown_in(*tables: Table) -> tuple[Metric, ...]:
-    """The metrics that any of these tables shows."""
+    """The metrics that at least one of these tables shows."""
     return tuple(one for one in METRICS if set(one.tables) & set(tables))
 
 
 def of_clips() -> tuple[str, ...]:
-    """The keys of the metrics that results.json has with an interval: each clip, or client, has a value of its own."""
+    """Keys of the metrics that have a value for each clip or client; results.json gives them with an interval."""
     return tuple(one.key for one in METRICS if one.recorded and not one.together)
 
 
 def of_sets() -> tuple[str, ...]:
-    """The keys of what results.json has of all clips together; FID, KID and FVD with a jackknife over clients (see
-    `evaluation.metrics.sets.set_level`)."""
+    """Keys in results.json of the figures of all clips together, and of the jackknife intervals of FID, KID and FVD
+    (see `evaluation.metrics.sets.set_level`)."""
     together = [one for one in METRICS if one.together]
     ends = [f"{one.key}_{end}" for one in together if one.sign for end in ("se", "low", "high")]
     return (*(one.key for one in together), *ends)
 
 
 def compared() -> tuple[str, ...]:
-    """The keys of the metrics in which methods are tested against each other."""
+    """Keys of the metrics on which methods are tested against each other."""
     return tuple(one.key for one in _first(COMPARED_FIRST, (one for one in METRICS if one.compared)))
 
 
 def gated(gate: Gate) -> tuple[Metric, ...]:
-    """The metrics on which a gate is to be beaten."""
+    """The metrics that belong to a gate, in the order of its comparisons."""
     found = _first(BASIC if gate == "noise" else (), (one for one in METRICS if gate in one.gates))
     return tuple(sorted(found, key=lambda one: -one.sign)) if gate == "noise" else found
 
 
 def measured_by(instrument: Instrument) -> tuple[Metric, ...]:
-    """The metrics of an instrument, without those that only accompany one."""
+    """The metrics of an instrument, without those that only accompany another metric."""
     return tuple(one for one in METRICS if one.instrument == instrument and not one.beside)
 
 
@@ -259,7 +260,7 @@ def instruments() -> tuple[Instrument, ...]:
 
 
 def _first(keys: tuple[str, ...], metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-    """The metrics with those of `keys` before the others."""
+    """The metrics, those named in `keys` first and in that order."""
     return tuple(sorted(metrics, key=lambda one: keys.index(one.key) if one.key in keys else len(keys)))
 
 
@@ -268,13 +269,13 @@ Role = Literal["federated", "pooled", "local", "backbone", "gate", "picture"]
 pooled     all clips in one place
 local      each client alone; there is no shared adapter
 backbone   the frozen backbone, with which methods are compared
-gate       what a method must beat, or cannot
-picture    what stands beside methods in pictures"""
+gate       a bound for methods: what they must beat, or what they cannot beat
+picture    shown beside methods in pictures, never measured"""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A method, a reference or a gate: what it is called and what it is, in a line."""
+    """A method, a reference, a gate or a panel of pictures: its name, its role, and one line on what it is."""
 
     key: str
     label: str
@@ -297,11 +298,11 @@ PICTURES = (Entry("truth", "Truth", "picture"), Entry("reference", "Reference", 
 GATES = tuple(one.key for one in REFERENCES if one.role == "gate")
 
 PERSONAL = "_personal"
-"""What ends the name under which a method's clients are measured with their own adapters."""
+"""Suffix of the name under which a method is measured with each client's own adapter."""
 
 
 def entries() -> dict[str, Entry]:
-    """Methods, then references, then what else has a name in pictures, by key."""
+    """By key: methods, then references, then the other panels of pictures."""
     methods = [Entry(key, one.label, _role(one), one.description) for key, one in METHODS.items()]
     return {one.key: one for one in (*methods, *REFERENCES, *PICTURES)}
 
@@ -312,22 +313,23 @@ def federated() -> tuple[str, ...]:
 
 
 def has_shared_adapter(method: str) -> bool:
-    """Whether there is an adapter that outsiders could be served with, and whose loss they could follow."""
+    """Whether one adapter serves everybody, so that outsiders can use it and follow its loss."""
     return method not in METHODS or METHODS[method].sends
 
 
 def models_in(table: Literal["main", "ablations"]) -> tuple[str, ...]:
-    """The rows of the paper's table 1 or 2: its methods, the backbone, the gates."""
+    """The rows of the paper's table 1 ("main") or 2: its methods, the backbone, the gates."""
     return (*(key for key, one in METHODS.items() if table in one.tables), BACKBONE, *GATES)
 
 
 def personal_of(method: str) -> str:
-    """The second row of a method after whose federation every client went on alone (`personalisation_steps`)."""
+    """The name of a method's second row, measured after every client fitted the shared adapter to its own clips
+    (`personalisation_steps`)."""
     return method + PERSONAL
 
 
 def name_of(key: str) -> str:
-    """What people call a method, reference or gate."""
+    """The label of a method, reference or gate; for an unknown key, the key with spaces."""
     if key.endswith(PERSONAL):
         return f"{name_of(key.removesuffix(PERSONAL))}, personal"
     found = entries().get(key)
@@ -335,7 +337,7 @@ def name_of(key: str) -> str:
 
 
 def description_of(key: str) -> str:
-    """What a method, reference or gate is, in a line; empty where nothing is known of it."""
+    """One line on what a method, reference or gate is; empty for an unknown key."""
     if key.endswith(PERSONAL):
         return f"each client's own adapter: {name_of(key.removesuffix(PERSONAL))}'s, fitted to its own clips"
     found = entries().get(key)

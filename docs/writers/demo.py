@@ -2,7 +2,7 @@
 
     .venv/bin/python -m docs.writers.demo            (or: make results)
 
-Nothing on the page is typed by hand: figures, bars, seconds and versions come from data/demo/results.json, the
+Nothing on the page is typed by hand: figures, criteria, seconds and versions come from data/demo/results.json, the
 processor from this machine. The picture docs/images/demo.jpg is made from the same run's clips.
 """
 
@@ -38,12 +38,12 @@ def page(results: dict[str, Any]) -> str:
         f"Machine: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
         f"Seed {results.get('seed', 0)}. Face tracker: {results.get('face_tracker', 'unknown')}. "
         f"Whole run {results['seconds']['total']:.0f} s, at most {results['peak_memory_gb']} GB.",
-        "## Bars",
+        "## Acceptance criteria",
         table(
-            ["bar", "value", "bound", "met"],
-            [bar_row(bar) for bar in results["bars"]],
+            ["criterion", "value", "bound", "met"],
+            [criterion_row(criterion) for criterion in results["bars"]],
         ),
-        "Bars on generated quality are judged on the worst federated method.",
+        "Criteria on generated quality are checked on the worst federated method.",
         "## Held-out clips of clients",
         methods_table(results["methods"]),
         "Brackets hold 95 % intervals, from resampling clients and their clips. "
@@ -63,8 +63,9 @@ def page(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def bar_row(bar: dict[str, Any]) -> list[str]:
-    return [bar["what"], number(bar["value"]), f"{bar['direction']} {number(bar['bar'])}", mark(bar["pass"])]
+def criterion_row(criterion: dict[str, Any]) -> list[str]:
+    bound = f"{criterion['direction']} {number(criterion['bar'])}"
+    return [criterion["what"], number(criterion["value"]), bound, mark(criterion["pass"])]
 
 
 def methods_table(methods: dict[str, dict[str, Any]]) -> str:

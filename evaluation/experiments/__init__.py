@@ -1,5 +1,5 @@
-"""Experiments: a world, a federation in it, what is measured of it, and a point that keeps the figures in one file.
+"""Experiments: a federation is trained in a world and measured, and a point keeps its figures in one file.
 
-`points` says what a point is, `driver` makes the points that are missing, `federations` trains one, `measuring` and
-`releases` measure it. `study/` and `paper/` say which points are wanted and show what they hold.
+`points` defines worlds, federations, measurements and points; `driver` makes the points that are missing; `federations`
+trains one, `measuring` and `releases` measure it. `study/` and `paper/` list the wanted points and report on them.
 """

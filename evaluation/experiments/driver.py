@@ -1,7 +1,7 @@
-"""Makes points that have no file yet: each world when a point first needs it, then the federation and its figures.
+"""Makes the points that have no file yet: a world when a point first needs it, then the federation and its figures.
 
-Points are begun in the order of their list, what matters most first, several side by side in processes. Whatever has
-its file is kept, so an experiment that was killed, or whose list grew, goes on with what is missing.
+Points are started in the order of their list, the most important first, several in parallel processes. A point that has
+its file is kept, so an experiment that was killed, or whose list grew, goes on with the missing points.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a point: how long it took in CPU seconds, its error, or that it was too late to begin it."""
+    """The result of an attempt at a point: its CPU seconds, its error with the trace, or `late` where it was not
+    started because the time was over."""
 
     seconds: float = 0.0
     error: Exception | None = None
@@ -50,11 +51,11 @@ def make_points(
     one_thread: bool = True,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> list[Failure]:
-    """Make the points that have no file yet; returns those that failed. One that fails stops no other.
+    """Make the points that have no file yet; returns those that failed. A failure does not stop the other points.
 
-    `workers` processes of one thread take a point each, 1 is this process itself (see `as_finished` for `one_thread`);
-    with `minutes` no further point is begun after so long. `on_point` is told of each point that is there, first of all
-    of those that are kept.
+    `workers` processes of one thread make one point each; 1 is this process itself (see `as_finished` for
+    `one_thread`). With `minutes`, no point is started after so long. `on_point` is called with each point that has its
+    file: first with all that are kept, then with each that is made.
     """
     unique = list({point.path: point for point in points}.values())
     kept = [point for point in unique if point.path.exists()]
@@ -68,7 +69,7 @@ def make_points(
         point, outcome = todo[finished.number], finished.result
         if finished.died:
             outcome = Outcome(error=died_twice(str(point)))
-        assert isinstance(outcome, Outcome), "an attempt says what became of its point"
+        assert isinstance(outcome, Outcome), "an attempt returns an outcome"
         if outcome.late:
             continue
         left -= 1
@@ -82,8 +83,8 @@ def make_points(
 
 
 def make_point(point: Point) -> None:
-    """Train a point's federation, measure it and write the point's file; its world is ready."""
-    from evaluation.experiments.federations import scratch_run, train  # seconds, in each process beside the other's
+    """Train a point's federation, measure it and write the point's file; the point's world must be ready."""
+    from evaluation.experiments.federations import scratch_run, train  # takes seconds, so in each process in parallel
 
     with scratch_run(point.world.folder, point.scratch / point.name, point.federation) as run:
         rows = list(point.measurement(train(run, point.federation)))
@@ -91,7 +92,7 @@ def make_point(point: Point) -> None:
 
 
 def raise_first(failures: Sequence[Failure]) -> None:
-    """Raise the error of the first failure, if there is one: what was made is kept, and the same call goes on."""
+    """Raise the error of the first failure, if there is one. Finished points are kept: the same call makes the rest."""
     for failure in failures:
         failure.error.add_note(f"while {failure.point} was made")
         raise failure.error
@@ -110,11 +111,11 @@ def _attempt(deadline: float, point: Point) -> Outcome:
 
 
 _failed: dict[Path, str] = {}
-"""Worlds that this process could not make: points that need them fail at once."""
+"""Folder -> error of worlds that this process could not make: points that need them fail at once."""
 
 
 def _prepare(world: World) -> None:
-    """Make a world and those it is made from, unless they are ready; a process waits for another that makes them."""
+    """Make a world and those it is made from, unless they are ready; waits for another process that is making one."""
     if world.ready:
         return
     for needed in world.needs:

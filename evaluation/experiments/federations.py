@@ -1,4 +1,4 @@
-"""Trains a point's federation in a scratch run, in this process, and keeps what it was after each round."""
+"""Trains a point's federation in a scratch run, in this process, and keeps the adapters of each round in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from training.settings import TrainingSettings
 
 
 class RecordingPool:
-    """Trains clients in this process, and keeps what each round announced and what clients made of their own."""
+    """Trains clients in this process; keeps the shared adapter that each round announced, the clients' own adapters
+    and personalised ones, and their last scores."""
 
     def __init__(self, device: str) -> None:
         self._device, self._bench = device, Bench(torch.device(device))
@@ -45,7 +46,7 @@ class RecordingPool:
 
     @property
     def trainer(self) -> ClientTrainer:
-        """The one that did all clients' work."""
+        """The trainer that trained all clients."""
         assert self._held is not None, "a federation has trained"
         return self._held[1]
 
@@ -77,8 +78,8 @@ class RecordingPool:
 
 @contextmanager
 def scratch_run(world: RunFolder, root: Path, federation: Federation) -> Iterator[RunFolder]:
-    """A run at `root` made of links to a world, with a table of those clients alone who take part; gone afterwards."""
-    shutil.rmtree(root, ignore_errors=True)  # of a process that was killed
+    """A temporary run at `root`: links to a world, and a table with only those clients who take part."""
+    shutil.rmtree(root, ignore_errors=True)  # left by a process that was killed
     run, table = RunFolder(root), load_clients(world.clients_table)
     link_people(run, world, sorted({*table, *load_people(world)}))
     link_networks(run, world)
@@ -86,7 +87,7 @@ def scratch_run(world: RunFolder, root: Path, federation: Federation) -> Iterato
         everybody = of_role(table, "client")
         asked = [client for number, client in enumerate(everybody) if number not in federation.without]
         part = Gate(world, "training", required=False).admit(asked, "the experiment")[: federation.most]
-        run.clients_table.unlink()  # the link: the world's table stays
+        run.clients_table.unlink()  # removes the link; the world's table stays
         left = {name: one for name, one in table.items() if one.role != "client" or name in part}
         save_clients(left, run.clients_table)
     try:
@@ -96,15 +97,15 @@ def scratch_run(world: RunFolder, root: Path, federation: Federation) -> Iterato
 
 
 def train(run: RunFolder, federation: Federation) -> Trained:
-    """Run a federation over the clients of a scratch run.
+    """Run a federation over the clients of a scratch run; its adapters stay in memory.
 
-    Consent was asked for where the people of the world come from; whoever refused is refused here, too.
+    Consent is not required here, because it was when the world's people were prepared; refusals still count.
     """
     method, seed = federation.method or "fedavg", federation.seed
     training = without_unread_score(method, federation.training)
     rounds: dict[str, object] = {"personalisation_steps": federation.personal_steps}
     if not federation.validated:
-        rounds["keep"] = "last"  # nothing tells which round was best
+        rounds["keep"] = "last"  # without validation the best round is unknown
     asked = training.federation.model_copy(update=rounds)
     training = training.model_copy(update={"federation": asked, "consent": ConsentSettings(required=False)})
     device = federation.device or worker_devices(training.execution.devices, 1)[0]
@@ -118,9 +119,9 @@ def train(run: RunFolder, federation: Federation) -> Trained:
 
 
 def without_unread_score(method: str, training: TrainingSettings) -> TrainingSettings:
-    """The settings with a cheap score where the method does not weigh by it, and so nobody reads it.
+    """The settings with a cheap client score where the method does not weigh clients by it, so that nobody reads it.
 
-    Adapters are the same to the bit: metrics travel beside the update and are not clipped with it.
+    Adapters stay the same to the bit: the score is sent beside the update and is not clipped with it.
     """
     if configure(method, training).privacy.gamma != 0:
         return training

@@ -1,4 +1,4 @@
-"""Runs that are made of links to the people and networks of another run."""
+"""Makes runs of links to the people and networks of another run."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ NETWORKS = ("vae", "rulers", "backbone")
 
 
 def link_people(run: RunFolder, owner: RunFolder, people: Iterable[str]) -> None:
-    """Links to the owner's tables and to the crops, shards and consent records of some people."""
+    """Link to the owner's tables, and to the crops, shards and consent records of some people."""
     for name in TABLES:
         link(run.root / name, owner.root / name)
     for person in people:
         for kind in OF_A_PERSON:
             if (owner.client(person) / kind).exists():
                 link(run.client(person) / kind, owner.client(person) / kind)
-        record = run.consent(person)  # a rendered client of an older run may have one of its own
+        record = run.consent(person)  # a rendered client of an older run may have its own record
         if owner.consent(person).exists() and (record.is_symlink() or not record.exists()):
             link(record, owner.consent(person))
 
 
 def link_networks(run: RunFolder, owner: RunFolder, names: Iterable[str] = NETWORKS) -> None:
-    """Links to some of the owner's frozen networks."""
+    """Link to some of the owner's frozen networks."""
     for name in names:
         link_folder(run.model(name), owner.model(name))
 
 
 def link_folder(path: Path, target: Path) -> None:
-    """As `link`, to a folder that is made where it is absent: whoever writes below `path` need not know."""
+    """As `link`, to a folder, which is made where it is absent, so that files can be written below `path`."""
     target.mkdir(parents=True, exist_ok=True)
     link(path, target)
 
 
 def link(path: Path, target: Path) -> None:
-    """Make `path` a relative link to `target`, be that there or not; what is no link is never replaced by one."""
+    """Make `path` a relative link to `target`, whether or not that exists; a file or folder at `path` is never replaced
+    (FileExistsError)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # From where a link really lies the way to what lies behind another link is another.
+    # Both folders are resolved first: a relative path through another link would lead elsewhere.
     wanted = os.path.relpath(target.parent.resolve() / target.name, path.parent.resolve())
     if path.is_symlink():
         if str(path.readlink()) == wanted:

@@ -1,4 +1,5 @@
-"""Measures a trained federation on held-out clips from memory: losses of everybody, and lips where clips are made."""
+"""Measures a trained federation, whose adapters are in memory, on held-out clips: everybody's loss, and lip metrics
+where clips are generated."""
 
 from __future__ import annotations
 
@@ -44,16 +45,17 @@ def losses(
     seed: int,
     draws: int,
 ) -> Iterator[Row]:
-    """The denoising loss of each person under the adapter that serves them, with the same noise for every adapter."""
+    """Rows of each person's denoising loss under the adapter `theta_of` them, with the same noise for every adapter."""
     for person in people:
         loss = validation_loss(trained.model(theta_of(person)), clips_of(person), objective, seed, draws)
         yield {"person": person, "metric": "loss", "value": loss}
 
 
 class Panel:
-    """The people of a world on whose held-out clips its points are measured; clips are read once.
+    """The people of a world on whose held-out clips its points are measured; their clips are read once.
 
-    Worlds are rendered, so that silence is no refusal; who may not be trained on or generated is not among them.
+    Worlds are rendered, so a missing consent record excludes nobody; people who refused training or generation are left
+    out.
     """
 
     def __init__(self, world: RunFolder, generated_clips: int) -> None:
@@ -83,16 +85,17 @@ class Panel:
 
 @lru_cache(maxsize=8)
 def panel_of(world: Path, generated_clips: int) -> Panel:
-    """A world's panel, which a process keeps from point to point."""
+    """A world's panel, which a process keeps for later points."""
     return Panel(RunFolder(world), generated_clips)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Losses of clients and strangers on their held-out clips in `world`, along `rounds` and after the last one.
+    """Measures the losses of clients and strangers on their held-out clips in `world`, after `rounds` and the last one.
 
-    `draws` are of noise and timestep, for each window of a clip. `controls`: how many clients' own adapters strangers
-    are given, where there is no shared one. `generated_clips` of each person are made and looked at; 0: none.
+    `draws`: draws of noise and timestep for each window of a clip. `controls`: the number of clients whose own adapters
+    are tried on strangers where there is no shared adapter. `generated_clips`: clips of each person that are generated
+    and measured; 0: none.
     """
 
     world: Path
@@ -108,11 +111,11 @@ class HeldOut:
         return panel_of(self.world, self.generated_clips)
 
     def __call__(self, trained: Trained) -> Iterator[Row]:
-        """Rows of clients after each of the rounds and the last, of strangers at the end, of personal adapters, of the
-        clients' own scores, and of lips.
+        """Rows of clients' losses after each of the rounds and the last, strangers' losses at the end, losses under
+        personalised adapters, clients' own scores, and metrics of generated clips.
 
-        Strangers are served by the shared adapter; where every client has only its own, by each of these in turn,
-        which is the control for what a shared one is worth to them.
+        Strangers are measured with the shared adapter or, where every client has only its own, with several of these in
+        turn: the control for what a shared adapter is worth to them.
         """
         panel, last = self.panel, trained.last
         for number in sorted({last} | {number for number in self.rounds if number < last}):
@@ -135,7 +138,7 @@ class HeldOut:
         return losses(trained, people, theta_of, self.panel.clips, self.objective, self.seed, self.draws)
 
     def _by_others(self, trained: Trained, own: Mapping[str, Theta]) -> Iterator[Row]:
-        """Each stranger's loss under one client's adapter after the other, meaned over these."""
+        """Each stranger's mean loss over the adapters of the first `controls` clients."""
         strangers = self.panel.strangers
         found = [
             [row["value"] for row in self._losses(trained, strangers, partial(_always, theta))]
@@ -155,7 +158,7 @@ class HeldOut:
             yield from _marked(rows, CLIENT, PERSONAL)
 
     def _lips(self, trained: Trained, people: Sequence[str], theta_of: ThetaOf) -> Iterator[Row]:
-        """Mouth PSNR, opening error, lip correlation, identity of each person's generated clips, meaned over clips."""
+        """Each person's mouth PSNR, opening error, lip correlation and identity, means over the generated clips."""
         trainer, ruler = trained.trainer, OpeningRuler.load(trained.run.model("rulers") / "opening")
         training = configure(trained.method, trained.training)
         by_person: dict[str, list[Mapping[str, float]]] = {}
@@ -168,15 +171,16 @@ class HeldOut:
             draw = int(seeding.generator(self.seed, "generation", clip.clip_id).integers(2**62))
             given = (reference.to(trainer.device), torch.from_numpy(clip.speech).to(trainer.device))
             frames = generator.frames(*given, draw)
-            same = {"identity": float(identity_similarity(trainer.identity, frames, clip.reference).mean())}
-            by_person.setdefault(clip.client, []).append({**mouth_figures(clip, frames, ruler), **same})
-        for person, figures in by_person.items():
-            for metric in figures[0]:
-                yield {"person": person, "metric": metric, "value": float(np.mean([one[metric] for one in figures]))}
+            identity = float(identity_similarity(trainer.identity, frames, clip.reference).mean())
+            figures = {**mouth_figures(clip, frames, ruler), "identity": identity}
+            by_person.setdefault(clip.client, []).append(figures)
+        for person, of_clips in by_person.items():
+            for metric in of_clips[0]:
+                yield {"person": person, "metric": metric, "value": float(np.mean([one[metric] for one in of_clips]))}
 
 
 def mouth_figures(clip: EvaluationClip, frames: np.ndarray, ruler: OpeningRuler) -> dict[str, float]:
-    """What a viewer sees of the mouth in one generated clip [T, H, W, 3]."""
+    """Mouth PSNR, opening error and lip correlation of one generated clip [T, H, W, 3]."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
     assert clip.opening is not None, "the studio knows every mouth's opening"
     opening = ruler.opening(frames)
@@ -188,7 +192,7 @@ def mouth_figures(clip: EvaluationClip, frames: np.ndarray, ruler: OpeningRuler)
 
 
 def _marked(rows: Iterable[Row], role: str, stage: str) -> Iterator[Row]:
-    """Rows with whom they are of, and when: after a round, at the end, after personalisation."""
+    """The rows with their role, and their stage: after a round, at the end, or after personalisation."""
     return ({"role": role, "stage": stage} | row for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Work that does not wait for each other, each item in a process of its own, as many at once as there are cores."""
+"""Runs independent items of work in processes, as many at once as there are cores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Finished(NamedTuple):
-    """The number of an item and the work's result on it; `died` where its process ended twice before the work did."""
+    """The number of an item and its result; `died` where the item's process ended twice before the work was done."""
 
     number: int
     result: object
@@ -25,7 +25,7 @@ class Finished(NamedTuple):
 def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], cores: int) -> list[Result]:
     """The results of `work` on every item, in the items' order, on one thread each.
 
-    The first error is raised when the others have ended what they are at.
+    The first error is raised after the items that are being worked on have finished.
     """
     found: dict[int, Result] = {}
     for finished in as_finished(work, items, cores):
@@ -40,9 +40,9 @@ def as_finished(
 ) -> Iterator[Finished]:
     """The result of `work` on every item as soon as it is there.
 
-    Each has one thread: threads of several processes that wait for each other on the same cores would take most of
-    their time, and the last digits of losses are the same on any number of cores. What one core works on is worked on
-    in this process, where `one_thread` may leave the threads as they are.
+    Each process has one thread: threads of several processes would spend most of their time waiting for each other, and
+    with one thread losses are equal to the last digit on any number of cores. With one core the work is done in this
+    process, whose threads stay as they are if `one_thread` is False.
     """
     workers = min(cores, len(items))
     if workers <= 1:
@@ -58,7 +58,7 @@ def as_finished(
 
 
 def died_twice(name: str) -> PrivFedTalkError:
-    """The error of an item whose process was ended by the system, and again when it was tried alone."""
+    """The error for an item whose process was ended by the system, and again when the item was tried alone."""
     return PrivFedTalkError(
         f"the process of {name} died, twice",
         "most often the machine's memory was full: end what else runs, and give the same command again",
@@ -71,7 +71,7 @@ def _numbered(work: Callable[[Item], Result], item: tuple[int, Item]) -> tuple[i
 
 
 def _limit_threads() -> None:
-    import cv2  # seconds, which processes spend side by side
+    import cv2  # takes seconds, so in each process in parallel
     import torch
 
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,9 +1,9 @@
-"""What a point is: a federation in a world and what is measured of it; its file holds all its figures.
+"""Defines a point: a federation in a world and what is measured of it; and the format of the point's file.
 
-A point's file is JSON lines, one a figure: `role` and `person` say whose it is (a figure of the whole federation has
-the role "federation"), `stage` when in the training it was measured, `metric` and `value` what it is. Each line also
-says which point it belongs to. The file is written whole or not at all, and its name has a digest of all that decides
-the figures: a file with the name is the point, and a point under other settings has another name.
+A point's file is JSON lines, one for each figure: `role` and `person` say whose figure it is (a figure of the whole
+federation has the role "federation"), `stage` when in the training it was measured, `metric` and `value` what it is.
+Each line also names the point. The file is written whole or not at all, and its name has a digest of all that decides
+the figures: if a file of that name exists, the point is made, and a point under other settings has another name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 CLIENT, UNSEEN, FEDERATION = "client", "unseen", "federation"
-"""Whose figure a row is: a client's, that of somebody who did not train, or one of the federation as a whole."""
+"""Roles of rows: a figure of a client, of a person who did not train, or of the federation as a whole."""
 FINAL, PERSONAL = "final", "personal"
-"""Stages beside the rounds: after the last round, and after a client fitted the shared adapter to its own clips."""
+"""Stages other than rounds: after the last round, and after a client fitted the shared adapter to its own clips."""
 
 
 class World(Protocol):
-    """People and frozen networks in a run's folder, in which points train federations; made once for all of them."""
+    """People and frozen networks in a run's folder, on which points train federations; made once for all points."""
 
     @property
     def folder(self) -> RunFolder:
@@ -40,21 +40,21 @@ class World(Protocol):
 
     @property
     def needs(self) -> tuple[World, ...]:
-        """The worlds that this one is made from, in the order in which they are made."""
+        """The worlds that this one is made from, in the order in which they must be made."""
         ...
 
     @property
     def ready(self) -> bool:
-        """Whether the world is whole."""
+        """Whether the world is complete."""
         ...
 
     def make(self) -> None:
-        """Make the world; what an earlier process left of it is finished or replaced."""
+        """Make the world; an incomplete one of an earlier process is finished or replaced."""
         ...
 
 
 class Measurement(Protocol):
-    """What is measured of a federation that was trained. It travels to other processes."""
+    """Measures a trained federation. It is sent to other processes, so it must be picklable."""
 
     def __call__(self, trained: Trained) -> Iterable[Row]:
         """A row for each figure, as the module's docstring says."""
@@ -63,12 +63,12 @@ class Measurement(Protocol):
 
 @dataclass(frozen=True)
 class Federation:
-    """How clients of a world are trained: a method under `training`, the settings before the method's own are put in.
+    """How clients of a world are trained: a method and `training`, the settings before the method's own are applied.
 
-    `method` None trains nobody: the untrained adapter, which is the frozen backbone. `without` are the numbers of
-    clients who sit out, in the order of their names; of the others `most` take part (None: all). `personal_steps` is
-    how long each client fits the last shared adapter to its own clips. `validated` measures every round on public
-    people, which is needed where `federation.keep` is "best". An empty `device` is the one of the settings.
+    `method` None trains nobody and leaves the untrained adapter, which equals the frozen backbone. `without` has the
+    numbers, in the order of names, of clients who sit out; of the others `most` take part (None: all).
+    `personal_steps`: steps in which each client fits the last shared adapter to its own clips. `validated` measures
+    every round on public people, which `federation.keep` "best" needs. An empty `device` means that of the settings.
     """
 
     method: str | None
@@ -85,7 +85,7 @@ class Federation:
 class Point:
     """One federation with its measurement; `name` is that of its file in `folder`, `label` is for people.
 
-    `about` stands in each of the file's lines. `scratch` is a folder for what is needed only until the point is made.
+    `about` is written into each line of the file. `scratch` is a folder for files needed only until the point is made.
     """
 
     folder: Path
@@ -102,12 +102,12 @@ class Point:
 
     @property
     def path(self) -> Path:
-        """Where the point's file lies."""
+        """The point's file."""
         return self.folder / f"{self.name}.jsonl"
 
 
 def write_rows(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> Path:
-    """Write a point's file: each row with what all of them share."""
+    """Write a point's file: each row after `head`, the entries that all rows share; returns the path."""
     return write_text(path, "".join(json.dumps({**head, **row}) + "\n" for row in rows))
 
 
@@ -117,5 +117,5 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def digest_of(*parts: str) -> str:
-    """Sixteen hex digits of some texts, for the name of a file that they decide."""
+    """Sixteen hex digits of some texts, for the name of a file whose content depends on them."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Measures what a federation released, from its run's files and as the main tables do: losses, clips, bytes, ε."""
+"""Measures a released adapter from its run's files, as the main tables do: losses, generated clips, bytes, ε."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from training.settings import TrainingSettings
 
 LOSS = "validation_loss"
 BEFORE = "backbone"
-"""The stage of what was measured under the frozen backbone, on the same clips."""
+"""The stage of rows that were measured with the frozen backbone, on the same clips."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """The clients' held-out losses under the adapter that was kept and under the frozen backbone, what travelled and
-    what privacy may be claimed; with `evaluation` also the metrics of their generated clips."""
+    """Measures the clients' held-out losses under the kept adapter and under the frozen backbone, the bytes sent and
+    the privacy that may be claimed; with `evaluation` also the metrics of the clients' generated clips."""
 
     evaluation: EvaluationSettings | None = None
 
     def __call__(self, trained: Trained) -> Iterator[Row]:
-        """The rows of `rows_of`, after the run's files were made that it reads."""
+        """Measure into the run's files, then return the rows that `rows_of` reads from them."""
         run, method, training = trained.run, trained.method, trained.training
         if self.evaluation is None:
             _measure_losses(run, method, training, trained.seed)
@@ -44,8 +44,8 @@ class Released:
 
 
 def rows_of(run: RunFolder, method: str) -> Iterator[Row]:
-    """What a run's files say of a method that was trained and measured in it: a row for each client's mean of a metric
-    and for each figure of the federation."""
+    """Rows from the files of a run in which a method was trained and measured: one for each client's mean of a metric,
+    and one for each figure of the federation."""
     report, sent = read_privacy(run, method), traffic(run, method)
     clients = of_role(load_clients(run.clients_table), "client")
     facts = {"clients": len(clients), "bytes_up": sent["bytes_up"]}

@@ -1,4 +1,4 @@
-"""What a federation left for those who measure it: its run, and its adapters in memory."""
+"""A trained federation as measurements receive it: its run, and its adapters in memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from training.settings import TrainingSettings
 
 @dataclass
 class Trained:
-    """What a federation left: its run's files, and in memory the shared adapter after each round or each client's own;
-    by client, what personalisation made of the last shared one, and the last score that the client gave itself."""
+    """A trained federation: its run, and its adapters in memory.
+
+    `shared` has the shared adapter after each round; `own`, by round and client, the adapters of a method whose clients
+    share none. By client, `personal` has what personalisation made of the last shared adapter, and `scores` the last
+    score that the client gave itself.
+    """
 
     run: RunFolder
     method: str
@@ -28,7 +32,7 @@ class Trained:
 
     @property
     def last(self) -> int:
-        """The last round."""
+        """The number of the last round."""
         return max(self.own or self.shared)
 
     def of(self, number: int, client: str) -> Theta:
@@ -36,6 +40,6 @@ class Trained:
         return self.own[number][client] if number in self.own else self.shared[number]
 
     def model(self, theta: Theta) -> Backbone:
-        """The backbone with an adapter: one network, which the next call changes."""
+        """The backbone with an adapter. It is always the same network, which the next call changes."""
         self.trainer.adapter.load_vector(theta)
         return self.trainer.adapter.backbone

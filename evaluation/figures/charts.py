@@ -1,7 +1,7 @@
-"""Figures of a run: curves, per-client gains and contact sheets, as SVG for the page and PNG for files.
+"""Draws the figures of a run: curves, per-client gains and contact sheets, as SVG for the page and PNG for files.
 
-Charts are drawn with matplotlib's objects, not pyplot's global state. For a page that may be light or dark, text
-and axes take the page's own colour: see `svg`.
+Charts are drawn with matplotlib's objects, not pyplot's global state. Because the page may be light or dark, text and
+axes take the page's own colour: see `svg`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from common.text.foreign import printable
 from evaluation.catalogue import name_of
 from evaluation.metrics.arrays import Frames
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers, on light and on dark.
+# Okabe and Ito's colours, which colour-blind readers can distinguish on light and on dark grounds.
 COLOURS = {
     "privfedtalk": "#0072B2",
     "fedavg": "#E69F00",
@@ -43,17 +43,17 @@ COLOURS = {
 }
 MORE_COLOURS = ("#56B4E9", "#D55E00", "#B8A800")
 INK = "#010203"
-"""Stands for "the page's text colour" in a chart; no method has it."""
+"""A placeholder in charts for the page's text colour; no method has this colour."""
 
 
 LONGEST_LABEL = 40
-"""Letters of a name in a picture; a longer one would push the picture out of itself."""
+"""The most letters of a name in a picture; longer names are cut, because they would not fit."""
 
 
 def label_of(text: str) -> str:
-    """Text as matplotlib draws it letter by letter: no mathematics between dollar signs, one line, a bounded length.
+    """The text so that matplotlib draws it as it is: no mathematics between dollar signs, one line, a bounded length.
 
-    A leading underscore would hide the entry from a legend, so it stands behind a space of no width there.
+    A leading underscore would hide the entry from a legend, so a character of no width is put before it.
     """
     shown = printable(text, LONGEST_LABEL).replace("$", r"\$")
     return f"\u2060{shown}" if shown.startswith("_") else shown
@@ -70,7 +70,7 @@ def curves(
     baseline: tuple[str, float] | None = None,
     log: bool = False,
 ) -> Figure:
-    """Lines over rounds or steps: name -> (x, y) points; `baseline` is a dashed level with its name."""
+    """Chart of lines over rounds or steps: name -> (x, y) points; `baseline` is a name and its level, drawn dashed."""
     figure, axes = _empty(x_label, y_label)
     for index, (name, points) in enumerate(series.items()):
         x, y = np.array(points, float).reshape(-1, 2).T
@@ -89,8 +89,10 @@ def curves(
 
 
 def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str, named: bool = True) -> Figure:
-    """Bars for each client and method: who gains and who loses; method -> client -> gain. Without names the clients
-    stand in the order of the first method's gain."""
+    """Bar chart of each client's gain under each method (method -> client -> gain): who gains and who loses.
+
+    Without names the clients are ordered by their gain under the first method.
+    """
     figure, axes = _empty("", y_label)
     clients = sorted({client for by_client in gains.values() for client in by_client})
     if not named:
@@ -113,7 +115,7 @@ def client_gains(gains: Mapping[str, Mapping[str, float]], y_label: str, named: 
 
 
 def legend_above(figure: Figure, columns: int) -> None:
-    """One legend for all panels of a figure, above them: every name once, in the order in which it first appears."""
+    """Put one legend for all panels of a figure above them: every name once, in the order of first appearance."""
     handles = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -124,26 +126,26 @@ def legend_above(figure: Figure, columns: int) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an inline `<svg>` whose ink is `currentColor`; equal figures give equal text."""
+    """The figure as an inline `<svg>` that draws `INK` in `currentColor`; equal figures give equal text."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "privfedtalk", "svg.fonttype": "path"}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Width and height in points would fight with the page's layout; the view box keeps the proportions.
+    # Width and height in points would conflict with the page's layout; the view box keeps the proportions.
     return re.sub(r' (?:width|height)="[^"]*pt"', "", text)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write PNG or SVG, by the ending, black on white."""
+    """Write the figure as PNG or SVG, by the path's ending, on white."""
     metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     with mpl.rc_context({"svg.hashsalt": "privfedtalk"}), replacing(path) as partial:
         figure.savefig(partial, format=path.suffix[1:], facecolor="white", dpi=160, metadata=metadata)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: int = 112) -> Frames:
-    """Rows of (label, frames [T, H, W, 3]) at `columns` moments spread over the clip: one picture [H, W, 3]."""
+    """Picture [H', W', 3] of rows (label, frames [T, H, W, 3]) at `columns` moments spread over the clip."""
     font, gap = _font(18), 3
     labels = [printable(name_of(label), LONGEST_LABEL) for label, _ in rows]
     label_width = max(176, *(math.ceil(font.getlength(label)) + 16 for label in labels))
@@ -162,7 +164,7 @@ def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, tile: in
 def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: int = 192) -> Frames:
     """Clips side by side, each under its name, as one clip: panels (label, [T, H, W, 3]) -> [T, H', W', 3].
 
-    One picture keeps all faces and the sound in step, which separate players cannot promise.
+    One video keeps all faces in step with the sound, which separate players cannot guarantee.
     """
     assert len({len(frames) for _, frames in panels}) == 1, "panels differ in length"
     header, gap = 22, 4
@@ -188,7 +190,7 @@ def labelled_grid(panels: Sequence[tuple[str, Frames]], columns: int = 3, tile: 
 
 
 def _empty(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 3.1), layout="constrained")  # letters that a phone can show
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")  # small, so that letters are legible on a phone
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
@@ -210,5 +212,5 @@ def _legend(axes: Axes) -> None:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that matplotlib brings along, so that every machine writes the same letters."""
+    """The font that comes with matplotlib, so that pictures are the same on every machine."""
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)

@@ -1,4 +1,4 @@
-"""The client report as charts: how large the clients are, and how far from all clients together."""
+"""Draws the client report as charts: how large the clients are, and how far each is from all clients together."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from evaluation.figures.charts import INK, MORE_COLOURS, label_of, save
 from preparation.clients.report import ClientReport
 
 NAMED = 24
-"""Above so many clients their names would not be legible; they then stand in order of size, unnamed."""
+"""With more clients their names would not be legible and are left out."""
 WRITTEN = 80
-"""Above so many letters in all, names stand slanted."""
+"""With more letters in all, names are slanted."""
 CHANCE = (0, (4, 3))
-"""Dashes, for what clients of these sizes show when clips are dealt at random."""
+"""Dash pattern of the values that clients of these sizes have when clips are dealt at random."""
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 
 
 def client_sizes(report: ClientReport, named: bool = True) -> Figure:
-    """Clips of each client, stacked by split, the largest first."""
+    """Chart of each client's clips, stacked by split, the largest client first."""
     figure, axes = _chart("clips")
     rows = sorted(report.clients, key=lambda row: (-row.clips, row.client))
     base = np.zeros(len(rows))
@@ -39,7 +39,8 @@ def client_sizes(report: ClientReport, named: bool = True) -> Figure:
 
 
 def client_distances(report: ClientReport, named: bool = True) -> Figure:
-    """Total variation of each client to all, in looks and pose, the farthest first; dashed: what chance alone makes."""
+    """Chart of each client's total variation distance to all clients, in looks and pose, the farthest first; dashed:
+    the distance by chance alone."""
     figure, axes = _chart("total variation to all clients")
     rows = [row for row in report.clients if row.cluster_tv is not None]
     rows.sort(key=lambda row: (-(row.cluster_tv or 0.0), row.client))
@@ -54,7 +55,7 @@ def client_distances(report: ClientReport, named: bool = True) -> Figure:
 
 
 def save_client_figures(report: ClientReport, folder: Path) -> list[Path]:
-    """Write both charts as PNG into a folder."""
+    """Write both charts as PNG into a folder; returns the files."""
     paths = [folder / "client_sizes.png", folder / "client_distances.png"]
     for figure, path in zip((client_sizes(report), client_distances(report)), paths, strict=True):
         save(figure, path)

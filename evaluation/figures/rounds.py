@@ -1,4 +1,4 @@
-"""The rounds of a federation as one picture of four curves, for the asset's page."""
+"""Draws the rounds of a federation as one picture of four charts, for the asset's page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ Lines = Sequence[tuple[str, Sequence[float | None]]]
 
 
 def round_curves(rounds: Sequence[dict[str, Any]]) -> Figure:
-    """Public validation loss, clients' training losses by term (a simulation's knowledge), what was in the sum, and
-    epsilon so far, over the lines of `rounds.jsonl`. Crosses are rounds that did not move the adapter."""
+    """Charts over the lines of `rounds.jsonl`: public validation loss; clients' training losses by term, which only a
+    simulation knows; shares of clients and their mean score; epsilon so far.
+
+    Crosses are rounds that did not change the adapter.
+    """
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     (public, losses), (shares, epsilon) = figure.subplots(2, 2)
     numbers = [line["round"] for line in rounds]
@@ -35,11 +38,11 @@ def round_curves(rounds: Sequence[dict[str, Any]]) -> Figure:
     parts += [("within the clipping norm", [line["within_clip"] for line in rounds])]
     parts += [("mean score", [line["score_mean"] for line in rounds])]
     _lines(shares, numbers, parts, "shares, noise included")
-    spent = [
+    epsilon_so_far = [
         ("released model", [line["epsilon_release"] for line in rounds]),
         ("server", [line["epsilon_server"] for line in rounds]),
     ]
-    _lines(epsilon, numbers, spent, "epsilon so far")
+    _lines(epsilon, numbers, epsilon_so_far, "epsilon so far")
     if all(line["epsilon_release"] is None for line in rounds):
         epsilon.text(0.5, 0.5, "no noise, no epsilon", ha="center", transform=epsilon.transAxes, color="0.4")
     return figure

@@ -27,8 +27,8 @@ def read_evaluation_clips(
 ) -> list[EvaluationClip]:
     """Held-out clips of clients, and clips of people who never trained; the same list for every method.
 
-    Who may not be generated is left out and named on standard error; `required` is `training.consent.required`. Raises
-    PrivFedTalkError where nobody has agreed, or nobody has a test clip.
+    People who may not be generated are left out and named on standard error; `required` is
+    `training.consent.required`. Raises PrivFedTalkError where nobody has agreed, or nobody has a test clip.
     """
     settings = settings or EvaluationSettings()
     table, gate = load_clients(run.clients_table), Gate(run, "generation", required)
@@ -57,11 +57,11 @@ def read_evaluation_clips(
 
 
 def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
-    """A prepared sample as methods are measured on it: frames and sound of the crop, the rest of the shard."""
+    """The evaluation clip of a prepared sample: frames and sound from its crop, everything else from its shard."""
     crop = gate.crop(sample.client, sample.clip_id)
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     return EvaluationClip(
-        # A part of a long clip is named by where it begins: results and videos are filed by this name.
+        # A part of a long clip is named by its first frame, so that rows and videos of parts have names of their own.
         clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
         client=sample.client,
         role=role,
@@ -76,13 +76,13 @@ def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
 
 
 def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
-    """Give each clip the speech of a clip by another person and long enough, cut to its length.
+    """Give each clip the speech of another person's clip, the donor, cut to the clip's length.
 
-    Two sentences of the same length, each with silence around it, are alike by chance (truths correlate at 0.3 and
-    more), and lips that follow the one then seem to follow the other. So the donor is the clip whose true opening
-    is least like this one's: only then does `swapped_old` tell a habit from hearing. The choice looks at truths
-    alone, so it is the same for every method. Where no clip will do, or where openings are unknown, so that nothing
-    could be said of such lips, the swap is left out.
+    Two sentences of the same length, each with silence around it, are alike by chance (true openings correlate at 0.3
+    and more), and lips that follow the one then seem to follow the other. So the donor is the clip whose true opening
+    is least like this one's: only then does `swapped_old` distinguish a habit from following the sound. The choice
+    depends on true openings alone, so it is the same for every method. The swap is left out where no other clip is long
+    enough, or where both openings are unknown, so that the lips could not be measured.
     """
     swapped = []
     for index, clip in enumerate(clips):
@@ -95,7 +95,7 @@ def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
 
 
 def _likeness(clip: EvaluationClip) -> Callable[[EvaluationClip], float]:
-    """How much the true opening of another clip resembles this one's, by the size of their correlation."""
+    """A function of another clip: how much its true opening resembles this one's, the size of their correlation."""
 
     def likeness(other: EvaluationClip) -> float:
         if clip.opening is None or other.opening is None:

@@ -1,4 +1,4 @@
-"""The instruments that the settings ask for, opened; what is missing and why; and which of their networks are here."""
+"""Opens the instruments that the settings ask for, and says which are missing, why, and which networks are present."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preparation.faces.embedder import KINDS
 
 @dataclass(frozen=True)
 class Missing:
-    """What was not measured, why, and what would change that."""
+    """Labels of metrics that were not measured, the reason, and the remedy."""
 
     metrics: tuple[str, ...]
     reason: str
@@ -31,7 +31,7 @@ def openable() -> dict[str, Instrument]:
 def open_instruments(
     names: Sequence[str], cache: FeatureCache, frames_per_clip: int
 ) -> tuple[list[Meter], list[Missing]]:
-    """The instruments asked for that can be had, and for every other known one what is missing."""
+    """Open the instruments of `names` whose networks are present; all other known ones are returned as missing."""
     opened: list[Meter] = []
     missing: list[Missing] = []
     for name, instrument in openable().items():
@@ -53,20 +53,22 @@ def open_instruments(
 
 
 def check_instruments(names: Sequence[str]) -> None:
-    """Raise ValueError, which settings turn into their own message, where one of `names` is no instrument."""
+    """Raise ValueError where one of `names` is no instrument; settings turn it into their own message."""
     unknown = [name for name in names if name not in openable()]
     if unknown:
         raise ValueError(f"unknown instrument {unknown[0]!r}; choose of {', '.join(openable())}")
 
 
 def labels_of(instrument: Instrument) -> tuple[str, ...]:
-    """The labels of what an instrument measures."""
+    """The labels of the metrics that an instrument measures."""
     return tuple(one.label for one in catalogue.measured_by(instrument))
 
 
 def networks_version(settings: EvaluationSettings) -> str:
-    """Which of the pretrained networks that the settings ask for are here, by content: one that is fetched later is a
-    reason to measure again."""
+    """Names and hashes of the present networks among those that the settings ask for.
+
+    The text changes when a network is fetched later, which is a reason to measure again.
+    """
     asked = [openable()[name].weight for name in settings.instruments]
     names = ["face_landmarker", KINDS[settings.face_embedder].weight, *(name for name in asked if name)]
     here = {name: path for name in names if (path := weights.find_optional(name)) is not None}

@@ -1,4 +1,4 @@
-"""The models that are compared: how each method, reference and gate makes frames, and which denoiser has its loss."""
+"""The models that are compared: how each method, reference and gate makes frames, and the denoiser of its loss."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ DenoiserOf = Callable[[str], Backbone]
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """`speaks` is False where frames do not depend on speech; `denoiser` gives the one that serves a client, and is
-    None where there is none to score."""
+    """A model that makes frames of a clip.
+
+    `speaks` is False where the frames do not depend on speech. `denoiser` maps a client to the denoiser that serves it,
+    and is None where the model has no denoiser whose loss could be measured.
+    """
 
     generate: Generate
     speaks: bool = True
@@ -45,10 +48,10 @@ class ComparedModel:
 
 
 def open_model(run: RunFolder, method: str, settings: TrainingSettings, seed: int) -> ComparedModel:
-    """A reference by its name, or the method whose adapter lies in the run's folder.
+    """Open a reference by its name, or a method with the adapter in the run's folder.
 
-    By its own name a method is its shared adapter, by `catalogue.personal_of` each client's own where there is one. A
-    method without a shared adapter is known by its own name only.
+    A method's name stands for its shared adapter, `catalogue.personal_of(method)` for each client's own adapter where
+    the client has one. A method without a shared adapter has its own name only, which stands for the clients' adapters.
     """
     if method in REFERENCES:
         return REFERENCES[method](run, settings, seed)
@@ -92,7 +95,10 @@ def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> C
 
 
 def _adapted(method: str, own: bool) -> Callable[[RunFolder, TrainingSettings, int], ComparedModel]:
-    """A method's shared adapter; with `own` a client that has one of its own is served by that, if it may be."""
+    """A function that opens a method's shared adapter or, with `own`, each client's own adapter where it has one.
+
+    Opening a client's own adapter raises PrivFedTalkError where the client may not be generated.
+    """
 
     def opened(run: RunFolder, settings: TrainingSettings, seed: int) -> ComparedModel:
         if not (run.adapter(method) / ADAPTER_WEIGHTS).exists():
@@ -139,7 +145,7 @@ def _vae_ceiling(run: RunFolder, settings: TrainingSettings, seed: int) -> Compa
 
 
 def _generating(denoiser_of: DenoiserOf, run: RunFolder, settings: TrainingSettings, seed: int) -> ComparedModel:
-    """Generation from one picture and speech; every method draws the same noise for the same clip."""
+    """The model that generates from one picture and speech; every method draws the same noise for the same clip."""
     device = choose_device()
     vae = load_autoencoder(run.model("vae")).to(device)
 

@@ -1,8 +1,8 @@
 """The matched protocol: every method, reference and gate sees the same clips, references and speech.
 
-A method is a name and a function from a clip and speech to frames. The gates put methods in their place:
-`copy_reference` repeats a still picture, `vae_ceiling` passes the true clip through the autoencoder, `noise` is
-what an untrained model gives. A method that does not beat the still on the lips does not speak.
+A method is a name and a function from a clip and speech to frames. The gates are bounds for methods: `copy_reference`
+repeats a still picture, `vae_ceiling` passes the true clip through the autoencoder, `noise` is the output of an
+untrained model. A method that does not beat the still picture on the lips does not speak.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from preparation.media.writing import encode
 from preparation.quarantine import write_parquet
 
 FACE_STRIDE = 5
+"""Every fifth frame is embedded: a face hardly changes in between."""
 QUARTERS = 4
-"""Of the tracked frames every fifth is embedded: a face hardly changes in between."""
+"""Fewer embedded faces than this have no first and last quarter, and so no drift."""
 
 COLUMNS = ["method", "role", "client", "clip_id", "metric", "value"]
 
 
 def copy_reference(clip: EvaluationClip, speech: Floats) -> Frames:
-    """The gate that does nothing: the reference frame, repeated."""
+    """The gate that never moves: the reference frame, repeated for the length of the speech."""
     return np.repeat(clip.reference[None], len(speech), axis=0)
 
 
@@ -81,7 +82,7 @@ def evaluate_method(
 
 
 def measure_clip(clip: EvaluationClip, frames: Frames, networks: Networks, tracked_frames: int = 0) -> dict[str, float]:
-    """All metrics of one generated clip [T, H, W, 3] against its truth, but for what needs opened instruments."""
+    """All metrics of one generated clip [T, H, W, 3] against its truth, except those of opened instruments."""
     values: dict[str, float] = {}
     for instrument in catalogue.instruments():
         if instrument.measure is not None:
@@ -95,13 +96,13 @@ def measure_clip(clip: EvaluationClip, frames: Frames, networks: Networks, track
 
 
 def _only_metric_of(instrument: Instrument) -> str:
-    """The key of the one metric whose figure an instrument returns bare."""
+    """The key of an instrument's only metric, whose figure the instrument returns without a key."""
     (key,) = (one.key for one in catalogue.METRICS if one.instrument == instrument)
     return key
 
 
 def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[str, float]:
-    """What a face tracker says of the generated frames, and of the true ones by the same tracker."""
+    """The face tracker's metrics: of the generated frames, and of the true frames by the same tracker."""
     landmarks, found = track_faces(frames)
     true_landmarks, true_found = track_faces(clip.frames[: len(frames)])
     both = np.asarray(found, bool) & np.asarray(true_found, bool)
@@ -109,14 +110,16 @@ def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[s
     if both.any():
         values["lip_landmark_distance"] = lip_landmark_distance(landmarks[both], true_landmarks[both])
     if both.all():
-        # A hole in the track would count as a jump.
+        # A gap in the track would count as a jump.
         values["landmark_jitter_ratio"] = landmark_jitter_ratio(landmarks, true_landmarks)
     return values
 
 
 def _faces(frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: AlignedEmbedder) -> dict[str, float]:
-    """Identity by the pretrained embedder, at every fifth frame of the whole clip; a frame without a face is
-    `landmarker_rate`'s to count, and a clip with too few of them for quarters has no drift."""
+    """Identity by the pretrained embedder, at every fifth frame of the whole clip.
+
+    Frames without a face are left out (`landmarker_rate` counts them); a clip with fewer than four faces has no drift.
+    """
     some = frames[::FACE_STRIDE]
     (place,), here = track_faces(clip.reference[None])
     landmarks, found = track_faces(some)
@@ -129,7 +132,7 @@ def _faces(frames: Frames, clip: EvaluationClip, track_faces: Track, embedder: A
 
 
 def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, float]:
-    """Opening under another clip's speech, against that clip's truth (new) and this one's (old)."""
+    """Correlation of the opening under another clip's speech with that clip's truth (new) and with this one's (old)."""
     values: dict[str, float] = {}
     if swapped.opening is not None:
         values["swapped_new"] = lip_correlation(opening, swapped.opening)
@@ -139,7 +142,7 @@ def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, 
 
 
 def summarise(table: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-    """Per method and metric: mean of client means, standard error, interval, n. Rows of one role at a time."""
+    """method -> metric -> mean of client means, standard error, interval and n. The rows must be of one role."""
     roles = table["role"].unique()
     assert len(roles) <= 1, f"a summary mixes {sorted(roles)}: select one role first"
     summary: dict[str, dict[str, Estimate]] = {}
@@ -159,7 +162,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 
 def _checked(method: str, clip: EvaluationClip, frames: Frames) -> Frames:
-    """Refuse what would spoil a mean silently."""
+    """The frames; raises PrivFedTalkError for a wrong shape or type, which would silently spoil a mean."""
     if frames.shape != clip.frames.shape or frames.dtype != np.uint8:
         raise PrivFedTalkError(
             f"{method} gave {frames.dtype} {frames.shape} for {clip.clip_id}, the truth is {clip.frames.shape}",

@@ -1,4 +1,4 @@
-"""A run's evaluation: one method on the held-out clips, its frames, metrics and paired loss written to its folder."""
+"""Evaluates a method of a run on the held-out clips; writes its videos, metrics and losses to the method's folder."""
 
 from __future__ import annotations
 
@@ -32,23 +32,24 @@ TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
 def measure_with_personal(
     run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int
 ) -> None:
-    """`measure`, and the same under `personal_of(method)` where clients have adapters of their own beside it."""
+    """`measure`, and the same under `personal_of(method)` where clients have adapters of their own beside the shared
+    one."""
     measure(run, method, settings, training, seed)
     if has_personal(run, method):
         measure(run, personal_of(method), settings, training, seed)
     else:
-        shutil.rmtree(run.evaluation(personal_of(method)), ignore_errors=True)  # of an earlier run
+        shutil.rmtree(run.evaluation(personal_of(method)), ignore_errors=True)  # left by an earlier run
 
 
 def measure(run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int) -> None:
-    """Write what one method or reference is worth: `metrics.parquet`, `videos/`, `validation_loss.json` (client ->
-    loss), `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
+    """Evaluate one method or reference; writes `metrics.parquet`, `videos/`, `validation_loss.json` (client -> loss)
+    and `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
     folder = run.evaluation(method)
     model = open_model(run, method, training, seed)
-    shutil.rmtree(folder / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
+    shutil.rmtree(folder / "videos", ignore_errors=True)  # some may be of people who may no longer be shown
     with open_networks(run, settings) as (networks, missing):
         clips = read_evaluation_clips(run, settings, required=training.consent.required)
-        if method.endswith(PERSONAL):  # strangers have no adapter of their own
+        if method.endswith(PERSONAL):  # strangers have no adapters of their own
             clips = [clip for clip in clips if clip.role == "client"]
         evaluate_method(method, model.generate, clips, networks, settings, folder, speaks=model.speaks)
     together: dict[str, dict[str, float]] = {}
@@ -58,7 +59,7 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
     found = {
         "together": together,
         "missing": [asdict(one) for one in missing],
-        "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own began from it
+        "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own adapters started from it
     }
     write_text(folder / INSTRUMENTS, json.dumps(found, indent=1) + "\n")
     losses = {}
@@ -70,7 +71,7 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
 
 @contextmanager
 def open_networks(run: RunFolder, settings: EvaluationSettings) -> Iterator[tuple[Networks, list[Missing]]]:
-    """The frozen networks that measure one method, as far as they can be had, and what is missing and why."""
+    """The frozen networks that measure one method, as far as they are present, and what is missing and why."""
     meters, missing = open_instruments(
         settings.instruments, FeatureCache(run.features), settings.distribution_frames_per_clip
     )

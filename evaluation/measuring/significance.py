@@ -1,4 +1,4 @@
-"""Whether two methods differ, when clips are nested in clients and both methods saw the same clips.
+"""Tests whether two methods differ, where clips are nested in clients and both methods made the same clips.
 
 Clips of one person resemble each other, so the client is the unit: intervals resample clients first, tests
 flip the sign of whole clients.
@@ -16,7 +16,7 @@ import pandas as pd
 
 Values = npt.NDArray[np.float64]
 
-EXACT_CLIENTS = 13  # 2^13 sign patterns: enumerate instead of sampling up to here
+EXACT_CLIENTS = 13  # up to so many clients all 2^K sign patterns are enumerated, not sampled
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ def standard_error(means: Values) -> float:
 
 
 def estimate(values: pd.Series, clients: pd.Series, seed: int, level: float = 0.95, resamples: int = 2000) -> Estimate:
-    """Mean of client means; percentile interval from resampling clients and, inside each, its clips: NaN for a single
-    clip, which tells nothing of others."""
+    """Mean of client means, and a percentile interval from resampling clients and, within each, its clips.
+
+    The interval of a single clip is NaN, because one clip says nothing about others.
+    """
     kept = values.notna().to_numpy()
     groups = [group.to_numpy(np.float64) for _, group in values[kept].groupby(clients[kept].to_numpy(), sort=True)]
     if not groups:
@@ -74,7 +76,7 @@ def paired_permutation(differences: Values, seed: int, permutations: int = 10_00
         signs = np.random.default_rng(seed).choice((1.0, -1.0), (permutations, len(differences)))
         exact = False
     observed = abs(differences.mean())
-    # Rounding must not separate sums that are equal.
+    # A tolerance, because rounding must not separate sums that are equal.
     extreme = int((np.abs(signs @ differences) / len(differences) >= observed * (1 - 1e-9)).sum())
     return extreme / len(signs) if exact else (extreme + 1) / (len(signs) + 1)
 
@@ -92,7 +94,7 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much `method` differs from `baseline` in one metric, client by client, on the same clips."""
+    """How much `method` differs from `baseline` on one metric, client by client, on the same clips."""
 
     metric: str
     method: str
@@ -108,10 +110,10 @@ class Comparison:
 def compare(
     table: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], seed: int = 0
 ) -> list[Comparison]:
-    """Compare each (method, baseline) in every metric; Holm corrects over the pairs within a metric.
+    """Compare each (method, baseline) on every metric; Holm corrects over the pairs within a metric.
 
-    table has the columns method, client, clip_id, metric, value. Only clips that both have count. A metric or
-    method that is absent gives no row.
+    `table` has the columns method, client, clip_id, metric, value. Only clips that both methods have count. An absent
+    metric or method gives no comparison.
     """
     found: list[Comparison] = []
     for metric in metrics:

@@ -1,1 +1,1 @@
-"""Metrics, one file a family: plain functions of frames, and instruments that look through a pretrained network."""
+"""Metrics, one file for each family: plain functions of frames, and instruments that use a pretrained network."""

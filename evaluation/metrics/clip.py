@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from preparation.shards.store import Sample
 
 Generate = Callable[["EvaluationClip", Floats], Frames]
-"""From a clip (whose truth only a gate may look at) and speech [T, tokens, dim] to frames [T, H, W, 3]."""
+"""A model: a clip (whose true frames only a gate may use) and speech [T, tokens, dim] -> frames [T, H, W, 3]."""
 
 Track = Callable[[Frames], tuple[Landmarks, Sequence[bool]]]
 """A face tracker: frames [T, H, W, 3] -> landmarks [T, 68, 2] and whether a face was found in each frame."""
@@ -27,7 +27,7 @@ class OpeningMeter(Protocol):
 
 @dataclass(frozen=True)
 class Swapped:
-    """Speech of another clip: a face that follows it follows sound, not a habit of its own."""
+    """Speech of another clip; lips that follow it are driven by the sound, not by a habit of the person."""
 
     speech: Floats  # [T, tokens, dim], as long as the clip it will drive
     opening: Floats | None  # [T], the other clip's true opening
@@ -35,7 +35,7 @@ class Swapped:
 
 
 MeasuredRole = Literal["client", "unseen"]
-"""Whose clips methods are measured on: people whom the backbone never saw and who chose no checkpoint."""
+"""Roles of the people whose clips are measured: the backbone was not trained on them, and they chose no checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class EvaluationClip:
     speech: Floats  # [T, tokens, dim]
     reference: Frame  # [H, W, 3], from another clip of the same person
     swapped: Swapped | None = None
-    sample: Sample | None = None  # what the clip is to a trained model: latents, reference latent, motion
+    sample: Sample | None = None  # the clip as a trained model reads it: latents, reference latent, motion

@@ -23,7 +23,7 @@ SSIM_SIGMA = 1.5
 def psnr(generated: Frames, truth: Frames) -> Values:
     """Peak signal-to-noise ratio of each frame, dB: uint8 [T, H, W, 3] twice -> float64 [T].
 
-    Equal frames give infinity, as torchmetrics and scikit-image do, and frames without pixels NaN.
+    Equal frames give infinity, as in torchmetrics and scikit-image; frames without pixels give NaN.
     """
     _check_shapes(generated, truth)
     if generated.size == 0:
@@ -37,8 +37,9 @@ def psnr(generated: Frames, truth: Frames) -> Values:
 def mean_psnr(generated: Frames, truth: Frames) -> float:
     """Mean PSNR of a clip, dB, where a frame that equals its truth counts as if one value in it were off by one.
 
-    That is the smallest error there is, and finite: single frames may be equal, of a still above all. A clip that moves
-    and equals its truth in every frame is infinite: whoever made it was given the truth.
+    That is the smallest possible error and keeps the mean finite where single frames are equal, as a still picture's
+    may be. The result is infinite where the true clip moves and every frame equals it: then the model was given the
+    truth.
     """
     values = psnr(generated, truth)
     if len(values) > 1 and np.isinf(values).all() and (truth[1:] != truth[:1]).any():
@@ -84,7 +85,7 @@ def measure(clip: EvaluationClip, frames: Frames, networks: Networks) -> Figures
 
 
 def _ssim_of_frame(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> float:
-    import cv2  # not for whoever asks the catalogue for a label
+    import cv2  # here, so that importing the catalogue stays fast
 
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     border = SSIM_WINDOW // 2

@@ -1,6 +1,7 @@
-"""Instruments that look through a pretrained network or cost more than a glance: each one small class, opened by name.
+"""Instruments that need a pretrained network or much time: each is one small class, opened by name.
 
-A metric whose network is absent is missing, with the command that gets it; nothing else ever takes its place.
+A metric whose network is absent is reported as missing, with the command that fetches the network; no other network
+replaces it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from preparation.crops.sync import Sync
 
 SHORTEST_SYNC_FRAMES = 20
-"""Below that SyncNet would compare little but padding."""
+"""Clips with fewer frames are not scored: SyncNet would compare little but padding."""
 
 
 class OpticalFlow:
-    """tOF: needs no network, costs as much as generating a clip."""
+    """tOF: needs no network, but as much time as generating a clip."""
 
     def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
         return {"tof": flow_error(frames, clip.frames)}
@@ -43,7 +44,7 @@ class OpticalFlow:
 
 
 class Speaking:
-    """Light-ASD, a second opinion on lips and sound: its mean logit, and how far that falls when the sound is moved."""
+    """Light-ASD, a second measure of lips and sound: its mean logit, and how far it falls when the sound is shifted."""
 
     def __init__(self, speaker: ActiveSpeaker, cache: FeatureCache) -> None:
         self._speaker, self._cache = speaker, cache
@@ -73,7 +74,7 @@ class Speaking:
 
 
 class LipSync:
-    """SyncNet: LSE-D, LSE-C and offset, the true clip's beside them, and how far LSE-C is from the true clip's."""
+    """SyncNet: LSE-D, LSE-C and offset, the true clip's LSE-D and LSE-C, and how far LSE-C is from the true clip's."""
 
     def __init__(self, network: SyncNet, cache: FeatureCache) -> None:
         self._network, self._cache = network, cache
@@ -109,7 +110,7 @@ class LipSync:
 
 
 class Perceptual:
-    """LPIPS, all frames and the centre frame; the backbone is in the name."""
+    """LPIPS over all frames and of the centre frame; the metrics' keys name the backbone."""
 
     def __init__(self, distance: LpipsDistance, backbone: str) -> None:
         self._distance, self._name = distance, f"lpips_{backbone}"
@@ -123,7 +124,8 @@ class Perceptual:
 
 
 class Population:
-    """KID and FID between generated and true frames: equally many of every clip, and the paper's centre frames."""
+    """KID and FID between generated and true frames: over equally many frames of every clip, and over centre frames
+    alone, which is the paper's protocol."""
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache, frames_per_clip: int) -> None:
         self._network, self._cache, self._count = network, cache, frames_per_clip
@@ -147,7 +149,7 @@ class Population:
 
 
 class VideoPopulation:
-    """FVD between generated and true clips, one window each."""
+    """FVD between generated and true clips, one window of each clip."""
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache) -> None:
         self._network, self._cache = network, cache
@@ -168,7 +170,7 @@ class VideoPopulation:
             pairs = [pair for of_client in clients.values() for pair in of_client]
             if len(pairs) > 1:
                 figures[role] = {"fvd": frechet_distance(*joined(pairs)), "fvd_clips": float(len(pairs))}
-                figures[role] |= _doubt("fvd", clients, frechet_distance)
+                figures[role] |= _interval_figures("fvd", clients, frechet_distance)
         return figures
 
 
@@ -225,12 +227,12 @@ def _distances(clients: Mapping[str, Sequence[Pair]], suffix: str) -> Figures:
         f"kid{suffix}_deviation": kid.deviation,
         f"fid{suffix}": frechet_distance(found, truth),
         f"fid{suffix}_frames": float(len(found)),
-        **_doubt(f"kid{suffix}", clients, lambda x, y: kernel_distance(x, y).mean),
-        **_doubt(f"fid{suffix}", clients, frechet_distance),
+        **_interval_figures(f"kid{suffix}", clients, lambda x, y: kernel_distance(x, y).mean),
+        **_interval_figures(f"fid{suffix}", clients, frechet_distance),
     }
 
 
-def _doubt(name: str, clients: Mapping[str, Sequence[Pair]], statistic: Statistic) -> Figures:
+def _interval_figures(name: str, clients: Mapping[str, Sequence[Pair]], statistic: Statistic) -> Figures:
     """Standard error and interval over clients, where there are enough of them."""
     interval = set_interval(clients, statistic)
     if interval is None:

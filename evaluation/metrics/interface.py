@@ -1,4 +1,4 @@
-"""What measures a clip: plain functions of clip and frames, and instruments with a network of their own."""
+"""Interfaces of everything that measures a clip: functions of a clip and its frames, and instruments with a network."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Embedder(Protocol):
 
 
 class AlignedEmbedder(Protocol):
-    """A frozen face network that is shown each face as its own landmarks [T, 68, 2] place it: -> float32 [T, D].
+    """A frozen face network that aligns each face by its landmarks [T, 68, 2] -> unit embeddings float32 [T, D].
 
-    `metric` is the key of its similarity: figures of two networks never share a key.
+    `metric` is the key of its similarity metric: figures of two networks never share a key.
     """
 
     @property
@@ -34,10 +34,10 @@ class AlignedEmbedder(Protocol):
 
 
 class Meter(Protocol):
-    """An instrument that was opened: it measures each clip, and at the end the whole set of clips."""
+    """An opened instrument: it measures each clip and, at the end, the whole set of clips."""
 
     def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
-        """Figures of one generated clip [T, H, W, 3]; absent where the clip does not allow them."""
+        """Figures of one generated clip [T, H, W, 3]; those that are undefined on the clip may be absent."""
         ...
 
     def conclude(self) -> dict[str, Figures]:
@@ -47,7 +47,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Networks:
-    """The frozen networks that measure; none has seen a client or a generated frame."""
+    """The frozen networks that measure; none was trained on a client or on generated frames."""
 
     opening: OpeningMeter
     identity: Embedder
@@ -57,16 +57,19 @@ class Networks:
 
 
 Measure = Callable[[EvaluationClip, Frames, Networks], float | Mapping[str, float]]
-"""From a clip and its generated frames [T, H, W, 3] to the figure of one metric, or to figures by key."""
+"""A function of a clip and its generated frames [T, H, W, 3] -> the figure of one metric, or figures by key."""
 
 Open = Callable[[FeatureCache, int], Meter]
-"""From the run's cache and the number of frames that set metrics take of a clip."""
+"""Opens an instrument, from the run's feature cache and the number of frames of a clip that FID and KID use."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """What measures one metric or several. `measure` runs on every clip; `open` is for instruments that the settings
-    ask for by name, `weight` the registered network that one needs. With neither, the protocol measures by itself."""
+    """Measures one metric or several.
+
+    `measure` runs on every clip. `open` is for instruments that the settings ask for by name; `weight` is the
+    registered network that such an instrument needs. With neither, the protocol itself measures the metrics.
+    """
 
     name: str
     measure: Measure | None = None

@@ -1,7 +1,7 @@
 """Whether the lips follow the speech, on clips whose true mouth opening is known.
 
-The measured opening comes from the opening ruler, a network trained on the public split; it is never compared
-with itself but with the opening that the corpus rendered.
+The measured opening comes from the opening ruler, a network trained on the public split. It is compared with the
+opening that the corpus rendered, never with the ruler's own reading of the true clip.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from preparation.faces.landmarks import MOUTH, Landmarks, interocular
 def lip_correlation(measured: Floats, true: Floats) -> float:
     """Pearson correlation over a clip of measured and true opening, float [T] each.
 
-    A mouth that never moves follows nothing and scores 0. Where the *true* mouth rests all the time there is
-    nothing to follow: NaN.
+    A generated mouth that never moves scores 0. Where the *true* mouth never moves, the correlation is undefined: NaN.
     """
     assert measured.shape == true.shape, f"{measured.shape} measured openings for {true.shape} true ones"
     x = measured.astype(np.float64) - measured.mean(dtype=np.float64)

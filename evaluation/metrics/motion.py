@@ -1,7 +1,7 @@
-"""How a generated clip moves. No value here means anything without the true clip's beside it.
+"""How a generated clip moves; no value here means anything without the true clip's value beside it.
 
-The paper's jitter is `mean_frame_delta`: it measures motion and is best, zero, for a frozen picture. The
-flicker ratio and the landmark jitter ratio tell trembling from moving.
+The paper's jitter is `mean_frame_delta`: it measures motion and is lowest, zero, for a frozen picture. The flicker
+ratio and the landmark jitter ratio distinguish trembling from motion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preparation.faces.landmarks import Landmarks
 
 
 def mean_frame_delta(frames: Frames) -> float:
-    """mean |frame_{t+1} − frame_t| with frames uint8 [T, H, W, 3] taken in [0, 1]."""
+    """mean |frame_{t+1} − frame_t| of frames uint8 [T, H, W, 3], scaled to [0, 1]; NaN for a single frame."""
     if len(frames) < 2:
         return float("nan")
     return float(np.mean([np.abs(delta).mean() for delta in _deltas(frames)]))
@@ -42,7 +42,7 @@ def landmark_jitter(landmarks: Landmarks) -> float:
 
 
 def landmark_jitter_ratio(generated: Landmarks, truth: Landmarks) -> float:
-    """Jitter of generated landmarks as a multiple of the true clip's; both must come from one tracker."""
+    """Jitter of generated landmarks as a multiple of the true clip's; both must come from the same tracker."""
     of_truth = landmark_jitter(truth)
     return landmark_jitter(generated) / of_truth if of_truth > 0 else float("nan")
 
@@ -50,8 +50,8 @@ def landmark_jitter_ratio(generated: Landmarks, truth: Landmarks) -> float:
 def flow_error(frames: Frames, truth: Frames) -> float:
     """tOF (Chu et al. 2020): mean length of the difference between the optical flows of two clips [T, H, W, 3].
 
-    Pixels per frame, by Farnebäck's flow on grey frames. Unlike the ratios it compares with what the true clip does
-    at that moment, so a still has the true clip's own motion as its error.
+    Pixels per frame, by Farnebäck's flow on grey frames. Unlike the ratios it compares the motion at each moment, so a
+    still picture's error is the motion of the true clip.
     """
     assert frames.shape == truth.shape, f"frames differ in shape: {frames.shape} and {truth.shape}"
     if len(frames) < 2:
@@ -72,7 +72,7 @@ def measure(clip: EvaluationClip, frames: Frames, networks: Networks) -> Figures
 
 def _flows(frames: Frames) -> Iterator[npt.NDArray[np.float32]]:
     """Flow [H, W, 2] from each frame to the next, one at a time."""
-    import cv2  # not for whoever asks the catalogue for a label
+    import cv2  # here, so that importing the catalogue stays fast
 
     grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
     for one, other in pairwise(grey):

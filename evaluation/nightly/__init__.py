@@ -1,1 +1,1 @@
-"""Night after night the newest models on the same public clips: which metric got worse, and since when."""
+"""Nightly measurements of the newest models on the same public clips: which metric got worse, and since when."""

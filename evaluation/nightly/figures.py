@@ -1,4 +1,4 @@
-"""Every metric over the nights: one small panel a metric, a line a method."""
+"""Charts of every metric over the nights: a small panel for each metric, a line for each method."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ COLUMNS = 3
 
 
 def nights_plot(nights: Sequence[Night]) -> Figure:
-    """The means on the panel over the nights; a dotted line marks a night from which on clips or settings were others.
+    """Chart of the metrics' means over the nights.
 
-    A ring stands where a method's model was new.
+    A dotted line marks the first night with other clips or settings, a ring the first night of a method's new model.
     """
-    found = history(nights)
-    rows = -(-len(found) // COLUMNS)
+    by_metric = history(nights)
+    rows = -(-len(by_metric) // COLUMNS)
     figure = Figure(figsize=(3.5 * COLUMNS, 0.5 + 2.1 * rows), layout="constrained")
-    places = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    fresh = _first_nights_of_models(nights)
-    for axes, (key, by_method) in zip(places, found.items(), strict=False):
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    first_nights = _first_nights_of_models(nights)
+    for axes, (key, by_method) in zip(panels, by_metric.items(), strict=False):
         for index, (method, points) in enumerate(by_method.items()):
             days, values = [_day(night) for night, _ in points], [value for _, value in points]
             colour = colour_of(method, index)
             axes.plot(
                 days, values, color=colour, marker="o", markersize=3, linewidth=1.6, label=label_of(name_of(method))
             )
-            new = [(_day(night), value) for night, value in points if (night, method) in fresh]
+            new = [(_day(night), value) for night, value in points if (night, method) in first_nights]
             if new:
                 axes.scatter(*zip(*new, strict=True), s=42, facecolors="none", edgecolors=colour, linewidths=1.1)
-        _dress(axes, metric(key).in_sentence + metric(key).arrow)
+        _style(axes, metric(key).in_sentence + metric(key).arrow)
         for before, after in pairwise(nights):
             if (before.panel, before.settings) != (after.panel, after.settings):
                 axes.axvline(_day(after.night), color="0.4", linestyle=":", linewidth=1)
-    for axes in places[len(found) :]:
+    for axes in panels[len(by_metric) :]:
         axes.set_axis_off()
     legend_above(figure, columns=6)
     return figure
 
 
 def _first_nights_of_models(nights: Sequence[Night]) -> set[tuple[str, str]]:
-    """Night and method wherever the model is another than the night before; the first night tells nothing."""
+    """(night, method) wherever the method's model differs from the night before; none for the first night."""
     return {
         (after.night, method)
         for before, after in pairwise(nights)
@@ -57,7 +57,7 @@ def _first_nights_of_models(nights: Sequence[Night]) -> set[tuple[str, str]]:
     }
 
 
-def _dress(axes: Axes, title: str) -> None:
+def _style(axes: Axes, title: str) -> None:
     axes.set_title(label_of(title), fontsize=10, loc="left")
     locator = AutoDateLocator(minticks=2, maxticks=5)
     axes.xaxis.set_major_locator(locator)

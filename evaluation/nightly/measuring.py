@@ -1,6 +1,6 @@
-"""One night: every method's newest model on the panel, written to a folder of that night's name.
+"""Measures every method's newest model on the panel in one night; writes a folder named by the night's date.
 
-nightly/2026-11-26/<method>/metrics.parquet, videos/     rows and a video a person
+nightly/2026-11-26/<method>/metrics.parquet, videos/     metric rows, and videos of each person
 nightly/2026-11-26/night.json                            what was measured and with what, written last
 """
 
@@ -38,7 +38,8 @@ from training.settings import TrainingSettings
 
 
 def newest_models(run: RunFolder) -> dict[str, str]:
-    """Every method of the run that has an adapter, with sixteen hex digits of it and the backbone below it."""
+    """Method -> sixteen hex digits of its adapter and the adapter's record, which names the backbone; methods without
+    an adapter are left out."""
     models = {}
     for method in METHODS:
         folder = run.adapter(method)
@@ -57,12 +58,13 @@ def measure_night(
     seed: int,
     code: str = "",
 ) -> Night:
-    """Measure the frozen backbone and the newest model of every method on the panel; a night measured before is
-    measured anew. `night` is a date as YYYY-MM-DD; `code` is the version of the sources, noted beside the figures.
+    """Measure the frozen backbone and the newest model of every method on the panel.
 
-    Figures of all clips together (FID, FVD) are left out: they have no test, and a panel is too small for them.
+    A night that was measured before is replaced. `night` is a date as YYYY-MM-DD; `code` is the version of the sources,
+    written beside the figures. Figures of all clips together (FID, FVD) are left out: they cannot be tested, and the
+    panel is too small for them. Raises PrivFedTalkError where the run has no trained model.
     """
-    date.fromisoformat(night)  # or else a folder of any name would be a night
+    date.fromisoformat(night)  # raises ValueError where the name is no date
     models = newest_models(run)
     if not models:
         raise PrivFedTalkError(f"{run.root} has no trained model", remedy="train one first (`privfedtalk train`)")
@@ -96,7 +98,7 @@ def measure_night(
 def _losses(
     method: str, model: ComparedModel, clips: Sequence[EvaluationClip], training: TrainingSettings, seed: int
 ) -> pd.DataFrame:
-    """The denoising loss on each person's clips, noise and timesteps the same for every method and night."""
+    """Rows of each person's denoising loss; noise and timesteps are the same for every method and night."""
     assert model.denoiser is not None, "the backbone and every method denoise"
     by_person: dict[str, list[ClipTensors]] = defaultdict(list)
     for clip in clips:

@@ -1,4 +1,4 @@
-"""Nights side by side: what got significantly worse since an earlier one, in sentences, and every metric's history."""
+"""Compares nights: which metrics got significantly worse since an earlier night, in sentences, and their histories."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Night:
 
 @dataclass(frozen=True)
 class Change:
-    """One method's metric in two nights, person by person on the same clips."""
+    """One method's metric in two nights, compared person by person on the same clips."""
 
     comparison: Comparison
     before: float
@@ -52,7 +52,7 @@ class Change:
 
     @property
     def worse(self) -> bool:
-        """Whether the mean moved in the bad direction; how surely, `comparison.p_holm` says."""
+        """Whether the mean moved in the bad direction; `comparison.p_holm` says how surely."""
         return self.comparison.difference * metric(self.metric).sign < 0
 
     def sentence(self) -> str:
@@ -68,12 +68,12 @@ class Change:
 
 
 def night_metrics() -> tuple[str, ...]:
-    """The metrics in which nights are compared: those of the comparison of methods of which one direction is better."""
+    """Keys of the metrics on which nights are compared: those on which methods are, if one direction is better."""
     return tuple(key for key in compared() if metric(key).sign)
 
 
 def read_nights(run: RunFolder) -> list[Night]:
-    """All nights that were measured to their end, the oldest first."""
+    """All nights that were measured completely, the oldest first; raises CorruptFileError for a damaged file."""
     nights = []
     for path in sorted(run.nightly.glob("*/night.json")):
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", path.parent.name):
@@ -87,14 +87,17 @@ def read_nights(run: RunFolder) -> list[Night]:
 
 
 def comparable(nights: Sequence[Night], back: int = 1) -> tuple[Night, Night] | None:
-    """The last night and the one `back` nights before it among those of the same panel, settings and seed; the oldest
-    of these where there are fewer, None where there is no other."""
+    """The last night, and the one `back` nights before it among those with the same panel, settings and seed.
+
+    With fewer such nights the second is the oldest of them; None where the last night is the only one.
+    """
     alike = [night for night in nights if (night.panel, night.settings) == (nights[-1].panel, nights[-1].settings)]
     return (alike[-1], alike[max(0, len(alike) - 1 - back)]) if len(alike) > 1 else None
 
 
 def changes(run: RunFolder, now: Night, before: Night, seed: int = 0) -> list[Change]:
-    """Every metric of every method that both nights have, tested by `significance.compare`: Holm over the methods."""
+    """The change of every metric of every method that both nights have, tested by `significance.compare` with Holm's
+    correction over the methods."""
     methods = [method for method in now.means if method in before.means]
     rows = [_rows(run, now, method).assign(method=method) for method in methods]
     rows += [_rows(run, before, method).assign(method=method + EARLIER) for method in methods]
@@ -114,17 +117,17 @@ def changes(run: RunFolder, now: Night, before: Night, seed: int = 0) -> list[Ch
 
 
 def significantly_worse(found: Sequence[Change], level: float) -> list[Change]:
-    """The changes for the worse that chance would bring in fewer than `level` of such comparisons."""
+    """The changes for the worse whose p (Holm) is below `level`."""
     return [change for change in found if change.worse and change.comparison.p_holm < level]
 
 
 def smallest_p(people: int, methods: int) -> float:
-    """The least p (Holm) that so many people and methods allow: above the level, nothing can be found."""
+    """The smallest p (Holm) that so many people and methods allow; no change can be significant at a lower level."""
     return min(1.0, 2 / 2**people * methods)
 
 
 def history(nights: Sequence[Night]) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """metric -> method -> (night, mean), of the metrics that are compared."""
+    """metric -> method -> [(night, mean)], for the metrics on which nights are compared."""
     found: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for key in night_metrics():
         for night in nights:

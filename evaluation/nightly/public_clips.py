@@ -1,8 +1,8 @@
 """The fixed panel: clips that everybody may look at, of people whom no model was trained on.
 
-These are public speakers who are held out whole from the backbone's training, and the people of the corpus's own test
-subset; private people never stand on it. It is chosen once and kept in `nightly/panel.json`: a corpus that grows
-changes nothing, and a clip that is no longer what it was is an error, for then nights cannot be compared.
+The panel has public speakers who are held out whole from the backbone's training, and the people of the corpus's own
+test subset; it never has private people. It is chosen once and kept in `nightly/panel.json`, so a growing corpus does
+not change it. A clip that has changed since is an error, because nights could not be compared.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from preparation.corpora.manifest import load_manifest
 from preparation.shards.gate import Gate
 
 PUBLISHED_SUBSET = "test"
-"""The subset of LRS3, and of the studio, that was published to be measured on."""
+"""The subset of LRS3, and of the studio's corpus, that is published for evaluation."""
 
 
 @dataclass(frozen=True)
 class PanelClip:
-    """Where a clip of the panel is found, and `content`: sixteen hex digits of its frames, sound and reference."""
+    """A clip of the panel: where it is found, and `content`, sixteen hex digits of its frames, sound and reference."""
 
     clip_id: str
     person: str
@@ -39,10 +39,10 @@ class PanelClip:
 
 
 def read_panel(run: RunFolder, settings: NightlySettings, seed: int) -> tuple[list[EvaluationClip], str]:
-    """The panel's clips, the same in every night, and sixteen hex digits that stand for them.
+    """The panel's clips, the same in every night, and a digest of them, sixteen hex digits.
 
-    The first night chooses them. Raises PrivFedTalkError where a clip is missing or has changed since. Who may not be
-    generated any more leaves the panel, which is another from then on.
+    The first night chooses them. People who may no longer be generated leave the panel, whose digest then changes.
+    Raises PrivFedTalkError where a clip is missing or has changed since.
     """
     path = run.nightly / PANEL
     if not path.exists():
@@ -97,7 +97,7 @@ def _check_people(run: RunFolder, panel: list[PanelClip]) -> None:
 
 
 def _gate(run: RunFolder) -> Gate:
-    """Nobody on the panel is a client, so that silence is no refusal."""
+    """The consent gate. Nobody on the panel is a client, so a missing consent record excludes nobody."""
     return Gate(run, "generation", required=False)
 
 
@@ -106,7 +106,7 @@ def _clips(run: RunFolder, person: str, split: str) -> Iterator[EvaluationClip]:
         return
     gate = _gate(run)
     for sample in gate.samples(person, split):
-        yield read_clip(gate, sample, "unseen")  # to every model they are strangers
+        yield read_clip(gate, sample, "unseen")  # strangers to every model
 
 
 def _content(clip: EvaluationClip) -> str:

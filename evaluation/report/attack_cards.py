@@ -1,4 +1,4 @@
-"""What attacks on a method found, as the privacy page shows it: read from the files that they left in the run."""
+"""The privacy page's cards on attacks: their results, read from the files that the attacks wrote to the run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BOUNDS = {
     "all_iterates": "all rounds",
     "recomputed": "all rounds, cohorts recomputed from what is published",
 }
-"""What each lower bound of an audit was made of."""
+"""By the keys of an audit's lower bounds: what each was computed from."""
 
 
 @dataclass(frozen=True)
 class AttackCard:
-    """One attack: a sentence and its figures. `bad` where a claim of the report does not survive it."""
+    """One attack: a sentence and its figures. `bad`: the attack refutes a claim of the report."""
 
     title: str
     sentence: str
@@ -42,7 +42,7 @@ class AttackCard:
 
 
 def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list[AttackCard]:
-    """The cards of those attacks that were made on what the report is about; of another training's nothing is said."""
+    """Cards of the attacks on the training that `report` is about; attacks on another training are left out."""
     cards = []
     audit = _read(run.attack("audit", method) / AUDIT)
     if audit and (audit["settings"], audit["rounds"]) == (report["settings"], report["rounds"]):
@@ -54,7 +54,7 @@ def attack_cards(run: RunFolder, method: str, report: Mapping[str, Any]) -> list
 
 
 def adapter_sha256(run: RunFolder, method: str) -> str | None:
-    """Which release an attack was made on; None where there is none."""
+    """SHA-256 of the method's released adapter, which says what an attack was made on; None where there is none."""
     weights = run.adapter(method) / ADAPTER_WEIGHTS
     return sha256_of(weights) if weights.exists() else None
 
@@ -85,7 +85,7 @@ def audit_card(audit: Mapping[str, Any]) -> AttackCard:
 
 
 def membership_card(membership: Mapping[str, Any]) -> AttackCard:
-    """AUC of each attack; 0.5 is a guess."""
+    """The card of a membership attack: AUC of each score; 0.5 is guessing."""
     rows = [(f"AUC, {LABELS[name]}", _area(one)) for name, one in membership["areas"].items()]
     among = membership["among_shadows"]
     rows += [(f"AUC among shadow runs, {LABELS[name]}", _area(one)) for name, one in among.items()]
@@ -96,8 +96,8 @@ def membership_card(membership: Mapping[str, Any]) -> AttackCard:
 
 
 def _area(one: Mapping[str, Any]) -> str:
-    met = f"{one['members']} in, {one['others']} out"
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] ({met})"
+    counts = f"{one['members']} in, {one['others']} out"
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] ({counts})"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Who took part and what was left out, as counts: the page is handed around, and names may be people's."""
+"""Counts of who took part and what was left out, without names: the page is passed on, and names may be people's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from preparation.quarantine import QuarantineRow
 NAMES = re.compile(
     r"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?<!\S)/\S+|\S+\.(?:mp4|mov|avi|mkv|webm|wav|txt|json|safetensors)\b"""
 )
-"""What in a reason may be a name: what is quoted, absolute paths, files."""
+"""Parts of a reason that may be a name: quoted words, absolute paths, file names."""
 ROLES = {"public": "public people", "client": "clients", "unseen": "strangers", "volunteer": "volunteers"}
 ONE = {"public": "public person", "client": "client", "unseen": "stranger", "volunteer": "volunteer"}
 
 
 def counted(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
-    """Files that one step refused for one reason as one row, the most frequent first, without any file's name."""
+    """One row for all files that a step refused for the same reason, the most frequent first, without file names."""
     alike = Counter((row.step, nameless(row.reason, row.file), nameless(row.remedy, row.file)) for row in rows)
     return [
         {"step": step, "reason": reason, "remedy": remedy, "files": files}
@@ -30,7 +30,7 @@ def counted(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
 
 
 def nameless(text: str, file: str) -> str:
-    """A reason or remedy in which neither the file nor its folders are named."""
+    """A reason or remedy with the names of the file, of its folders and of whatever else may be named replaced by …"""
     path = PurePath(file)
     for name in sorted({file, path.name, path.stem, *path.parts}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
@@ -38,7 +38,7 @@ def nameless(text: str, file: str) -> str:
 
 
 def headcount(count: int, role: str) -> str:
-    """So many people of a role, in words: "8 clients", "1 stranger"."""
+    """The number of people of a role, in words: "8 clients", "1 stranger"."""
     return f"{count} {(ONE if count == 1 else ROLES)[role]}"
 
 
@@ -48,7 +48,7 @@ def roles_of(clients: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def by_role(clients: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many people of each role there are, and how their clips are spread over them."""
+    """A row for each role that anybody has: the number of people, and the spread of their numbers of clips."""
     rows = []
     for role, label in ROLES.items():
         own = [client for client in clients if client["role"] == role]

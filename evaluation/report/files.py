@@ -1,4 +1,4 @@
-"""Tables and figures of a run as files: CSV, Markdown and LaTeX; PNG and SVG; the side-by-side videos."""
+"""Writes tables and figures of a run: CSV, Markdown and LaTeX; PNG and SVG; side-by-side videos."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NO_DIFFERENCE = "No significant difference between any two methods in any metric
 
 
 def write_tables(run: RunFolder, out: Path) -> list[Path]:
-    """Write every table into `out`, and the sentences about differences; -> the files, in order."""
+    """Write every table and the sentences about differences into `out`; returns the files, in order."""
     results = read_results(run.results)
     methods = list(results["methods"])
     sentences = findings(results["comparisons"])
@@ -62,7 +62,10 @@ def write_tables(run: RunFolder, out: Path) -> list[Path]:
 
 
 def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_shown: Sequence[str] = ()) -> list[Path]:
-    """Figure 3, gains by client, the qualitative grids with mouth close-ups, side-by-side videos; -> the files."""
+    """Write Figure 3, gains by client, grids of frames, mouth close-ups and side-by-side videos; returns the files.
+
+    Methods in `not_shown` are left out of grids and videos.
+    """
     results = read_results(run.results)
     federated = [name for name in results["methods"] if run.rounds(name).exists()]
     charts = {}
@@ -82,9 +85,10 @@ def write_figures(run: RunFolder, out: Path, settings: EvaluationSettings, not_s
 def write_qualitative(
     run: RunFolder, out: Path, settings: EvaluationSettings, names: Sequence[str], sheets: int = 4
 ) -> list[Path]:
-    """Grids of reference, truth and methods, their mouths close up, and side-by-side videos with sound; -> the files.
+    """Write grids of reference, truth and methods, close-ups of their mouths, and side-by-side videos with sound.
 
-    Only clips that every method has a video of are shown; `sheets` of them as grids.
+    Only clips that every method has a video of are shown, the first `sheets` of them also as grids and close-ups.
+    Returns the files.
     """
     shown = {name: run.evaluation(name) for name in names}
     clips = read_evaluation_clips(run, settings)
@@ -94,7 +98,7 @@ def write_qualitative(
         files.append(out / f"qualitative_{number}.png")
         with replacing(files[-1]) as partial:
             Image.fromarray(sheet.picture).save(partial, format="PNG")
-    mouths = [clip for clip in clips if all(video_path(home, clip.clip_id).exists() for home in shown.values())]
+    mouths = [clip for clip in clips if all(video_path(folder, clip.clip_id).exists() for folder in shown.values())]
     for number, clip in enumerate(mouths[: len(pictures)]):
         files.append(out / f"mouths_{number}.png")
         with replacing(files[-1]) as partial:
@@ -103,13 +107,14 @@ def write_qualitative(
 
 
 def _mouths(clip: EvaluationClip, shown: Mapping[str, Path]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The box around the true mouth, truth and methods, at eight moments."""
+    """A contact sheet of the box around the true mouth: truth and methods, at eight moments."""
     box = mouth_box(clip.landmarks, clip.frames.shape[1])
-    made = [(name_of(name), generated_frames(video_path(home, clip.clip_id), clip)) for name, home in shown.items()]
+    made = [(name_of(name), generated_frames(video_path(folder, clip.clip_id), clip)) for name, folder in shown.items()]
     return contact_sheet([(label, cut(frames, box)) for label, frames in [(name_of("truth"), clip.frames), *made]])
 
 
 def write_table(stem: Path, table: pd.DataFrame, note: str) -> list[Path]:
+    """Write a table as `stem` with the endings .csv, .md and .tex, the latter two with the note; returns the files."""
     notes = {"md": f"\n{note}\n" if note else "", "tex": f"% {printable(note, 2000)}\n" if note else "", "csv": ""}
     writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     return [write_text(stem.with_suffix(f".{kind}"), write(table) + notes[kind]) for kind, write in writers.items()]

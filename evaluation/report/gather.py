@@ -1,4 +1,4 @@
-"""Everything a run found, gathered from its folder: what `results.json` and the page are made of."""
+"""Gathers a run's results from its folder: the content of `results.json` and of the report page."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ from training.adapters.origin import weights_of
 from training.adapters.record import OWN_ADAPTER
 
 NOT_SHOWN = ("copy_reference", "noise")
-"""Gates that would only fill the videos: a still picture stands there as the reference, noise as nothing."""
+"""Gates that the videos leave out: the reference panel already shows the still picture, and noise shows nothing."""
 
 
 PRIVACY_OF_METHOD = {"epsilon_release": "epsilon_release", "private": "private", "privacy": "mark"}
-"""What of a method's privacy report stands beside its figures."""
+"""Entries of a method's row in results.json that come from its privacy report: name -> the report's key."""
 PERSONAL_PRIVACY = {"epsilon_release": None, "private": False, "privacy": OWN_ADAPTER}
+"""The same entries for rows of clients' own adapters."""
 
 
 def gather_results(
@@ -62,8 +63,8 @@ def gather_results(
 ) -> dict[str, Any]:
     """The content of results.json; methods and references that were not evaluated are left out.
 
-    So are the rows of people who, since they were measured, may not be generated any more, and the figures of all clips
-    together in which they are; `left_out` counts them by reason. `required` is `training.consent.required`.
+    Also left out are the rows of people who may no longer be generated, and the figures of all clips together that
+    include such people; `left_out` counts these people by reason. `required` is `training.consent.required`.
     """
     gate = Gate(run, "generation", required)
     trained = [method for method in methods if run.adapter(method).exists()]
@@ -115,13 +116,13 @@ def gather_report(
     corpus_root: Path,
     required: bool = True,
 ) -> ReportData:
-    """The page's content: videos and sheets of held-out clips, curves, clients, what was left out and why.
+    """The page's content: videos and contact sheets of held-out clips, curves, clients, what was left out and why.
 
     People who may not be generated are not shown; `required` is `training.consent.required`.
     """
     shown = {name: run.evaluation(name) for name in results["methods"] if name not in NOT_SHOWN}
     clips = read_evaluation_clips(run, settings, required=required)
-    shutil.rmtree(run.report / "videos", ignore_errors=True)  # of people who may not be shown any more, among others
+    shutil.rmtree(run.report / "videos", ignore_errors=True)  # some may be of people who may no longer be shown
     videos, sheets = showcase(clips, shown, run.report / "videos", said=words_of(run, corpus_root))
     return ReportData(
         results=results,
@@ -136,13 +137,13 @@ def gather_report(
 
 
 def versions() -> dict[str, str]:
-    """What ran, and on what."""
+    """Versions of Python and of the main packages, and the processor's name."""
     packages = {name: version(name) for name in ("privfedtalk", "torch", "diffusers", "peft", "numpy")}
     return {"python": platform.python_version(), **packages, "processor": _processor()}
 
 
 def pretrained_parts(run: RunFolder) -> dict[str, str]:
-    """Each pretrained network that the run loaded: as it was asked for, its revision, and the SHA-256 of its files."""
+    """Each pretrained network that the run loaded, named by kind and source: its revision and its files' SHA-256."""
 
     def held(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -212,7 +213,7 @@ def _charts(run: RunFolder, results: Mapping[str, Any], gate: Gate) -> list[Char
 
 
 def _clients(run: RunFolder) -> list[dict[str, Any]]:
-    """Who took part, without names: on real corpora they are the names of people's folders."""
+    """A row for each participant, without names: on real corpora these are the names of people's folders."""
     rows = []
     for name, client in sorted(load_clients(run.clients_table).items()):
         index = load_index(run.client(name))
@@ -222,40 +223,41 @@ def _clients(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def words_of(run: RunFolder, corpus_root: Path) -> dict[str, str]:
-    """The words of every clip whose corpus brings them along, where they can be read."""
+    """clip_id -> the spoken words, for every clip whose corpus has a transcript that can be read."""
     sidecars = {clip.clip_id: corpus_root / clip.sidecar for clip in load_manifest(run.manifest) if clip.sidecar}
     return {clip_id: said for clip_id, path in sidecars.items() if (said := spoken_text(path))}
 
 
 def _instruments(run: RunFolder, name: str) -> dict[str, Any]:
-    """What of all clips together was measured, and what was not; runs of before there were such figures have none."""
+    """The figures of all clips together and what was not measured; empty for runs older than `instruments.json`."""
     path = run.evaluation(name) / INSTRUMENTS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"together": {}, "missing": []}
 
 
 def _of_another_adapter(run: RunFolder, name: str) -> bool:
-    """Whether figures are of an adapter that is no more the run's; said, for they are left out then."""
-    found, today = _instruments(run, name).get("adapter"), weights_of(run, name.removesuffix(PERSONAL))
-    if found is None or found == today:  # what is no adapter, or was measured before this was noted
+    """Whether a method was measured with an adapter that has been replaced since; if so, a line on standard error says
+    that its figures are left out."""
+    measured, current = _instruments(run, name).get("adapter"), weights_of(run, name.removesuffix(PERSONAL))
+    if measured is None or measured == current:  # None: no adapter, or measured before the hash was written down
         return False
     sys.stderr.write(f"{name}: its figures are of an earlier adapter and left out; evaluate it again\n")
     return True
 
 
 def _agreed(by_client: Mapping[str, float], gate: Gate) -> dict[str, float]:
-    """The figures of those who may be generated."""
+    """The figures of the clients who may be generated."""
     refused = gate.refused(by_client)
     return {client: value for client, value in by_client.items() if client not in refused}
 
 
 def _reasons(refused: Mapping[str, str]) -> dict[str, int]:
-    """How many people are left out for which kind of reason: no names and no dates, for results are handed around."""
+    """The number of people left out for each kind of reason; without names and dates, because results are passed on."""
     kinds = (re.sub(r" on \d.*", "", reason.rpartition(": ")[2]) for reason in refused.values())
     return dict(sorted(Counter(kinds).items()))
 
 
 def check_evaluated(run: RunFolder) -> None:
-    """Raise PrivFedTalkError, which names the command to give first, where nothing of a run is measured yet."""
+    """Raise PrivFedTalkError where nothing of a run is measured yet; the error names the command to give first."""
     if not any(run.root.glob("evaluation/*/metrics.parquet")):
         raise _nothing_evaluated(run)
 
@@ -277,7 +279,7 @@ def _metrics(run: RunFolder, name: str) -> Path:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name, where the system provides it."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The privacy page's part on gradient inversion, from what the attack left in the run's folder."""
+"""The privacy page's part on gradient inversion, from the files that the attack wrote to the run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from preparation.shards.gate import Gate
 
 @dataclass(frozen=True)
 class FaceRow:
-    """One row of faces as a picture, and what it says beyond the mean face where it is an attack's."""
+    """One row of faces as a picture; `gain` says how much an attack's row shows beyond the mean face."""
 
     title: str
-    picture: str  # a data address
-    gain: str
+    picture: str  # a data URL
+    gain: str  # empty for rows that are not an attack's
 
 
 @dataclass(frozen=True)
 class InversionCard:
-    """What the page shows: faces, figures, and the verdicts in words."""
+    """What the page shows of the attack: faces, figures, and the verdicts in words."""
 
     knowledge: str
     rows: list[FaceRow]
@@ -39,41 +39,44 @@ class InversionCard:
 
 
 def inversion_card(folder: Path, gate: Gate | None = None) -> InversionCard | None:
-    """The card of the attack that was written to `folder`; None where none was run, where clients were not asked for
-    it, or where `gate` says that one of the faces may not be shown any more."""
+    """The card of the attack whose files are in `folder`.
+
+    None where no attack was run, where clients were not asked for it, or where `gate` says that one of the faces may no
+    longer be shown.
+    """
     path = folder / INVERSION
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if "stalled" not in told["baseline"]:
-        return None  # written before stalled searches were told apart: its verdicts do not hold
-    if "asked" not in told or (gate is not None and gate.refused(told["clients"])):
+    attack = json.loads(path.read_text(encoding="utf-8"))
+    if "stalled" not in attack["baseline"]:
+        return None  # written before stalled searches were counted: its verdicts do not hold
+    if "asked" not in attack or (gate is not None and gate.refused(attack["clients"])):
         return None
-    leaks = {leak["row"]: leak for leak in told["leaks"]}
-    networks = list(told["baseline"]["identity"])
-    strips = face_strips(folder / INVERSION_FACES, len(told["rows"]))
+    leaks = {leak["row"]: leak for leak in attack["leaks"]}
+    networks = list(attack["baseline"]["identity"])
+    strips = face_strips(folder / INVERSION_FACES, len(attack["rows"]))
     rows = [
         FaceRow(_title(name, leaks.get(name)), strip, _gain(leaks.get(name)))
-        for name, strip in zip(told["rows"], strips, strict=True)
+        for name, strip in zip(attack["rows"], strips, strict=True)
     ]
     return InversionCard(
-        knowledge=_knowledge(told),
+        knowledge=_knowledge(attack),
         rows=rows,
         networks=networks,
-        table=[_line(leak, networks, len(told["clients"])) for leak in (told["baseline"], *told["leaks"])],
-        sentences=told["sentences"],
+        table=[_line(leak, networks, len(attack["clients"])) for leak in (attack["baseline"], *attack["leaks"])],
+        sentences=attack["sentences"],
     )
 
 
-def _knowledge(told: Mapping[str, Any]) -> str:
+def _knowledge(attack: Mapping[str, Any]) -> str:
     return (
-        f"Gradient inversion on {len(told['clients'])} clients of a cohort of {told['cohort']}, from the released "
+        f"Gradient inversion on {len(attack['clients'])} clients of a cohort of {attack['cohort']}, from the released "
         "adapter. Every attacker knows the backbone, the adapter, all settings and the public split. With draws known "
         "it also has each window's noise, timestep, speech, motion and feature boxes, everything but the pictures: the "
-        "worst case. With draws guessed it puts public speakers' windows in their place and looks for one face. Who "
-        "knows nothing shows the public mean face; only what goes beyond it has leaked. Brackets are 95 % intervals "
-        "over clients; named counts the faces that the run's identity ruler finds most like their own client's, of "
-        "those shown."
+        "worst case. With draws guessed it uses public speakers' windows instead and searches for one face. An "
+        "attacker who knows nothing can show only the public mean face, so only what goes beyond it has leaked. "
+        "Brackets are 95 % intervals over clients; named counts the faces that the run's identity ruler finds most "
+        "like their own client's, of those shown."
     )
 
 
@@ -106,7 +109,7 @@ def interval(value: Mapping[str, float], form: str) -> str:
 
 
 def face_strips(path: Path, rows: int) -> list[str]:
-    """The rows of faces as data addresses; grey where the picture cannot be read."""
+    """The rows of faces as data URLs; grey where the picture cannot be read."""
     with for_show(path.name):
         faces = Image.fromarray(open_picture(path))
         height = faces.height // rows

@@ -1,4 +1,4 @@
-"""Write the page: one file, no request to anywhere, readable on a phone, in light and dark."""
+"""Writes the report page: one HTML file that loads nothing else, readable on a phone, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from preparation.media.video import open_video
 
 PAGE_BYTES = 8_000_000
 POSTER_SECONDS = 0.6
-"""Into a clip, where people speak: what a player shows before it plays."""
+"""Time in a clip, where people already speak, of the frame that a player shows before it plays."""
 
 
 @dataclass(frozen=True)
 class VideoCard:
-    """A clip to play, best a `figures.labelled_grid` of truth and methods, with its sound."""
+    """A clip to play, best a `charts.labelled_grid` of truth and methods, with its sound."""
 
     title: str
     caption: str
@@ -46,7 +46,7 @@ class VideoCard:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A contact sheet, from `figures.contact_sheet`."""
+    """A contact sheet, from `charts.contact_sheet`."""
 
     title: str
     caption: str
@@ -55,7 +55,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, from `figures.curves` or `figures.client_gains`."""
+    """A chart, from `charts.curves` or `charts.client_gains` among others."""
 
     title: str
     caption: str
@@ -64,7 +64,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the page shows. Paths and tables of the run stay with the caller."""
+    """All that the page shows; it does not read the run's folder itself."""
 
     results: Mapping[str, Any]  # results.json
     videos: Sequence[VideoCard] = ()
@@ -88,8 +88,8 @@ def write_report(folder: Path, data: ReportData) -> Path:
 def _context(data: ReportData) -> dict[str, Any]:
     results = data.results
     sheets = [(sheet, _jpeg(sheet.picture)) for sheet in data.sheets]
-    videos, left_out = _that_fit(data.videos, PAGE_BYTES - 1_000_000 - sum(len(uri) for _, uri in sheets))
-    bars = results.get("bars", [])
+    videos, left_out = _videos_that_fit(data.videos, PAGE_BYTES - 1_000_000 - sum(len(uri) for _, uri in sheets))
+    criteria = results.get("bars", [])
     return {
         "title": data.title,
         "style": Markup(_resource("style.css")),
@@ -116,9 +116,9 @@ def _context(data: ReportData) -> dict[str, Any]:
         "configuration": yaml.safe_dump(dict(data.configuration), sort_keys=False, allow_unicode=True),
         "gates": results.get("gates", ()),
         "gates_lost": failures(results.get("gates", [])),
-        "bars": bars,
-        "bars_met": sum(bar["pass"] is True for bar in bars),
-        "bars_judged": sum(bar["pass"] is not None for bar in bars),
+        "criteria": criteria,
+        "criteria_met": sum(one["pass"] is True for one in criteria),
+        "criteria_measured": sum(one["pass"] is not None for one in criteria),
         "seconds": {stage: value for stage, value in results["seconds"].items() if stage != "total"},
         "total_seconds": results["seconds"].get("total", sum(results["seconds"].values())),
     }
@@ -126,7 +126,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Player:
-    """A video and the picture that it shows before it plays, as data addresses; `width` and `height` of both."""
+    """A video and its poster, the picture that is shown before it plays, as data URLs; both are `width` x `height`."""
 
     video: str
     poster: str
@@ -134,10 +134,10 @@ class Player:
     height: int
 
 
-def _that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, Player]], int]:
-    """Videos with their posters, in order, while the page stays small enough to send, and how many more there are.
+def _videos_that_fit(videos: Sequence[VideoCard], budget: int) -> tuple[list[tuple[VideoCard, Player]], int]:
+    """Videos with their posters, in order, as many as fit into `budget` bytes; and how many do not fit.
 
-    Those that cannot be read are passed over.
+    Videos that cannot be read are skipped and not counted.
     """
     kept: list[tuple[VideoCard, Player]] = []
     unreadable = 0

@@ -1,4 +1,4 @@
-"""A method's privacy report as Markdown, JSON and one small page that asks nothing of anybody."""
+"""Writes a method's privacy report as Markdown, as JSON and as one small HTML page that loads nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIKELY = ", but with half of δ's probability"
 
 
 def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> list[Path]:
-    """`out/METHOD.md`, `.json` and `.html` of each of `methods`; the pages' paths."""
+    """Write `out/METHOD.md`, `.json` and `.html` for each of `methods`; returns the paths of the HTML pages."""
     pages = []
     for method in methods:
         report = read_privacy(run, method)
@@ -45,14 +45,14 @@ def write_privacy_reports(run: RunFolder, methods: Sequence[str], out: Path) -> 
             out / f"{method}.md", markdown.replace("# Privacy report", f"# Privacy report: {name_of(method)}", 1)
         )
         write_text(out / f"{method}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-        gate = Gate(run, "generation", required=False)  # they were asked when the attack was made
+        gate = Gate(run, "generation", required=False)  # clients were asked when the attack was made
         shown = page(method, report, cards, inversion_card(run.attack("inversion", method), gate))
         pages.append(write_text(out / f"{method}.html", shown))
     return pages
 
 
 def read_privacy(run: RunFolder, method: str) -> dict[str, Any]:
-    """What training left in the method's folder."""
+    """The privacy report that training wrote; raises PrivFedTalkError, with the command that trains, where none is."""
     path = run.privacy(method)
     if not path.exists():
         raise PrivFedTalkError(
@@ -67,7 +67,7 @@ def page(
     attacks: Sequence[AttackCard] = (),
     inversion: InversionCard | None = None,
 ) -> str:
-    """The page's text, all of it derived from `report`, the content of privacy.json, and from attacks that were run."""
+    """The page's HTML, all of it derived from `report`, the content of privacy.json, and from the attacks' cards."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     resources = files("evaluation.report")
     template = environment.from_string(resources.joinpath("privacy.html").read_text(encoding="utf-8"))

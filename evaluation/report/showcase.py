@@ -1,4 +1,4 @@
-"""What the page shows of the clips: truth and methods side by side with sound, and contact sheets."""
+"""Makes the page's videos, truth and methods side by side with sound, and its contact sheets."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ def showcase(
     said: Mapping[str, str] | None = None,
     sheets: int = 4,
 ) -> tuple[list[VideoCard], list[Sheet]]:
-    """One video for each clip that every method has a video of, and a contact sheet for the first few.
+    """One video for each clip that every method has a video of, and contact sheets of the first `sheets` of these.
 
-    A method's video that cannot be read is a grey panel.
-
-    methods: name -> the folder `evaluate_method` wrote to, in the order of the panels; `said` tells a clip's
-    words. The videos are written to `folder`. Files, titles and captions are numbered: clips' names may be people's.
+    `methods`: name -> the folder that `evaluate_method` wrote to, in the order of the panels. `said`: clip_id -> the
+    clip's words. The videos are written to `folder`. Files and titles are numbered, because clips' names may be
+    people's. A method's video that cannot be read becomes a grey panel.
     """
     cards: list[VideoCard] = []
     pictures: list[Sheet] = []
     numbers: dict[str, dict[str, int]] = defaultdict(dict)
     for clip in clips:
-        made = {name: video_path(home, clip.clip_id) for name, home in methods.items()}
+        made = {name: video_path(written, clip.clip_id) for name, written in methods.items()}
         if not all(path.exists() for path in made.values()):
             continue
         panels = _panels(clip, made)
@@ -57,15 +56,17 @@ def showcase(
 
 
 def _panels(clip: EvaluationClip, made: Mapping[str, Path]) -> list[tuple[str, Frames]]:
-    """Reference, truth and methods, all as long as the clip."""
+    """The labelled panels: reference, truth and methods, all as long as the clip."""
     still = np.repeat(clip.reference[None], len(clip.frames), axis=0)
     generated = [(name_of(name), generated_frames(path, clip)) for name, path in made.items()]
     return [(name_of("reference"), still), (name_of("truth"), clip.frames), *generated]
 
 
 def generated_frames(path: Path, clip: EvaluationClip) -> Frames:
-    """What a method made of a clip, as long as it, uint8 [T, H, W, 3]: a shorter video's last frame stays, and one that
-    cannot be read is grey."""
+    """A method's frames of a clip, uint8 [T, H, W, 3], as many as the clip has.
+
+    A shorter video repeats its last frame; one that cannot be read is grey.
+    """
     frames: list[Frames] = []
     with for_show(path.name):
         frames.extend(islice(open_video(path).frames(), len(clip.frames)))

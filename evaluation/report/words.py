@@ -1,4 +1,4 @@
-"""Figures in plain sentences. Every sentence is derived from results.json; none is typed by hand."""
+"""Says figures in plain sentences, all of them derived from results.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOUD_EPSILON = 10.0
 
 
 def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One sentence for each pair of methods: what differs significantly, and that the rest does not."""
+    """A text for each pair of methods: which metrics differ significantly, and that the others do not."""
     pairs = dict.fromkeys((one["method"], one["baseline"]) for one in comparisons)
     sentences = []
     for method, baseline in pairs:
@@ -35,7 +35,7 @@ def findings(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def privacy_sentences(privacy: Mapping[str, Any]) -> list[str]:
-    """What ε means for one client, and whether it is worth anything here."""
+    """Sentences on what ε means for one client, and on whether it is a strong guarantee here."""
     release, delta = privacy.get("epsilon_release"), privacy.get("delta")
     sentences = []
     if release is None:
@@ -63,7 +63,7 @@ def privacy_sentences(privacy: Mapping[str, Any]) -> list[str]:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """A number of bytes for people: "12 kB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
@@ -72,6 +72,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
+    """A duration for people: "2 min 05 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 

@@ -1,4 +1,4 @@
-"""The demo's acceptance criteria. A criterion is judged on the worst of the methods that it speaks of."""
+"""The demo's acceptance criteria: bounds on figures of results.json, each checked on the worst method concerned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = float | None
 
 @dataclass(frozen=True)
 class Criterion:
-    """A bound on one figure of results.json; `value` returns None where it was not measured."""
+    """A bound on one figure of results.json; `value` returns the figure, or None where it was not measured."""
 
     name: str
     what: str
@@ -32,7 +32,8 @@ class Criterion:
 
 
 def judge_criteria(results: Results) -> list[dict[str, Any]]:
-    """Every criterion with its value and whether it is met (null: not measured); results.json calls them bars."""
+    """Every criterion with its value and whether it is met (None: not measured): the list `bars` of results.json, where
+    `bar` is the bound."""
     judged = []
     for one in CRITERIA:
         value = one.value(results)
@@ -65,7 +66,7 @@ def _worst(values: Iterable[Value], pick: Callable[[Iterable[float]], float]) ->
 
 
 def _pick(key: str) -> Callable[[Iterable[float]], float]:
-    """What finds the worst of a metric's values."""
+    """The function that picks the worst of a metric's values."""
     return max if metric(key).better == "lower" else min
 
 
@@ -116,11 +117,12 @@ def _share_better(results: Results) -> Value:
 
 
 def _lost_to_noise(results: Results) -> Value:
-    """On how many of the basic metrics some method is no better than noise."""
+    """The number of basic metrics on which some method is no better than noise."""
     margins = [_over(key, "noise")(results) for key in BASIC]
     return None if None in margins else float(sum(margin is not None and margin <= 0 for margin in margins))
 
 
+LIPS = metric("lip_correlation")
 MOUTH = metric("mouth_psnr")
 
 CRITERIA = (
@@ -132,9 +134,12 @@ CRITERIA = (
         lambda results: _of(results, "vae_ceiling", "psnr")),
     Criterion("vae_mouth_psnr", f"the same on the mouth, {MOUTH.unit}", "at least", 27.0,
         lambda results: _of(results, "vae_ceiling", "mouth_psnr")),
-    Criterion("lip_correlation", "lips with the true opening", "at least", 0.90, _worst_of("lip_correlation")),
-    Criterion("swapped_new", "lips with foreign speech's own truth", "at least", 0.85, _worst_of("swapped_new")),
-    Criterion("swapped_old", "lips with the truth that was not spoken", "at most", 0.2, _highest("swapped_old")),
+    Criterion("lip_correlation", f"{LIPS.in_sentence} with the true opening", "at least", 0.90,
+        _worst_of("lip_correlation")),
+    Criterion("swapped_new", f"another clip's speech: {LIPS.in_sentence} with that clip", "at least", 0.85,
+        _worst_of("swapped_new")),
+    Criterion("swapped_old", f"another clip's speech: {LIPS.in_sentence} with the clip not spoken", "at most", 0.2,
+        _highest("swapped_old")),
     Criterion("mouth_over_still", f"{MOUTH.in_sentence} over a still picture, {MOUTH.unit}", "at least", 0.5,
         _over("mouth_psnr", "copy_reference")),
     Criterion("identity", "same person, by the identity ruler", "at least", 0.90, _worst_of("identity")),
@@ -145,7 +150,7 @@ CRITERIA = (
         _over("mouth_psnr", BACKBONE)),
     Criterion("opening_to_backbone", f"{metric('opening_error').in_sentence} minus the frozen backbone's", "below", 0.0,
         _over("opening_error", BACKBONE)),
-    Criterion("lips_lost", f"{metric('lip_correlation').in_sentence} lost by federating", "at most", 0.03,
+    Criterion("lips_lost", f"{LIPS.in_sentence} lost by federating", "at most", 0.03,
         _lost("lip_correlation", BACKBONE)),
     Criterion("lost_to_noise", "metrics on which a method does not beat noise", "at most", 0.0, _lost_to_noise),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The figures on an adapter's card, from the run's results.json."""
+"""The figures on an adapter's model card, from the run's results.json."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from training.adapters.origin import weights_of
 def card_figures(run: RunFolder, method: str) -> Measured:
     """A method's figures in the run's results.json and what they were measured on; empty where there are none.
 
-    They are of people who never trained. Figures of clients' own held-out clips would tell of clips that no budget
-    paid for.
+    The figures are of people who never trained. Figures of clients' held-out clips would reveal something about clips
+    that no privacy budget covers.
     """
     if not run.results.exists():
         return {}, ""
     results: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
     measured = results.get("adapters", {}).get(method)
-    if measured is not None and measured != weights_of(run, method):  # of an adapter before this one
+    if measured is not None and measured != weights_of(run, method):  # measured on an earlier adapter
         return {}, ""
     values = results.get("methods_unseen", {}).get(method, {})
     found = {

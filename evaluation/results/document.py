@@ -1,6 +1,6 @@
-"""`results.json`: everything a run found, in one file that a script can read and a test can judge.
+"""Assembles, writes and reads `results.json`: all results of a run in one file, for scripts and tests.
 
-Nothing here is typed by hand: figures come from the metric rows, the rest from what the stages measured.
+Nothing in it is typed by hand: figures come from the metric rows, the rest from what the stages measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evaluation.results.gates import judge_gates
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the stages of a run hand in besides metric rows; plain values, ready for JSON."""
+    """What results.json has besides metric rows, from the stages of a run; plain values, ready for JSON."""
 
     seconds: Mapping[str, float]
     peak_memory_gb: float
@@ -45,7 +45,7 @@ class RunFacts:
 def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
     """The content of results.json from metric rows (columns as `protocol.COLUMNS`) of all methods.
 
-    `methods` holds the clients' held-out clips, `methods_unseen` people who never trained.
+    `methods` has the figures of the clients' held-out clips, `methods_unseen` those of people who never trained.
     """
     _check_finite(table)
     table = pd.concat([table, _loss_rows(facts.validation_losses)], ignore_index=True)
@@ -53,7 +53,7 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
     comparisons = compare_methods(of_clients, facts.seed)
     results: dict[str, Any] = {
         "seconds": {stage: round(value, 1) for stage, value in facts.seconds.items()},
-        # A bound in whole gigabytes: the measured peak differs by a few megabytes between otherwise equal runs.
+        # Rounded up to whole gigabytes: the measured peak differs by a few megabytes between otherwise equal runs.
         "peak_memory_gb": math.ceil(facts.peak_memory_gb),
         "corpus": dict(facts.corpus),
         "face_tracker": facts.face_tracker,
@@ -73,8 +73,8 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
 
 
 def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]:
-    """Each federated method against the frozen backbone, and the federated methods among themselves; clients' own
-    adapters against the backbone and the shared adapter that they came from."""
+    """Comparisons of each federated method with the frozen backbone and with the other federated methods, and of
+    clients' own adapters with the backbone and with the shared adapter that they started from."""
     present = [method for method in federated() if method in set(of_clients["method"])]
     pairs = [(method, BACKBONE) for method in present]
     pairs += [(a, b) for index, a in enumerate(present) for b in present[index + 1 :]]
@@ -84,7 +84,7 @@ def compare_methods(of_clients: pd.DataFrame, seed: int = 0) -> list[Comparison]
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
-    """Whole or not at all; a NaN that slipped in is an error, not invalid JSON."""
+    """Write results.json whole or not at all; raises ValueError for a NaN, which is no valid JSON."""
     write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
@@ -97,7 +97,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _check_finite(table: pd.DataFrame) -> None:
-    """NaN means undefined; infinity is somebody's mistake, and is named before it spoils a mean."""
+    """Raise PrivFedTalkError for an infinite value, a mistake that would spoil a mean; NaN only means undefined."""
     infinite = table[table["value"].abs() == math.inf]
     for row in infinite.itertuples():
         raise PrivFedTalkError(
@@ -107,7 +107,7 @@ def _check_finite(table: pd.DataFrame) -> None:
 
 
 def _loss_rows(losses: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """The validation loss as metric rows: one value for each client, over all its held-out clips."""
+    """The validation losses as metric rows: one value for each client, over all its held-out clips."""
     rows = [
         (method, "client", client, "", "validation_loss", loss)
         for method, by_client in losses.items()
@@ -150,5 +150,5 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN: what is undefined becomes null."""
+    """The value, or None for NaN: JSON has no NaN, so what is undefined becomes null."""
     return None if math.isnan(value) else value

@@ -1,6 +1,6 @@
-"""Whether a model generates at all: it must beat noise on everything, and a still picture on the lips.
+"""Checks that a model generates at all: it must beat noise on everything, and a still picture on the lips.
 
-A mean that is no better than a gate's is a failure; how much better is for the tests of significance to say.
+A mean that is no better than a gate's is a failure; whether a difference is significant is not asked here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from evaluation.catalogue import GATES, Metric, gated, metric, name_of
 
 
 def judge_gates(methods: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every model of `results["methods"]` against the gates that are there: one row a comparison, with `pass`."""
+    """Every model of `results["methods"]` against the gates that were measured: a row for each comparison, with
+    `pass`."""
     rows: list[dict[str, Any]] = []
     for method in (name for name in methods if name not in GATES):
         rows += _against(methods, method, "noise", gated("noise"))
@@ -32,7 +33,7 @@ def failures(judged: list[dict[str, Any]]) -> list[str]:
 
 
 def concessions(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One sentence for each figure around the mouth on which a still picture is nearer to the truth than a model."""
+    """One sentence for each metric of the mouth on which a still picture is nearer to the truth than some model."""
     models = [name for name in methods if name not in GATES]
     found = []
     for conceded in gated("conceded to the still"):
@@ -47,7 +48,7 @@ def concessions(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _against(
     methods: Mapping[str, Mapping[str, Any]], method: str, gate: str, metrics: Iterable[Metric]
 ) -> Iterator[dict[str, Any]]:
-    """A method beside a gate on each metric that both were measured on."""
+    """Rows that compare a method with a gate, one for each metric that both were measured on."""
     for one in metrics:
         value, bound = (methods.get(name, {}).get(one.key) for name in (method, gate))
         if value is not None and bound is not None:

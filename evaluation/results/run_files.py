@@ -1,4 +1,4 @@
-"""A run's small files that the stages left behind: rounds, losses, gains."""
+"""Reads the small files that a run's stages wrote: rounds, losses, privacy reports; and what follows from them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def read_rounds(run: RunFolder, method: str) -> list[dict[str, Any]]:
 
 
 def public_curve(run: RunFolder, method: str) -> list[tuple[float, float]]:
-    """Public validation loss after each round: what outsiders can see, and what picks the checkpoint."""
+    """(round, public validation loss) of each round: outsiders can compute it, and it picks the checkpoint."""
     return [(line["round"], line["public_validation_loss"]) for line in read_rounds(run, method)]
 
 
 def traffic(run: RunFolder, method: str) -> dict[str, Any]:
-    """What travelled: sums over all rounds and clients, and what one client sends in one round."""
+    """Bytes sent up and down over all rounds and clients, and by one client in one round."""
     rounds = read_rounds(run, method)
     parameters = int(json.loads((run.adapter(method) / ADAPTER_RECORD).read_text(encoding="utf-8"))["parameters"])
     each = traffic_by_round(rounds, parameters)
@@ -41,7 +41,7 @@ def traffic(run: RunFolder, method: str) -> dict[str, Any]:
 
 
 class RoundTraffic(NamedTuple):
-    """What travelled in one round: how many clients, bytes up and bytes down."""
+    """Traffic of one round: the number of clients, bytes up and bytes down."""
 
     clients: int
     up: int
@@ -49,20 +49,24 @@ class RoundTraffic(NamedTuple):
 
 
 def traffic_by_round(rounds: Sequence[Mapping[str, Any]], parameters: int) -> list[RoundTraffic]:
-    """As it was measured; or, where each client is drawn by a secret coin, as expected, without masks and headers:
-    bytes count the cohorts, and who reads them would know more of the coins than the theorem allows."""
-    used = rounds[-1].get("mechanism") if rounds else None
-    if used and used["sampling"] == "poisson" and settings_in(used).secret_coins:
-        one = plain_upload(rounds, parameters)
-        expected = RoundTraffic(used["per_round"], used["per_round"] * one, used["per_round"] * FLOAT * parameters)
+    """Traffic of each round: as measured or, where clients are drawn by secret coins, as expected.
+
+    Measured bytes would reveal how many clients a secret draw chose, more than the theorem allows anybody to know. The
+    expected bytes are without masks and headers.
+    """
+    mechanism = rounds[-1].get("mechanism") if rounds else None
+    if mechanism and mechanism["sampling"] == "poisson" and settings_in(mechanism).secret_coins:
+        cohort, one = mechanism["per_round"], plain_upload(rounds, parameters)
+        expected = RoundTraffic(cohort, cohort * one, cohort * FLOAT * parameters)
         return [expected] * len(rounds)
     return [RoundTraffic(len(line["clients"]), line["bytes_up"], line["bytes_down"]) for line in rounds]
 
 
 def plain_upload(rounds: Sequence[Mapping[str, Any]], parameters: int) -> int:
-    """Bytes that one client's vectors hold in one round, without masks and headers; 0 where none are sent.
+    """Bytes of one client's vectors in one round, without masks and headers; 0 where none are sent.
 
-    Logs from before `vector_bytes` say only whether anything was sent: one vector of all parameters then.
+    Logs older than the entry `vector_bytes` say only whether anything was sent: it is then taken for one vector of all
+    parameters.
     """
     older = FLOAT * parameters
     return max((line.get("vector_bytes", older if line["bytes_up"] else 0) for line in rounds), default=0)
@@ -73,13 +77,13 @@ def loss_file(run: RunFolder, name: str) -> Path:
 
 
 def read_losses(run: RunFolder, name: str) -> dict[str, float]:
-    """Each client's loss on its held-out clips; empty for what has no denoiser, or was not evaluated."""
+    """client -> loss on its held-out clips; empty for a reference without denoiser, or where nothing was evaluated."""
     path = loss_file(run, name)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def gains(run: RunFolder, method: str) -> dict[str, float]:
-    """Fall of each client's held-out loss against the frozen backbone's, percent."""
+    """client -> fall of its held-out loss against the frozen backbone's, percent."""
     before = read_losses(run, BACKBONE)
     return {
         client: 100 * (1 - loss / before[client])
@@ -89,7 +93,7 @@ def gains(run: RunFolder, method: str) -> dict[str, float]:
 
 
 def parameter_count(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header alone."""
+    """The number of parameters in a safetensors file, read from its header alone."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as tensors:

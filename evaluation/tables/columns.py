@@ -21,7 +21,7 @@ MARK = "*"
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: text with its 95 % interval apart, and whether it differs from the backbone."""
+    """One figure as text, its 95 % interval, the mark of a significant difference, and whether it is the best."""
 
     value: str
     interval: str
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's figures; gates are set apart and never compete for the best."""
+    """A method's figures from `n` clips; gates are shown apart and never count as the best."""
 
     method: str
     gate: bool
@@ -79,7 +79,7 @@ def measured(columns: Sequence[Metric], methods: Mapping[str, Mapping[str, Any]]
 
 
 def as_frame(rows: Sequence[Row], columns: Sequence[Metric]) -> pd.DataFrame:
-    """The same as text cells, for the writers below."""
+    """The rows as a table of text cells, for the writers below."""
     return pd.DataFrame(
         [[row.method, row.n, *(cell.text for cell in row.cells)] for row in rows],
         columns=["Method", "n", *(column.heading for column in columns)],
@@ -87,17 +87,17 @@ def as_frame(rows: Sequence[Row], columns: Sequence[Metric]) -> pd.DataFrame:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table in which every cell is text, whatever it holds."""
+    """A Markdown table in which every cell is plain text, whatever characters it has."""
     lines = [list(table.columns), *table.astype(object).values.tolist()]
     head, *body = ("| " + " | ".join(markdown_cell(_text(cell)) for cell in line) + " |" for line in lines)
     return "\n".join([head, "|" + " --- |" * len(table.columns), *body]) + "\n"
 
 
 def to_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
-    """The only writer of CSV: cells of text that a spreadsheet would compute are marked as text, numbers stay.
+    """The table as CSV; all CSV files are written here.
 
-    `read_csv` gives the cells back as they were, but for carriage returns, which end a line here and are written as
-    line feeds.
+    Text that a spreadsheet would take for a formula is marked as text; numbers stay as they are. `read_csv` gives the
+    same cells back, except that carriage returns become line feeds.
     """
     buffer = io.StringIO()
     _texts(table, lambda text: spreadsheet_cell(text.replace("\r", "\n"))).to_csv(
@@ -112,7 +112,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """The table with its text, headings included, put through `change`; values of other types stay as they are."""
+    """The table with `change` applied to all text, headings included; values of other types stay as they are."""
 
     def changed(value: Any) -> Any:
         return change(value) if isinstance(value, str) else value
@@ -128,7 +128,7 @@ def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    """A booktabs tabular; the first column left, figures right."""
+    """A LaTeX tabular with booktabs rules; the first column is aligned left, the figures right."""
     header, *body = (
         " & ".join(latex_text(_text(cell)) for cell in line) + r" \\"
         for line in [list(table.columns), *table.astype(object).values.tolist()]
@@ -149,7 +149,10 @@ def to_html(table: pd.DataFrame) -> str:
 
 
 def bounds_of(method: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
-    """The ends of a figure's 95 % interval; a figure of all clips together has them under names of their own."""
+    """The ends of a figure's 95 % interval, None where it has none.
+
+    Figures of all clips together keep them as `METRIC_low` and `METRIC_high`, others as the pair `METRIC_ci`.
+    """
     low, high = method.get(f"{metric}_ci") or (method.get(f"{metric}_low"), method.get(f"{metric}_high"))
     return None if low is None or high is None else (low, high)
 

@@ -1,7 +1,6 @@
 """The paper's tables from a run's files: main comparison, ablations, communication, clients, published numbers.
 
-Every figure is read from results.json or from what the stages left; nothing is typed here. The sentences about
-differences are produced from the tests' outcomes.
+Every figure is read from results.json or from the files of the run's stages; nothing is typed here.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from evaluation.tables.published import HEADINGS, PUBLISHED
 
 
 def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
-    """Tables 1 and 2: methods first, gates last; columns that nobody has a value in are left out."""
+    """Tables 1 and 2: methods first, gates last; columns without any value are left out."""
     rows = {name: results["methods"][name] for name in methods if name in results["methods"]}
     columns = measured(shown_in("headline", "further", "paper"), rows)
     frame = as_frame(table_rows(rows, results["comparisons"], columns), columns)
@@ -37,11 +36,12 @@ def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFra
 
 
 def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
-    """What one client sends in one round, plain and as it was sent, beside the whole backbone; and all until the best.
+    """Bytes that one client sends in one round, plain and as sent, beside the whole backbone's size; and the bytes of
+    all clients until the best round.
 
-    Plain is what the method's vectors hold, as the rounds' log has it: an update, with SCAFFOLD a control variate too,
-    nothing where clips are pooled or stay for good. Sent is measured from the messages, masks, shares and headers
-    included. The best round is that of the lowest public validation loss.
+    Plain bytes are those of the method's vectors, as the rounds' log has them: an update, with SCAFFOLD a control
+    variate too, nothing where clips are pooled or never leave the client. Bytes as sent are measured from the messages,
+    with masks, shares and headers. The best round is that of the lowest public validation loss.
     """
     model = FLOAT * parameter_count(run.model("backbone") / NETWORK_WEIGHTS)
     rows = []
@@ -70,7 +70,7 @@ def communication(run: RunFolder, results: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def per_client(run: RunFolder, methods: Sequence[str]) -> pd.DataFrame:
-    """Who gains and who loses: each client's held-out loss and its fall against the frozen backbone, percent."""
+    """Each client's held-out loss and its fall against the frozen backbone's, percent: who gains and who loses."""
     rows = [
         {"Method": name_of(method), "Client": client, "Loss": f"{loss:.5f}", "Gain (%)": f"{gained[client]:.2f}"}
         for method in methods
@@ -82,7 +82,8 @@ def per_client(run: RunFolder, methods: Sequence[str]) -> pd.DataFrame:
 
 
 def beside_published(results: Mapping[str, Any]) -> pd.DataFrame:
-    """The paper's rows and ours under its headings; ours by its protocol (centre frame) where there is one."""
+    """The paper's rows and this run's under the paper's headings; this run's by the paper's protocol (centre frame)
+    where the metric has one."""
     ours = {
         "psnr": "psnr_centre_frame", "ssim": "ssim_centre_frame", "lpips": "lpips_alex_centre_frame",
         "fid": "fid_centre_frame", "identity": _identity_of(results), "mean_frame_delta": "mean_frame_delta",
@@ -102,7 +103,7 @@ def beside_published(results: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _identity_of(results: Mapping[str, Any]) -> str:
-    """InsightFace's where it was measured: it is what most tables print."""
+    """The key of the identity metric: InsightFace's where it was measured, because most papers report that one."""
     measured = any(row.get("arcface_identity") is not None for row in results["methods"].values())
     return "arcface_identity" if measured else "face_identity"
 
@@ -114,7 +115,7 @@ def per_clip(run: RunFolder, names: Sequence[str]) -> pd.DataFrame:
 
 
 def facts_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What DVC shows and compares: the plain figures of every method."""
+    """The numbers of every method, without intervals, which DVC shows and compares."""
     return {
         name: {metric: value for metric, value in row.items() if isinstance(value, int | float)}
         for name, row in results["methods"].items()

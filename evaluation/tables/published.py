@@ -1,6 +1,6 @@
-"""What others print, to stand beside our figures: each row with its source, and none of them comparable to ours.
+"""Figures that other papers report, to be shown beside ours: each row with its source, none comparable to ours.
 
-Other clips, other crops, other resolution, other networks: a number of another table says nothing about a method here.
+They come from other clips, crops, resolutions and networks, so they say nothing about a method here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """One printed row; figures by the metric's name here."""
+    """One row of a published table; `figures` are named by the keys of `HEADINGS`."""
 
     method: str
     source: str
@@ -53,7 +53,7 @@ HEADINGS = {
     "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "identity": "Identity",
     "mean_frame_delta": "Jitter (frame delta)", "sync_proxy": "SyncProxy",
 }  # fmt: skip
-"""The paper's own headings."""
+"""The paper's own headings of its figures."""
 
 WHY_NOT = (
     "Not comparable: the published rows come from other clips, crops, networks and training. The paper's own figures "

@@ -17,8 +17,8 @@ CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 
 
 def told_of_results(root: Path) -> dict[str, Any]:
-    """Headline figures of every method, bars, what was not measured, privacy, and where everything is; before there
-    are results, where the run is."""
+    """Headline figures of every method, acceptance criteria, what was not measured, privacy, and where everything is;
+    before there are results, only where the run is."""
     from evaluation.catalogue import shown_in
     from evaluation.results.document import read_results
 

@@ -28,7 +28,7 @@ def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = Non
 
 
 def show_results(root: Path) -> None:
-    """The headline table, the bars that are missed, ε, time and memory, and the page to open."""
+    """The headline table, the acceptance criteria that are missed, ε, time and memory, and the page to open."""
     from evaluation.catalogue import shown_in
     from evaluation.results.document import read_results
 
@@ -52,7 +52,7 @@ def show_results(root: Path) -> None:
             *(_figure(values.get(column.key), column.digits) for column in columns),
         )
     console.print(table)
-    show_bars(results["bars"])
+    show_criteria(results["bars"])
     privacy = results["privacy"]
     if "epsilon_release" in privacy:
         epsilon, delta = (three_digits(privacy.get(name), absent="–") for name in ("epsilon_release", "delta"))
@@ -118,15 +118,16 @@ def _show_identities(path: Path) -> None:
         console.print(f"all of them, none was left out: {path}")
 
 
-def show_bars(bars: list[dict[str, Any]]) -> None:
-    judged = [bar["pass"] for bar in bars if bar["pass"] is not None]
-    unmeasured = f", {len(bars) - len(judged)} not measured" if len(judged) < len(bars) else ""
-    console.print(f"{sum(judged)} of {len(judged)} bars met{unmeasured}")
-    for bar in bars:
-        if bar["pass"] is not True:
-            wanted = f"{bar['direction']} {bar['bar']}"
-            value = "not measured" if bar["value"] is None else _figure(bar["value"], 3)
-            console.print(styled("  ", (bar["name"], "yellow"), f": {value}, wanted {wanted} ({bar['what']})"))
+def show_criteria(criteria: list[dict[str, Any]]) -> None:
+    """How many acceptance criteria are met, and a line for each that is missed or was not measured."""
+    measured = [one["pass"] for one in criteria if one["pass"] is not None]
+    unmeasured = f", {len(criteria) - len(measured)} not measured" if len(measured) < len(criteria) else ""
+    console.print(f"{sum(measured)} of {len(measured)} acceptance criteria met{unmeasured}")
+    for one in criteria:
+        if one["pass"] is not True:
+            wanted = f"{one['direction']} {one['bar']}"
+            value = "not measured" if one["value"] is None else _figure(one["value"], 3)
+            console.print(styled("  ", (one["name"], "yellow"), f": {value}, wanted {wanted} ({one['what']})"))
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -1,1 +1,1 @@
-"""The paper's tables over several seeds: what lies where, rows of all seeds, comparisons, sweeps, files."""
+"""The paper's tables and figures over several seeds: folders, rows of all seeds, comparisons, sweeps, files."""

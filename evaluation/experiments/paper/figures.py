@@ -1,4 +1,4 @@
-"""The paper's figures over all seeds: Figure 3, gains by client, the qualitative grid; each chart with its numbers."""
+"""Writes the paper's figures over all seeds: Figure 3 with its numbers, gains by client, the qualitative grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = ("png", "svg")
 
 
 def write_validation_curves(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> list[Path]:
-    """Figure 3: public validation loss by round, mean over seeds; the band spans the seeds."""
+    """Write Figure 3, public validation loss by round, mean over seeds with a band over the seeds; and its numbers."""
     rows = [
         {"method": method, "seed": seed, "round": number, "loss": loss}
         for method in methods
@@ -41,7 +41,7 @@ def write_validation_curves(paper: PaperFolder, methods: Sequence[str], seeds: S
 
 
 def validation_curves(by_round: pd.DataFrame) -> Figure:
-    """Columns method, round, mean, min, max."""
+    """Chart of the columns method, round, mean, min, max: a line for each mean, a band from min to max."""
     parts = {str(name): part for name, part in by_round.groupby("method", sort=False)}
     series = {name: list(zip(part["round"], part["mean"], strict=True)) for name, part in parts.items()}
     figure = curves(series, "round", "public validation loss")
@@ -52,12 +52,13 @@ def validation_curves(by_round: pd.DataFrame) -> Figure:
 
 
 def write_client_gains(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> list[Path]:
-    """The per-client distribution: each client's gain, mean over seeds."""
+    """Write the chart of each client's gain, mean over seeds."""
     found = {method: mean_gains(paper, method, seeds) for method in methods}
     return save_both(client_gains(found, "fall of the held-out loss, percent"), paper.figures / "client_gains")
 
 
 def mean_gains(paper: PaperFolder, method: str, seeds: Sequence[int]) -> Mapping[str, float]:
+    """client -> fall of its held-out loss, percent, mean over seeds."""
     of_seeds = [gains(paper.seed(seed), method) for seed in seeds]
     return {client: float(np.mean([one[client] for one in of_seeds])) for client in of_seeds[0]}
 
@@ -65,13 +66,14 @@ def mean_gains(paper: PaperFolder, method: str, seeds: Sequence[int]) -> Mapping
 def write_faces(
     paper: PaperFolder, methods: Sequence[str], settings: EvaluationSettings, seed: int, sheets: int = 4
 ) -> list[Path]:
-    """Reference, truth and every method on held-out clips of one seed, in `figures/qualitative`."""
+    """Write pictures of reference, truth and every method on held-out clips of one seed to `figures/qualitative`."""
     out = paper.figures / "qualitative"
     out.mkdir(parents=True, exist_ok=True)
     return write_qualitative(paper.seed(seed), out, settings, methods, sheets)
 
 
 def save_both(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and SVG; returns the files."""
     paths = [stem.with_suffix(f".{kind}") for kind in KINDS]
     for path in paths:
         save(figure, path)

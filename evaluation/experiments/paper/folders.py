@@ -1,13 +1,13 @@
-"""Where the paper's runs lie: people and public networks once, a run's folder for each seed, made of links to them.
+"""The folders of the paper's runs: people and public networks once, and for each seed a run made of links to them.
 
     people/                      a run: corpus, crops, clients, shards, autoencoder, rulers; the same for every seed
     backbone/seed<n>             a seed's backbone
-    federation/<method>/seed<n>  what a seed's federation left; `own/<client>` is what the client keeps
-    evaluation/<method>/seed<n>  what it was measured at
+    federation/<method>/seed<n>  the files of a seed's federation; `own/<client>` has those that the client keeps
+    evaluation/<method>/seed<n>  its metrics
     sweeps/<sweep>/<stage>/      points: figures of single federations under other settings
-    seed<n>/                     a run: links to all of these, so that whatever reads a run reads it
+    seed<n>/                     a run: links to all of these, so that code for runs can read it
 
-A method's results of all seeds lie together because that is what a table depends on; links are no results.
+A method's results of all seeds lie side by side, because a table depends on all of them; the links are no results.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from preparation.clients.roles import load_clients
 
 PEOPLE = "people"
 PARTICIPATION, DEALT, NOISE = "participation", "dealt", "noise"
-"""The sweeps."""
+"""Names of the sweeps."""
 PUBLIC_NETWORKS = ("vae", "rulers")
 BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
 class PaperFolder:
-    """The folder of all seeds, `data/rendered`."""
+    """The folder of all seeds, `data/rendered`, and the folders in it."""
 
     root: Path
 
@@ -67,9 +67,9 @@ def seed_name(seed: int) -> str:
 
 
 def open_seed(paper: PaperFolder, seed: int, methods: Iterable[str] = (), measured: Iterable[str] = ()) -> RunFolder:
-    """A seed's run over the people: links to them, to what `methods` trained and to what was `measured`.
+    """Make a seed's run of links: to the people, to the federations of `methods` and to the evaluations of `measured`.
 
-    It may be opened as often as wanted; folders that links lead to are made where they are absent.
+    It may be called repeatedly; folders that links lead to are made where they are absent.
     """
     run, people = paper.seed(seed), paper.people
     if not people.clients_table.exists():
@@ -81,10 +81,10 @@ def open_seed(paper: PaperFolder, seed: int, methods: Iterable[str] = (), measur
     for record in sorted((people.root / "stages").glob("*.json")):
         link(run.root / "stages" / record.name, record)
     for method in methods:
-        home = paper.federation(method, seed)
-        link_folder(run.federation(method), home)
+        folder = paper.federation(method, seed)
+        link_folder(run.federation(method), folder)
         for client in clients:
-            link_folder(run.client_method(client, method), home / "own" / client)
+            link_folder(run.client_method(client, method), folder / "own" / client)
     for name in measured:
         link_folder(run.evaluation(name), paper.evaluation(name, seed))
     return run

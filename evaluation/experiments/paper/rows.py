@@ -1,9 +1,10 @@
-"""The metric rows of all seeds, and what they say of the methods: means, intervals, tests. The unit is the client.
+"""The metric rows of all seeds, and the methods' means, intervals and tests over them. The unit is the client.
 
 Every client is measured under every seed, on the same clips. A client's value is the mean over its clips and over the
-seeds; a test flips the sign of a whole client's difference, so that seeds add precision and no clients. Intervals
-resample clients, seeds (the same ones for all clients, who share a seed's backbone and federation) and clips. What a
-test says is hence of people like these; in how many seeds a difference has the mean's sign is said beside it.
+seeds. A test flips the sign of a whole client's difference, so more seeds add precision but no clients. Intervals
+resample clients, seeds (the same ones for all clients, who share a seed's backbone and federation) and clips. A test
+therefore generalises to people like these, not to other seeds; the number of seeds in which a difference has the
+mean's sign is given beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ RESAMPLES = 2000
 
 
 def read_rows(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int], role: str = "client") -> pd.DataFrame:
-    """Rows as `protocol.COLUMNS` with their `seed`, the clients' losses among them; every name has every seed."""
+    """Metric rows (`protocol.COLUMNS` and `seed`) with the clients' losses; raises PrivFedTalkError where a name was
+    not measured under some seed."""
     frames = []
     for name in names:
         for seed in seeds:
@@ -46,13 +48,14 @@ def read_rows(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int], ro
 
 
 def over_seeds(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> dict[str, Any]:
-    """`methods` and `comparisons` as results.json has them, over all seeds of `rows`."""
+    """`methods` and `comparisons` in the format of results.json, over all seeds of `rows`."""
     methods = {str(method): _method(found, seed) for method, found in rows.groupby("method", sort=False)}
     return {"methods": methods, "comparisons": compare_over_seeds(rows, pairs, seed)}
 
 
 def compare_over_seeds(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[dict[str, Any]]:
-    """`significance.compare`, client by client over seeds and clips; `seeds_agreeing` of `seeds` have its sign."""
+    """`significance.compare` client by client over seeds and clips; `seeds_agreeing` of `seeds` seeds have a mean
+    difference of the same sign."""
     named = rows.assign(clip_id=rows["seed"].astype(str) + ":" + rows["clip_id"])
     by_seed = {number: compare(part, pairs, compared(), seed) for number, part in named.groupby("seed")}
     signs: dict[tuple[str, str, str], list[float]] = {}
@@ -86,14 +89,15 @@ def interval(values: pd.Series, clients: pd.Series, seeds: pd.Series, seed: int,
     trainings = rng.integers(0, len(numbers), (RESAMPLES, 1, len(numbers)))
     drawn = inner[people, trainings, draw]
     known = (~np.isnan(drawn)).sum(axis=(1, 2))
-    # A draw in which nobody was measured under any of its seeds says nothing.
+    # A draw in which nobody was measured under any of its seeds is dropped.
     means = np.nansum(drawn, axis=(1, 2))[known > 0] / known[known > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
 
 
 def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Figures of all clients' clips together (KID, FID, FVD), meaned over seeds; nothing where nobody measured them."""
+    """name -> figures of all clients' clips together (KID, FID, FVD), means over seeds; without those that some seed
+    did not measure."""
     found: dict[str, dict[str, float]] = {}
     for name in names:
         of_seeds = [
@@ -109,13 +113,13 @@ def read_together(paper: PaperFolder, names: Iterable[str], seeds: Sequence[int]
 
 
 def read_missing(paper: PaperFolder, name: str, seed: int) -> list[Mapping[str, Any]]:
-    """What the evaluation could not measure, why, and what would change that."""
+    """The metrics that the evaluation could not measure, the reasons, and the remedies."""
     missing = json.loads((paper.evaluation(name, seed) / INSTRUMENTS).read_text(encoding="utf-8"))["missing"]
     return [dict(one) for one in missing]
 
 
 def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Every method against the frozen backbone, and the first against every other."""
+    """Pairs to compare: every method with the frozen backbone, and the first method with every other."""
     first, *others = methods
     return [(method, BACKBONE) for method in methods] + [(first, other) for other in others]
 

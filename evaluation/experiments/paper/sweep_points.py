@@ -1,6 +1,6 @@
-"""Points of the paper's sweeps: where they lie, and what a single federation of the first seed came to.
+"""Points of the paper's sweeps, read from their files: the figures of single federations of the first seed.
 
-Everything but what a point varies is as in the main tables, whose run of that seed is the sweep's own point.
+Everything but what a point varies is as in the main tables, whose run of that seed is itself a point of the sweep.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ FIGURES = ("identity", "mouth_psnr", "opening_error", "lip_correlation")
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """`setting` names what the sweep varied; `figures` has, by metric, each client's mean; `before` the losses of the
-    same clients under the frozen backbone."""
+    """The figures of one federation of a sweep.
+
+    `setting` has the values of the settings that the sweep varies; `figures`, by metric, each client's mean; `before`
+    the same clients' losses under the frozen backbone.
+    """
 
     method: str
     setting: Mapping[str, float]
@@ -32,7 +35,7 @@ class SweepPoint:
     delta: float | None
 
     def gains(self) -> list[float]:
-        """Fall of each client's loss to the backbone's, percent, in the order of their names."""
+        """The fall of each client's loss against the backbone's, percent, in the order of the clients' names."""
         after = self.figures[LOSS]
         return [100 * (1 - after[client] / self.before[client]) for client in sorted(after) if client in self.before]
 
@@ -53,7 +56,7 @@ def sweep_point(method: str, setting: Mapping[str, float], rows: Iterable[Row]) 
 
 
 def read_sweep(paper: PaperFolder, sweep: str) -> list[SweepPoint]:
-    """The points of a sweep, from their files: a folder for each stage of `dvc.yaml`, a file for each point."""
+    """The points of a sweep, from their files: one folder for each stage of `dvc.yaml`, one file for each point."""
     found = []
     for path in sorted(paper.sweep(sweep).glob("*/*.jsonl")):
         rows = read_rows(path)
@@ -62,5 +65,5 @@ def read_sweep(paper: PaperFolder, sweep: str) -> list[SweepPoint]:
 
 
 def main_point(paper: PaperFolder, method: str, seed: int, setting: Mapping[str, float]) -> SweepPoint:
-    """The point that the main tables have anyway."""
+    """The point of the main tables' own run of that seed."""
     return sweep_point(method, setting, rows_of(paper.seed(seed), method))

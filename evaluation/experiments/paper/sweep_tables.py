@@ -1,4 +1,4 @@
-"""What the sweeps came to: a table and a plot each, from the points' files. One seed, and every table says so."""
+"""Writes a table and a chart of each sweep, from the points' files. They are of one seed, and every table says so."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ ONE_SEED = (
 
 
 def write_participation(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
-    """Gain of the clients against how many of them take part in a round."""
+    """Write the clients' gain against the number of clients in a round."""
     ordered = sorted(points, key=lambda point: (point.method, point.setting["clients_per_round"]))
     table = sweep_table(ordered, {"Clients a round": lambda p: f"{p.setting['clients_per_round']:g} of {p.clients}"})
     drawn = numbers_of(ordered, "clients_per_round")
-    return _written(paper, "participation", table, drawn, lines(drawn, "clients in a round"))
+    return _write(paper, "participation", table, drawn, lines(drawn, "clients in a round"))
 
 
 def write_dealt(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
-    """Gain against how unlike the clients are, their clips dealt by Dirichlet's alpha: small is skewed."""
+    """Write the clients' gain against their heterogeneity: clips are dealt by a Dirichlet distribution whose small
+    alphas make clients unlike."""
     ordered = sorted(points, key=lambda point: (point.method, point.setting["alpha"]))
     table = sweep_table(ordered, {"α": lambda point: f"{point.setting['alpha']:g}"})
     drawn = numbers_of(ordered, "alpha")
-    return _written(paper, "noniid", table, drawn, lines(drawn, "α of the dealing (large: alike)", log=True))
+    return _write(paper, "noniid", table, drawn, lines(drawn, "α of the dealing (large: alike)", log=True))
 
 
 def write_noise(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
-    """Privacy against utility: loss and what is seen of the clips, under noise multipliers and clipping norms."""
+    """Write privacy against utility: gain and metrics of generated clips, by noise multiplier and clipping norm."""
     ordered = sorted(points, key=lambda point: (point.setting["z"], point.setting["C"]))
     settings: Mapping[str, Callable[[SweepPoint], str]] = {
         "z": lambda point: f"{point.setting['z']:g}",
@@ -65,13 +66,13 @@ def write_noise(paper: PaperFolder, points: Sequence[SweepPoint]) -> list[Path]:
         for point in ordered
     ]
     drawn = pd.DataFrame(rows)
-    return _written(paper, "privacy_utility", table, drawn, privacy_utility(drawn))
+    return _write(paper, "privacy_utility", table, drawn, privacy_utility(drawn))
 
 
 def sweep_table(
     points: Sequence[SweepPoint], settings: Mapping[str, Callable[[SweepPoint], str]], more: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """A row a point: what was set, the gain in percent with its standard error and p, and `more` figures."""
+    """One row for each point: its settings, the gain in percent with its standard error and p, and `more` figures."""
     gains = [np.array(point.gains(), np.float64) for point in points]
     p_values = holm({str(place): paired_permutation(values, 0) for place, values in enumerate(gains)})
     return pd.DataFrame(
@@ -91,7 +92,7 @@ def sweep_table(
 
 
 def numbers_of(points: Sequence[SweepPoint], varied: str) -> pd.DataFrame:
-    """Columns method, the varied setting, gain and its standard error: what is drawn."""
+    """The numbers of a chart: columns method, the varied setting, gain and the gain's standard error."""
     return pd.DataFrame(
         [
             {"method": point.method, varied: point.setting[varied], **_mean_and_error(point, "gain", "gain")}
@@ -101,7 +102,7 @@ def numbers_of(points: Sequence[SweepPoint], varied: str) -> pd.DataFrame:
 
 
 def lines(drawn: pd.DataFrame, x_label: str, log: bool = False) -> Figure:
-    """Gain against what was varied, a line a method with its standard error over clients."""
+    """Chart of the gain against the varied setting, a line for each method, with standard errors over clients."""
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axes = figure.add_subplot()
     varied = drawn.columns[1]
@@ -124,7 +125,10 @@ def lines(drawn: pd.DataFrame, x_label: str, log: bool = False) -> Figure:
 
 
 def privacy_utility(drawn: pd.DataFrame) -> Figure:
-    """A panel a figure against z with its ε, a line a clipping norm; places are even, or small z would coincide."""
+    """Chart with a panel for each figure against z and its ε, a line for each clipping norm.
+
+    The values of z are spaced evenly, because small ones would coincide.
+    """
     names = [name for name in ("gain", "identity", "opening_error", "lip_correlation") if name in drawn]
     figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     panels = list(figure.subplots(2, 2).flat)
@@ -149,7 +153,7 @@ def privacy_utility(drawn: pd.DataFrame) -> Figure:
     return figure
 
 
-def _written(paper: PaperFolder, name: str, table: pd.DataFrame, drawn: pd.DataFrame, figure: Figure) -> list[Path]:
+def _write(paper: PaperFolder, name: str, table: pd.DataFrame, drawn: pd.DataFrame, figure: Figure) -> list[Path]:
     return [
         *write_table(paper.tables / name, table, ONE_SEED),
         write_text(paper.figures / f"{name}.csv", to_csv(drawn.round(6))),
@@ -163,7 +167,7 @@ def _values(point: SweepPoint, name: str) -> Values:
 
 
 def _mean_and_error(point: SweepPoint, name: str, prefix: str = "") -> dict[str, float]:
-    """By what ends the column's name; nothing of what was not measured."""
+    """Mean and standard error over clients, by the endings of their column names; empty where nothing was measured."""
     values = _values(point, name)
     return {prefix: float(values.mean()), f"{prefix}_error": standard_error(values)} if len(values) else {}
 

@@ -1,4 +1,4 @@
-"""The paper's tables over all seeds as files; every figure is read from what the stages left, nothing is typed here."""
+"""Writes the paper's tables over all seeds; every figure is read from the stages' files, nothing is typed here."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ REFERENCES = (BACKBONE, *GATES)
 
 
 def chosen(trained: Sequence[str], table: Sequence[str]) -> list[str]:
-    """The methods of a table that were trained, in its order."""
+    """The methods of a table that were trained, in the table's order."""
     return [name for name in table if name in trained]
 
 
 def compared(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Figures and comparisons of methods and references, shaped as results.json has them."""
+    """Figures and comparisons of methods and references over all seeds, in the format of results.json."""
     names = [*methods, *REFERENCES]
     results = over_seeds(read_rows(paper, names, seeds), pairs_of(methods))
     for name, figures in read_together(paper, names, seeds).items():
@@ -41,7 +41,7 @@ def compared(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -
 def write_comparison(
     paper: PaperFolder, name: str, methods: Sequence[str], seeds: Sequence[int], table: Sequence[str]
 ) -> list[Path]:
-    """Table 1 or 2: figures, the sentences about differences, what was not measured, and metrics for DVC."""
+    """Write table 1 or 2: figures, sentences about differences and missing metrics, tests, and metrics for DVC."""
     results = compared(paper, methods, seeds)
     missing = read_missing(paper, methods[0], seeds[0])
     lines = findings(results["comparisons"]) or [NO_DIFFERENCE]
@@ -61,7 +61,7 @@ TESTS = "p is from sign flips of whole clients; p (Holm) is adjusted over the ro
 
 
 def tests_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Every comparison with its p, so that whoever doubts a mark can follow it."""
+    """A table of every comparison with its p, so that readers can check the marks of significance."""
     return pd.DataFrame(
         [
             {
@@ -81,7 +81,7 @@ def tests_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def write_communication(paper: PaperFolder, methods: Sequence[str], seed: int) -> list[Path]:
-    """Bytes are those of one seed: they follow from the protocol, and only the best round differs between seeds."""
+    """Write the bytes of one seed: they follow from the protocol, and only the best round differs between seeds."""
     run = paper.seed(seed)
     results = {"communication": {"methods": {method: traffic(run, method) for method in methods}}}
     note = f"Measured under seed {seed}; the best round is that of the lowest public validation loss."
@@ -89,7 +89,7 @@ def write_communication(paper: PaperFolder, methods: Sequence[str], seed: int) -
 
 
 def write_privacy(paper: PaperFolder, methods: Sequence[str], seed: int) -> list[Path]:
-    """What every method may claim, from its privacy report."""
+    """Write the privacy that each method may claim, from its privacy report."""
     rows = []
     for method in methods:
         report = read_privacy(paper.seed(seed), method)
@@ -111,7 +111,7 @@ def write_privacy(paper: PaperFolder, methods: Sequence[str], seed: int) -> list
 
 
 def write_clients(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> list[Path]:
-    """Who gains and who loses: each client's held-out loss, and its fall against the frozen backbone of its seed."""
+    """Write who gains and who loses: each client's held-out loss, and its fall against the seed's frozen backbone's."""
     rows = []
     for method in methods:
         of_seeds = [gains(paper.seed(seed), method) for seed in seeds]
@@ -134,6 +134,7 @@ def write_clients(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[in
 
 
 def write_published(paper: PaperFolder, methods: Sequence[str], seeds: Sequence[int]) -> list[Path]:
+    """Write the published figures beside those of all seeds."""
     results = compared(paper, methods, seeds) | {"corpus": {"kind": "rendered"}}
     return write_table(paper.tables / "published", paper_tables.beside_published(results), WHY_NOT)
 

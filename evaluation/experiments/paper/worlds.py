@@ -1,4 +1,4 @@
-"""The worlds of the paper's sweeps: a seed's people and networks as they are, or with the clients' clips dealt anew."""
+"""Worlds of the paper's sweeps: a seed's people and networks as they are, or with the clients' clips dealt again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SeedWorld:
 
     @property
     def ready(self) -> bool:
-        return False  # the links are made as often as wanted
+        return False  # making it again only renews links
 
     def make(self) -> None:
         open_seed(self.paper, self.seed)
@@ -51,9 +51,9 @@ class SeedWorld:
 
 @dataclass(frozen=True)
 class DealtWorld:
-    """The same people and networks, the clients' clips given to simulated clients by `preparation.partition`.
+    """The same people and networks, with the clients' clips dealt to simulated clients by `preparation.partition`.
 
-    It lies in `root` and is of no use after the points that were wanted in it.
+    It lies in `root` and is not needed once its points are made.
     """
 
     seed_world: SeedWorld
@@ -73,15 +73,15 @@ class DealtWorld:
         return (self.root / READY).exists()
 
     def make(self) -> None:
-        """Write a table of clients of its own, and their shards; all else is links."""
-        # Half a second of imports that only this process needs.
+        """Write this world's table of clients and their shards; everything else is links."""
+        # Half a second of imports that only the process that makes a world needs.
         from preparation.clients.dealing import deal_clips
         from preparation.clients.features import measure_clips
         from preparation.corpora.manifest import load_manifest
         from preparation.pipeline import build_all_shards
         from training.model.autoencoders.sources import load_autoencoder
 
-        shutil.rmtree(self.root, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(self.root, ignore_errors=True)  # left by a process that was killed
         run, owner = self.folder, self.seed_world.folder
         people = load_people(owner)
         link_people(run, owner, sorted(load_clients(owner.clients_table)))
@@ -90,7 +90,7 @@ class DealtWorld:
         features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
         chosen = self.preparation
         table = deal_clips(load_manifest(run.manifest), people, features, chosen.partition, chosen.clients)
-        run.clients_table.unlink()  # the link: what it leads to stays
+        run.clients_table.unlink()  # removes the link; the table itself stays
         save_clients(table, run.clients_table)
         encode = load_autoencoder(run.model("vae")).encode_frames
         build_all_shards(run, encode, chosen, "", of_role(table, "client"), workers=1)

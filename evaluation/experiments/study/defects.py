@@ -1,4 +1,4 @@
-"""Clients whose own clips are bad: what a reliability score would have to notice."""
+"""Spoils the clips of some clients, which a reliability score would have to notice."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from training.model.autoencoders.base import Autoencoder
 Defect = Literal["", "noisy", "wrong_audio", "few"]
 
 DEFECTS: dict[int, Defect] = {0: "noisy", 1: "noisy", 2: "wrong_audio", 3: "wrong_audio", 4: "few"}
-"""Defects by the number of the client in a spoiled world; the others are good."""
+"""Client's number -> its defect in a spoiled world; the other clients are good."""
 
 NOISE = 40.0
-"""Standard deviation, of 255, of the grain in a noisy video: faces stay recognisable, lips do not."""
+"""Standard deviation of the grain in a noisy video, on a scale of 255: faces stay recognisable, lips do not."""
 
 
 def spoil(sample: Sample, defect: Defect, donor: Sequence[Sample], vae: Autoencoder, seed: int) -> Sample:
-    """The sample as a client with that defect has it; held-out ones stay good, for they are the judge.
+    """The sample as a client with that defect has it; test samples stay good, because clients are measured on them.
 
-    noisy: grain on every frame, through the autoencoder again. wrong_audio: the speech of a clip of `donor`.
+    noisy: grain on every decoded frame, which is encoded again. wrong_audio: the speech of a sample of `donor`.
     """
     if sample.split == "test":
         return sample

@@ -1,6 +1,6 @@
-"""What the study asks: the list of experiments, each a row of conditions under which some arms are compared.
+"""The study's experiments, each a list of conditions under which some arms are compared.
 
-To ask something else, add an experiment here: setups that others have run are not run again.
+To study another question, add an experiment here: setups that other experiments have run are not run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MORE_SEEDS = (0, 1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Curve:
-    """What a method's name stands for: an arm, and the stage at which it is looked at ("round 6", "personal")."""
+    """What a method's name in an experiment stands for: an arm and the stage ("round 6", "personal") of its figures."""
 
     arm: Arm
     stage: str = "final"
@@ -52,15 +52,16 @@ METHODS: Mapping[str, Curve] = {
     "fedadam": Curve(Arm(method="fedadam")),
     "privfedtalk, z = 0.5": Curve(Arm(method="privfedtalk", noise_multiplier=0.5)),
 }
-"""`local` takes as many steps as a client of the federation, `local, longer` as many as one who then personalises."""
+"""`local` trains for as many steps as a client of the federation, `local, longer` for as many as a client of the
+federation that then personalises."""
 
 _EACH = {name: METHODS[name] for name in list(METHODS)[: list(METHODS).index("scaffold") + 1]}
-"""What the curves compare: all but the methods that are looked at in the central world alone."""
+"""The methods of every experiment's curves: all but those that are measured only in the central world."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One value of what an experiment varies: the world, and the curves by their names."""
+    """One value `x` of what an experiment varies: the world, and the curves by their names."""
 
     x: float | str
     curves: Mapping[str, Curve]
@@ -69,8 +70,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`varies` names what differs between the conditions; `measured` is "generated" where clips are made too; `role`
-    says whose loss the curves are of."""
+    """A question of the study.
+
+    `varies` names what differs between the conditions. `measured` is "generated" where clips are generated too. `role`
+    says whose loss the curves show.
+    """
 
     name: str
     varies: str
@@ -80,7 +84,10 @@ class Experiment:
     role: Role = "client"
 
     def setups(self) -> list[Setup]:
-        """All seeds of what stands first, so that what a stopped study has answered it has answered with all seeds."""
+        """The setups of all conditions, curves and seeds, without duplicates.
+
+        All seeds of a curve come together, so that a study that is stopped has all seeds of the curves it finished.
+        """
         found = [
             self.setup(seed, condition, curve)
             for condition in self.conditions
@@ -90,38 +97,38 @@ class Experiment:
         return list(dict.fromkeys(found))
 
     def setup(self, seed: int, condition: Condition, curve: Curve) -> Setup:
-        # What never trains does not care for the clips that it does not train on.
+        # The backbone is not trained on clients' clips, so it does not depend on how they were changed.
         world = condition.world if curve.arm.method else condition.world.rendered
-        # Setups that the central experiment has anyway are asked for as it has them, and so run once.
+        # A setup of the central experiment is requested exactly as there, so that it is run only once.
         central = world == CENTRE and curve.arm in [method.arm for method in METHODS.values()]
         return Setup(seed=seed, world=world, arm=curve.arm, measured="generated" if central else self.measured)
 
 
 _PLAIN = {name: curve for name, curve in _EACH.items() if name not in ("local, longer", "fedavg, personalised")}
-"""The same without those that stand for more steps of another."""
+"""`_EACH` without the two that are another method with more steps."""
 
 
 def _with(**changes: object) -> dict[str, Curve]:
-    """Each method at its last round, with the same changes to its arm."""
+    """Each method of `_PLAIN` after its last round, with the same changes to its arm."""
     arms = {name: curve.arm.model_copy(update={"personal": False, "rounds": None}) for name, curve in _PLAIN.items()}
     return {name: Curve(arm.model_copy(update=changes) if arm.method else arm) for name, arm in arms.items()}
 
 
-def _of_so_many(clients: int) -> dict[str, Curve]:
-    """Methods that give strangers something, with so many clients of the central world, or of a larger one."""
+def _with_clients(clients: int) -> dict[str, Curve]:
+    """Methods whose adapter strangers can use, with so many clients of the central world, or of a larger one."""
     some = _with(clients=clients) if clients < 8 else _PLAIN if clients == 8 else _with()
-    # Fewer than four cannot keep the sum of their updates from each other.
+    # Fewer than four clients cannot hide their updates from each other in a sum.
     left_out = {"local"} | ({"privfedtalk, z = 0.02"} if clients < 4 else set())
     return {name: curve for name, curve in some.items() if name not in left_out}
 
 
 def _averaged(averaging: Literal["ffa"]) -> dict[str, Curve]:
-    """Another averaging, for methods whose average it changes."""
+    """The methods that average clients' adapters, with another averaging."""
     return {name: curve for name, curve in _with(averaging=averaging).items() if name not in ("local", "centralized")}
 
 
 def _after(number: int) -> dict[str, Curve]:
-    """Curves along the rounds of the central setups."""
+    """The curves of the central setups after round `number`."""
     arms = {name: curve.arm for name, curve in _PLAIN.items() if curve != BACKBONE}
     return {"backbone": BACKBONE} | {
         name: Curve(arm, f"round {number}" if number < (arm.rounds or 6) else "final") for name, arm in arms.items()
@@ -142,7 +149,7 @@ CLIPS = Experiment(
 CLIENTS = Experiment(
     "clients",
     "clients in the federation",
-    tuple(Condition(x, _of_so_many(x), Population(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
+    tuple(Condition(x, _with_clients(x), Population(clients=x if x > 8 else None)) for x in (1, 2, 4, 8, 16)),
     role="unseen",
 )
 ROUNDS = Experiment("rounds", "rounds", tuple(Condition(x, _after(x)) for x in (1, 2, 4, 6)))
@@ -183,4 +190,4 @@ SPOILED_CLIENTS = Experiment(
     role="unseen",
 )
 EXPERIMENTS = (CENTRAL, SHIFT, CLIPS, SPOILED_CLIENTS, ROUNDS, CLIENTS, ADAPTERS, TRAITS)
-"""In the order in which they are run: what matters most first."""
+"""All experiments in the order in which they are run, the most important first."""

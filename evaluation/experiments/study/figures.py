@@ -1,4 +1,4 @@
-"""The study's curves in one picture: gain over the frozen backbone, shaded by the interval over people."""
+"""Draws the study's curves in one picture: gain over the frozen backbone, with the interval over people shaded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from evaluation.figures.charts import INK, colour_of, label_of, legend_above
 
 PANELS = (study.SHIFT, study.ROUNDS, study.CLIPS, study.CLIENTS)
 STYLES = {"local, longer": "--", "fedavg, personalised": "--", "privfedtalk, z = 0.02": ":"}
-"""Dashed: more steps of another method; dotted: the same method under noise. They take its colour."""
+"""Line styles of curves that take another method's colour: dashed with more steps, dotted with noise."""
 
 
 def curves(results: Results) -> Figure | None:
-    """One panel for each experiment of which two conditions or more were run; None where that is true of none."""
+    """Chart with a panel for each experiment of which at least two conditions were run; None where there is none."""
     found = [(experiment, gains(results, experiment)) for experiment in PANELS]
     drawn = [(experiment, some) for experiment, some in found if len({gain.x for gain in some}) > 1]
     if not drawn:

@@ -1,4 +1,4 @@
-"""The study's page, docs/results/study.md: every figure and every verdict comes from the points that were made."""
+"""Writes the study's page, docs/results/study.md: every figure and every verdict comes from the points' files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from evaluation.experiments.study.summary import Gain, Results, gains, levels
 from evaluation.tables.columns import MISSING
 
 LIPS = ("mouth_psnr", "opening_error", "lip_correlation")
-"""What a viewer sees of the mouth."""
+"""Metrics of the mouth in generated clips, which a viewer can see."""
 
 
 def page(results: Results, pictured: bool = True, machine: str = "") -> str:
-    """The whole page in Markdown; `pictured` where there is a picture of curves, `machine` says
-    where the points were made."""
+    """The whole page in Markdown; `pictured` says whether there is a picture of the curves, `machine` on which machine
+    the points were made."""
     settings = results.settings
     parts = [
         "# What the study measured",
@@ -40,7 +40,7 @@ def page(results: Results, pictured: bool = True, machine: str = "") -> str:
         _lips(results),
         "## What a viewer sees",
         "The same clips, each person's difference to the frozen backbone.",
-        *_seen(results),
+        *_visible_gains(results),
         "## People who never trained",
         "`local` is the control: the mean over some clients' own adapters, each put on the stranger.",
         gain_table(gains(results, study.CENTRAL, role="unseen"), "world"),
@@ -59,7 +59,7 @@ def page(results: Results, pictured: bool = True, machine: str = "") -> str:
             weighted = gains(results, experiment, baseline=averaged)
             parts += ["The same to FedAvg, on the seeds that both have:", gain_table(weighted, experiment.varies)]
             parts += [_weighing_pays(weighted), _scores(results)]
-    return "\n\n".join([*parts, "## What was run", _ran(results)]) + "\n"
+    return "\n\n".join([*parts, "## What was run", _points_made(results)]) + "\n"
 
 
 def gain_table(found: Sequence[Gain], varies: str) -> str:
@@ -95,34 +95,34 @@ def _questions(results: Results) -> list[str]:
     federated = ("fedavg", "privfedtalk, no DP", "privfedtalk, z = 0.02")
     answers = [
         "**Does federation beat the frozen backbone for its clients?**",
-        *(f"- {gain.curve}: {_said(gain)}" for gain in own if gain.curve in federated),
+        *(f"- {gain.curve}: {_verdict(gain)}" for gain in own if gain.curve in federated),
         "**Does it help people who never trained?** The control is another client's own adapter (`local`).",
-        *(f"- {gain.curve}, to the frozen backbone: {_said(gain)}" for gain in strangers if gain.curve == "fedavg"),
-        *(f"- the control, to the frozen backbone: {_said(g)}" for g in strangers if g.curve == "local, longer"),
-        *(f"- {gain.curve}, to the control: {_said(gain)}" for gain in to_control if gain.curve in federated),
+        *(f"- {gain.curve}, to the frozen backbone: {_verdict(gain)}" for gain in strangers if gain.curve == "fedavg"),
+        *(f"- the control, to the frozen backbone: {_verdict(g)}" for g in strangers if g.curve == "local, longer"),
+        *(f"- {gain.curve}, to the control: {_verdict(gain)}" for gain in to_control if gain.curve in federated),
         "**Does federation followed by personalisation beat as many steps of local training?**",
         *(
-            f"- {gain.x} clip{'s' * (gain.x != 1)} to train on: {_said(gain)}"
+            f"- {gain.x} clip{'s' * (gain.x != 1)} to train on: {_verdict(gain)}"
             for gain in to_local
             if gain.curve == "fedavg, personalised"
         ),
     ]
-    said: list[str] = []
+    lines: list[str] = []
     for line, following in zip(answers, [*answers[1:], "**"], strict=True):
         unanswered = line.startswith("**") and following.startswith("**")
-        said += [line, "- Not run yet."] if unanswered else [line]
-    return ["\n".join(_spaced(said)).strip()]
+        lines += [line, "- Not run yet."] if unanswered else [line]
+    return ["\n".join(_spaced(lines)).strip()]
 
 
 def _spaced(lines: Sequence[str]) -> list[str]:
-    """A blank line before and after each paragraph that is not an item."""
+    """The lines with a blank line before and after each that is not a list item."""
     spaced: list[str] = []
     for line in lines:
         spaced += [line] if line.startswith("- ") else ["", line, ""]
     return spaced
 
 
-def _said(gain: Gain) -> str:
+def _verdict(gain: Gain) -> str:
     verdict = "the interval holds zero" if not gain.sure else "better" if gain.mean < 0 else "worse"
     people = f"{gain.better} of {gain.people} people better, {gain.seeds} seed{'s' * (gain.seeds != 1)}"
     return f"{interval(gain)} %: {verdict} ({people}, p = {gain.p_holm:.2g})."
@@ -141,8 +141,8 @@ def _lips(results: Results) -> str:
     return table(["method", *titles, *(f"strangers: {title}" for title in titles)], rows)
 
 
-def _seen(results: Results) -> list[str]:
-    """Paired differences of what is generated, and whether each federated method gains where a viewer can see it."""
+def _visible_gains(results: Results) -> list[str]:
+    """A table of paired differences in metrics of the mouth, and whether each federated method improves them."""
     found = {key: {gain.curve: gain for gain in gains(results, study.CENTRAL, key)} for key in LIPS}
     loss = {gain.curve: gain for gain in gains(results, study.CENTRAL)}
     curves = [name for name in study.METHODS if all(name in some for some in (*found.values(), loss))]
@@ -170,24 +170,24 @@ def _better(gain: Gain, key: str) -> bool:
 
 
 def _weighing_pays(to_average: Sequence[Gain]) -> str:
-    """What the comparisons with FedAvg say about weighing clients at all."""
+    """Sentences on whether weighing clients pays, from the comparisons with FedAvg."""
     by_name = {gain.curve: gain for gain in to_average}
-    said = [
+    sentences = [
         f"{name} instead of fedavg changes the loss by {interval(gain)} %."
         for name, gain in by_name.items()
         if name.startswith("isfa")
     ]
     oracle = by_name.get("fedavg, noisy and wrong left out")
     if oracle is not None and oracle.high >= 0:
-        said.append(
+        sentences.append(
             "Leaving the noisy and the wrong clients out, as a perfect score would, gains nothing sure either: bad "
             "clips of this kind do the average little harm, so there is little for any score to win."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _scores(results: Results) -> str:
-    """The reliability that clients of each kind gave themselves in the last round, by either score."""
+    """A table of the reliability scores that good and bad clients gave themselves in the last round, for each score."""
     experiment, (condition,) = study.SPOILED_CLIENTS, study.SPOILED_CLIENTS.conditions
     rows: list[list[str]] = []
     ratios: list[str] = []
@@ -235,7 +235,7 @@ def _sizes(settings: StudySettings) -> str:
     )
 
 
-def _ran(results: Results) -> str:
+def _points_made(results: Results) -> str:
     def count(experiment: Experiment, keep: Callable[[bool], bool]) -> int:
         return sum(keep(results.ran(setup)) for setup in experiment.setups())
 

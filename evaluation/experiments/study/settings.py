@@ -1,4 +1,4 @@
-"""How large the study's corpora, networks and federations are: small enough that hundreds of runs are affordable."""
+"""Sizes of the study's corpora, networks and federations: small enough that hundreds of runs are affordable."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from training.settings.privacy import PrivacySettings
 
 
 class StudySettings(Settings):
-    """The defaults are half the demo's picture and a third of its networks: an order of methods shows, a fine
-    picture does not. Of a client's ten clips six train, one is scored on, three are held out."""
+    """Settings of the study.
+
+    The defaults are half the demo's picture size and a third of its networks, which is enough to order methods but not
+    for fine pictures. Of a client's ten clips six are for training, one is for its score, three are held out.
+    """
 
     studio: StudioSettings = StudioSettings(
         public_speakers=24,
@@ -46,9 +49,11 @@ class StudySettings(Settings):
         federation=FederationSettings(rounds=6, local_steps=6, batch_size=4),
         privacy=PrivacySettings(noise_multiplier=0.02, clip_norm=1.5, n_max=6, mean_weight=0.95, seeded_noise=0),
     )
-    ruler_steps: int = Field(200, ge=1, description="of each of the two rulers")
-    personal_steps: int = Field(18, ge=1, description="in which a client fits the shared adapter to its own clips")
+    ruler_steps: int = Field(200, ge=1, description="training steps of each of the two rulers")
+    personal_steps: int = Field(18, ge=1, description="steps in which a client fits the shared adapter to its clips")
     curve_rounds: tuple[int, ...] = Field((1, 2, 4, 6), description="rounds after which the loss is measured")
-    draws: int = Field(2, ge=1, description="of noise and timestep, for each window of a held-out clip")
-    control_adapters: int = Field(4, ge=1, description="clients whose own adapters strangers are given, as the control")
-    generated_clips: int = Field(1, ge=1, description="clips generated of each person, where any are")
+    draws: int = Field(2, ge=1, description="draws of noise and timestep for each window of a held-out clip")
+    control_adapters: int = Field(
+        4, ge=1, description="clients whose own adapters are tried on strangers, as the control for a shared adapter"
+    )
+    generated_clips: int = Field(1, ge=1, description="clips of each person, where clips are generated")

@@ -1,6 +1,6 @@
 """A setup of the study: one way to train, on the people of one world, with one seed. Each is a point with one file.
 
-A setup names all that decides its figures, so those that two experiments share are run once.
+A setup contains everything that decides its figures, so a setup that two experiments share is run once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ Measured = Literal["loss", "generated"]
 
 
 class Arm(Settings):
-    """How the clients' adapters are made. `method` None is the frozen backbone; what is left at None is the study's.
+    """How the clients' adapters are made. `method` None is the frozen backbone; other fields left at None take the
+    study's setting.
 
-    `clients`: only so many take part. `without`: numbers of clients who are left out, all others being measured too.
-    `gamma`: ISFA's sharpness; `score`: what it weighs by.
+    `clients`: only so many take part. `without`: numbers of clients who do not take part, but are measured like all
+    others. `gamma`: the sharpness of ISFA's weights; `score`: the score that ISFA weighs clients by.
     """
 
     method: MethodName | None = None
@@ -46,7 +47,7 @@ class Arm(Settings):
         return configure(self.method or "fedavg", self.asked(settings))
 
     def asked(self, settings: StudySettings) -> TrainingSettings:
-        """The study's settings with the arm's, before the method's own are put in."""
+        """The study's settings with the arm's, before the method's own are applied."""
         training, privacy = settings.training, settings.training.privacy
         adapter: dict[str, object] = {"rank": self.rank, "targets": self.targets, "averaging": self.averaging}
         if self.rank is not None:
@@ -76,9 +77,9 @@ class Setup(Settings):
     measured: Measured = "loss"
 
     def identifier(self, settings: StudySettings) -> str:
-        """A file name for people, with a digest of all that decides the figures and is not the default in code.
+        """A readable file name with a digest of every setting that decides the figures and differs from its default.
 
-        So a setting that is new, and whose default keeps what was computed before, leaves the points as they are.
+        A new setting whose default keeps the earlier behaviour therefore leaves the points' names as they are.
         """
         own = settings.model_dump(mode="json", exclude={"studio", "preparation", "training"})
         groups = (settings.studio, settings.preparation, settings.training)
@@ -87,23 +88,23 @@ class Setup(Settings):
         return f"seed{self.seed}-{self.world.name}-{self.arm.method or 'backbone'}-{digest}"
 
 
-def results_path(home: Path, setup: Setup, settings: StudySettings) -> Path:
+def results_path(root: Path, setup: Setup, settings: StudySettings) -> Path:
     """The file of a setup's point."""
-    return home / "cells" / f"{setup.identifier(settings)}.jsonl"
+    return root / "cells" / f"{setup.identifier(settings)}.jsonl"
 
 
-def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "cpu") -> Point:
+def point_of(root: Path, setup: Setup, settings: StudySettings, device: str = "cpu") -> Point:
     """A setup as a point in the study's folder."""
-    from evaluation.experiments.measuring import HeldOut  # seconds, which who only reads results need not wait for
+    from evaluation.experiments.measuring import HeldOut  # takes seconds, which reading results need not wait for
 
-    arm, path = setup.arm, results_path(home, setup, settings)
+    arm, path = setup.arm, results_path(root, setup, settings)
     differs = arm.model_dump(exclude_defaults=True, exclude={"method"})
     method = arm.method or "backbone"
     return Point(
         folder=path.parent,
         name=path.stem,
         label=f"seed {setup.seed} {setup.world.name} {method}" + (f" {differs}" if differs else ""),
-        world=RenderedWorld(home, setup.seed, setup.world, settings, device),
+        world=RenderedWorld(root, setup.seed, setup.world, settings, device),
         federation=Federation(
             arm.method,
             arm.asked(settings),
@@ -114,8 +115,8 @@ def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "c
             device=device,
         ),
         measurement=HeldOut(
-            # Held-out clips are good and the same in every world that is derived from one.
-            world=world_folder(home, setup.seed, setup.world.rendered).root,
+            # Held-out clips are the same, and good, in all worlds that are derived from this one.
+            world=world_folder(root, setup.seed, setup.world.rendered).root,
             objective=settings.training.objective,
             seed=setup.seed,
             draws=settings.draws,
@@ -123,7 +124,7 @@ def point_of(home: Path, setup: Setup, settings: StudySettings, device: str = "c
             controls=settings.control_adapters,
             generated_clips=settings.generated_clips if setup.measured == "generated" else 0,
         ),
-        scratch=home / "scratch",
+        scratch=root / "scratch",
         about={"seed": setup.seed, "world": setup.world.name, "method": method, "arm": differs},
     )
 

@@ -1,9 +1,9 @@
-"""From the points' rows to gains with intervals: a person under one seed is the unit, compared with itself.
+"""Computes gains with intervals from the points' rows; the unit is a person under one seed, compared with itself.
 
-Percentages are of each person's own loss under the baseline, with the same noise and timesteps; intervals are
-Student's over people, p from sign flips of whole people (`evaluation.measuring.significance`), Holm's over the curves
-of a table. People of one seed share a backbone and a federation, so an interval speaks of people like these under
-trainings like these; `seeds` and `agreeing` say how many trainings there were and in how many the mean had that sign.
+Percentages are of each person's own loss under the baseline, with the same noise and timesteps. Intervals are Student's
+over people; p is from sign flips of whole people (`evaluation.measuring.significance`), Holm's over the curves of a
+condition. People of one seed share a backbone and a federation, so an interval is about people like these under
+trainings like these; `seeds` is the number of trainings, `agreeing` the number in which the mean had the same sign.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ class Gain:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 class Results:
-    """The rows of a study's folder, read point by point; a setup that was not run has none."""
+    """The rows of a study's folder, read when they are needed; a setup that was not run has none."""
 
-    def __init__(self, home: Path, settings: StudySettings) -> None:
-        self.home, self.settings = home, settings
+    def __init__(self, root: Path, settings: StudySettings) -> None:
+        self.root, self.settings = root, settings
         self._read: dict[Path, pd.DataFrame] = {}
 
     def ran(self, setup: Setup) -> bool:
-        return results_path(self.home, setup, self.settings).exists()
+        return results_path(self.root, setup, self.settings).exists()
 
     def values(self, setup: Setup, role: Role, stage: str, metric: str) -> pd.Series | None:
-        """Person -> value, or None where that was not measured."""
-        path = results_path(self.home, setup, self.settings)
+        """person -> value, or None where the metric was not measured."""
+        path = results_path(self.root, setup, self.settings)
         if path not in self._read:
             if not path.exists():
                 return None
@@ -70,7 +70,7 @@ class Results:
     def pooled(
         self, experiment: Experiment, condition: Condition, curve: Curve, role: Role, metric: str
     ) -> pd.Series | None:
-        """(seed, person) -> value over the seeds that were run."""
+        """(seed, person) -> value over the seeds that were run; None where none was."""
         found = {
             seed: values
             for seed in experiment.seeds
@@ -86,9 +86,9 @@ def gains(
     baseline: Curve = BACKBONE,
     role: Role | None = None,
 ) -> list[Gain]:
-    """Every curve of every condition against `baseline` in the same world; `loss` in percent, else as it is.
+    """Every curve of every condition against `baseline` in the same world; in percent for `loss`, else as a difference.
 
-    What was not run is left out.
+    Curves that were not run are left out.
     """
     role = role or experiment.role
     found: list[Gain] = []
@@ -134,7 +134,7 @@ def _gain(x: float | str, name: str, difference: pd.Series, lower_is_better: boo
 def levels(
     results: Results, experiment: Experiment, condition: Condition, metrics: Sequence[str], role: Role = "client"
 ) -> Mapping[str, Mapping[str, tuple[float, float]]]:
-    """curve -> metric -> (mean, half the 95 % interval) over people, of what was measured."""
+    """curve -> metric -> (mean, half the 95 % interval) over people; without metrics that were not measured."""
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for name, curve in condition.curves.items():
         for metric in metrics:

@@ -1,8 +1,8 @@
-"""The people of a study: one public corpus with its frozen networks a seed, and clients rendered anew for each shift.
+"""Worlds of the study: for each seed one public corpus with frozen networks, and clients rendered for each shift.
 
-A world is a run's folder whose networks are those of its seed's public corpus, so that worlds differ in their people
-and in nothing else. Client 3 of seed 0 is the same face in every world, painted, lit and opening its mouth as the
-world's population does.
+A world is a run's folder whose networks are those of its seed's public corpus, so that the worlds of a seed differ only
+in their people. Client 3 of seed 0 is the same face in every world; its colours, its light and how it opens its mouth
+follow the world's population.
 """
 
 from __future__ import annotations
@@ -45,15 +45,18 @@ TRAITS: dict[Traits, tuple[str, ...]] = {
     "accessories": ("glasses",),
     "camera": ("camera_pitch", "camera_softness", "camera_noise"),
 }
-"""What of the clients' population differs from the public one; `demo` is what the demo's clients differ in."""
+"""Settings of the clients' population that differ from the public one's; `demo` has those of the demo's clients."""
 
 READY = "ready"
 
 
 class Population(Settings):
-    """The clients of a world: `shift` from the public one in `traits`; `clips` (None: all) that each trains on;
-    `clients` (None: the study's) that there are; with `spoiled` some clients' own clips are bad (see `defects`),
-    while all are measured on good ones."""
+    """The clients of a world.
+
+    `shift`: how far they are from the public population in `traits`. `clips`: clips that each trains on (None: all).
+    `clients`: their number (None: the study's). `spoiled`: some clients' training clips are bad (see `defects`), while
+    all clients are measured on good ones.
+    """
 
     shift: float = 1.0
     traits: Traits = "demo"
@@ -77,12 +80,12 @@ class Population(Settings):
 CENTRE = Population()
 
 
-def public_folder(home: Path, seed: int) -> RunFolder:
-    return RunFolder(home / f"seed{seed}" / "public")
+def public_folder(root: Path, seed: int) -> RunFolder:
+    return RunFolder(root / f"seed{seed}" / "public")
 
 
-def world_folder(home: Path, seed: int, world: Population) -> RunFolder:
-    return RunFolder(home / f"seed{seed}" / world.name)
+def world_folder(root: Path, seed: int, world: Population) -> RunFolder:
+    return RunFolder(root / f"seed{seed}" / world.name)
 
 
 def is_ready(folder: RunFolder) -> bool:
@@ -91,9 +94,10 @@ def is_ready(folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class RenderedWorld:
-    """The clients of one population under one seed; without a population the seed's public corpus and networks."""
+    """The world of one population under one seed, in the study's folder `root`; with population None, the seed's public
+    corpus and networks."""
 
-    home: Path
+    root: Path
     seed: int
     population: Population | None
     settings: StudySettings
@@ -105,8 +109,8 @@ class RenderedWorld:
     @property
     def folder(self) -> RunFolder:
         if self.population is None:
-            return public_folder(self.home, self.seed)
-        return world_folder(self.home, self.seed, self.population)
+            return public_folder(self.root, self.seed)
+        return world_folder(self.root, self.seed, self.population)
 
     @property
     def needs(self) -> tuple[World, ...]:
@@ -121,13 +125,13 @@ class RenderedWorld:
 
     def make(self) -> None:
         if self.population is None:
-            make_public(self.home, self.seed, self.settings, self.device)
+            make_public(self.root, self.seed, self.settings, self.device)
         else:
-            make_world(self.home, self.seed, self.population, self.settings, self.device)
+            make_world(self.root, self.seed, self.population, self.settings, self.device)
 
 
-def make_public(home: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
-    """The public corpus of a seed, and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
+def make_public(root: Path, seed: int, settings: StudySettings, device: str = "cpu") -> None:
+    """Make the public corpus of a seed and all that is trained on it: autoencoder, rulers (on the CPU), backbone."""
     import torch
 
     from training.learning.pretraining import curve, pretrain
@@ -139,7 +143,7 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
         train_opening_ruler,
     )
 
-    run, training = public_folder(home, seed), settings.training
+    run, training = public_folder(root, seed), settings.training
     _render(run, _studio(settings.studio, seed, public_only=True), _preparation(settings, seed))
     vae = _once(run.model("vae"), lambda to: make_vae(run, training.vae, seed, torch.device(device)).cpu().save(to))
     _shards(run, vae, _preparation(settings, seed), device)
@@ -164,17 +168,17 @@ def make_public(home: Path, seed: int, settings: StudySettings, device: str = "c
     (run.root / READY).touch()
 
 
-def make_world(home: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
-    """The clients of a world, ready to train: rendered, or taken from the world that was rendered."""
-    run = world_folder(home, seed, world)
+def make_world(root: Path, seed: int, world: Population, settings: StudySettings, device: str = "cpu") -> None:
+    """Make the clients of a world: rendered, or derived from the clients of the rendered world."""
+    run = world_folder(root, seed, world)
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.model("").exists():
-        run.model("").symlink_to(os.path.relpath(public_folder(home, seed).model(""), run.root))
+        run.model("").symlink_to(os.path.relpath(public_folder(root, seed).model(""), run.root))
     if world == world.rendered:
         _render(run, _studio(settings.studio, seed, world=world), _preparation(settings, seed))
         _shards(run, run.model("vae"), _preparation(settings, seed), device)
     else:
-        _derive(world_folder(home, seed, world.rendered), run, world, seed, device)
+        _derive(world_folder(root, seed, world.rendered), run, world, seed, device)
     (run.root / READY).touch()
 
 
@@ -185,7 +189,7 @@ def _studio(
         return studio.model_copy(update={"seed": seed, "clients": 0, "unseen": 0})
     public, clients = studio.public_population, studio.client_population
     moved = {name: getattr(clients, name) for name in TRAITS[world.traits]}
-    # Strangers are asked about in the central world alone, and rendering is half of a small world's cost.
+    # Strangers are measured only where shift and traits are central, and rendering is half of a small world's cost.
     strangers = studio.unseen if (world.shift, world.traits) == (CENTRE.shift, CENTRE.traits) else 0
     return studio.model_copy(
         update={
@@ -217,7 +221,7 @@ def _shards(run: RunFolder, vae: Path, preparation: PreparationSettings, device:
 
 
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`make` the folder unless a former call finished it; half of one is never taken for whole."""
+    """The folder, made by `make` unless an earlier call finished it; an unfinished one is made again."""
     if not (folder / READY).exists():
         make(folder)
         (folder / READY).touch()
@@ -225,7 +229,7 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _derive(rendered: RunFolder, run: RunFolder, world: Population, seed: int, device: str) -> None:
-    """The same clients with fewer clips to train on, or with clips that were spoiled."""
+    """Write the rendered world's clients with fewer clips to train on, or with spoiled clips."""
     from training.model.autoencoders.sources import load_autoencoder
 
     table = load_clients(rendered.clients_table)

@@ -1,1 +1,1 @@
-"""Pretrained networks that metrics look through, and the cache of what they saw in true clips."""
+"""Pretrained networks that metrics use, and the cache of their features of true clips."""

@@ -1,4 +1,4 @@
-"""Features of frozen networks: streamed in batches, and remembered by the content that they were computed from.
+"""Features of frozen networks: computed in batches, and cached under a hash of the frames they were computed from.
 
 True clips and references are the same for every method; with a cache their features are computed once for a run.
 """
@@ -19,7 +19,7 @@ from common.files import replacing
 from evaluation.metrics.arrays import Floats, Frame, Frames
 
 BATCH = 16
-"""Frames that are in a network at once."""
+"""Frames that a network processes at once."""
 
 
 class FeatureNetwork(Protocol):
@@ -27,14 +27,14 @@ class FeatureNetwork(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the weights, and with what is done to a frame before it meets them."""
+        """A text that changes with the weights and with the preprocessing of frames."""
         ...
 
     def features(self, frames: Frames) -> Floats: ...
 
 
 def stream(network: FeatureNetwork, frames: Iterable[Frame], batch: int = BATCH) -> Floats:
-    """Features [N, D] of a video of any length, of which `batch` frames are held at a time."""
+    """Features [N, D] of a video of any length; only `batch` frames are in memory at a time."""
     iterator = iter(frames)
     parts = []
     while held := list(islice(iterator, batch)):
@@ -60,7 +60,7 @@ def evenly_spaced(length: int, count: int) -> npt.NDArray[np.int64]:
 
 
 class FeatureCache:
-    """Arrays by the content that they came from, one small file each; without a folder it only computes."""
+    """Cache of arrays by the content they were computed from, a small file each; without a folder it keeps nothing."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class FeatureCache:
     def get(
         self, fingerprint: str, content: Iterable[npt.NDArray[Any]], compute: Callable[[], npt.NDArray[Any]]
     ) -> npt.NDArray[Any]:
-        """What `compute` gives for `content`, from the file where this content and fingerprint were met before."""
+        """The result of `compute` for `content`, read from the cache's file if it was computed before."""
         if self._folder is None:
             return compute()
         path = self._folder / f"{content_key(fingerprint, content)}.safetensors"
@@ -81,7 +81,7 @@ class FeatureCache:
 
 
 def content_key(fingerprint: str, content: Iterable[npt.NDArray[Any]]) -> str:
-    """SHA-256 over the arrays' types, shapes and values, and over who looks at them."""
+    """SHA-256 of the arrays' types, shapes and values and of the network's fingerprint."""
     digest = hashlib.sha256(fingerprint.encode())
     for array in content:
         digest.update(f"|{array.dtype.str}{array.shape}|".encode())

@@ -20,7 +20,7 @@ WINDOW = 16
 
 
 class I3dFeatures:
-    """A window uint8 [16, H, W, 3] to the 400 numbers before the softmax, float32 [1, 400]."""
+    """Features of a window uint8 [16, H, W, 3]: the 400 logits, float32 [1, 400]."""
 
     def __init__(self, device: str = "auto") -> None:
         self._device = choose_device(device)

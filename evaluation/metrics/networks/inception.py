@@ -1,4 +1,4 @@
-"""Inception of 2015-12-05 as torch-fidelity runs it: what FID and KID are defined on."""
+"""Inception of 2015-12-05 as torch-fidelity runs it: FID and KID are defined on its features."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LAYER = "2048"
 
 
 class InceptionFeatures:
-    """Frames uint8 [N, H, W, 3] to the 2048 numbers of the last pooling, float32 [N, 2048].
+    """Features of frames uint8 [N, H, W, 3]: the output of the last pooling, float32 [N, 2048].
 
-    Frames are enlarged to 299 x 299 inside the network, as TensorFlow 1 did; every other way gives other numbers.
+    The network itself resizes frames to 299 x 299 as TensorFlow 1 did; every other way gives other numbers.
     """
 
     def __init__(self, device: str = "auto") -> None:
-        # The package unpickles the file itself. `find` has compared its sha256 with the registered one before.
+        # The package unpickles the file; `find` has compared its sha256 with the registered one before that.
         path = weights.find(WEIGHT)
-        # Slow to import, and of no use where the file is absent.
+        # Imported late, because it is slow and useless where the file is absent.
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         self._device = choose_device(device)

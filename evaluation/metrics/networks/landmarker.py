@@ -24,7 +24,7 @@ BORDER = 0.25
 
 @contextmanager
 def open_track(settings: FaceSettings | None = None) -> Iterator[tuple[Track | None, str]]:
-    """A `Track` for the protocol, or None and the reason: the metric is then missing, never replaced."""
+    """Open a `Track` for the protocol; yields None and the reason where its model file is absent."""
     if weights.find_optional("face_landmarker") is None:
         yield None, "MediaPipe's model file is absent (`privfedtalk weights list` says where it goes)"
         return
@@ -36,10 +36,10 @@ def open_track(settings: FaceSettings | None = None) -> Iterator[tuple[Track | N
 
 
 def track_each(detect: Detect, frames: Frames) -> tuple[Landmarks, list[bool]]:
-    """Look at every frame [T, H, W, 3] by itself; a frame counts where exactly one face is found.
+    """Landmarks [T, 68, 2] of frames [T, H, W, 3], NaN without a face, and whether exactly one face was found in each.
 
-    No smoothing and no bridging: these would hide what a generator did. A tight crop gets a border first:
-    without one the detector saw two faces in 1.5 % of true crops. Landmarks [T, 68, 2], NaN without a face.
+    Every frame is detected by itself: smoothing or bridging gaps would hide a generator's errors. The tight crop gets a
+    border first: without one the detector found two faces in 1.5 % of true crops.
     """
     margin = round(BORDER * frames.shape[1])
     landmarks = np.full((len(frames), 68, 2), np.nan, np.float32)

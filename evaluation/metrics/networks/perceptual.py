@@ -1,6 +1,6 @@
 """LPIPS of each frame (Zhang et al. 2018, v0.1): how differently a picture network sees two frames.
 
-Values depend on the backbone (AlexNet, SqueezeNet or VGG-16), so every name of a value carries it.
+Values depend on the backbone (AlexNet, SqueezeNet or VGG-16), so every metric's name includes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.model.frozen.lpips_network import Lpips
 
 
 class LpipsDistance:
-    """Frames uint8 [T, H, W, 3] twice -> float64 [T], 0 for equal frames; a batch is held at a time."""
+    """LPIPS of frames uint8 [T, H, W, 3] and their truth -> float64 [T], 0 for equal frames; computed in batches."""
 
     def __init__(self, backbone: str, device: str = "auto") -> None:
         self._device = choose_device(device)

@@ -1,8 +1,8 @@
 """LSE-D, LSE-C and offset from embeddings of picture and sound: the arithmetic of SyncNet's published evaluation.
 
 Chung and Zisserman 2016; the names are Wav2Lip's (Prajwal et al. 2020). Window t of the picture is compared with the
-sound of the windows t − 15 … t + 15, distances are averaged over t for each shift, and the curve over the shifts is
-read: its lowest point is LSE-D, its depth below the median LSE-C, and the place of the lowest point the offset.
+sound of the windows t − 15 … t + 15, and distances are averaged over t for each shift. Of the resulting curve over the
+shifts, the lowest value is LSE-D, its depth below the median is LSE-C, and its position is the offset.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from evaluation.metrics.arrays import Floats, Values
 
 LIMIT = 15
-"""Frames by which the sound is moved either way."""
+"""The largest shift of the sound in either direction, frames."""
 
 EPSILON = 1e-6
 """What torch's `pairwise_distance` adds to every difference."""
@@ -22,7 +22,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class SyncScore:
-    """lse_d: lower is better. lse_c: higher is better. offset: frames by which the sound is early, 0 where it fits."""
+    """lse_d: lower is better. lse_c: higher is better. offset: frames by which the sound is early, 0 when in sync."""
 
     lse_d: float
     lse_c: float
@@ -30,16 +30,16 @@ class SyncScore:
 
 
 def sync_score(mean_distances: Values) -> SyncScore:
-    """Read the curve of mean distances over the shifts −limit … limit, float64 [2 limit + 1]."""
+    """The scores of a curve of mean distances over the shifts −limit … limit, float64 [2 limit + 1]."""
     lowest = int(mean_distances.argmin())
     depth = float(np.median(mean_distances)) - float(mean_distances[lowest])
     return SyncScore(float(mean_distances[lowest]), depth, len(mean_distances) // 2 - lowest)
 
 
 class ShiftDistances:
-    """Mean distance at each shift, from embeddings that arrive in order; holds 2 limit windows at a time.
+    """Mean distance at each shift, from embeddings that are added in order; keeps 2 limit windows in memory.
 
-    Beyond both ends the sound is zero, as in the published procedure: the embedding, not the silence.
+    Beyond both ends of the sound the *embedding* is zero, as in the published procedure, not the samples.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -50,7 +50,7 @@ class ShiftDistances:
         self._count = 0
 
     def add(self, seen: Floats, heard: Floats) -> None:
-        """The next windows' embeddings, [B, D] each; neither is brought to length one."""
+        """Add the next windows' embeddings, [B, D] each, not normalised."""
         if not self._heard:
             self._heard = [np.zeros((self._limit, heard.shape[1]), np.float32)]
         self._seen.append(seen)
@@ -58,7 +58,10 @@ class ShiftDistances:
         self._compare()
 
     def means(self) -> Values:
-        """float64 [2 limit + 1]; place limit + k is the picture with the sound of k windows later. Ends the count."""
+        """Mean distances, float64 [2 limit + 1]; entry limit + k compares the picture with the sound k windows later.
+
+        No window may be added after this call. Raises ValueError where none was added.
+        """
         if self._count == 0 and not self._seen:
             raise ValueError("no window was added, so there is no distance")
         self._heard.append(np.zeros((self._limit, self._heard[0].shape[1]), np.float32))

@@ -1,9 +1,9 @@
 """SyncNet as its authors published it: five frames and a fifth of a second of sound, 1024 numbers each.
 
-Everything that moves the scores follows the published procedure: 25 frames a second of 224 x 224, written as JPEG by
+Everything that affects the scores follows the published procedure: 25 frames a second of 224 x 224, written as JPEG by
 FFmpeg's encoder with its defaults and read back as BGR, 0 … 255 and not normalised; sound as 16 kHz, 16 bit, mono; MFCC
 of 25 ms every 10 ms, 13 coefficients; window t takes frames t … t + 4 and cepstra 4t … 4t + 19, for
-t < min(frames, samples / 640) − 5; embeddings keep their length. On the authors' example.avi it must give offset 3,
+t < min(frames, samples / 640) − 5; embeddings are not normalised. On the authors' example.avi it must give offset 3,
 distance 5.353 and confidence 10.021.
 """
 
@@ -33,11 +33,11 @@ SIZE = 224
 WINDOW, STEPS, STEPS_PER_FRAME = 5, 20, 4
 BATCH = 20
 JPEG_BITS_PER_SECOND = 200_000
-"""FFmpeg's default for every encoder: what `ffmpeg -i clip %06d.jpg` aims at."""
+"""FFmpeg's default bit rate for every encoder, as `ffmpeg -i clip %06d.jpg` uses it."""
 
 
 class SyncNet:
-    """The published network; its scores of clips of any length, of which 20 windows are held at a time."""
+    """The published network; clips may have any length, of which 20 windows are in memory at a time."""
 
     def __init__(self, network: SyncNetwork, device: torch.device) -> None:
         self._network = network.eval().requires_grad_(False).to(device)
@@ -90,7 +90,8 @@ def cepstra_of(audio: Audio) -> Floats:
 def as_published(frames: Iterable[Frame]) -> Iterator[Frame]:
     """Frames uint8 [H, W, 3] RGB as the procedure reads them: [224, 224, 3] BGR, through FFmpeg's JPEG.
 
-    Its encoder holds a bit rate over the clip, so a frame's JPEG depends on those before it: one encoder a clip.
+    FFmpeg's encoder keeps a bit rate over the clip, so a frame's JPEG depends on the frames before it: every clip needs
+    an encoder of its own.
     """
     encoder: Any = av.CodecContext.create("mjpeg", "w")
     encoder.width = encoder.height = SIZE
@@ -106,7 +107,8 @@ def as_published(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def _planes(frame: Frame) -> Frame:
-    """JFIF's colours with halved chroma, uint8 [1.5 H, W], rounded and not cut off, as swscale would by default."""
+    """A frame's JFIF colour planes with halved chroma, uint8 [1.5 H, W]; values are rounded, where swscale's default
+    truncates."""
     luma, red, blue = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb))
     halves = [cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for plane in (blue, red)]
     return np.concatenate([luma, *(half.reshape(-1, SIZE) for half in halves)])
@@ -119,7 +121,7 @@ def _decoded(packet: Any) -> Frame:
 
 
 def _windows(frames: Iterable[Frame], limit: int) -> Iterator[Frames]:
-    """Five frames each, [5, H, W, 3]; window t only where frame t + 5 exists too, and t < limit."""
+    """Windows of five frames, [5, H, W, 3]; window t exists only where frame t + 5 does and t < limit."""
     held: deque[Frame] = deque(maxlen=WINDOW + 1)
     for index, frame in enumerate(frames):
         held.append(frame)
@@ -152,11 +154,11 @@ class SyncNetwork(nn.Module):
         )  # fmt: skip
 
     def see(self, windows: Tensor) -> Tensor:
-        """[B, 3, 5, 224, 224], BGR, 0 … 255, to [B, 1024]."""
+        """Embeddings [B, 1024] of windows [B, 3, 5, 224, 224], BGR, 0 … 255."""
         return self.netfclip(self.netcnnlip(windows).flatten(1))
 
     def hear(self, cepstra: Tensor) -> Tensor:
-        """[B, 1, 13, 20] to [B, 1024]."""
+        """Embeddings [B, 1024] of cepstra [B, 1, 13, 20]."""
         return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
 
 

@@ -1,1 +1,1 @@
-"""Figures of whole sets of clips (FID, KID, FVD): distances between features, and how sure they are."""
+"""Figures of whole sets of clips (FID, KID, FVD): distances between features, and their standard errors."""

@@ -1,8 +1,8 @@
-"""How near the generated frames are to the true ones as a population: KID and FID, on features [N, D].
+"""Distances between the populations of generated and of true frames: KID and FID, on features [N, D].
 
-The numbers are torch-fidelity's (0.4): its Inception, 2048-d, and its protocol for KID. Neither is interchangeable with
-clean-fid's. Below about 2,048 samples the covariance that FID needs is singular and its bias large: KID comes first,
-and n stands beside both. All methods of a table have the same n.
+The numbers are torch-fidelity's (0.4): its Inception, 2048-d, and its protocol for KID. They are not interchangeable
+with clean-fid's. Below about 2,048 samples the covariance that FID needs is singular and FID's bias is large; KID is
+therefore shown first, and n beside both. All methods of a table have the same n.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from evaluation.metrics.arrays import Floats, Values
 
 KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED = 100, 1000, 2020
-"""torch-fidelity's defaults; with fewer samples than a subset has, a subset is all of them."""
+"""torch-fidelity's defaults; where there are fewer samples than the subset size, a subset is all samples."""
 
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """KID: the mean over `subsets` of the squared maximum mean discrepancy, and its deviation between them."""
+    """KID: the mean of the squared maximum mean discrepancy over `subsets` subsets, and its standard deviation."""
 
     mean: float
     deviation: float
@@ -31,7 +31,7 @@ def frechet_distance(features: Floats, others: Floats) -> float:
     """Fréchet distance between Gaussians fitted to features [N, D] and [M, D] (Heusel et al. 2017): FID, or FVD.
 
     |μ1 − μ2|² + tr Σ1 + tr Σ2 − 2 tr (Σ1 Σ2)^½. With Σ = AᵀA the last trace is the sum of the singular values of
-    A1 A2ᵀ, which needs no root of a matrix and stays exact where Σ is singular.
+    A1 A2ᵀ, which needs no matrix square root and stays exact where Σ is singular.
     """
     _check(features, others)
     x, y = features.astype(np.float64), others.astype(np.float64)
@@ -50,7 +50,7 @@ def kernel_distance(
 ) -> KernelDistance:
     """KID (Bińkowski et al. 2018) between features [N, D] and [M, D], kernel (x·y / D + 1)³.
 
-    A value slightly below zero is no mistake: the estimate is unbiased.
+    The estimate is unbiased, so a value slightly below zero is possible.
     """
     _check(features, others)
     size = min(subset_size, len(features), len(others))

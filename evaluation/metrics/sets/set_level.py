@@ -1,8 +1,9 @@
-"""How sure a figure of a whole set is (KID, FID, FVD), where no clip has a value of its own: a jackknife over clients.
+"""Standard errors of figures of a whole set (KID, FID, FVD), where no clip has a value of its own: a jackknife over
+clients.
 
-Each client is left out once, and the figure's standard error follows from how it moves (Tukey 1958; by blocks of
-clients where there are many, Shao and Wu 1989). A bootstrap would not do: a resample holds some frames twice, which
-lowers its rank and raises both FID and KID, so that its interval lies beside the figure that it is meant for.
+Each client is left out once, and the standard error follows from how the figure changes (Tukey 1958; by blocks of
+clients where there are many, Shao and Wu 1989). A bootstrap is wrong here: a resample has some frames twice, which
+lowers its rank and raises both FID and KID, so that the interval may not even contain the figure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from evaluation.metrics.arrays import Floats
 
 MOST_BLOCKS = 20
-"""More leave a figure of thousands of frames computed too often for what they add."""
+"""The most blocks of clients. Each block computes the figure once more, and more blocks add little precision."""
 
 Pair = tuple[Floats, Floats]
 """Features [n, D] of a clip's generated frames and of its true ones."""
@@ -33,8 +34,8 @@ class SetInterval:
 
 
 def set_interval(clients: Mapping[str, Sequence[Pair]], statistic: Statistic) -> SetInterval | None:
-    """Of `statistic` over all clients' features; None with fewer than three clients, of whom one is left out."""
-    from scipy import stats  # a second to import: not for whoever asks the catalogue for a label
+    """Standard error and interval of `statistic` over all clients' features; None with fewer than three clients."""
+    from scipy import stats  # takes a second: here, so that importing the catalogue stays fast
 
     blocks = [list(names) for names in np.array_split(sorted(clients), min(MOST_BLOCKS, len(clients)))]
     if len(blocks) < 3:

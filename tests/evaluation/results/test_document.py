@@ -46,11 +46,11 @@ def test_pairs_are_compared_client_by_client() -> None:
     assert found["privfedtalk", "backbone", "validation_loss"]["clients_higher"] == 0
 
 
-def test_clients_own_adapters_are_a_row_that_no_bar_judges() -> None:
+def test_clients_own_adapters_are_a_row_that_no_criterion_judges() -> None:
     table, facts = make_table(), make_facts()
     own = table[table["method"] == "fedavg"].assign(method="fedavg_personal")
     own.loc[own["metric"] == "mouth_psnr", "value"] += 0.4
-    own.loc[own["metric"] == "lip_correlation", "value"] = 0.2  # below every bar
+    own.loc[own["metric"] == "lip_correlation", "value"] = 0.2  # below every bound
     results = assemble(pd.concat([table, own]), facts)
     assert results["methods"]["fedavg_personal"]["mouth_psnr"] == pytest.approx(
         results["methods"]["fedavg"]["mouth_psnr"] + 0.4
@@ -69,31 +69,31 @@ def test_only_clips_that_both_methods_have_count() -> None:
     assert [comparison.clients for comparison in one] == [7]
 
 
-def test_bars_are_judged_on_the_worst_method() -> None:
+def test_criteria_are_judged_on_the_worst_method() -> None:
     results = assemble(make_table(), make_facts())
-    bars = {bar["name"]: bar for bar in results["bars"]}
-    assert bars["mouth_over_still"]["value"] == pytest.approx(1.1)
-    assert bars["mouth_over_backbone"]["value"] == pytest.approx(0.6)
-    assert bars["lips_lost"]["value"] == pytest.approx(0.01)
-    assert bars["clients_better"]["value"] == 1
-    assert all(bar["pass"] for bar in bars.values())
+    criteria = {one["name"]: one for one in results["bars"]}
+    assert criteria["mouth_over_still"]["value"] == pytest.approx(1.1)
+    assert criteria["mouth_over_backbone"]["value"] == pytest.approx(0.6)
+    assert criteria["lips_lost"]["value"] == pytest.approx(0.01)
+    assert criteria["clients_better"]["value"] == 1
+    assert all(one["pass"] for one in criteria.values())
     results["methods"]["fedavg"]["lip_correlation"] = 0.5
     results["corpus"]["face_rate"] = None
-    again = {bar["name"]: bar for bar in judge_criteria(results)}
+    again = {one["name"]: one for one in judge_criteria(results)}
     assert again["lip_correlation"]["pass"] is False and again["lip_correlation"]["value"] == 0.5
     assert again["face_rate"]["pass"] is None  # not measured is neither met nor missed
 
 
-def test_a_bar_that_noise_reaches_is_missed() -> None:
+def test_a_criterion_that_noise_reaches_is_missed() -> None:
     table = make_table()
     table.loc[(table["method"] == "noise") & (table["metric"] == "identity"), "value"] = 0.97
-    bars = {bar["name"]: bar for bar in assemble(table, make_facts())["bars"]}
-    assert bars["lost_to_noise"]["value"] == 1 and bars["lost_to_noise"]["pass"] is False
+    criteria = {one["name"]: one for one in assemble(table, make_facts())["bars"]}
+    assert criteria["lost_to_noise"]["value"] == 1 and criteria["lost_to_noise"]["pass"] is False
 
 
-def test_bars_without_methods_are_not_measured() -> None:
+def test_criteria_without_methods_are_not_measured() -> None:
     judged = judge_criteria({"methods": {}, "corpus": {}})
-    assert len(judged) == len(CRITERIA) and all(bar["pass"] is None for bar in judged)
+    assert len(judged) == len(CRITERIA) and all(one["pass"] is None for one in judged)
 
 
 def test_strangers_are_kept_apart() -> None:

@@ -52,11 +52,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A folder as jobs leave it, and jobs that only print: to where only the document may stand."""
     run = RunFolder(tmp_path / "mine")
     methods = {"privfedtalk": {"private": True, "psnr": 20.0, "ssim": 0.9}, "backbone": {"psnr": 19.0}}
-    bars = [
+    criteria = [
         {"name": "identity", "what": "same person", "direction": "at least", "bar": 0.9, "value": 0.8, "pass": False}
     ]
     privacy = {"epsilon_release": 3.0, "delta": 0.1, "mark": "Private", "private": True, "events": []}
-    found = {"methods": methods, "bars": bars, "privacy": privacy, "seconds": {"total": 60}, "peak_memory_gb": 1}
+    found = {"methods": methods, "bars": criteria, "privacy": privacy, "seconds": {"total": 60}, "peak_memory_gb": 1}
     missing = [{"metrics": ["fvd"], "reason": "no network", "remedy": "get it"}]
     run.root.mkdir()
     run.results.write_text(json.dumps({**found, "missing": missing, "report": "report/index.html"}))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.folders import RunFolder
-from pipelines.terminal.summary import show_bars, show_preparation
+from pipelines.terminal.summary import show_criteria, show_preparation
 from preparation.clients.identity import IdentityReport, Mismatch, SamePerson, save_report
 from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import save_manifest
@@ -59,15 +59,15 @@ def test_doubted_identities_are_told_when_they_were_asked_for(
     assert "one person" not in said(tmp_path, capsys)
 
 
-def bar(name: str, value: float | None, met: bool | None) -> dict[str, Any]:
+def criterion(name: str, value: float | None, met: bool | None) -> dict[str, Any]:
     return {"name": name, "value": value, "pass": met, "direction": "at least", "bar": 0.9, "what": "a share"}
 
 
-def test_a_bar_that_was_not_measured_is_told_and_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_criterion_that_was_not_measured_is_reported_and_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
     """As the page does: it was neither met nor missed."""
-    show_bars([bar("met", 0.95, True), bar("missed", 0.1, False), bar("absent", None, None)])
+    show_criteria([criterion("met", 0.95, True), criterion("missed", 0.1, False), criterion("absent", None, None)])
     printed = capsys.readouterr().out
-    assert "1 of 2 bars met, 1 not measured" in printed
+    assert "1 of 2 acceptance criteria met, 1 not measured" in printed
     assert "missed: 0.100, wanted at least 0.9" in printed and "absent: not measured" in printed
-    show_bars([bar("met", 0.95, True)])
-    assert capsys.readouterr().out == "1 of 1 bars met\n"
+    show_criteria([criterion("met", 0.95, True)])
+    assert capsys.readouterr().out == "1 of 1 acceptance criteria met\n"
