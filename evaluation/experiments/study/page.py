@@ -29,8 +29,8 @@ def page(results: Results, pictured: bool = True, machine: str = "") -> str:
         *([f"Machine: {machine}."] if machine else []),
         "Loss is each person's own held-out denoising loss with fixed noise and timesteps, as a difference in percent "
         "to the frozen backbone's on the same clips; negative is better. Brackets are 95 % intervals over people "
-        "(Student's), p is from sign flips of whole people, Holm's over the curves of a condition. People under one seed "
-        "share a backbone and a federation: *seeds* says in how many trainings the mean had that sign.",
+        "(Student's), p is from sign flips of whole people, Holm's over the curves of a condition. People under one "
+        "seed share a backbone and a federation: *seeds* says in how many trainings the mean had that sign.",
         *(["![Gain against what is varied](../images/study.png)"] if pictured else []),
         "## Three questions",
         *_questions(results),
