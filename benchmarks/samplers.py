@@ -1,6 +1,6 @@
 """What samplers, numbers of steps, guidance and training-time features are worth on a small rendered world.
 
-    python -m benchmarks.samplers                     # renders and trains where nothing is there; then two tables
+    python -m benchmarks.samplers                     # renders and trains what is missing, then prints two tables
     python -m benchmarks.samplers --only samplers     # one of them
     python -m benchmarks.samplers --page              # the section of benchmarks/README.md from what was printed
 
@@ -53,7 +53,7 @@ FEATURES: dict[str, dict[str, float]] = {
     "speech and identity dropped 10 %": {"drop_speech": 0.1, "drop_identity": 0.1},
     "no moving average of the weights (EMA)": {"ema": 0.0},
 }
-"""What of the objective, or of the pretraining, each backbone is trained with."""
+"""The settings of the objective, or of the pretraining, with which each backbone is trained."""
 
 FIGURES = "mouth PSNR, dB | lip correlation | opening error | frame delta ÷ true"
 
@@ -87,7 +87,7 @@ def write_page(home: Path) -> None:
 
 
 class Panel:
-    """The clips that every row is measured on, and what measures them."""
+    """The clips that every row is measured on, and the networks that measure them."""
 
     def __init__(self, home: Path, seed: int, clips: int) -> None:
         run = world_folder(home, seed, CENTRE)
@@ -134,8 +134,8 @@ def samplers(home: Path, seed: int, panel: Panel) -> Iterator[str]:
 
 
 def features(home: Path, seed: int, panel: Panel, steps: int) -> Iterator[str]:
-    """Rows of the table of features; the losses are all of the objective without any of them. Rows of an earlier
-    call that ended are kept: a new feature costs its own row alone."""
+    """Rows of the table of features; all losses are of the objective without any feature. Rows of an earlier, finished
+    call are kept: a new feature costs only its own row."""
     run, training = public_folder(home, seed), StudySettings().training
     held_out, plain = read_public_validation(run), training.objective
     usual = training.pretraining.model_copy(update={"steps": steps, "validate_every": steps})
