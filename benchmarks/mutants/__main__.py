@@ -40,7 +40,7 @@ FLOORS = ("common", "preparation", "training")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="mutants whose name holds one of these")
-    parser.add_argument("--survivors", action="store_true", help="run only those that survived the last time")
+    parser.add_argument("--survivors", action="store_true", help="do not run again what was killed the last time")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
