@@ -2,7 +2,7 @@
 
     .venv/bin/python -m docs.writers.demo            (or: make results)
 
-Nothing on the page is typed by hand: figures, criteria, seconds and versions come from data/demo/results.json, the
+Nothing on the page is typed by hand: figures, bars, seconds and versions come from data/demo/results.json, the
 processor from this machine. The picture docs/images/demo.jpg is made from the same run's clips.
 """
 
