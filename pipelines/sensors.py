@@ -57,8 +57,8 @@ def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     folders = {method: run.folder.adapter(method) for method in METHODS}
     folders |= dict.fromkeys(REFERENCES, run.folder.model("backbone"))
     found = {name: digest(lines) for name, folder in folders.items() if (lines := lines_of(folder))}
-    settled = {name for name in found if _seconds_since_last_write([folders[name]]) >= SETTLED_SECONDS}
-    changed = {name: state for name, state in found.items() if name in settled and known.get(name) != state}
+    finished = {name for name in found if _seconds_since_last_write([folders[name]]) >= SETTLED_SECONDS}
+    changed = {name: state for name, state in found.items() if name in finished and known.get(name) != state}
     if not changed:
         return dg.SkipReason(f"no new model in {run.folder.root}")
     requests = [

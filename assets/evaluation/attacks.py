@@ -52,7 +52,7 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 )
 @retried
 def membership_inference(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Membership inference on each released adapter: can its clients be told from unseen people? No shadow runs."""
+    """Membership inference on each released adapter: do its clients differ from unseen people? No shadow runs."""
     from evaluation.attacks.membership import attack_membership
     from training.federation.methods import named
 
