@@ -1,1 +1,1 @@
-"""What is measured of the project itself: run as modules, `python -m benchmarks.NAME`."""
+"""Measurements of the project itself: run as modules, `python -m benchmarks.NAME`."""

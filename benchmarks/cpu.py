@@ -1,11 +1,10 @@
-"""What the demo's training costs on a CPU, and what each way of computing it gains; ratios within one run:
+"""The time of the demo's training steps on a CPU, and what each way of computing them gains; ratios within one run:
 
     python -m benchmarks.cpu
 
 Steps are the demo's own (`training.vae`, `training.pretraining`, a client's local steps) at its sizes, on random
-frames and latents. Variants of one subject take turns, `--repeat` times; medians count. What was found to cost most
-and then reduced is undone again for comparison, one by one and together. The profile says which operators a step of the
-backbone is made of.
+frames and latents. Variants of one subject take turns, `--repeat` times; medians count. Each past optimisation is
+undone again for comparison, one by one and all together. The profile shows the operators of a step of the backbone.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ Work = Callable[[], object]
 
 @contextmanager
 def computed(threads: int, bfloat16: bool) -> Iterator[None]:
-    """With so many threads, and with or without bfloat16 autocast, whatever the machine would choose."""
+    """Compute on so many threads, with or without bfloat16 autocast, whatever the settings would choose here."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with ExitStack() as stack:
@@ -65,7 +64,7 @@ def vae_steps() -> Work:
 
 
 def backbone_steps(scratch: Path) -> tuple[Work, Work, nn.Module]:
-    """Steps of pretraining, all weights learning; a client's local steps, its adapter alone; and the latter's model."""
+    """Steps of pretraining (all weights learn), a client's local steps (its adapter alone), and the adapted model."""
     run, settings = make_run(scratch / "run", 1), configure("fedavg", TrainingSettings())
     trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
     (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
@@ -106,15 +105,15 @@ def seconds(work: Work) -> float:
 
 
 def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> None:
-    """Print a row a variant: milliseconds a step beside what the settings choose on this machine with two threads."""
+    """Print for each variant a step's milliseconds, and its speed relative to the settings' choice on two threads."""
     variants = [(threads, half) for threads in (2, 1) for half in (False, True)]
     took: dict[tuple[int, bool], list[float]] = defaultdict(list)
     for turn in range(repeat + 1):
         for threads, half in variants:
             with computed(threads, half):
-                spent = seconds(work)
+                elapsed = seconds(work)
             if turn:  # the first turn compiles kernels
-                took[threads, half].append(spent / steps)
+                took[threads, half].append(elapsed / steps)
     usual = statistics.median(took[2, chosen])
     for (threads, half), times in took.items():
         what = f"{'bfloat16 autocast' if half else 'float32'}, {threads} thread{'s' if threads > 1 else ''}"
@@ -124,7 +123,7 @@ def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> Non
 
 
 def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int, chosen: bool) -> None:
-    """Print what each reduced cost took before, with one thread as a client's worker has."""
+    """Print a step's time with each optimisation undone, on one thread as a client's worker has."""
     tanh = partial(nn.functional.gelu, approximate="tanh")
     undone: dict[str, Callable[[], AbstractContextManager[object]]] = {
         "LoRA by PEFT's products, scaling and sum": lambda: pefts_products(model),
@@ -140,9 +139,9 @@ def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int,
             with computed(1, chosen), ExitStack() as stack:
                 for what in some:
                     stack.enter_context(undone[what]())
-                spent = seconds(work)
+                elapsed = seconds(work)
             if turn:
-                took[variant].append(spent / steps)
+                took[variant].append(elapsed / steps)
     usual = statistics.median(took["as it comes"])
     for variant, times in took.items():
         middle = statistics.median(times)
@@ -154,9 +153,9 @@ def operators(work: Work, half: bool, most: int = 10) -> None:
     with computed(1, half), profile(activities=[ProfilerActivity.CPU]) as found:
         work()
     rows = [(row.key, row.self_cpu_time_total, row.count) for row in found.key_averages()]
-    whole = sum(spent for _, spent, _ in rows)
-    for key, spent, count in sorted(rows, key=lambda row: -row[1])[:most]:
-        print(f"| `{key}` | {spent / 1e3 / BACKBONE_STEPS:.1f} | {count // BACKBONE_STEPS} | {spent / whole:.0%} |")
+    whole = sum(elapsed for _, elapsed, _ in rows)
+    for key, elapsed, count in sorted(rows, key=lambda row: -row[1])[:most]:
+        print(f"| `{key}` | {elapsed / 1e3 / BACKBONE_STEPS:.1f} | {count // BACKBONE_STEPS} | {elapsed / whole:.0%} |")
 
 
 def main() -> None:

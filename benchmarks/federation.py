@@ -1,12 +1,12 @@
-"""What a federation costs beside what it cannot do without; ratios within one run:
+"""A federation's overhead over the training itself, and other systems' beside it; ratios within one run:
 
     python -m benchmarks.federation                # a run of the demo's sizes, random weights, in a temporary folder
-    python -m benchmarks.federation --run FOLDER   # models and shards of a run that is there; no reference procedure
+    python -m benchmarks.federation --run FOLDER   # models and shards of an existing run; no reference procedure
     python -m benchmarks.federation --no-flower    # without the environment that Flower gets in the temporary folder
 
-Rounds are FedAvg's, everybody in each; workers are loaded before the clock starts. What is set against each other
-takes turns, `--repeat` times, and the fastest turn counts: neighbours on a machine can only add time. Everything
-computes on one thread a worker.
+Rounds are FedAvg's, with all clients in each; workers are loaded before the clock starts. The variants take turns,
+`--repeat` times, and the fastest turn counts: other work on a machine can only add time. Each worker computes on one
+thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-# This file is called like a module of the package that it measures, and must not hide it.
+# This file has the name of a module that it measures, and must not hide it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Set before the libraries are loaded, here and in the workers: one thread a process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,7 +52,7 @@ from training.settings import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]
 FLOWER_SECONDS = 240
-"""How long Flower's engine may take for its rounds before it is given up."""
+"""Flower's engine is stopped if its rounds take longer."""
 
 
 def round_seconds(
@@ -72,7 +72,7 @@ def round_seconds(
 
 
 def overhead(run: RunFolder, clips: list[Path] | None, steps: int, repeat: int, scratch: Path) -> float:
-    """Print a round beside plain loops and the reference procedure; the seconds of a round on two workers."""
+    """Print a round beside plain loops and the reference procedure; returns the seconds of a round on two workers."""
     settings = configure("fedavg", TrainingSettings())
     settings = settings.model_copy(
         update={"federation": settings.federation.model_copy(update={"local_steps": steps, "rounds": 1})}
@@ -135,31 +135,38 @@ def clients_of(run: RunFolder) -> list[str]:
 
 
 def flower(run: RunFolder, ours: float, steps: int, repeat: int, scratch: Path) -> None:
-    """Print Flower's seconds a round, two actors, in an environment of its own that sees this one's libraries."""
-    home = scratch / "flower"
+    """Print Flower's seconds a round on two actors, in an environment of its own that sees this one's libraries."""
+    environment = scratch / "flower"
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if uv is None:
         print("\nFlower was not run: there is no uv to make its environment with.")
         return
-    inside = {**os.environ, "VIRTUAL_ENV": str(home), "PYTHONPATH": str(PROJECT), "FLWR_TELEMETRY_ENABLED": "0"}
-    inside |= {"RAY_USAGE_STATS_ENABLED": "0", "FLWR_HOME": str(scratch / "flwr")}
-    made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(home)], capture_output=True, text=True)
+    variables = {
+        **os.environ,
+        "VIRTUAL_ENV": str(environment),
+        "PYTHONPATH": str(PROJECT),
+        "FLWR_TELEMETRY_ENABLED": "0",
+    }
+    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "FLWR_HOME": str(scratch / "flwr")}
+    made = subprocess.run(
+        [uv, "venv", "-q", "--python", sys.executable, str(environment)], capture_output=True, text=True
+    )
     if made.returncode == 0:
         made = subprocess.run(
-            [uv, "pip", "install", "-q", "flwr[simulation]"], env=inside, capture_output=True, text=True
+            [uv, "pip", "install", "-q", "flwr[simulation]"], env=variables, capture_output=True, text=True
         )
     if made.returncode:
         print(f"\nFlower was not run, it could not be installed: {made.stderr.strip().splitlines()[-1]}")
         return
-    site = next(home.glob("lib/python*/site-packages"))
+    site = next(environment.glob("lib/python*/site-packages"))
     (site / "project.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
-    inside |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2"}
-    inside |= {"FLOWER_ROUNDS": str(repeat), "FLOWER_STEPS": str(steps)}
-    command = [str(home / "bin" / "python"), str(PROJECT / "benchmarks" / "federation_flower.py")]
+    variables |= {"FLOWER_RUN": str(run.root), "FLOWER_WORKERS": "2"}
+    variables |= {"FLOWER_ROUNDS": str(repeat), "FLOWER_STEPS": str(steps)}
+    command = [str(environment / "bin" / "python"), str(PROJECT / "benchmarks" / "federation_flower.py")]
     pipe = subprocess.PIPE
-    # A session of its own, so that its actors end with it.
+    # In a session of its own, so that its actors end with it.
     started = subprocess.Popen(
-        command, env=inside, cwd=PROJECT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        command, env=variables, cwd=PROJECT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
     )
     try:
         out, err = started.communicate(timeout=FLOWER_SECONDS)
@@ -171,14 +178,14 @@ def flower(run: RunFolder, ours: float, steps: int, repeat: int, scratch: Path) 
     if not found:
         print(f"\nFlower's simulation failed:\n{err[-600:]}")
         return
-    told = json.loads(found[-1])
-    theirs = min(told["seconds"])
-    print(f"| Flower {told['version']}, simulation engine, two actors | {theirs:.2f} | ", end="")
+    report = json.loads(found[-1])
+    theirs = min(report["seconds"])
+    print(f"| Flower {report['version']}, simulation engine, two actors | {theirs:.2f} | ", end="")
     print(f"**{theirs / ours:.2f}** × a round on two workers |")
 
 
 class Instant:
-    """Clients whose training costs nothing, so that what is left is the server's."""
+    """An engine whose clients train in no time, so that only the server's time is measured."""
 
     def __init__(self, length: int) -> None:
         self.delta = np.random.default_rng(0).normal(0, 1e-3, length).astype(np.float32)
@@ -188,7 +195,7 @@ class Instant:
 
 
 def many_clients(registered: int, length: int, rounds: int, folder: Path) -> tuple[float, float]:
-    """Median seconds of a round with ten of `registered` clients, and MB that the process has grown by."""
+    """Median seconds of a round with ten of `registered` clients, and the MB by which the process has grown."""
     settings = configure("fedavg", TrainingSettings())
     federation = settings.federation.model_copy(update={"clients_per_round": 10, "rounds": rounds})
     settings = settings.model_copy(update={"federation": federation})
@@ -223,7 +230,7 @@ def server(scratch: Path, length: int) -> None:
     print(f"\nThe server alone, ten of the registered clients in a round, {length} parameters:\n")
     print("| registered | ms a round | MB grown |\n|---|---|---|")
     for registered in (100, 10_000):
-        with spawn.Pool(1) as pool:  # a fresh process, so that memory tells of these clients alone
+        with spawn.Pool(1) as pool:  # a fresh process, so that its memory is that of these clients alone
             seconds, grown = pool.apply(many_clients, (registered, length, 20, scratch / f"many{registered}"))
         print(f"| {registered} | {1e3 * seconds:.1f} | {grown:.0f} |")
     print(f"\nServer step, 100 clients x 1 M parameters, without masks: {server_step(100, 1_000_000, 5):.3f} s.")
@@ -231,7 +238,7 @@ def server(scratch: Path, length: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="the folder of a run with models and shards; none: one is made")
+    parser.add_argument("--run", type=Path, help="the folder of a run with models and shards; by default one is made")
     parser.add_argument("--repeat", type=int, default=6)
     parser.add_argument("--clients", type=int, default=4, help="of the run that is made")
     parser.add_argument("--steps", type=int, default=10)

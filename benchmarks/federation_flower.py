@@ -17,7 +17,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-# Beside this file lies one that is called like a package of the project, and must not hide it, in actors neither.
+# A file beside this one has the name of a package of the project, and must not hide it, in actors either.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import flwr

@@ -1,4 +1,4 @@
-"""What `benchmarks/federation.py` measures on: a run of the demo's sizes with random weights, and the floors."""
+"""A run of the demo's sizes with random weights, and the plain loops that `benchmarks/federation.py` compares with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRAIN_CLIPS, FRAMES, SIZE = 4, 50, 128
 
 
 def make_run(root: Path, clients: int) -> RunFolder:
-    """Clients of four training clips of two seconds, as in the demo; weights and clips are random."""
+    """A run whose clients have four training clips of two seconds, as in the demo; weights and clips are random."""
     run = RunFolder(root)
     torch.manual_seed(0)
     vae = SmallVae(VaeSettings()).eval()
@@ -90,7 +90,7 @@ def make_clips(folder: Path) -> list[Path]:
 
 
 def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
-    """A client's local steps in a plain loop on clips in memory: what no federation can do without."""
+    """A client's local steps in a plain loop on clips in memory: the least work of any federation."""
     federation = trainer.settings.federation
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     parameters = trainer.adapter.parameters
@@ -102,7 +102,7 @@ def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
 
 @contextmanager
 def pefts_products(model: nn.Module) -> Iterator[None]:
-    """LoRA's layers compute as PEFT does, in gradients too."""
+    """Inside, LoRA's layers compute as PEFT does, gradients included."""
     held = [layer for layer in model.modules() if isinstance(layer, OneProductLinear)]
     for layer in held:
         layer.__class__ = Linear
@@ -125,7 +125,7 @@ def reference_client(
     parameters = adapter.parameters
     optimizer = torch.optim.AdamW(parameters, lr=settings.federation.learning_rate, weight_decay=0.0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    known = trainer._clips(client, "train")  # motion and boxes are given to it for nothing
+    known = trainer._clips(client, "train")  # it gets motion and boxes for free
 
     def batches() -> Iterator:
         windows = []

@@ -1,8 +1,8 @@
-"""Talking on a trained run: speed and memory by length, joints of windows, silence; and what the watermark survives.
+"""Generation on a trained run: speed and memory by length, joints of windows, silence; what the watermark survives.
 
     python -m benchmarks.generation --run data/demo    # all tables
     python -m benchmarks.generation --run data/demo --only marks
-    python -m benchmarks.generation --page       # the section of benchmarks/README.md from what was printed
+    python -m benchmarks.generation --page       # write the section of benchmarks/README.md from what was printed
 
 Clips are held-out ones of people who never trained: their reference frame and their sound, repeated for longer ones.
 """
@@ -72,9 +72,9 @@ def one_length(folder: Path, seconds: int) -> None:
     sound = np.resize(clips[0].audio, seconds * 16_000)
     with tempfile.TemporaryDirectory() as out:
         frames = talker.write(clips[0].reference, sound, Path(out) / "talk.mp4", seed=0)
-    spent = time.perf_counter() - loaded
+    elapsed = time.perf_counter() - loaded
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(frames, loaded - began, spent, peak)
+    print(frames, loaded - began, elapsed, peak)
 
 
 def speed(folder: Path) -> Iterator[str]:
@@ -82,9 +82,9 @@ def speed(folder: Path) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for seconds in SECONDS:
         command = [sys.executable, "-m", "benchmarks.generation", "--run", str(folder), "--length", str(seconds)]
-        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-        frames, loading, spent, peak = map(float, told)
-        rate = frames / spent
+        figures = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        frames, loading, elapsed, peak = map(float, figures)
+        rate = frames / elapsed
         yield f"| {seconds} | {frames:.0f} | {loading:.1f} | {rate:.1f} | {rate / 25:.2f} | {peak:.2f} |"
 
 
@@ -137,7 +137,7 @@ def marks(folder: Path, most_clips: int = 12) -> Iterator[str]:
     yield f"| Δ | PSNR, dB | largest z unmarked | {' | '.join(f'{name}: read / detected' for name in names)} |"
     yield "|---|---|---|" + "---|" * len(names)
     payload = talker.maker.payload()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as scratch:
         for step in STEPS:
             psnrs: list[float] = []
             unmarked: list[float] = []
@@ -146,12 +146,12 @@ def marks(folder: Path, most_clips: int = 12) -> Iterator[str]:
                 marked = np.stack(list(embed(frames, payload, step=step)))
                 psnrs.append(10 * np.log10(255**2 / np.mean((marked.astype(float) - frames) ** 2)))
                 unmarked.append(detect(frames, step=step).score)
-                first = _coded(marked, 18, Path(home))
-                versions = {f"CRF {crf}": _coded(first, crf, Path(home)) for crf in CRFS}
+                first = _coded(marked, 18, Path(scratch))
+                versions = {f"CRF {crf}": _coded(first, crf, Path(scratch)) for crf in CRFS}
                 for scale in SCALES:
                     side = round(first.shape[1] * scale / 2) * 2
                     scaled = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA) for each in first])
-                    versions[f"× {scale:g}, CRF 23"] = _coded(scaled, 23, Path(home))
+                    versions[f"× {scale:g}, CRF 23"] = _coded(scaled, 23, Path(scratch))
                 for name, video in versions.items():
                     seen = detect(video, step=step)
                     found[name].append((seen.payload == payload, seen.detected))
@@ -162,9 +162,9 @@ def marks(folder: Path, most_clips: int = 12) -> Iterator[str]:
     yield f"{len(plain)} clips of {plain[0].shape[1]} pixels, {min(map(len, plain))} to {max(map(len, plain))} frames."
 
 
-def _coded(frames: np.ndarray, crf: int, home: Path) -> np.ndarray:
-    encode(frames, None, home / "coded.mp4", crf=crf)
-    return open_video(home / "coded.mp4").all()
+def _coded(frames: np.ndarray, crf: int, scratch: Path) -> np.ndarray:
+    encode(frames, None, scratch / "coded.mp4", crf=crf)
+    return open_video(scratch / "coded.mp4").all()
 
 
 TABLES = {"speed": speed, "joints": joints, "silence": silence, "marks": marks}

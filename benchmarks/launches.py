@@ -1,11 +1,11 @@
-"""How many kernels a GPU is asked for by a step and by a score of `base`, counted without one.
+"""Number of kernels that a step and a score of `base` launch on a GPU, counted without one.
 
     python -m benchmarks.launches
 
-Two passes over one window, a client's score, are so little arithmetic for a GPU that the number of operators should
-decide how long they take. Counted are those that compute (no views), as a CPU under bfloat16 autocast
-is asked for them, on few channels: their number does not depend on sizes. A GPU has some fused that count several here,
-as RMSNorm's five. Each reduction is undone again for comparison.
+A client's score is two passes over one window: so little arithmetic for a GPU that the number of operators should
+decide how long it takes. Counted are operators that compute (no views), on a CPU under bfloat16 autocast, with few
+channels: their number does not depend on sizes. A GPU fuses some that count several times here, such as RMSNorm's five.
+Each reduction is undone again for comparison.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WINDOW = 4
 
 
 class Launches(TorchDispatchMode):
-    """Counts operators that compute: views and tensors that nothing was written into are not launched."""
+    """Counts operators that compute: views and empty tensors launch nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Launches(TorchDispatchMode):
 
 
 def make_subject(folder: Path) -> Subject:
-    """`base` as deep as it comes and narrow, with LoRA on attention."""
+    """`base` at its usual depth, but narrow, with LoRA on attention."""
     torch.manual_seed(0)
     narrow = BackboneSettings(kind="base", window=WINDOW, base=BaseSettings(width=48, heads=2))
     backbone = build_backbone(narrow, TINY.shape).eval().requires_grad_(False)
@@ -64,19 +64,19 @@ def make_subject(folder: Path) -> Subject:
 
 
 def sampled(subject: Subject) -> Callable[[], object]:
-    """What a score samples: one window, in as many steps as scores have."""
+    """The sampling of a score: one window, in as many steps as scores have."""
     trainer, shape = subject.trainer, subject.backbone.shape
     settings = trainer.settings.generation.model_copy(update={"steps": trainer.settings.federation.score_steps})
     generator = Generator(subject.backbone, trainer.vae, settings, trainer.settings.objective.shared_noise)
     reference = torch.zeros(shape.latent_channels, shape.latent_size, shape.latent_size)
     speech = torch.zeros(WINDOW, shape.speech_steps, shape.speech_dim)
-    # Inference mode would count what is made of several operators as one.
+    # Inference mode would count an operator that is made of several as one.
     whole = Generator.latents.__wrapped__  # type: ignore[attr-defined]
     return torch.no_grad()(lambda: whole(generator, reference, speech, 0))
 
 
 def turned_anew(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`rotate`, the angles computed for each call."""
+    """`rotate`, with the angles computed for each call."""
     return rotate(x, *turns_of(x.shape[-2], x.shape[-1], x.device).to(x.dtype))
 
 
@@ -95,7 +95,7 @@ def counted(work: Callable[[], object], undone: list[str]) -> int:
         stack.enter_context(mock.patch("training.model.device.has_fast_bfloat16", lambda device: True))
         for what in undone:
             stack.enter_context(UNDONE[what]())
-        work()  # tables and the optimiser's state are made
+        work()  # makes tables and the optimiser's state
         with Launches() as launches:
             work()
     return launches.count

@@ -1,4 +1,4 @@
-"""What a machine's cores give together: the most that two workers can gain over one there.
+"""How much two processes gain over one on this machine: the most that two workers can gain.
 
 Two virtual cores are often the two threads of one physical core, which share its arithmetic units: no program then gets
 twice the work done by two processes, whatever its design. Benchmarks that compare workers print this beside it.
@@ -31,10 +31,10 @@ def products(until: float) -> int:
 
 
 def scaling(processes: int = 2, turns: int = 3) -> float:
-    """How many times one process's products `processes` of them finish in the same time; the median of `turns`."""
+    """Matrix products of `processes` processes over those of one in the same time; the median of `turns`."""
     found = []
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        list(pool.map(products, [time.time() + 0.5] * processes))  # all are started, and warm
+        list(pool.map(products, [time.time() + 0.5] * processes))  # starts and warms all processes
         for _ in range(turns):
             alone = pool.submit(products, time.time() + SECONDS).result()
             together = sum(pool.map(products, [time.time() + SECONDS] * processes))

@@ -1,11 +1,11 @@
 """A thousand clients: seconds and memory of each step of preparation, for few clients and for many:
 
-    python -m benchmarks.many_clients --corpus FOLDER      # rendered there first (half an hour) where it is absent
+    python -m benchmarks.many_clients --corpus FOLDER      # rendered there first (half an hour) if it is absent
 
-Every step runs in a process of its own, and its memory is the largest sum of what it and its workers hold resident,
-looked at twenty times a second; pages that they share count once for each. Libraries are included, which is most of it.
+Every step runs in a process of its own. Its memory is the largest sum of the resident memory of it and its workers,
+sampled twenty times a second; shared pages count once for each. Libraries, which are most of it, are included.
 The few clients are the first of the many. The tracker is the corpus's truth, so that crops cost cutting and no
-inference; the autoencoder is the small one, untrained, for neither its time nor its memory depend on its weights.
+inference; the autoencoder is the small one, untrained, because its time and memory do not depend on its weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# This folder holds a file called like the package that it measures, which must not hide it.
+# A file in this folder has the name of a package that is measured, and must not hide it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Set before the libraries are loaded, here and in the workers: one thread a process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,11 +88,11 @@ def step(name: str, corpus: Path, run: RunFolder, workers: int) -> None:
             index = load_index(run.client(client))
             check_files(run.client(client), index)
             samples += index.samples
-        print(f"{samples} samples vouched for")
+        print(f"{samples} samples checked")
 
 
 def measure(name: str, corpus: Path, run: RunFolder, workers: int) -> tuple[float, float, str]:
-    """Wall seconds, peak memory in GB, and what the step says of itself."""
+    """Wall seconds, peak memory in GB, and what the step prints."""
     arguments = ["--step", name, "--corpus", str(corpus), "--run", str(run.root), "--workers", str(workers)]
     began, peak = time.perf_counter(), 0
     with subprocess.Popen(
@@ -103,10 +103,10 @@ def measure(name: str, corpus: Path, run: RunFolder, workers: int) -> tuple[floa
             peak = max(peak, _resident(watched))
             time.sleep(SAMPLE_SECONDS)
         seconds = time.perf_counter() - began
-        said = child.stdout.read().strip() if child.stdout else ""
+        output = child.stdout.read().strip() if child.stdout else ""
     if child.returncode:
         raise SystemExit(f"{name} failed with exit code {child.returncode}")
-    return seconds, peak / 1e9, said
+    return seconds, peak / 1e9, output
 
 
 def _resident(process: psutil.Process) -> int:
@@ -128,10 +128,10 @@ def subset(corpus: Path, clients: int, target: Path) -> Path:
     if len(people) < clients:
         raise SystemExit(f"{corpus} has {len(people)} clients, not {clients}")
     for folder in (*sorted((corpus / "pretrain").iterdir()), *people):
-        home = target / folder.relative_to(corpus)
-        home.mkdir(parents=True)
+        links = target / folder.relative_to(corpus)
+        links.mkdir(parents=True)
         for file in folder.iterdir():
-            (home / file.name).symlink_to(file.resolve())
+            (links / file.name).symlink_to(file.resolve())
     return target
 
 
@@ -141,9 +141,9 @@ def compare(corpus: Path, counts: list[int], workers: int, scratch: Path) -> Non
         part = subset(corpus, count, scratch / f"corpus{count}")
         run = RunFolder(scratch / f"run{count}")
         for name in STEPS:
-            seconds, peak, said = measure(name, part, run, workers)
+            seconds, peak, output = measure(name, part, run, workers)
             found[name, count] = (seconds, peak)
-            print(f"{count} clients, {name}: {said}, {seconds:.1f} s, {peak:.2f} GB", file=sys.stderr)
+            print(f"{count} clients, {name}: {output}, {seconds:.1f} s, {peak:.2f} GB", file=sys.stderr)
         shutil.rmtree(run.root)
     print("\n| step | " + " | ".join(f"{count} clients: s | ms a clip | GB" for count in counts) + " |")
     print("|---|" + "---|" * (3 * len(counts)))

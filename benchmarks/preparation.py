@@ -1,16 +1,16 @@
-"""How long preparation takes, beside the floor that no preparation can beat; ratios within one run:
+"""The time of preparation, beside a floor that no preparation can beat; ratios within one run:
 
     python -m benchmarks.preparation --clips FOLDER          # real clips of any kind
-    python -m benchmarks.preparation --studio FOLDER         # a rendered corpus, rendered first where it is absent
+    python -m benchmarks.preparation --studio FOLDER         # a rendered corpus, rendered first if it is absent
 
 The floor is the slower of two things that preparation cannot do without, each alone: decoding every clip (PyAV, no
 conversion of pixels) and looking for the face (MediaPipe on frames that are already decoded). Both are spread over as
-many processes as the preparation has, one thread each. They are given the best case, time summed over clips and shared
-out evenly, while preparation is measured as it ends, its last and loneliest clip included.
+many processes as the preparation has, one thread each. They get the best case, their time summed over clips and divided
+evenly among processes, while preparation is measured to the end of its last clip.
 
 Everything is loaded before the clock starts, for the floor and for preparation alike: workers, face tracker,
-autoencoder, libraries. What that costs stands below the table. Variants take turns, `--repeat` times; medians count.
-CPU seconds are those of all processes; where other work runs beside, only they can be compared.
+autoencoder, libraries. The cost of that is printed below the table. Variants take turns, `--repeat` times; medians
+count. CPU seconds are those of all processes; beside other work only they can be compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# This file is called like the package that it measures, and must not hide it.
+# This file has the name of the package that it measures, and must not hide it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Set before the libraries are loaded, here and in the workers: one thread a process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -72,23 +72,23 @@ class Corpus:
     root: Path
 
 
-class Spent(NamedTuple):
-    """Seconds by the clock, and of the processes that worked meanwhile."""
+class Elapsed(NamedTuple):
+    """Seconds by the clock, and CPU seconds of the processes that worked meanwhile."""
 
     wall: float
     cpu: float
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What inference took on every frame of a clip, and on those frames that the settings look at."""
+class TrackingTime:
+    """The time of face tracking on every frame of a clip, and on those frames alone that the settings look at."""
 
-    every_frame: Spent
-    as_set: Spent
+    every_frame: Elapsed
+    as_set: Elapsed
 
 
 class Worker:
-    """A worker process holds what preparation's own workers hold."""
+    """What a worker process holds, as preparation's own workers do."""
 
     tracker: MediaPipeTracker
 
@@ -104,22 +104,22 @@ def ready(_: int) -> None:
     time.sleep(0.5)  # so that every worker takes one of these
 
 
-def now() -> Spent:
-    return Spent(time.perf_counter(), time.process_time())
+def now() -> Elapsed:
+    return Elapsed(time.perf_counter(), time.process_time())
 
 
-def since(began: Spent) -> Spent:
+def since(began: Elapsed) -> Elapsed:
     wall, cpu = now()
-    return Spent(wall - began.wall, cpu - began.cpu)
+    return Elapsed(wall - began.wall, cpu - began.cpu)
 
 
-def total(parts: Iterable[Spent], share: int = 1) -> Spent:
+def total(parts: Iterable[Elapsed], share: int = 1) -> Elapsed:
     """The sum, the wall time shared out evenly among `share` processes."""
     held = list(parts)
-    return Spent(sum(part.wall for part in held) / share, sum(part.cpu for part in held))
+    return Elapsed(sum(part.wall for part in held) / share, sum(part.cpu for part in held))
 
 
-def only_decode(path: Path) -> Spent:
+def only_decode(path: Path) -> Elapsed:
     began = now()
     with av.open(str(path.absolute()), metadata_errors="replace") as container:
         stream = container.streams.video[0]
@@ -129,43 +129,43 @@ def only_decode(path: Path) -> Spent:
     return since(began)
 
 
-def only_look(path: Path) -> Looked:
+def only_look(path: Path) -> TrackingTime:
     looks = []
     for frame in open_video(path).frames():
         began = now()
         Worker.tracker.detect(frame)
         looks.append(since(began))
     last_too = [] if (len(looks) - 1) % SETTINGS.faces.every == 0 else looks[-1:]
-    return Looked(total(looks), total(looks[:: SETTINGS.faces.every] + last_too))
+    return TrackingTime(total(looks), total(looks[:: SETTINGS.faces.every] + last_too))
 
 
-def make_crop(clip: Clip, root: Path, run: RunFolder) -> Spent:
+def make_crop(clip: Clip, root: Path, run: RunFolder) -> Elapsed:
     began = now()
     prepare_clip(clip, root, run.crops(clip.speaker), SETTINGS, Worker.tracker)
     return since(began)
 
 
-def whole(corpus: Corpus, run: RunFolder, pool: ProcessPoolExecutor, workers: int, vae: SmallVae) -> Spent:
-    """Register, crops and shards by `workers`."""
+def whole(corpus: Corpus, run: RunFolder, pool: ProcessPoolExecutor, workers: int, vae: SmallVae) -> Elapsed:
+    """The time of a whole preparation (register, crops, shards) by `workers`."""
     began = now()
     clips, _ = register_corpus(corpus.kind, corpus.root, run, SETTINGS)
     crops = [pool.submit(make_crop, clip, corpus.root, run) for clip in longest_first(clips)]
     elsewhere = sum(made.result().cpu for made in crops)
     build_all_shards(run, vae.encode_frames, SETTINGS, "benchmark", workers=workers)
     wall, cpu = since(began)
-    return Spent(wall, cpu + elsewhere)
+    return Elapsed(wall, cpu + elsewhere)
 
 
 def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> dict[str, tuple[float, float]]:
     """CPU and wall seconds of each step alone, in this process, over all clips whose crops lie in `run`."""
-    spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    elapsed: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     start()
 
     def timed(name: str, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         cpu, wall = time.process_time(), time.perf_counter()
         result = work(*arguments, **named)
-        spent[name][0] += time.process_time() - cpu
-        spent[name][1] += time.perf_counter() - wall
+        elapsed[name][0] += time.process_time() - cpu
+        elapsed[name][1] += time.perf_counter() - wall
         return result
 
     scratch = run.root / "steps.mp4"
@@ -191,7 +191,7 @@ def steps(corpus: Corpus, run: RunFolder, clips: list[Clip], vae: SmallVae) -> d
         samples = list(read_shards(run.client(client)))
         folder = run.root / "steps" / client
         timed("shard writing", write_shards, folder, samples)
-    return {name: (cpu, wall) for name, (cpu, wall) in spent.items()}
+    return {name: (cpu, wall) for name, (cpu, wall) in elapsed.items()}
 
 
 def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
@@ -199,7 +199,7 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
     vae.encode_frames(np.zeros((2, 128, 128, 3), dtype=np.uint8))
     speech_features(np.zeros(16000, dtype=np.int16), 25)
     spawn = get_context("spawn")
-    seconds: dict[str, list[Spent]] = defaultdict(list)
+    seconds: dict[str, list[Elapsed]] = defaultdict(list)
     began = time.perf_counter()
     with ProcessPoolExecutor(1, spawn, start) as one, ProcessPoolExecutor(workers, spawn, start) as many:
         list(one.map(ready, range(1)))
@@ -218,8 +218,8 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
     run = RunFolder(scratch / "one0")
     crops = {clip.clip_id: clip for clip in load_manifest(run.manifest) if _made(run, clip)}
     frames = sum(round(clip.seconds * 25) for clip in clips)
-    middle = {name: Spent(*map(statistics.median, zip(*values, strict=True))) for name, values in seconds.items()}
-    floors = [Spent(*map(max, middle["decode"], middle[name])) for name in ("look", "every")]
+    middle = {name: Elapsed(*map(statistics.median, zip(*values, strict=True))) for name, values in seconds.items()}
+    floors = [Elapsed(*map(max, middle["decode"], middle[name])) for name in ("look", "every")]
     every = SETTINGS.faces.every
     print(f"\n{len(clips)} clips, {frames} frames at 25 fps ({frames / 25:.0f} s), {len(crops)} prepared.\n")
     print(
@@ -252,13 +252,13 @@ def measure(corpus: Corpus, workers: int, repeat: int, scratch: Path) -> None:
     )
     print(f"{workers} took {cold:.1f} s in all.")
     sys.stdout.flush()
-    spent = steps(corpus, run, list(crops.values()), vae)
-    whole_cpu = sum(cpu for cpu, _ in spent.values())
+    elapsed = steps(corpus, run, list(crops.values()), vae)
+    whole_cpu = sum(cpu for cpu, _ in elapsed.values())
     print("\n| step alone, one process | CPU s | wall s | CPU ms a frame | share |\n|---|---|---|---|---|")
-    for name, (cpu, wall) in spent.items():
+    for name, (cpu, wall) in elapsed.items():
         print(f"| {name} | {cpu:.2f} | {wall:.2f} | {1e3 * cpu / frames:.2f} | {cpu / whole_cpu:.0%} |")
     print(
-        f"| together | {whole_cpu:.2f} | {sum(w for _, w in spent.values()):.2f} | {1e3 * whole_cpu / frames:.2f} | |"
+        f"| together | {whole_cpu:.2f} | {sum(w for _, w in elapsed.values()):.2f} | {1e3 * whole_cpu / frames:.2f} | |"
     )
 
 

@@ -1,6 +1,6 @@
 """What samplers, numbers of steps, guidance and training-time features are worth on a small rendered world.
 
-    python -m benchmarks.samplers                     # renders and trains where nothing is there; then two tables
+    python -m benchmarks.samplers                     # renders and trains what is missing, then prints two tables
     python -m benchmarks.samplers --only samplers     # one of them
     python -m benchmarks.samplers --page              # the section of benchmarks/README.md from what was printed
 
@@ -53,7 +53,7 @@ FEATURES: dict[str, dict[str, float]] = {
     "speech and identity dropped 10 %": {"drop_speech": 0.1, "drop_identity": 0.1},
     "no moving average of the weights (EMA)": {"ema": 0.0},
 }
-"""What of the objective, or of the pretraining, each backbone is trained with."""
+"""The settings of the objective, or of the pretraining, with which each backbone is trained."""
 
 FIGURES = "mouth PSNR, dB | lip correlation | opening error | frame delta ÷ true"
 
@@ -66,8 +66,8 @@ TITLES = {
 }
 
 
-def write_page(home: Path) -> None:
-    """Put the tables that were printed, and kept in `home`, into benchmarks/README.md."""
+def write_page(folder: Path) -> None:
+    """Put the tables that were printed, and kept in `folder`, into benchmarks/README.md."""
     lines = [
         MARK,
         "",
@@ -78,7 +78,7 @@ def write_page(home: Path) -> None:
         "Frames/s are of a CPU shared with other work and say little.",
     ]
     for name, title in TITLES.items():
-        kept = home / f"{name}.md"
+        kept = folder / f"{name}.md"
         if kept.exists():
             lines += ["", title, "", kept.read_text().rstrip()]
             missing = [feature for feature in FEATURES if f"| {feature} |" not in kept.read_text()]
@@ -87,10 +87,10 @@ def write_page(home: Path) -> None:
 
 
 class Panel:
-    """The clips that every row is measured on, and what measures them."""
+    """The clips that every row is measured on, and the networks that measure them."""
 
-    def __init__(self, home: Path, seed: int, clips: int) -> None:
-        run = world_folder(home, seed, CENTRE)
+    def __init__(self, folder: Path, seed: int, clips: int) -> None:
+        run = world_folder(folder, seed, CENTRE)
         self.seed, self.vae = seed, load_autoencoder(run.model("vae"))
         self.ruler = OpeningRuler.load(run.model("rulers") / "opening")
         some = read_evaluation_clips(run, EvaluationSettings(clips_per_client=1))
@@ -121,9 +121,9 @@ class Panel:
         return vae.decode_latents(torch.from_numpy(vae.encode_frames(clip.frames)))
 
 
-def samplers(home: Path, seed: int, panel: Panel) -> Iterator[str]:
+def samplers(folder: Path, seed: int, panel: Panel) -> Iterator[str]:
     """Rows of the table of samplers."""
-    backbone = load_backbone(public_folder(home, seed).model("backbone"))
+    backbone = load_backbone(public_folder(folder, seed).model("backbone"))
     noise = StudySettings().training.objective.shared_noise
     yield f"| sampler | steps | {FIGURES} | frames/s |"
     yield "|---|---|---|---|---|---|---|"
@@ -133,13 +133,13 @@ def samplers(home: Path, seed: int, panel: Panel) -> Iterator[str]:
             yield f"| {sampler} | {steps} | {_figures(row)} | {row['frames_per_second']:.0f} |"
 
 
-def features(home: Path, seed: int, panel: Panel, steps: int) -> Iterator[str]:
-    """Rows of the table of features; the losses are all of the objective without any of them. Rows of an earlier
-    call that ended are kept: a new feature costs its own row alone."""
-    run, training = public_folder(home, seed), StudySettings().training
+def features(folder: Path, seed: int, panel: Panel, steps: int) -> Iterator[str]:
+    """Rows of the table of features; all losses are of the objective without any feature. Rows of an earlier, finished
+    call are kept: a new feature costs only its own row."""
+    run, training = public_folder(folder, seed), StudySettings().training
     held_out, plain = read_public_validation(run), training.objective
     usual = training.pretraining.model_copy(update={"steps": steps, "validate_every": steps})
-    kept = _kept_rows(home / "features.md")
+    kept = _kept_rows(folder / "features.md")
     yield f"| trained with | guidance | held-out loss | {FIGURES} |"
     yield "|---|---|---|---|---|---|---|"
     for name, changed in FEATURES.items():
@@ -181,23 +181,23 @@ def main() -> int:
     if arguments.page:
         write_page(arguments.home)
         return 0
-    home, seed, settings = arguments.home, arguments.seed, StudySettings()
-    if not is_ready(public_folder(home, seed)):
-        make_public(home, seed, settings)
-    if not is_ready(world_folder(home, seed, CENTRE)):
-        make_world(home, seed, CENTRE, settings)
-    panel = Panel(home, seed, arguments.clips)
+    folder, seed, settings = arguments.home, arguments.seed, StudySettings()
+    if not is_ready(public_folder(folder, seed)):
+        make_public(folder, seed, settings)
+    if not is_ready(world_folder(folder, seed, CENTRE)):
+        make_world(folder, seed, CENTRE, settings)
+    panel = Panel(folder, seed, arguments.clips)
     tables = {
-        "samplers": lambda: samplers(home, seed, panel),
-        "features": lambda: features(home, seed, panel, arguments.steps),
+        "samplers": lambda: samplers(folder, seed, panel),
+        "features": lambda: features(folder, seed, panel, arguments.steps),
     }
     for name in arguments.only:
         sys.stderr.write(f"{name}, {len(panel.clips)} clips a row\n")
-        with (home / f"{name}.partial").open("w") as kept:
+        with (folder / f"{name}.partial").open("w") as kept:
             for line in tables[name]():
                 kept.write(line + "\n")
                 print(line, flush=True)
-        (home / f"{name}.partial").replace(home / f"{name}.md")
+        (folder / f"{name}.partial").replace(folder / f"{name}.md")
         print()
     return 0
 

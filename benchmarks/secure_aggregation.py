@@ -32,7 +32,7 @@ from training.privacy.secure_aggregation.policy import ClientPolicy
 from training.privacy.secure_aggregation.server import Server, Stage
 
 MASK_MS, UNMASK_MS = 30.0, 40.0
-"""What a client of ten may take to mask a million parameters, and the server to open their sum with two dropouts."""
+"""Targets, for ten clients: a client masks a million parameters, and the server opens their sum with two dropouts."""
 FLOWER = Path(__file__).with_name("secure_aggregation_flower.py")
 
 
@@ -65,11 +65,11 @@ def measure(clients: int, length: int, bits: Literal[32, 64], dropouts: int) -> 
             present = names[: clients - dropouts]
         for name in present:
             began = time.process_time()
-            said = _call(members[name], stage, inbox[name], vector)
+            message = _call(members[name], stage, inbox[name], vector)
             seconds.setdefault(stage, []).append(time.process_time() - began)
             if name == names[0]:
-                up, down = up + len(said), down + len(inbox[name])
-            server.receive(said)
+                up, down = up + len(message), down + len(inbox[name])
+            server.receive(message)
         began = time.process_time()
         inbox = server.close_stage()
         closing = time.process_time() - began
@@ -94,7 +94,7 @@ def _call(client: Client, stage: Stage, message: bytes, vector: np.ndarray) -> b
 
 
 def flower_python(scratch: Path) -> str | None:
-    """A Python with `flwr` in an environment of its own under `scratch`, or None, after having said why."""
+    """A Python with `flwr` in an environment of its own under `scratch`; otherwise None, with the reason printed."""
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if uv is None:
         print("Flower was not run: there is no uv to make its environment with.\n")
@@ -109,14 +109,14 @@ def flower_python(scratch: Path) -> str | None:
 
 
 def flower_row(python: str, clients: int, length: int, dropouts: int, repeats: int) -> str:
-    """The table's row of Flower's primitives; their vectors travel as int64, and nothing is said of what comes down."""
+    """The table's row of Flower's primitives; their vectors travel as int64, and bytes down are not measured."""
     command = [python, str(FLOWER), *map(str, (clients, length, dropouts, repeats))]
     environment = {**os.environ, "FLWR_TELEMETRY_ENABLED": "0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
+    figures = json.loads(done.stdout.splitlines()[-1])
     return (
-        f"| {clients} | Flower {told['version']} | {dropouts} | {told['share']:.1f} | {told['mask']:.1f} "
-        f"| {told['unmask']:.1f} | {told['up'] / 1e6:.2f} | – | {4e-6 * length:.2f} |"
+        f"| {clients} | Flower {figures['version']} | {dropouts} | {figures['share']:.1f} | {figures['mask']:.1f} "
+        f"| {figures['unmask']:.1f} | {figures['up'] / 1e6:.2f} | – | {4e-6 * length:.2f} |"
     )
 
 

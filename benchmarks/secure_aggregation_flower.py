@@ -5,8 +5,8 @@ in an environment of its own (`flwr` and nothing of this project):
 
 The steps are those of `secaggplus_mod` and `secaggplus_workflow`, every client with every other, without quantising:
 the seed's and the key's shares, one mask of its own and one for each other client, the server's removal of the masks.
-Prints JSON: CPU milliseconds and bytes. From 20 clients on three of them mask, as all take the same time, and the
-opened sum, which then is none, is not compared with the plain one.
+Prints JSON: CPU milliseconds and bytes. From 20 clients on, only three mask, because all take the same time; the result
+is then not the sum, and is not compared with the plain one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def measure(clients: int, length: int, dropouts: int) -> dict[str, float]:
     seeds = [os.urandom(32) for _ in range(clients)]
     took: dict[str, list[float]] = {"share": [], "mask": []}
 
-    # One client shares; what the others would send is made without a clock, to open the sum with.
+    # One client shares; the shares of the others, which open the sum, are made off the clock.
     began = time.process_time()
     shares = [create_shares(secret, threshold, clients) for secret in (seeds[0], secrets[0])]
     sent = [
@@ -100,5 +100,5 @@ def measure(clients: int, length: int, dropouts: int) -> dict[str, float]:
 if __name__ == "__main__":
     clients, length, dropouts, repeats = map(int, sys.argv[1:5])
     runs = [measure(clients, length, dropouts) for _ in range(repeats)]
-    told = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    sys.stdout.write(json.dumps({"version": flwr.__version__, **told}) + "\n")
+    figures = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    sys.stdout.write(json.dumps({"version": flwr.__version__, **figures}) + "\n")

@@ -1,10 +1,10 @@
-"""What each feature of the training costs or saves on a CPU, at the demo's sizes; ratios within one run:
+"""The cost or gain of each feature of the training on a CPU, at the demo's sizes; ratios within one run:
 
     python -m benchmarks.training_features
 
 Steps of one client's federation and of the backbone's pretraining on random latents, one thread, as a worker has it.
-Variants take turns, `--repeat` times, and the fastest turn counts, since neighbours on the machine only add time. What
-features do to quality: `benchmarks/samplers.py`; what they do on a GPU, where most of them belong: `benchmarks/gpu`.
+Variants take turns, `--repeat` times, and the fastest turn counts, since other work on the machine only adds time. For
+their effect on quality see `benchmarks/samplers.py`; for a GPU, for which most are made, `benchmarks/gpu`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def batch_of(run: RunFolder, settings: TrainingSettings, count: int) -> Batch:
 
 
 def local_steps(run: RunFolder) -> dict[str, Work]:
-    """A client's steps under other settings, and with the autoencoder in the loop, which cached latents keep out."""
+    """A client's steps under other settings, and with the autoencoder in the loop, which cached latents save."""
     usual = configure("fedavg", TrainingSettings())
     batch = batch_of(run, usual, usual.federation.batch_size)
     vae = load_autoencoder(run.model("vae"))
@@ -84,7 +84,7 @@ def local_steps(run: RunFolder) -> dict[str, Work]:
 
 
 def pretraining_steps(run: RunFolder) -> dict[str, Work]:
-    """Steps that train all weights, without one feature each."""
+    """Steps that train all weights, each variant without one feature."""
     settings = TrainingSettings()
     batch = batch_of(run, configure("fedavg", settings), settings.pretraining.batch_size)
 
@@ -114,9 +114,9 @@ def compare(name: str, variants: Mapping[str, Work], repeat: int) -> None:
     took: dict[str, list[float]] = defaultdict(list)
     for turn in range(repeat + 1):
         for variant, work in variants.items():
-            spent = seconds(work)
+            elapsed = seconds(work)
             if turn:  # the first turn compiles kernels
-                took[variant].append(spent / STEPS)
+                took[variant].append(elapsed / STEPS)
     usual = min(took["as it comes"])
     for variant, times in took.items():
         print(f"| {name} | {variant} | {1e3 * min(times):.0f} | {min(times) / usual:.2f} |", flush=True)

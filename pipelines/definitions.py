@@ -1,4 +1,4 @@
-"""All that Dagster is told: `dagster dev` from the project's root loads this module."""
+"""All of Dagster's definitions: `dagster dev` from the project's root loads this module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWNERS = {
     "reports": "team:evaluation",
     "attacks": "team:privacy",
 }
-"""Who is asked about a group. A deployment puts addresses here."""
+"""The owner of each group of assets. A deployment puts addresses here."""
 
 MODULES = [
     corpus, shards, backbone, federation, evaluation, nightly, privacy, reports, tables, attacks, inversion,
@@ -36,6 +36,6 @@ defs = dg.Definitions(
     schedules=schedules.ALL,
     sensors=sensors.ALL,
     resources={"run": default_run()},
-    # Bodies use all cores themselves; a process a step would only add seconds and double the memory.
+    # Bodies use all cores themselves; a process for each step would only add seconds and double the memory.
     executor=dg.in_process_executor,
 )

@@ -1,4 +1,4 @@
-"""Errors that only this floor knows, and the circles that Dagster leaves in errors."""
+"""Errors of this floor, and the circles that Dagster leaves in the causes of errors."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from common.errors import PrivFedTalkError
 
 
 class FailedCheckError(PrivFedTalkError):
-    """A blocking asset check said no; what was made so far stands, and the message says what is wrong."""
+    """A blocking asset check failed. What was made so far is kept; the message says what is wrong."""
 
 
 def break_circles(error: BaseException) -> None:
-    """Cut, in place, each link from `error` on by which the chain of causes would come back to where it was.
+    """Cut, in place, each link among the causes and contexts of `error` that leads back to an error before it.
 
-    Dagster raises an asset's error anew while it handles its own wrapper of that very error: the error's context is the
-    wrapper, whose cause is the error, and whoever follows causes without counting goes round for ever.
+    Dagster raises an asset's error again while it handles its own wrapper of that error. The error's context is then
+    the wrapper, whose cause is the error, and code that follows the causes never ends.
     """
     on_the_way, seen = set[int](), set[int]()
     waiting = [(error, True)]
@@ -29,7 +29,7 @@ def break_circles(error: BaseException) -> None:
 
 
 def _kept_links(error: BaseException, on_the_way: set[int]) -> list[BaseException]:
-    """The error's cause and context, but for those that lead back, which are cut."""
+    """The error's cause and context, without those that lead back, which are cut."""
     hidden = error.__suppress_context__
     for link in ("__cause__", "__context__"):
         if _reaches(getattr(error, link), on_the_way):

@@ -1,4 +1,4 @@
-"""The jobs: each takes the run a floor further, in one process and in an order that reads like the pipeline."""
+"""Dagster's jobs, in the order of the pipeline: each takes a run one floor further, in one process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ PREPARE, TRAIN, EVALUATE, REPORT, ATTACK = "prepare", "train", "evaluate", "repo
 PAPER_TABLES, NIGHTLY = "paper_tables", "nightly"
 
 WHOLE_RUN = (PREPARE, TRAIN, EVALUATE, REPORT)
-"""One after the other they are the demo. Four runs, because client buckets and methods are other partitions."""
+"""The demo is these jobs in order: separate runs, because client buckets and methods are different partitions."""
 
 WORKER_RETRIES = {"dagster/max_retries": "2"}
-"""A run whose process died (a reboot, the memory killer) begins again, keeping what is done; one that failed by itself
-does not: `run_retries` in dagster.yaml."""
+"""A run whose process died (a reboot, the memory killer) starts again and keeps what is done; a run that failed with an
+error does not: `run_retries` in dagster.yaml."""
 
 
 def _floor(name: str, unattended: bool = False) -> dict[str, str]:
@@ -58,7 +58,7 @@ nightly = dg.define_asset_job(
 attack = dg.define_asset_job(
     ATTACK,
     selection=dg.AssetSelection.groups("attacks"),
-    description="What adversaries make of a trained run. Not part of a whole run; reports made afterwards show it.",
+    description="Attacks on a trained run. Not part of a whole run; reports made afterwards show their results.",
     tags=_floor("attacks"),
 )
 

@@ -1,4 +1,4 @@
-"""What a configuration's run will be, found without running it: what it lacks, its stages, clients, ε, bytes, hours."""
+"""A forecast of a configuration's run without running it: what is missing, stages, clients, ε, bytes, hours."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LRS3_CLIENTS = 4004
 """Videos of LRS3's trainval subset as its authors count them (Afouras et al., 2018, table 1), a client each."""
 
 SHOWN = 5
-"""So many clients are named where more could be."""
+"""A message names at most so many clients."""
 
 
 @dataclass(frozen=True)
 class Lack:
-    """Something that the run will ask for and that is not here."""
+    """Something that the run needs and that is missing; `fatal` if the run cannot do without it."""
 
     what: str
     remedy: str
@@ -33,8 +33,8 @@ class Lack:
 
 @dataclass(frozen=True)
 class Plan:
-    """`seconds_a_window` is of one window's local step on `device`; `hours` are those of the local steps alone, one
-    worker, so that score, evaluation and pretraining come on top. None: not timed."""
+    """A forecast. `seconds_a_window`: a local step's seconds for one window on `device`, None if not timed. `hours`:
+    those of a method's local steps alone on one worker; score, evaluation and pretraining come on top."""
 
     run: str
     corpus: str
@@ -59,7 +59,7 @@ class Plan:
 
 
 def make_plan(configuration: Configuration, clients: int | None = None, timed: bool = True) -> Plan:
-    """Check what can be checked and add up the rest; a missing network leaves out what would need it."""
+    """Check what can be checked and forecast the rest; figures that need a missing network are left out."""
     from training.forecast import build_networks, forecast, seconds_of_a_window
     from training.model.device import choose_device
 
@@ -137,10 +137,10 @@ def _lacks(configuration: Configuration) -> Iterator[Lack]:
 
 
 def _consent_lacks(configuration: Configuration) -> Iterator[Lack]:
-    """Who will sit out for want of consent; before preparation, when nobody is known yet, that records are needed."""
+    """The clients who will not train for lack of consent; before preparation, that records of consent are needed."""
     run, required = RunFolder(configuration.root), configuration.training.consent.required
     if configuration.corpus.kind is CorpusKind.STUDIO:
-        return  # nobody stands behind the faces
+        return  # the faces are nobody's
     covered = "where a research licence covers the corpus: --set training.consent.required=false"
     if not run.clients_table.exists():
         if required:

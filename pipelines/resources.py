@@ -16,13 +16,13 @@ from preparation.settings import CorpusPart
 
 VARIABLE = "PRIVFEDTALK_PARAMS"
 PARAMS = PROJECT / os.environ.get(VARIABLE, "params.yaml")
-"""Which run Dagster works on by itself; a deployment names its own file."""
+"""The file that names the run on which Dagster works by itself; a deployment names its own file."""
 SHAPE = {"profile": str, "set": Configuration}
-"""What stands in it, as far as it is read here."""
+"""The keys of that file that are read here, with their types."""
 
 
 class RunResource(dg.ConfigurableResource[Run]):
-    """A profile with overrides, `a.b.c` and the value; `keep` leaves out stages whose inputs have not changed."""
+    """A run: a profile with overrides (key `a.b.c` → value). `keep` skips stages whose inputs have not changed."""
 
     profile: str = "demo"
     overrides: dict = {}  # noqa: RUF012  # each instance gets its own; Dagster refuses null in a dict[str, Any]
@@ -33,7 +33,7 @@ class RunResource(dg.ConfigurableResource[Run]):
 
 
 def open_run(configuration: Configuration, keep: bool) -> Run:
-    """The run of a configuration; a corpus root given as a relative path is meant from the project's root."""
+    """The run of a configuration; a relative path of a corpus starts at the project's root."""
     folder = RunFolder(configuration.root)
     corpus = configuration.corpus
     return Run(
@@ -61,7 +61,7 @@ def _from_project(part: CorpusPart) -> CorpusPart:
 
 
 def default_run(keep: bool = False) -> RunResource:
-    """The run `dagster dev` and DVC work on: what the parameters name."""
+    """The run that the file `PARAMS` names, on which `dagster dev` works."""
     params = _params()
     overrides = combine(params.get("set") or {})
     for key, value in overrides.items():
@@ -81,6 +81,6 @@ def _params() -> dict[str, Any]:
 
 
 def default_configuration() -> Configuration:
-    """The configuration of that run."""
+    """The configuration of `default_run`."""
     run = default_run()
     return configure(run.profile, run.overrides)

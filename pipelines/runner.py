@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 OF_THE_COMMAND_LINE = {"concurrency": {"pools": {"default_limit": 1, "granularity": "run"}}}
-"""Not as in `dagster.yaml`: a run that is not launched from Dagster's queue takes no place in a pool. Killed, it would
+"""Unlike in `dagster.yaml`, a run not launched from Dagster's queue takes no place in a pool. A killed run would
 keep its place, and all others would wait for it; and stages that DVC runs side by side would take turns."""
 
 DAGSTER_VARIABLE = "PRIVFEDTALK_DAGSTER"
@@ -37,7 +37,7 @@ LOCAL_STORES = (
         {"module": "dagster.core.storage.local_compute_log_manager", "class": "LocalComputeLogManager"},
     ),
 )
-"""As `dagster.yaml` has them."""
+"""The same stores as in `dagster.yaml`."""
 
 
 def run_jobs(
@@ -49,9 +49,9 @@ def run_jobs(
 ) -> None:
     """Run the named jobs one after the other over the partitions that the configuration names.
 
-    A job is one Dagster run, or one for each stretch of partitions that follow one another. Without an `instance`,
-    the one of the project's `dagster.yaml` remembers the runs. Raises BusyError where another process does so on the
-    same run: it has remembered another configuration, which this one would change under it.
+    A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
+    project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
+    this one would change the configuration that the other has remembered.
     """
     from pipelines.definitions import defs
 
@@ -63,9 +63,9 @@ def run_jobs(
             for name in names:
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
-                    # What has no partitions was made with the first stretch.
+                    # Assets without partitions were made with the first stretch.
                     only = _partitioned(job) if number else None
-                    _run(job, run_config, instance, _range(*ends) | _told(configuration, profile), only)
+                    _run(job, run_config, instance, _range(*ends) | _tags(configuration, profile), only)
 
 
 def make_assets(
@@ -76,7 +76,7 @@ def make_assets(
     partition: str = "",
     instance: dg.DagsterInstance | None = None,
 ) -> None:
-    """Some assets of a job, with their checks: all partitions, or the `partition` that is named."""
+    """Materialise some assets of a job, with their checks: all partitions, or only `partition`."""
     import dagster as dg
 
     from pipelines.definitions import defs
@@ -86,12 +86,12 @@ def make_assets(
     partitioned = [key for key in _partitioned(definition) if key in only]
     ends = (partition, partition) if partition else _stretches(definition, ())[0] if partitioned else ("", "")
     with _instance(instance) as instance:
-        _run(definition, run_config, instance, _range(*ends) | _told(configure(profile, overrides), profile), only)
+        _run(definition, run_config, instance, _range(*ends) | _tags(configure(profile, overrides), profile), only)
 
 
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
-    """The one given, or that of the project's `dagster.yaml` (`local_temp` is what takes a folder and overrides)."""
+    """The instance `given`, or the project's, in whose root the working directory is meanwhile."""
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), given or _open_storage() as instance:
@@ -99,9 +99,9 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
 
 
 def _open_storage() -> dg.DagsterInstance:
-    """The project's instance, its storage made at first use by one process at a time.
+    """The instance of the project's `dagster.yaml`; `local_temp` is the call that takes a folder and overrides.
 
-    Two that make the tables at once leave them so that nobody can open them any more.
+    One process at a time opens it: two that create the storage's tables at once would leave them unusable.
     """
     import dagster as dg
     from alembic.util import CommandError
@@ -124,8 +124,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _storage() -> tuple[Path, dict[str, Any]]:
-    """The folder of Dagster's records, and settings that say so if it is not where `dagster.yaml` says; an error where
-    nothing can be kept."""
+    """The folder of Dagster's records, and the settings that name it if it is not the one of `dagster.yaml`. Raises
+    PrivFedTalkError if it cannot be written."""
     named = os.environ.get(DAGSTER_VARIABLE)
     folder = Path(named).expanduser().resolve() if named else PROJECT / ".dagster"
     try:
@@ -147,14 +147,14 @@ def _storage() -> tuple[Path, dict[str, Any]]:
 
 
 def _range(first: str, last: str) -> dict[str, str]:
-    """The tags of a run over a stretch of partitions; none where there are none."""
+    """The tags of a run over the partitions from `first` to `last`; empty if `first` is empty."""
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last} if first else {}
 
 
-def _told(configuration: Configuration, profile: str) -> dict[str, str]:
-    """Tags by which runs are found again."""
-    told = {"run": configuration.run, "profile": Path(profile).stem, "seed": str(configuration.seed)}
-    return {f"privfedtalk/{name}": value for name, value in told.items()}
+def _tags(configuration: Configuration, profile: str) -> dict[str, str]:
+    """Tags by which people find runs again."""
+    values = {"run": configuration.run, "profile": Path(profile).stem, "seed": str(configuration.seed)}
+    return {f"privfedtalk/{name}": value for name, value in values.items()}
 
 
 def _run_config(profile: str, overrides: Mapping[str, Any], keep: bool) -> dict[str, Any]:

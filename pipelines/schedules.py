@@ -1,4 +1,4 @@
-"""What runs by the clock."""
+"""Schedules: what runs by the clock."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _nightly = default_configuration().nightly
 def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One run a night, named by its date; none as long as nothing is trained, or while a command works on the run.
 
-    Nights that passed while nothing ran are not made up for: today's models would stand under their dates. Dagster asks
-    for the last of them alone, and the checks name the night that they compare with.
+    Nights that passed while nothing ran are not repeated: today's models would be recorded under their dates. Dagster
+    requests only the last of them, and the checks name the night that they compare with.
     """
     root = default_configuration().root
     # `privfedtalk.json` is the last file of an adapter.

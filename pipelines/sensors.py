@@ -1,4 +1,4 @@
-"""What runs when something is new on the disk. Stopped until an operator turns them on, which Dagster remembers.
+"""Sensors: what runs when files are new. They are off until an operator turns them on, which Dagster remembers.
 
 A file counts as new when nothing near it has been written for a minute: half a copy is no clip, half a file no model.
 """
@@ -34,7 +34,7 @@ def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     if at_work := _at_work(run):
         return dg.SkipReason(at_work)
     folders = _sources(run)
-    if gone := [folder for folder in folders if not folder.is_dir()]:  # a disk that is off is no empty corpus
+    if gone := [folder for folder in folders if not folder.is_dir()]:  # a disk that is not mounted is no empty corpus
         return dg.SkipReason(f"there is no folder {', '.join(map(str, gone))}")
     state = digest(line for folder in folders for line in lines_of(folder, run.folder.root))
     if state == context.cursor:
@@ -43,7 +43,7 @@ def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
         return dg.SkipReason(f"a file was written {seconds:.0f} s ago: perhaps more is being copied")
     buckets = client_buckets.get_partition_keys()
     whole = {"dagster/asset_partition_range_start": buckets[0], "dagster/asset_partition_range_end": buckets[-1]}
-    request = dg.RunRequest(run_key=f"clips-{state}", run_config=_keeping(), tags={**whole, **_tags(run)})
+    request = dg.RunRequest(run_key=f"clips-{state}", run_config=_run_config(), tags={**whole, **_tags(run)})
     return dg.SensorResult(run_requests=[request], cursor=state)
 
 
@@ -54,29 +54,29 @@ def new_models(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     if at_work := _at_work(run):
         return dg.SkipReason(at_work)
     known = _known(context.cursor)
-    homes = {method: run.folder.adapter(method) for method in METHODS}
-    homes |= dict.fromkeys(REFERENCES, run.folder.model("backbone"))
-    found = {name: digest(lines) for name, home in homes.items() if (lines := lines_of(home))}
-    settled = {name for name in found if _seconds_since_last_write([homes[name]]) >= SETTLED_SECONDS}
-    changed = {name: state for name, state in found.items() if name in settled and known.get(name) != state}
+    folders = {method: run.folder.adapter(method) for method in METHODS}
+    folders |= dict.fromkeys(REFERENCES, run.folder.model("backbone"))
+    found = {name: digest(lines) for name, folder in folders.items() if (lines := lines_of(folder))}
+    finished = {name for name in found if _seconds_since_last_write([folders[name]]) >= SETTLED_SECONDS}
+    changed = {name: state for name, state in found.items() if name in finished and known.get(name) != state}
     if not changed:
         return dg.SkipReason(f"no new model in {run.folder.root}")
     requests = [
-        dg.RunRequest(run_key=f"{name}-{state}", partition_key=name, run_config=_keeping(), tags=_tags(run))
+        dg.RunRequest(run_key=f"{name}-{state}", partition_key=name, run_config=_run_config(), tags=_tags(run))
         for name, state in changed.items()
     ]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(known | changed))
 
 
 def _at_work(run: Run) -> str:
-    """Why nothing is asked for now: a run beside a command at work would be refused. Empty where there is none."""
+    """Why nothing is requested now: a command works on the run, and another would be refused. Empty if none does."""
     who = busy(run.folder.command_lock)
     return f"a command works on {run.folder.root} ({who}): asked again when it has ended" if who else ""
 
 
 def _known(cursor: str | None) -> dict[str, str]:
-    """Models by name with their states, as they were when they were last evaluated; a cursor that holds no such thing
-    (older code wrote it, or a person) counts for none, and what is unchanged is kept by the stages."""
+    """The state of each model, by name, when it was last evaluated. A cursor in another format (from older code, or
+    from a person) counts as empty: the stages keep what is unchanged."""
     try:
         found = json.loads(cursor or "{}")
     except ValueError:
@@ -85,19 +85,19 @@ def _known(cursor: str | None) -> dict[str, str]:
 
 
 def _sources(run: Run) -> list[Path]:
-    """The folders that the run's clips come from: its corpus, or what that is cut or put together from."""
+    """The folders that the run's clips come from: its corpus, or the folders from which that is cut or combined."""
     if run.corpus_parts:
         return [folder for part in run.corpus_parts for folder in (part.root, part.tables) if folder is not None]
     return [run.cut_from.videos, run.cut_from.tables] if run.cut_from else [run.corpus_root]
 
 
 def _seconds_since_last_write(folders: Iterable[Path], without: Path | None = None) -> float:
-    """By the inode's change, which also tells of a copy that keeps the original's times."""
+    """By the time of an inode's last change, because a copy may keep the original's modification time."""
     last = max((stat.st_ctime for folder in folders for stat in listing_of(folder, without).values()), default=0.0)
     return time.time() - last
 
 
-def _keeping() -> dict[str, object]:
+def _run_config() -> dict[str, object]:
     return {"resources": {"run": {"config": default_run(keep=True).model_dump()}}}
 
 

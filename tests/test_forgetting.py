@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from assets.preparation.corpus import _settle
+from assets.preparation.corpus import _handle_absent
 from common.folders import RunFolder
 from common.text.redaction import pseudonyms, redact_run
 from evaluation.results.card import card_figures
@@ -74,7 +74,7 @@ def test_a_removed_person_is_in_no_file(run: RunFolder, capsys: pytest.CaptureFi
     weights = (run.adapter("fedavg") / "adapter_model.safetensors").read_bytes()
     panel = (run.nightly / "panel.json").read_bytes()
     assert len(traces(run, GONE)) > 40
-    _settle(run, forget=True)
+    _handle_absent(run, forget=True)
     assert traces(run, GONE, SINGLE, SINGLE.replace("/", "_"), SINGLE.replace("/", "--")) == []
     said = capsys.readouterr().err
     assert "removed what was made of 4 clips" in said and "folders of 1 of their people" in said
@@ -100,7 +100,7 @@ def test_a_removed_person_is_in_no_file(run: RunFolder, capsys: pytest.CaptureFi
 
 def test_nothing_is_removed_unasked(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     before = traces(run, GONE)
-    _settle(run, forget=False)
+    _handle_absent(run, forget=False)
     assert traces(run, GONE) == before and "`privfedtalk prepare --forget` removes it" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What adversaries make of a trained run. Only on demand: none of it is needed for what people read of a run."""
+"""Attacks on a trained run. They run on demand only: no other asset depends on them."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import dagster as dg
@@ -22,19 +22,19 @@ GROUP = "attacks"
 )
 @retried
 def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """How well canaries can be told apart after the claimed noise, against the claimed epsilon, for each method."""
+    """Canary audit of each method: the epsilon that attacks on the real rounds find, beside the claimed epsilon."""
     from evaluation.attacks.canaries import audit_run
 
     rows = []
     for method in trained(run):
-        found = audit_run(run.folder, method)
+        audit = audit_run(run.folder, method)
         rows.append(
             {
                 "method": method,
-                "claimed": found.claimed_epsilon,
-                "one_shot": found.one_shot.value,
-                "at_least": max(found.final.value, found.all_iterates.value, found.recomputed.value),
-                "verdict": found.verdict,
+                "claimed": audit.claimed_epsilon,
+                "one_shot": audit.one_shot.value,
+                "at_least": max(audit.final.value, audit.all_iterates.value, audit.recomputed.value),
+                "verdict": audit.verdict,
             }
         )
     return dg.MaterializeResult(metadata={"methods": table(rows)})
@@ -52,14 +52,14 @@ def canary_audit(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 )
 @retried
 def membership_inference(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Whether the clients of each released adapter can be told from unseen people; without shadow runs."""
+    """Membership inference on each released adapter: do its clients differ from unseen people? No shadow runs."""
     from evaluation.attacks.membership import attack_membership
     from training.federation.methods import named
 
     rows = []
     for method in trained(run):
         if named(method).sends and not named(method).pooled:
-            found = attack_membership(run.folder, method, run.training, run.seed)
-            areas = {name: round(area.value, 3) for name, area in found.areas.items()}
-            rows.append({"method": method, **areas, "verdict": found.verdict})
+            attack = attack_membership(run.folder, method, run.training, run.seed)
+            areas = {name: round(area.value, 3) for name, area in attack.areas.items()}
+            rows.append({"method": method, **areas, "verdict": attack.verdict})
     return dg.MaterializeResult(metadata={"methods": table(rows)})

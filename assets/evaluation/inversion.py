@@ -1,4 +1,4 @@
-"""What of a client's face its update gives away, and what the sums do: an attack, run when asked for."""
+"""Gradient inversion: how much of a client's face its update and the sums give away. Runs on demand only."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
@@ -33,7 +33,7 @@ GROUP = "attacks"
 )
 @retried
 def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Gradient inversion on the run's first federated method, beside who knows nothing: figures and pictures."""
+    """Gradient inversion on the run's first federated method, beside the public mean face: figures and pictures."""
     from evaluation.attacks.inversion_figures import run_inversion
     from evaluation.attacks.inversion_run import InversionSettings
     from training.federation.methods import named
@@ -47,10 +47,10 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[settings, *refusals(run, "training", "generation")],
         outputs=lambda: [folder],
     )
-    told = json.loads((folder / INVERSION).read_text(encoding="utf-8"))
+    report = json.loads((folder / INVERSION).read_text(encoding="utf-8"))
     rows = [{"attack": leak["row"], "sees": leak["sees"], "dB over the mean face": leak["gain"]["mean"],
-             "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in told["leaks"]]  # fmt: skip
+             "low": leak["gain"]["low"], "high": leak["gain"]["high"]} for leak in report["leaks"]]  # fmt: skip
     return dg.MaterializeResult(
-        metadata={"faces": picture(folder / INVERSION_SHEET), "leaks": table(rows), "told": told["sentences"]},
+        metadata={"faces": picture(folder / INVERSION_SHEET), "leaks": table(rows), "told": report["sentences"]},
         data_version=dg.DataVersion(stage.version),
     )

@@ -1,4 +1,4 @@
-"""Every night the newest model of every method on the same public clips, and whether one got worse."""
+"""Nightly evaluation: the newest model of every method on the same public clips, and checks for a decline."""
 
 # No postponed annotations here: Dagster looks at the types of `context` and `config` itself.
 from datetime import datetime
@@ -23,7 +23,7 @@ GROUP = "evaluation"
 
 
 class NightConfig(dg.Config):
-    """Which night it is."""
+    """The night that the asset `night` measures."""
 
     night: str = Field("", description="YYYY-MM-DD; empty: today, in the time zone of the schedule")
 
@@ -42,7 +42,7 @@ class NightConfig(dg.Config):
 )
 @retried
 def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """The newest model of every method on the fixed panel of public clips: a folder a night, every metric so far."""
+    """Metrics of the newest model of every method on a fixed panel of public clips: a folder a night, and a history."""
     from evaluation.figures.charts import save
     from evaluation.nightly.figures import nights_plot
     from evaluation.nightly.measuring import measure_night
@@ -54,7 +54,7 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
     nights = read_nights(run.folder)
     plot = nights_plot(nights)
     save(plot, run.folder.nightly / "history.png")
-    # A figure a key: Dagster draws each over the materialisations.
+    # One key for each figure: Dagster plots each over the materialisations.
     figures = {
         f"{method} {metric}": round(value, 5)
         for method, means in measured.means.items()
@@ -82,7 +82,7 @@ def night(config: NightConfig, run: dg.ResourceParam[Run]) -> dg.MaterializeResu
 def no_metric_worse(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     """No metric of any method is significantly worse than in the night before (paired over people, Holm over methods).
 
-    A panel too small for any difference to be significant is a warning of its own: such a check could not fail.
+    It warns if the panel is too small for any difference to be significant, because it could then never fail.
     """
     from evaluation.nightly.nights import smallest_p
 
@@ -94,46 +94,46 @@ def no_metric_worse(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     least = smallest_p(last.people, len(last.means))
     powerless = not worse and least >= run.nightly.level
     if worse:
-        said = f"worse than on {before.night}: " + "; ".join(change.sentence() for change in worse)
+        description = f"worse than on {before.night}: " + "; ".join(change.sentence() for change in worse)
     elif powerless:
-        said = (
+        description = (
             f"{last.people} people cannot show that a metric of {len(last.means)} methods got worse (p is at least "
             f"{least:.2g}): raise preparation.clients.public_validation_fraction and remove nightly/panel.json"
         )
     else:
-        said = f"nothing is significantly worse than on {before.night}"
+        description = f"nothing is significantly worse than on {before.night}"
     return dg.AssetCheckResult(
         passed=not worse and not powerless,
         severity=dg.AssetCheckSeverity.WARN if powerless else dg.AssetCheckSeverity.ERROR,
-        description=said,
+        description=description,
         metadata={"compared with": before.night, "changes": table([_row(change) for change in rows])},
     )
 
 
 @dg.asset_check(asset=night)
 def no_slow_decline(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Drift: a fall too slow for the night before to show it, against the night `nightly.drift_nights` back."""
+    """No metric is significantly worse than `nightly.drift_nights` nights ago: a decline too slow for one night."""
     found = _compared(run, back=run.nightly.drift_nights)
     if found is None:
         return dg.AssetCheckResult(passed=True, description="no earlier night on this panel")
     _, before, rows = found
     worse = _worse(run, rows)
-    said = "; ".join(change.sentence() for change in worse)
+    declines = "; ".join(change.sentence() for change in worse)
     return dg.AssetCheckResult(
         passed=not worse,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"declined since {before.night}: {said}" if worse else f"nothing declined since {before.night}",
+        description=f"declined since {before.night}: {declines}" if worse else f"nothing declined since {before.night}",
         metadata={"compared with": before.night, "changes": table([_row(change) for change in rows])},
     )
 
 
 def today(settings: NightlySettings) -> str:
-    """The date where the schedule's clock hangs."""
+    """Today's date in the time zone of the schedule, YYYY-MM-DD."""
     return datetime.now(ZoneInfo(settings.time_zone)).strftime("%Y-%m-%d")
 
 
 def _compared(run: Run, back: int) -> Any:
-    """The last night, the one it is compared with, and the changes between them; None where there is no other."""
+    """The last night, the night it is compared with, and the changes between them; None if there is no such night."""
     from evaluation.nightly.nights import changes, comparable, read_nights
 
     pair = comparable(read_nights(run.folder), back)
@@ -159,7 +159,7 @@ def _row(change: Any) -> dict[str, Any]:
 
 
 def _frames(run: Run, name: str) -> dg.MarkdownMetadataValue:
-    """Moments of the first clip that each method spoke that night, side by side."""
+    """Frames of each method's first clip of that night, side by side."""
     from preparation.media.previews import moments
 
     videos: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Every method and every reference on the same held-out clips, measured by the same frozen networks."""
+"""Evaluation: every method and every reference on the same held-out clips, measured by the same frozen networks."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
@@ -42,15 +42,15 @@ MEASURED = (METRICS, VALIDATION_LOSS, INSTRUMENTS)
 )
 @retried
 def evaluation(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
-    """Generated clips and their metrics: one row a clip and metric, a video a client, the paired held-out loss."""
+    """Generated clips and their metrics: a row for each clip and metric, a video a client, the paired held-out loss."""
     versions = [_evaluate(context, run, method) for method in context.partition_keys]
-    # Dagster has one version for a run: where several methods share it, it is that of all of them.
+    # A Dagster run has one data version; if it evaluates several methods, that is a digest of all their versions.
     version = versions[0] if len(versions) == 1 else digest(versions)
     context.set_data_version(context.asset_key, dg.DataVersion(version))
 
 
 def measured_with(run: Run, method: str) -> list[Any]:
-    """The settings that decide a method's figures, the networks, and who has not agreed to be generated."""
+    """The settings that decide a method's figures, the measuring networks, and who has not agreed to be generated."""
     from evaluation.measuring.instruments import networks_version
 
     networks = networks_version(run.evaluation)
@@ -63,8 +63,8 @@ def measured_with(run: Run, method: str) -> list[Any]:
 def version_of(run: Run, method: str) -> str:
     """The data version of a method's evaluation: a hash of what decides its figures, not of the figures.
 
-    So two evaluations with one version must agree, and where Dagster shows another version, something was changed.
-    Models and data go in by the content that their stages left.
+    So two evaluations with the same version must agree, and another version means that something was changed.
+    Models and data count by the content versions of their stages.
     """
     return digest(run.inputs(evaluation, measure, settings=measured_with(run, method), method=method))
 
@@ -92,7 +92,7 @@ def measure(run: Run, method: str) -> None:
 
 
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:
-    """Means over the clients' clips, and frames of the first generated video."""
+    """Add the means over the clients' clips, and frames of the first generated video, to the asset's metadata."""
     from evaluation.measuring.protocol import read_metrics, summarise
     from preparation.media.previews import moments
 

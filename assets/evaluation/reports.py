@@ -1,4 +1,4 @@
-"""What people read: results.json and the page; then the gates that say whether it is good enough."""
+"""results.json and the report page, and the checks that say whether the run is good enough."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUP = "reports"
 )
 @retried
 def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """results.json: metrics with standard errors, bars, privacy, communication, seconds, memory, versions."""
+    """results.json: metrics with standard errors, acceptance criteria, privacy, traffic, seconds, memory, versions."""
     from evaluation.report.gather import gather_results
     from evaluation.results.document import write_results
 
@@ -64,7 +64,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 @dg.asset(group_name=GROUP, kinds={"html"}, deps=[manifest, dealing, client_report, results])
 @retried
 def report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """The page, self-contained: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
+    """The self-contained page: table, videos with sound, sheets, curves, privacy, clients, what was left out."""
     path = run.folder.page
     stage = run.stage(
         report,
@@ -90,7 +90,7 @@ def write_page(run: Run) -> None:
 
 
 def shown_configuration(run: Run) -> dict[str, Any]:
-    """What differs from the defaults, as the page shows it to anybody."""
+    """The settings that differ from the defaults, with hidden values left out, as the page shows them."""
     groups = {"studio": run.studio, "preparation": run.preparation, "training": run.training}
     shown = {name: group.shown(exclude_defaults=True) for name, group in groups.items()}
     return {"seed": run.seed, **shown, "evaluation": run.evaluation.shown(exclude_defaults=True)}
@@ -98,21 +98,21 @@ def shown_configuration(run: Run) -> dict[str, Any]:
 
 @dg.asset_check(asset=report, blocking=True)
 def quality_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Every bar that could be measured is met. The page is written all the same: it shows which are not.
+    """Every acceptance criterion that could be measured is met. The page is written in any case and shows misses.
 
-    The bars were set on rendered people; of other corpora a miss is a warning.
+    The criteria were set on rendered people; on other corpora a miss is only a warning.
     """
     from evaluation.results.document import read_results
 
-    bars = read_results(run.folder.results)["bars"]
-    missed = [bar for bar in bars if bar["pass"] is False]
-    lines = [f"{bar['name']} is {bar['value']:.3g}, wanted {bar['direction']} {bar['bar']:g}" for bar in missed]
+    criteria = read_results(run.folder.results)["bars"]
+    missed = [one for one in criteria if one["pass"] is False]
+    lines = [f"{one['name']} is {one['value']:.3g}, wanted {one['direction']} {one['bar']:g}" for one in missed]
     binding = run.gates and run.corpus_kind is CorpusKind.STUDIO
     return dg.AssetCheckResult(
         passed=not missed,
         severity=dg.AssetCheckSeverity.ERROR if binding else dg.AssetCheckSeverity.WARN,
-        description="; ".join(lines) if lines else "every measured bar is met",
-        metadata={"bars": table(bars)},
+        description="; ".join(lines) if lines else "every measured acceptance criterion is met",
+        metadata={"bars": table(criteria)},
     )
 
 
@@ -122,13 +122,13 @@ def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     from evaluation.results.document import read_results
     from evaluation.results.gates import failures
 
-    judged = read_results(run.folder.results)["gates"]
-    lost = failures(judged)
+    comparisons = read_results(run.folder.results)["gates"]
+    lost = failures(comparisons)
     return dg.AssetCheckResult(
         passed=not lost,
         severity=dg.AssetCheckSeverity.ERROR if run.gates else dg.AssetCheckSeverity.WARN,
-        description="; ".join(lost) if lost else f"all of {len(judged)} comparisons with the gates are won",
-        metadata={"gates": table(judged)},
+        description="; ".join(lost) if lost else f"all of {len(comparisons)} comparisons with the gates are won",
+        metadata={"gates": table(comparisons)},
     )
 
 

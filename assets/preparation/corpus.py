@@ -1,4 +1,4 @@
-"""The clips of a run: rendered or found, listed, and shared out among clients."""
+"""The clips of a run: their corpus, rendered or found, their manifest, and the people and splits they belong to."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _rendered(run: Run) -> Stage:
 
 
 def render(run: Run, inputs: str) -> None:
-    """Draw the corpus. Clips of an interrupted rendering from the same `inputs` stay; clips that other settings or
-    other code drew must not mix in."""
+    """Render the corpus. Clips of an interrupted rendering are kept if it had the same `inputs`; clips drawn by other
+    settings or other code must not mix in."""
     from preparation.corpora.studio.corpus import render_corpus
 
     begun = run.folder.root / "corpus_begun.txt"
@@ -65,7 +65,7 @@ def render(run: Run, inputs: str) -> None:
 
 
 def _found(run: Run) -> Stage:
-    """A corpus that was there before is known by its files' names, sizes and times: hashing it takes hours."""
+    """The stage of an existing corpus, versioned by its files' names, sizes and times: hashing it would take hours."""
     from preparation.corpora.walking import check_apart
 
     check_apart(run.corpus_root, run.folder)
@@ -78,7 +78,7 @@ def _found(run: Run) -> Stage:
 @dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[corpus])
 @retried
 def manifest(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """One row a readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
+    """One row for each readable clip (frames, rate, size, sound, SHA-256); unreadable ones are in the quarantine."""
     from preparation.corpora.lists import version_of
     from preparation.corpora.manifest import load_manifest
     from preparation.quarantine import load_quarantine
@@ -116,7 +116,7 @@ def list_clips(run: Run) -> None:
 
 
 def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
-    """Faces, a clip that plays, and where it lies with its sound; nothing where consent records cannot be read."""
+    """First frames, an animated clip, and the path of its file with sound; empty if consent records are unreadable."""
     from preparation.media.previews import for_show
 
     limits = run.preparation.corpus.media
@@ -133,7 +133,7 @@ def _previews(run: Run, clips: Sequence[Clip]) -> dict[str, dg.MetadataValue]:
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[manifest])
 @retried
 def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Who is public, a client, a volunteer or unseen; and which clips each trains, validates, tests on."""
+    """Each person's role (public, client, volunteer, unseen), and which clips are for training, validation, test."""
     from preparation.clients.roles import Role, load_people
 
     folder = run.folder
@@ -143,9 +143,9 @@ def clients(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         settings=[run.preparation.clients, run.preparation.mix],
         outputs=lambda: [folder.people_table],
     )
-    # Also when nothing else is due: whoever asks for removal must not have to change something first.
+    # Removal runs even if the stage is kept: whoever asks for it must not have to change a setting first.
     if stage.due or run.preparation.corpus.forget_absent:
-        _settle(folder, run.preparation.corpus.forget_absent)
+        _handle_absent(folder, run.preparation.corpus.forget_absent)
     found = load_people(folder)
     return dg.MaterializeResult(
         metadata={
@@ -173,8 +173,9 @@ def assign_roles(run: Run) -> None:
     replace_rows(run.folder.quarantine, ("clients", TWINS), unplaced)
 
 
-def _settle(folder: RunFolder, forget: bool) -> None:
-    """What is left of clips that are gone is said or removed; then also what has learnt from them, which stays."""
+def _handle_absent(folder: RunFolder, forget: bool) -> None:
+    """Report, or with `forget` remove, what was made of clips that are gone from the corpus; after a removal also name
+    the models that have learnt from them, which stay."""
     from preparation.clients.removal import absent_names, settle_absent
     from training.adapters.membership import learnt_from
 
@@ -182,7 +183,7 @@ def _settle(folder: RunFolder, forget: bool) -> None:
     if forget:
         gone = absent_names(folder)
         stay = {clip.rpartition("/")[0] for clip in gone.clips} - set(gone.people)
-        # Who are gone wholly go with their own adapters; those of who stay have learnt from the clips that are gone.
+        # Own adapters go with people who are gone entirely; those of people who stay have learnt from removed clips.
         learnt = [*learnt_from(folder, [*gone.people, *stay]), *own_adapters(folder, stay)]
     settle_absent(folder, forget)
     if learnt:
@@ -190,7 +191,7 @@ def _settle(folder: RunFolder, forget: bool) -> None:
 
 
 def own_adapters(folder: RunFolder, people: Collection[str]) -> list[str]:
-    """The adapters that these people keep for themselves."""
+    """Paths of the adapters fitted to these people, relative to the run's folder."""
     found = (path for name in sorted(people) for path in sorted(folder.client(name).glob("methods/*/adapter")))
     return [str(path.relative_to(folder.root)) for path in found]
 
@@ -206,7 +207,7 @@ def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 
 
 def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) -> dg.AssetCheckResult:
-    """`recordings` names the recording of each clip that has copies."""
+    """The result of the two checks on splits. `recordings`: clip id → recording, for clips that have copies."""
     recordings = recordings or {}
     owners: dict[str, list[str]] = {}
     for name, client in found.items():

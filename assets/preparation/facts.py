@@ -1,4 +1,4 @@
-"""Figures about prepared clips, gathered from the small files that vouch for them."""
+"""Figures about prepared clips, from the manifest, the quarantine and the crops' descriptions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CropFacts:
-    """What came of the clips; `face_rate` counts the frames of refused clips as faceless.
+    """Counts of clips, crops and refusals; `face_rate` counts the frames of refused clips as faceless.
 
-    A crop whose description cannot be read is none, and told on standard error.
+    A crop whose description cannot be read is not counted, and is named on standard error.
     """
 
     clips: int
@@ -51,26 +51,26 @@ def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dic
 
 
 def placed_clips(folder: RunFolder, buckets: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The clip ids of each bucket's people, their guests' among them."""
+    """The clip ids of each bucket's people, including those of their guests."""
     from preparation.clients.roles import load_people
 
     people = load_people(folder)
     return {bucket: [clip for name in names for clip in people[name].clips()] for bucket, names in buckets.items()}
 
 
-def public_version(folder: RunFolder, vouchers: str) -> str:
-    """What training on public people depends on, whatever the clients do: who they are, their splits, their files, and
-    who of them forbids it.
+def public_version(folder: RunFolder, descriptions: str) -> str:
+    """Digest of what training on public people depends on: who they are, their splits, their files, and who of them
+    forbids it. Clients do not change it.
 
-    `vouchers` is a pattern in a person's folder for the files that vouch for the others (a crop's description, an
-    index of shards), so that no data is read.
+    `descriptions` is a glob pattern in a person's folder for the small files that describe the others (a crop's
+    description, an index of shards), so that no data is read.
     """
     from preparation.clients.roles import load_people, of_role
     from preparation.shards.gate import Gate
 
     people = load_people(folder)
     public = {name: people[name].splits for name in of_role(people, "public")}
-    files = (path for name in public for path in folder.client(name).glob(vouchers))
+    files = (path for name in public for path in folder.client(name).glob(descriptions))
     refused = Gate(folder, "training", required=False).refused(public)
     parts = [json.dumps(public, sort_keys=True), content_version(folder.root, files)]
     return digest([*parts, *([json.dumps(sorted(refused))] if refused else [])])

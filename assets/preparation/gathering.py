@@ -18,7 +18,7 @@ from preparation.settings import CorpusPart
 
 
 def cut(run: Run, corpus: dg.AssetsDefinition, sources: HdtfSources) -> Stage:
-    """The stage of HDTF's clips."""
+    """The stage that cuts HDTF's clips."""
     own = run.folder.root
     inputs = digest([*lines_of(sources.videos, own), *lines_of(sources.tables, own)])
     return run.stage(
@@ -30,12 +30,12 @@ def cut(run: Run, corpus: dg.AssetsDefinition, sources: HdtfSources) -> Stage:
 
 
 def cut_clips(run: Run, sources: HdtfSources) -> None:
-    """Clips cut by an earlier or interrupted run stay where their videos, tables and settings are the same."""
+    """Cut HDTF's clips; clips that an earlier or interrupted run cut from the same videos, tables and settings stay."""
     from preparation.corpora.hdtf.cut import cut_corpus, nothing_cut
     from preparation.quarantine import replace_rows
 
     if not (run.keep and (run.corpus_root / ".cuts").is_dir()):
-        shutil.rmtree(run.corpus_root, ignore_errors=True)  # or else what the studio drew here stays
+        shutil.rmtree(run.corpus_root, ignore_errors=True)  # otherwise the studio's clips would stay
     done = cut_corpus(sources.tables, sources.videos, run.corpus_root, run.preparation.corpus, run.workers)
     replace_rows(run.folder.quarantine, ("cuts",), done.rows)
     if done.made + done.kept == 0:
@@ -43,7 +43,7 @@ def cut_clips(run: Run, sources: HdtfSources) -> None:
 
 
 def mixed(run: Run, corpus: dg.AssetsDefinition) -> Stage:
-    """The stage of a mix of corpora."""
+    """The stage that puts a mix of corpora together."""
     from preparation.corpora.parts import MIX_NAME, named
 
     parts = named(run.corpus_parts)
@@ -61,14 +61,14 @@ def mixed(run: Run, corpus: dg.AssetsDefinition) -> Stage:
 
 
 def gather_parts(run: Run, parts: Mapping[str, CorpusPart], listing: Path, lines: Sequence[str]) -> None:
-    """A link to each part that is there, and the cuts of one that has tables."""
+    """Link each ready part into the corpus, and cut the clips of a part that has tables."""
     from preparation.corpora.hdtf.cut import cut_corpus
     from preparation.corpora.parts import MIX_NAME, link_part, own_part, write_parts
     from preparation.quarantine import QuarantineRow, replace_rows
 
     root = run.corpus_root
     if not (run.keep and (root / MIX_NAME).exists()):
-        shutil.rmtree(root, ignore_errors=True)  # its links only: what they lead to stays
+        shutil.rmtree(root, ignore_errors=True)  # removes links only, not what they point to
     rows: list[QuarantineRow] = []
     for name, part in parts.items():
         if part.tables is None:
@@ -82,12 +82,12 @@ def gather_parts(run: Run, parts: Mapping[str, CorpusPart], listing: Path, lines
 
 
 def write_listing(listing: Path, lines: Sequence[str]) -> None:
-    """Write the files of a corpus that was there before, a line each."""
+    """Write the list of an existing corpus's files, one a line."""
     write_text(listing, "\n".join(lines) + "\n")
 
 
 def lines_of(folder: Path, without: Path | None = None) -> list[str]:
-    """Names, sizes and times of all files at or below a folder, a line each; what in a name is no UTF-8 is escaped."""
+    """A line for each file at or below a folder: path, size, time. Bytes of a name that are not UTF-8 are escaped."""
     return [
         f"{path} {status.st_size} {status.st_mtime_ns}".encode("utf-8", "backslashreplace").decode()
         for path, status in listing_of(folder, without).items()
@@ -95,8 +95,8 @@ def lines_of(folder: Path, without: Path | None = None) -> list[str]:
 
 
 def listing_of(folder: Path, without: Path | None = None) -> dict[Path, os.stat_result]:
-    """All files at or below a folder, sorted: those that clips are read from, links to folders followed, and all that
-    lies beside them; but neither `without` nor any run below the folder."""
+    """All files at or below a folder with their status, sorted by path, hidden ones included. Links to folders are
+    followed; `without` and any run below the folder are left out."""
     from preparation.corpora.walking import tour
 
     found: dict[Path, os.stat_result] = {}

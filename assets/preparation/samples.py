@@ -1,4 +1,4 @@
-"""Pictures that tell at a glance whether a stage went well: clips as they came, faces through the autoencoder."""
+"""Pictures that show at a glance whether a stage went well: first frames of clips, faces through the autoencoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Frame = npt.NDArray[np.uint8]
 
 
 def shown(folder: RunFolder, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips of people whose record does not forbid that they are shown; before preparation there is no record."""
+    """The clips of people whose consent record, if any, does not forbid showing them."""
     from preparation.shards.gate import Gate
 
     speakers = {clip.speaker for clip in clips}
@@ -31,7 +31,7 @@ def shown(folder: RunFolder, clips: Sequence[Clip]) -> list[Clip]:
 def first_frames(
     clips: Sequence[Clip], corpus_root: Path, limits: MediaSettings | None = None, count: int = 6
 ) -> list[Frame]:
-    """The first frame of `count` clips, spread evenly over the manifest: 96 pixels high, grey where a clip's cannot be
+    """The first frame of `count` clips, spread evenly over the manifest: 96 pixels high, and grey if a clip cannot be
     read."""
     from preparation.media.container import DEFAULT_LIMITS
     from preparation.media.previews import moments
@@ -42,7 +42,7 @@ def first_frames(
 
 
 def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
-    """Draw faces of held-out public speakers, above the same through the autoencoder, into `coded_faces`.
+    """Save a sheet of held-out public speakers' faces, above the same faces through the autoencoder.
 
     Crops that cannot be read are left out.
     """
@@ -74,5 +74,5 @@ def save_coded_faces(folder: RunFolder, count: int = 6) -> None:
 
 
 def coded_faces(folder: RunFolder) -> Path:
-    """Beside the models, not among them: a picture is no part of what the stages after it depend on."""
+    """The path of that sheet: not in a model's folder, because later stages must not depend on a picture."""
     return folder.root / "pictures" / "coded_faces.png"

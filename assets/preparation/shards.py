@@ -32,7 +32,7 @@ GROUP = "preparation"
 )
 @retried
 def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
-    """Face crops, aligned by landmarks and steady in time, with sound; what has no usable face is refused."""
+    """Face crops, aligned by landmarks and steady in time, with sound; clips without a usable face are refused."""
     from preparation.clients.roles import load_people
     from preparation.faces.trackers import tracker_name
 
@@ -72,7 +72,7 @@ def crop_faces(run: Run, only: list[str] | None) -> None:
 
 
 def _faces(run: Run, people: Collection[str]) -> dg.MarkdownMetadataValue:
-    """Some of the people's faces on a sheet."""
+    """A sheet with faces of some of these people."""
     from preparation.media.previews import for_show, grey_cell
     from preparation.shards.thumbnails import thumbnail_sheet
 
@@ -93,7 +93,7 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     stage = run.stage(
         dealing,
         partial(deal_run, folder, settings),
-        settings=[settings.partition, settings.clients, *_answers(run)],
+        settings=[settings.partition, settings.clients, *_refusals_of_training(run)],
         outputs=lambda: [folder.clients_table],
     )
     if run.corpus_kind is CorpusKind.STUDIO:
@@ -122,7 +122,7 @@ def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=dealing)
 def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """No larger share of clips was left out than `quarantine_rate`: more tell of a corpus or a setting gone wrong."""
+    """At most the share `quarantine_rate` of clips was left out; more suggests a broken corpus or a wrong setting."""
     from preparation.quarantine import TWINS, load_quarantine
 
     facts = crop_facts(run.folder)
@@ -145,11 +145,11 @@ def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 @dg.asset(group_name=GROUP, kinds={"json"}, deps=[every_partition(crops), dealing])
 @retried
 def client_report(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """How unlike the clients are: sizes, looks and pose, each beside what chance makes of such sizes; with charts."""
+    """How unlike the clients are in size, looks and pose, each beside what chance gives for such sizes; with charts."""
     from preparation.clients.report import load_client_report
 
-    path = run.folder.client_report
-    stage = run.stage(client_report, partial(compare_clients, run), settings=_answers(run), outputs=lambda: [path])
+    path, refused = run.folder.client_report, _refusals_of_training(run)
+    stage = run.stage(client_report, partial(compare_clients, run), settings=refused, outputs=lambda: [path])
     if not path.exists():
         return dg.MaterializeResult(metadata={"clients": 0}, data_version=dg.DataVersion(stage.version))
     report = load_client_report(path)
@@ -176,8 +176,9 @@ def compare_clients(run: Run) -> None:
         save_client_report(report, path)
 
 
-def _answers(run: Run) -> list[str]:
-    """Who forbids training: their clips are dealt to nobody, and not compared. Silence is no refusal yet."""
+def _refusals_of_training(run: Run) -> list[str]:
+    """Who forbids training, as settings of a stage: their clips are not dealt or compared. A missing record is no
+    refusal here."""
     from preparation.clients.roles import load_people
     from preparation.shards.gate import Gate
 
@@ -186,9 +187,9 @@ def _answers(run: Run) -> list[str]:
 
 
 def identity_facts(run: Run, anew: bool) -> dict[str, str]:
-    """Whether the faces bear out the folders' claims, where the settings ask; details are in `identities.json`.
+    """Summary of the identity check (is each folder one person?), if it is on; details are in `identities.json`.
 
-    An earlier report is kept unless the crops or the settings are new or it says that the embedder was missing.
+    An earlier report is kept unless the crops or the settings are new, or the embedder was missing then.
     """
     path, settings = run.folder.identities, run.preparation.identity
     if not settings.check:
@@ -211,7 +212,7 @@ def identity_facts(run: Run, anew: bool) -> dict[str, str]:
 )
 @retried
 def shards(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None:
-    """One set of shards a client: latents, speech features, a reference frame, landmarks, head motion."""
+    """One set of shards for each client: latents, speech features, a reference frame, landmarks, head motion."""
     from preparation.clients.roles import load_clients
     from preparation.shards.store import load_index
     from preparation.speech.networks import model_version
@@ -263,9 +264,9 @@ def write_shards(run: Run, only: list[str] | None) -> None:
 
 @dg.asset_check(asset=shards, blocking=True)
 def shards_whole(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Every index that is there describes the files beside it, and holds a client's clips in the table's splits.
+    """Every existing index matches the files beside it, and no split has more clips than the table of clients.
 
-    Sizes are compared here; hashes are when shards are read. Buckets that were not made yet are no failure.
+    Sizes are compared here, hashes when shards are read. Clients without shards yet do not fail the check.
     """
     from preparation.clients.roles import load_clients
     from preparation.shards.store import check_files, load_index

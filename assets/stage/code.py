@@ -1,13 +1,13 @@
-"""The code version of a stage: that of the function which makes the stage's files, and of all that it uses.
+"""The code version of a stage: a digest of the function that makes the stage's files, and of all code that it uses.
 
-Two rules, one for each half of the house:
+There are two rules:
 
-- the asset floor and the pipelines are read definition by definition: the function, the functions, classes and
-  constants of these floors that it names, and so on. So a stage does not depend on how another asset of the same file
-  is made, nor on how either is shown;
-- below them a module counts as a whole, with all that it imports (`common.provenance`).
+- in `assets` and `pipelines` single definitions count: the function; the functions, classes and constants of these
+  floors that it names; what those name; and so on. So a stage depends neither on how another asset of the same file is
+  made nor on how either is shown;
+- on lower floors a module counts as a whole, with all that it imports (`common.provenance`).
 
-Annotations name types, not what runs, and do not count.
+Annotations do not count: they name types, not code that runs.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ DECIDES_NOTHING = (
     "common.provenance",
     "common.workers",
 )
-"""Modules that say how work is spread and reported, not what comes of it: with them, a new error message would train
-everything again."""
+"""Modules that decide how work is spread and reported, not its result. If they counted, a new error message would
+make every stage due again."""
 
 
 @dataclass(frozen=True)
 class UsedCode:
-    """What a function uses: definitions of the upper floors by (module, name), with their digests, and whole modules of
-    the lower floors."""
+    """The code that a function uses: definitions of the upper floors, (module, name) → digest, and whole modules of the
+    lower floors."""
 
     definitions: dict[tuple[str, str], str]
     modules: frozenset[str]
 
     def version(self, sources: SourceTree) -> str:
-        """Sixteen hex digits."""
+        """A digest of all this code, sixteen hex digits."""
         total = hashlib.sha256()
         for (module, name), digest in sorted(self.definitions.items()):
             total.update(f"{module} {name} {digest}\n".encode())
@@ -54,7 +54,7 @@ class UsedCode:
 
 
 def code_version(make: Callable[..., object]) -> str:
-    """Sixteen hex digits of a function's code, a partial function's too, and of all that it uses."""
+    """A digest of a function, or partial function, and of all code that it uses: sixteen hex digits."""
     return _version(*place_of(make))
 
 
@@ -74,7 +74,7 @@ def place_of(make: Callable[..., object]) -> tuple[str, str]:
 
 
 def used_by(module: str, name: str, sources: SourceTree) -> UsedCode:
-    """What a module's function uses."""
+    """The code that the function `name` of a module uses, directly or indirectly."""
     definitions: dict[tuple[str, str], str] = {}
     modules: set[str] = set()
     waiting = [(module, name)]
@@ -97,14 +97,14 @@ def used_by(module: str, name: str, sources: SourceTree) -> UsedCode:
 
 @dataclass(frozen=True)
 class _Module:
-    """The definitions of a module by name, and what it imports of the project at its top: name → (module, name)."""
+    """A module's definitions by name, and its imports from the project at the top: name → (module, name)."""
 
     name: str
     definitions: dict[str, ast.stmt]
     imports: dict[str, tuple[str, str]]
 
     def uses(self, definition: ast.stmt, sources: SourceTree) -> list[tuple[str, str]]:
-        """What of the project a definition names, or imports itself."""
+        """(module, name) of everything in the project that a definition names or imports itself."""
         names: set[str] = set()
         found: list[tuple[str, str]] = []
         for node in _running(definition):

@@ -1,4 +1,4 @@
-"""The stages that a stage comes after, from Dagster's dependencies: the one graph of the project."""
+"""The stages that a stage depends on, read from Dagster's dependencies: so the project has only one graph."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ONE_FOR_EACH_METHOD = {"adapter": "federation", "evaluation": "evaluation", "inv
 
 
 def stage_name(asset: str, method: str = "") -> str:
-    """The name of an asset's stage, a method's where the asset has one for each."""
+    """The name of an asset's stage, or of its stage for `method` if it has one for each method."""
     return f"{ONE_FOR_EACH_METHOD[asset]}/{method}" if asset in ONE_FOR_EACH_METHOD else asset
 
 
 @cache
 def stages_before(asset: dg.AssetsDefinition, method: str = "") -> tuple[tuple[str, str], ...]:
-    """The assets that an asset depends on, each with the name of its stage: of several where it has one for each
-    method and the asset reads those of several."""
+    """The assets that an asset depends on, each with the name of its stage; a dependency with a stage for each method
+    appears once for each method that the asset reads."""
     found: list[tuple[str, str]] = []
     for dep in sorted(asset.get_asset_spec().deps, key=lambda dep: dep.asset_key):
         name = dep.asset_key.path[-1]
@@ -31,7 +31,7 @@ def stages_before(asset: dg.AssetsDefinition, method: str = "") -> tuple[tuple[s
 
 
 def _methods_read(dep: dg.AssetDep, asset: dg.AssetsDefinition, method: str) -> list[str]:
-    """The methods whose adapter, or evaluation, a stage reads."""
+    """The methods whose stage of `dep` the asset reads, in its own stage for `method`."""
     if asset.partitions_def == evaluated_methods and dep.partition_mapping is not None:
         mapped = dep.partition_mapping.get_upstream_mapped_partitions_result_for_partitions(
             evaluated_methods.subset_with_partition_keys([method]), evaluated_methods, federated_methods

@@ -1,4 +1,4 @@
-"""How assets show themselves: small tables and pictures in the metadata of a materialisation."""
+"""Small tables, pictures and clips for the metadata of a materialisation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from preparation.settings import MediaSettings
 
 LARGEST_TABLE = 200
-"""Rows; more would swell the event log, which holds every materialisation ever made."""
+"""In rows; more would swell the event log, which holds every materialisation ever made."""
 
 
 def table(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
@@ -52,9 +52,9 @@ def playing(
 ) -> dg.MarkdownMetadataValue:
     """The beginning of a clip as an inline WebP that plays by itself, 12.5 frames/s, over its sound's waveform.
 
-    Dagster's pages show no <video> and no <audio>: what they clean Markdown with lets pictures through and nothing that
-    sounds. A mark runs along the waveform, so that lips can at least be seen against what is said; the file with its
-    sound is named beside, by its path. A file that cannot be read is a grey picture.
+    It is silent, because Dagster's pages drop <video> and <audio> from Markdown and keep pictures only. A mark runs
+    along the waveform, so that the lips can be compared with the sound; callers show the path of the file with sound
+    beside it. A file that cannot be read gives a grey picture.
     """
     from preparation.media.container import DEFAULT_LIMITS
     from preparation.media.previews import for_show, grey_cell
@@ -66,7 +66,7 @@ def playing(
 
 
 def _animated(path: Path, seconds: float, height: int, limits: MediaSettings) -> bytes:
-    """The WebP of `playing`; of the clip's own frames one is in memory at a time."""
+    """The bytes of `playing`'s WebP. Only one full-size frame of the clip is in memory at a time."""
     import cv2
     from PIL import Image
 
@@ -97,7 +97,7 @@ def _animated(path: Path, seconds: float, height: int, limits: MediaSettings) ->
 
 
 def picture(path: Path) -> dg.MarkdownMetadataValue:
-    """A small PNG file, inline; a word in its place where it cannot be read."""
+    """A small PNG file, inline; a sentence instead if it cannot be read."""
     from preparation.media.previews import for_show
 
     with for_show(path.name):
@@ -115,7 +115,7 @@ def drawing(figure: Figure) -> dg.MarkdownMetadataValue:
 
 
 def _waveform(sound: npt.NDArray[np.int16], width: int, mark: float) -> npt.NDArray[np.uint8]:
-    """How loud each moment is, uint8 [24, width, 3], with a line at the share `mark` of the width."""
+    """The sound's amplitude over time, uint8 [24, width, 3], with a line at the fraction `mark` of the width."""
     wave = np.full((24, width, 3), 24, np.uint8)
     for column, part in enumerate(np.array_split(np.abs(sound.astype(np.int32)), width)):
         reach = min(12, round(12 * (part.max() / 32768) ** 0.5)) if len(part) else 0

@@ -1,8 +1,8 @@
-"""How work is cut: preparation by bucket of clients, training and evaluation by method.
+"""Partitions: preparation is cut by bucket of clients, training and evaluation by method.
 
-A client is no partition: thousands of them drown Dagster's storage. A bucket holds many clients, always the same, and
-can be prepared again without the others. A method is a partition, so that one can be trained again, or compared
-tomorrow, without touching the others.
+A client is not a partition, because thousands of them would drown Dagster's storage. A bucket holds many clients,
+always the same, and can be prepared again without the others. A method is a partition, so that one can be trained or
+evaluated again without touching the others.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from evaluation import catalogue
 from preparation.clients.buckets import by_bucket
 from training.federation.methods import METHODS
 
-# Beta for years, and the documented way to run many partitions as one; saying so at every start helps nobody.
+# The parameter has been beta for years and is the documented way to run many partitions as one: no need to warn.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", category=dg.BetaWarning)
 
 BUCKETS = int(os.environ.get("PRIVFEDTALK_BUCKETS", "16"))
-"""Partitions are known before any run is opened, so this is a variable of the environment, not a run's setting. 16 suit
-thousands of clients, 128 the largest corpora; another number changes no file of a run."""
+"""The number of buckets. Partitions are known before any run is opened, so it is an environment variable, not a run's
+setting. 16 suit thousands of clients, 128 the largest corpora; another number changes no file of a run."""
 
 client_buckets = dg.StaticPartitionsDefinition([f"{number:03d}" for number in range(BUCKETS)])
 
 REFERENCES = tuple(one.key for one in catalogue.REFERENCES)
 
 federated_methods = dg.StaticPartitionsDefinition([*METHODS])
-"""Every method that there is; `training.methods` of the configuration says which of them a run is for."""
+"""All methods; the setting `training.methods` says which of them a run trains."""
 evaluated_methods = dg.StaticPartitionsDefinition([*REFERENCES, *METHODS])
 
 own_adapter = dg.StaticPartitionMapping({method: method for method in METHODS})
@@ -51,5 +51,5 @@ def members(clients: Iterable[str], keys: Collection[str]) -> dict[str, list[str
 
 
 def chosen(found: dict[str, list[str]]) -> list[str] | None:
-    """The names of all members, or None where all buckets are there: nobody needs to be named then."""
+    """The names of all clients in these buckets, or None, meaning everybody, if all buckets are given."""
     return None if len(found) == BUCKETS else sorted(name for names in found.values() for name in names)

@@ -1,4 +1,4 @@
-"""Who must not be used for what, as part of what decides a stage's result: an answer taken back makes it due again."""
+"""Consent refusals as settings of a stage, so that a revoked consent makes the stage due again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def refusals(run: Run, *uses: Use) -> list[str]:
-    """The people of every role who are left out of each use, as settings of a stage; nothing where nobody is."""
+    """The people, of any role, who are left out of each use, as settings of a stage; empty if nobody is."""
     from preparation.clients.consent import known_people, record_rendered
     from preparation.shards.gate import Gate
 

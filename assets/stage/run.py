@@ -33,11 +33,11 @@ class HdtfSources:
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as the assets see it. `corpus_root` is where the clips lie, rendered, cut or found.
+    """One run, as the assets see it. `corpus_root` is the folder of the clips, rendered, cut or found.
 
-    `keep` leaves out stages whose inputs have not changed: the command line resumes that way, while a click
-    on "Materialize" always does the work. `gates` says whether models that lose to a gate, or figures below a bar, fail
-    the run; `quarantine_rate` above which share of clips left out a check warns.
+    `keep` skips stages whose inputs have not changed: the command line resumes that way, while a click
+    on "Materialize" always does the work. `gates` says whether a model that loses to a gate, or a missed acceptance
+    criterion, fails the run; above the share `quarantine_rate` of clips left out a check warns.
     """
 
     folder: RunFolder
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def renders(self) -> bool:
-        """Whether the studio draws the corpus for this run, so that it is made and unmade with it."""
+        """Whether the studio renders the corpus for this run, into the run's own folder."""
         return self.corpus_kind is CorpusKind.STUDIO and self.corpus_root == self.folder.corpus
 
     def stage(
@@ -72,12 +72,12 @@ class Run:
         versions: Mapping[str, str] | None = None,
         parts: Sequence[str] | None = None,
     ) -> Stage:
-        """A timed, remembered stage of an asset: `make` writes the `outputs`, if anything that decides them changed.
+        """Run an asset's stage, timed and recorded: `make` writes the `outputs`. `keep` skips an unchanged one.
 
-        What decides them: the seed, the `settings`, what the assets left that the asset depends on in Dagster, and the
-        code of `make` with all that it uses. `method` says whose stage it is, where an asset has one for each method;
-        `parts` are the buckets that are made, where these are not all. `versions` are those of assets of which only a
-        part is read, or which have no stage: name → version.
+        The seed, the `settings`, the outputs of the assets that this one depends on in Dagster, and the code of `make`
+        with all that it uses decide the result. `method` is the stage's method, if the asset has a stage for each;
+        `parts` are the buckets that are made, if not all. `versions` (name → version) are given for assets of which
+        only a part is read, or which have no stage.
         """
         versions = versions or {}
         inputs = self.inputs(asset, make, settings=settings, method=method, versions=versions)
@@ -105,7 +105,7 @@ class Run:
         return [str(self.seed), *own, *upstream, code_version(make)]
 
     def version_of(self, name: str) -> str:
-        """The content version a finished stage left, or "absent"."""
+        """The content version that a finished stage recorded, or "absent"."""
         record = read_record(self.folder, name)
         return record.version if record else "absent"
 

@@ -1,8 +1,8 @@
-"""A stage of a run: timed, remembered, and left out when nothing it depends on has changed.
+"""A stage of a run: timed, recorded, and skipped if nothing that it depends on has changed.
 
-One small JSON file a stage (`stages/<name>.json`) holds how long it took, the most memory it held, what it
-was made from and what came out, so that an interrupted run goes on where it stopped and `results.json` can
-tell the seconds of every stage.
+A small JSON file for each stage (`stages/<name>.json`) holds its seconds, its peak memory, and the versions of what it
+was made from and of what came out. So an interrupted run goes on where it stopped, and `results.json` can list the
+seconds of every stage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.locks import locked
 
 SAMPLE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
-"""How long a stage that is due waits for those who read what it is about to change: a model is loaded meanwhile."""
+"""How long a stage that is due waits for other processes that read its outputs, such as one that loads a model."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StageRecord:
 
 @dataclass
 class Stage:
-    """Handed to the body: `due` says whether there is work, `inputs` is the digest of all it depends on.
+    """A stage as its body sees it: `due` says whether there is work, `inputs` is a digest of all that it depends on.
 
     `version` and `seconds` are filled in when the stage ends.
     """
@@ -65,21 +65,21 @@ def stage(
     parts: Sequence[str] | None = None,
     after: Sequence[str] = (),
 ) -> Iterator[Stage]:
-    """Time the body, then remember it under `name`.
+    """Time the body, then record it under `name`.
 
     `inputs` are fingerprints of all that decides the result; `outputs` finds the files and folders that are
-    the result, whose content is its version. With `keep`, a stage whose inputs and outputs are those of last
-    time is not due: the body is expected to look at `Stage.due`. A body that raises leaves no record, so it
-    is due again. A body that works on some `parts` only is always due; if all was as remembered before, the record then
-    tells of what the outputs are now, and else stays behind, so that the whole is due again.
+    the result, whose content is its version. With `keep`, a stage whose inputs and outputs equal its record is not
+    due: the body is expected to look at `Stage.due`. A body that raises leaves no record, so the stage is due again.
+    A body that works on some `parts` only is always due. If the record was up to date before, it gets the version of
+    the new outputs; otherwise it stays outdated, so that the whole stage is due again.
 
-    A stage that is due, or its parts, are this process's alone while the body runs, and nobody changes meanwhile what
-    the stages `after` which it comes have made. Raises BusyError where another process is at work on any of these.
+    While the body runs, this process alone may write the stage, or its parts, and no process may write the stages
+    `after` which it comes. Raises BusyError if another process works on any of these.
     """
     wanted = digest(inputs)
 
     def remembered() -> StageRecord | None:
-        """The record of last time, if all is still as it was then."""
+        """The record, if inputs and outputs still equal it."""
         record = read_record(folder, name)
         same = record and record.inputs == wanted and record.version == content_version(folder.root, outputs())
         return record if same else None
@@ -124,7 +124,7 @@ def stage(
 
 
 def reading(folder: RunFolder, name: str, by: str) -> AbstractContextManager[None]:
-    """While this is held nobody changes what the stage `name` made; raises BusyError where somebody is at it."""
+    """A lock under which no process changes the outputs of the stage `name`; raises BusyError if one is doing so."""
     return locked(folder.lock(name), by, shared=True)
 
 

@@ -1,4 +1,4 @@
-"""What may go away by itself is tried again, three times, each time after a longer wait; nothing else is.
+"""Retries after transient errors: three, each after a longer wait. Other errors are not retried.
 
 A network disk that hangs, a download cut off, a worker that the memory killer took: the second attempt may well
 succeed. A broken file, a full disk, a wrong setting or a bug will fail again, and waiting would only hide it.
@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 MOST_RETRIES = 3
 FIRST_WAIT_SECONDS, LONGER_BY = 10.0, 4.0
-"""10, 40 and 160 s: a file server that is started anew is back by then."""
+"""Waits of 10, 40 and 160 s: a file server that restarts is back by then."""
 
 PASSING = {
     errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH,
     errno.ECONNRESET, errno.ECONNREFUSED,
 }  # fmt: skip
 PASSING_NAMES = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
-"""Of Ray and torch, which are not imported for this: a lost machine, and an accelerator that somebody else fills."""
+"""Error classes of Ray and torch, which are not imported for this: a lost machine, and a full accelerator."""
 
 
 def retried(body: Callable[P, T]) -> Callable[P, T]:
-    """The body of an asset; where a transient error ends it, Dagster is asked to run it again after a while."""
+    """The body of an asset, which asks Dagster to run it again after a while if a transient error ends it."""
 
     @functools.wraps(body)
     def watched(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""What is trained on public speakers alone: autoencoder, rulers, backbone. The federation finds them frozen."""
+"""The networks trained on public speakers alone: autoencoder, rulers, backbone. The federation uses them frozen."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ACCELERATOR = "gpu"
 """The pool of everything that fills an accelerator: one at a time, across all processes of the instance."""
 
 CROPS, SHARDS = "crops/*.json", "shards/index.json"
-"""What vouches for the files that public training reads. Stages of everybody would not do: clients who join, leave or
-are dealt anew change those, and nothing here."""
+"""The descriptions of the files that public training reads. The versions of the stages `crops` and `shards` would not
+do: they change with every client that joins, leaves or is dealt anew, which changes nothing here."""
 
 
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[every_partition(crops)], pool=ACCELERATOR)
 @retried
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, measured here."""
+    """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, scaled here."""
     from evaluation.results.run_files import parameter_count
     from training.model.autoencoders.sources import source_version
 
@@ -70,19 +70,19 @@ def train_autoencoder(run: Run) -> None:
 @dg.asset(group_name=GROUP, kinds={"pytorch"}, deps=[every_partition(crops)], pool=ACCELERATOR)
 @retried
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """Two small networks that measure: mouth opening and identity, trained on the public split only."""
-    home = run.folder.model("rulers")
+    """Two small networks that measure mouth opening and identity, trained on the public split only."""
+    folder = run.folder.model("rulers")
     stage = run.stage(
         rulers,
         partial(train_rulers, run),
         settings=[],
         versions={"crops": public_version(run.folder, CROPS)},
-        outputs=lambda: [home],
+        outputs=lambda: [folder],
     )
     return dg.MaterializeResult(
         metadata={
-            "opening ruler": dg.MetadataValue.path(home / "opening"),
-            "identity ruler": dg.MetadataValue.path(home / "identity"),
+            "opening ruler": dg.MetadataValue.path(folder / "opening"),
+            "identity ruler": dg.MetadataValue.path(folder / "identity"),
         },
         data_version=dg.DataVersion(stage.version),
     )

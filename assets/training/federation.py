@@ -1,4 +1,4 @@
-"""One federated adapter a method: the only thing that clients train and the only thing that leaves them."""
+"""One federated adapter for each method: the only thing that clients train, and the only thing that leaves them."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import json
@@ -88,7 +88,7 @@ def federate_method(run: Run, method: str, pool: "Pool") -> None:
 
 
 def _without_consent(run: Run) -> list[str]:
-    """The clients who did not agree to training, or no longer do; each is said, with the reason."""
+    """The clients who did not agree to training, or no longer do; each is named on standard error, with the reason."""
     from preparation.clients.consent import objections, record_rendered
     from preparation.clients.roles import load_clients, of_role
 
@@ -103,7 +103,7 @@ def _without_consent(run: Run) -> list[str]:
 
 @dg.asset_check(asset=adapter, blocking=True)
 def adapters_finite(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Every weight of every adapter that is there is a finite number."""
+    """Every weight of every existing adapter is a finite number."""
     import numpy as np
     from safetensors.numpy import load_file
 

@@ -1,4 +1,4 @@
-"""What each method may claim about privacy, written for people; and a check that nothing claims more than it has."""
+"""Reports of what each method may claim about privacy, and a check that none claims more than the records bear out."""
 
 # No postponed annotations here: Dagster looks at the type of `context` itself.
 import dagster as dg
@@ -19,7 +19,7 @@ GROUP = "reports"
 )
 @retried
 def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
-    """A privacy report a method as Markdown, JSON and a page, under `report/privacy`."""
+    """A privacy report for each method as Markdown, JSON and a page, under `report/privacy`."""
     from evaluation.report.privacy_page import read_privacy, write_privacy_reports
     from training.claims.outdated import mark_outdated
 
@@ -35,7 +35,7 @@ def privacy(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 @dg.asset_check(asset=privacy, blocking=True)
 def no_false_claims(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """Every report agrees with the rounds that were run, and every model's mark with its report."""
+    """Every report agrees with the records of its rounds, and every model's mark with its report."""
     from training.claims.verification import contradictions_of
 
     found = [f"{method}: {line}" for method in trained(run) for line in contradictions_of(run.folder, method)]

@@ -1,1 +1,1 @@
-"""What one GPU does with this code: run as `python -m benchmarks.gpu`."""
+"""Speed and memory of this code on one GPU: run as `python -m benchmarks.gpu`."""

@@ -1,12 +1,12 @@
-"""What one GPU does with this code, against what it can do: one script, under eight minutes, figures as JSON.
+"""Speed and memory of this code on one GPU, and the share of the GPU's own limits; under eight minutes, as JSON.
 
     python -m benchmarks.gpu --out gpu.json                     # everything
     python -m benchmarks.gpu --only ceiling steps_sd15 profile  # some of it
-    python -m benchmarks.gpu --device cpu --tiny                # the same paths at toy sizes, to see that all runs
+    python -m benchmarks.gpu --device cpu --tiny                # the same code at toy sizes, to see that it runs
 
 Weights and clips are random: no speed here depends on their values. A section that fails, or has no time left, leaves
-its error in the file, and the others go on; the file is written anew after every figure. What a section does not need
-of its budget goes to those after it; one that would begin too late is listed under `left_out`.
+its error in the file, and the others go on; the file is written again after every figure. Time that a section does not
+need goes to later ones; a section that would begin too late is listed under `left_out`.
 `benchmarks/gpu/table.py` makes the tables of benchmarks/README.md and docs/scaling.md from it.
 """
 
@@ -35,7 +35,7 @@ from benchmarks.gpu.training import ceiling, federation, memory, profile, resolu
 from training.execution.memory import GB
 
 START_SECONDS = 20
-"""Of loading torch and waking a GPU, before the first section's clock runs."""
+"""For loading torch and waking a GPU, before the first section's clock runs."""
 
 BUDGET_SECONDS = {
     "ceiling": 5,
@@ -48,9 +48,9 @@ BUDGET_SECONDS = {
     "resolutions": 20,
     "vae": 20,
     "metrics": 5,
-    "federation_sd15": 35,  # and what the others left; without that `--only federation_sd15`
+    "federation_sd15": 35,  # and what the others left; if they left nothing: `--only federation_sd15`
 }
-"""What each may take even if those before it took all of theirs, by what an H100 needed; with the start 470 s."""
+"""The time of each section if all before it used theirs up, from what an H100 needed; 470 s with the start."""
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "ceiling": ceiling,
@@ -76,9 +76,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def must_end(name: str, chosen: Sequence[str], now: float, end: float) -> float | None:
-    """When a section that begins `now` must have ended, if all of `chosen` shall by `end`; None: it begins too late.
+    """The time at which a section that begins `now` must end, so that all of `chosen` end by `end`; None: too late.
 
-    It has at least its own budget, and at most all that those after it have not in theirs.
+    It has at least its own budget, and at most all time that the budgets of later sections leave.
     """
     own = now + BUDGET_SECONDS[name]
     after = [other for other in list(SECTIONS)[list(SECTIONS).index(name) + 1 :] if other in chosen]
@@ -123,7 +123,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The figures that matter, a line each; the file has the rest."""
+    """The main figures, one line each; the file has the rest."""
     lines = [f"\n{results['machine']['device']}, torch {results['machine']['torch']}"]
     for section, rows in results.items():
         if section in ("machine", "profile"):

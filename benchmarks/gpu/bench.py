@@ -1,4 +1,4 @@
-"""What the sections of `benchmarks/gpu` share: a clock, device memory, and a file of all figures so far."""
+"""What the sections of `benchmarks/gpu` share: a clock, device memory, and the file of figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.execution.memory import GB
 
 @dataclass
 class Bench:
-    """What the sections share: where they run, how large things are, and the figures so far."""
+    """What the sections share: the device, the sizes, and the figures so far."""
 
     device: torch.device
     sizes: Sizes
@@ -65,7 +65,7 @@ class Bench:
         return torch.cuda.max_memory_allocated() / GB
 
     def note(self, section: str, row: dict[str, Any]) -> None:
-        """Keep a figure, at once: whoever ends this program loses nothing."""
+        """Add a figure and write the file at once, so that ending the program loses nothing."""
         self.results.setdefault(section, []).append(row)
         print(f"  {section}: {json.dumps(row)[:300]}", flush=True)
         if self.out is not None:
@@ -74,7 +74,7 @@ class Bench:
             partial_file.replace(self.out)
 
     def try_each(self, section: str, variants: list[dict[str, Any]], measure: Callable[..., dict[str, Any]]) -> None:
-        """Measure each variant; one that fails, or that there is no time for, says so in its row."""
+        """Measure each variant; if one fails, or no time is left for it, its row has the error."""
         for variant in variants:
             if time.perf_counter() > self.ends:
                 self.note(section, {**variant, "error": "no time left in this section"})
@@ -94,8 +94,8 @@ class Bench:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """TimeoutError in the body once it has taken so long, as soon as Python runs again: a compiler or a federation that
-    does not end is stopped, too."""
+    """Raises TimeoutError in the body after so many seconds, as soon as Python code runs: this also stops a compiler or
+    a federation that does not end."""
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
         raise TimeoutError("no time left in this section")
@@ -111,7 +111,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def only_attention(backend: str) -> Iterator[None]:
-    """Only the named kernel of scaled dot-product attention; all of them where none is named."""
+    """Allow only the named kernel of scaled dot-product attention; all of them if `backend` is empty."""
     if not backend:
         yield
         return
@@ -123,7 +123,7 @@ def only_attention(backend: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_autocast() -> Iterator[None]:
-    """Steps without autocast, for the comparison."""
+    """Compute steps without autocast, for comparison."""
     from unittest import mock
 
     from training.model import objective

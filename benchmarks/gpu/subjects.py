@@ -1,4 +1,4 @@
-"""What `benchmarks/gpu` measures on: backbones with an adapter, autoencoders and metric networks, weights random."""
+"""The networks that `benchmarks/gpu` measures: backbones with an adapter, autoencoders, metrics; weights are random."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SD_VAE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is. `batches`: windows of a step, few, some and many (a window of `sd15` keeps 10 GB)."""
+    """The sizes of everything. `batches`: few, some and many windows a step (a window of `sd15` keeps 10 GB)."""
 
     latent: int = 32
     window: int = 16
@@ -104,7 +104,7 @@ TINY = Sizes(
     local_steps=2,
     tiny=True,
 )
-"""The same paths in seconds on a CPU."""
+"""Sizes at which the same code takes seconds on a CPU."""
 
 
 def random_backbone(kind: str, sizes: Sizes) -> Backbone:
@@ -136,7 +136,7 @@ def settings_for(sizes: Sizes, targets: str = "attention", **federation: Any) ->
 
 
 def random_batch(windows: int, sizes: Sizes, device: torch.device) -> Batch:
-    """Windows of random latents, speech and motion, a mouth in each."""
+    """Windows of random latents, speech and motion, each frame with a mouth."""
     shape = sizes.shape
     frames, side = (windows, sizes.window), sizes.latent
     cells = torch.zeros(*frames, side, side)
@@ -168,7 +168,7 @@ class Subject:
         return self.trainer.backbone
 
     def stepper(self, windows: int, fused: bool = True) -> Callable[[], object]:
-        """A local step as clients take it, on a batch that lies on the device; noise is drawn anew, as there."""
+        """A local step as clients take it, on a batch that is on the device already; noise is drawn for every step."""
         trainer, batch = self.trainer, random_batch(windows, self.sizes, self.trainer.device)
         rule = LocalRule(trainer.settings, {}, {})
         parameters = trainer.adapter.parameters
@@ -183,7 +183,7 @@ class Subject:
 
     def flops_a_window(self) -> float:
         """Floating-point operations of a step's forward and backward pass for a window, as PEFT and torch compute it:
-        what a faster way does besides is not work done."""
+        extra operations of a faster way do not count."""
         step = self.stepper(1)
         with without("one product", self.adapter.model), FlopCounterMode(display=False) as counter:
             step()
@@ -192,9 +192,9 @@ class Subject:
 
 @contextlib.contextmanager
 def without(what: str, model: nn.Module) -> Iterator[None]:
-    """Steps of an adapted model without a measure that is always on, for the comparison; no name takes none away."""
+    """Compute an adapted model without an optimisation that is always on; with all of them, if `what` is empty."""
     with contextlib.ExitStack() as undone:
-        if what:  # the kernels want the product
+        if what:  # the kernels need the one product
             undone.enter_context(mock.patch("training.model.backbones.frame_attention.HAS_TRITON", False))
         if what == "one product":
             undone.enter_context(pefts_products(model))
@@ -218,7 +218,7 @@ def build_subject(kind: str, sizes: Sizes, device: torch.device, targets: str = 
 def federated_run(root: Path, kind: str, sizes: Sizes, device: torch.device) -> RunFolder:
     """A run's folder with a random backbone, a small autoencoder and clients of four training clips each."""
     run = RunFolder(root)
-    with device:  # where a billion weights are drawn at once; a CPU takes half a minute
+    with device:  # a GPU draws a billion weights at once; a CPU takes half a minute
         random_backbone(kind, sizes).save(run.model("backbone"))
     SmallVae(VaeSettings(latent_channels=4)).eval().save(run.model("vae"))
     IdentityRuler().frozen().save(run.model("rulers") / "identity")
@@ -247,7 +247,7 @@ def _sample(client: str, seed: int, split: str, sizes: Sizes) -> Sample:
 
 
 def bare_steps(trainer: ClientTrainer, client: str, steps: int) -> None:
-    """A client's local steps in a plain loop on clips in memory: what no federation can do without."""
+    """A client's local steps in a plain loop on clips in memory: the least work of any federation."""
     federation, objective = trainer.settings.federation, trainer.settings.objective
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     rule = LocalRule(trainer.settings, {}, {})
@@ -296,7 +296,7 @@ def clip_features(sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def taef2() -> Autoencoder | None:
-    """The registered tiny autoencoder, where its files are there."""
+    """The registered tiny autoencoder, or None if its files are not here."""
     try:
         return open_pretrained("taef2")
     except PrivFedTalkError:

@@ -15,9 +15,9 @@ from benchmarks.page_sections import write_section
 MARK = "<!-- Below: written by python -m benchmarks.gpu.table -->"
 PROJECT = Path(__file__).resolve().parents[2]
 ROUNDS, CLIENTS = 1000, 10
-"""Of the paper's run."""
+"""Rounds of the paper's run, and clients in each."""
 LOCAL_STEPS = 10
-"""Of a client in a round; the paper does not say how many."""
+"""Steps of a client in a round; the paper does not say how many."""
 SETTINGS = {
     "channels_last": "channels last",
     "frozen_bfloat16": "frozen weights bf16",
@@ -39,13 +39,13 @@ GROUPS = {
     "sums, products and activations": ("mul", "div", "add_", "add", "gelu", "silu"),
     "norms": ("native_group_norm", "native_layer_norm"),
 }
-"""Operators by what limits them, by how their names begin; the first group that fits counts."""
+"""Groups of operators, each with the beginnings of their names; an operator counts in the first group that fits."""
 
 Row = dict[str, Any]
 
 
 def readable(row: Row) -> str:
-    """What a row was measured under."""
+    """The settings under which a row was measured, in words."""
     parts = [words for name, words in SETTINGS.items() if row.get(name)]
     parts += [f"{row['attention'].removesuffix('_ATTENTION').lower()} attention"] if row.get("attention") else []
     parts += ["AdamW not fused"] if row.get("fused") is False else []
@@ -55,7 +55,7 @@ def readable(row: Row) -> str:
 
 
 def good(results: dict[str, Any], section: str, key: str) -> list[Row]:
-    """The section's rows that have the figure."""
+    """The section's rows that have the figure `key`."""
     return [row for row in results.get(section, []) if row.get(key) is not None]
 
 
@@ -89,7 +89,7 @@ def about(results: dict[str, Any]) -> str:
 
 
 def steps(results: dict[str, Any], kind: str) -> list[str]:
-    """Every way a local step was taken, the fastest marked."""
+    """A table of all variants of a local step, the fastest in bold."""
     rows, section = [], f"steps_{kind}"
     best = max((row["clips_per_second"] for row in good(results, section, "clips_per_second")), default=0.0)
     for row in results.get(section, []):
@@ -112,36 +112,36 @@ def _why(row: Row) -> str:
 
 
 def profile(results: dict[str, Any]) -> list[str]:
-    """The operators that hold the GPU longest, and what they say, for each of the profiled settings."""
+    """For each profiled setting, a table of the operators that hold the GPU longest, and a sentence on them."""
     rows = [row for row in results.get("profile", []) if row.get("of") == "operator"]
     lines = []
     for under in dict.fromkeys(readable(row) for row in rows):
         one = [row for row in rows if readable(row) == under and row["name"] != "all"]
-        told = [f"| `{row['name'][:60]}` | {row['ms']:.1f} | {row['calls']:.0f} | {row['share']:.0%} |" for row in one]
-        lines += table(f"| operator of a step of `sd15` ({under}) | ms on the GPU | calls | share |", told[:12])
+        cells = [f"| `{row['name'][:60]}` | {row['ms']:.1f} | {row['calls']:.0f} | {row['share']:.0%} |" for row in one]
+        lines += table(f"| operator of a step of `sd15` ({under}) | ms on the GPU | calls | share |", cells[:12])
         lines += account(results, one, under)
     return lines
 
 
 def account(results: dict[str, Any], operators: list[Row], under: str) -> list[str]:
-    """What the profile says of the distance to the ceiling."""
+    """A sentence on what a step's time goes to, and how far that is from the ceiling."""
     alls = [row for row in results["profile"] if row["name"] == "all" and row["of"] == "operator"]
     busy = next(row["ms"] for row in alls if readable(row) == under)
-    spent = dict.fromkeys(GROUPS, 0.0)
+    milliseconds = dict.fromkeys(GROUPS, 0.0)
     for row in operators:
         name = row["name"].removeprefix("aten::")
         group = next((what for what, parts in GROUPS.items() if name.startswith(parts)), None)
         if group:
-            spent[group] += row["ms"]
+            milliseconds[group] += row["ms"]
     windows = results["machine"]["sizes"]["sd15_batches"][1]
     same = [row for row in good(results, "steps_sd15", "ms") if readable(row) == under and row["batch"] == windows]
     whole = f"Of the step's {same[0]['ms']:.0f} ms" if same else "Of a step, whose whole time was not measured,"
     tera, ceiling = results["steps_sd15"][0]["window_tflop"] * windows, ceiling_tflops(results)
-    groups = ", ".join(f"{what} {ms:.0f} ms" for what, ms in spent.items() if ms)
-    arithmetic = 1e3 * tera / next(iter(spent.values()))
+    groups = ", ".join(f"{what} {ms:.0f} ms" for what, ms in milliseconds.items() if ms)
+    arithmetic = 1e3 * tera / next(iter(milliseconds.values()))
     return [
         f"{whole} with {windows} windows the GPU is at work for {busy:.0f}: {groups}, the rest "
-        f"{busy - sum(spent.values()):.0f} ms. With no waiting that is {1e3 * tera / busy / ceiling:.0%} of the "
+        f"{busy - sum(milliseconds.values()):.0f} ms. With no waiting that is {1e3 * tera / busy / ceiling:.0%} of the "
         f"ceiling; the first of these by itself runs at {arithmetic:.0f} TFLOP/s, {arithmetic / ceiling:.0%}.",
         "",
     ]
@@ -235,7 +235,7 @@ def readme(results: dict[str, Any]) -> str:
 def scaling(results: dict[str, Any]) -> str:
     """The section of docs/scaling.md: what each size needs and gives, and the paper's run."""
     measured = good(results, "federation", "overhead")
-    # What a client costs beside its steps does not shrink with them: seconds, of the largest measured.
+    # Seconds that a client costs beside its steps, which do not shrink with them: the largest that were measured.
     beside = max(((row["round_seconds_1"] - row["bare_seconds"]) / row["clients"] for row in measured), default=0.0)
     adapters = {kind: results[f"steps_{kind}"][0]["adapter"] for kind in ("base", "sd15") if f"steps_{kind}" in results}
     rows, sums = [], []

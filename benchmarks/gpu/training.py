@@ -86,7 +86,7 @@ def steps(kind: str, bench: Bench) -> None:
 
     small, middle, large = bench.sizes.batches(kind)
     fast = {"channels_last": True, "frozen_bfloat16": True}
-    # What is halved stays so, and so does what is compiled: these come after those who want it otherwise.
+    # Halved weights and compiled blocks stay so: these variants come after those that need them otherwise.
     variants: list[dict[str, Any]] = [
         {"batch": middle},
         {"batch": small, "float32": True},
@@ -146,13 +146,13 @@ def profile(bench: Bench) -> None:
         for _ in range(2):
             step()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.cuda else [])]
-        with profiled(activities=activities) as told:
+        with profiled(activities=activities) as recorded:
             step()
             if bench.cuda:
                 torch.cuda.synchronize()
         kernels: dict[str, list[float]] = {}
         operators: dict[str, list[float]] = {}
-        for event in told.key_averages():
+        for event in recorded.key_averages():
             on_device = event.self_device_time_total if bench.cuda else event.self_cpu_time_total
             if on_device <= 0:
                 continue
@@ -169,7 +169,7 @@ def profile(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """What a step needs by kind, checkpointed or not, and the memory-budget mode held against its budget."""
+    """A step's peak memory, checkpointed or not, and whether the memory-budget mode keeps its budget."""
     for kind in ("base", "sd15"):
         subject = build_subject(kind, bench.sizes, bench.device)
 
@@ -203,7 +203,7 @@ def memory(bench: Bench) -> None:
 
 
 def federation(kind: str, bench: Bench) -> None:
-    """A round of FedAvg through the local engine beside the clients' bare steps; one worker and two on one device."""
+    """A round of FedAvg by the local engine beside the clients' bare steps, on one and two workers of one device."""
     device = f"{bench.device.type}:0" if bench.cuda else "cpu"
     clients = [f"client{number}" for number in range(bench.sizes.clients if kind == "base" else 2)]
     few, some, _ = bench.sizes.batches(kind)
@@ -247,9 +247,9 @@ def federation(kind: str, bench: Bench) -> None:
         bench.try_each("federation", [{"kind": kind, "batch": batch} for batch in batches], rounds)
 
 
-def _round_seconds(engine: PooledEngine, start: Start, clients: list[str], home: Path) -> list[float]:
-    """What each round of a federation takes, from the announcement to its record."""
-    shutil.rmtree(home, ignore_errors=True)
+def _round_seconds(engine: PooledEngine, start: Start, clients: list[str], folder: Path) -> list[float]:
+    """Seconds of each round of a federation, from the announcement to its record."""
+    shutil.rmtree(folder, ignore_errors=True)
     ends = [time.perf_counter()]
     run_federation(
         engine,
@@ -258,7 +258,7 @@ def _round_seconds(engine: PooledEngine, start: Start, clients: list[str], home:
         clients,
         lambda theta: 0.0,
         engine.job.settings,
-        home,
+        folder,
         0,
         on_round=lambda record: ends.append(time.perf_counter()),
     )

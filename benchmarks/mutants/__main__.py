@@ -1,14 +1,14 @@
-"""Are the tests able to fail? Changes what guards secrecy, one small fault at a time, and runs the tests that reach it.
+"""Can the tests fail? Makes one small fault at a time in code that guards secrecy, and runs the tests that reach it.
 
     .venv/bin/python -m benchmarks.mutants                  (or: make mutants)
     .venv/bin/python -m benchmarks.mutants --only shamir    files, functions or names with this in them
     .venv/bin/python -m benchmarks.mutants --survivors      after tests were added: those that survived the last time
     .venv/bin/python -m benchmarks.mutants --list           name them, run nothing
 
-A mutant is killed where a test fails with it. One that survives must stand in `reviewed.toml` with the reason why it
-weakens no secret; exit code 1 where one does not, or where the review names one that is killed or gone. What has run
-is kept in data/mutants until the project's or the tests' source changes, so that a run that was stopped goes on. A
-whole run writes its figures and the review into docs/security.md.
+A mutant is killed if a test fails with it. A survivor must be in `reviewed.toml` with the reason why it weakens no
+secret. The exit code is 1 if a survivor is not, or if the review names a mutant that is killed or gone. Results are
+kept in data/mutants until the project's or the tests' source changes, so that a stopped run goes on. A whole run writes
+its figures and the review into docs/security.md.
 
 To add a mutant by hand, add an entry to `named.toml`; to mutate a further file, name it in `targets.py`.
 """
@@ -40,8 +40,8 @@ FLOORS = ("common", "preparation", "training")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="mutants whose name holds one of these")
-    parser.add_argument("--survivors", action="store_true", help="what was killed the last time stays so")
-    parser.add_argument("--fresh", action="store_true", help="forget what has run")
+    parser.add_argument("--survivors", action="store_true", help="do not run again what was killed the last time")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -60,11 +60,11 @@ def main() -> int:
     begun, anew = time.monotonic(), not known
     results = run(chosen, known, log, arguments.workers)
     minutes = (time.monotonic() - begun) / 60 if anew else None
-    return judge(chosen, results, whole=chosen == everything, minutes=minutes, workers=arguments.workers)
+    return compare_with_review(chosen, results, whole=chosen == everything, minutes=minutes, workers=arguments.workers)
 
 
 def run(chosen: Sequence[Mutant], known: dict[str, Result], log: Path, workers: int) -> dict[str, Result]:
-    """The result of each mutant, of those `known` and of those that ran now; all of them are written to `log`."""
+    """The result of each mutant, `known` or run now; all results are written to `log`."""
     results = {mutant.identity: known[mutant.identity] for mutant in chosen if mutant.identity in known}
     waiting = [mutant for mutant in chosen if mutant.identity not in results]
     begun = time.monotonic()
@@ -86,20 +86,20 @@ def run(chosen: Sequence[Mutant], known: dict[str, Result], log: Path, workers: 
     return results
 
 
-def judge(
+def compare_with_review(
     chosen: Sequence[Mutant], results: Mapping[str, Result], whole: bool, minutes: float | None, workers: int
 ) -> int:
-    """Print the table and what no review covers; 0 where the review and the survivors are the same."""
+    """Print the table and each difference between the survivors and the review; returns 0 if there is none."""
     review = load_review()
     survivors = [mutant for mutant in chosen if results[mutant.identity].outcome == "survived"]
-    strangers = [mutant for mutant in survivors if mutant.identity not in review]
+    unreviewed = [mutant for mutant in survivors if mutant.identity not in review]
     print(table_of(chosen, results))
-    for mutant in strangers:
+    for mutant in unreviewed:
         print(f"\nsurvived, not reviewed: {mutant.identity}\n{results[mutant.identity].by}\n{diff_of(mutant)}")
     stale = sorted(set(review) - {mutant.identity for mutant in survivors}) if whole else []
     for identity in stale:
         print(f"\nreviewed, but killed or gone: {identity}")
-    if strangers or stale:
+    if unreviewed or stale:
         return 1
     if whole:
         write_page(chosen, results, minutes, workers)
@@ -107,7 +107,7 @@ def judge(
 
 
 def all_mutants() -> list[Mutant]:
-    """The hand-written ones first, then those of the operators, file by file; one change counts once."""
+    """All mutants: the hand-written ones first, then those of the operators, file by file, without duplicates."""
     generated = [mutant for file, functions in TARGETS.items() for mutant in mutants_of(file, read(file), functions)]
     found = {(mutant.file, mutant.source): mutant for mutant in [*generated, *named_mutants()]}
     return sorted(found.values(), key=lambda mutant: (not mutant.name, list(TARGETS).index(mutant.file), mutant.line))

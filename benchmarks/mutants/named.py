@@ -12,6 +12,6 @@ LIST = Path(__file__).with_name("named.toml")
 
 
 def named_mutants(path: Path = LIST) -> list[Mutant]:
-    """All of them; ValueError names the first whose source is gone."""
+    """All hand-written mutants; ValueError names the first whose source is gone."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
     return [substitute(each["file"], read(each["file"]), each["name"], each["old"], each["new"]) for each in entries]

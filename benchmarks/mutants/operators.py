@@ -1,9 +1,9 @@
 """Small changes to Python source, chosen for what they would do to secrecy: each yields one mutant.
 
 A guard that never fires, a comparison that is one off, a random source that is a constant, noise that is not added, a
-part left out of what is hashed or signed, a call that does not happen. Texts of errors and annotations stay as they
-are, and so do figures of time and bytes and what stands outside functions: constants, fields, defaults. A condition is
-not turned round: whoever notices that it never holds, or always, notices that too.
+part left out of what is hashed or signed, a call that does not happen. Left alone are texts of errors, annotations,
+figures of time and bytes, and code outside functions: constants, fields, defaults. A condition is not negated: tests
+that notice that it never holds, or always holds, notice that too.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _NEIGHBOUR: dict[type[ast.cmpop], type[ast.cmpop]] = {
 _OTHER_SET: dict[type[ast.operator], type[ast.operator]] = {ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
 _OTHER_FUNCTION = {"any": "all", "all": "any"}
 _MESSAGES = re.compile(r"(.*Error|stderr\.write|laps\.lap|super\(\)\.__init__)$")
-_ROUNDING = 1e-5  # numbers below it are what comparisons allow for rounding
+_ROUNDING = 1e-5  # smaller numbers are tolerances for rounding
 _TEXT_KEYWORDS = {"description", "remedy", "bytes_up", "bytes_down", "vector_bytes"}
 _OPPOSITES = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
 
@@ -88,7 +88,7 @@ def mutants_of(file: str, source: str, functions: str = ".*") -> list[Mutant]:
 
 
 def substitute(file: str, source: str, name: str, old: str, new: str) -> Mutant:
-    """A hand-written mutant; ValueError where `old` does not stand in the source exactly once."""
+    """A hand-written mutant; ValueError if `old` is not in the source exactly once."""
     if source.count(old) != 1:
         raise ValueError(f"the mutant '{name}' replaces {old!r}, which stands {source.count(old)} times in {file}")
     line = source[: source.index(old)].count("\n") + 1
@@ -103,7 +103,7 @@ def _line_offsets(source: str) -> list[int]:
 
 
 def _changes(node: ast.AST, where: str = "") -> Iterator[tuple[ast.expr | ast.stmt, str, str]]:
-    """(node, its function, the text in its place) of every change of functions below `node`."""
+    """(node, its function, the text that replaces it) of every change to functions below `node`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
             name = f"{where}.{child.name}".lstrip(".")
@@ -134,7 +134,7 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """What only people read: errors, messages, docstrings, formatted strings, times and bytes."""
+    """Whether only people read it: errors, messages, docstrings, formatted strings, times and bytes."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
         return True
     if isinstance(node, ast.Expr):
@@ -152,7 +152,7 @@ def _turns_round(test: ast.AST) -> bool:
 
 
 def _in_place_of(node: ast.stmt | ast.expr) -> Iterator[str]:
-    """Texts that may stand where `node` stands; the same indentation, complete by themselves."""
+    """Texts that may replace `node`: complete by themselves, with the same indentation."""
     match node:
         case ast.AugAssign() | ast.Expr(value=ast.Call()) if not _is_text(node):
             yield "pass"

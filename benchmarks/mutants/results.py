@@ -1,4 +1,4 @@
-"""What came of mutants, and what a reviewer said of the survivors."""
+"""The results of mutants, and the review of the survivors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REVIEW = Path(__file__).with_name("reviewed.toml")
 
 @dataclass(frozen=True)
 class Result:
-    """ "killed" or "survived", and by which test, or why no test could."""
+    """The outcome, "killed" or "survived", and the test that killed it, or why no test could."""
 
     outcome: str
     by: str

@@ -37,10 +37,10 @@ from benchmarks.mutants.targets import FIRST, LEFT_OUT, ROOT, TARGETS, TESTS, re
 
 SLOWEST_TEST_SECONDS = 4.0
 MOST_SECONDS = 6.0
-"""A mutant that the review says will survive has survived after so much of its tests' time."""
-MOST_SECONDS_FOR_STRANGERS = 120.0
-"""All others are then shown the rest of their tests, up to this: what only a later test notices is no survivor, however
-slow the machine was when the tests were timed."""
+"""A mutant that the review expects to survive is shown its tests for so long."""
+MOST_SECONDS_IF_UNREVIEWED = 120.0
+"""Any other mutant is then shown the rest of its tests, up to this time: a mutant that only a later test notices is no
+survivor, however slow the machine was when the tests were timed."""
 _KILLED, _SURVIVED = "killed", "survived"
 
 OnResult: TypeAlias = Callable[[Mutant, str, str], None]
@@ -49,7 +49,7 @@ _Live: TypeAlias = dict[tuple[str, str, int], list[FunctionType]]
 
 
 class _Running(NamedTuple):
-    """A fork at work on a mutant; `last` where no further tests wait for one that survives it."""
+    """A fork that runs a mutant's tests; `last` if no further tests wait in case the mutant survives."""
 
     mutant: Mutant
     folder: Path
@@ -59,18 +59,18 @@ class _Running(NamedTuple):
 
 @dataclass
 class Baseline:
-    """What the unchanged code does: by test, how long it takes and which lines of which target it runs."""
+    """Measured on the unchanged code: how long each test takes, and which lines of which target it runs."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
-    """What tests import while they run; imported beforehand, it is there for every fork."""
+    """The modules that tests import while they run; they are imported beforehand, for every fork."""
     files: dict[str, str] = field(default_factory=dict)
-    """The digest of each file of tests; those of one that changed are measured again."""
+    """The digest of each test file; the tests of a changed file are measured again."""
 
     def tests_of(self, mutant: Mutant, most_seconds: float = MOST_SECONDS) -> list[str]:
-        """The tests that run the mutant's line, or its function where the line is a part of a longer statement; those
-        of its part first, so many as take `most_seconds` together, the quickest of them first."""
+        """The tests that run the mutant's line (or its function, if the line is part of a longer statement), quickest
+        first. Tests in `FIRST`, then quick ones, are chosen until they take `most_seconds` together."""
         wanted = {mutant.line}
         found = self._running(mutant.file, wanted, most_seconds)
         return found or self._running(mutant.file, set(function_lines(mutant)), most_seconds)
@@ -104,7 +104,7 @@ def run_mutants(
     """Run each mutant; `on_result` takes it, "killed" or "survived", and the test that noticed it.
 
     kept: where the baseline of these sources is kept. reviewed: names of mutants that are expected to survive; all
-    others are shown all tests that run their line. RuntimeError where a test fails on the unchanged code.
+    others are shown all tests that run their line. RuntimeError if a test fails on the unchanged code.
     """
     os.chdir(ROOT)
     hypothesis_settings.register_profile("mutants", database=None, derandomize=True, deadline=None, max_examples=30)
@@ -164,7 +164,7 @@ class _Plugin:
             (self._child / "failed").write_text(f"{report.nodeid}\n{report.longreprtext}")
 
     def _measure(self, session: pytest.Session) -> Baseline | None:
-        """The baseline of these sources: what is kept of it, and the tests that changed since."""
+        """The baseline of these sources: the kept one, with changed tests measured again; None if a test fails."""
         known = Baseline(**json.loads(self._kept.read_text())) if self._kept.exists() else Baseline()
         files = {file: digest_of(ROOT / file) for file in {_file_of(item.nodeid) for item in session.items}}
         changed = [
@@ -232,7 +232,7 @@ class _Plugin:
                 every = (
                     first
                     if mutant.identity in self._reviewed
-                    else baseline.tests_of(mutant, MOST_SECONDS_FOR_STRANGERS)
+                    else baseline.tests_of(mutant, MOST_SECONDS_IF_UNREVIEWED)
                 )
                 tests = [test for test in every if test not in first] if again else first
                 if not tests:
@@ -275,7 +275,7 @@ class _Plugin:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _begin(self, session: pytest.Session, folder: Path) -> None:
-        """In a fork: nothing is printed, and temporary folders are its own."""
+        """Prepare a fork: it prints nothing, and has its own temporary folders."""
         self._child = folder
         session.config.pluginmanager.unregister(name="terminalreporter")
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
@@ -285,7 +285,7 @@ class _Plugin:
 
 
 def digest_of(*paths: Path) -> str:
-    """Of the names and contents of files."""
+    """A digest of the names and contents of files, sixteen hex digits."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
@@ -298,11 +298,11 @@ def _file_of(test: str) -> str:
 
 @contextmanager
 def _fork_ends(folder: Path) -> Iterator[None]:
-    """The end of a fork, without the parent's clean-up; an error of ours, not of a test, is left in a file."""
+    """End a fork after the body, without the parent's clean-up; an error that is not a test's is left in a file."""
     try:
         yield
     except (pytest.Session.Failed, pytest.Session.Interrupted):
-        pass  # `-x` ends the loop so, after the failure was noted
+        pass  # `-x` ends the loop in this way, after the failure was noted
     except BaseException:
         (folder / "fault").write_text(traceback.format_exc())
     os._exit(0)
@@ -330,7 +330,7 @@ def _functions(code: CodeType) -> Iterator[CodeType]:
 
 
 def _change(mutant: Mutant, live: _Live) -> None:
-    """Give the running functions the mutant's code: whoever imported one calls the changed one."""
+    """Give the loaded functions the mutant's code, so that every importer calls the changed function."""
     path = str(ROOT / mutant.file)
     original = _functions(compile(read(mutant.file), path, "exec"))
     changed = _functions(compile(mutant.source, path, "exec"))

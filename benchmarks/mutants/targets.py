@@ -1,4 +1,4 @@
-"""What is mutated, and by which tests a mutant must be noticed."""
+"""The functions that are mutated, and the tests that must notice their mutants."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ FIRST = {
     **{f"preparation/{name}.py": ("consent",) for name in ("clients/consent", "clients/gate", "shards/gate")},
     "training/learning/eligible.py": ("membership",),
 }
-# Plans and audits ask the accountants again and again; what they would notice is noticed elsewhere.
+# Tests of plans and audits call the accountants many times; other tests notice the same faults.
 LEFT_OUT = ("tests/training/privacy/accounting/test_plan.py", "tests/evaluation/attacks/test_canary_bounds.py")
 
 

@@ -1,4 +1,4 @@
-"""Write docs/results/demo.md from what the demo measured of itself.
+"""Write docs/results/demo.md from the demo's own figures.
 
     .venv/bin/python -m docs.writers.demo            (or: make results)
 
@@ -82,7 +82,7 @@ def methods_table(methods: dict[str, dict[str, Any]]) -> str:
 def with_interval(values: dict[str, Any], key: str) -> str:
     bounds = bounds_of(values, key)
     ends = [number(bound) for bound in bounds] if bounds else []
-    # Gates such as a still have one value for all, and their interval is a point.
+    # Gates such as a still have the same value for everybody, so their interval is a point.
     return number(values.get(key)) + (f" [{', '.join(ends)}]" if len(set(ends)) > 1 else "")
 
 
@@ -102,7 +102,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system knows it, else its architecture."""
     info = Path("/proc/cpuinfo")
     names = (
         [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]

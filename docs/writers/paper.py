@@ -1,8 +1,8 @@
-"""Write what `dvc repro` made of the paper's tables into docs/results/paper.md; nothing is run.
+"""Write docs/results/paper.md from the tables and figures that `dvc repro` made; nothing is run.
 
     .venv/bin/dvc repro && .venv/bin/python -m docs.writers.paper            (or: make paper)
 
-Tables and sentences are the stages' own files, copied as they are; nothing on the page is typed by hand.
+Tables and sentences are copied from the stages' files; nothing on the page is typed by hand.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PICTURES = {
     "noniid": ("noniid", "Gain against how clips were dealt"),
 }
 WIDTH = 1100
-"""Pixels of the copied qualitative figure."""
+"""Width of the copied qualitative figure, in pixels."""
 
 
 def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
@@ -58,12 +58,12 @@ def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
 
 
 def about(paper: PaperSettings, configuration: Configuration, machine: str) -> str:
-    """What was compared on what, from the configuration itself."""
+    """The page's introduction: people, clips, rounds and seeds, from the configuration."""
     studio, federation = configuration.studio, configuration.training.federation
-    judges = "the volunteers, public people like the clients" if studio.volunteers else "held-out public speakers"
+    people = "the volunteers, public people like the clients" if studio.volunteers else "held-out public speakers"
     measured = {
         "last": "The adapter of the last round is measured.",
-        "best": f"The adapter measured is that of the round with the lowest loss on {judges}; `local`, which shares "
+        "best": f"The adapter measured is that of the round with the lowest loss on {people}; `local`, which shares "
         "none, has its last.",
     }
     return (
@@ -92,8 +92,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
     arguments = parser.parse_args()
-    asked = read_paper()
-    write_text(arguments.out / "results" / "paper.md", page(asked, asked.folder, arguments.machine))
+    paper = read_paper()
+    write_text(arguments.out / "results" / "paper.md", page(paper, paper.folder, arguments.machine))
     (arguments.out / "images").mkdir(exist_ok=True)
-    copy_pictures(asked.folder, arguments.out / "images")
+    copy_pictures(paper.folder, arguments.out / "images")
     print(f"wrote {arguments.out / 'results' / 'paper.md'}")

@@ -2,11 +2,11 @@
 
     .venv/bin/python -m docs.writers.study            (or: make study)
     .venv/bin/python -m docs.writers.study --only methods shift --seeds 0 --workers 2
-    .venv/bin/python -m docs.writers.study --page     only the page, from the points that are there
+    .venv/bin/python -m docs.writers.study --page     only the page, from the points made so far
 
 It goes on where it was stopped: every point (one method in one world with one seed) leaves a file of JSON lines in
-`data/study/cells`, and whatever has one is not made again. `evaluation/experiments/study/design.py` lists what is
-asked.
+`data/study/cells`, and a point with a file is not made again. `evaluation/experiments/study/design.py` lists the
+experiments.
 """
 
 from __future__ import annotations

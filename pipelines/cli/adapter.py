@@ -1,4 +1,4 @@
-"""`privfedtalk adapter`: what an adapter is, taking it out of a run, putting it into another."""
+"""`privfedtalk adapter`: show an adapter, export it from a run, import it into another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def inspect(
     run: RunArgument = "demo",
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", "-f", help="An adapter's folder, of no run.", show_default="an adapter of RUN"),
+        typer.Option(
+            "--folder", "-f", help="An adapter's folder outside of any run.", show_default="an adapter of RUN"
+        ),
     ] = None,
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
@@ -50,7 +52,7 @@ def inspect(
     """
     from training.adapters.folders import inspect_adapter
 
-    facts = inspect_adapter(folder) if folder else inspect_adapter(*_found(run, method, adapter))
+    facts = inspect_adapter(folder) if folder else inspect_adapter(*_adapter_of(run, method, adapter))
     if as_json:
         print_json(facts.to_json())
     else:
@@ -68,7 +70,7 @@ def export(
     """Copy an adapter out of a run: PEFT's files, the base model's hash, a model card,
     and of the shared adapter the privacy report.
 
-    Nothing goes along that was counted or measured in clients' clips, and no
+    The folder holds nothing counted or measured in clients' clips, and no
     client's name. An adapter fitted to one client, imported ones included, knows
     that client's face: it is exported only if the client agreed to be generated.
 
@@ -84,7 +86,7 @@ def export(
     from training.generation.talker import agreed_facts
 
     target = writable_folder(out)
-    (source, folder), configuration = _found(run, method, adapter), choose(None, run).configuration
+    (source, folder), configuration = _adapter_of(run, method, adapter), choose(None, run).configuration
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
     agreed_facts(folder, source, adapter, configuration.training.consent.required and not rendered)
     facts = export_adapter(folder, source, target, card_figures)
@@ -103,9 +105,9 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Put an adapter into a run, if it was trained on the run's backbone and is
-    nothing but a LoRA for it: all of it is checked before it is loaded.
+    nothing but a LoRA for it: everything is checked before it is loaded.
 
-    What it says of its privacy is shown as its maker's claim.
+    Its privacy guarantee is shown as its maker's claim.
 
     [bold]Example[/bold]
 
@@ -125,8 +127,8 @@ def import_(
         console.print(f"{target}: {command('generate', run=run, adapter=name, **files)}")
 
 
-def _found(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
-    """The folder of an adapter of a run, and the run."""
+def _adapter_of(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
+    """The folder of a run's adapter, and the run's own folder."""
     from common.errors import PrivFedTalkError
     from common.folders import RunFolder
     from training.generation.talker import adapter_folder

@@ -41,7 +41,7 @@ def clients(
     folder = RunFolder(choose(None, run).configuration.root)
     found = load_clients(folder.clients_table)
     if as_json:
-        print_json(_told(folder, found))
+        print_json(_document(folder, found))
         return
     heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
     table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
@@ -57,7 +57,7 @@ def clients(
         table.add_section()
     console.print(table)
     if folder.client_report.exists():
-        _say(load_client_report(folder.client_report))
+        _print_summary(load_client_report(folder.client_report))
         console.print(f"charts and figures of each client: {folder.client_report.parent}")
     else:
         console.print(
@@ -65,8 +65,8 @@ def clients(
         )
 
 
-def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
-    """Every client, and how unlike they are where that is measured."""
+def _document(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
+    """The document of --json: every client, and how unlike they are, if that was measured."""
     from preparation.clients.report import load_client_report
     from preparation.clients.roles import SPLITS
 
@@ -86,8 +86,8 @@ def _told(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
             }
         )
     measured = vars(load_client_report(folder.client_report)) if folder.client_report.exists() else {}
-    unlike = {name: value for name, value in measured.items() if name != "clients"}
-    return {"run": folder.root, "clients": rows, "how_unlike": unlike or None}
+    differences = {name: value for name, value in measured.items() if name != "clients"}
+    return {"run": folder.root, "clients": rows, "how_unlike": differences or None}
 
 
 def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
@@ -114,7 +114,7 @@ def _index(folder: RunFolder, name: str) -> ShardIndex | None:
         return None
 
 
-def _say(report: ClientReport) -> None:
-    """The summary over clients; each distance beside what clients of these sizes show by chance."""
+def _print_summary(report: ClientReport) -> None:
+    """Print the summary over clients; each distance is beside what clients of these sizes show by chance."""
     for label, text in report.summary().items():
         console.print(styled(f"{label}: ", (text, "bold")))

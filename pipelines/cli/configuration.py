@@ -1,4 +1,4 @@
-"""`privfedtalk config` and `privfedtalk plan`: what a profile says, and what its run will be."""
+"""`privfedtalk config` and `privfedtalk plan`: a profile's settings, and a forecast of its run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.plan import Plan
 
 WIDTH = 80
-"""Columns that a description takes, at most; a value is never broken, so that it can be copied."""
+"""Most columns of a description; a value is never broken, so that it can be copied."""
 INDENT = "    "
 
 
@@ -28,8 +28,8 @@ def config(
     only: Annotated[str, typer.Argument(help="Only keys that contain this.", show_default=False)] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List every setting as key=value, as --set takes it, with what it means, its unit, and its default
-    where the value is another; secrets and names of people are hidden.
+    """List every setting as key=value, as --set takes it, with its meaning, its unit, and its default
+    if the value differs; secrets and names of people are hidden.
 
     [bold]Examples[/bold]
 
@@ -58,8 +58,8 @@ def _explained(setting: Setting) -> list[str]:
     facts = [f"in {setting.unit}"] if setting.unit else []
     if setting.value != setting.default:
         facts.append(f"default: {json.dumps(setting.default)}")
-    told = [setting.description, "; ".join(facts)]
-    return [line for part in told for line in textwrap.wrap(part, WIDTH - len(INDENT))]
+    parts = [setting.description, "; ".join(facts)]
+    return [line for part in parts for line in textwrap.wrap(part, WIDTH - len(INDENT))]
 
 
 def plan(
@@ -74,7 +74,7 @@ def plan(
     timed: Annotated[bool, typer.Option("--time/--no-time", help="Time a local step on this machine.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Load a profile, check all that can be checked, and say what its run will be: stages, clients, ε, bytes, time.
+    """Load a profile, check all that can be checked, and forecast its run: stages, clients, ε, bytes, time.
 
     Nothing is trained and nothing is written. What is missing (a corpus, a network) is listed with its remedy.
 

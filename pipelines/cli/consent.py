@@ -1,4 +1,4 @@
-"""`privfedtalk consent`: who agreed to what, and what a revocation reaches."""
+"""`privfedtalk consent`: who agreed to what, and which models and files a revocation concerns."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ ClientArgument = Annotated[
 def show(run: RunArgument = "demo", as_json: JsonOption = False) -> None:
     """List everybody's record, and whether it allows training and generation today.
 
-    Public speakers, volunteers and unseen people need no record; one that forbids
-    a use is heeded.
+    Public speakers, volunteers and unseen people need no record, but a record
+    that forbids a use counts for them too.
 
     [bold]Example[/bold]
 
@@ -128,7 +128,7 @@ def revoke(run: RunArgument, client: ClientArgument, as_json: JsonOption = False
     for model in found:
         kind = "its own" if model.own else f"shared, in {model.rounds} of its sums"
         if not model.own and not model.rounds:
-            kind = "shared; of which rounds is not known, for their records are not those beside it"
+            kind = "shared; in which rounds is unknown, because the records of rounds beside it are not its own"
         console.print(f"  contains {client}: {model.path} ({kind})")
     if shared:
         anew = command("train", run=run, method=[model.method for model in shared])

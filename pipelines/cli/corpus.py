@@ -1,4 +1,4 @@
-"""`privfedtalk studio` and `privfedtalk prepare`: clips, and what training needs of them."""
+"""`privfedtalk studio` and `privfedtalk prepare`: render clips, and prepare clips for training."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def prepare(
     from common.folders import RunFolder
     from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
-    from pipelines.terminal.documents import told_of_preparation
+    from pipelines.terminal.documents import preparation_document
     from pipelines.terminal.summary import show_consent, show_preparation
     from preparation.clients.consent import read_table, record_from_file
     from preparation.speech.networks import check_model
@@ -186,20 +186,20 @@ def prepare(
     if consent is not None:
         record_from_file(RunFolder(root), consent)
     if as_json:
-        print_json(told_of_preparation(root, required))
+        print_json(preparation_document(root, required))
         return
     show_preparation(root, choice.configuration.preparation.identity.check)
     show_consent(root, required)
 
 
 def _absolute(vae: str | None) -> str | None:
-    """A folder by its full path, so that a run taken up from elsewhere finds it; any other name as it is."""
+    """A folder's full path, so that a run continued from elsewhere finds it; any other name as it is."""
     folder = full_path(vae) if vae else None
     return str(folder) if folder and folder.is_dir() else vae
 
 
 def _part(text: str, tables: Path | None) -> dict[str, str]:
-    """One --part as the configuration has it; the tables are those of the HDTF part."""
+    """One --part as the configuration has it; an HDTF part gets the tables."""
     kind, equals, folder = text.partition("=")
     if not equals or not folder:
         raise typer.BadParameter(f"'{text}' is not KIND=FOLDER, e.g. lrs3=/path/to/lrs3", param_hint="--part")

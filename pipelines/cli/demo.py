@@ -39,7 +39,7 @@ def demo(
     """
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import WHOLE_RUN
-    from pipelines.terminal.summary import tell_results
+    from pipelines.terminal.summary import print_results
 
     choice = choose(profile, run, settings, seed=seed, workers=workers)
     root, seed = choice.configuration.root, choice.configuration.seed
@@ -48,8 +48,8 @@ def demo(
     try:
         carry_out(WHOLE_RUN, choice, not fresh, as_json)
     except FailedCheckError as error:
-        tell_results(root, as_json, error)
+        print_results(root, as_json, error)
         raise
-    tell_results(root, as_json)
+    print_results(root, as_json)
     if not as_json:
         console.print(styled("Every stage with its tables and pictures: ", (".venv/bin/dagster dev", "bold")))

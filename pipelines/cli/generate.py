@@ -25,9 +25,9 @@ def generate(
     run: RunArgument = "demo",
     method: MethodOption = "privfedtalk",
     adapter: WhoseOption = "global",
-    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the noise that it begins with.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the initial noise.")] = 0,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, max=1000, help="Of sampling.", show_default="the run's own")
+        int | None, typer.Option("--steps", min=1, max=1000, help="Sampling steps.", show_default="the run's own")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")] = "auto",
     crf: Annotated[int, typer.Option("--crf", min=0, max=51, help="H.264 quality; less is better and larger.")] = 18,
@@ -78,7 +78,7 @@ def generate(
             console.print(f"{speech.name}: {name.replace('_', ' ')}: {value}")
     frames = talker.write(portrait.frame, voice.sound, target, seed, crf)
     ended = time.perf_counter()
-    told = {
+    document = {
         "file": str(out),
         "frames": frames,
         "seconds": frames / 25,
@@ -97,12 +97,12 @@ def generate(
         "frames_per_second": round(frames / (ended - loaded), 2),
     }
     if as_json:
-        print_json(told)
+        print_json(document)
         return
     console.print(
         f"{frames} frames ({frames / 25:.1f} s) from files to file in {ended - loaded:.1f} s on {talker.device}: "
-        f"{told['frames_per_second']} frames/s; the model took {loaded - began:.1f} s to load"
+        f"{document['frames_per_second']} frames/s; the model took {loaded - began:.1f} s to load"
     )
-    marks = [name for name, on in (("watermark", told["watermark"]), ("C2PA manifest", told["manifest"])) if on]
+    marks = [name for name, on in (("watermark", document["watermark"]), ("C2PA manifest", document["manifest"])) if on]
     console.print(styled("marked as synthetic by: ", " and ".join(marks) or ("nothing", "bold yellow")))
     console.print(styled("Open ", (str(out), "bold")))

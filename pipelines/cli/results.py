@@ -1,4 +1,4 @@
-"""`privfedtalk evaluate`, `report` and `tables`: what came of a run."""
+"""`privfedtalk evaluate`, `report` and `tables`: the results of a run."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def evaluate(
     """
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import EVALUATE, REPORT
-    from pipelines.terminal.summary import tell_results
+    from pipelines.terminal.summary import print_results
 
     choice = choose(profile, run, settings)
     try:
         carry_out([EVALUATE, REPORT], choice, not fresh, as_json)
     except FailedCheckError as error:
-        tell_results(choice.configuration.root, as_json, error)
+        print_results(choice.configuration.root, as_json, error)
         raise
-    tell_results(choice.configuration.root, as_json)
+    print_results(choice.configuration.root, as_json)
 
 
 def report(
@@ -65,7 +65,7 @@ def report(
     from evaluation.report.gather import check_evaluated
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import REPORT
-    from pipelines.terminal.summary import tell_results
+    from pipelines.terminal.summary import print_results
 
     choice = choose(profile, run, settings)
     folder = RunFolder(choice.configuration.root)
@@ -75,10 +75,10 @@ def report(
         carry_out([REPORT], choice, False, as_json)
     except FailedCheckError as error:
         if as_json:
-            tell_results(choice.configuration.root, as_json, error)
+            print_results(choice.configuration.root, as_json, error)
         raise
     if as_json:
-        tell_results(choice.configuration.root, as_json)
+        print_results(choice.configuration.root, as_json)
         return
     console.print(f"Open {folder.page}")
 

@@ -53,13 +53,13 @@ def train(
         privfedtalk train --set training.federation.rounds=30 --set training.privacy.clip_norm=0.5
     """
     from pipelines.jobs import TRAIN
-    from pipelines.terminal.documents import told_of_training
+    from pipelines.terminal.documents import training_document
     from training.model.backbones.sources import check_sources
 
     choice = choose(profile, run, settings, seed=seed, training__methods=method or None)
     check_sources(choice.configuration.training.backbone)
     carry_out([TRAIN], choice, not fresh, as_json)
     if as_json:
-        print_json(told_of_training(choice.configuration.root, choice.configuration.training.methods))
+        print_json(training_document(choice.configuration.root, choice.configuration.training.methods))
     else:
         console.print(f"Models and adapters are in {choice.configuration.root}")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from training.generation.marks.verify import Verdict
 
 EXIT = {"manifest": 0, "none": 1, "hint": 3}
-"""By what was found; 2 is an error's, as of every command."""
+"""Exit codes by the evidence found; 2 is an error, as for every command."""
 
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A clip.")],
     key: Annotated[
-        str | None, typer.Option("--key", help="Of the watermark.", show_default="the public one", metavar="TEXT")
+        str | None, typer.Option("--key", help="The watermark's key.", show_default="the public one", metavar="TEXT")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +52,7 @@ def verify(
     raise typer.Exit(EXIT[found.evidence])
 
 
-SAID = {
+VERDICTS = {
     "manifest": ("synthetic", ", by a signed manifest"),
     "hint": ("a hint", " that it is synthetic: a watermark, which anybody could have copied there"),
     "none": ("no mark", " that says it is synthetic"),
@@ -61,7 +61,7 @@ SAID = {
 
 
 def _show(file: Path, found: Verdict) -> None:
-    verdict, ground = SAID[found.evidence]
+    verdict, ground = VERDICTS[found.evidence]
     console.print(styled(f"{one_line(file.name)}: ", (verdict, "bold"), ground))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in (*_manifest(found), *_watermark(found)):
@@ -93,9 +93,9 @@ def _manifest(found: Verdict) -> list[tuple[str, str | Text]]:
         return [("C2PA manifest", "none")]
     failures = f" ({', '.join(manifest.failures)})"
     holds = ["holds"] if manifest.valid else [("does not hold", "red"), failures]
-    vouched = "" if manifest.trusted else ", for whom no known authority vouches"
+    authority = "" if manifest.trusted else ", for whom no known authority vouches"
     rows: list[tuple[str, str | Text]] = [
-        ("C2PA manifest", styled(*holds, f"; signed by “{manifest.signer}”{vouched}"))
+        ("C2PA manifest", styled(*holds, f"; signed by “{manifest.signer}”{authority}"))
     ]
     if manifest.maker is not None:
         maker = manifest.maker

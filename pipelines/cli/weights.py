@@ -1,4 +1,4 @@
-"""`privfedtalk weights`: which pretrained networks are here, whether they are the ones meant, and how to get them."""
+"""`privfedtalk weights`: which pretrained networks are here, whether they are intact, and how to get them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
-    """Every registered network with its licence, size, checksum, source and state; --json has them whole, and paths.
+    """List every registered network with licence, size, checksum, source and state; --json is whole, with paths.
 
     [bold]Example[/bold]
 
@@ -33,12 +33,12 @@ def list_weights(as_json: JsonOption = False) -> None:
     from common.weights.registry import ENVIRONMENT_VARIABLE, REGISTRY, folders
 
     if as_json:
-        rows = [{"name": name, **asdict(weight), **_judged(name)} for name, weight in REGISTRY.items()]
+        rows = [{"name": name, **asdict(weight), **_state_of(name)} for name, weight in REGISTRY.items()]
         print_json({"folders": folders(), "weights": rows})
         return
     table = Table(
         Column("name", no_wrap=True), "what", "MB", "sha256", "licence", Column("source", overflow="fold"), "state",
-        title=f"looked for in {_places(folders())}", title_justify="left",
+        title=f"looked for in {_joined(folders())}", title_justify="left",
     )  # fmt: skip
     for name, weight in REGISTRY.items():
         table.add_row(
@@ -47,8 +47,8 @@ def list_weights(as_json: JsonOption = False) -> None:
             "" if weight.bytes is None else f"{weight.bytes / 1e6:.1f}",
             "unknown" if weight.sha256 is None else weight.sha256[:8],
             weight.licence,
-            _whose(weight.source),
-            _judged(name)["state"],
+            _origin(weight.source),
+            _state_of(name)["state"],
         )
     console.print(table)
     console.print(f"Another folder: export {ENVIRONMENT_VARIABLE}=FOLDER. Get one: privfedtalk weights fetch NAME")
@@ -64,14 +64,14 @@ def check(as_json: JsonOption = False) -> None:
     """
     from common.weights.registry import REGISTRY
 
-    judged = {name: _judged(name) for name in REGISTRY}
+    states = {name: _state_of(name) for name in REGISTRY}
     if as_json:
-        print_json(judged)
+        print_json(states)
     else:
-        for name, found in judged.items():
+        for name, found in states.items():
             remedy = found["remedy"]
             console.print(f"{name}: {found['state']}" + (f"\n  {remedy}" if remedy else ""))
-    if any(found["state"] == "damaged" for found in judged.values()):
+    if any(found["state"] == "damaged" for found in states.values()):
         raise typer.Exit(2)
 
 
@@ -121,7 +121,7 @@ def fetch(
         print_json({"fetched": fetched})
 
 
-def _judged(name: str) -> dict[str, Any]:
+def _state_of(name: str) -> dict[str, Any]:
     """Whether a network is present, absent or damaged; its path, or what to do about it."""
     from common.weights.registry import find
 
@@ -133,10 +133,10 @@ def _judged(name: str) -> dict[str, Any]:
         return {"state": "absent", "path": None, "remedy": error.remedy}
 
 
-def _whose(source: str) -> str:
-    """The repository or host that a network comes from, which fits into a table."""
+def _origin(source: str) -> str:
+    """The repository or host that a network comes from: short enough for a table."""
     return urlsplit(source).hostname or source.partition("@")[0]
 
 
-def _places(folders: list) -> str:
+def _joined(folders: list) -> str:
     return " and ".join(str(folder) for folder in folders)

@@ -1,7 +1,7 @@
 """Reads settings for any pydantic model: nested YAML, overrides on top, unknown keys refused by name.
 
-An override is a key `a.b.c` with its value. Text becomes one here and nowhere else: `a.b.c=text` in `read_assignments`,
-a YAML file's mapping in `read_yaml`; from there on it travels as the value it is.
+An override is a key `a.b.c` with its value. Text is turned into values here and nowhere else: `a.b.c=text` in
+`read_assignments`, a YAML file in `read_yaml`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 def read_yaml(path: Path, shape: Any = None) -> dict[str, Any]:
     """The mapping that a YAML file holds; an empty file is an empty mapping.
 
-    `shape` is the model that it is read for: where a field is text, so is its value. Keys may have dots in them.
+    `shape` is the model that is built from it: where its field is text, the value stays text. Keys may contain dots.
     """
     try:
         values = typed_yaml.read(_text_of(path), shape)
@@ -49,7 +49,7 @@ def _text_of(path: Path) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        # Unlike tables' the line is not shown: a profile may hold secrets.
+        # Unlike in errors about tables, the line is not shown: a profile may hold secrets.
         meant, byte = encoding.removesuffix("-sig").upper(), content[error.start]
         raise PrivFedTalkError(
             f"{path} is not {meant}: byte {error.start} is 0x{byte:02x}",
@@ -58,17 +58,17 @@ def _text_of(path: Path) -> str:
 
 
 def read_assignments(assignments: Iterable[str], shape: Any = None) -> dict[str, Any]:
-    """The overrides that `a.b=text` mean, the later in place of the earlier.
+    """The overrides of assignments `a.b=text`; later ones win.
 
-    The value of a field of the model `shape` that holds text is that text as it was typed; any other is read as YAML,
+    Where the field of the model `shape` is text, the value is the text as it was typed. Other values are read as YAML,
     so numbers, lists and null work.
     """
     return combine(*(_read_assignment(assignment, shape) for assignment in assignments))
 
 
 def combine(*overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides as one, the later in place of the earlier. No key of them holds another, so that they mean the same in
-    any order: Dagster keeps none."""
+    """Several overrides as one mapping; later ones win. No key contains another, so the result means the same in any
+    order: Dagster does not keep the order."""
     values: dict[str, Any] = {}
     for each in overrides:
         values = override(values, each)
@@ -76,7 +76,7 @@ def combine(*overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested `values` with overrides in them."""
+    """Nested `values` with the overrides applied."""
     merged = dict(values)
     for key, value in overrides.items():
         merged = merge(merged, nested(key.split("."), value))
@@ -87,7 +87,7 @@ def _read_assignment(assignment: str, shape: Any) -> dict[str, Any]:
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        # What stands behind the sign may be a secret.
+        # The text after the sign may be a secret.
         raise PrivFedTalkError(
             f"'{key}{equals}' does not begin an assignment", "write key=value, e.g. training.federation.rounds=12"
         )
@@ -109,7 +109,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def build(model: type[M], values: Mapping[str, Any], source: str) -> M:
     """`model` made from `values`; every refused key or value is named, with the nearest known key.
 
-    `source` says where the values come from and stands in the message.
+    `source` says where the values come from; the error message names it.
     """
     try:
         return model.model_validate(dict(values))
@@ -132,7 +132,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values as overrides: `a.b.c` and the value."""
+    """Nested values as overrides: key `a.b.c` → value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -168,8 +168,8 @@ def _complaint(model: type[BaseModel], detail: Any, known: list[str]) -> str:
 
 
 def _shown_at(model: type[BaseModel], place: tuple[int | str, ...], value: object) -> object:
-    """A refused value as it may be shown; it stands at `place` in values of the model's shape."""
-    names = [part for part in place if isinstance(part, str)]  # numbers count in lists, which have their items' shape
+    """A refused value with hidden parts left out; `place` is its path in values of the model's shape."""
+    names = [part for part in place if isinstance(part, str)]  # without list indices: a list's items have its shape
     shown: Any = redacted(model, nested(names, value))
     for part in names:
         shown = shown[part] if isinstance(shown, Mapping) else shown

@@ -1,4 +1,4 @@
-"""Every setting of a configuration with what a reader asks of it: value, default, description, unit."""
+"""Every setting of a configuration with its value, default, description and unit."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UNITS = {
     "pixels": "pixels",
     "degrees": "degrees",
 }
-"""What the first or the last word of a setting's name says of its unit; other settings are counts, shares or names."""
+"""The unit by the last or the first word of a setting's name; other settings are counts, shares or names."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`value` and `default` as they may be shown; the default is the code's, whatever the profile says."""
+    """A setting; hidden values are left out. The default is the code's, whatever the profile says."""
 
     key: str
     value: Any
@@ -50,7 +50,7 @@ def list_settings(configuration: Configuration) -> list[Setting]:
 
 
 def field_of(key: str) -> FieldInfo:
-    """The field `a.b.c` of a configuration; what lies in a field of names with values is described by that field."""
+    """The field with the key `a.b.c`; keys inside a mapping are described by the mapping's field."""
     model: type[BaseModel] = Configuration
     for name in key.split("."):
         field = model.model_fields[name]

@@ -27,17 +27,17 @@ from training.settings import TrainingSettings
 PROJECT = Path(__file__).resolve().parents[2]
 PROFILES = PROJECT / "pipelines" / "profiles"
 LONGEST_NAME_BYTES = 200
-"""Of a run; file systems take 255, and a folder that is written for the first time has a longer name for a while."""
+"""Longest name of a run. File systems take 255, and a folder has a longer, temporary name while it is first written."""
 
 
 class CorpusChoice(Settings):
-    """Which clips a run is made of. The studio renders its own below the run's folder, HDTF's tables cut theirs
-    there; others are read where they lie."""
+    """Which clips a run uses. The studio's clips, and those cut by HDTF's tables, are written into the run's folder;
+    others are read where they are."""
 
     kind: CorpusKind = Field(CorpusKind.STUDIO, description="how the corpus's folder is laid out; studio renders one")
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
-    tables: Path | None = Field(None, description="HDTF's tables; null: the clips are cut already")
-    parts: tuple[CorpusPart, ...] = Field((), description="of a mix; the clients of the first are joined by guests")
+    tables: Path | None = Field(None, description="folder of HDTF's tables; null: the clips are cut already")
+    parts: tuple[CorpusPart, ...] = Field((), description="of a mix; guests of later parts join the first's clients")
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> CorpusChoice:
@@ -57,13 +57,13 @@ class Configuration(Settings):
     """One run. Values not named in the profile or an override are the defaults in each floor's code."""
 
     run: str = Field("demo", description="folder name below `data`")
-    seed: int = Field(0, ge=0, description="of everything that is drawn, unless a group names its own")
-    data: Path = Field(Path("data"), description="folder of all runs; a relative one is below the project's")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn, unless a group sets its own")
+    data: Path = Field(Path("data"), description="folder of all runs; a relative path starts at the project's root")
     workers: int | None = Field(None, ge=1, description="processes that prepare clips; null: one a core")
     gates: bool = Field(
         True,
-        description="whether a run fails whose models do not beat the gates (evaluation/results/gates.py) or, of "
-        "rendered people, miss a bar (evaluation/results/acceptance.py)",
+        description="whether a run fails if a model does not beat the gates (evaluation/results/gates.py) or, on "
+        "rendered people, misses an acceptance criterion (evaluation/results/acceptance.py)",
     )
     quarantine_rate: float = Field(0.2, ge=0, le=1, description="share of clips left out above which a check warns")
     corpus: CorpusChoice = CorpusChoice()
@@ -105,7 +105,7 @@ class Configuration(Settings):
     @model_validator(mode="before")
     @classmethod
     def _one_seed(cls, values: Any) -> Any:
-        """The run's seed is every group's own, where a group does not name one."""
+        """Give the run's seed to every group that does not set its own."""
         if not isinstance(values, Mapping) or "seed" not in values:
             return values
         seed = {"seed": values["seed"]}
@@ -158,34 +158,34 @@ def profile_path(profile: str | Path) -> Path:
 
 
 def remember(configuration: Configuration) -> None:
-    """Keep the configuration beside what it made, so that later commands on the run need not repeat it."""
+    """Write the configuration into the run's folder, so that later commands on the run need not repeat it."""
     # Removal is asked for once; a run must not go on removing by habit.
     corpus = configuration.preparation.corpus.model_copy(update={"forget_absent": False})
     preparation = configuration.preparation.model_copy(update={"corpus": corpus})
     kept = configuration.model_copy(update={"preparation": preparation})
     values = kept.model_dump(mode="json", exclude_defaults=True) | {"run": configuration.run}
-    _keep(values, remembered(configuration.root), f"# {command('train', run=run_name(configuration.root))}\n")
+    _write_private(values, remembered(configuration.root), f"# {command('train', run=run_name(configuration.root))}\n")
 
 
-def _keep(values: Mapping[str, Any], path: Path, head: str) -> None:
-    """Write a profile that only its owner reads: it holds what is hidden elsewhere."""
+def _write_private(values: Mapping[str, Any], path: Path, head: str) -> None:
+    """Write a profile that only its owner can read, because it may hold hidden settings."""
     with replacing(path) as partial:
         partial.touch(mode=0o600)
         partial.write_text(head + yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
 
 
 def without_hidden(profile: str | Path, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The same profile and overrides for whoever shows them to others, as Dagster does.
+    """The same configuration as profile and overrides without hidden settings, for Dagster, which shows them.
 
-    Overrides of hidden settings go into a profile of their own in the run's folder, which is named in the place of
-    `profile`; where there are none, both stay as they are.
+    The profile, with the overrides of hidden settings, is written to a file in the run's folder, which takes the place
+    of `profile`. Without such overrides, both stay as they are.
     """
     hidden = {key: value for key, value in overrides.items() if hides(Configuration, nested(key.split("."), value))}
     if not hidden:
         return str(profile), dict(overrides)
     values = override(read_yaml(profile_path(profile), Configuration), hidden)
     path = configure(profile, overrides).root / "hidden.yaml"
-    _keep(values, path, "# a profile with settings that are shown nowhere\n")
+    _write_private(values, path, "# a profile with settings that are shown nowhere\n")
     return str(path), {key: value for key, value in overrides.items() if key not in hidden}
 
 
@@ -195,13 +195,13 @@ def check_open(values: Mapping[str, Any], where: str) -> None:
     for key, value in flatten(values).items():
         if shown.get(key) != value:
             raise PrivFedTalkError(
-                f"{where} sets {key}, which is to be shown nowhere; DVC and Dagster show what stands there",
+                f"{where} sets {key}, which must not be shown; DVC and Dagster show what is written there",
                 "put it into a profile of your own and name that file as the profile",
             )
 
 
 def run_name(root: Path) -> str:
-    """The RUN of commands: the name of a folder in data/, or the path of any other."""
+    """A run as commands name it: the name of a folder in data/, or the path of any other folder."""
     return root.name if root.parent == PROJECT / "data" and not root.name.startswith("-") else str(root)
 
 

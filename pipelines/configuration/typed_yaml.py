@@ -1,4 +1,4 @@
-"""YAML read towards a model's fields: a scalar stays the text that was typed where the field holds text.
+"""YAML that is read for the fields of a model: where a field is text, a scalar stays as it was typed.
 
 YAML alone makes a date of `2026-11-29`, 83 of `0123`, false of `no`, nothing of `null`, and takes `#` for a comment.
 Where a setting is text (a string, a path, one of some names), that is never what was meant.
@@ -18,9 +18,9 @@ import yaml
 from pydantic import BaseModel
 
 DEEPEST = 100
-"""Levels of lists and mappings in each other; a node that holds itself has no end."""
+"""Most levels of nested lists and mappings; a node that contains itself would have no end."""
 LARGEST = 100_000
-"""Values in one document: a few lines of aliases can stand for billions."""
+"""Most values in one document: a few lines of aliases can stand for billions."""
 
 _NULL, _INT, _BOOL = (f"tag:yaml.org,2002:{name}" for name in ("null", "int", "bool"))
 _DECIMAL = re.compile(r"[-+]?[0-9]+")
@@ -28,12 +28,12 @@ _QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*""", re.DOTAL
 
 
 class UnreadableError(Exception):
-    """A text is no YAML, or none that can be a configuration; says why."""
+    """The text is not YAML, or cannot be a configuration; the message says why."""
 
 
 def read(text: str, shape: Any = None) -> Any:
-    """The value of a YAML document; `shape` is the type that it is to become: a model, a field's annotation, or a
-    dict of them by key.
+    """The value of a YAML document. `shape` is the type that it shall become: a model, a field's annotation, or a
+    dict of these by key.
 
     Raises UnreadableError.
     """
@@ -47,16 +47,16 @@ def read(text: str, shape: Any = None) -> Any:
     except yaml.YAMLError as error:
         raise UnreadableError(str(error)) from error
     except (ValueError, OverflowError) as error:  # 2026-13-45 as a date, numbers of thousands of digits
-        raise UnreadableError(f"a value is none: {error}") from error
+        raise UnreadableError(f"a value is not valid: {error}") from error
     except RecursionError as error:
-        raise UnreadableError("its lists stand too deep in each other") from error
+        raise UnreadableError("its lists are nested too deeply") from error
 
 
 def read_typed(text: str, shape: Any) -> Any:
     """The value that somebody typed for one field: its own text where the field holds text, else YAML.
 
-    Text wholly in quotes is taken out of them, as `privfedtalk config` prints it; `null` means none where the field
-    may have none. Raises UnreadableError.
+    Quotes around the whole text are removed, because `privfedtalk config` prints them; `null` means None if the field
+    may be None. Raises UnreadableError.
     """
     if not _is_text(shape) or _QUOTED.fullmatch(text):
         return read(text, shape)
@@ -71,7 +71,7 @@ def field_at(model: Any, key: list[str]) -> Any:
 
 
 class _Reader:
-    """Makes values of nodes; counts them."""
+    """Turns YAML nodes into values, and counts them."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self._loader, self._made, self._flat = loader, 0, set[int]()
@@ -79,7 +79,7 @@ class _Reader:
     def value(self, node: yaml.Node, shape: Any, depth: int = 0) -> Any:
         self._made += 1
         if depth > DEEPEST or self._made > LARGEST:
-            raise UnreadableError("it holds itself, or too much")
+            raise UnreadableError("it contains itself, or too much")
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, _item(shape, place), depth + 1) for place, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
@@ -96,14 +96,14 @@ class _Reader:
         return self._loader.construct_object(node, deep=True)
 
     def _mapping(self, node: yaml.MappingNode, shape: Any, depth: int) -> dict[str, Any]:
-        if id(node) not in self._flat:  # an alias brings the same node again, in which what is merged stands already
+        if id(node) not in self._flat:  # an alias repeats a node, whose merged keys are in place already
             self._flat.add(id(node))
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     raise UnreadableError(f"a key is a list or a mapping\n{key.start_mark}")
             keys = [key.value for key, _ in node.value]
             if twice := [key for key, count in Counter(keys).items() if count > 1]:
-                raise UnreadableError(f"'{twice[0]}' stands there twice\n{node.start_mark}")
+                raise UnreadableError(f"'{twice[0]}' is there twice\n{node.start_mark}")
             self._loader.flatten_mapping(node)
         values: dict[str, Any] = {}
         for key, value in node.value:
@@ -113,7 +113,7 @@ class _Reader:
 
 
 def _whole(text: str) -> str:
-    """The text with JSON's pairs of escapes for one character, of which YAML makes two halves, put together."""
+    """The text with surrogate pairs joined: JSON escapes one character as a pair, which YAML reads as two halves."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 

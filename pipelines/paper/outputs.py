@@ -14,7 +14,7 @@ from pipelines.paper.settings import NOISY, PaperSettings, configuration_of
 Output = Callable[[PaperSettings], list[Path]]
 
 SHEETS = 4
-"""Clips of the qualitative figure."""
+"""Number of clips in the qualitative figure."""
 
 
 def table1(paper: PaperSettings) -> list[Path]:

@@ -1,7 +1,7 @@
 """The paper's runs as `paper` in params.yaml describes them: a configuration for the people, each seed, each method.
 
-Everything that DVC is to notice stands in params.yaml; it holds differences to a profile, as a profile does to the
-defaults in code.
+Everything that DVC shall notice is in params.yaml. It holds only differences from a profile, as a profile holds only
+differences from the defaults in code.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from training.settings import MethodName, TrainingSettings
 
 PARAMS = PROJECT / "params.yaml"
 NOISY = "privfedtalk"
-"""The method whose privacy is priced."""
+"""The method of the sweep over noise."""
 
 
 class SweepSettings(Settings):
-    """What single federations of the first seed try; each for every one of `methods`."""
+    """The values of the sweeps: each is one federation of the first seed, for every one of `methods`."""
 
     methods: tuple[MethodName, ...] = Field(("privfedtalk", "fedavg"), min_length=1)
-    """What is compared in each sweep but that of the noise."""
+    """The methods of each sweep but that of the noise."""
     clients_per_round: tuple[int, ...] = Field((4, 8), description="participation; everybody is in the main tables")
     alphas: tuple[float, ...] = Field(
-        (0.1, 1.0, 100.0), description="of clips dealt anew by Dirichlet: small is skewed"
+        (0.1, 1.0, 100.0), description="concentrations of the Dirichlet dealing: small is skewed"
     )
     noise_multipliers: tuple[float, ...] = Field((0.0, 0.1, 0.5), description="z, of the full method")
     clip_norms: tuple[float, ...] = Field((0.5, 1.5), description="C, each with every z")
@@ -42,7 +42,7 @@ class PaperSettings(Settings):
     shape of `training`."""
 
     data: Path = Field(Path("data/rendered"), description="folder of the runs, and of the tables and figures")
-    profile: str = Field("demo", description="what `run` and `own` are differences to")
+    profile: str = Field("demo", description="the profile from which `run` and `own` differ")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="of backbone, federation, noise, evaluation")
     methods: tuple[MethodName, ...] = Field(min_length=1, description="trained and measured with every seed")
     own: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
@@ -52,7 +52,7 @@ class PaperSettings(Settings):
     sweeps: SweepSettings = SweepSettings()
 
     @model_validator(mode="after")
-    def _whose_is_trained(self) -> PaperSettings:
+    def _own_methods_are_trained(self) -> PaperSettings:
         check_names((*self.methods, *self.own, *self.sweeps.methods))
         stray = sorted(set(self.own) - set(self.methods))
         if stray:
@@ -68,7 +68,7 @@ SHAPE = {name: field.annotation for name, field in PaperSettings.model_fields.it
     "own": dict[str, TrainingSettings],
     "run": Configuration,
 }
-"""What the values of `paper` become."""
+"""The types of the values of `paper`."""
 
 
 def read_paper(path: Path = PARAMS) -> PaperSettings:
@@ -79,14 +79,14 @@ def read_paper(path: Path = PARAMS) -> PaperSettings:
 
 
 def people_overrides(paper: PaperSettings) -> dict[str, Any]:
-    """What the run of the people differs in from the profile; its seed is the first, whatever seeds there are."""
+    """The overrides of the run that prepares the people; its seed is 0, whatever seeds there are."""
     return _overrides(paper, PEOPLE, 0, {})
 
 
 def seed_overrides(paper: PaperSettings, seed: int, method: str | None = None) -> dict[str, Any]:
-    """The same of a seed's run, with the own settings of the method that is to be trained or measured.
+    """The overrides of a seed's run, with the own settings of `method`, if one is to be trained or measured.
 
-    Noise that may be repeated is another for every seed, or seeds would share what they are to differ in.
+    Seeded privacy noise gets the run's seed: otherwise all seeds would share the noise in which they shall differ.
     """
     own: Mapping[str, Any] = {"training": paper.own.get(method, {})} if method else {}
     overrides = _overrides(paper, seed_name(seed), seed, own)
@@ -103,6 +103,6 @@ def configuration_of(paper: PaperSettings, seed: int, method: str | None = None)
 def _overrides(paper: PaperSettings, name: str, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
     values = merge(merge(paper.run, own), {"run": name, "data": str(paper.data), "seed": seed, "gates": False})
     values = merge(values, {"training": {"methods": list(paper.methods)}})
-    if name != PEOPLE:  # whose clips they are, how they were dealt and which are measured is the people's
+    if name != PEOPLE:  # clips, their dealing and the choice of those measured are the people's
         values = merge(values, {"studio": {"seed": 0}, "preparation": {"clients": {"seed": 0}}})
     return flatten(values)

@@ -1,4 +1,4 @@
-"""One stage of `dvc.yaml`: DVC says when, and nobody needs to call this by hand.
+"""Run one stage of `dvc.yaml`. DVC calls this; nobody needs to do so by hand.
 
 .venv/bin/python -m pipelines.paper.stage federation fedavg
 """

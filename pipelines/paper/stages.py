@@ -1,6 +1,6 @@
 """The stages of `dvc.yaml`: what params.yaml asks for, made through Dagster, so that `dagster dev` shows all runs.
 
-A stage is a method, and its seeds are worked on side by side.
+A stage trains or measures one method; its seeds run side by side.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ CODE = ("preparation", "training", "evaluation.experiments.federations", "evalua
 
 @dataclass(frozen=True)
 class Variation:
-    """A federation that differs from the main tables' in what was `chosen`; `setting` is what its point will say."""
+    """A federation that differs from the main tables' in the overrides `chosen`; its point names it by `setting`."""
 
     method: str
     setting: Mapping[str, float]
@@ -40,7 +40,7 @@ class Variation:
 
 
 def run_participation(paper: PaperSettings, method: str) -> None:
-    """One method with fewer clients in each round; everybody is in the main tables."""
+    """One method with fewer clients in each round; rounds of everybody are in the main tables."""
     counts = paper.sweeps.clients_per_round
     chosen = {count: {"training.federation.clients_per_round": count} for count in counts}
     _make(
@@ -52,7 +52,7 @@ def run_participation(paper: PaperSettings, method: str) -> None:
 
 
 def run_dealt(paper: PaperSettings, value: str) -> None:
-    """Every method of the sweep on the same clients, to whom the clips were dealt with one concentration."""
+    """Every method of the sweep on the same clients, whose clips were dealt with one Dirichlet concentration."""
     setting = {"alpha": float(value)}
     dealing = {"by": "dirichlet", "alpha": setting["alpha"], "unit": "video"}
     _make(paper, DEALT, value, [Variation(method, setting, {}, dealing) for method in paper.sweeps.methods])
@@ -68,9 +68,9 @@ def run_noise(paper: PaperSettings, value: str) -> None:
 
 
 def _make(paper: PaperSettings, sweep: str, stage: str, variations: list[Variation]) -> None:
-    """Make the points of a stage that a killed one left missing, and take away those that are no longer asked for."""
+    """Make the missing points of a stage, and delete points that are no longer wanted."""
     folder, scratch = paper.folder.sweep(sweep) / stage, paper.folder.root / "scratch" / f"{sweep}-{stage}"
-    (paper.folder.sweep(sweep) / f"{stage}.json").unlink(missing_ok=True)  # of the time when a stage left one file
+    (paper.folder.sweep(sweep) / f"{stage}.json").unlink(missing_ok=True)  # older code wrote one file for a stage
     inputs = digest_of(SeedWorld(paper.folder, paper.seeds[0]).digest(), code_version(*CODE))
     points = [_point(paper, sweep, stage, variation, inputs) for variation in variations]
     raise_first(make_points(points, available_cores()))
@@ -78,14 +78,14 @@ def _make(paper: PaperSettings, sweep: str, stage: str, variations: list[Variati
     for path in folder.iterdir():
         if path not in wanted:
             path.unlink()
-    shutil.rmtree(scratch, ignore_errors=True)  # with the worlds that were dealt anew
+    shutil.rmtree(scratch, ignore_errors=True)  # and with it the worlds that were dealt anew
 
 
 def _point(paper: PaperSettings, sweep: str, stage: str, variation: Variation, inputs: str) -> Point:
     """A variation as a point; `inputs` is a digest of people, networks and code."""
     seed, configured = paper.seeds[0], _configured(paper, variation.method, variation.chosen)
     training, scratch = configured.training, paper.folder.root / "scratch" / f"{sweep}-{stage}"
-    # What noise does to the picture is of interest, too; other sweeps look at the losses.
+    # The sweep over noise also generates clips; other sweeps compare losses alone.
     evaluation = configured.evaluation.model_copy(update=NO_CLIPS) if variation.generated else None
     rendered = SeedWorld(paper.folder, seed)
     world: SeedWorld | DealtWorld = rendered

@@ -1,4 +1,4 @@
-"""What the shell may complete: names that are known without a run, or by looking into data/."""
+"""Completions for the shell: names that are known without a run, or by looking into data/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says under --json: the same figures as its text, under names."""
+"""The JSON documents of commands under --json: the same figures as in their text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from common.folders import RunFolder
 from preparation.quarantine import QuarantineRow
 
 CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
-"""What of a privacy report is said in few words."""
+"""The figures of a privacy report that documents repeat."""
 
 
-def told_of_results(root: Path) -> dict[str, Any]:
+def results_document(root: Path) -> dict[str, Any]:
     """Headline figures of every method, acceptance criteria, what was not measured, privacy, and where everything is;
     before there are results, only where the run is."""
     from evaluation.catalogue import shown_in
@@ -42,8 +42,8 @@ def told_of_results(root: Path) -> dict[str, Any]:
     }
 
 
-def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
-    """Samples, what was left out and why, doubted identities, and who may be trained on; `required` as
+def preparation_document(root: Path, required: bool) -> dict[str, Any]:
+    """Samples, what was left out and why, doubted identities, and who may be trained on; `required` is the setting
     `training.consent.required`."""
     from preparation.clients.consent import objections
     from preparation.clients.roles import load_clients, of_role
@@ -62,14 +62,14 @@ def told_of_preparation(root: Path, required: bool) -> dict[str, Any]:
         "quarantined": alike(load_quarantine(folder.quarantine)),
         "quarantine_table": folder.quarantine,
         "converted": converted(folder),
-        "identities": _doubted(folder.identities) if folder.identities.exists() else None,
+        "identities": _doubted_identities(folder.identities) if folder.identities.exists() else None,
         "clients": len(clients),
         "may_be_trained_on": len(clients) - len(refused),
         "sit_out": dict(Counter(refused.values())),
     }
 
 
-def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
+def training_document(root: Path, methods: Sequence[str]) -> dict[str, Any]:
     """The backbone, and each method's adapter with its rounds and what may be claimed of it."""
     from evaluation.results.run_files import read_privacy, read_rounds
 
@@ -82,7 +82,7 @@ def told_of_training(root: Path, methods: Sequence[str]) -> dict[str, Any]:
     return {"run": root, "backbone": folder.model("backbone"), "methods": trained}
 
 
-def _doubted(path: Path) -> dict[str, Any]:
+def _doubted_identities(path: Path) -> dict[str, Any]:
     from preparation.clients.identity import load_report
 
     report = load_report(path)
@@ -99,8 +99,8 @@ def prepared(root: Path) -> tuple[int, int, int]:
 
 
 def converted(folder: RunFolder) -> dict[str, int]:
-    """How many clips each conversion was made of, the most frequent first: what the manifest says, and of clips with a
-    crop what reading them has shown."""
+    """Number of clips by conversion, the most frequent first: the conversions in the manifest, and those that the
+    descriptions of crops add."""
     from preparation.corpora.manifest import load_manifest
 
     found: Counter[str] = Counter()
@@ -114,7 +114,7 @@ def converted(folder: RunFolder) -> dict[str, int]:
 
 
 def alike(rows: Iterable[QuarantineRow]) -> list[dict[str, Any]]:
-    """Quarantined files that one step refused for one reason as one row, the most frequent first."""
+    """Quarantine rows by step, reason and remedy, the most frequent first; each with a count and its first file."""
     rows = list(rows)
     first = {(row.step, row.reason, row.remedy): row.file for row in reversed(rows)}
     return [

@@ -1,4 +1,4 @@
-"""Errors as people want them: what is wrong and what mends it. Only what nobody foresaw has a traceback, once."""
+"""Errors for people: what is wrong and what mends it. Only an unforeseen error has a traceback, once."""
 
 from __future__ import annotations
 
@@ -37,37 +37,38 @@ class ReadableErrors(TyperGroup):
         return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        owes_json.set("--json" in ctx.args)  # also where a wrong option ends the command before it has read its own
+        # Set before parsing: a wrong option may end the command before it has read its own --json.
+        owes_json.set("--json" in ctx.args)
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:
-            _document({"error": error.format_message(), "remedy": "see the command's --help"})
+            _print_document({"error": error.format_message(), "remedy": "see the command's --help"})
             raise
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt as error:
             again = shlex.join(["privfedtalk", *(item for item in sys.argv[1:] if item != "--fresh")])
-            _say(f"\nInterrupted. What is finished is kept; go on with: {again}", "yellow")
-            _document({"error": "interrupted; what is finished is kept", "remedy": again})
+            _print(f"\nInterrupted. What is finished is kept; go on with: {again}", "yellow")
+            _print_document({"error": "interrupted; what is finished is kept", "remedy": again})
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # who read the output has seen enough
+                raise  # the reader of the output has closed it
             break_circles(error)
-            told, code = _told(error)
-            _say(f"error: {told['error']}", "bold red")
-            _say(f"remedy: {told['remedy']}", "default")
-            _document(told)
+            document, code = _describe(error)
+            _print(f"error: {document['error']}", "bold red")
+            _print(f"remedy: {document['remedy']}", "default")
+            _print_document(document)
             raise typer.Exit(code) from error
 
 
 def failure(error: PrivFedTalkError) -> dict[str, str]:
-    """An error as a document has it."""
+    """The JSON document of an error."""
     return {"error": error.reason, "remedy": error.remedy}
 
 
-def _told(error: Exception) -> tuple[dict[str, str], int]:
-    """An error as a document has it, and the exit code; the traceback of what nobody foresaw is printed."""
+def _describe(error: Exception) -> tuple[dict[str, str], int]:
+    """An error's JSON document and exit code; prints the traceback if the error was unforeseen."""
     if isinstance(error, PrivFedTalkError):
         return failure(error), GATE if isinstance(error, FailedCheckError) else MENDABLE
     if isinstance(error, OSError) and error.filename is not None:
@@ -80,10 +81,10 @@ def _told(error: Exception) -> tuple[dict[str, str], int]:
     return {"error": f"unforeseen, {type(error).__name__}: {error}", "remedy": REPORT_IT}, UNFORESEEN
 
 
-def _document(failed: dict[str, str]) -> None:
+def _print_document(failed: dict[str, str]) -> None:
     if owes_json.get():
         print_json(failed)
 
 
-def _say(text: str, style: str) -> None:
+def _print(text: str, style: str) -> None:
     aside.print(text, style=style)

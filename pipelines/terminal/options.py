@@ -27,7 +27,7 @@ def _note(chosen: bool) -> bool:
 
 
 LARGEST_SEED = 2**63 - 1
-"""Of torch, whose seeds have 64 bits."""
+"""torch's seeds have 64 bits."""
 
 
 ProfileOption = Annotated[
@@ -46,11 +46,11 @@ SetOption = Annotated[
 ]
 _RUN: Any = {"metavar": "RUN", "help": "The run: a name in data/, or its folder.", "autocompletion": completion.runs}
 RunArgument = Annotated[str, typer.Argument(**_RUN)]
-"""Of commands that ask a run which is there. The first argument, as everywhere: their class is `RunCommand`."""
+"""For commands on an existing run. RUN is the first argument, as everywhere: their class is `RunCommand`."""
 ProfilesRunArgument = Annotated[str | None, typer.Argument(**_RUN, show_default="the profile's own: demo")]
-"""Of commands that may begin a run; None is the run that the profile names."""
+"""For commands that may begin a run; None is the run that the profile names."""
 OptionalRunArgument = Annotated[str | None, typer.Argument(**_RUN, show_default=False)]
-"""Of a command that also works without a run."""
+"""For a command that also works without a run."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")
 ]
@@ -74,7 +74,7 @@ def new_app(group: type[TyperGroup], help_text: str) -> typer.Typer:
 
 @dataclass(frozen=True)
 class Choice:
-    """A profile with overrides: what Dagster is told, so that its runs can be repeated from there."""
+    """A profile with overrides, from which Dagster can repeat its runs, and the configuration that they give."""
 
     profile: str
     overrides: dict[str, Any]
@@ -110,7 +110,7 @@ def choose(
 
 
 def _plain(value: object) -> Any:
-    """A value as Dagster keeps it: paths are text."""
+    """A value as Dagster stores it: paths become text."""
     return None if value is NULL else json.loads(json.dumps(value, default=os.fspath))
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that commands are given: looked at before the work, not after hours of it."""
+"""Checks of the files and folders that commands are given: before the work, not after hours of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def full_path(path: str | Path) -> Path:
 
 
 def folder_of_run(run: str) -> Path:
-    """The folder of a run as it was typed: a name is one below `data`, what has a slash is a path."""
+    """The folder of a run as it was typed: a name is a folder in `data`, text with a slash is a path."""
     from pipelines.configuration.tree import PROJECT
 
     folder = full_path(run) if "/" in run or run in (".", "..") else PROJECT / "data" / run
@@ -77,18 +77,18 @@ def writable_folder(path: Path, option: str = "--out") -> Path:
     if full.exists() and not full.is_dir():
         raise PrivFedTalkError(f"{option} {path} is a file, not a folder", f"choose another {option}")
     _try_writing(full / "file", path, option)
-    _try_writing(full, path, option)  # where the folder itself has a neighbour while it is written
+    _try_writing(full, path, option)  # the folder itself is first written under another name beside it
     return full
 
 
 def _try_writing(full: Path, typed: Path, option: str) -> None:
-    """Write an empty neighbour of what is to come, and leave no folder behind that was not there."""
+    """Write an empty file beside the future one, and remove it together with any folder that was made for it."""
     made = []
     try:
         for above in reversed([*_absent(full.parent)]):
             above.mkdir()
             made.append(above)
-        partial = partial_of(full, "unsigned.partial")  # the longest name that anything has for a while
+        partial = partial_of(full, "unsigned.partial")  # the longest temporary name that is used
         partial.touch()
         partial.unlink()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Commands on a run: the run is their first argument, and how it was named before is answered with how it is now."""
+"""Commands on a run, whose first argument is the run; a former spelling is answered with the present one."""
 
 from __future__ import annotations
 

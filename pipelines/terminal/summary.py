@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
-from pipelines.terminal.documents import alike, converted, prepared, told_of_results
+from pipelines.terminal.documents import alike, converted, prepared, results_document
 from pipelines.terminal.errors import failure
 from pipelines.terminal.text import console, print_json, styled
 from training.privacy.digits import three_digits
@@ -19,10 +19,10 @@ from training.privacy.digits import three_digits
 MOST_LINES = 10
 
 
-def tell_results(root: Path, as_json: bool, error: PrivFedTalkError | None = None) -> None:
+def print_results(root: Path, as_json: bool, error: PrivFedTalkError | None = None) -> None:
     """What came of a run, as text or as the document of --json, which has the `error` that ended it."""
     if as_json:
-        print_json(told_of_results(root) | (failure(error) if error else {}))
+        print_json(results_document(root) | (failure(error) if error else {}))
     else:
         show_results(root)
 
@@ -78,8 +78,8 @@ def show_preparation(root: Path, identities: bool = False) -> None:
         console.print(f"all of them: {folder.quarantine}")
     changed = converted(folder)
     if changed:
-        told = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in changed.items())
-        console.print(f"clips converted, by what was done: {told}; which ones: {folder.manifest}")
+        counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in changed.items())
+        console.print(f"clips converted, by what was done: {counts}; which ones: {folder.manifest}")
     if identities and folder.identities.exists():
         _show_identities(folder.identities)
 
@@ -103,8 +103,8 @@ def show_consent(root: Path, required: bool) -> None:
 
 
 def _show_identities(path: Path) -> None:
-    """Folders that hold another's clips and pairs of folders of one person, for the user to judge: nothing was left
-    out because of them."""
+    """Print folders with clips of another face, and pairs of folders of one person, for the user to decide: nothing was
+    left out because of them."""
     from preparation.clients.identity import load_report
 
     report = load_report(path)

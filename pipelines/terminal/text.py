@@ -1,4 +1,4 @@
-"""Where the commands write: text of people stays text, and a character that the terminal has not never ends a command.
+"""The commands' output: foreign text stays plain text, and a character that the terminal lacks never ends a command.
 
 Names of clients, cards, files and messages of libraries reach the terminal. On these consoles nothing in them is markup
 or an emoji's code, and nothing moves the cursor or turns the direction of what follows; style comes from `styled` and
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 
 owes_json = ContextVar("owes_json", default=False)
-"""Whether a document is asked for and not printed yet."""
+"""Whether --json was given and the document is not printed yet."""
 
 
 class PlainConsole(Console):
@@ -39,7 +39,7 @@ class PlainConsole(Console):
 
 console = PlainConsole(highlight=False, soft_wrap=True, markup=False, emoji=False)
 aside = PlainConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-"""For what is no result: progress, warnings."""
+"""Standard error, for progress and warnings."""
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
@@ -59,9 +59,9 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def show_own_warnings_alone() -> None:
-    """From here on a warning is shown where this project gives it; libraries' are for who asks for them (`python -W`).
+    """From here on show only warnings that this project gives; `python -W` shows those of libraries too.
 
-    They tell of arrays of one item and of calls that will be spelt otherwise one day: nothing a user could mend.
+    Those are about arrays of one item and calls that will be spelt otherwise one day: nothing that a user could mend.
     """
     if not sys.warnoptions:
         warnings.showwarning = _show_own
@@ -74,7 +74,7 @@ def _show_own(message: Warning | str, category: type[Warning], filename: str, *_
 
 
 def replace_what_cannot_be_shown() -> None:
-    """From here on a terminal that has no ε (ASCII, Latin-1), or a file name that is no text, gets a question mark."""
+    """From here on print a question mark for what cannot be encoded: ε in Latin-1, a file name that is no text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

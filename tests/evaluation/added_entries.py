@@ -28,7 +28,7 @@ from evaluation.results.document import assemble, read_results, write_results
 from evaluation.tables import paper
 from pipelines.configuration.tree import load
 from pipelines.terminal.completion import methods
-from pipelines.terminal.documents import told_of_results
+from pipelines.terminal.documents import results_document
 from pipelines.terminal.summary import show_results
 from tests.evaluation.made_up_run import CLIENTS, make_facts, make_table
 from tests.evaluation.measuring.test_protocol import DarkRows, listener, make_clip
@@ -93,7 +93,7 @@ def arrivals(folder: Path) -> dict[str, Any]:
         "tables": {path.suffix: path.read_text(encoding="utf-8") for path in write_table(folder / "table1", table, "")},
         "nightly": nightly(),
         "summary": summary(folder),
-        "document": json.loads(json.dumps(told_of_results(folder), default=str)),
+        "document": json.loads(json.dumps(results_document(folder), default=str)),
         "card": card.to_markdown(),
         "settings": list(load("demo", [f"training.methods=[{METHOD}]"]).training.methods),
         "noise": configure(METHOD, load("demo").training).privacy.mode,

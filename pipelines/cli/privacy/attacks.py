@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from training.settings.privacy import Mode
 
 MOST_CANARY_NUMBERS = 2**31
-"""Of all canaries together, 8 GiB."""
+"""Numbers in all canaries together, 8 GiB."""
 
 MethodsOption = Annotated[
     list[str] | None,
@@ -65,14 +65,14 @@ def audit(
     seeded_cohorts: Annotated[
         bool, typer.Option("--seeded-cohorts", help="Draw cohorts from the public seed: plants a fault to be found.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of canaries and their coins.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the canaries and their coins.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Attack the rounds with canaries and hold what leaks against the claimed ε; exit code 1 where it is refuted.
+    """Attack the rounds with canaries and compare what leaks with the claimed ε; exit code 1 if that is refuted.
 
     Canaries stand for clients in the very code that clips, masks, adds noise
-    and sums; nobody is trained. Of a RUN the settings are audited that its
-    report names; the result is kept in RUN/attacks, and the page of
+    and sums; nobody is trained. With a RUN, the settings that its report names
+    are audited; the result is kept in RUN/attacks, and the page of
     `privfedtalk privacy report` shows it. A planted fault is not kept.
 
     [bold]Examples[/bold]
@@ -104,13 +104,13 @@ def audit(
     with aside.status("auditing") as status:
         if run is not None:
             folder, methods = trained_methods(run, method)
-            found = {name: audit_run(folder, name, settings, _rounds_in(status, name)) for name in methods}
+            found = {name: audit_run(folder, name, settings, _round_progress(status, name)) for name in methods}
         else:
             claim = _claim(noise_multiplier or 0.0, clients, per_round, rounds, sampling, mode)
-            found = {"": run_audit(claim, settings, _rounds_in(status, ""))}
+            found = {"": run_audit(claim, settings, _round_progress(status, ""))}
     if as_json:
-        told = {name: report.to_json() for name, report in found.items()}
-        print_json(told if run else told[""])
+        documents = {name: report.to_json() for name, report in found.items()}
+        print_json(documents if run else documents[""])
     else:
         for name, report in found.items():
             _show(name, audit_card(report.to_json()), "red" if report.flagged else "green")
@@ -123,19 +123,24 @@ def membership(
     method: MethodsOption = None,
     shadows: Annotated[
         int,
-        typer.Option(min=0, max=1024, help="Federations for the likelihood ratio, 4, 8, ...; each trains half of all."),
+        typer.Option(
+            min=0, max=1024, help="Federations for the likelihood ratio, 4, 8, ...; each trains on half of all people."
+        ),
     ] = 0,
     clips: Annotated[
-        int | None, typer.Option(min=1, max=10**6, help="Of each person.", show_default="as many as everybody has")
+        int | None,
+        typer.Option(min=1, max=10**6, help="Clips of each person.", show_default="as many as everybody has"),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, max=10**4, help="Of noise and timestep, for each window of a clip.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=1, max=10**4, help="Draws of noise and timestep for each window of a clip.")
+    ] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Try to tell the clients of a released adapter from people of the same population who never trained.
 
     Members are the clients whose updates are in the adapter, by their training clips;
-    the others are its unseen people and clients who sat out. Who may not be trained
-    on is left out. AUC 0.5 is a guess; intervals are over people. The result is kept in
+    the others are its unseen people and clients who sat out. People who may not be
+    trained on are left out. AUC 0.5 is a guess; intervals are over people. The result is kept in
     RUN/attacks, and the page of `privfedtalk privacy report` shows it.
 
     [bold]Examples[/bold]
@@ -160,37 +165,42 @@ def membership(
     found = {}
     with aside.status("attacking") as status:
         for name in methods:
-            _tell(status, f"attacking {name}")
+            _show_progress(status, f"attacking {name}")
             found[name] = attack_membership(
-                folder, name, asked(configuration), configuration.seed, settings, _runs_in(status, name)
+                folder,
+                name,
+                training_settings(configuration),
+                configuration.seed,
+                settings,
+                _shadow_progress(status, name),
             )
     if as_json:
-        told = {name: report.to_json() for name, report in found.items()}
-        print_json(told)
+        documents = {name: report.to_json() for name, report in found.items()}
+        print_json(documents)
         return
     for name, report in found.items():
         _show(name, membership_card(report.to_json()), "yellow" if report.found else "green")
 
 
-def _runs_in(status: Status, method: str) -> Callable[[int, int], None]:
+def _shadow_progress(status: Status, method: str) -> Callable[[int, int], None]:
     began = time.monotonic()
 
-    def tell(number: int, of: int) -> None:
-        _tell(status, f"attacking {method}: {number} of {of} shadow runs ({time.monotonic() - began:.0f} s)")
+    def show(number: int, of: int) -> None:
+        _show_progress(status, f"attacking {method}: {number} of {of} shadow runs ({time.monotonic() - began:.0f} s)")
 
-    return tell
+    return show
 
 
-def _tell(status: Status, what: str) -> None:
-    """In a terminal a line that changes; in a log, which shows no such line, one more."""
+def _show_progress(status: Status, what: str) -> None:
+    """Show progress: in a terminal as a line that changes, in a log as one more line."""
     status.update(styled(what))
     if not aside.is_terminal:
         aside.print(what)
 
 
-def asked(configuration: Configuration) -> TrainingSettings:
-    """The run's training, whose consent setting says whom an attack may read: of rendered people silence is no refusal,
-    also in runs older than their records."""
+def training_settings(configuration: Configuration) -> TrainingSettings:
+    """The run's training settings, with the consent setting that decides whose clips an attack may read. For rendered
+    people a missing record is no refusal, also in runs that are older than their records."""
     from preparation.settings import ConsentSettings, CorpusKind
 
     training = configuration.training
@@ -217,7 +227,7 @@ def trained_methods(run: str, chosen: list[str] | None) -> tuple[RunFolder, list
     return folder, [name for name in trained if chosen is None or name in chosen]
 
 
-def _rounds_in(status: Status, method: str) -> Callable[[int, int], None]:
+def _round_progress(status: Status, method: str) -> Callable[[int, int], None]:
     return lambda number, rounds: status.update(styled(f"auditing {method} round {number} of {rounds}"))
 
 

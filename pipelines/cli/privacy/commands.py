@@ -73,7 +73,7 @@ def plan(
     if delta is not None and delta > largest_delta(clients):
         most = f"{largest_delta(clients):.2g}"
         raise typer.BadParameter(
-            f"{delta:g} is no promise among {clients:,} clients; {most} is the most that is one", param_hint="--delta"
+            f"{delta:g} is no promise among {clients:,} clients; choose at most {most}", param_hint="--delta"
         )
     settings = PrivacySettings(mode=mode, delta=delta)
     schedule = Schedule(clients, per_round, rounds, sampling, max_participation)
@@ -92,7 +92,7 @@ def report(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write each method's privacy report as Markdown, JSON and HTML; exit code 2 where one claims what does not hold.
+    """Write each method's privacy report as Markdown, JSON and HTML; exit code 2 if a claim does not hold.
 
     [bold]Examples[/bold]
 
@@ -149,7 +149,7 @@ def _show(made: PrivacyPlan) -> None:
         f"{schedule.clients:,} clients, {schedule.per_round:,} a round ({schedule.sampling}), "
         f"{schedule.rounds:,} rounds, δ = {made.delta:.2g}, {made.mode} noise on {made.dimension:,} parameters"
     )
-    console.print(f"--set training.privacy.noise_multiplier={_up(made.noise_multiplier)}", style="bold")
+    console.print(f"--set training.privacy.noise_multiplier={_rounded_up(made.noise_multiplier)}", style="bold")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row(
         "noise multiplier z",
@@ -201,7 +201,7 @@ def _pair(z: float, cost: Cost) -> tuple[str, str]:
     return f"{z:.3g}", f"{cost.signal_to_noise_agreeing:.3g}"
 
 
-def _up(value: float) -> str:
+def _rounded_up(value: float) -> str:
     """Four digits, rounded up: a little more noise never breaks the promise."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 3)
     return f"{math.ceil(value / unit) * unit:.4g}"

@@ -1,4 +1,4 @@
-"""`privfedtalk privacy inversion`: what of a client's face an update gives away, and what the sums do."""
+"""`privfedtalk privacy inversion`: how much of a client's face an update and the sums give away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines.cli.privacy.attacks import asked
+from pipelines.cli.privacy.attacks import training_settings
 from pipelines.terminal import completion
 from pipelines.terminal.options import JsonOption, RunArgument, choose
 from pipelines.terminal.text import console, print_json
@@ -27,8 +27,8 @@ def inversion(
 ) -> None:
     """Try to see a client's face in its raw update, in the cohort's sum, and in the noisy sum that the server gets.
 
-    Two attackers, one who knows everything of a window but its pictures and one who knows the public split alone, are
-    set against the public mean face. Only clients who agreed to be trained on and to be generated are looked at.
+    Two attackers are compared with the public mean face: one knows everything of a window but its pictures, the other
+    only the public split. Only clients who agreed to training and to generation are attacked.
     Figures and pictures go to RUN/attacks and into the privacy page.
 
     [bold]Examples[/bold]
@@ -45,11 +45,11 @@ def inversion(
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
     settings = InversionSettings(clients=clients, steps=steps)
-    told = run_inversion(folder, method, asked(configuration), configuration.seed, settings)
+    report = run_inversion(folder, method, training_settings(configuration), configuration.seed, settings)
     if as_json:
-        print_json(told)
+        print_json(report)
     else:
-        _show(told)
+        _show(report)
         console.print(f"pictures: {folder.attack('inversion', method) / INVERSION_SHEET}")
     if (folder.privacy(method)).exists():
         (page,) = write_privacy_reports(folder, [method], folder.report / "privacy")
@@ -57,17 +57,17 @@ def inversion(
             console.print(f"page: {page}")
 
 
-def _show(told: Mapping[str, Any]) -> None:
+def _show(report: Mapping[str, Any]) -> None:
     from evaluation.report.inversion_card import interval
 
-    networks = list(told["baseline"]["identity"])
+    networks = list(report["baseline"]["identity"])
     table = Table("attack", "sees", "PSNR over the mean face, dB", *(f"identity, {name}" for name in networks), "named")
-    for leak in [told["baseline"], *told["leaks"]]:
+    for leak in [report["baseline"], *report["leaks"]]:
         table.add_row(
             leak.get("row", "mean face"), leak["sees"], interval(leak["gain"], "+.1f"),
             *(interval(leak["identity"][name], ".2f") for name in networks),
-            f"{leak['recognised']} of {len(told['clients'])}",
+            f"{leak['recognised']} of {len(report['clients'])}",
         )  # fmt: skip
     console.print(table)
-    for sentence in told["sentences"]:
+    for sentence in report["sentences"]:
         console.print(f"- {sentence}")
