@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
@@ -32,60 +33,66 @@ PARTS = 2
 
 Part = TypeVar("Part")
 Loss = Callable[[nn.Module, Part], Tensor]
-"""The mean loss of a part, with a gradient; whatever is random in it follows from the part alone. A function at the
-top of a module, or a `functools.partial` of one: it is sent to another process."""
+"""The mean losses of a part, [K] or a scalar; training descends on the first, or the scalar. Whatever is random in them
+follows from the part alone. A function at the top of a module, or a `functools.partial` of one: another process
+imports it."""
 
 
 def halves(count: int) -> list[slice]:
     """The parts of a batch of `count` items, of nearly equal size, the larger first; none is empty."""
     edges = [-(-count * number // PARTS) for number in range(PARTS + 1)]
-    cuts = [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    cuts = [slice(start, stop) for start, stop in pairwise(edges)]
     return [cut for cut in cuts if cut.stop > cut.start]
 
 
-def weights_of(cuts: Sequence[slice]) -> list[float]:
-    """The share of each part in the batch: the weights with which means over parts make the mean over the batch."""
-    sizes = [cut.stop - cut.start for cut in cuts]
-    return [size / sum(sizes) for size in sizes]
+class Gradients(Generic[Part]):
+    """Sets a model's gradients to those of a batch; see `open_gradients`."""
+
+    def __init__(self, model: nn.Module, loss: Loss[Part], whole: bool, other: _Other[Part] | None) -> None:
+        self._model, self._loss, self._whole, self._other = model, loss, whole, other
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def __call__(self, count: int, part: Callable[[slice], Part]) -> Tensor:
+        """The mean losses of a batch of `count` items, of which `part` gives some; gradients that were there go."""
+        cuts = [slice(0, count)] if self._whole else halves(count)
+        parts = [((cut.stop - cut.start) / count, part(cut)) for cut in cuts]
+        if self._other is not None and len(parts) > 1:
+            self._other.begin(parts[1:])
+        total = self._add_up(parts[:1])
+        if len(parts) > 1:
+            first = [parameter.grad for parameter in self._parameters]
+            if self._other is not None:
+                further, theirs = self._other.finish()
+            else:
+                further = self._add_up(parts[1:])
+                theirs = [parameter.grad for parameter in self._parameters]
+            for parameter, ours, other in zip(self._parameters, first, theirs, strict=True):
+                parameter.grad = _sum(ours, other)
+            total = total + further
+        return total
+
+    def _add_up(self, parts: Sequence[tuple[float, Part]]) -> Tensor:
+        for parameter in self._parameters:
+            parameter.grad = None
+        return add_up(self._model, self._loss, parts)
 
 
 @contextmanager
 def open_gradients(
     model: nn.Module, loss: Loss[Part], workers: int, device: torch.device | None = None
-) -> Iterator[Callable[[Sequence[Part], Sequence[float]], float]]:
-    """A function that sets the model's gradients to those of a batch and returns its loss.
+) -> Iterator[Gradients[Part]]:
+    """What sets the model's gradients to those of a batch, see `Gradients`; all operations inside use one thread.
 
-    It takes the batch's parts and their weights (see `halves` and `weights_of`). With two `workers` and a model on the
-    CPU, all parts but the first are computed by another process, which shares the model's tensors; an optimizer that
-    changes them in place changes them there as well. On a GPU, and with one worker, this process does it all.
+    With two or more `workers` and a model on the CPU, all parts but the first are computed by another process, which
+    shares the model's tensors: an optimizer that changes them in place changes them there as well. With one worker this
+    process does it all. On a GPU (`device`) batches are not cut.
     """
-    on_cpu = device is None or device.type == "cpu"
-    with contextlib.ExitStack() as stack:
-        if on_cpu:
-            stack.enter_context(one_thread())
-        other = stack.enter_context(_other_process(model, loss)) if on_cpu and workers > 1 else None
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-        def step(parts: Sequence[Part], weights: Sequence[float]) -> float:
-            rest = list(zip(parts, weights, strict=True))[1:]
-            if other is not None and rest:
-                other.begin(rest)
-            total = _accumulate(model, loss, [(parts[0], weights[0])])
-            if not rest:
-                return total
-            first = [parameter.grad for parameter in parameters]
-            if other is not None:
-                their_total, theirs = other.finish()
-            else:
-                for parameter in parameters:
-                    parameter.grad = None
-                their_total = _accumulate(model, loss, rest)
-                theirs = [parameter.grad for parameter in parameters]
-            for parameter, ours, further in zip(parameters, first, theirs, strict=True):
-                parameter.grad = _sum(ours, further)
-            return total + their_total
-
-        yield step
+    if device is not None and device.type != "cpu":
+        yield Gradients(model, loss, True, None)
+        return
+    with one_thread(), contextlib.ExitStack() as stack:
+        other = stack.enter_context(_other_process(model, loss)) if workers > 1 else None
+        yield Gradients(model, loss, False, other)
 
 
 @contextmanager
@@ -99,13 +106,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _accumulate(model: nn.Module, loss: Loss[Part], parts: Sequence[tuple[Part, float]]) -> float:
-    """Add the gradients of the weighted parts to the model's; the sum of their losses."""
-    total = 0.0
-    for part, weight in parts:
-        value = weight * loss(model, part)
-        value.backward()  # type: ignore[no-untyped-call]
-        total += float(value.detach())
+def add_up(model: nn.Module, loss: Loss[Part], parts: Sequence[tuple[float, Part]]) -> Tensor:
+    """Add the gradients of the weighted parts to the model's; the weighted sum of their losses, without a gradient."""
+    total: Tensor | None = None
+    for weight, part in parts:
+        losses = weight * loss(model, part)
+        losses.reshape(-1)[0].backward()  # type: ignore[no-untyped-call]
+        total = losses.detach() if total is None else total + losses.detach()
+    assert total is not None, "a batch without parts"
     return total
 
 
@@ -129,12 +137,12 @@ class _Other(Generic[Part]):
     def __init__(self, connection: Connection, gradients: list[Tensor]) -> None:
         self._connection, self._gradients = connection, gradients
 
-    def begin(self, parts: Sequence[tuple[Part, float]]) -> None:
+    def begin(self, parts: Sequence[tuple[float, Part]]) -> None:
         """Let it begin with the weighted parts."""
         self._connection.send_bytes(_packed(parts))
 
-    def finish(self) -> tuple[float, list[Tensor | None]]:
-        """Wait for the loss and the gradients; None for a parameter that the loss does not depend on."""
+    def finish(self) -> tuple[Tensor, list[Tensor | None]]:
+        """Wait for the losses and the gradients; None for a parameter that the loss does not depend on."""
         try:
             reply = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
@@ -142,8 +150,10 @@ class _Other(Generic[Part]):
         if isinstance(reply, _Failed):
             reply.error.add_note(f"in a worker process:\n{reply.trace}")
             raise reply.error
-        total, given = reply
-        return total, [gradient if has else None for gradient, has in zip(self._gradients, given, strict=True)]
+        losses, given = reply
+        return torch.from_numpy(losses), [
+            gradient if has else None for gradient, has in zip(self._gradients, given, strict=True)
+        ]
 
 
 @contextmanager
@@ -175,11 +185,11 @@ def _serve(connection: Connection, model: nn.Module, gradients: list[Tensor], lo
             try:
                 for parameter in parameters:
                     parameter.grad = None
-                total = _accumulate(model, loss, parts)
+                losses = add_up(model, loss, parts)
                 for place, parameter in zip(gradients, parameters, strict=True):
                     if parameter.grad is not None:
                         place.copy_(parameter.grad)
-                reply: Any = total, [parameter.grad is not None for parameter in parameters]
+                reply: Any = losses.numpy(), [parameter.grad is not None for parameter in parameters]
             except Exception as error:
                 reply = _Failed(portable(error), traceback.format_exc())
             connection.send_bytes(pickle.dumps(reply))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.learning.halves import halves, open_gradients, weights_of
+from training.learning.halves import halves, open_gradients
 
 mean_output = nn.Module.__call__
 """A loss that another process can import: the networks below end in the mean of their output."""
@@ -25,9 +25,7 @@ def trained(workers: int, steps: int = 5) -> tuple[dict[str, Tensor], list[float
     with open_gradients(model, mean_output, workers) as gradients:
         for step in range(steps):
             batch = torch.randn(7, 3, 12, 12, generator=torch.Generator().manual_seed(step))
-            optimizer.zero_grad(set_to_none=True)
-            cuts = halves(len(batch))
-            losses.append(gradients([batch[cut] for cut in cuts], weights_of(cuts)))
+            losses.append(float(gradients(len(batch), batch.__getitem__)))
             optimizer.step()
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
 
@@ -35,7 +33,6 @@ def trained(workers: int, steps: int = 5) -> tuple[dict[str, Tensor], list[float
 def test_halves_cover_a_batch() -> None:
     assert halves(7) == [slice(0, 4), slice(4, 7)]
     assert halves(1) == [slice(0, 1)]
-    assert weights_of(halves(7)) == [4 / 7, 3 / 7]
 
 
 def test_two_processes_learn_what_one_does_bit_for_bit() -> None:
@@ -50,9 +47,8 @@ def test_the_gradient_is_the_whole_batchs() -> None:
     whole = model(batch)
     expected = torch.autograd.grad(whole, list(model.parameters()))
     with open_gradients(model, mean_output, workers=1) as gradients:
-        cuts = halves(len(batch))
-        loss = gradients([batch[cut] for cut in cuts], weights_of(cuts))
-    assert loss == pytest.approx(float(whole.detach()), rel=1e-6)
+        loss = gradients(len(batch), batch.__getitem__)
+    assert float(loss) == pytest.approx(float(whole.detach()), rel=1e-6)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
@@ -60,7 +56,7 @@ def test_the_gradient_is_the_whole_batchs() -> None:
 def test_a_batch_of_one_needs_no_second_process() -> None:
     model, batch = network(), torch.randn(1, 3, 12, 12)
     with open_gradients(model, mean_output, workers=2) as gradients:
-        assert gradients([batch], [1.0]) == pytest.approx(float(model(batch).detach()))
+        assert float(gradients(1, batch.__getitem__)) == pytest.approx(float(model(batch).detach()))
 
 
 def test_an_error_of_the_other_process_is_raised_here() -> None:
@@ -68,7 +64,7 @@ def test_an_error_of_the_other_process_is_raised_here() -> None:
         open_gradients(network(), mean_output, workers=2) as gradients,
         pytest.raises(RuntimeError, match="to have 3 channels") as caught,
     ):
-        gradients([torch.zeros(3, 3, 12, 12), torch.zeros(2, 5, 12, 12)], [0.6, 0.4])
+        gradients(5, lambda cut: torch.zeros(3, 5 if cut.start else 3, 12, 12))
     assert "in a worker process" in "".join(caught.value.__notes__)
 
 
