@@ -38,7 +38,7 @@ class BusyError(PrivFedTalkError):
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock since `since`; `began`, its start by the system, tells reused process numbers apart."""
+    """A process that holds a lock, and since when; `began` is its start, because process numbers are reused."""
 
     process: int
     machine: str
