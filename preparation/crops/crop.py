@@ -94,8 +94,8 @@ def prepare_clip(
     tracker: FaceTracker,
     speaker: ActiveSpeaker | None = None,
 ) -> CropResult | QuarantineRow:
-    """Decode, track, align, check and write one clip. Whatever is wrong with the clip becomes a row and raises nothing;
-    UnwritableError is raised. `speaker` is the network that `settings.sync.check` needs."""
+    """Decode, track, align, check and write one clip. Whatever is wrong with the clip becomes a row; a disk that cannot
+    be written raises UnwritableError. `speaker` is the network that `settings.sync.check` needs."""
     if settings.sync.check and speaker is None:
         raise ValueError("sync.check needs the active-speaker network")
     before = from_before(clip, folder, settings, tracker.name)
@@ -288,8 +288,8 @@ def forget_crop(folder: Path, name: str) -> None:
 def from_before(
     clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str
 ) -> CropResult | QuarantineRow | None:
-    """The result of an earlier run for a clip, a crop or a refusal, where the source, the code, the settings that decide
-    it and the tracker are the same; else None."""
+    """An earlier run's result for a clip, a crop or a refusal, where the source, the code, the settings that decide it
+    and the tracker are the same; else None."""
     made_from = _made_from(clip, settings, tracker_name)
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
