@@ -96,8 +96,8 @@ def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
     other = [name or "without a name" for name in names if name not in columns]
     if other:
         raise PrivFedTalkError(
-            f"{path}, line {first}: nothing is known of the column{'s' * (len(other) > 1)} {', '.join(other)[:80]}",
-            remedy=f"remove it, or {head}: what stands there would be passed over",
+            f"{path}, line {first}: unknown column{'s' * (len(other) > 1)} {', '.join(other)[:80]}",
+            remedy=f"remove it, or {head}: its cells would be ignored",
         )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -110,7 +110,7 @@ def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
         if len(cells) != len(names):
             raise PrivFedTalkError(
                 f"{path}, line {line} has {len(cells)} cell{'s' * (len(cells) > 1)}, its first line {len(names)}",
-                remedy=f"give each row {len(names)} cells, parted by {DELIMITERS[delimiter]}; put quotation marks "
+                remedy=f"give each row {len(names)} cells, separated by {DELIMITERS[delimiter]}; put quotation marks "
                 "around a cell that holds them",
             )
         found.append(Row(line, dict(zip(names, cells, strict=True))))
@@ -149,7 +149,7 @@ def _bytes(path: Path, what: str) -> bytes:
 
 def _not_utf8(path: Path, what: str, content: bytes, encoding: str, place: int) -> PrivFedTalkError:
     if encoding != "utf-8":
-        return PrivFedTalkError(f"{what} {path} begins as {encoding.upper()} and is none", remedy=_AS_UTF8)
+        return PrivFedTalkError(f"{what} {path} begins as {encoding.upper()}, but is not valid", remedy=_AS_UTF8)
     line = _line_of(content, place)
     try:
         shown = content.splitlines()[line - 1].decode("cp1252")[:60]

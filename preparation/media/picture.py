@@ -56,7 +56,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a picture is turned, or mirrored, by the value of EXIF's orientation."""
+"""The transposition that makes a picture upright, by the value of EXIF's orientation."""
 
 _SAVE_ANEW = "open it in a picture editor and save it anew as JPEG or PNG, or copy it again"
 _EXPORT = "export it as JPEG or PNG (sRGB) and give that"
