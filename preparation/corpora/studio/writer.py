@@ -1,4 +1,4 @@
-"""One clip's files: the video with its sound, LRS3's text sidecar, and the truth no real corpus has.
+"""One clip's files: the video with its sound, LRS3's text sidecar, and the ground truth, which no real corpus has.
 
 Everything is written under a temporary name and renamed; the video comes last, so a clip whose video exists is whole.
 """
@@ -58,7 +58,7 @@ def sidecar_text(speaker: str, utterance: Utterance, landmarks: NDArray[np.float
         row = [f"{value:.3f}" for value in (*corner.tolist(), *extent.tolist())]
         lines.append(" \t".join([f"{frame:06d}", *row]))
     lines += ["", "WORD START END ASDSCORE"]
-    # Active-speaker scores of real LRS3 words lie between 3 and 12; here the speaker is certainly the one.
+    # Active-speaker scores of real LRS3 words lie between 3 and 12; here it is certain who speaks.
     lines += [f"{word.upper()} {start:.2f} {end:.2f} 10.0" for word, start, end in utterance.words]
     return "\n".join(lines) + "\n"
 
