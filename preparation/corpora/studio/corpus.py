@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 
 from common.errors import PrivFedTalkError
+from common.files import sweep
 from common.progress import track
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.motion import FPS
@@ -102,7 +103,6 @@ def _claim(root: Path, settings: StudioSettings) -> None:
             f"{root} holds a corpus rendered with other settings (see {path})",
             remedy="choose another folder, or delete this one to render it anew",
         )
-    root.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(_look(settings), indent=1, sort_keys=True).encode())
 
 
@@ -141,6 +141,7 @@ def _render_all(root: Path, settings: StudioSettings, task: Task) -> list[int]:
 
 def render_speaker(root: Path, settings: StudioSettings, task: Task) -> Iterable[int]:
     """Render the missing clips of one speaker; yields 1 or 0 a clip as in `_work`."""
+    sweep(task.folder(root))
     missing = [clip for clip in range(task.clips) if not _complete(_video(task, root, clip))]
     yield from [0] * (task.clips - len(missing))
     if not missing:

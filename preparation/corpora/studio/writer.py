@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from common.files import replacing
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.voice.articulation import Utterance
 from preparation.corpora.studio.voice.synthesis import SAMPLE_HZ
@@ -65,14 +66,12 @@ def sidecar_text(speaker: str, utterance: Utterance, landmarks: NDArray[np.float
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it either exists complete or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_clip(video: Path, encoded: bytes, sidecar: str, truth: dict[str, NDArray[np.float32]]) -> int:
     """Write the three files of a clip, the video last; returns the video's bytes."""
-    video.parent.mkdir(parents=True, exist_ok=True)
     write_whole(video.with_suffix(".txt"), sidecar.encode())
     write_whole(video.with_suffix(TRUTH_SUFFIX), save(truth))
     write_whole(video, encoded)
