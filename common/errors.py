@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PrivFedTalkError(Exception):
-    """Something the user can mend: the message names the value and the file, `remedy` says what to do."""
+    """An error that the user can fix: the message names the value and the file, `remedy` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(f"{message}\n  remedy: {remedy}")
@@ -12,17 +12,18 @@ class PrivFedTalkError(Exception):
         self.remedy = remedy
 
     def __reduce__(self) -> tuple[type[PrivFedTalkError], tuple[str, str]]:
-        # An exception is pickled with its one printed text; a worker's error would come home as another one.
+        # By default an exception is rebuilt from its printed text alone, which `__init__` refuses: a worker process
+        # could not return it.
         return type(self), (self.reason, self.remedy)
 
 
 class MissingWeightError(PrivFedTalkError):
-    """A pretrained network is needed and its file is not there."""
+    """The file of a pretrained network that is needed is missing."""
 
 
 class CorruptFileError(PrivFedTalkError):
-    """A file exists but its content does not hold what its name or index promises."""
+    """A file exists, but its content is not what its name or index promises."""
 
 
 class UnwritableError(PrivFedTalkError):
-    """A result cannot be written (a full disk, a folder of someone else's): no clip's fault, so the work stops."""
+    """A result cannot be written (a full disk, another user's folder). No clip causes this, so the work stops."""

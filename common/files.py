@@ -1,7 +1,7 @@
-"""Files written whole or not at all; what a killed process left half written is swept away.
+"""Write files whole or not at all, and remove what killed processes left half written.
 
-A temporary neighbour is named `.<name>.<process>-<machine>.partial`, so that several processes, and several machines on
-one network folder, may write at once, and so that the one who sweeps knows whose it was.
+A temporary file lies beside its target as `.<name>.<process>-<machine>.partial`. So several processes, and several
+machines on one network folder, may write at once, and `sweep` knows which process a temporary file belongs to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.errors import CorruptFileError, UnwritableError
 
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 FORGOTTEN_SECONDS = 24 * 3600.0
-"""Another machine's leavings are swept after a day: whether its process lives cannot be asked from here."""
+"""Another machine's temporary files are removed after a day: whether its process lives cannot be asked from here."""
 
 _CONTINUES = "and give the same command again: it goes on where it stopped"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -30,7 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the file to write, which takes the place of `path` at the end; a body that raises leaves nothing.
+    """Yield a temporary file that replaces `path` at the end; where the body raises, `path` stays as it was.
 
     Raises UnwritableError where the disk refuses.
     """
@@ -75,7 +75,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill, which takes the place of `path` at the end; a body that raises leaves nothing.
+    """Yield an empty folder to fill, which replaces `path` at the end; where the body raises, `path` stays as it was.
 
     Where `path` is a link, the folder that it leads to is replaced, and the link stays. A killed process leaves the old
     folder or none, never some files of each. Raises UnwritableError where the disk refuses.
@@ -94,7 +94,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path, successor: Path | None = None) -> None:
-    """Take a folder away as one, so that nobody finds half of it; `successor` takes its place."""
+    """Remove a folder in one step, so that nobody finds half of it; `successor`, where given, takes its place."""
     old = partial_of(path, "old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -106,7 +106,7 @@ def remove_folder(path: Path, successor: Path | None = None) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Whatever the system says against writing below `folder` becomes an UnwritableError that names it."""
+    """Turn any OSError of the body into an UnwritableError that names `folder`."""
     try:
         yield
     except OSError as error:
@@ -114,7 +114,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def unwritable(folder: Path, error: OSError) -> UnwritableError:
-    """The error for people: which folder, why, and that nothing done so far is lost."""
+    """The UnwritableError for a system error: it names the folder, the cause, and how to go on."""
     if error.errno in _FULL:
         return UnwritableError(f"the disk that holds {folder} is full", remedy=f"free some space {_CONTINUES}")
     if error.errno == errno.EFBIG:
@@ -134,7 +134,7 @@ def partial_of(path: Path, kind: str = "partial") -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are no more left half written in `folder`; others' work in progress stays."""
+    """Remove the temporary files in `folder` whose process has ended; those of running processes stay."""
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
@@ -152,7 +152,7 @@ def _abandoned(entry: Path) -> bool:
     try:
         return time.time() - entry.stat().st_mtime > FORGOTTEN_SECONDS
     except OSError:
-        return False  # its writer was quicker
+        return False  # its writer has just moved or removed it
 
 
 def _lives(process: int) -> bool:

@@ -13,9 +13,9 @@ IDENTITIES = "identities.json"
 CONFIGURATION = "configuration.yaml"
 RESULTS = "results.json"
 SHARD_INDEX = "index.json"
-"""Of one client's shards."""
+"""The index of one client's shards."""
 NETWORK_WEIGHTS = "model.safetensors"
-"""Of an autoencoder, a ruler or a backbone, in a folder of `models/`."""
+"""The weights of an autoencoder, a ruler or a backbone, in a folder of `models/`."""
 CURVE = "curve.json"
 """The losses of the backbone's pretraining."""
 
@@ -41,7 +41,7 @@ METRICS = "metrics.parquet"
 VALIDATION_LOSS = "validation_loss.json"
 INSTRUMENTS = "instruments.json"
 PANEL = "panel.json"
-"""The clips that every night looks at."""
+"""The clips that every nightly evaluation measures."""
 PAGE = "index.html"
 
 # What attacks found.
@@ -59,7 +59,7 @@ class RunFolder:
     root: Path
 
     def lock(self, name: str) -> Path:
-        """Held while somebody works on a stage, or with a command on the run; see `common.locks`."""
+        """The lock file of a stage, or of a command on the run; see `common.locks`."""
         return self.root / ".locks" / f"{name.replace('/', '-')}.lock"
 
     @property
@@ -104,25 +104,25 @@ class RunFolder:
         return self.root / "clients" / client
 
     def consent(self, client: str) -> Path:
-        """What the client agreed to, beside the client's own data."""
+        """The client's consent record, beside the client's own data."""
         return self.client(client) / "consent.json"
 
     def client_ledger(self, client: str) -> Path:
-        """What the client's clips were used for, in this run and in those before it; the client's own copy."""
+        """The client's own ledger: what its clips were used for, in this run and in earlier ones."""
         return self.client(client) / LEDGER
 
     def crops(self, client: str) -> Path:
         return self.client(client) / "crops"
 
     def crops_of(self, clip_id: str) -> Path:
-        """Where a clip's crop lies: with the person whose folder it came from, whoever it was dealt to."""
+        """The folder of a clip's crop: that of the person it came from, whichever client it was dealt to."""
         return self.crops(clip_id.rpartition("/")[0])
 
     def shards(self, client: str) -> Path:
         return self.client(client) / "shards"
 
     def client_method(self, client: str, method: str) -> Path:
-        """What a client keeps of a method for itself: its state between rounds, its own adapter."""
+        """What a client keeps for itself under a method: its state between rounds and its own adapter."""
         return self.client(client) / "methods" / method
 
     def client_adapter(self, client: str, method: str) -> Path:
@@ -142,23 +142,23 @@ class RunFolder:
         return self.root / "imported" / name
 
     def attack(self, name: str, method: str) -> Path:
-        """What an attack on a method's clients came to."""
+        """The results of an attack on a method's clients."""
         return self.root / "attacks" / name / method
 
     @property
     def ledger(self) -> Path:
-        """What all federations of this run have opened; the coordinator's, and never taken back."""
+        """The coordinator's ledger of all that federations of this run have opened; entries are never removed."""
         return self.root / "coordinator" / LEDGER
 
     def participation(self, method: str) -> Path:
-        """Who took part how often, for the coordinator alone: whoever reads it knows the coins."""
+        """How often each client took part. For the coordinator alone: the counts reveal the secret cohort draws."""
         return self.federation(method) / PARTICIPATION
 
     def participants(self, method: str) -> Path:
         return self.federation(method) / PARTICIPANTS
 
     def privacy(self, method: str) -> Path:
-        """The privacy report as JSON; as text it lies beside it."""
+        """The privacy report as JSON; its text lies beside it."""
         return self.federation(method) / PRIVACY
 
     def rounds(self, method: str) -> Path:
@@ -173,12 +173,12 @@ class RunFolder:
 
     @property
     def nightly(self) -> Path:
-        """A folder a night, named by its date, and the panel of clips that all of them look at."""
+        """A folder for each night, named by its date, and the panel of clips that all nights share."""
         return self.root / "nightly"
 
     @property
     def features(self) -> Path:
-        """What frozen networks saw in true clips, by content: every method is measured against the same."""
+        """Features of true clips by frozen networks, keyed by content; every method is measured against the same."""
         return self.root / "evaluation" / ".features"
 
     @property

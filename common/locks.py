@@ -1,8 +1,8 @@
-"""Who works on what: locks of files, so that two commands at once do not spoil each other's work.
+"""Lock files, so that two commands at once do not spoil each other's work.
 
-The system keeps a lock for as long as its process lives (flock): one that was killed leaves none, and nothing has to be
-swept away. The file says for people who holds it. On a network folder that forwards locks (NFS) other machines are kept
-apart too; on a disk without locks the work goes on after a warning.
+The system holds a lock only while its process lives (flock): a killed process leaves none, and nothing has to be
+cleaned up. The file's text tells people who holds the lock. On a network folder that forwards locks (NFS) other
+machines are kept out too; on a disk without locks the work goes on after a warning.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from common.errors import PrivFedTalkError, UnwritableError
 from common.files import writing
 
 PATIENCE_SECONDS = 1.0
-"""Some locks are held for a moment only, while files are compared."""
+"""How long to wait for a lock by default: some are held for a moment only, while files are compared."""
 _POLL_SECONDS = 0.02
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class BusyError(PrivFedTalkError):
-    """Another process works on what this one needs."""
+    """Another process holds the lock that this one needs."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock; `began` is the system's time of its start, since numbers are given out again."""
+    """A process that holds a lock, and since when; `began` is its start, because process numbers are reused."""
 
     process: int
     machine: str
@@ -48,7 +48,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is still there; of another machine nobody can say, so it is."""
+        """Whether the process still runs; assumed for a process of another machine, which cannot be asked."""
         if self.machine != platform.node():
             return True
         try:
@@ -63,16 +63,16 @@ class Holder:
 
 @contextlib.contextmanager
 def locked(path: Path, what: str, shared: bool = False, patience: float | None = None) -> Iterator[None]:
-    """Hold the lock `path` while the body runs; `what` is said to those who come meanwhile.
+    """Hold the lock `path` while the body runs; `what` names the work to other processes that find it locked.
 
-    Several may hold it `shared`, and then nobody holds it alone. Raises BusyError where others hold it for longer than
-    `patience` seconds (`PATIENCE_SECONDS`), and UnwritableError where the file cannot be made; but who shares a folder
-    in which nothing can be written reads what nobody changes.
+    Several processes may hold it `shared`; meanwhile none can hold it alone. Raises BusyError where others hold it for
+    longer than `patience` seconds (by default `PATIENCE_SECONDS`), and UnwritableError where the file cannot be made.
+    A shared lock that cannot be made is skipped: where nothing can be written, nobody changes what is read.
     """
     with contextlib.ExitStack() as opened:
         try:
             with writing(path.parent):
-                path.parent.mkdir(parents=not shared, exist_ok=True)  # who reads makes no run
+                path.parent.mkdir(parents=not shared, exist_ok=True)  # a reader creates no run
                 file = opened.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
         except UnwritableError:
             if not shared:
@@ -85,9 +85,9 @@ def locked(path: Path, what: str, shared: bool = False, patience: float | None =
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait for the lock `path`, and hold it while the body runs; for work of a moment.
+    """Wait for the lock `path` and hold it while the body runs; for work of a moment.
 
-    Where the file cannot be made, the body runs without: whatever it wants to write will say so.
+    Where the file cannot be made, the body runs without a lock: its own writing then raises the error.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -96,16 +96,16 @@ def one_at_a_time(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
-                _without(path, error)
+                _warn_unsupported(path, error)
         yield
 
 
 def holders(path: Path) -> list[Holder]:
-    """The living processes that signed the lock `path` last; most often, but not always, they hold it still."""
+    """The living processes that last signed the lock `path`; most often, but not always, they still hold it."""
     found = []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # some network folders let nobody read what is locked
+    except OSError:  # some network folders let nobody read a locked file
         return []
     for line in lines:
         try:
@@ -127,7 +127,7 @@ def busy(path: Path) -> str:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _named(path)
+            return _holder_names(path)
         except OSError:
             return ""
     return ""
@@ -143,16 +143,17 @@ def _take(file: IO[str], shared: bool, path: Path, patience: float) -> bool:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise BusyError(
-                    f"another command works on {path.parent.parent}: {_named(path)}",
+                    f"another command works on {path.parent.parent}: {_holder_names(path)}",
                     "wait until it has ended, or end it; then give the same command again",
                 ) from error
             time.sleep(_POLL_SECONDS)
         except OSError as error:
-            _without(path, error)
+            _warn_unsupported(path, error)
             return False
 
 
-def _without(path: Path, error: OSError) -> None:
+def _warn_unsupported(path: Path, error: OSError) -> None:
+    """Warn that the disk has no locks; any other error is raised."""
     if error.errno not in _UNSUPPORTED:
         raise error
     sys.stderr.write(
@@ -161,7 +162,7 @@ def _without(path: Path, error: OSError) -> None:
 
 
 def _sign(file: IO[str], what: str, alone: bool) -> None:
-    """Say who holds the lock; whoever holds it alone takes the lines of those before away."""
+    """Write into the file who holds the lock; an exclusive holder first removes the lines of earlier ones."""
     own = Holder(os.getpid(), platform.node(), psutil.Process().create_time(), what, time.time())
     if alone:
         file.truncate(0)
@@ -169,5 +170,5 @@ def _sign(file: IO[str], what: str, alone: bool) -> None:
     file.flush()
 
 
-def _named(path: Path) -> str:
+def _holder_names(path: Path) -> str:
     return "; ".join(map(str, dict.fromkeys(holders(path)))) or "a process that does not say its name"

@@ -1,4 +1,4 @@
-"""What native libraries write to the terminal by themselves: chatter is dropped, everything else is passed on.
+"""Filter what native libraries write to the terminal: chatter is dropped, everything else is passed on.
 
 MediaPipe writes its start-up lines before it looks at any log level, so environment variables do not silence them.
 """
@@ -23,8 +23,8 @@ CHATTER = re.compile(
 def without_chatter() -> Iterator[None]:
     """Hold back what reaches standard error inside the block, and pass on all but `CHATTER` when it ends.
 
-    For short blocks: it holds for the whole process, so other threads' lines come late, none is lost. A block that
-    raises passes everything on, for the chatter may explain the error.
+    For short blocks: the filter holds for the whole process, so lines of other threads come late. A block that raises
+    passes everything on, because the chatter may explain the error.
     """
     with _held_back() as held:
         try:
@@ -38,7 +38,7 @@ def without_chatter() -> Iterator[None]:
 def without_native_words() -> Iterator[None]:
     """Drop what reaches standard error inside the block, for libraries that write there what they also raise.
 
-    For the shortest blocks: other threads' lines are lost with theirs.
+    For the shortest blocks: lines of other threads are dropped too.
     """
     with _held_back() as held:
         held.dropped = re.compile(rb".*", re.DOTALL)
@@ -47,6 +47,8 @@ def without_native_words() -> Iterator[None]:
 
 @dataclass
 class _Held:
+    """Which of the held-back output is dropped at the end; None: nothing."""
+
     dropped: re.Pattern[bytes] | None = CHATTER
 
 
@@ -55,17 +57,17 @@ def _held_back() -> Iterator[_Held]:
     """Hold back what reaches standard error; at the end all but `dropped` is passed on."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    told = _Held()
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    held = _Held()
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
-            yield told
+            yield held
         finally:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
-            held.seek(0)
-            _write(held.read() if told.dropped is None else told.dropped.sub(b"", held.read()))
+            output.seek(0)
+            _write(output.read() if held.dropped is None else held.dropped.sub(b"", output.read()))
 
 
 def _write(content: bytes) -> None:

@@ -16,7 +16,7 @@ LOG_SECONDS = 5.0
 
 
 class Meter:
-    """Count, rate and time left on standard error, moved by hand: for work that is no loop over what it counts.
+    """Count, rate and time left on standard error, advanced by hand: for work that is not a loop over what it counts.
 
     A terminal gets one line that rewrites itself; a file or pipe gets a new line every five seconds, so that
     the log of an unattended run stays short.
@@ -29,7 +29,7 @@ class Meter:
         self._done = 0.0
 
     def advance(self, by: float = 1) -> None:
-        """Count what was done, which may be less than one, and show it when the last line is old enough."""
+        """Count `by` units, possibly a fraction, and show a new line when the last one is old enough."""
         self._done += by
         now = time.monotonic()
         if now - self._shown >= (TERMINAL_SECONDS if self._terminal else LOG_SECONDS):
@@ -37,8 +37,8 @@ class Meter:
             _show(_line(self.what, self._done, self.total, now - self._started, self.unit), self._terminal)
 
     def close(self) -> None:
-        """The last line: what was done is all there was."""
-        # Shares add up to whole ones but for rounding.
+        """Write the last line, in which the count is also the total."""
+        # Fractions add up to whole units except for rounding.
         done = round(self._done)
         seconds = time.monotonic() - self._started
         _show(_line(self.what, done, done, seconds, self.unit), self._terminal, last=True)

@@ -1,8 +1,8 @@
-"""Which code made a file: so that what an older version made is made again, and nothing else.
+"""Code versions: which code made a file, so that only what older code made is made again.
 
-The code version of a module follows the module and all modules of this project that it imports, and that these import:
-at the top of a file or inside a function, but not for types alone, because such an import never runs. Files that are no
-Python count with the module that names them and lies beside them, such as a page's template.
+The code version of a module covers the module and every module of this project that it imports, directly or through
+others, at the top of a file or inside a function. Imports for types alone are left out, because they never run. A file
+that is not Python, such as a page's template, counts with a module that lies beside it and names it.
 
 A module is hashed as its syntax tree, without docstrings: comments, docstrings and formatting change no version.
 """
@@ -22,12 +22,12 @@ from itertools import chain
 from pathlib import Path
 
 FLOORS = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
-"""The packages of this project: what else is imported is a library, whose versions the lock file holds."""
+"""The packages of this project; everything else that is imported is a library, whose version the lock file holds."""
 
 NO_CODE = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields of a syntax tree that repeat what its shape says, or hold comments."""
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
-"""The other fields, of each kind of node that was met."""
+"""The remaining fields of each type of node met so far."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SourceTree:
         self.files: dict[str, Path] = {}
         """The file of each module of the project."""
         self._beside: dict[Path, dict[str, Path]] = {}
-        """Of each folder, the files in it that are no Python, by name."""
+        """The files of each folder that are not Python, by name."""
         self._sources: dict[str, Source] = {}
         for folder, _, names in chain.from_iterable(os.walk(root / floor) for floor in FLOORS):
             package = os.path.relpath(folder, root).replace(os.sep, ".")
@@ -64,8 +64,8 @@ class SourceTree:
         return self._sources[module]
 
     def closure(self, modules: Iterable[str], without: Collection[str] = ()) -> set[str]:
-        """The modules, all that they import and that these import; `without` names modules or packages to leave out,
-        with what only they import."""
+        """The modules and all that they import, directly or through others; `without` names modules or packages to
+        leave out, together with what only they import."""
 
         def counts(module: str) -> bool:
             return not any(module == left or module.startswith(f"{left}.") for left in without)
@@ -135,7 +135,7 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
             code.strings.add(node.value)
         return
     if isinstance(node, ast.stmt):
-        if _never_matters(node):
+        if _has_no_effect(node):
             return
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             code.imports.append(node)
@@ -164,8 +164,8 @@ def _write(node: ast.AST, parts: list[str], code: Code) -> None:
     parts.append(")")
 
 
-def _never_matters(node: ast.stmt) -> bool:
-    """Whether a statement is a string, such as the docstring of what it follows, or imports for types alone."""
+def _has_no_effect(node: ast.stmt) -> bool:
+    """Whether a statement is a bare string, such as a docstring, or a `TYPE_CHECKING` block."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     if isinstance(node, ast.If):
@@ -181,7 +181,7 @@ def _packages(module: str) -> list[str]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage collection meanwhile: it would look through all syntax trees again and again, for half of the time."""
+    """Suspend garbage collection: it would scan all syntax trees again and again, for half of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -193,14 +193,14 @@ def _no_collection() -> Iterator[None]:
 
 @cache
 def project_sources() -> SourceTree:
-    """The sources of this process, as they are when they are first asked for."""
+    """The sources of this process, read when they are first asked for."""
     return SourceTree(Path(__file__).resolve().parents[1])
 
 
 @lru_cache(maxsize=32)
 def code_version(*modules: str, without: tuple[str, ...] = ()) -> str:
-    """The package's version and eight hex digits of the modules' code and of all that they import, but `without` these,
-    for instance 0.1.0+3fa94c01."""
+    """The package's version and eight hex digits of the code of `modules` and all that they import, for instance
+    0.1.0+3fa94c01; `without` as in `SourceTree.closure`."""
     try:
         release = version("privfedtalk")
     except PackageNotFoundError:

@@ -1,5 +1,5 @@
-"""What every settings class of every floor shares: unknown keys and numbers without end are refused, values never
-change, secrets stay so."""
+"""The base of all settings classes: unknown keys, infinite numbers and NaN are refused, values are frozen, secrets are
+never shown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 HIDDEN = "hidden"
-"""Marks a field whose value is shown nowhere: `Field(json_schema_extra={HIDDEN: "secret"})`, or `"people"` for names of
-people, of which the number is shown."""
+"""Marks a field whose value is never shown: `Field(json_schema_extra={HIDDEN: "secret"})`; with `"people"`, for names
+of people, only their number is shown."""
 
 
 class Settings(BaseModel):
@@ -54,18 +54,18 @@ class Settings(BaseModel):
 def redacted(model: type[BaseModel], values: Any) -> Any:
     """Plain values in the model's shape, checked or not, with those of hidden fields replaced.
 
-    What a field has by default stands in the code for all to see, and is left.
+    A field's default value is left as it is: anybody can read it in the code.
     """
     if isinstance(values, list | tuple):
         return [redacted(model, value) for value in values]
-    if not isinstance(values, Mapping):  # of no such shape; what was meant by it may be hidden
+    if not isinstance(values, Mapping):  # not of the model's shape: it may be meant for a hidden field
         return values if values is None or not _holds_hidden(model) else "(hidden)"
     fields = model.model_fields
     return {name: _shown(fields[name], value) if name in fields else value for name, value in values.items()}
 
 
 def hides(model: type[BaseModel], values: Mapping[str, Any]) -> bool:
-    """Whether anything in plain values of the model's shape may not be shown."""
+    """Whether plain values of the model's shape contain anything that must not be shown."""
     return bool(redacted(model, values) != _plain(values))
 
 
@@ -94,7 +94,7 @@ def _shown(field: FieldInfo, value: Any) -> Any:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The settings classes that a field's type is made of."""
+    """The settings classes that occur in a field's type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -102,7 +102,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as the lists that JSON makes of them."""
+    """The value with tuples as lists, as JSON has them."""
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

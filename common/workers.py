@@ -1,4 +1,4 @@
-"""Work shared out among processes that may die: a clip that kills its process is found and left out."""
+"""Work spread over processes that may die: an item whose process dies is identified, and the others go on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """An item and what became of it; `died` means that its process did (killed for memory, a crashed decoder)."""
+    """An item and its result; `died` means that its process died (killed for memory, a crashed decoder)."""
 
     item: Item
     result: Result | None
@@ -39,9 +39,9 @@ def map_processes(
 ) -> Iterator[Done[Item, Result]]:
     """Run `work` on every item in spawned processes, in the order in which they finish.
 
-    Spawned, because a forked MediaPipe or CUDA hangs; they end with this process, however it ends. An item whose
-    process dies is tried again after all others, alone: it may have died of its neighbours' memory. An error of
-    `initializer` is raised here: without it no item could be worked on.
+    Spawned, because a forked MediaPipe or CUDA hangs. The processes end with this one, however it ends. An item whose
+    process dies is tried again alone, after all others: its neighbours may have used up the memory. An error of
+    `initializer` is raised here, because no item can be worked on without it.
     """
     order = _Order(work, initializer, initargs)
     again: list[Item] = []
@@ -54,8 +54,8 @@ def map_processes(
 
 
 def _side_by_side(order: _Order[Item, Result], items: Sequence[Item], workers: int) -> Iterator[Done[Item, Result]]:
-    # Each process has a pipe of its own. Those of ProcessPoolExecutor share a queue, which a killed one leaves in an
-    # unknown state: the pool is lost with all its work, and waits for ever for a process that ignores SIGTERM.
+    # Each process has a pipe of its own. The processes of ProcessPoolExecutor share a queue, which a killed process
+    # leaves in an unknown state: the pool then loses all its work, and waits for ever where a process ignores SIGTERM.
     waiting = deque(items)
     busy: dict[connection.Connection, _Worker[Item, Result]] = {}
 
@@ -84,7 +84,7 @@ def _side_by_side(order: _Order[Item, Result], items: Sequence[Item], workers: i
 
 
 class _Worker(Generic[Item, Result]):
-    """One process, seen from the one who gives it work."""
+    """A worker process, as seen by its parent."""
 
     def __init__(self, order: _Order[Item, Result]) -> None:
         context = get_context("spawn")
@@ -94,13 +94,13 @@ class _Worker(Generic[Item, Result]):
         theirs.close()  # held by the process alone, so that its end is the end of the pipe
 
     def give(self, item: Item) -> None:
-        """Let the process begin with an item; whether it was dead already shows when it is asked for the answer."""
+        """Send the process an item; whether the process was already dead shows in `answer`."""
         self.item = item
         with suppress(OSError):
             self.connection.send(item)
 
     def answer(self) -> Done[Item, Result]:
-        """Wait for what became of the item; an error of the work is raised."""
+        """Wait for the item's result; an error of the work is raised."""
         try:
             reply: _Reply[Result] = self.connection.recv()
         except (EOFError, OSError):
@@ -112,7 +112,7 @@ class _Worker(Generic[Item, Result]):
         return Done(self.item, reply.result)
 
     def close(self) -> None:
-        """Let the process finish what it is at: closing its pipe tells it that nothing follows."""
+        """Wait until the process has finished its item; closing its pipe tells it that nothing follows."""
         self.connection.close()
         self._process.join()
 
@@ -128,7 +128,7 @@ class _Order(Generic[Item, Result]):
 
 @dataclass(frozen=True)
 class _Reply(Generic[Result]):
-    """What became of an item: the work's result, or its error with the place it came from."""
+    """The work's result for an item, or its error with the traceback."""
 
     result: Result | None
     error: Exception | None = None
@@ -136,11 +136,11 @@ class _Reply(Generic[Result]):
 
 
 def _serve(pipe: connection.Connection, order: _Order[Item, Result]) -> None:
-    """Until the pipe is closed: one item after the other."""
+    """Work on one item after the other until the pipe is closed."""
     end_with_parent()
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of libraries; this project raises errors, or says itself what is to be said
-    # Ctrl-C reaches this process as well; what it was at is left like any work that was cut off.
+        warnings.simplefilter("ignore")  # of libraries; this project raises errors or writes its own messages
+    # Ctrl-C reaches this process as well; its item is left unfinished, as after any interruption.
     with suppress(EOFError, OSError, KeyboardInterrupt):
         failed = _attempt(_initialize, order)
         while True:
@@ -161,9 +161,9 @@ def _attempt(work: Callable[[Item], Result], item: Item) -> _Reply[Result]:
 
 
 def portable(error: Exception) -> Exception:
-    """The error as another process can read it; one that cannot travel is told as text.
+    """The error in a form that another process can unpickle: itself, or else a RuntimeError with its text.
 
-    Some can be pickled and not be made again from their arguments, which a copy finds out as unpickling would.
+    Some errors can be pickled but not rebuilt from their arguments; a deep copy finds that out as unpickling would.
     """
     try:
         pickle.dumps(error)
@@ -176,13 +176,13 @@ def map_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: 
     """Results of `work` on every item, in the order of the items, by `workers` threads of one core each.
 
     For work that torch, FFmpeg and numpy do outside the interpreter's lock: threads share one network, where every
-    process would load libraries and weights of its own. The first error ends it; what has not begun is given up.
+    process would load libraries and weights of its own. The first error ends the work; items not yet begun are dropped.
     """
     workers = min(workers, len(items))
     if workers <= 1:
         yield from map(work, items)
         return
-    with _one_core_each(), ThreadPoolExecutor(workers, initializer=_one_core) as pool:
+    with _torch_threads_restored(), ThreadPoolExecutor(workers, initializer=_one_core) as pool:
         try:
             yield from pool.map(work, items)
         finally:
@@ -190,8 +190,8 @@ def map_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: 
 
 
 @contextmanager
-def _one_core_each() -> Iterator[None]:
-    """Torch's number of threads is put back at the end: a pool's threads change it for all that start later."""
+def _torch_threads_restored() -> Iterator[None]:
+    """Restore torch's number of threads at the end: the pool's threads change it for all threads that start later."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 0
     try:
@@ -202,14 +202,14 @@ def _one_core_each() -> Iterator[None]:
 
 
 def _one_core() -> None:
-    # Only where torch is loaded already: without an encoder that uses it, nobody should wait for its import.
+    # Only where torch is already loaded: without an encoder that uses it, importing torch would only take time.
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
 
 
 def end_with_parent() -> None:
-    """From here on this worker process ends when its parent does, however that ends."""
+    """Make this worker process end when its parent ends, however that happens."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

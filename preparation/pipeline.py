@@ -1,4 +1,4 @@
-"""The steps one after another: corpus, manifest, people, crops, clients, shards; each also callable alone."""
+"""The steps of preparation in order: corpus, manifest, people, crops, clients, shards; each can be called alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CROP_STEPS = ("crops", "quality")
 
 @dataclass(frozen=True)
 class CropCounts:
-    """What the crops step did: clips made now, kept from before, refused; frames of all crops; the tracker's name."""
+    """Counts of the crops step: crops made now, kept from before, clips refused; frames of all crops; the tracker."""
 
     made: int
     kept: int
@@ -59,7 +59,7 @@ class CropCounts:
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """What the shards step did, over all clients."""
+    """Counts of the shards step, over all clients."""
 
     clients: int
     samples: int
@@ -71,7 +71,7 @@ class ShardCounts:
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """Counts for people and for metadata; every clip of the corpus is a sample or stands in `quarantine`."""
+    """Counts of all steps; every clip of the corpus is a sample or has a row in `quarantine`."""
 
     clips: int
     crops: CropCounts
@@ -82,10 +82,9 @@ class PreparationReport:
 def register_corpus(
     kind: CorpusKind | str, root: Path, run: RunFolder, settings: PreparationSettings
 ) -> tuple[list[Clip], ClientTable]:
-    """Scan a corpus and write the manifest and the table of people; until clips are dealt, they are the clients.
+    """Scan a corpus and write the manifest and the table of people; until clips are dealt, the people are the clients.
 
-    What an earlier run made of clips that are not there any more is kept, or removed, see
-    `preparation.clients.removal`.
+    What an earlier run made of clips that are gone is kept or removed, see `preparation.clients.removal`.
     """
     check_apart(root, run)
     found = scan(kind, root, settings.corpus)
@@ -96,7 +95,7 @@ def register_corpus(
     save_manifest(found.clips, run.manifest)
     save_clients(table, run.people_table)
     replace_rows(run.quarantine, ("manifest", "clients", TWINS), [*found.quarantine, *unplaced])
-    settle_absent(run, settings.corpus.forget_absent)  # the table of before says who had the clips that are gone
+    settle_absent(run, settings.corpus.forget_absent)  # first: the old table says who had the clips that are gone
     save_clients(table, run.clients_table)
     return found.clips, table
 
@@ -108,37 +107,37 @@ def prepare_clients(
     workers: int = 1,
     only: Collection[str] | None = None,
 ) -> CropCounts:
-    """Make the crops of every clip that has a place, in `workers` processes; crops and refusals that still hold are
-    kept, and their clips are not looked at.
+    """Make the crop of every clip that the table of people names, in `workers` processes; crops and refusals that are
+    still valid are kept, and their clips are not read.
 
-    `only` names the people to work on; counts and quarantine rows are then theirs, and the others' stay as they are.
+    `only` names the people to work on; then the counts are only theirs, and the others' quarantine rows stay.
     """
     settings = settings or PreparationSettings()
     clips, files = _clips(run, _chosen(load_people(run), only), only)
     for speaker in {clip.speaker for clip in clips}:
         sweep(run.crops(speaker))
     tracker = tracker_name(settings.faces)
-    before = {clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
-    due = [clip for clip in clips if before[clip.clip_id] is None]
-    if due:  # What is absent stops the step here, before a clip is touched or a worker started.
+    earlier = {clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
+    due = [clip for clip in clips if earlier[clip.clip_id] is None]
+    if due:  # A missing weight stops the step here, before a clip is read or a worker started.
         weights.find_all([*tracker_weights(settings.faces), *["light_asd"] * settings.sync.check])
     workers = min(workers, len(due))
     results = (_parallel if workers > 1 else _serial)(due, run, corpus_root, settings, workers)
     made: list[CropResult] = []
-    rows = [result for result in before.values() if isinstance(result, QuarantineRow)]
+    rows = [result for result in earlier.values() if isinstance(result, QuarantineRow)]
     for result in track(results, "crops", total=len(due), unit="clips"):
         if isinstance(result, CropResult):
             made.append(result)
         else:
             rows.append(result)
     replace_rows(run.quarantine, CROP_STEPS, rows, files)
-    held = [result for result in before.values() if isinstance(result, CropResult)]
-    frames = sum(result.frames for result in (*made, *held))
-    return CropCounts(len(made), len(held), len(rows), frames, tracker)
+    kept = [result for result in earlier.values() if isinstance(result, CropResult)]
+    frames = sum(result.frames for result in (*made, *kept))
+    return CropCounts(len(made), len(kept), len(rows), frames, tracker)
 
 
 def nothing_usable(run: RunFolder) -> PrivFedTalkError:
-    """The error for a corpus of which every clip was refused: the reason that most rows give, and its remedy."""
+    """The error for a corpus whose every clip was refused: the reason that most rows give, and its remedy."""
     rows = [row for row in load_quarantine(run.quarantine) if row.step in CROP_STEPS]
     (reason, remedy), count = Counter((row.reason, row.remedy) for row in rows).most_common(1)[0]
     return PrivFedTalkError(f"no clip is usable: {count} of {len(rows)} were refused because {reason}", remedy)
@@ -154,8 +153,8 @@ def build_all_shards(
 ) -> ShardCounts:
     """Write the shards of every client in the table, or of those that `only` names; see `prepare_clients`.
 
-    `workers` threads take a client each and share the encoder, which must bear being called by several at once (a
-    network in inference does); the bytes written do not depend on their number.
+    `workers` threads take a client each and share the encoder, which several threads must be able to call at once (a
+    network in inference can be); the bytes written do not depend on the number of threads.
     """
     settings = settings or PreparationSettings()
     note_speech_network(run.speech_network, settings.speech)
@@ -214,7 +213,7 @@ def _chosen(table: ClientTable, only: Collection[str] | None) -> ClientTable:
 
 
 def _clips(run: RunFolder, table: ClientTable, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:
-    """The clips that have a place in the table and, where it is not everybody's, what rows call them by."""
+    """The clips that the table names, and with `only` the names by which quarantine rows call them, else None."""
     placed = {clip for client in table.values() for clip in client.clips()}
     clips = [clip for clip in load_manifest(run.manifest) if clip.clip_id in placed]
     if only is None:
@@ -223,8 +222,8 @@ def _clips(run: RunFolder, table: ClientTable, only: Collection[str] | None) -> 
 
 
 def longest_first(clips: list[Clip]) -> list[Clip]:
-    """In the order of the work that they are, so that no worker is left alone with a long one at the end."""
-    # Finding the face costs as much at any size, about what the other steps do at 1.5 megapixels.
+    """The clips by falling work, so that no worker is left alone with a long clip at the end."""
+    # Finding the face costs the same at any size, about as much as the other steps at 1.5 megapixels.
     return sorted(clips, key=lambda clip: (-clip.seconds * (1.5e6 + clip.width * clip.height), clip.clip_id))
 
 
@@ -251,7 +250,7 @@ def _parallel(
 
 
 class _Worker:
-    """What a worker process builds once: the tracker takes longer to load than a clip to prepare."""
+    """What a worker process loads once, because a tracker takes longer to load than a clip to prepare."""
 
     run: RunFolder
     corpus_root: Path
@@ -268,7 +267,7 @@ def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettin
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
-    # Before the interpreter winds down its threads, which MediaPipe needs to close; `atexit` would be too late.
+    # Closed before the interpreter ends its threads, which MediaPipe needs to close; `atexit` would be too late.
     Finalize(None, _Worker.tracker.close, exitpriority=1)
 
 
@@ -279,7 +278,7 @@ def _work(clip: Clip) -> CropResult | QuarantineRow:
 
 
 def _active_speaker(settings: PreparationSettings) -> ActiveSpeaker | None:
-    """The network of the sync filter where it is on; torch is imported only then."""
+    """The network of the sync filter, or None where the filter is off; torch is imported only where it is on."""
     if not settings.sync.check:
         return None
     from preparation.crops.active_speaker import ActiveSpeaker

@@ -1,4 +1,4 @@
-"""The table of what was left out, and why: nothing bad gets in, nothing is lost silently."""
+"""The quarantine table: every file that was left out, with the step, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TWINS = "twins"
-"""The step whose rows are notes: what they name is used, and stands in the table only to be known."""
+"""The step whose rows are notes only: the files that they name are used."""
 COLUMNS = ["file", "step", "reason", "remedy"]
 
 
 @dataclass(frozen=True)
 class QuarantineRow:
-    """One file that did not become samples: the step that refused it, the reason, and what mends it."""
+    """One file that did not become samples: the step that refused it, the reason and the remedy."""
 
     file: str
     step: str
@@ -49,10 +49,10 @@ def load_quarantine(path: Path) -> list[QuarantineRow]:
 def replace_rows(
     path: Path, steps: Iterable[str], rows: Iterable[QuarantineRow], files: Collection[str] | None = None
 ) -> None:
-    """A step owns its rows: running it again replaces them and leaves those of the other steps.
+    """Replace the rows of these steps by new ones; rows of other steps stay.
 
-    A step that ran over some clients only names their `files`, and the rows of all others stay. Several processes
-    may do so at once, each with its own clients: the table is locked from reading to writing.
+    A step that ran over some clients only gives their `files`, and rows of all other files stay. Several processes may
+    do so at once, each with its own clients: the table is locked from reading to writing.
     """
     replaced = set(steps)
     with one_at_a_time(path.with_name(f".{path.name}.lock")):
@@ -66,6 +66,6 @@ def replace_rows(
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Write through a temporary file, so that a killed run leaves the old table or the new one, whole."""
+    """Write a table through a temporary file, so that a killed run leaves either the old table or the new one."""
     with replacing(path) as partial:
         table.to_parquet(partial, index=False)

@@ -1,4 +1,4 @@
-"""Commands that messages tell people to give: quoted for a shell, and no name in them is taken for an option."""
+"""Commands that messages show: quoted for a shell, so that no name in them is taken for an option."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 def command(words: str, *names: str, run: Path | str | None = None, **options: str | bool | Sequence[str]) -> str:
     """`privfedtalk WORDS RUN NAMES --OPTION VALUE`, to be copied as it is.
 
-    names: what is given by place; run: the run's folder, or its name as it was typed; options: with `_` for `-`, True
-    for one without a value, several values for one that is given several times.
+    names: positional arguments; run: the run's folder, or its name as it was typed; options: `_` stands for `-`, True
+    means an option without a value, several values mean an option given several times.
     """
-    placed = [*([] if run is None else [str(run)]), *names]
+    positional = [*([] if run is None else [str(run)]), *names]
     typed = [part for option, value in options.items() for part in _option(option.replace("_", "-"), value)]
-    like_options = any(name.startswith("-") for name in placed)
-    parts = [*typed, "--", *placed] if like_options else [*placed, *typed]
+    like_options = any(name.startswith("-") for name in positional)
+    parts = [*typed, "--", *positional] if like_options else [*positional, *typed]
     return shlex.join(["privfedtalk", *words.split(), *parts])
 
 

@@ -35,19 +35,19 @@ def printable(text: str, longest: int = 400) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with a space in the place of each character that shows nothing, or moves or breaks what stands beside
-    it; line ends stay, and what joins letters of one word or the people of one emoji."""
+    """The text with a space for each character that shows nothing, or moves or breaks what stands beside it. Line ends
+    stay, and so do characters that join the letters of a word or the people of an emoji."""
     return "".join(" " if letter != "\n" and not joins(letter) and is_invisible(letter) else letter for letter in text)
 
 
 def joins(character: str) -> bool:
-    """Whether a character shows nothing and is yet spelling: Persian, Indic scripts and emoji are written with it."""
+    """Whether an invisible character is part of the spelling: Persian, Indic scripts and emoji are written with it."""
     return character in ("\u200c", "\u200d")
 
 
 def one_line(text: object, longest: int = LONGEST) -> str:
-    """A foreign sentence on one line without control and formatting characters (which could move a terminal's cursor,
-    or turn the direction of what follows), white space folded, shortened to `longest` characters."""
+    """A foreign text on one line, without control and formatting characters (which could move a terminal's cursor or
+    turn the direction of what follows), with white space folded, shortened to `longest` characters."""
     try:
         whole = str(text)
     except (RecursionError, ValueError):  # lists in lists without end, numbers of thousands of digits
@@ -68,13 +68,13 @@ def _space(character: str) -> str:
 
 
 def spreadsheet_cell(text: str) -> str:
-    """The text as a spreadsheet must read it: as text. An apostrophe goes before what it would compute; figures, with
-    their mark, error or interval, stay as they are. `from_spreadsheet_cell` undoes it."""
+    """The text in a form that a spreadsheet reads as text: an apostrophe goes before anything it would compute. Figures
+    with their mark, error or interval stay as they are. `from_spreadsheet_cell` undoes it."""
     return f"'{text}" if _FORMULA.match(text) and not _FIGURE.fullmatch(text) else text
 
 
 def from_spreadsheet_cell(text: str) -> str:
-    """What `spreadsheet_cell` was given."""
+    """The text that `spreadsheet_cell` was given."""
     return text[1:] if _QUOTED.match(text) and not _FIGURE.fullmatch(text) else text
 
 

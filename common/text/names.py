@@ -1,8 +1,8 @@
 """Names of people as others type them: `é` as one letter (NFC) or as a letter and an accent (NFD) is one name.
 
 Disks and keyboards choose between the two without asking: a folder made on macOS is often NFD, a table typed on Windows
-NFC. Whoever looks a name up asks here; `preparation.corpora.candidate.part_alike` sees to it that no two folders of one
-corpus differ only so.
+NFC. Every look-up of a name goes through this module; `preparation.corpora.candidate.part_alike` makes sure that no two
+folders of one corpus differ only in this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def composed(name: str) -> str:
 
 
 def own_spelling(name: str, known: Iterable[str]) -> str | None:
-    """The one of the known names that `name` means, as it is spelled there; None where nobody is called so."""
+    """The known name that `name` means, in its known spelling; None where there is none."""
     among = list(known)
     if name in among:
         return name

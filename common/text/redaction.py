@@ -1,8 +1,8 @@
-"""Names taken out of a run's records: a removed person becomes `forgotten-1`, the same in all of them, so that counts
-and rounds can still be checked.
+"""Remove names from a run's records: a removed person becomes `forgotten-1` in every record, so that counts and rounds
+can still be checked.
 
-Records are read as JSON, so that only names are replaced, never words of the format that happen to be alike; in text a
-name is replaced where it stands as a word. Which key or list holds names is nowhere listed: any may.
+Records are read as JSON, so that names are replaced and equal words of the format are not; in text a name is replaced
+where it stands as a word. There is no list of keys that hold names: any key or list may.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from common.files import replacing
 
 RECORDS, TEXTS = {".json", ".jsonl"}, {".md", ".txt", ".csv", ".html"}
 LEFT_ALONE = ("corpus", "models", "stages", "clients")
-"""Folders without records of other people: clips as they are, networks of the public split, digests; and people's own
-folders, which go whole or tell of nobody else."""
+"""Folders without records of other people: the clips, networks of the public split, digests; and people's own folders,
+which are removed whole or name nobody else."""
 FORGOTTEN = re.compile(r"forgotten-(\d+)")
 WORDS = frozenset(
     {
@@ -28,7 +28,7 @@ WORDS = frozenset(
         *("epsilon_server", "delta", "noise_multiplier", "clip_norm", "parameters", "base", "adapter"),
     }
 )
-"""Keys of the records' own format; one of them is a person only among people."""
+"""Keys of the records' own format; such a key is a person's name only among names of people."""
 FORMAT_VALUES = frozenset({"method", "outcome", "mode", "sampling", "accountant_release", "accountant_server"})
 """Keys whose values are words of the format."""
 
@@ -46,7 +46,7 @@ def pseudonyms(root: Path, people: Sequence[str]) -> dict[str, str]:
 
 def redact_run(root: Path, names: Mapping[str, str], clips: Iterable[str] = ()) -> list[Path]:
     """Replace names of people, and ids of single clips of people who stay, in every record and text below `root`;
-    the files that were changed."""
+    return the changed files."""
     gone = {clip: _renamed(clip, names) or f"{clip.rpartition('/')[0]}/forgotten-clip" for clip in clips} | dict(names)
     if not gone:
         return []
@@ -65,7 +65,7 @@ def redact_run(root: Path, names: Mapping[str, str], clips: Iterable[str] = ()) 
 
 
 def redacted(value: Any, gone: Mapping[str, str], pattern: re.Pattern[str], key: str = "") -> Any:
-    """A JSON value with names replaced in keys, lists and text; `key` is where it stood."""
+    """A JSON value with names replaced in keys, lists and text; `key` is the key under which it stands."""
     if isinstance(value, str):
         if key in FORMAT_VALUES and value in gone:
             return value
@@ -74,9 +74,9 @@ def redacted(value: Any, gone: Mapping[str, str], pattern: re.Pattern[str], key:
         return [redacted(item, gone, pattern) for item in value]
     if isinstance(value, dict):
         format_words = [name for name in value if name in WORDS]
-        of_people = len(format_words) < len(value) and all(name in gone for name in format_words)
+        keys_are_people = len(format_words) < len(value) and all(name in gone for name in format_words)
         return {
-            (_renamed(name, gone) or name) if of_people or name not in WORDS else name: redacted(
+            (_renamed(name, gone) or name) if keys_are_people or name not in WORDS else name: redacted(
                 item, gone, pattern, name
             )
             for name, item in value.items()

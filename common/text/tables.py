@@ -1,8 +1,9 @@
 """The one reader of text and tables that people bring: consent tables, lists of clips, sidecars, HDTF's tables.
 
-Spreadsheets write them in many ways. Read are UTF-8 and, where a byte order mark says so, UTF-16 and UTF-32; lines
-that end in LF, CRLF or CR; cells parted by commas, semicolons, tabs or bars, quoted or not. Refused, by name and line,
-is what would have to be guessed: another encoding, NUL bytes, a row with more or fewer cells than the header.
+Spreadsheets write them in many ways. Accepted are UTF-8 and, with a byte order mark, UTF-16 and UTF-32; lines that end
+in LF, CRLF or CR; cells separated by commas, semicolons, tabs or bars, quoted or not. Anything that would have to be
+guessed is an error that names the file and the line: another encoding, NUL bytes, a row with more or fewer cells than
+the header.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LARGEST_BYTES = 64 * 1024 * 1024
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
-_MARKS = (  # UTF-32's begins like UTF-16's
+_MARKS = (  # UTF-32 first: its mark begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -46,8 +47,8 @@ class Row:
 def read_text(path: Path, what: str, lenient: bool = False) -> str:
     """The text of a file that people made, without a byte order mark; `what` is its name in errors ("the list").
 
-    `lenient` replaces bytes that are no UTF-8 instead of refusing the file: for text of which only parts in ASCII
-    count. Raises PrivFedTalkError where the file is not there, is too large, or its encoding would have to be guessed.
+    `lenient` replaces bytes that are not UTF-8 instead of refusing the file: for text of which only ASCII parts matter.
+    Raises PrivFedTalkError where the file is not there, is too large, or its encoding would have to be guessed.
     """
     content = _bytes(path, what)
     encoding = encoding_of(content)
@@ -73,14 +74,14 @@ def encoding_of(content: bytes) -> str:
 
 
 def read_lines(path: Path, what: str, lenient: bool = False) -> list[str]:
-    """The lines of such a file, as an editor counts them."""
+    """The lines of a file that people made, as an editor counts them; arguments and errors as in `read_text`."""
     return _LINE_END.split(read_text(path, what, lenient))
 
 
 def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
     """The rows of a table that has exactly these columns, in whatever order, case and notation.
 
-    Blank rows and empty cells at the end of rows are passed over. Raises PrivFedTalkError that names the line.
+    Blank rows and empty cells at the end of rows are ignored. Raises PrivFedTalkError, which names the line.
     """
     text = read_text(path, what)
     head = f"begin it with the line {','.join(columns)}"
@@ -95,8 +96,8 @@ def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
     other = [name or "without a name" for name in names if name not in columns]
     if other:
         raise PrivFedTalkError(
-            f"{path}, line {first}: nothing is known of the column{'s' * (len(other) > 1)} {', '.join(other)[:80]}",
-            remedy=f"remove it, or {head}: what stands there would be passed over",
+            f"{path}, line {first}: unknown column{'s' * (len(other) > 1)} {', '.join(other)[:80]}",
+            remedy=f"remove it, or {head}: its cells would be ignored",
         )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -109,7 +110,7 @@ def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
         if len(cells) != len(names):
             raise PrivFedTalkError(
                 f"{path}, line {line} has {len(cells)} cell{'s' * (len(cells) > 1)}, its first line {len(names)}",
-                remedy=f"give each row {len(names)} cells, parted by {DELIMITERS[delimiter]}; put quotation marks "
+                remedy=f"give each row {len(names)} cells, separated by {DELIMITERS[delimiter]}; put quotation marks "
                 "around a cell that holds them",
             )
         found.append(Row(line, dict(zip(names, cells, strict=True))))
@@ -117,9 +118,9 @@ def read_table(path: Path, columns: Collection[str], what: str) -> list[Row]:
 
 
 def cells_of(path: Path, column: str, what: str, lenient: bool = False) -> list[tuple[int, str]] | None:
-    """Line and cell of one column, where the first line of the file is a header that names it; else None.
+    """Line number and cell of each row in one column; None where the file's first line is no header that names it.
 
-    Other columns and their number are nobody's concern here; a row that ends before the column has an empty cell.
+    Other columns are not checked, nor is their number; a row that ends before the column has an empty cell.
     """
     text = read_text(path, what, lenient)
     delimiter, text, skipped = _notation(text, [column])
@@ -148,7 +149,7 @@ def _bytes(path: Path, what: str) -> bytes:
 
 def _not_utf8(path: Path, what: str, content: bytes, encoding: str, place: int) -> PrivFedTalkError:
     if encoding != "utf-8":
-        return PrivFedTalkError(f"{what} {path} begins as {encoding.upper()} and is none", remedy=_AS_UTF8)
+        return PrivFedTalkError(f"{what} {path} begins as {encoding.upper()}, but is not valid", remedy=_AS_UTF8)
     line = _line_of(content, place)
     try:
         shown = content.splitlines()[line - 1].decode("cp1252")[:60]
@@ -163,7 +164,7 @@ def _line_of(content: bytes, place: int) -> int:
 
 
 def _notation(text: str, columns: Collection[str]) -> tuple[str, str, int]:
-    """What parts the cells, the text without a spreadsheet's hint `sep=;` before it, and the lines left out so."""
+    """The delimiter, the text without a spreadsheet's hint such as `sep=;`, and the number of lines removed for it."""
     first, _, rest = _split_line(text)
     hint = _HINT.match(first.strip())
     if hint and hint[1] in DELIMITERS:
@@ -178,7 +179,7 @@ def _split_line(text: str) -> tuple[str, str, str]:
 
 
 def _parsed(path: Path, what: str, text: str, delimiter: str, skipped: int) -> list[tuple[int, list[str]]]:
-    """Each row that holds anything, and the line it ends on."""
+    """Each row that is not blank, with the number of the line it ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         return [(reader.line_num + skipped, row) for row in reader if any(cell.strip() for cell in row)]
@@ -190,7 +191,7 @@ def _parsed(path: Path, what: str, text: str, delimiter: str, skipped: int) -> l
 
 
 def _label(cell: str) -> str:
-    """A column's name, however it was written."""
+    """A column's name in the form in which names are compared."""
     return composed(cell.strip().strip('"').strip()).casefold()
 
 

@@ -1,6 +1,6 @@
-"""Fetch registered networks: streamed to a partial file, hashed on the way, in place only when it is the one meant.
+"""Fetch registered networks: streamed to a partial file, hashed on the way, moved into place only where the hash fits.
 
-Nothing here runs unless a person asks for it by `privfedtalk weights fetch`: no stage ever reaches for the network.
+Nothing here runs unless a person asks for it by `privfedtalk weights fetch`: no stage downloads a registered network.
 A file without a registered sha256 is refused unless the person accepts the first copy. That is trust on first use: it
 says that later copies are the same, not that the first was good.
 """
@@ -27,10 +27,10 @@ BLOCK_BYTES = 1 << 20
 
 
 def fetch(name: str, into: Path | None = None, trust: bool = False) -> Path:
-    """The verified file of a registered network, downloaded where it is not there; -> its path.
+    """Download a registered network unless its file is there; return the path of the verified file.
 
-    `into` is one of the folders that are looked in, the user's cache unless given. Raises PrivFedTalkError where the
-    address does not answer or where nobody vouches for the content, CorruptFileError where it is another file.
+    `into` is one of the folders that are looked in, by default the user's cache. Raises PrivFedTalkError where the
+    address does not answer or no sha256 is known, CorruptFileError where the content has another sha256.
     """
     if name not in weights.REGISTRY:
         weights.find(name)  # the error that lists the known ones
@@ -55,7 +55,7 @@ def fetch(name: str, into: Path | None = None, trust: bool = False) -> Path:
 
 
 def address(weight: Weight) -> str:
-    """Where `source` is downloaded from; repository@commit:path means the file as committed."""
+    """The address to download `source` from; repository@commit:path means the file as committed."""
     repository = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}):(.+)", weight.source)
     return "https://raw.githubusercontent.com/{}/{}/{}".format(*repository.groups()) if repository else weight.source
 

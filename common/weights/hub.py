@@ -1,9 +1,9 @@
-"""Pretrained networks of a hub, each pinned to a revision: what an id means cannot change between two runs.
+"""Pretrained networks from a hub, each pinned to a revision, so that an id means the same in every run.
 
 An id is `owner/name@revision`, with the folder inside the repository as a third part where there is one
-(`owner/name/vae@revision`). The revision is a commit's 40 hex digits, or `main` where somebody wants whatever is there
-today; then the commit that was found is recorded. Networks that this project names itself are pinned in `PINNED` and
-need no revision. Only configuration and safetensors are fetched, never code and nothing that would be unpickled.
+(`owner/name/vae@revision`). The revision is a commit's 40 hex digits, or `main` for the newest state, whose commit is
+then recorded. Networks that this project names itself are pinned in `PINNED` and need no revision. Only configuration
+and safetensors are fetched, never code and nothing that would be unpickled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _STEMS = ("diffusion_pytorch_model", "model")
 _FILES = ("config.json", *(f"{stem}{end}" for stem in _STEMS for end in (
     ".safetensors", ".safetensors.index.json", "-[0-9]*-of-[0-9]*.safetensors")))  # fmt: skip
-"""A network's configuration and weights, without its variants of other precision."""
+"""A network's configuration and weights, without variants in other precisions."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class HubNetwork:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was loaded for a run: as it was asked for, the commit (None of a local folder), and the files' hash."""
+    """What was loaded for a run: its source as given, the commit (None for a local folder), and the files' hash."""
 
     source: str
     revision: str | None
@@ -62,8 +62,8 @@ class Loaded:
 def parse_hub_id(source: str, key: str) -> HubNetwork:
     """The network that an id names, at its pinned revision.
 
-    Raises MissingWeightError for what can be no id (a folder that is not there), PrivFedTalkError for an id that pins
-    nothing; `key` is the setting that holds it.
+    Raises MissingWeightError where the text cannot be an id (such as a folder that does not exist), PrivFedTalkError
+    where the id pins no commit; `key` is the setting that holds it.
     """
     found = _ID.fullmatch(source)
     if found is None or source.startswith(".") or ".." in source:
@@ -88,7 +88,7 @@ def parse_hub_id(source: str, key: str) -> HubNetwork:
 
 @contextmanager
 def loading(failed: str, remedy: str) -> Iterator[None]:
-    """Turn what a library raises while it fetches or loads a network into a MissingWeightError: `failed`, and why."""
+    """Turn what a library raises while it fetches or loads a network into a MissingWeightError: `failed` and why."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
@@ -96,10 +96,10 @@ def loading(failed: str, remedy: str) -> Iterator[None]:
 
 
 def fetch_hub(network: HubNetwork, inner: str | None = None) -> tuple[Path, str]:
-    """The local folder of a network, downloaded where the cache has it not, and the commit that it is of.
+    """The local folder of a network, downloaded where the cache does not have it, and its commit.
 
-    `inner` is the folder inside the repository where the id names none. Raises MissingWeightError where the hub cannot
-    be reached or has no such network, CorruptFileError where it answers with another commit.
+    `inner` is the folder inside the repository, for an id that names none. Raises MissingWeightError where the hub
+    cannot be reached or has no such network, CorruptFileError where it answers with another commit.
     """
     import huggingface_hub
 
@@ -126,7 +126,7 @@ def fetch_hub(network: HubNetwork, inner: str | None = None) -> tuple[Path, str]
 
 
 def network_files(folder: Path) -> list[Path]:
-    """What decides the network in a folder: its configuration and weights."""
+    """The files that define the network in a folder: its configuration and weights."""
     return sorted(path for pattern in ("config.json", "*.safetensors") for path in folder.glob(pattern))
 
 

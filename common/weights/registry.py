@@ -1,10 +1,9 @@
-"""The registry of pretrained networks: what each file is called, where it comes from, and that it is the one
-meant.
+"""The registry of pretrained networks: each file's name, source, licence and sha256.
 
-Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, or without that name in a shared folder beside the
-project, then in the user's cache. Damaged copies circulate, so a file counts only when its sha256 is the registered
-one. Where nobody could register one, it counts only after a person accepted the first copy: its sha256 then lies in
-`trusted.json` beside it and binds every later copy (see `weight_downloads`).
+Files are looked for in the folder named by PRIVFEDTALK_WEIGHTS, or without that variable in a shared folder beside the
+project, then in the user's cache. Damaged copies circulate, so a file is accepted only with the registered sha256.
+Where none is registered, a person must accept the first copy: its sha256 is then stored in `trusted.json` beside it,
+and every later copy must match it (see `common.weights.downloads`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BESIDE_THE_PROJECT = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
 @dataclass(frozen=True)
 class Weight:
     """One pretrained file; `source` is repository@commit:path or an address, `licence` that repository's. `bytes` is
-    None where nobody could be found who measured it, `sha256` where nobody could be found who published it."""
+    None where the size is not known, `sha256` where no published one was found."""
 
     file: str
     bytes: int | None
@@ -97,8 +96,8 @@ REGISTRY: dict[str, Weight] = {
         licence="Apache-2.0",
         what="the anchors of blazeface.pth",
     ),
-    # Never at hand here: the sha256 is the one that several public projects pin for this address, and it begins with
-    # the ten digits that the file's name promises.
+    # This file was never available here: the sha256 is the one that several public projects pin for this address, and
+    # it begins with the ten digits that the file's name promises.
     "2dfan4": Weight(
         file="2DFAN4-11f355bf06.pth.tar",
         bytes=None,
@@ -115,7 +114,7 @@ REGISTRY: dict[str, Weight] = {
         licence="MIT (trained on AVA-ActiveSpeaker)",
         what="Light-ASD active-speaker network, 112x112 grey faces and MFCC to a speaking logit per frame",
     ),
-    # Never at hand here: a dozen public projects pin this sha256 and size for the file of InsightFace's buffalo_l.
+    # Never available here: a dozen public projects pin this sha256 and size for the file of InsightFace's buffalo_l.
     "arcface_r50": Weight(
         file="w600k_r50.onnx",
         bytes=174383860,
@@ -127,7 +126,7 @@ REGISTRY: dict[str, Weight] = {
         licence="InsightFace's models: non-commercial research only (trained on WebFace600K)",
         what="ArcFace ResNet-50 face embedder of InsightFace's buffalo_l for onnxruntime, 112x112 RGB to 512-d",
     ),
-    # The rest was never at hand here either. Each sha256 and size is what several public projects pin for this very
+    # The rest was never available here either. Each sha256 and size is what several public projects pin for this very
     # file; those of torchvision and torch-fidelity begin with the digits that the file's name promises.
     "lpips_alex": Weight(
         file="alexnet-owt-7be5be79.pth",
@@ -191,11 +190,11 @@ REGISTRY: dict[str, Weight] = {
 }
 
 TRUSTED = "trusted.json"
-"""Of a folder of weights: the sha256 of files that a person accepted, by file name."""
+"""The file in a folder of weights that holds the sha256 of files that a person accepted, by file name."""
 
 
 def _cache() -> Path:
-    """The user's cache; of a user without a home, as containers have them, the system's folder for what may go."""
+    """The user's cache folder; for a user without a home, as in containers, one in the system's temporary folder."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
@@ -224,7 +223,7 @@ def find(name: str) -> Path:
             found, expected = sha256_of(path), weight.sha256 or trusted(folder).get(weight.file)
             if expected is None:
                 raise CorruptFileError(
-                    f"nobody vouches for {path}: no sha256 of {weight.file} is registered, and none was accepted",
+                    f"{path} cannot be verified: no sha256 of {weight.file} is registered, and none was accepted",
                     remedy=f"where its origin is sure, `privfedtalk weights fetch {name} --trust --into {folder}`",
                 )
             if found != expected:
@@ -245,7 +244,7 @@ def find(name: str) -> Path:
 
 
 def find_all(names: Iterable[str]) -> list[Path]:
-    """As `find`, for several; one error names all that are absent, so that they can be fetched at once."""
+    """As `find`, for several networks; one error names all missing ones, so that they can be fetched at once."""
     found: list[Path] = []
     absent: list[MissingWeightError] = []
     for name in names:
@@ -274,7 +273,7 @@ def trusted(folder: Path) -> dict[str, str]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hashed once per process and file version."""
+    """A file's sha256, computed once per process and file version."""
     return _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 

@@ -1,10 +1,10 @@
-"""Who agreed to what: one record a client, kept in that client's own folder, asked before training and generation.
+"""Consent records: one per client, kept in that client's own folder, asked before training and generation.
 
-A record is a note of what somebody said elsewhere, on paper or by contract; it replaces neither. A client without a
+A record notes what somebody agreed to elsewhere, on paper or by contract; it replaces neither. A client without a
 record has not agreed, unless `training.consent.required` is false because something else covers the corpus (a research
-licence such as LRS3's). Public speakers, volunteers and unseen people have no record by default; their silence is no
-refusal. A record that was revoked, has expired or does not cover a use forbids it for everybody, whatever that says. A
-client of several people may be used as far as none of them forbids it.
+licence such as LRS3's). Public speakers, volunteers and unseen people need no record. A record that was revoked, has
+expired or does not cover a use forbids that use in any role, whatever the setting says. A client of several people may
+be used only for what none of them forbids.
 
 Files of people are opened through `preparation.shards.gate`, which asks here.
 """
@@ -59,7 +59,7 @@ def now() -> datetime.date:
 
 
 def read_consent(run: RunFolder, client: str) -> Consent | None:
-    """A client's record; None where nothing is recorded. One that cannot be read is an error, not a yes."""
+    """A client's record; None where there is none. A record that cannot be read is an error, not consent."""
     path = run.consent(client)
     try:
         return Consent.model_validate_json(path.read_text(encoding="utf-8"))
@@ -78,11 +78,11 @@ def write_consent(run: RunFolder, client: str, consent: Consent) -> None:
 def objection_to(
     run: RunFolder, client: str, use: Use, required: bool, today: datetime.date | None = None
 ) -> str | None:
-    """Why somebody must not be used so, or None. `required`: whether a client's silence is a no.
+    """Why a use of somebody is forbidden; None where it is allowed. `required`: whether a client needs a record.
 
-    The people whose clips a client holds are asked, too: one of them who forbids it forbids it for the client. Where a
-    simulated client has no record of its own, theirs speak for it, if every one of them has one; a host's guests need
-    one each.
+    The people whose clips a client holds are asked too: where one of them forbids the use, it is forbidden for the
+    client. A simulated client without a record of its own is allowed where each of its people has a record; the guests
+    of a host need one each.
     """
     today = today or now()
     entry = known_people(run).get(client)
@@ -93,39 +93,39 @@ def objection_to(
     for person, record in records.items():
         if record is not None and (reason := record.objection(use, today)):
             return f"{person}: {reason}"
-    silent = [person for person, record in records.items() if record is None]
-    # A host's own record is a person's, and no leave to use the guests; a simulated client's is what all of them said.
-    if own is not None and (client not in people or not (required and silent)):
+    unrecorded = [person for person, record in records.items() if record is None]
+    # A host's own record is one person's and does not cover the guests; a simulated client's is what all agreed to.
+    if own is not None and (client not in people or not (required and unrecorded)):
         return None
-    if own is None and records and client not in people and not silent:
+    if own is None and records and client not in people and not unrecorded:
         return None
     if own is not None:
-        return f"{silent[0]}: not recorded"
-    # Somebody whom no table names is not taken for less than a client.
+        return f"{unrecorded[0]}: not recorded"
+    # Somebody whom no table names is treated as a client.
     return "not recorded" if required and (entry is None or entry.role == "client") else None
 
 
 def known_people(run: RunFolder) -> ClientTable:
-    """Everybody whom the run's tables name, clients first: dealt clients, and the people by the corpus's folders."""
+    """Everybody in the run's tables: people by the corpus's folders, and clients, whose entries take precedence."""
     paths = [path for path in (run.people_table, run.clients_table) if path.exists()]
     return _merged(tuple((path, path.stat().st_mtime_ns) for path in paths))
 
 
 @lru_cache(maxsize=8)
 def _merged(tables: tuple[tuple[Path, int], ...]) -> ClientTable:
-    """Tables as they were when their files last changed: they are asked for every client of every round."""
+    """The tables in one, cached by the files' times of change: they are asked for every client of every round."""
     return {name: entry for path, _ in tables for name, entry in load_clients(path).items()}
 
 
 def objections(run: RunFolder, clients: Iterable[str], use: Use, required: bool) -> dict[str, str]:
-    """The clients who must not be used so, each with the reason."""
+    """The clients whose use is forbidden, each with the reason."""
     today = now()
     found = {client: objection_to(run, client, use, required, today) for client in clients}
     return {client: reason for client, reason in found.items() if reason is not None}
 
 
 def check_generation(run: RunFolder, client: str, required: bool, adapter: str | None = None) -> None:
-    """An error where an adapter fitted to a client, by default the client's own, must not be used to generate."""
+    """Raise PrivFedTalkError where generating with an adapter fitted to a client, by default its own, is forbidden."""
     reason = objection_to(run, client, "generation", required)
     if reason is not None:
         who = client if adapter in (None, client) else f"the adapter {adapter} is fitted to {client}, who"
@@ -136,18 +136,18 @@ def check_generation(run: RunFolder, client: str, required: bool, adapter: str |
 
 
 def record_rendered(run: RunFolder) -> None:
-    """Give each client of a rendered corpus a record, where there is none: nobody stands behind the face."""
+    """Write a record for each client of a rendered corpus that has none: its face is nobody's."""
     for client in of_role(load_clients(run.clients_table), "client"):
         if not run.consent(client).exists():
             write_consent(run, client, Consent(who=RENDERED, granted=now(), source="rendered"))
 
 
 def record_from_file(run: RunFolder, path: Path) -> list[str]:
-    """Write the records that a table gives, and return the clients of whom it says nothing.
+    """Write the records that a table gives, and return the clients that still have no record.
 
     The table is CSV with the columns `client` (a client, or a person where clients were dealt from several), `who`,
-    `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). People of every role may
-    stand in it. A client of several people gets what all of them agreed to. What was revoked stays revoked.
+    `scope` (`training;generation`; empty: both) and `expires` (2027-12-31; empty: never). It may list people of every
+    role. A client of several people gets what all of them agreed to. Revoked records stay revoked.
     """
     table = load_clients(run.clients_table)
     rows = _of_this_run(path, read_table(path), table)
@@ -155,22 +155,22 @@ def record_from_file(run: RunFolder, path: Path) -> list[str]:
         earlier = read_consent(run, name)
         if earlier is None or earlier.revoked is None:
             write_consent(run, name, row)
-    silent: list[str] = []
+    unrecorded: list[str] = []
     for client in of_role(table, "client"):
         consent = _agreed(rows, client, table[client])
         before = read_consent(run, client)
         if consent is None:
             if before is None:
-                silent.append(client)
+                unrecorded.append(client)
         elif before is None or before.revoked is None:
             write_consent(run, client, consent)
-    return silent
+    return unrecorded
 
 
 def read_table(path: Path) -> dict[str, Consent]:
-    """The rows of a consent table by client, as it spells them; an error names the line.
+    """The rows of a consent table by client, spelled as in the table; an error names the line.
 
-    A client may stand in it twice with the same answers. With different ones nobody knows which holds: an error.
+    A client may be listed twice with the same answers; different answers are an error, as nobody knows which holds.
     """
     found: dict[str, tuple[int, str, Consent]] = {}
     for row in read_rows(path, COLUMNS, "the consent table"):
@@ -201,7 +201,7 @@ def _consent(row: Row, where: str) -> Consent:
 
 
 def _of_this_run(path: Path, rows: Mapping[str, Consent], table: ClientTable) -> dict[str, Consent]:
-    """The rows by the names that this run spells its people with; an error where one names nobody of it."""
+    """The rows by name, spelled as in this run; an error where a row names nobody of this run."""
     known = {name for client, entry in table.items() for name in (client, *people_of(client, entry))}
     spelled = {name: own_spelling(name, known) for name in rows}
     strangers = sorted(name for name, own in spelled.items() if own is None)
@@ -214,7 +214,7 @@ def _of_this_run(path: Path, rows: Mapping[str, Consent], table: ClientTable) ->
 
 
 def people_of(client: str, entry: Client) -> list[str]:
-    """Whose clips a client holds, sorted; a client without clips stands for itself."""
+    """The people whose clips a client holds, sorted; the client itself where it has no clips."""
     return sorted({entry.person_of(clip) for clip in entry.clips()}) or [client]
 
 

@@ -1,10 +1,10 @@
-"""From people to clients: each person a client, or their clips dealt anew once it is known which are usable.
+"""From people to clients: each person is a client, or clips are dealt to simulated clients once crops are made.
 
 people.json     who is who, by the corpus's folders (see `preparation.clients.roles`)
 clients.json    who trains, with which clips: the same table, or one of simulated clients
 
-A dealt clip keeps its name and its crop stays in its person's folder; only the table says whose it is now. So another
-dealing costs the shards, and no crop is made or copied.
+A dealt clip keeps its name, and its crop stays in its person's folder; only the table says which client has it. So
+dealing again costs new shards, but no crop is made or copied.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from preparation.settings import ClientSettings, PartitionRule, PartitionSetting
 
 
 def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> ClientTable:
-    """Write the client table of a run whose crops are made; shards of clients who are no more go first.
+    """Write the client table of a run whose crops are made; first remove the shards of clients that are not in it.
 
-    Clips of people whose record forbids training are dealt to nobody. What a simulated client agreed to holds for the
-    people whose clips it had: with others', its record goes, and theirs speak for it.
+    Clips of people whose record forbids training are dealt to nobody. A simulated client's record holds for the people
+    whose clips it had: once it has other people's clips, its record is removed and their own records decide.
     """
     settings = settings or PreparationSettings()
     people = load_people(run)
@@ -57,7 +57,7 @@ def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> Cli
         table = deal_clips(clips, people, features, settings.partition, settings.clients)
         rows = _damaged(run, clips, members, features)
     forget_others(run, table)
-    _forget_old_answers(run, table)
+    _remove_outdated_consent(run, table)
     save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("dealing",), rows)
     return table
@@ -107,21 +107,21 @@ def deal_clips(
 
 
 def _person(speaker: str, people: ClientTable) -> str:
-    """One name for all speakers who share recordings, for they may be one person."""
+    """One name for all speakers who share recordings, since they may be one person."""
     return min([speaker, *(people[speaker].shares if speaker in people else ())])
 
 
 def forget_others(run: RunFolder, table: ClientTable) -> None:
-    """Remove the shards of everybody who is not in the table, so that nobody takes them for a client's."""
+    """Remove the shards of everybody who is not in the table, so that they are not taken for a client's."""
     for shards in sorted(run.root.glob("clients/*/shards")):
-        home = shards.parent
-        if home.name not in table:
+        folder = shards.parent
+        if folder.name not in table:
             shutil.rmtree(shards)
-            _remove_if_empty(home)
+            _remove_if_empty(folder)
 
 
-def _forget_old_answers(run: RunFolder, table: ClientTable) -> None:
-    """Remove the record of each simulated client that now has other people's clips; what was revoked stays so."""
+def _remove_outdated_consent(run: RunFolder, table: ClientTable) -> None:
+    """Remove the record of each simulated client that now has other people's clips; a revoked record stays."""
     before = load_clients(run.clients_table) if run.clients_table.exists() else {}
     for name, entry in table.items():
         old = before.get(name)
@@ -134,7 +134,7 @@ def _forget_old_answers(run: RunFolder, table: ClientTable) -> None:
 
 
 def _new_names(count: int, people: ClientTable) -> list[str]:
-    """d0000, d0001, ...; with more letters d where the corpus knows such people already."""
+    """d0000, d0001, ...; with a longer prefix of d's where the corpus already has people of such names."""
     prefix = "d"
     while any(f"{prefix}{number:04d}" in people for number in range(count)):
         prefix += "d"
@@ -144,7 +144,7 @@ def _new_names(count: int, people: ClientTable) -> list[str]:
 def _damaged(
     run: RunFolder, clips: Iterable[Clip], members: Iterable[tuple[str, Client]], features: Mapping[str, object]
 ) -> list[QuarantineRow]:
-    """Rows for clips whose crop is there and cannot be read: they are dealt to nobody, so no later step sees them."""
+    """Rows for clips whose crop exists but cannot be read: they are dealt to nobody, so no later step reports them."""
     placed = {clip for _, entry in members for clip in entry.clips()}
     reason, remedy = "its crop cannot be read", "delete the crop's .json and run the crops step again"
     return [

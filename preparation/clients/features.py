@@ -1,4 +1,4 @@
-"""What tells one client's clips from another's, as a handful of numbers a clip: looks, and how the head is held."""
+"""Features by which clients' clips differ, as a few numbers a clip: appearance and head pose."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def clip_features(crop: Crop) -> ClipFeatures:
 
 
 def measure_clips(run: RunFolder, clients: Iterable[tuple[str, Client]]) -> dict[str, ClipFeatures]:
-    """Features of every clip of these clients that has a crop, by clip id; damaged crops are passed over.
+    """Features of every clip of these clients that has a crop, by clip id; damaged crops are skipped.
 
-    Clients whose record forbids training are left out; silence is no refusal yet, for records follow preparation.
+    Clients whose record forbids training are left out. Clients without a record are measured, because records are made
+    after preparation.
     """
     gate, entries = CropGate(run, "training", required=False), dict(clients)
     found: dict[str, ClipFeatures] = {}

@@ -1,14 +1,14 @@
-"""The one way to a person's clips: every reader of shards or crops says for what, and the consent records are asked.
+"""The one way to a person's clips: every reader of shards or crops names its use, and the consent records are asked.
 
-training    steps on the clips, and attacks that train on them or on what they tell
+training    training on the clips, and attacks that train on them or on what is derived from them
 generation  making or showing the person's face: evaluation, pictures on a page, reconstructions, a client's own adapter
 
     gate = Gate(run, "generation", settings.consent.required)
     for client in gate.admit(clients, "evaluation"):
         for sample in gate.samples(client, "test"): ...    # of `preparation.shards.gate.Gate`, which reads shards too
 
-Preparation reads clips without asking: crops and shards are made of the clips that a run was given before anybody's
-answer is recorded, and nothing is learnt or shown by making them. Which modules those are, a test lists.
+Preparation reads clips without asking: it makes crops and shards before anybody's consent is recorded, and making them
+neither learns nor shows anything. A test lists the modules that may do so.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from common.text.commands import command
 from preparation.clients.consent import Use, objection_to, objections
 from preparation.crops.crop import Crop, has_crop, load_crop
 
-_told: set[tuple[str, str, str, str]] = set()
-"""What was said on standard error already: a reason is given once for each purpose, not at every epoch."""
+_reported: set[tuple[str, str, str, str]] = set()
+"""What was already written to standard error: a reason is given once for each purpose, not at every epoch."""
 
 
 @dataclass(frozen=True)
 class CropGate:
-    """What one run may be read for. `required`: whether a client's silence is a no (`training.consent.required`).
+    """Access to one run's crops for one use. `required`: whether a client needs a record (`training.consent.required`).
 
-    Records are read at every question, so that what is revoked while a federation runs holds from then on.
+    Records are read at every question, so that a revocation holds at once, even while a federation runs.
     """
 
     run: RunFolder
@@ -51,9 +51,9 @@ class CropGate:
         names = list(names)
         refused = self.refused(names)
         for name, reason in refused.items():
-            said = (str(self.run.root), purpose, name, reason)
-            if said not in _told:
-                _told.add(said)
+            refusal = (str(self.run.root), purpose, name, reason)
+            if refusal not in _reported:
+                _reported.add(refusal)
                 sys.stderr.write(f"consent: {name} is left out of {purpose}: no {self.use} ({reason})\n")
         return [name for name in names if name not in refused]
 
@@ -67,10 +67,10 @@ class CropGate:
             )
 
     def crop(self, name: str, clip_id: str) -> Crop:
-        """A clip's crop, where `name` is whose clip it is now; raises where it must not be read."""
+        """A clip's crop; `name` is the client or person who has the clip. Raises where it must not be read."""
         self.check(name)
         return load_crop(self.run.crops_of(clip_id), clip_id.rpartition("/")[2])
 
     def has_crop(self, clip_id: str) -> bool:
-        """Whether a clip has a crop; nothing of it is read."""
+        """Whether a clip has a crop; the crop is not read."""
         return has_crop(self.run.crops_of(clip_id), clip_id.rpartition("/")[2])

@@ -1,7 +1,7 @@
-"""A folder is a claim, not a person: do a client's clips show one face, and are two clients the same one?
+"""Check by faces what a corpus's folders claim: does a client's folder show one person, and are two clients the same?
 
-Meant for whoever gathers a corpus, before its folders become clients that share nothing. Embeddings live in memory
-for the length of the check; the report holds names and cosines, which say no more than who resembles whom.
+Meant for people who gather a corpus, before its folders become clients that share nothing. Embeddings are in memory
+only during the check; the report holds names and cosines, which say only who resembles whom.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from preparation.faces.embedder import WEIGHT, Embedding, FaceEmbedder, align_fi
 from preparation.settings import IdentitySettings
 
 BLOCK = 1024
-"""Clients that are compared with all others at a time, so that memory grows with their number, not its square."""
+"""How many clients are compared with all others at once: memory grows with the number of clients, not its square."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A clip whose face is not its client's. `cosine` is its best one with the client's own clips; `resembles` the
-    other client whose face it shows, if any."""
+    """A clip whose face is not its client's. `cosine` is its largest with the client's own clips; `resembles` names
+    the other client whose face it shows, if any."""
 
     client: str
     clip: str
@@ -40,7 +40,7 @@ class Mismatch:
 @dataclass(frozen=True)
 class SamePerson:
     """Two clients with one face. Where their roles differ, a client's face also trains the public backbone, or a
-    person thought unseen is not."""
+    person held out as unseen is also seen in training."""
 
     first: str
     second: str
@@ -50,9 +50,9 @@ class SamePerson:
 
 @dataclass(frozen=True)
 class IdentityReport:
-    """What the faces say about the folders' claims; `skipped` says why nothing was looked at, where that is so.
+    """The result of the check; `skipped` is the reason where nothing was checked.
 
-    `nearest_others` is the largest cosine of two clients that are not reported: how close the check was to an alarm.
+    `nearest_others` is the largest cosine of two clients that are not reported: how close it came to the threshold.
     """
 
     embedder: str | None
@@ -63,7 +63,7 @@ class IdentityReport:
     same_person: tuple[SamePerson, ...]
     nearest_others: float | None
     settings: str = ""
-    """Fingerprint of the settings it was made with: other thresholds make another report."""
+    """Fingerprint of the settings of the check: other thresholds make another report."""
 
     def summary(self) -> str:
         """One line for people."""

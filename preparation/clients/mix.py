@@ -35,9 +35,9 @@ def assign_people(
 def join_guests(
     clips: Iterable[Clip], host: str, settings: MixSettings, splitting: ClientSettings
 ) -> tuple[ClientTable, list[QuarantineRow]]:
-    """Deal the clips of all parts but `host` to its training clients; the public and the unseen stay among themselves.
+    """Deal the clips of all parts but `host` to its training clients; its public and unseen people get no guests.
 
-    Guests are dealt whole, as people or as videos, each by a draw of its own, so that a newcomer moves nobody else.
+    Guests are dealt whole, as people or as videos, each by a draw of its own, so that a new guest moves nobody else.
     """
     ordered = sorted(clips, key=lambda clip: clip.clip_id)
     own = [clip for clip in ordered if PurePosixPath(clip.path).parts[0] == host]
@@ -59,22 +59,22 @@ def join_guests(
     joined: dict[str, list[Clip]] = defaultdict(list)
     for guest in _drawn(list(guests), settings.guest_share, seed, "guests"):
         joined[hosts[generator(seed, "host of", guest).integers(len(hosts))]].extend(guests[guest])
-    for client, company in joined.items():
-        videos = by_source(company, splitting.sources)
+    for client, guest_clips in joined.items():
+        videos = by_source(guest_clips, splitting.sources)
         given = split_clips(f"guests of {client}", list(videos), splitting)
         splits = {
             split: sorted([*table[client].splits[split], *(clip for video in given[split] for clip in videos[video])])
             for split in SPLITS
         }
-        people = {clip.clip_id: clip.speaker for clip in company}
+        people = {clip.clip_id: clip.speaker for clip in guest_clips}
         table[client] = replace(table[client], splits=splits, people=dict(sorted(people.items())))
-    present = {clip.clip_id for company in joined.values() for clip in company}
+    present = {clip.clip_id for guest_clips in joined.values() for clip in guest_clips}
     reason = "not among the guests that the mix draws"
     remedy = "raise preparation.mix.guest_share to draw more"
     rows = [
         QuarantineRow(clip.path, "clients", reason, remedy)
-        for company in guests.values()
-        for clip in company
+        for guest_clips in guests.values()
+        for clip in guest_clips
         if clip.clip_id not in present
     ]
     absent = {clip.clip_id for clip in others} - present
@@ -83,7 +83,7 @@ def join_guests(
 
 
 def _drawn(names: list[str], share: float, seed: int, purpose: str) -> list[str]:
-    """A seeded share of the names, sorted; one at least, unless the share is 0."""
+    """A seeded share of the names, sorted; at least one, unless the share is 0."""
     order = sorted(names, key=lambda name: (generator(seed, "mix", purpose, name).random(), name))
     count = round(share * len(order))
     return sorted(order[: max(count, 1) if share > 0 else 0])

@@ -1,10 +1,10 @@
-"""Clients that are not people: clips shared out anew, with as much skew in appearance, pose and size as is asked for.
+"""Simulated clients: clips dealt anew, with a chosen skew in appearance, pose and size.
 
-By identity (`preparation.clients.roles`) every client is one person, which is as unequal as data can be. To ask *how
-much* inequality a method bears, the clips of the people who are clients are dealt to simulated clients, each of which
-draws its mixture over clusters of appearance and pose from Dirichlet(alpha * pooled distribution) (Hsu et al., 2019,
-"Measuring the effects of non-identical data distribution"). This is a researcher's tool: it looks at all clips in one
-place, which no federation may.
+By identity (`preparation.clients.roles`) every client is one person, which is as unequal as data can be. To measure
+*how much* inequality a method tolerates, the clips of the people who are clients are dealt to simulated clients, each
+of which draws its mixture over clusters of appearance and pose from Dirichlet(alpha * pooled distribution) (Hsu et
+al., 2019, "Measuring the effects of non-identical data distribution"). This is a researcher's tool: it looks at all
+clips in one place, which no federation may.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from preparation.clients.roles import size_shares
 from preparation.settings import PartitionSettings
 
 WANTED = 1e-3
-"""A smaller share of a mixture is no wish: nobody has that many clips."""
+"""Smaller shares of a mixture count as none: no client has enough clips to serve them."""
 
 
 def cluster(features: NDArray[np.float64], clusters: int, seed: int, restarts: int = 4) -> NDArray[np.int64]:
@@ -54,8 +54,9 @@ def deal(
     """Give every unit to one of the clients `names`: {unit: client}, complete, and the same for the same seed.
 
     labels name each unit's cluster, weights its number of clips. The client that is least full, by its share of the
-    clips, takes next, from the cluster it lacks most. Once all that it wants is used up, it draws a new mixture of
-    what there still is. Hence sizes are kept and nothing is left; mixtures follow as far as the supply allows.
+    clips, takes the next unit, from the cluster that it lacks most. Once the clusters of its mixture are used up, it
+    draws a new mixture from what is left. So sizes are kept and every unit is dealt; mixtures hold as far as the supply
+    allows.
     """
     pooled = np.zeros(max(labels.values(), default=0) + 1)
     piles: dict[int, list[str]] = {}

@@ -1,16 +1,17 @@
-"""What was made of clips that the corpus no longer holds: kept by default, removed where that is asked for.
+"""Remove what was made of clips that the corpus no longer holds; without a request it is kept.
 
-A person may have withdrawn consent; then nothing of them may stay in the run but what models have learnt. But a disk
-may also be missing for a day, or a list of clips be narrower for once, and nobody's night of work should go with that.
-So it is removed only on request (`preparation.corpus.forget_absent`, `privfedtalk prepare --forget`):
+A person may have withdrawn consent; then nothing of theirs may stay in the run except what models have learnt. But a
+disk may also be missing for a day, or a list of clips be shorter for once, which must not cost a night of work. So
+these are removed only on request (`preparation.corpus.forget_absent`, `privfedtalk prepare --forget`):
 
-- the whole folder of a person of whom the manifest names no clip (crops, shards, consent, own adapters), and imported
+- the whole folder of a person who has no clip in the manifest (crops, shards, consent, own adapters), and imported
   adapters that were fitted to them; of a person who stays, the crops of the clips that are gone;
 - shards that held such clips, which the shards step writes anew;
-- tables, pages, videos, attacks and caches, whole, for they mix people; the next commands make them again;
-- the name, wherever it is left (see `common.text.redaction`).
+- tables, pages, videos, attacks and caches, whole, because they mix people; the next commands make them again;
+- the person's name, wherever it is left (see `common.text.redaction`).
 
-Models know the clips that are gone until they are trained again: `training.adapters.membership` names them.
+Models keep what they learnt from such clips until they are trained again: `training.adapters.membership` names those
+models.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from preparation.crops.crop import forget_crop
 from preparation.quarantine import load_quarantine, replace_rows
 
 MIXED = ("evaluation", "attacks", "report", RESULTS, "clients_report", IDENTITIES)
-"""What is made of many people at once."""
+"""Files and folders that are made of many people at once."""
 OWN_FILES_STEPS = ("manifest", "cuts")
-"""Steps whose quarantine rows are of files that are in the corpus now: they have just been run."""
+"""Steps whose quarantine rows are about files that are in the corpus now, since these steps have just been run."""
 SIMULATED = re.compile(r"d+\d{4}")
 """Names of simulated clients, see `preparation.clients.dealing`."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Of how many clips that are not there something had been made, and how many people of these have no clip left."""
+    """How many clips that are gone had left something in the run, and how many people have no clip left."""
 
     clips: int
     people: int
@@ -48,35 +49,35 @@ class Absent:
 
 @dataclass(frozen=True)
 class AbsentNames:
-    """The ids of those clips, and the names of those people."""
+    """The ids of the clips that are gone, and the names of the people who have no clip left."""
 
     clips: list[str]
     people: list[str]
 
 
 def absent_names(run: RunFolder) -> AbsentNames:
-    """Clips and people of whom the run holds something and its manifest nothing."""
+    """Clips and people that the run holds something of and its manifest does not name."""
     named: dict[str, set[str]] = {}
     for clip in load_manifest(run.manifest):
         named.setdefault(clip.speaker, set()).add(clip.name)
     table = load_clients(run.clients_table) if run.clients_table.exists() else {}
     clips, people = [], []
-    for home in sorted(run.root.glob("clients/*")):
-        person = home.name
-        if (home / "crops").is_dir():
-            clips += [f"{person}/{name}" for name in sorted(_names(home / "crops") - named.get(person, set()))]
+    for folder in sorted(run.root.glob("clients/*")):
+        person = folder.name
+        if (folder / "crops").is_dir():
+            clips += [f"{person}/{name}" for name in sorted(_names(folder / "crops") - named.get(person, set()))]
         elif person in table and table[person].people:
-            continue  # a simulated client has shards alone, which `preparation.clients.dealing` sees to
+            continue  # a simulated client has only shards, which `preparation.clients.dealing` removes
         if person not in named:
             people.append(person)
     simulated = {name for name, entry in table.items() if entry.people and name not in named}
-    others = ({*table} | _remembered(run)) - {*named, *people} - simulated
+    others = ({*table} | _participants(run)) - {*named, *people} - simulated
     people += sorted(name for name in others if not SIMULATED.fullmatch(name))
     return AbsentNames(clips, people)
 
 
 def settle_absent(run: RunFolder, forget: bool) -> Absent:
-    """Say in a line what the run holds of clips that are not in its manifest, and with `forget` remove it."""
+    """Report in one line what the run holds of clips that are not in its manifest; with `forget`, remove it."""
     gone = absent_names(run)
     if not gone.clips and not gone.people:
         return Absent(0, 0)
@@ -94,7 +95,7 @@ def settle_absent(run: RunFolder, forget: bool) -> Absent:
 
 
 def _forget(run: RunFolder, gone: AbsentNames) -> None:
-    """Remove all of it; people's folders go last, so that one that was interrupted goes on when it is asked again."""
+    """Remove all of it. People's folders go last, so that an interrupted removal continues when it is asked again."""
     people, clips = set(gone.people), set(gone.clips)
     table = load_clients(run.clients_table) if run.clients_table.exists() else {}
     for name in MIXED:
@@ -106,22 +107,22 @@ def _forget(run: RunFolder, gone: AbsentNames) -> None:
     for facts in run.root.glob("imported/*/privfedtalk.json"):
         if json.loads(facts.read_text(encoding="utf-8")).get("client") in people:
             _remove(facts.parent)
-    stays = {name: _without(entry, people, clips) for name, entry in table.items() if name not in people}
-    for name, entry in stays.items():
+    remaining = {name: _without(entry, people, clips) for name, entry in table.items() if name not in people}
+    for name, entry in remaining.items():
         if entry == table[name]:
             continue
         _remove(run.shards(name))
-        # What several people agreed to names them; each one's own record speaks for who is left.
+        # A record of several people names them all; the own records of those who remain decide without it.
         record = read_consent(run, name)
         if people & set(people_of(name, table[name])) and record is not None and record.revoked is None:
             run.consent(name).unlink()
-    if stays != table:
-        save_clients(stays, run.clients_table)
+    if remaining != table:
+        save_clients(remaining, run.clients_table)
     _drop_rows(run)
     for state in run.root.glob("federation/*/checkpoint/state.json"):
-        # It is a checkpoint of just these clients: without one of them no run goes on from it.
-        of_whom = json.loads(state.read_text(encoding="utf-8"))["fingerprint"]
-        if any(re.search(rf"-{re.escape(name)}(-|$)", of_whom) for name in people):
+        # The checkpoint is of exactly these clients: without one of them no federation continues from it.
+        fingerprint = json.loads(state.read_text(encoding="utf-8"))["fingerprint"]
+        if any(re.search(rf"-{re.escape(name)}(-|$)", fingerprint) for name in people):
             _remove(state.parent)
     redact_run(run.root, pseudonyms(run.root, gone.people), gone.clips)
     for clip in clips:
@@ -133,7 +134,7 @@ def _forget(run: RunFolder, gone: AbsentNames) -> None:
 
 
 def _without(entry: Client, people: set[str], clips: set[str]) -> Client:
-    """A client without the clips that are gone and those of people who are."""
+    """A client without the clips that are gone and without the clips of people who are gone."""
 
     def stays(clip: str) -> bool:
         return clip not in clips and entry.person_of(clip) not in people and clip.rpartition("/")[0] not in people
@@ -144,7 +145,10 @@ def _without(entry: Client, people: set[str], clips: set[str]) -> Client:
 
 
 def _on_panel(run: RunFolder, people: set[str], clips: set[str]) -> bool:
-    """Whether the nights show any of them: private people never stand on the panel, and then the nights stay."""
+    """Whether the nightly evaluations show any of them, by their panel; without a panel, whether there are any.
+
+    Private people are never on the panel, so removing them keeps the nights.
+    """
     panel = run.nightly / PANEL
     if not panel.exists():
         return run.nightly.exists()
@@ -153,7 +157,7 @@ def _on_panel(run: RunFolder, people: set[str], clips: set[str]) -> bool:
 
 
 def _drop_rows(run: RunFolder) -> None:
-    """Take rows of files that are not in the manifest out of the quarantine."""
+    """Remove quarantine rows about files that are not in the manifest."""
     rows = load_quarantine(run.quarantine)
     known = {name for clip in load_manifest(run.manifest) for name in (clip.path, clip.clip_id)}
     stay = [row for row in rows if row.step in OWN_FILES_STEPS or row.file in known]
@@ -161,8 +165,8 @@ def _drop_rows(run: RunFolder) -> None:
         replace_rows(run.quarantine, {row.step for row in rows}, stay)
 
 
-def _remembered(run: RunFolder) -> set[str]:
-    """Who was asked to train, by the notes that federations left; some people's folders may have gone before."""
+def _participants(run: RunFolder) -> set[str]:
+    """Everybody who was asked to train, by the federations' participant files; their folders may already be gone."""
     names: set[str] = set()
     for path in run.root.glob("federation/*/participants.json"):
         note = json.loads(path.read_text(encoding="utf-8"))
@@ -171,13 +175,14 @@ def _remembered(run: RunFolder) -> set[str]:
 
 
 def _names(crops: Path) -> set[str]:
-    """The clips that left anything here; a clip's name has no dot, and what begins with one is being written."""
+    """The names of clips that have any file in a crops folder; a clip's name has no dot, and a file that begins with
+    one is being written."""
     found = [*crops.iterdir(), *(crops / "refused").glob("*.json")]
     return {path.name.partition(".")[0] for path in found if path.is_file() and not path.name.startswith(".")}
 
 
 def _remove(path: Path) -> None:
-    """A file, a folder, or a link to one."""
+    """Remove a file, a folder, or a link to one."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     else:

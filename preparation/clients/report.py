@@ -1,4 +1,4 @@
-"""How unlike the clients are: sizes, looks and head pose, as distances to all clients together.
+"""How much clients differ in size, appearance and head pose, as distances to all clients together.
 
 Only counts and distances are written: no colour, no landmark, nothing from which a face could be drawn.
 """
@@ -27,16 +27,17 @@ CLUSTERS = 8
 POSE_BINS = 8
 """Bins of equal mass for yaw and for pitch each."""
 REDEALS = 20
-"""How often the clips are dealt at random, to know how far apart equal clients of these sizes would stand."""
+"""How often the clips are dealt at random, to estimate how far apart clients of these sizes are without any skew."""
 
 
 @dataclass(frozen=True)
 class ClientRow:
-    """One client beside all clients together, itself among them.
+    """One client compared with all clients together, itself included.
 
-    Total variations lie in 0-1: half the summed differences of two histograms, of clips over clusters of looks and
-    pose (`cluster_tv`), of frames over yaw and over pitch, averaged (`pose_tv`). `appearance_distance` is between the
-    mean looks, in standard deviations over clips, per feature. None where the client has no crop.
+    A total variation, 0-1, is half the summed absolute differences of two histograms: of clips over clusters of
+    appearance and pose (`cluster_tv`), or of frames over yaw and over pitch, averaged (`pose_tv`).
+    `appearance_distance` is between the mean appearances, in standard deviations over clips, per feature. None where
+    the client has no crop.
     """
 
     client: str
@@ -55,8 +56,8 @@ class ClientRow:
 
 @dataclass(frozen=True)
 class ClientReport:
-    """The rows, and what they come to; `*_if_alike` is the mean total variation of a random dealing to equal sizes,
-    which small clients show without any skew: compare the measured one with it, not with zero."""
+    """The rows and their summary. `*_if_alike` is the mean total variation after random dealings to the same sizes,
+    which small clients show without any skew: compare the measured value with it, not with zero."""
 
     clients: list[ClientRow]
     clips: int

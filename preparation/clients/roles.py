@@ -1,4 +1,4 @@
-"""Who is a client, who is public, a volunteer or unseen; and which clips each trains, validates and tests on."""
+"""Each person's role (client, public, volunteer or unseen), and the clips each trains, validates and tests on."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _STRICTEST_FIRST: tuple[Role, ...] = ("unseen", "client", "volunteer", "public")
 class Client:
     """One speaker's entry: `splits` maps each of train, validation and test to clip ids.
 
-    `one_video` owns up that all clips are cut from a single video, so that neighbours do stand on several sides.
-    `people` says whose each clip is where a client unites several people (see `preparation.clients.dealing`), else it
-    is empty. `shares` names the others of whom the same recordings were in the corpus (see
-    `preparation.corpora.twins`): perhaps one person. All three are written to the table only where they say something.
+    `one_video` is True where all clips are cut from a single video, so that neighbouring cuts are in different splits.
+    `people` names each clip's person where a client unites several people (see `preparation.clients.dealing`), else it
+    is empty. `shares` names other speakers with the same recordings (see `preparation.corpora.twins`), who may be the
+    same person. The table holds these three only where they are not empty or False.
     """
 
     role: Role
@@ -68,7 +68,7 @@ ClientTable = dict[str, Client]
 
 @dataclass(frozen=True)
 class Assignment:
-    """A table, and for each clip id that has no place because another speaker has the same recording, that clip."""
+    """A table, and for each refused clip id the clip of another speaker that is the same recording and has a place."""
 
     table: ClientTable
     refused: dict[str, Clip]
@@ -82,15 +82,15 @@ def assign_clients(clips: Iterable[Clip], settings: ClientSettings | None = None
     subsets takes the stricter role for all clips, so that no client's face trains the public backbone; so do speakers
     who have a recording in common, for they may be one person. In other corpora a seeded share of the speakers becomes
     public. Public speakers are held out whole for validation, volunteers do nothing else, clients split their own clips
-    by the videos they were cut from, unseen people only test. With skewed sizes some clips are in no split, and of one
-    recording only one speaker's copies are in any: see `left_out`.
+    by the videos they were cut from, unseen people only test. With skewed sizes some clips are in no split; of a
+    recording that several speakers have, only one speaker's copies are in a split: see `left_out`.
     """
     return assign(clips, settings).table
 
 
 def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests: Iterable[Clip] = ()) -> Assignment:
-    """As `assign_clients`, with what twins have decided. `guests` are clips of others who will join clients: they get
-    no entry, but count as clients' where a recording is theirs, too."""
+    """As `assign_clients`, together with the clips that are refused as copies. `guests` are clips of people who will
+    join clients: they get no entry, but count as clients' clips where recordings are shared."""
     settings = settings or ClientSettings()
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: clip.clip_id):
@@ -98,7 +98,7 @@ def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests
     everybody = [*(clip for own in by_speaker.values() for clip in own), *guests]
     roles = _roles(by_speaker, settings)
     every_role: dict[str, Role] = {**{clip.speaker: "client" for clip in everybody}, **roles}
-    # Of two who are alike in that, guests give way.
+    # Between equal roles, guests give way.
     rank = {who: 2 * _STRICTEST_FIRST.index(role) + (who not in roles) for who, role in every_role.items()}
     shared = shared_by_people(everybody, rank)
     for speaker, family in shared.kin.items():
@@ -114,7 +114,7 @@ def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests
     for speaker, role in roles.items():
         own = kept.get(speaker, placed[speaker])
         if not own:
-            continue  # all that the speaker has is others'
+            continue  # all of the speaker's recordings count as others'
         ids = [clip.clip_id for clip in own]
         one_video = False
         splits: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -134,8 +134,8 @@ def assign(clips: Iterable[Clip], settings: ClientSettings | None = None, guests
 def split_sources(client: str, clips: list[Clip], settings: ClientSettings) -> tuple[dict[str, list[str]], bool]:
     """Split one client's clips so that those cut from one video stay together.
 
-    The fractions count videos. With a single video there is nothing to keep apart but copies: its recordings are split
-    one by one, and the second value is True.
+    The fractions count videos. With a single video, only copies of one recording stay together: its recordings are
+    split one by one, and the second value is True where there are several.
     """
     videos = by_source(clips, settings.sources)
     one_video = len(videos) == 1
@@ -177,7 +177,7 @@ def left_out(
     clips: Iterable[Clip], table: ClientTable, refused: Mapping[str, Clip] | None = None
 ) -> list[QuarantineRow]:
     """A row for each clip without a place, so that none vanishes silently: another speaker has the same recording
-    (`refused`), or skewed sizes left it out. A copy that stands beside its own speaker's gets a row that says so."""
+    (`refused`), or skewed sizes left it out. A copy that is kept beside its speaker's other one gets a row, too."""
     refused = refused or {}
     ordered = list(clips)
     placed = {clip for client in table.values() for clip in client.clips()}
@@ -201,8 +201,8 @@ def left_out(
 
 
 def split_clips(client: str, clip_ids: list[str], settings: ClientSettings) -> dict[str, list[str]]:
-    """Split one client's clips. From three clips on, every split gets one; of two, one trains and one
-    tests."""
+    """Split one client's clips by the settings' fractions. Of three clips or more, every split gets at least one; of
+    two, one trains and one tests."""
     count = len(clip_ids)
     validation = round(count * settings.validation_fraction)
     test = round(count * settings.test_fraction)
@@ -226,33 +226,33 @@ def of_role(table: ClientTable, role: Role) -> list[str]:
 
 
 def unit_of(table: ClientTable, settings: CorpusSettings | None = None, kind: CorpusKind | None = None) -> ClientUnit:
-    """What a client of this table is, so what a promise to "one client" promises to a person.
+    """What a client of this table is, and so what a guarantee for "one client" means for a person.
 
-    A person only where each client has one person's clips and no person's clips lie with two clients, as far as the
-    corpus claims to know who is who: LRS3 names videos, so do HDTF by `hdtf_speaker=video` and a folder by
-    `speaker_rule=stem`, and a clip that lies at a folder's root is a speaker of its own; of these one person may have
-    several. Otherwise the folders are believed. Where both may be, it is the weaker, a part of a person. `settings` and
-    `kind` are those of the corpus; without them the table alone is believed.
+    "person" only where each client has one person's clips, no person's clips are with two clients, and the corpus names
+    people. LRS3 names videos instead, and so do HDTF with `hdtf_speaker=video` and a folder with `speaker_rule=stem`;
+    a clip at a folder's root is a speaker of its own. There one person may have several names. Other corpora's folders
+    are believed. Where both other answers apply, the weaker is given: a part of a person. `settings` and `kind` are
+    those of the corpus; without them the table alone is believed.
     """
     clients = {name: entry for name, entry in table.items() if entry.role == "client"}
     people = {name: {entry.person_of(clip) for clip in entry.clips()} for name, entry in clients.items()}
-    homes = Counter(person for company in people.values() for person in company)
-    # Who share recordings may be one person.
+    clients_of_person = Counter(person for members in people.values() for person in members)
+    # People who share recordings may be one person.
     kin = any(
-        not company.isdisjoint(entry.shares)
+        not members.isdisjoint(entry.shares)
         for name, entry in clients.items()
         if entry.shares
-        for other, company in people.items()
+        for other, members in people.items()
         if other != name
     )
-    if kin or any(count > 1 for count in homes.values()) or _may_split_people(clients, settings, kind):
+    if kin or any(count > 1 for count in clients_of_person.values()) or _may_split_people(clients, settings, kind):
         return "part of a person"
-    several = any(len(company) > 1 for company in people.values())
+    several = any(len(members) > 1 for members in people.values())
     return "client (several people)" if several else "person"
 
 
 def _may_split_people(clients: ClientTable, settings: CorpusSettings | None, kind: CorpusKind | None) -> bool:
-    """Whether the corpus's names of speakers may give one person several."""
+    """Whether the corpus's speaker names may split one person into several speakers."""
     if kind in (CorpusKind.LRS3, CorpusKind.MIX):  # a mix may hold such a part
         return True
     if kind is CorpusKind.HDTF:
@@ -282,7 +282,7 @@ def load_clients(path: Path) -> ClientTable:
 
 
 def load_people(run: RunFolder) -> ClientTable:
-    """Who is who by the corpus's folders, however their clips were dealt; a run that was never dealt has one table."""
+    """The table of people by the corpus's folders, before any dealing; a run that was never dealt has one table."""
     return load_clients(run.people_table if run.people_table.exists() else run.clients_table)
 
 

@@ -22,7 +22,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 """Names that Windows keeps for devices, with whatever ending."""
 
 LONGEST_BYTES = 160
-"""File systems take 255 bytes, and extensions and temporary names are still to be added."""
+"""File systems allow 255 bytes, and extensions and temporary names are added later."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Candidate:
     sidecar: str | None = None
     truth: str | None = None
     refusal: tuple[str, str] | None = None
-    """Why the reader itself leaves it out, and what to do."""
+    """Why the reader itself refuses the file, and the remedy."""
 
 
 def safe_name(text: str) -> str:
@@ -55,10 +55,10 @@ def safe_name(text: str) -> str:
 
 
 def distinct_names(claims: Mapping[Claim, str]) -> dict[Claim, str]:
-    """A safe name for each claim, by the text that it would be called by; unequal claims never share one.
+    """A safe name for each claim, made from its text; unequal claims never share a name.
 
-    `anna-maria/` and `anna/maria/` would both be `anna-maria`. Neither stays it, but both get digits of what they are:
-    a record of the one (consent, an adapter) must not pass to the other. Claims alone in their text keep it.
+    `anna-maria/` and `anna/maria/` would both be `anna-maria`. Both get digits of a hash of the claim instead, because
+    a record of one (consent, an adapter) must not pass to the other. A claim whose text is unique keeps it.
     """
     names = {claim: safe_name(text) for claim, text in claims.items()}
     digits = 8
@@ -71,8 +71,8 @@ def distinct_names(claims: Mapping[Claim, str]) -> dict[Claim, str]:
 
 
 def tell_apart(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The candidates with clips of one speaker and one name (two subsets of LRS3, `a.mp4` and a file called like what
-    stands for `a.mov`) told apart by digits of their paths, so that none takes the other's crop."""
+    """The candidates; clips of one speaker that share a name get digits of a hash of their paths, so that they do not
+    share a crop (two subsets of LRS3; `a.mp4` and a file that is called like the replacement name of `a.mov`)."""
     ordered = list(candidates)
     keys = {each.path: f"{each.speaker}/{each.name}" for each in ordered if each.refusal is None}
     digits = 8
@@ -92,8 +92,8 @@ def _with_digits(name: str, original: str, digits: int) -> str:
 def part_alike(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[QuarantineRow]]:
     """The candidates whose names differ in more than case and in how letters are composed, and rows for the others.
 
-    Two such names are one folder on many disks, and to people one person. The first, in order of names, stays; whether
-    the other is the same person only the owner of the corpus can say.
+    Names that differ only so are one folder on many disks, and one person to readers. The first in order of names
+    stays; whether the other is the same person, only the owner of the corpus can say.
     """
     ordered = [one for one in candidates if one.refusal is None]
     speakers: dict[str, str] = {}
@@ -122,5 +122,5 @@ def _alike(one: Candidate, what: str, other: str, remedy: str) -> QuarantineRow:
 
 
 def folded(name: str) -> str:
-    """What names that a disk or a reader would take for one have in common."""
+    """A form of a name that is equal for names which a disk or a reader would take for one."""
     return unicodedata.normalize("NFKC", name).casefold()

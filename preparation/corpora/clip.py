@@ -1,4 +1,4 @@
-"""A clip of a corpus: the row of the manifest that says all that is known of it."""
+"""A clip of a corpus: a row of the manifest with all that is known of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Clip:
 
     frames, fps, seconds and audio_rate_hz (0: no sound) are the source's own; the steps that follow work at 25 fps and
     16 kHz. width and height are as shown: upright, with square pixels. `pictures_sha256` and `sound_sha256` are of the
-    packets, see `preparation.corpora.twins`. Each of `conversions` is a column: what is converted when the clip is
-    read, as far as headers and the first picture tell.
+    packets, see `preparation.corpora.twins`. Each field of `conversions` is a column: what is converted when the clip
+    is read, as far as headers and the first picture tell.
     """
 
     clip_id: str

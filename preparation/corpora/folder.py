@@ -26,8 +26,8 @@ def find(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
 
 
 def claim_of(path: PurePosixPath, rule: SpeakerRule) -> tuple[str, ...]:
-    """The speaker that a clip's place claims, as the folders or the one name that say so; `path` is relative to the
-    corpus root."""
+    """The speaker that a clip's path claims, as the names of folders, or the one file name, that the rule goes by;
+    `path` is relative to the corpus root."""
     folders = path.parts[:-1]
     if rule is SpeakerRule.STEM or not folders:
         return (path.stem,)

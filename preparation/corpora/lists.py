@@ -4,8 +4,8 @@
     path,offset_sec,vstart_sec            a CSV whose header has a column `path`
     uL5XUwfkxZw/00007 DOgsYATbVSs/00003   sound of one clip, pictures of another: both are named
 
-The subset may be missing, folders may stand before it, and an extension after the clip; folders may be parted by
-backslashes, and a table's cells as `common.text.tables` reads them.
+The subset may be missing, folders may precede it, and an extension may follow the clip. Folders may be separated by
+backslashes, and a table's cells in any way that `common.text.tables` reads.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Selection:
 
 
 def read_lists(paths: Collection[Path]) -> Selection:
-    """Read every list; one of which no line names a clip is an error, a single such line is a row."""
+    """Read every list. A list in which no line names a clip is an error; a single such line becomes a row."""
     clips: dict[Listed, str] = {}
     rows: list[QuarantineRow] = []
     for path in paths:
@@ -86,7 +86,7 @@ def read_lists(paths: Collection[Path]) -> Selection:
 
 
 def version_of(path: Path) -> str:
-    """Changes with what a list says; one that cannot be read is the error that `read_lists` raises."""
+    """A hash of a list's text; raises the error of `read_lists` where the list cannot be read."""
     return hashlib.sha256(read_text(path, WHAT, lenient=True).encode()).hexdigest()
 
 
@@ -100,7 +100,7 @@ def parse(text: str) -> list[Listed]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str, list[Listed]]]:
     """Number, text and clips of each line that is not empty, the header of a CSV left out."""
-    # What is no UTF-8 replaces letters of comments and folders alone: clips of LRS3 are named in ASCII.
+    # Bytes that are not UTF-8 can only be in comments and folders: clips of LRS3 are named in ASCII.
     cells = cells_of(path, "path", WHAT, lenient=True)
     table = cells is not None
     for number, line in cells if cells is not None else enumerate(read_lines(path, WHAT, lenient=True), start=1):

@@ -59,7 +59,7 @@ _MISPLACED = (
 
 
 def _beside(root: Path, settings: CorpusSettings) -> Iterator[Candidate]:
-    """What lies beside the subsets and may hold clips: nobody reads it, so it gets a row."""
+    """Candidates, each with a refusal, for what lies beside the subsets and may hold clips: it is not read."""
     for entry in sorted(root.iterdir()):
         if entry.name in SUBSETS or entry.name.startswith("."):
             continue
@@ -110,8 +110,8 @@ class Sidecar:
 def read_sidecar(path: Path) -> Sidecar:
     """Read the official format (Text / Conf / Ref, FRAME rows, WORD rows if any) and re-encoders' variants.
 
-    Unknown lines between the blocks (some copies carry the audio segment's place) are passed over; a row of
-    a known block that does not parse is an error. For the text alone, `spoken_text` has none.
+    Unknown lines between the blocks (some copies carry the audio segment's place) are ignored; a row of a known block
+    that does not parse is an error. For the text alone, choose `spoken_text`, which raises none.
     """
     fields: dict[str, str] = {}
     frames: list[tuple[int, float, float, float, float]] = []
@@ -149,7 +149,7 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def spoken_text(path: Path) -> str:
-    """What is said in a clip, by its sidecar; "" where that is not there or holds nonsense: nobody needs it."""
+    """What is said in a clip, by its sidecar; "" where the sidecar is missing or unreadable, since it is optional."""
     try:
         lines = read_lines(path, "the sidecar", lenient=True)
     except PrivFedTalkError:

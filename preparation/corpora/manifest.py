@@ -1,4 +1,4 @@
-"""The manifest: one row per clip that can be opened; whatever cannot goes to the quarantine table."""
+"""The manifest: one row for each clip that can be opened; other files get a row in the quarantine table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LACKING: dict[CorpusKind, Callable[[list[Candidate], CorpusSettings], list[Quara
     CorpusKind.STUDIO: lrs3.not_found,
     CorpusKind.LRS3: lrs3.not_found,
 }
-"""What lists name and the corpus lacks, of the kinds that can be selected by lists."""
+"""For each kind that lists can select from: rows for clips that the lists name and the corpus lacks."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Scan:
 
 
 def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = None) -> Scan:
-    """Find, open and fingerprint every clip below `root`; an unreadable one becomes a row, never a stop."""
+    """Find, open and hash every clip below `root`; an unreadable one becomes a row and never stops the scan."""
     settings = settings or CorpusSettings()
     kind = CorpusKind(kind)
     if not root.is_dir():
@@ -75,7 +75,8 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
 
 
 def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
-    """Each part by its own reader; paths begin with the part, and of two people of one name the later gets it too."""
+    """Scan each part with its own reader. Paths begin with the part's name, and so does the later of two equal names of
+    people."""
     whole = Scan([], [])
     taken: set[str] = set()
     for part, kind in read_parts(root).items():
@@ -99,8 +100,8 @@ def _scan_parts(root: Path, settings: CorpusSettings) -> Scan:
 
 
 def _names_beside(taken: set[str], part: str, speakers: list[str]) -> dict[str, str]:
-    """What a part's people are called in the mix: their own names, with the part before one that is taken, and digits
-    after that where somebody is called even so."""
+    """The names of a part's people in the mix: their own, prefixed with the part's name where that is taken, with
+    digits added where the result is taken, too."""
     names = {speaker: f"{part}-{speaker}" if folded(speaker) in taken else speaker for speaker in speakers}
     others = taken | {folded(name) for speaker, name in names.items() if name == speaker}
     clash = {speaker for speaker, name in names.items() if name != speaker and folded(name) in others}
@@ -115,7 +116,7 @@ def save_manifest(clips: Iterable[Clip], path: Path) -> None:
 
 
 def load_manifest(path: Path) -> list[Clip]:
-    """Read a manifest; a table of another shape is refused by name rather than half understood."""
+    """Read a manifest. Raises CorruptFileError for a table with other columns, as another version may have written."""
     import pandas as pd
 
     if not path.exists():
@@ -177,7 +178,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         raise PrivFedTalkError(
             f"{candidate.path} is no ordinary file but a pipe, socket or device", remedy="remove it from the corpus"
         )
-    path.open("rb").close()  # may it be read? FFmpeg would call it broken
+    path.open("rb").close()  # raises where the file may not be read, which FFmpeg would report as broken
     size = status.st_size
     if size == 0:
         raise CorruptFileError(f"{candidate.path} is empty", remedy="copy or download the file again")
@@ -189,7 +190,7 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
         made = video.comment.removeprefix(MADE_HERE)
         raise PrivFedTalkError(f"it is {made} that a run has made, not a clip", remedy="remove it from the corpus")
     sound = _heard(path, limits, heard)
-    cut = load_conversions(converted_beside(path))  # a clip that was cut here is of a video that may have been odd
+    cut = load_conversions(converted_beside(path))  # what was converted when the clip was cut here
     return Clip(
         clip_id=f"{candidate.speaker}/{candidate.name}",
         speaker=candidate.speaker,
@@ -208,8 +209,8 @@ def _row(candidate: Candidate, kind: CorpusKind, root: Path, limits: MediaSettin
 
 
 def _heard(path: Path, limits: MediaSettings, digest: PacketDigest) -> Conversions:
-    """What was done to the sound, whose packets `digest` hashes. Sound that cannot be read is refused where it is
-    needed: a clip may do without."""
+    """What is converted in the sound, whose packets `digest` hashes. Sound that cannot be read is no error here, only
+    where it is needed: a clip may do without."""
     try:
         return open_sound(path, limits).look(digest.note)
     except CorruptFileError:

@@ -1,4 +1,4 @@
-"""A corpus made of others: a folder with a link a part, and `mix.json`, which says how each is read."""
+"""A corpus made of other corpora: a folder with a link to each part, and `mix.json`, which names each part's reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIX_NAME = "mix.json"
 
 
 def named(parts: Iterable[CorpusPart]) -> dict[str, CorpusPart]:
-    """The parts by the names that their links have: their kinds, numbered where one kind comes twice."""
+    """The parts by the names of their links: the part's kind, numbered where a kind occurs several times."""
     names: dict[str, CorpusPart] = {}
     seen: Counter[str] = Counter()
     for part in parts:
@@ -41,7 +41,8 @@ def link_part(root: Path, name: str, target: Path) -> None:
 
 
 def own_part(root: Path, name: str) -> Path:
-    """The folder of a part whose clips are made here; a link to somebody's folder goes, so that none is written to."""
+    """The folder of a part whose clips are made here; a link in its place is removed, so that nothing is written to the
+    link's target."""
     folder = root / name
     if folder.is_symlink():
         folder.unlink()
@@ -49,7 +50,7 @@ def own_part(root: Path, name: str) -> Path:
 
 
 def write_parts(root: Path, kinds: Mapping[str, CorpusKind]) -> None:
-    """Note the parts, the one whose clients are joined first; links that are no part any more go."""
+    """Write the parts to `mix.json`, the one whose clients get guests first; remove links that are no longer a part."""
     for path in root.iterdir():
         if path.is_symlink() and path.name not in kinds:
             path.unlink()

@@ -1,10 +1,10 @@
-"""Which clips were cut from one video: such neighbours share room, light and clothes, and must not be split apart.
+"""Which clips were cut from one video: they share room, light and clothes, so they must be in the same split.
 
-A video's key is found from names alone, because no corpus writes it down:
+A video's key is derived from names alone, because no corpus states it:
 
 LRS3     `trainval/<youtube_id>/<00001>.mp4`: the folder is one video, so the speaker is the key.
 HDTF     `RD_Radio11_0.mp4`, `RD_Radio11_1.mp4`: the trailing number counts the cuts; what precedes it is the key.
-others   each clip is taken for a recording of its own (the studio renders each anew; GRID's are single takes).
+others   each clip counts as a recording of its own (the studio renders each anew; GRID's are single takes).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def source_of(clip: Clip, rule: SourceRule = SourceRule.AUTO) -> str:
 
 
 def source_keys(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict[str, str]:
-    """The key of each clip's video, by clip id; videos of one speaker that share a recording are one, with the first
-    one's key, for a copy on the other side of a split would be learnt by heart."""
+    """The key of each clip's video, by clip id. Videos of one speaker that share a recording count as one and have the
+    first one's key: a copy on the other side of a split would leak training data into the test."""
     ordered = sorted(clips, key=lambda clip: clip.clip_id)
     keys = {clip.clip_id: source_of(clip, rule) for clip in ordered}
     speakers = {clip.clip_id: clip.speaker for clip in ordered}
@@ -65,7 +65,7 @@ def by_source(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict
 
 
 def by_recording(clips: Collection[Clip]) -> dict[str, list[str]]:
-    """Clip ids of each recording, copies together, both sorted; a clip without copies is its own."""
+    """Clip ids of each recording, copies together, both sorted; a clip without copies is a recording of its own."""
     groups: dict[str, list[str]] = defaultdict(list)
     ids = sorted(clip.clip_id for clip in clips)
     recordings = recordings_of(clips)

@@ -1,11 +1,11 @@
-"""Clips that are one recording: copies under other names, re-muxed, or with the same sound or pictures.
+"""Clips that are the same recording: copies under other names, re-muxed, or with the same sound or pictures.
 
     the same bytes                      a copy
     the same packets of pictures        a copy in another container, or with another sound
-    the same packets of sound           a copy in another size, whose sound was taken over as it was
+    the same packets of sound           a copy in another size, with its sound unchanged
 
-Packets of the tracks that are read are hashed as they are stored, so that nothing need be decoded; what was encoded
-anew in both is not found here (`preparation.clients.identity` compares faces). Sound counts where it is more than
+Packets are hashed as they are stored, so that nothing need be decoded. A copy whose pictures and sound were both
+re-encoded is not found here (`preparation.clients.identity` compares faces). Sound counts only where it is more than
 silence: half of its packets must differ.
 """
 
@@ -20,13 +20,13 @@ from typing import Any
 from preparation.corpora.clip import Clip
 
 FEWEST_SOUNDS = 8
-"""Packets of sound that differ from one another, at least: fewer are silence, a click or a hum."""
+"""Fewest distinct packets of sound that count: fewer are silence, a click or a hum."""
 LOOKED_AT = 4096
-"""Packets that are compared with one another for that, so that memory does not grow with the file."""
+"""How many packets are searched for distinct ones, so that memory does not grow with the file."""
 
 
 class PacketDigest:
-    """Hashes the packets of one track as they pass by."""
+    """Hashes the packets of one track, one after the other."""
 
     def __init__(self) -> None:
         self._total = hashlib.sha256()
@@ -34,7 +34,7 @@ class PacketDigest:
         self._different: set[bytes] = set()
 
     def note(self, packet: Any) -> None:
-        """One more packet (PyAV's); an empty one holds nothing."""
+        """Add a packet (PyAV's); an empty one is ignored."""
         if packet.size:
             own = hashlib.sha256(bytes(packet)).digest()
             self._total.update(own)  # a digest of digests: where one packet ends matters
@@ -49,15 +49,15 @@ class PacketDigest:
 
     @property
     def sound(self) -> str:
-        """The same; "" where the packets are too much alike to be more than silence."""
-        telling = len(self._different) >= max(FEWEST_SOUNDS, min(self._count, LOOKED_AT) // 2)
-        return self.pictures if telling else ""
+        """The same digest; "" where too few packets are distinct for more than silence."""
+        distinct_enough = len(self._different) >= max(FEWEST_SOUNDS, min(self._count, LOOKED_AT) // 2)
+        return self.pictures if distinct_enough else ""
 
 
 def recordings_of(clips: Iterable[Clip]) -> dict[str, str]:
-    """The recording of each clip that has a twin: the smallest of their clip ids, by clip id.
+    """The recording of each clip that has a twin, by clip id: the smallest clip id of the twins.
 
-    Being a twin is passed on: of three files, two may share pictures and two the sound.
+    The relation is transitive: of three files, two may share pictures and two the sound.
     """
     ids = sorted(clips, key=lambda clip: clip.clip_id)
     first_with: dict[tuple[str, str], str] = {}
@@ -73,8 +73,9 @@ def recordings_of(clips: Iterable[Clip]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Shared:
-    """What people share. `kin`: for each speaker who has a recording in common with others, all who are linked so;
-    `refused`: for each clip id that has no place, the clip of somebody else that is the same recording and has one."""
+    """Recordings that people share. `kin`: for each speaker who shares recordings, all speakers linked by them, itself
+    included; `refused`: for each clip id without a place, another speaker's clip of the same recording, which has one.
+    """
 
     kin: dict[str, list[str]]
     refused: dict[str, Clip]
@@ -83,7 +84,7 @@ class Shared:
 def shared_by_people(clips: Iterable[Clip], rank: Mapping[str, int]) -> Shared:
     """Who share recordings, and whose copy counts: that of the speaker of the lowest rank, then the first by name.
 
-    `rank` says of each speaker how strictly the clips must be kept from others' training.
+    `rank` orders speakers by how strictly their clips must be kept from others' training, the strictest first.
     """
     by_id = {clip.clip_id: clip for clip in clips}
     copies: dict[str, list[Clip]] = defaultdict(list)

@@ -1,8 +1,8 @@
-"""A walk over a folder of clips: every file that may be one, by what it is not; and nothing that a run has made.
+"""Walk over a folder of clips: yield every file that may be a clip, and nothing that a run has made.
 
-Which files FFmpeg reads cannot be told from their names, so no list of endings says what a clip is. Left out are the
-known companions of clips (text, tables, pictures, licences, sound beside its clip) and hidden files; whatever else lies
-there is a candidate, and becomes a sample or a row.
+Names do not tell which files FFmpeg reads, so there is no list of endings of clips. Left out are known companions of
+clips (text, tables, pictures, licences, sound beside its clip) and hidden files; every other file is a candidate, and
+becomes a sample or a row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from common.errors import PrivFedTalkError
 from common.folders import CLIENTS, CONFIGURATION, MANIFEST, PEOPLE, QUARANTINE, RunFolder
 
 USUAL = (".mp4", ".mpg", ".mpeg", ".avi", ".mkv", ".mov")
-"""Endings that clips have in the published corpora: of two files with one stem, such a one is called by it."""
+"""Endings that clips have in the published corpora: of two files with one stem, the one with such an ending keeps the
+stem as its name."""
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -24,7 +25,7 @@ def _words(*lines: str) -> frozenset[str]:
 
 
 SOUND = _words(".aac .ac3 .aif .aiff .amr .flac .m4a .mka .mp3 .oga .ogg .opus .wav .wma")
-"""Endings of sound: beside a clip of the same name it is that clip's, alone it is a row."""
+"""Endings of sound files: beside a clip of the same stem the sound is that clip's, alone it becomes a row."""
 
 COMPANIONS = _words(
     # Text and tables. FFmpeg takes some of them for text to be shown as pictures.
@@ -47,15 +48,15 @@ CUT_RECORDS = ".cuts"
 
 
 def converted_beside(clip: Path) -> Path:
-    """Where it is kept what was converted when a clip was cut here."""
+    """The file that records what was converted when a clip was cut here."""
     return clip.parent / CUT_RECORDS / f"{clip.stem}.converted"
 
 
 def walk(root: Path, extensions: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Every file below `root` that may be a clip, in a fixed order; with `extensions`, those alone that end so.
+    """Every file below `root` that may be a clip, in a fixed order; with `extensions`, only files that end so.
 
-    Links to folders are followed, but no folder twice. Where a row must say why nothing was read, the path is yielded
-    all the same: a broken link, one that points at itself, and a folder for which `why_closed` has a reason.
+    Links to folders are followed, but no folder twice. A broken link, a link that points at itself, and a folder for
+    which `why_closed` has a reason are yielded too, so that a row can say why nothing was read.
     """
     for folder, files in tour(root):
         if files is None:
@@ -69,8 +70,8 @@ def walk(root: Path, extensions: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def tour(root: Path, without: Path | None = None, hidden: bool = False) -> Iterator[tuple[Path, list[str] | None]]:
-    """Each folder at or below `root` once, links followed, with the sorted names of what in it is no folder; None for
-    one that is not looked into (see `why_closed`). `without` is left out wholly; `hidden` reads hidden files, too."""
+    """Each folder at or below `root` once, links followed, with the sorted names of its files; None instead of names
+    for a folder that is not read (see `why_closed`). `without` is left out wholly; `hidden` includes hidden files."""
     seen = {_real(without)} if without is not None else set()
     pending = [root]
     while pending:
@@ -96,7 +97,7 @@ def tour(root: Path, without: Path | None = None, hidden: bool = False) -> Itera
 
 
 def why_closed(folder: Path) -> tuple[str, str] | None:
-    """Why nothing in a folder below the corpus's is read, and what to do; None where it is to be read."""
+    """Why a folder below the corpus's own is not read, and what to do; None where it is read."""
     if is_run(folder):
         return "it is the folder of a run, and what a run made of clips is no clip", "keep runs outside the corpus"
     if holds((folder / CUT_RECORDS).is_dir):
@@ -115,7 +116,7 @@ def why_closed(folder: Path) -> tuple[str, str] | None:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds what every run does; two marks, for one may be a file of somebody's own."""
+    """Whether a folder holds at least two of a run's files; a single one may be somebody's own file."""
     return sum(holds((folder / mark).is_file) for mark in _RUN_MARKS) >= 2
 
 
@@ -131,7 +132,7 @@ def is_crop(path: Path) -> bool:
 
 
 def check_apart(root: Path, run: RunFolder) -> None:
-    """Raise PrivFedTalkError where a run's folder and its corpus's are one, or the corpus is another run."""
+    """Raise PrivFedTalkError where the corpus's folder is the run's own or another run's."""
     if _real(root) == _real(run.root):
         raise PrivFedTalkError(
             f"{root} is both the corpus and the run's folder", remedy="choose another folder with --out"
@@ -148,7 +149,7 @@ def check_no_run(root: Path) -> None:
 
 
 def may_be_clip(name: str, extensions: tuple[str, ...] = ()) -> bool:
-    """Whether a file of this name is to be opened: it is no known companion or, with `extensions`, it ends so."""
+    """Whether a file of this name may be a clip: with `extensions`, if it ends so; else if it is no known companion."""
     if extensions:
         return _ending(name).lstrip(".") in {ending.lower().lstrip(".") for ending in extensions}
     return _ending(name) not in COMPANIONS and name.lower() not in NAMED_COMPANIONS
@@ -165,12 +166,12 @@ def _stem(name: str) -> str:
 def _real(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # a link that leads round
+    except (OSError, RuntimeError):  # a link that leads to itself
         return path.absolute()
 
 
 def holds(test: Callable[[], bool]) -> bool:
-    """What a test of a path says; False where the path cannot even be asked about (rights, a name too long)."""
+    """The result of a test of a path; False where the test raises OSError (permissions, a name that is too long)."""
     try:
         return test()
     except OSError:

@@ -68,8 +68,8 @@ class ActiveSpeaker:
     def offset_scan(self, faces: NDArray[np.uint8], audio: NDArray[np.int16], limit: int = 15) -> NDArray[np.float32]:
         """Mean logit with the sound moved by -limit ... limit frames: float32 [2 limit + 1].
 
-        At place limit + k frame f is heard with the sound of frame f + k, so that a peak at k > 0 means that the
-        sound comes late. All shifts judge the same frames, those that have sound at every shift.
+        At index limit + k, frame f is heard with the sound of frame f + k, so a peak at k > 0 means that the sound is
+        late. All shifts use the same frames, those that have sound at every shift.
         """
         if len(faces) <= 2 * limit:
             raise PrivFedTalkError(
@@ -104,14 +104,14 @@ class ActiveSpeaker:
         return [float(mean) for mean in self.fuse(seen.expand(len(rolls), -1, -1), moved).mean(1)]
 
     def scan(self, seen: Tensor, heard: Tensor, limit: int) -> NDArray[np.float32]:
-        """As `offset_scan`, of codes [T, 128]: the sound's codes move with the sound."""
+        """As `offset_scan`, from codes [T, 128]: the sound's codes are shifted instead of the sound."""
         length = len(seen) - 2 * limit
         shifted = torch.stack([heard[place : place + length] for place in range(2 * limit + 1)])
         return self.fuse(seen[limit : limit + length].expand(2 * limit + 1, -1, -1), shifted).mean(1)
 
 
 def view(crop: Frame) -> NDArray[np.uint8]:
-    """What the network sees of an aligned crop uint8 [S, S, 3]: grey uint8 [112, 112], from the eyes to the chin."""
+    """The network's view of an aligned crop uint8 [S, S, 3]: grey uint8 [112, 112], from the eyes to the chin."""
     size = crop.shape[0]
     scale = FACE_SIZE / (2 * VIEW_HALF * size)
     # Pixel centres: the view's pixel x + 0.5 is scale * (the crop's x + 0.5 - corner).
@@ -129,7 +129,7 @@ def mfcc(audio: NDArray[np.int16], steps: int) -> NDArray[np.float32]:
 
     Windows of 25 ms without taper, pre-emphasis 0.97, 26 mel bands up to 8 kHz of a 512-point power spectrum, an
     orthonormal cosine transform liftered by 22, the first coefficient replaced by the logarithm of the energy
-    (Davis and Mermelstein 1980, with the HTK lifter). The scale is that of 16-bit samples; what is missing is silence.
+    (Davis and Mermelstein 1980, with the HTK lifter). The scale is that of 16-bit samples; missing sound is silence.
     """
     window, hop, points = AUDIO_RATE_HZ // 40, AUDIO_RATE_HZ // 100, 512
     signal = np.zeros(steps * hop + window, dtype=np.float64)
@@ -241,7 +241,7 @@ _PARTS = {
         for norm in ("", "bn_")
     },
 }
-"""How the published file calls our layers, part by part of a name."""
+"""The published file's names of layers, and this module's names for them, part by part of a name."""
 
 
 def own_names(published: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""One clip becomes one aligned crop with sound and landmarks, or one quarantine row; and is read back.
+"""Make one aligned crop with sound and landmarks from one clip, or a quarantine row; and read it back.
 
 <folder>/<name>.mp4            the crop, H.264 + AAC, to look at and to encode
 <folder>/<name>.safetensors    landmarks, audio, transforms, and mouth_opening where the truth is known
-<folder>/<name>.json           source, settings, tracker, quality, the mouth's box over all frames; written last, so
-                               that it vouches for the rest
+<folder>/<name>.json           source, settings, tracker, quality, the mouth's box over all frames; written last: a crop
+                               without it does not count
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ DECIDES_NOTHING = (
     "preparation.quarantine",
     "preparation.settings",
 )
-"""What these import and what changes no crop: how files are written, listed and reported. The settings that decide a
-crop count by their values."""
+"""Modules that these import and that change no crop: how files are written, listed and reported. The settings that
+decide a crop count by their values."""
 
 
 @dataclass(frozen=True)
 class CropResult:
-    """A clip that made it: `kept` says that an earlier run's crop still holds."""
+    """A clip that has a crop; `kept` is True where the crop of an earlier run is still valid."""
 
     clip_id: str
     frames: int
@@ -94,8 +94,8 @@ def prepare_clip(
     tracker: FaceTracker,
     speaker: ActiveSpeaker | None = None,
 ) -> CropResult | QuarantineRow:
-    """Decode, track, align, judge and write one clip; whatever goes wrong with it ends in a row, not in a
-    stop. `speaker` is the network that `settings.sync.check` asks for."""
+    """Decode, track, align, check and write one clip. Whatever is wrong with the clip becomes a row; a disk that cannot
+    be written raises UnwritableError. `speaker` is the network that `settings.sync.check` needs."""
     if settings.sync.check and speaker is None:
         raise ValueError("sync.check needs the active-speaker network")
     before = from_before(clip, folder, settings, tracker.name)
@@ -120,7 +120,7 @@ def prepare_clip(
             return QuarantineRow(clip.path, "crops", f"the file cannot be read: {error.strerror}", "check the file")
         raise unwritable(folder, error) from error
     except Exception as error:
-        # A clip may hold what no library foresaw; a night's work must not end with it.
+        # A clip may hold what no library foresaw, and must not end a night's work.
         return QuarantineRow(clip.path, "crops", f"{type(error).__name__}: {error}", "report the clip; it was left out")
 
 
@@ -222,8 +222,8 @@ def _prepare(
 
 @dataclass(frozen=True)
 class _Shot:
-    """The longest stretch with a face of one scene: `kept` counts the clip's frames, landmarks [T, 68, 2] are its
-    own, `track` is the whole scene's."""
+    """The longest stretch of one scene that has a face: `kept` is its slice of the clip's frames, landmarks [T, 68, 2]
+    are those of the stretch, `track` is that of the whole scene."""
 
     scene: int
     kept: slice
@@ -239,8 +239,8 @@ def _longest_shot(
     settings: PreparationSettings,
     tracker: FaceTracker,
 ) -> _Shot:
-    """Follow the face in every scene by itself, for after a cut it is elsewhere or another's; without scenes in the
-    whole clip. The first of equally long stretches is kept."""
+    """Follow the face in each scene separately, because after a cut the face is elsewhere or another's; without scenes,
+    in the whole clip. Of equally long stretches the first is kept."""
     stream = iter(footage.watched())
     shots: list[_Shot] = []
     for number, scene in enumerate(scenes or [slice(0, None)]):
@@ -279,7 +279,7 @@ def has_crop(folder: Path, name: str) -> bool:
 
 
 def forget_crop(folder: Path, name: str) -> None:
-    """Remove a crop, its voucher first, or the note that it was refused."""
+    """Remove a crop, its description first, and the record that the clip was refused."""
     forget_refusal(folder, name)
     for suffix in (".json", ".safetensors", ".mp4"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
@@ -288,8 +288,8 @@ def forget_crop(folder: Path, name: str) -> None:
 def from_before(
     clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str
 ) -> CropResult | QuarantineRow | None:
-    """What an earlier run made of the clip, its crop or its refusal, if the source, the code, the settings it depends
-    on and the tracker are the same."""
+    """An earlier run's result for a clip, a crop or a refusal, where the source, the code, the settings that decide it
+    and the tracker are the same; else None."""
     made_from = _made_from(clip, settings, tracker_name)
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""A clip's frames while its crop is made: gone through to find scenes and the face, and once more to cut.
+"""A clip's frames while its crop is made: read to find scenes and the face, and read again to cut the crops.
 
-Clips whose frames fit in memory are decoded once and held. Of larger ones the parts that the crops will be cut from are
-kept while the face is followed: where they lie is known only when the whole clip has been followed and its landmarks
-are smoothed, but nearly so as soon as the face is found. What does not fit either is decoded twice, so that memory
-stays flat.
+Clips whose frames fit in memory are decoded once and held. Of larger clips, the parts that the crops will be cut from
+are kept while the face is followed. Their exact boxes are known only when the whole clip has been followed and its
+landmarks are smoothed, but nearly known as soon as the face is found. Where these parts do not fit either, the clip is
+decoded again, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ class Footage(Protocol):
 
     video: Video
     seen: Seen | None
-    """What a tracker that goes through `watched` is to call."""
+    """The callback for a tracker that reads `watched`; see `preparation.faces.track.Seen`."""
 
     def pictures(self) -> Iterable[Frame | Picture]:
-        """All of them, from the start."""
+        """All frames, from the start."""
         ...
 
     def watched(self) -> Iterable[Frame | Picture]:
-        """The same, once: for the tracker."""
+        """All frames, once, for the tracker."""
         ...
 
     def parts(self, kept: slice, boxes: list[Box]) -> Iterable[Frame]:
-        """The frames `kept`, true inside boxes[f] at least; look at each before the next."""
+        """The frames `kept`, with right pixels at least inside boxes[f]; use each before asking for the next."""
         ...
 
 
 def open_footage(clip: Clip, source: Path, settings: PreparationSettings) -> Footage:
-    """Frames without a face that are bridged (`faces.longest_bridged_gap`) are kept, for crops are cut there too."""
+    """The frames of a clip. Those without a face that are bridged (`faces.longest_bridged_gap`) are kept too, because
+    crops are cut there as well."""
     video = open_video(source, settings.corpus.media)
     facts = video.facts
     if facts.seconds * FPS * facts.width * facts.height * 3 <= HELD_BYTES:
@@ -95,9 +96,10 @@ class _Streamed:
 
 
 class Keeper:
-    """Keeps parts of pictures that pass by on their way to a face tracker, up to `limit_bytes`; then it gives up.
+    """Keeps the part around the face of each picture that a face tracker reads; beyond `limit_bytes` it gives up.
 
-    Between two finds the part spans both faces. Gaps of more than `longest_gap` pictures are not kept: they are cut.
+    Between two detections the part spans both faces. Gaps of more than `longest_gap` pictures are not kept, because no
+    crop is cut there.
     """
 
     def __init__(self, crops: CropSettings, longest_gap: int, limit_bytes: int) -> None:
@@ -109,7 +111,7 @@ class Keeper:
         self._gave_up = False
 
     def through(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
-        """The same pictures. Each is whole until the one after it is asked for."""
+        """The same pictures. Each is whole until the next one is asked for."""
         for picture in pictures:
             if not self._gave_up:
                 self._waiting.append(picture)
@@ -118,7 +120,7 @@ class Keeper:
             yield picture
 
     def seen(self, landmarks: Landmarks | None) -> None:
-        """The face [68, 2] that was found in the picture that passed last, or None."""
+        """Take the face [68, 2] that was found in the latest picture, or None."""
         if landmarks is None or self._gave_up:
             return
         box = self._around(landmarks)
@@ -134,8 +136,8 @@ class Keeper:
             self._gave_up, self._kept = True, []
 
     def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame] | None:
-        """Frames that are true inside boxes[f] of the pictures `kept`, all one array, written over; None where not all
-        of that was kept."""
+        """Frames of the pictures `kept` with right pixels inside boxes[f], in one array that is overwritten for each;
+        None where not all of these pixels were kept."""
         held = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if picture is not None]
         if len(held) < len(boxes) or not all(picture.covers(box) for picture, box in held):
             return None
@@ -147,7 +149,7 @@ class Keeper:
         return left - wider, top - wider, right + wider, bottom + wider
 
     def _let_go(self, count: int) -> None:
-        """The first pictures that wait lie outside every stretch with a face, and so does what led up to them."""
+        """Drop the first `count` waiting pictures: they are outside every stretch with a face."""
         self._kept += [None] * count
         del self._waiting[:count]
         self._box = None

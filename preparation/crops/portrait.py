@@ -1,4 +1,4 @@
-"""What a talking head is made from: one picture of one face, cut as the run's crops are, and speech."""
+"""The inputs of a talking head: one picture of one face, cut as the run's crops are, and speech."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from preparation.media.track.frames import Frame
 from preparation.settings import PreparationSettings
 
 AS_IT_IS_SCALE, AS_IT_IS_PIXELS = 0.02, 1.5
-"""A picture of the crops' size whose face lies so near to where crops have it is taken as it is: cutting it anew would
-only blur it."""
+"""How far the corners of a picture of the crops' size may move (a share of the size, plus pixels) for it to be taken as
+it is: cutting it anew would only blur it."""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A reference frame, uint8 [size, size, 3], and how it came about, for people."""
+    """A reference frame, uint8 [size, size, 3], and how it was made, in words."""
 
     frame: Frame
     how: str
@@ -34,16 +34,16 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Speech:
-    """A voice, int16 [S], 16 kHz mono, and what was converted in reading it beyond the rate."""
+    """A voice, int16 [S], 16 kHz mono, and what was converted when it was read, besides the rate."""
 
     sound: NDArray[np.int16]
     conversions: dict[str, bool | int | float | str]
 
 
 def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
-    """The face of a picture file as the run's crops show faces.
+    """The face in a picture file, cut as the run's crops are.
 
-    Without a face tracker at hand (rendered runs need none) the picture must be such a crop already. Raises
+    Where no face tracker is available (rendered runs need none), the picture must already be such a crop. Raises
     PrivFedTalkError for a file that is no picture, and for a picture with no face, several faces, or a poor one.
     """
     picture, size = open_picture(path, settings.corpus.media), settings.crops.size
@@ -70,8 +70,8 @@ def read_portrait(path: Path, settings: PreparationSettings) -> Portrait:
 
 
 def read_speech(path: Path, settings: PreparationSettings) -> Speech:
-    """The voice in a WAV, an MP3, a clip, any file that FFmpeg reads. Raises PrivFedTalkError for what cannot be read,
-    and for silence."""
+    """The voice in a WAV, an MP3, a clip or any other file that FFmpeg reads. Raises PrivFedTalkError for a file that
+    cannot be read, and for silence."""
     try:
         path.stat()
     except (OSError, ValueError) as error:

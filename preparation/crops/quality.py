@@ -1,4 +1,4 @@
-"""Small filters with named reasons: what is too poor to learn from is left out, and the table says why."""
+"""Quality filters, each with a reason: clips that are too poor to learn from are left out, and the table says why."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHARPNESS_SIZE = 128
 
 @dataclass(frozen=True)
 class Quality:
-    """What is measured on a prepared clip; loudness is the sound's root mean square, full scale being 1;
-    `sound_share` how much of the clip lies between its first and its last sound."""
+    """Measurements of a prepared clip. `loudness` is the sound's root mean square, full scale being 1; `sound_share` is
+    the share of the clip between its first and its last sound."""
 
     frames: int
     face_rate: float
@@ -31,14 +31,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a clip is refused, and what would mend it."""
+    """Why a clip is refused, and the remedy."""
 
     reason: str
     remedy: str
 
 
 def judge(quality: Quality, settings: QualitySettings, has_audio: bool) -> Verdict | None:
-    """The first filter that refuses the clip, or None. Order: cheap and telling first."""
+    """The verdict of the first filter that refuses the clip, or None; the basic defects come first."""
     if settings.require_audio and not has_audio:
         return Verdict("no sound", "give the clip with its sound track, or set quality.require_audio=false")
     if quality.frames == 0:

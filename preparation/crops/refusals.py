@@ -1,9 +1,9 @@
-"""Clips refused for quality, remembered beside the crops: a rerun need not decode them to refuse them again.
+"""Records of clips that were refused for quality, beside the crops: a rerun need not decode them to refuse them again.
 
 <crops folder>/refused/<name>.json      the verdict, and what it was made from
 
-Only verdicts of the filters are remembered: they are the same whenever clip, code, settings and tracker are. A file
-that could not be read or a process that died may fare better the next time.
+Only verdicts of the filters are recorded, because they depend only on clip, code, settings and tracker. A file that
+could not be read, or whose process died, may succeed the next time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from preparation.crops.quality import Verdict
 
 
 def remember_refusal(folder: Path, name: str, verdict: Verdict, made_from: dict[str, str]) -> None:
-    """Write the verdict on a clip, whole or not at all; `made_from` is all that it depends on."""
+    """Write the verdict on a clip, whole or not at all; `made_from` is everything that it depends on."""
     stored = {"reason": verdict.reason, "remedy": verdict.remedy, "made_from": made_from}
     write_text(_path(folder, name), json.dumps(stored, indent=1, ensure_ascii=False))
 
 
 def remembered_refusal(folder: Path, name: str, made_from: dict[str, str]) -> Verdict | None:
-    """The verdict of an earlier run, if it was made from the same; a damaged note is none."""
+    """The verdict of an earlier run, where it was made from the same; None otherwise or where the record is damaged."""
     try:
         stored = json.loads(_path(folder, name).read_text(encoding="utf-8"))
         return Verdict(stored["reason"], stored["remedy"]) if stored["made_from"] == made_from else None
@@ -35,5 +35,5 @@ def forget_refusal(folder: Path, name: str) -> None:
 
 
 def _path(folder: Path, name: str) -> Path:
-    # A folder of its own, because a clip may be called like any suffix.
+    # In a folder of its own, because a clip's name may end like any suffix.
     return folder / "refused" / f"{name}.json"

@@ -1,7 +1,7 @@
-"""Scene cuts: where the picture jumps to another shot, a clip is parted, so that no face turns into another.
+"""Scene cuts: a clip is split where the picture jumps to another shot, so that no face turns into another.
 
-PySceneDetect's adaptive detector finds hard cuts: a change against the frame before that stands out from the changes
-around it, so that a moving head or camera does not count. Dissolves and fades it does not see.
+PySceneDetect's adaptive detector finds hard cuts: frames whose change from the previous frame stands out from the
+changes around it, so that a moving head or camera does not count. It does not find dissolves and fades.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from preparation.media.track.frames import Frame, Picture
 from preparation.settings import SceneSettings
 
 LOOK_WIDTH = 160
-"""Frames are shrunk to about this width first: a cut shows at any size, and time and codec noise fall with it."""
+"""Frames are shrunk to about this width first: a cut shows at any size, and a small one saves time and codec noise."""
 
 
 def find_scenes(frames: Iterable[Frame | Picture], settings: SceneSettings) -> list[slice]:
-    """The scenes of a clip, in order, together all of its frames; a clip without a cut is one scene."""
+    """The scenes of a clip in order, which together hold all its frames; a clip without a cut is one scene."""
     # PySceneDetect takes half a second to import, which only a corpus with cuts should pay.
     from scenedetect import AdaptiveDetector, FrameTimecode
 

@@ -1,4 +1,4 @@
-"""Whether a clip's sound belongs to its lips, judged by the active-speaker network while the crop is made."""
+"""Whether a clip's sound belongs to its lips, measured with the active-speaker network while the crop is made."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sync:
-    """score: mean speaking logit. contrast: how far it falls when the sound is moved by a quarter, a half and three
-    quarters of the stretch, on the mean. offset: frames by which the sound seems late, None where nobody looked."""
+    """score: mean speaking logit. contrast: how far it falls, on average, when the sound is moved by a quarter, a half
+    and three quarters of the stretch. offset: frames by which the sound seems late; None where it was not measured."""
 
     score: float
     contrast: float
@@ -29,7 +29,7 @@ class Sync:
 
 
 class Watch:
-    """Keeps what the network needs of a clip's crops as they pass by: at most `seconds` from its middle."""
+    """Collects the network's views of a clip's crops while they are written: at most `seconds` from the middle."""
 
     def __init__(self, speaker: ActiveSpeaker, settings: SyncSettings, frames: int) -> None:
         length = min(frames, round(settings.seconds * FPS))
@@ -40,7 +40,7 @@ class Watch:
 
     def through(self, crops: Iterable[Frame]) -> Iterator[Frame]:
         """The same crops, unchanged."""
-        # The network is loaded, so that torch is there already; who does not watch never imports it.
+        # The network is loaded, so torch is imported already; without the sync filter it never is.
         from preparation.crops.active_speaker import view
 
         for index, crop in enumerate(crops):
@@ -49,14 +49,14 @@ class Watch:
             yield crop
 
     def measure(self, audio: NDArray[np.int16]) -> Sync:
-        """Judge what passed by against the clip's sound, int16 [640 T]."""
+        """Compare the collected views with the clip's sound, int16 [640 T]."""
         stretch = audio[self._start * SAMPLES_PER_FRAME : self._stop * SAMPLES_PER_FRAME]
         return measure(self._speaker, np.stack(self._views), stretch, self._settings.scan_frames)
 
 
 def measure(speaker: ActiveSpeaker, faces: NDArray[np.uint8], audio: NDArray[np.int16], scan_frames: int = 0) -> Sync:
-    """Score, contrast and, where `scan_frames` asks for it and the clip is long enough, offset of faces [T, 112, 112]
-    with their sound [640 T]. Face and sound pass the encoders once."""
+    """Score, contrast and, with `scan_frames` > 0 and a clip that is long enough, offset of faces [T, 112, 112] and
+    their sound [640 T]. Faces and sound are encoded once."""
     seen, heard = speaker.encode(faces, audio)
     score, *moved = speaker.rolled(seen, heard, [0, len(seen) // 4, len(seen) // 2, 3 * len(seen) // 4])
     offset = None

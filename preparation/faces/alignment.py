@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from preparation.faces.landmarks import STABLE, STABLE_MEAN, STABLE_WEIGHTS, Landmarks
 from preparation.settings import CropSettings
 
-if TYPE_CHECKING:  # those who train need no video decoder
+if TYPE_CHECKING:  # training imports this module and needs no video decoder
     from preparation.media.track.frames import Box, Frame
 
 Transforms = NDArray[np.float64]
@@ -24,7 +24,7 @@ Transforms = NDArray[np.float64]
 
 
 def template(settings: CropSettings) -> NDArray[np.float64]:
-    """Where the stable points of a mean face lie in the crop: float64 [9, 2], pixels."""
+    """The stable points of a mean face in the crop: float64 [9, 2], pixels."""
     middle = np.array([0.5, settings.eye_height])
     return (middle + settings.eye_distance * STABLE_MEAN) * settings.size
 
@@ -50,8 +50,8 @@ def fit_similarity(
 def fit_transforms(landmarks: Landmarks, settings: CropSettings) -> Transforms:
     """Transforms of a whole clip from its landmarks [T, 68, 2] in source pixels, smoothed in time.
 
-    Scale and roll are smoothed as such (not matrix entries, whose mean shrinks), and the crop's centre in the
-    source: the filter is symmetric, so the crop does not lag behind the head.
+    Scale, roll and the crop's centre in the source are smoothed, not the matrix's entries, whose mean shrinks. The
+    filter is symmetric, so the crop does not lag behind the head.
     """
     raw = fit_similarity(landmarks[:, STABLE], template(settings), STABLE_WEIGHTS)
     factor = raw[:, 0, 0] + 1j * raw[:, 1, 0]
@@ -82,7 +82,7 @@ def warp(frame: Frame, transform: NDArray[np.float64], size: int) -> Frame:
 
 
 def source_boxes(transforms: Transforms, size: int) -> list[Box]:
-    """What `warp` looks at with transforms [T, 2, 3]; a box may reach over the picture's border or lie beside it."""
+    """The boxes of source pixels that `warp` reads with transforms [T, 2, 3]; a box may reach beyond the picture."""
     corners = np.array([(x, y) for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
     back = np.linalg.inv(transforms[:, :, :2])
     quads = np.einsum("tij,tkj->tki", back, corners - transforms[:, None, :, 2])

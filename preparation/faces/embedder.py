@@ -1,4 +1,4 @@
-"""Whose face it is: a frozen embedder, trained with ArcFace, on faces aligned by five points.
+"""Face embeddings: a frozen network, trained with ArcFace, on faces aligned by five points.
 
 An embedding is a biometric: it is held in memory to be compared and never written to a file.
 """
@@ -17,7 +17,7 @@ from preparation.faces.alignment import fit_similarity, warp
 from preparation.faces.landmarks import Landmarks, eye_centres, pose_proxy
 from preparation.settings import EmbedderName
 
-if TYPE_CHECKING:  # those who train need no video decoder
+if TYPE_CHECKING:  # training imports this module and needs no video decoder
     from preparation.media.track.frames import Frame
 
 Embedding = NDArray[np.float32]
@@ -28,7 +28,7 @@ SIZE = 112
 
 @dataclass(frozen=True)
 class EmbedderKind:
-    """A network: what people call it, its weight, and the mean and deviation of its pixels in [0, 1], by channel."""
+    """An embedder: its usual name, its registered file, and the mean and deviation of pixels in [0, 1], by channel."""
 
     label: str
     weight: str
@@ -42,8 +42,8 @@ KINDS: dict[EmbedderName, EmbedderKind] = {
     # InsightFace's ResNet-50 of buffalo_l, which takes pixels in [-1, 1]
     "arcface_r50": EmbedderKind("InsightFace R50", "arcface_r50", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-"""Choose `mobilefacenet` to check identities (small, permissive); `arcface_r50` to report figures beside others', whose
-identity similarity is usually InsightFace's."""
+"""Choose `mobilefacenet` to check identities (small, permissive licence); `arcface_r50` to compare figures with other
+papers, whose identity similarity is usually InsightFace's."""
 
 WEIGHT = KINDS["mobilefacenet"].weight
 
@@ -56,7 +56,7 @@ NOSE_TIP, MOUTH_CORNERS = 30, (48, 54)
 
 
 class FaceEmbedder:
-    """One of `KINDS` by onnxruntime on the CPU, one thread: worker processes do not crowd each other."""
+    """One of `KINDS`, run by onnxruntime on one CPU thread, so that worker processes do not compete for cores."""
 
     def __init__(self, name: EmbedderName = "mobilefacenet") -> None:
         # onnxruntime takes its time to import, and only the identity check needs it.
@@ -75,7 +75,7 @@ class FaceEmbedder:
         return unit(np.stack(rows))
 
     def embed_person(self, faces: Iterable[Frame]) -> Embedding:
-        """One embedding [D] of several faces of one person: their mean, brought to length one."""
+        """One embedding [D] of several faces of one person: their mean, scaled to length one."""
         return unit(self.embed_faces(faces).mean(0))
 
 
@@ -109,5 +109,5 @@ def network_input(face: Frame, kind: EmbedderKind) -> NDArray[np.float32]:
 
 
 def unit(vectors: NDArray[np.floating]) -> Embedding:
-    """Vectors [..., D] brought to length one."""
+    """Vectors [..., D] scaled to length one."""
     return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)

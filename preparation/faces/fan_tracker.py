@@ -1,12 +1,13 @@
 """face-alignment's networks as a face tracker: BlazeFace finds the faces, 2DFAN-4 the 68 points of each.
 
 Bazarevsky et al., "BlazeFace", 2019; Bulat and Tzimiropoulos, "How far are we from solving the 2D & 3D face alignment
-problem?", ICCV 2017. The package brings the networks; its own `FaceAlignment` would fetch weights by itself and
-compile, and rounds points to whole pixels, so the steps between the networks are written here: windows, cut and
-decoding, with the package's framing and fractions of a pixel kept.
+problem?", ICCV 2017. The package provides the networks. Its own `FaceAlignment` would download weights, compile, and
+round points to whole pixels, so the steps between the networks are written here: windows, cut and decoding, with the
+package's framing and with fractions of a pixel.
 
-2DFAN's trained weights were not at hand when this was written: architecture, loading, framing and decoding are tested,
-with a network of random weights; how well the points fit real faces was not seen. BlazeFace was run as it is.
+2DFAN's trained weights were not available when this was written: architecture, loading, framing and decoding are tested
+with a network of random weights, and how well the points fit real faces is untested. BlazeFace was run with its
+published weights.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from preparation.settings import FaceSettings
 CROP_SIZE, HEAT_SIZE = 256, 64
 DETECTOR_SIZE = 128
 SQUARE_PER_BOX = 200 / 195
-"""Side of what 2DFAN sees, by width plus height of the face's box."""
+"""Side of the square that 2DFAN sees, as a multiple of width plus height of the face's box."""
 RISE = 0.12
-"""How far its centre lies above the box's, by the box's height."""
+"""How far the square's centre lies above the box's, as a share of the box's height."""
 OVERLAP = 0.5
-"""Two boxes that share more than this of the smaller one are one face, seen through two windows."""
+"""Two boxes whose intersection is more than this share of the smaller one are one face, seen in two windows."""
 
 MIRRORED = np.array(
     [
@@ -50,7 +51,7 @@ MIRRORED = np.array(
         *(67, 66, 65),
     ]
 )
-"""Which iBUG point each becomes in a mirror."""
+"""For each iBUG point, the index of its mirror image."""
 
 Boxes = NDArray[np.float32]
 """float32 [N, 5]: left, top, right, bottom in pixels (0 is the first pixel's left edge), score."""
@@ -62,8 +63,8 @@ class FaceAlignmentTracker:
     """BlazeFace and 2DFAN-4 on single images, on CUDA where there is one.
 
     Choose it for points annotated as in 300-W, the convention of most work on talking heads, and on a GPU: one core
-    takes about 1.2 s for a look, more than a hundred times MediaPipe's time. A clip's track depends on the clip alone,
-    as with MediaPipe.
+    takes about 1.2 s for a picture, more than a hundred times MediaPipe's time. A clip's track depends on the clip
+    alone, as with MediaPipe.
     """
 
     name = "face_alignment"
@@ -72,7 +73,7 @@ class FaceAlignmentTracker:
 
     def __init__(self, settings: FaceSettings) -> None:
         detector, anchors, points = weights.find_all(self.needs)
-        # The package imports torch, numba and scikit-image; nobody else should pay for them.
+        # The package imports torch, numba and scikit-image, which take seconds: only this tracker should.
         import torch
         from face_alignment.detection.blazeface import FaceDetector
         from face_alignment.models import FAN
@@ -121,10 +122,10 @@ class FaceAlignmentTracker:
 
 
 def find_faces(detector: Any, frame: Frame) -> Boxes:
-    """The faces of one RGB frame, the surest first.
+    """The faces of one RGB frame, by falling score.
 
-    BlazeFace looks at squares. Of a frame that is none the package takes the middle; here windows half a side apart
-    at most cover all of it, so that a face up to half as large as the shorter side is whole in one of them.
+    BlazeFace looks at squares. The package takes the middle of a frame that is not square; here windows at most half a
+    side apart cover all of it, so that a face up to half as large as the shorter side is whole in one of them.
     """
     height, width = frame.shape[:2]
     side = min(height, width)
@@ -152,16 +153,16 @@ def window_corners(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def without_doubles(boxes: Boxes) -> Boxes:
-    """Boxes [N, 5] by falling score, without those that mostly share their place with a surer one."""
+    """Boxes [N, 5] by falling score, without those that mostly overlap one of a higher score."""
     kept: list[NDArray[np.float32]] = []
     for box in boxes[np.argsort(-boxes[:, 4], kind="stable")]:
-        if all(_shared(box, other) <= OVERLAP for other in kept):
+        if all(_overlap(box, other) <= OVERLAP for other in kept):
             kept.append(box)
     return np.stack(kept) if kept else boxes[:0]
 
 
-def _shared(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Intersection by the smaller of the two areas."""
+def _overlap(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """The intersection as a share of the smaller of the two areas."""
     extent = np.minimum(box[2:4], other[2:4]) - np.maximum(box[:2], other[:2])
     smaller = min(np.prod(box[2:4] - box[:2]), np.prod(other[2:4] - other[:2]))
     return float(np.prod(np.maximum(extent, 0)) / max(smaller, 1e-6))
@@ -185,9 +186,10 @@ def cut(frame: Frame, square: Square) -> Frame:
 
 
 def decode(heat: NDArray[np.float32], square: Square) -> Landmarks:
-    """Points [68, 2] in the frame's pixels, 0 being the first one's centre, of heat maps [68, 64, 64].
+    """Points [68, 2] in the frame's pixels (0 is the first pixel's centre) from heat maps [68, 64, 64].
 
-    The hottest pixel, moved a quarter pixel to its hotter neighbour in x and in y (Newell, Yang and Deng 2016).
+    Each is the hottest pixel, moved a quarter pixel towards its hotter neighbour in x and in y (Newell, Yang and Deng
+    2016).
     """
     left, top, side = square
     y, x = np.unravel_index(heat.reshape(len(heat), -1).argmax(1), heat.shape[1:])

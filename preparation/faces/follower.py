@@ -1,4 +1,4 @@
-"""One face through a clip for trackers that find all faces of a single image: every n-th frame, always one person."""
+"""Follow one person's face through a clip, with a detector that finds all faces of a single image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Detect = Callable[[Frame], list[Landmarks]]
 def follow(
     frames: Iterable[Frame | Picture], detect: Detect, settings: FaceSettings, seen: Seen | None = None
 ) -> Track:
-    """Look at every n-th frame and at the last one; the frames between are left to `bridge_gaps`."""
+    """The track of one face from every n-th frame and the last one; `bridge_gaps` fills the frames between."""
     landmarks: list[Landmarks] = []
     counts: list[int] = []
     follower = _Follower(settings.longest_bridged_gap)
@@ -46,7 +46,10 @@ def follow(
 
 
 class _Follower:
-    """Keeps to one person: the face nearest to where it was, or the largest and most central one at the start."""
+    """Chooses one person's face: the nearest to its last position, or at the start the largest and most central one.
+
+    After more than `patience` frames without it, the choice starts anew.
+    """
 
     def __init__(self, patience: int) -> None:
         self._patience = patience

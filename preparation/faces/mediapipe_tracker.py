@@ -21,8 +21,8 @@ from preparation.settings import FaceSettings
 class MediaPipeTracker:
     """MediaPipe's Face Landmarker (478 points, mapped to iBUG-68) on single images.
 
-    Image mode has no memory, so a clip's track depends on the clip alone; its tremble is taken out
-    afterwards by a filter without lag. Choose it for real faces.
+    Image mode has no memory, so a clip's track depends on the clip alone; its jitter is removed afterwards by a filter
+    without lag. Choose it for real faces.
     """
 
     name = "mediapipe"
@@ -31,7 +31,7 @@ class MediaPipeTracker:
 
     def __init__(self, settings: FaceSettings) -> None:
         model = weights.find("face_landmarker")
-        # MediaPipe takes seconds to import and lower floors must not pay for it when the truth is used.
+        # MediaPipe takes seconds to import, which a run with another tracker should not wait for.
         import mediapipe as mp
         from mediapipe.tasks.python import BaseOptions, vision
 
@@ -46,7 +46,7 @@ class MediaPipeTracker:
         )
         with without_chatter():
             self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
-            # The first look loads the rest, and says so; a blank picture brings that forward.
+            # The first detection loads the rest and writes messages: a blank picture does that inside this block.
             self.detect(np.zeros((64, 64, 3), dtype=np.uint8))
 
     def track(

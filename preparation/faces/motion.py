@@ -1,4 +1,4 @@
-"""How the head moves, as a dozen numbers a frame that speech cannot tell: what a generator is told or left still.
+"""Head motion as twelve numbers a frame, which do not follow from speech: a condition of the generator.
 
 None of the points used moves with the mouth, so the numbers carry no hint of what is being said.
 """
@@ -23,7 +23,7 @@ def motion_descriptor(
     landmarks [T, 68, 2] in crop pixels; transforms [T, 2, 3] from source to crop pixels. In units of the
     inter-ocular distance (scale and angle: natural logarithm and radians):
     0-1 nose tip (yaw, pitch); 2-3 cheek contour left, right (yaw); 4-5 brow height; 6-7 lid opening;
-    8-9 crop centre in the source, 10 crop scale, 11 roll taken out by the crop (these four move the background).
+    8-9 shift from source to crop, 10 crop scale, 11 roll removed by the crop (these four move the background).
     """
     left, right = eye_centres(landmarks)
     unit = np.linalg.norm(right - left, axis=1).mean()

@@ -18,14 +18,14 @@ from preparation.media.track.frames import Frame, Picture
 NOT_LOOKED = -1
 
 Seen = Callable[[Landmarks | None], None]
-"""Told of each look, before the next picture is taken: the face [68, 2] that is followed, or None."""
+"""Called after each detection, before the next picture is taken, with the followed face [68, 2] or None."""
 
 
 @dataclass(frozen=True)
 class Track:
     """landmarks: float32 [T, 68, 2], source pixels, NaN where no face was found or looked for.
 
-    faces: int16 [T], how many faces the frame holds, -1 where nobody looked.
+    faces: int16 [T], how many faces the frame holds, -1 where it was not looked at.
     """
 
     landmarks: Landmarks
@@ -52,18 +52,18 @@ class FaceTracker(Protocol):
     def track(
         self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
     ) -> Track:
-        """Take the frames one after the other; `np.asarray` makes an array of those that are looked at."""
+        """The face's track. Reads the frames one after the other, and makes an array only of those it looks at."""
         ...
 
     def close(self) -> None:
-        """Give back what the tracker holds."""
+        """Release the tracker's resources."""
         ...
 
 
 def bridge_gaps(landmarks: Landmarks, longest: int) -> tuple[Landmarks, list[slice]]:
-    """Fill gaps of up to `longest` frames linearly; longer ones stay NaN and part the clip into segments.
+    """Fill gaps of up to `longest` frames linearly; longer ones stay NaN and split the clip into segments.
 
-    Rejecting a whole clip for one faceless frame loses most of a real corpus; inventing seconds of a face is
+    Rejecting a whole clip for one faceless frame would lose most of a real corpus; inventing seconds of a face would be
     worse. Returns the filled landmarks [T, 68, 2] and the segments in which every frame has a face, in order.
     """
     seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
@@ -85,13 +85,12 @@ def bridge_gaps(landmarks: Landmarks, longest: int) -> tuple[Landmarks, list[sli
 
 
 def longest_segment(segments: list[slice]) -> slice:
-    """The longest run of frames with a face; the first of equals, an empty one where there is none."""
+    """The longest segment, the first of equally long ones; an empty slice where there is none."""
     return max(segments, key=lambda segment: segment.stop - segment.start, default=slice(0, 0))
 
 
 def smooth(landmarks: Landmarks, sigma: float) -> Landmarks:
-    """Take the tracker's tremble out of [T, 68, 2]: a symmetric Gaussian of `sigma` frames, so lips do not
-    lag."""
+    """Landmarks [T, 68, 2] without the tracker's jitter: a symmetric Gaussian of `sigma` frames, so lips do not lag."""
     if sigma <= 0 or len(landmarks) < 2:
         return landmarks
     return gaussian_filter1d(landmarks, sigma, axis=0, mode="nearest")

@@ -1,4 +1,4 @@
-"""Which of the trackers finds the face: MediaPipe, face-alignment, or the truth that a rendered corpus brings along."""
+"""The choice of a face tracker: MediaPipe, face-alignment, or the ground truth of a rendered corpus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preparation.settings import FaceSettings
 
 
 def tracker_name(settings: FaceSettings) -> str:
-    """The tracker that the settings mean; `auto` is MediaPipe where its file is present, never face-alignment."""
+    """The name of the configured tracker; `auto` is MediaPipe where its file is present, else the ground truth."""
     if settings.tracker == "auto":
         return TruthTracker.name if weights.find_optional("face_landmarker") is None else MediaPipeTracker.name
     return settings.tracker
@@ -23,7 +23,7 @@ def tracker_weights(settings: FaceSettings) -> tuple[str, ...]:
 
 
 def make_tracker(settings: FaceSettings) -> MediaPipeTracker | FaceAlignmentTracker | TruthTracker:
-    """Load the tracker that the settings mean; close it when done."""
+    """Load the configured tracker; close it when done."""
     name = tracker_name(settings)
     if name == TruthTracker.name:
         return TruthTracker()
@@ -31,7 +31,7 @@ def make_tracker(settings: FaceSettings) -> MediaPipeTracker | FaceAlignmentTrac
 
 
 def open_detector(settings: FaceSettings) -> MediaPipeTracker | FaceAlignmentTracker | None:
-    """The tracker that the settings mean, to look at single pictures; None where the truth of rendered clips is meant,
-    which says nothing of other pictures. Close it when done."""
+    """The configured tracker, for single pictures; None for the ground truth of rendered clips, which says nothing
+    about other pictures. Close it when done."""
     tracker = make_tracker(settings)
     return None if isinstance(tracker, TruthTracker) else tracker

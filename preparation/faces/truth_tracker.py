@@ -1,4 +1,4 @@
-"""The landmarks that a rendered corpus states for its clips, as a face tracker."""
+"""The true landmarks that lie beside a rendered corpus's clips, as a face tracker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from preparation.media.track.frames import Frame, Picture
 
 
 class TruthTracker:
-    """The landmarks that a rendered corpus states for each clip. Choose it without a face tracker's weights, or to
-    rule the tracker out."""
+    """Returns the true landmarks of a rendered clip. Choose it where no face tracker's weights are available, or to
+    exclude the tracker's errors."""
 
     name = "truth"
     needs: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The pixels of a picture as RGB of 8 bits: from deep greys, transparency, printers' colours and wide gamuts."""
+"""A picture's pixels as 8-bit RGB: from 16-bit and float greys, transparency, CMYK and wide gamuts."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageFile
 
 GROUND = 255
-"""What transparent pictures are put on: white."""
+"""The background of transparent pictures: white."""
 
 _USUAL_TOPS = {"F": (1.0, 255.0, 65_535.0), "I": (255.0, 65_535.0, 2.0**32 - 1)}
-"""What white usually is in pictures of floats (Pillow's mode F) and of integers (I)."""
+"""The usual values of white in pictures of floats (Pillow's mode F) and of integers (I)."""
 _LEAST_SHARE = 16
-"""A picture whose lightest pixel is below this part of such a white was not made for it."""
+"""A picture whose lightest pixel is below one 16th of a usual white was not made for that white."""
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_FORMAT = 258, 262, 339
 _UNSIGNED, _SIGNED = 1, 2
 _ROWS = 256
-"""How many rows are scaled at once: a large picture as numbers of 8 bytes would take half a gigabyte."""
+"""How many rows are scaled at once: a large picture as float64 would take half a gigabyte."""
 
 
 def plain_rgb(image: ImageFile.ImageFile) -> Image.Image:
     """The picture in mode RGB, in sRGB, on white. Raises ValueError where pixels are not finite numbers.
 
-    A profile that is broken, or of another space than the picture, is passed over.
+    A colour profile that is broken, or of another colour space than the picture, is ignored.
     """
-    packed = str(image.tile)  # how pixels lie in the file; gone once they are read
+    packed = str(image.tile)  # how pixels are stored in the file; gone once they are read
     image.load()
     if image.mode.startswith(("I", "F")):
         flat = _grey(image)
     elif image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
-        # Only Adobe writes them inverted, and marks its files; Pillow takes all for inverted.
+        # Only Adobe stores CMYK inverted, and marks its files; Pillow treats all of them as inverted.
         flat = ImageChops.invert(image)
     else:
         flat = _on_ground(image, packed)
@@ -42,12 +42,12 @@ def plain_rgb(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """A picture of 16 or 32 bits, or of floats, as one of 8, scaled by its range."""
+    """A grey picture of 16 or 32 bits, or of floats, as one of 8 bits, scaled by its range."""
     values = np.asarray(image)
     tags = image.tag_v2 if image.format == "TIFF" and hasattr(image, "tag_v2") else {}
     bits, form = first_number(tags.get(_TIFF_BITS), 16), first_number(tags.get(_TIFF_FORMAT), _UNSIGNED)
     if image.mode == "I" and bits == 32 and form == _UNSIGNED and tags:
-        values = values.view(np.uint32)  # Pillow has signed ones alone
+        values = values.view(np.uint32)  # Pillow reads them as signed
     bottom, top = 0.0, 2.0**bits - 1
     if not image.mode.startswith("I;16"):
         bottom, top = _range(values, image.mode, bits if form == _SIGNED else 0)
@@ -64,7 +64,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _range(values: NDArray[Any], mode: str, signed_bits: int) -> tuple[float, float]:
-    """What black and white are: 0 and the least usual white that holds all values; their own range where none does."""
+    """The values of black and white: 0, and the smallest usual white that holds all values; else the values' range."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("its pixels are not finite numbers")
@@ -79,12 +79,12 @@ def _range(values: NDArray[Any], mode: str, signed_bits: int) -> tuple[float, fl
 
 
 def _on_ground(image: Image.Image, packed: str) -> Image.Image:
-    """Transparent parts on white; other pictures as they are."""
+    """The picture with its transparent parts on white; other pictures as they are."""
     if not image.has_transparency_data:
         return image
     key = image.info.get("transparency")
     if image.mode != "P" and key is not None:
-        # Pillow scales the pixels to 8 bits and leaves the transparent one of them as the file has it.
+        # Pillow scales the pixels to 8 bits, but not the transparent colour.
         image.info["transparency"] = _key_of_8_bits(key, packed, image.mode)
     grey = image.mode in ("1", "L", "LA", "La")
     layered = image.convert("LA" if grey else "RGBA")
@@ -118,6 +118,6 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def first_number(value: Any, default: int) -> int:
-    """The first value of a TIFF's tag; the default where it is absent or no number."""
+    """The first value of a TIFF tag; the default where the tag is absent or no integer."""
     first = value[0] if isinstance(value, tuple) and value else value
     return first if isinstance(first, int) else default

@@ -1,4 +1,4 @@
-"""Opening a container and choosing its tracks: whatever FFmpeg says on the way becomes an error that names the file."""
+"""Open a container and choose its tracks; any error of FFmpeg becomes an error that names the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preparation.media.limits import PATIENCE_SECONDS, Meter, check_format, open
 from preparation.settings import MediaSettings
 
 DEFAULT_LIMITS = MediaSettings()
-"""How much a file may hold where nobody says otherwise."""
+"""The default limits on what one file may hold."""
 
 PLAY_IT = "play it to see whether it is whole; if it is not, copy or download it again"
 RE_ENCODE = "re-encode it as H.264 and AAC (`ffmpeg -i FILE -c:v libx264 -c:a aac NEW.mp4`)"
@@ -30,14 +30,14 @@ _naming = threading.Lock()
 
 
 class Track(NamedTuple):
-    """A stream, and which of its kind it is, counted from 0."""
+    """A stream, and its number among the streams of its kind, counted from 0."""
 
     stream: Any
     number: int
 
 
 def address(path: Path) -> str:
-    """What FFmpeg is given for a file: a relative name with a colon would be a protocol to it."""
+    """The file's absolute path for FFmpeg, which takes a relative name with a colon for a protocol."""
     return str(path.absolute())
 
 
@@ -63,7 +63,7 @@ def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
         ) from error
     except FFmpegError as error:
         raise CorruptFileError(f"{path.name} cannot be decoded: {error.strerror}", remedy=PLAY_IT) from error
-    except Exception as error:  # libraries meet in a file what they did not foresee
+    except Exception as error:  # a file may hold what libraries did not foresee
         reason = one_line(f"{type(error).__name__}: {error}")
         raise CorruptFileError(
             f"{path.name} cannot be decoded: {reason}", remedy=f"{PLAY_IT}, or {RE_ENCODE}"
@@ -71,22 +71,25 @@ def opened(path: Path, limits: MediaSettings) -> Iterator[Any]:
 
 
 def video_track(container: Any, path: Path) -> Track:
-    """The default picture track of those that can be decoded, else the first of them; covers are none."""
+    """The default picture track of those that can be decoded, else the first of them; cover pictures do not count."""
     # A cover picture inside a sound file is a video stream of one frame, not a talking head.
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not streams:
         raise CorruptFileError(f"{path.name} has no video track", remedy="give a clip with picture and sound")
-    return _choice(streams, container, path, "video")
+    return _decodable_track(streams, container, path, "video")
 
 
 def sound_track(container: Any, path: Path) -> Track | None:
     """The default sound track of those that can be decoded, else the first of them; None where there is no sound."""
     streams = container.streams.audio
-    return _choice(streams, container, path, "sound") if streams else None
+    return _decodable_track(streams, container, path, "sound") if streams else None
 
 
-def _choice(streams: Sequence[Any], container: Any, path: Path, kind: str) -> Track:
-    """Raises CorruptFileError with the names of the codecs where FFmpeg has a decoder for none of them."""
+def _decodable_track(streams: Sequence[Any], container: Any, path: Path, kind: str) -> Track:
+    """The default one of the streams that can be decoded, else the first of them.
+
+    Raises CorruptFileError with the names of the codecs where FFmpeg can decode none.
+    """
     decodable = [Track(stream, number) for number, stream in enumerate(streams) if stream.codec_context is not None]
     if not decodable:
         codecs = ", ".join(dict.fromkeys(_codec_name(container, stream) for stream in streams))
@@ -95,7 +98,7 @@ def _choice(streams: Sequence[Any], container: Any, path: Path, kind: str) -> Tr
 
 
 def _codec_name(container: Any, stream: Any) -> str:
-    """What FFmpeg calls a codec that it cannot decode, its four-character code where it has no name either."""
+    """FFmpeg's name of a codec that it cannot decode, or the codec's four-character code where it has no name."""
     with _naming:
         level = av.logging.get_level()
         av.logging.set_level(av.logging.INFO)  # the description is a message of this level
@@ -110,13 +113,13 @@ def _codec_name(container: Any, stream: Any) -> str:
 
 
 def bounded(container: Any, path: Path, limits: MediaSettings) -> Track:
-    """The picture track, its decoder told to refuse frames above the bound before it makes room for them; other tracks
-    are passed over."""
+    """The picture track, whose decoder is set to refuse frames above the bound before it allocates them; other tracks
+    of the container are not read."""
     track = video_track(container, path)
     Meter(path, limits).size(int(track.stream.width), int(track.stream.height))
-    # Decoders make room for some pixels around the frame, too.
-    room = limits.pixels_a_frame + limits.pixels_a_frame // 8 + MARGIN_PIXELS
-    track.stream.codec_context.options = {"max_pixels": str(room)}
+    # Decoders also allocate some pixels around the frame.
+    allowed_pixels = limits.pixels_a_frame + limits.pixels_a_frame // 8 + MARGIN_PIXELS
+    track.stream.codec_context.options = {"max_pixels": str(allowed_pixels)}
     track.stream.thread_count = 1
     for other in container.streams:
         if other.index != track.stream.index:

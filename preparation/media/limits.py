@@ -1,4 +1,4 @@
-"""Bounds on what one media file may turn into, checked before its frames are decoded or filled up to 25 a second.
+"""Bounds on what one media file may expand to, checked before its frames are decoded or filled up to 25 a second.
 
 A file of a few kilobytes can hold timestamps that are hours apart, frames of a billion pixels, or a header that lies
 about both. Every bound is a setting (`preparation.corpus.media`), and every error names the file and that setting.
@@ -15,23 +15,23 @@ from common.errors import CorruptFileError
 from preparation.settings import MediaSettings
 
 PATIENCE_SECONDS = 120.0
-"""How long FFmpeg may look into a file, or for its next packet."""
+"""How long FFmpeg may take to open a file, or to find its next packet."""
 
 _FPS = 25
 _RAISE = "if it is what it claims to be, cut it into shorter clips or raise preparation.corpus.media."
 
 
 class BeyondLimitError(CorruptFileError):
-    """A file that can be read, and that holds more than is read of one file."""
+    """A readable file that holds more than the limits allow."""
 
 
 def open_options(limits: MediaSettings) -> dict[str, str]:
-    """Options under which FFmpeg looks into a file: local files alone, and no frame above the bound."""
+    """Options for FFmpeg to open a file: only local files, and no frame above the bound."""
     return {"max_pixels": str(limits.pixels_a_frame), "max_streams": "100", "protocol_whitelist": "file"}
 
 
 REFERRING = frozenset({"applehttp", "concat", "dash", "hls", "imf", "rtsp", "sdp"})
-"""Formats of FFmpeg that are lists of other files; what such a list names is no part of the corpus."""
+"""FFmpeg's formats that are lists of other files; files that such a list names are not part of the corpus."""
 
 
 def check_format(name: str, path: Path) -> None:
@@ -43,19 +43,19 @@ def check_format(name: str, path: Path) -> None:
 
 
 class Meter:
-    """What has been read of one file's pictures; raises CorruptFileError at the first bound that is passed."""
+    """Counts what has been read of one file's pictures; raises CorruptFileError at the first bound that is passed."""
 
     def __init__(self, path: Path, limits: MediaSettings) -> None:
         self._path, self._limits = path, limits
         self._frames, self._seconds, self._pixels = 0, 0.0, 0
 
     def packet(self, count: int) -> None:
-        """`count` packets were read, empty ones included."""
+        """Check that `count` packets, empty ones included, are within the bound."""
         if count > self._limits.frames:
             raise _too(self._path, f"holds more than {self._limits.frames} frames", "frames")
 
     def gap(self, seconds: float) -> None:
-        """The distance in time of a frame to the one before."""
+        """Check the time between two neighbouring frames."""
         if seconds > self._limits.longest_gap_seconds:
             raise BeyondLimitError(
                 f"{self._path.name} has a hole of {seconds:.0f} s between two frames",
@@ -64,7 +64,7 @@ class Meter:
             )
 
     def size(self, width: int, height: int) -> None:
-        """A frame's size, as a header says it or as it was decoded."""
+        """Check a frame's size, given by a header or decoded."""
         if width * height == 0:  # FFmpeg leaves no size where nothing can be decoded, and none above the bound
             most = self._limits.pixels_a_frame
             raise CorruptFileError(
@@ -75,7 +75,7 @@ class Meter:
             raise _too(self._path, f"has frames of {width} x {height} pixels", "pixels_a_frame")
 
     def frame(self, width: int, height: int, seconds: float) -> None:
-        """One more frame, which stands for `seconds`."""
+        """Count one more frame, which is shown for `seconds`, and check all bounds."""
         self.size(width, height)
         self.total(self._frames + 1, self._seconds + seconds)
         self._frames, self._seconds = self._frames + 1, self._seconds + seconds
@@ -83,18 +83,18 @@ class Meter:
         self.pixels(self._pixels)
 
     def total(self, frames: int, seconds: float) -> None:
-        """So many frames last so long."""
+        """Check the number of frames and their total length."""
         limits = self._limits
         if frames > limits.frames or seconds > limits.longest_seconds:
             raise _too(self._path, f"has {max(frames, round(seconds * _FPS))} frames ({seconds:.0f} s)", "frames")
-        # A single hole is judged by itself.
+        # A single hole is checked in `gap`.
         if seconds > frames / limits.slowest_fps + limits.longest_gap_seconds:
             raise _too(
                 self._path, f"shows {frames} pictures in {seconds:.0f} s, too few to be filmed speech", "slowest_fps"
             )
 
     def pixels(self, pixels: float) -> None:
-        """All frames together hold so many pixels."""
+        """Check the number of pixels of all frames together."""
         if pixels > self._limits.pixels:
             raise _too(self._path, f"holds more than {self._limits.pixels:.3g} pixels in all its frames", "pixels")
 
@@ -106,8 +106,8 @@ def check_sound(path: Path, seconds: float, limits: MediaSettings) -> None:
 
 
 def longest_gap(times: Iterable[int], time_base: Any) -> float:
-    """Seconds between the two neighbours of `times` (in units of `time_base` seconds, any order) that lie furthest
-    apart."""
+    """The longest time between two neighbours of `times`, seconds; `times` are in units of `time_base` seconds, in any
+    order."""
     ordered = sorted(times)
     widest = max((after - before for before, after in pairwise(ordered)), default=0)
     return float(widest * time_base)

@@ -1,4 +1,4 @@
-"""One way in for pictures: any of the usual formats to RGB, upright, on white, in sRGB; or an error with a remedy."""
+"""The one way in for pictures: the usual formats become RGB, upright, on white, in sRGB; others raise an error."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
-"""What a picture may be; Pillow knows formats that start other programs."""
+"""The accepted formats; some of Pillow's other formats start other programs."""
 
 HEIF_BRANDS = frozenset(
     b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 mif3 msf1 miaf avci avcs jpgs j2ki j2is vvic vvis".split()
 )
-"""ISO/IEC 23008-12: stills coded as HEVC, AVC, JPEG and others. FFmpeg shows one tile of them, 512 x 512 pixels."""
+"""ISO/IEC 23008-12: stills coded as HEVC, AVC, JPEG and others, of which FFmpeg shows one tile of 512 x 512 pixels."""
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 STILLS = re.compile(r"image2|.*_pipe|ico|gif|apng|webp.*|mjpeg")
 """FFmpeg's readers of pictures, by name. `mjpeg` finds a JPEG wherever it lies in a file: in a PDF, in a raw photo."""
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-"""ITU-T H.273: curves that look pale where they are taken for sRGB's."""
+"""ITU-T H.273: transfer curves whose pictures look pale when read as sRGB."""
 _CICP = re.compile(rb"\x89PNG.*cICP.(.)|ftyp.*colrnclx..\0(.)", re.DOTALL)
 
 MOST_SCANS, MOST_SEGMENTS = 100, 10_000
-"""Of a JPEG. Programs write up to 20 scans; a scan of 100 bytes goes once through all pixels, a tenth of a second for
-64 million."""
+"""Largest numbers in a JPEG. Programs write up to 20 scans; a scan of 100 bytes goes once through all pixels, which
+takes a tenth of a second for 64 million."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 
@@ -56,7 +56,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a picture is turned, or mirrored, by the value of EXIF's orientation."""
+"""The transposition that makes a picture upright, by the value of EXIF's orientation."""
 
 _SAVE_ANEW = "open it in a picture editor and save it anew as JPEG or PNG, or copy it again"
 _EXPORT = "export it as JPEG or PNG (sRGB) and give that"
@@ -65,27 +65,27 @@ _EXPORT = "export it as JPEG or PNG (sRGB) and give that"
 def open_picture(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Frame:
     """The pixels of a picture file as people see it: uint8 [H, W, 3], RGB; of a clip, those of its first frame.
 
-    Upright by EXIF's orientation (a broken one is passed over), in sRGB where a valid profile says from what, with
+    Upright by EXIF's orientation (a broken one is ignored), converted to sRGB by a valid colour profile, with
     transparency on white. Pictures of 16 bits, integers and floats are scaled by their range. Of several pictures in
     one file the first is taken.
 
-    Raises PrivFedTalkError that names the file, the reason and what to do; for a picture above
-    `limits.pixels_a_picture` before its pixels are unpacked.
+    Raises PrivFedTalkError, which names the file, the reason and the remedy; for a picture above
+    `limits.pixels_a_picture`, before its pixels are decompressed.
     """
     head, size = _begin(path)
     _refuse_by_name(path, head)
     if not _is_picture(head):
         return _first_frame(path, limits)
-    # Pillow warns of broken descriptions and of large pictures; both are dealt with here. Of what is wrong with a TIFF,
-    # it and its library write to the terminal before they raise it.
+    # Pillow warns of broken metadata and of large pictures; both are handled here. For a broken TIFF, Pillow and its
+    # library write to the terminal before they raise the error.
     quiet = without_native_words() if head[:2] in (b"II", b"MM") else nullcontext()
     try:
         with warnings.catch_warnings(), quiet:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             _check_bytes(path, size, limits)
-            # A file, not its name: by that Pillow would map uncompressed TIFFs into memory, lying ones with rows of the
-            # upright width, so that their pixels come out in disorder.
+            # An open file, not its name: given a name, Pillow maps uncompressed TIFFs into memory, and those that are
+            # stored sideways with rows of the upright width, which puts their pixels in disorder.
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 _check(path, image, limits)
                 plain = plain_rgb(image)
@@ -104,15 +104,15 @@ def open_picture(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Frame:
 
 
 def _begin(path: Path) -> tuple[bytes, int]:
-    """The first bytes of an ordinary file, and how many there are in all; of a pipe one would wait for ever."""
+    """The first bytes of a file and its size. Raises PrivFedTalkError for folders, and for pipes, which never end."""
     try:
-        there = path.stat()
-        if stat.S_ISDIR(there.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise PrivFedTalkError(f"{path.name or path} is a folder, not a picture", "give one file of it")
-        if not stat.S_ISREG(there.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise PrivFedTalkError(f"{path.name} is no ordinary file", "save the picture to a file and give that")
         with path.open("rb") as file:
-            return file.read(_HEAD_BYTES), there.st_size
+            return file.read(_HEAD_BYTES), status.st_size
     except FileNotFoundError as error:
         raise PrivFedTalkError(f"there is no picture {path}", "check the path given as --reference") from error
     except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
@@ -121,14 +121,14 @@ def _begin(path: Path) -> tuple[bytes, int]:
 
 
 def _refuse_by_name(path: Path, head: bytes) -> None:
-    """Refuse what would be read wrongly without a word: HEIC's tiles, and high dynamic range as if it were none."""
+    """Refuse pictures that would silently be read wrongly: HEIC (one tile only) and high dynamic range (as sRGB)."""
     brand, others = _brands(head)
     if brand in HEIF_BRANDS and not AVIF_BRANDS & others:
         raise CorruptFileError(
             f"{path.name} is a HEIF picture ({brand.decode()}: HEIC, as telephones take them), which is not read here",
             "export it as JPEG and give that (iPhone: Settings, Camera, Formats, Most Compatible)",
         )
-    # Of a clip, the reader of clips looks at the curve.
+    # A clip's transfer curve is handled by the reader of clips.
     found = _CICP.search(head) if not brand or AVIF_BRANDS & {brand, *others} else None
     transfer = HDR_TRANSFERS.get(ord(found[1] or found[2])) if found else None
     if transfer is not None:
@@ -136,7 +136,7 @@ def _refuse_by_name(path: Path, head: bytes) -> None:
 
 
 def _brands(head: bytes) -> tuple[bytes, set[bytes]]:
-    """The major brand and the compatible ones of an ISO media file; of others, none."""
+    """The major brand and the compatible brands of an ISO media file; empty for other files."""
     if head[4:8] != b"ftyp":
         return b"", set()
     (length,) = struct.unpack(">I", head[:4])
@@ -144,14 +144,14 @@ def _brands(head: bytes) -> tuple[bytes, set[bytes]]:
 
 
 def _is_picture(head: bytes) -> bool:
-    """Whether a file begins as one of FORMATS does; only those are opened, the rest may be clips."""
+    """Whether a file begins like one of FORMATS; only those are opened as pictures, others may be clips."""
     Image.init()
     accepts = (Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN)
     return any(accept is not None and accept(head[:16]) is True for accept in accepts)
 
 
 def _check_bytes(path: Path, size: int, limits: MediaSettings) -> None:
-    """Some formats are read whole before their header is looked at: no picture within the limits is as large."""
+    """Refuse a file larger than any picture within the limits: some formats are read whole before their header."""
     if size > 8 * limits.pixels_a_picture + 2**24:
         raise _too_large(path, f"{size / 1e9:.1f} GB")
 
@@ -170,7 +170,7 @@ def _check(path: Path, image: Image.Image, limits: MediaSettings) -> None:
 
 
 def _check_scans(path: Path) -> None:
-    """Refuse a JPEG that takes minutes: of many scans, each through the whole picture."""
+    """Refuse a JPEG of so many scans, each through the whole picture, that decoding takes minutes."""
     scans = segments = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         place = 0
@@ -184,20 +184,20 @@ def _check_scans(path: Path) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, or XMP's, of a picture that was read; 1, upright, where that is broken.
+    """The orientation by EXIF or XMP of a picture that was read; 1, upright, where it is broken.
 
-    Pillow turns TIFF while it reads, and takes the tag away.
+    Pillow turns a TIFF while it reads it, and removes the tag.
     """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # what a broken description makes Pillow raise is of any type, and no reason to lose the picture
+    except Exception:  # broken metadata raises errors of any type in Pillow, and should not lose the picture
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _first_frame(path: Path, limits: MediaSettings) -> Frame:
-    """The first frame of what FFmpeg takes for a clip: a picture of a kind that it alone knows may have transparency,
-    layers or tiles that it does not show."""
+    """The first frame of a clip. Pictures that only FFmpeg reads are refused: they may have transparency, layers or
+    tiles that it does not show."""
     try:
         with opened(path, limits) as container:
             kind = str(container.format.name)

@@ -1,7 +1,7 @@
-"""Small pictures that are only for show: drawn a frame at a time, and grey where something cannot be read.
+"""Small preview pictures: drawn one frame at a time, and grey where something cannot be read.
 
-Nobody vouched for the files that previews read: a clip may have good headers and broken frames, or be gone by now.
-Such a file costs its own cell, never the stage that wanted to show it.
+Previews read files that nobody has checked: a clip may have good headers and broken frames, or be gone by now. Such a
+file becomes a grey cell and never fails the stage that shows it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from preparation.media.video import open_video
 from preparation.settings import MediaSettings
 
 WIDEST = 4
-"""Most widths a height: a frame of one row is no strip of a million pixels."""
+"""Largest width as a multiple of the height, so that a frame of one row becomes no strip of a million pixels."""
 NOTE = "cannot be read"
 
 
 @contextmanager
 def for_show(what: str) -> Iterator[None]:
-    """Whatever the block cannot read or draw is told on standard error, with `what` was to be shown, and passed over.
+    """Report any error of the block on standard error, with `what` it was to show, and go on.
 
     Not around the writing of results: it would hide a full disk.
     """
     try:
         yield
-    except Exception as error:  # any library may be the one that stumbles: FFmpeg, OpenCV, Pillow, JSON, memory
+    except Exception as error:  # any library may fail: FFmpeg, OpenCV, Pillow, JSON, memory
         reason = error.reason if isinstance(error, PrivFedTalkError) else f"{type(error).__name__}: {one_line(error)}"
         sys.stderr.write(f"{one_line(what)} is not shown: {one_line(reason)}\n")
 
@@ -51,7 +51,7 @@ def grey_cell(height: int, width: int, note: str = NOTE) -> Frame:
 
 
 def fitted(frame: Frame, height: int) -> Frame:
-    """The frame `height` pixels high and as wide as that makes it, at most WIDEST times: uint8 [height, W, 3]."""
+    """The frame resized to `height`, its shape kept up to a width of WIDEST times that: uint8 [height, W, 3]."""
     width = round(frame.shape[1] * height / frame.shape[0])
     return cv2.resize(frame, (min(max(1, width), WIDEST * height), height), interpolation=cv2.INTER_AREA)
 
@@ -59,10 +59,10 @@ def fitted(frame: Frame, height: int) -> Frame:
 def moments(
     path: Path, places: Sequence[int], height: int = 96, limits: MediaSettings = DEFAULT_LIMITS, what: str = ""
 ) -> list[Frame]:
-    """The frames of a clip at these places (in rising order, at 25 a second), each as `fitted` makes it.
+    """The frames of a clip at these places (in rising order, at 25 a second), each resized by `fitted`.
 
-    No more than one is in memory at its full size. Places beyond the end are left out; a clip with none of them, or
-    that cannot be read, is one grey cell. `what` names it on standard error, by default by the file's name.
+    At most one frame is in memory at its full size. Places beyond the end are left out; a clip with none of the places,
+    or that cannot be read, gives one grey cell. `what` names the clip on standard error, by default the file's name.
     """
     found: list[Frame] = []
     wanted = set(places)

@@ -21,13 +21,13 @@ from preparation.media.track.decoding import first_picture_seconds
 from preparation.settings import MediaSettings
 
 PREROLL_SECONDS = 0.5
-"""A part is decoded from a little earlier on: a lossy codec needs the packet before to restore the first rightly."""
+"""A part is decoded from this much earlier: a lossy codec needs the previous packet to decode the first one rightly."""
 
 
 def open_sound(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Sound:
-    """The sound of a file, its default track or else the first that can be decoded.
+    """The sound of a file: its default track, or else the first that can be decoded.
 
-    Raises CorruptFileError for a file that is no media, and for one with sound of which nothing can be decoded.
+    Raises CorruptFileError for a file that is no media file, and for one whose sound tracks cannot be decoded.
     """
     with opened(path, limits) as container:
         track = sound_track(container, path)
@@ -35,36 +35,39 @@ def open_sound(path: Path, limits: MediaSettings = DEFAULT_LIMITS) -> Sound:
 
 
 class Sound:
-    """The sound of one file, read anew by each of its readers; all of them are empty where the file has none.
+    """The sound of one file. Each reading method reads the file anew, and returns no samples where it has no sound.
 
-    Sample n of a result belongs n / rate after its start: holes in the timestamps are silence. Each reader raises
-    CorruptFileError for what cannot be read, and for sound of which most is missing.
+    Sample n of a result is n / rate seconds after its start: holes in the timestamps are silence. Each method raises
+    CorruptFileError for sound that cannot be read, and for sound most of which is missing.
     """
 
     def __init__(self, path: Path, limits: MediaSettings, track: int | None) -> None:
         self._path, self._limits, self._track = path, limits, track
         self.conversions = Conversions(sound_track=track or 0)
-        """What was done to the sound; all of it is known once it has been read."""
+        """What was converted in the sound; complete once the sound has been read."""
 
     @property
     def exists(self) -> bool:
-        """Whether the file has a sound track; it can be empty."""
+        """Whether the file has a sound track, which may be empty."""
         return self._track is not None
 
     def look(self, note: Callable[[Any], None] = lambda packet: None) -> Conversions:
-        """What packets tell without decoding, and decoding where they show a hole; `note` is shown each packet."""
+        """The conversions, as far as packets show them; the sound is decoded only where the packets show a hole.
+
+        `note` is called with each packet.
+        """
         if self.exists and self._gap_seconds(note) > HOLE_SECONDS:
             self.samples()
         return self.conversions
 
     def samples(self, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
-        """The whole sound from its own start: int16 [S], mono; the file need not have pictures."""
+        """The whole sound from its own start: int16 [S], mono; also of a file without pictures."""
         return self._read(rate_hz).sound() if self.exists else _nothing()
 
     def in_step(self, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
         """The sound from the first video frame on: int16 [S], mono.
 
-        A track that starts later than the pictures is led in by silence; one that starts earlier is cut.
+        A track that starts later than the pictures is preceded by silence; one that starts earlier is cut.
         """
         if not self.exists:
             return _nothing()
@@ -74,9 +77,9 @@ class Sound:
         return timeline.sound(zero)
 
     def span(self, start_seconds: float, end_seconds: float, rate_hz: int = AUDIO_RATE_HZ) -> NDArray[np.int16]:
-        """The sound of a part of a long video, seconds after its first frame: int16 [(end - start) * rate], mono.
+        """The sound of a part of a long video, in seconds after its first frame: int16 [(end - start) * rate], mono.
 
-        Where the track is silent by absence (it starts later, ends earlier), zeros keep sound and pictures together.
+        Where the track starts later or ends earlier, zeros keep sound and pictures in step.
         """
         check_sound(self._path, end_seconds - start_seconds, self._limits)
         if not self.exists:
@@ -103,8 +106,8 @@ class Sound:
     def _read(
         self, rate_hz: int, with_pictures: bool = False, start: float | None = None, end: float = float("inf")
     ) -> Timeline:
-        """Decode the track, from `start` to `end` seconds of the file's own time; a second time where the mix of its
-        channels has lost the voice."""
+        """Decode the track from `start` to `end` seconds of the file's own time; decode it again, with one channel
+        alone, where the mix of its channels has lost the voice."""
         timeline = self._decode(rate_hz, {}, with_pictures, start, end)
         chosen = {name: levels.chosen() for name, levels in timeline.levels.items()}
         alone = {name: channel for name, channel in chosen.items() if channel is not None}
@@ -121,11 +124,11 @@ class Sound:
             packets = self._packets(container)
             timeline = Timeline(self._path, rate_hz, self._limits, alone)
             timeline.read(packets if start is None else packets.sought(max(0.0, start - PREROLL_SECONDS)), end)
-        self._judge(packets, timeline, with_pictures)
+        self._check_and_record(packets, timeline, with_pictures)
         return timeline
 
-    def _judge(self, packets: SoundPackets, timeline: Timeline, with_pictures: bool) -> None:
-        """Note what was converted; refuse sound of which most is missing."""
+    def _check_and_record(self, packets: SoundPackets, timeline: Timeline, with_pictures: bool) -> None:
+        """Record what was converted; raise CorruptFileError for sound most of which is missing."""
         name, lost = self._path.name, packets.lost_seconds + timeline.trimmed_seconds
         if lost > packets.read_seconds:
             raise CorruptFileError(

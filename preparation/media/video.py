@@ -1,4 +1,4 @@
-"""The frames of a clip: any container to upright RGB with square pixels at the rate asked for.
+"""The frames of a clip: from any container to upright RGB with square pixels at a chosen rate.
 
     video = open_video(path)
     for frame in video.frames(): ...
@@ -44,7 +44,7 @@ from preparation.settings import MediaSettings
 
 @dataclass(frozen=True)
 class Facts:
-    """What a clip holds, in the source's own rate and in the size at which it is shown: upright, with square pixels.
+    """What a clip holds, at the source's own rate and in the size at which it is shown: upright, with square pixels.
 
     audio_rate_hz 0 means no sound.
     """
@@ -60,9 +60,9 @@ class Facts:
 def open_video(
     path: Path, limits: MediaSettings = DEFAULT_LIMITS, note: Callable[[Any], None] = lambda packet: None
 ) -> Video:
-    """Read headers, packet index and first picture, and check that the file holds what it promises, within bounds.
+    """Read headers, packet index and first picture, and check that the file holds what its header says, within bounds.
 
-    `note` is shown each packet of the picture track (PyAV's) on the way.
+    `note` is called with each packet of the picture track (PyAV's).
 
     Raises CorruptFileError for a file without pictures that can be decoded, and for one beyond `limits`.
     """
@@ -105,7 +105,10 @@ def open_video(
 
 
 def _sound(container: Any, path: Path, made: Conversions) -> tuple[int, Conversions]:
-    """The rate of the sound, hertz, and which track it is; sound that cannot be decoded is refused where it is read."""
+    """The sound's rate, hertz, and the conversions with the sound track's number; 0 where there is no sound.
+
+    Sound that cannot be decoded counts as none here and is refused where it is read.
+    """
     try:
         track = sound_track(container, path)
     except CorruptFileError:
@@ -123,9 +126,9 @@ class Video:
 
     facts: Facts
     conversions: Conversions
-    """What has been converted so far: what headers and the first picture tell, and what reading has shown since."""
+    """The conversions known so far: from headers and the first picture, and from what has been read since."""
     comment: str
-    """What the container says of itself."""
+    """The comment in the container's metadata."""
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ class Video:
     def frames(self, fps: float = FPS, threads: int = 1) -> Iterator[Frame]:
         """Yield RGB frames at `fps`, each the source frame nearest in time (repeated or dropped as needed).
 
-        One thread suits worker processes that each decode a clip of their own; more help a single long clip.
+        Choose one thread in worker processes that each decode a clip of their own, more for a single long clip.
         """
         painter, emitted = self._painter(), 0
         with self._held(threads) as frames:
@@ -156,7 +159,7 @@ class Video:
                     emitted += 1
 
     def pictures(self, fps: float = FPS) -> Iterator[Picture]:
-        """The same frames before their conversion to RGB: for large ones, few of which are looked at."""
+        """The same frames before their conversion to RGB: for large frames, of which few are used."""
         painter, emitted = self._painter(), 0
         with self._held() as frames:
             for frame, until in frames:
@@ -165,8 +168,8 @@ class Video:
                     emitted += 1
 
     def parts(self, parts: Sequence[Box | None], fps: float = FPS) -> Iterator[Frame]:
-        """The first len(parts) frames, but true only inside parts[f], as far as that lies in the picture; None is
-        nowhere. All frames are one array, written over; look at each before the next."""
+        """The first len(parts) frames, with right pixels only inside parts[f], as far as it is in the picture; nowhere
+        for None. All frames are one array, which is overwritten: use each before asking for the next."""
         canvas: Frame | None = None
         for box, picture in zip(parts, self.pictures(fps), strict=False):
             if box is not None:
@@ -174,9 +177,9 @@ class Video:
             yield np.zeros((picture.height, picture.width, 3), np.uint8) if canvas is None else canvas
 
     def span(self, start_seconds: float, end_seconds: float, fps: float = FPS) -> Iterator[Frame]:
-        """The frames of a part of a long video; what lies before is sought past, not decoded.
+        """The frames of a part of a long video; earlier frames are skipped by a seek, not decoded.
 
-        Frame f of it is the source frame nearest to start_seconds + f / fps. A video that ends earlier yields fewer.
+        Frame f is the source frame nearest to start_seconds + f / fps. A video that ends earlier yields fewer frames.
         """
         painter, total, emitted = self._painter(), round((end_seconds - start_seconds) * fps), 0
         with self._held(start_seconds=start_seconds) as frames:
@@ -200,7 +203,7 @@ class Video:
 
     @contextmanager
     def _held(self, threads: int = 1, start_seconds: float = 0.0) -> Iterator[Iterator[tuple[Any, float]]]:
-        """Frames and how long each is the nearest one, from the start or from a moment on."""
+        """Frames, each with the time up to which it is the nearest one, from the start or from `start_seconds` on."""
         path, limits = self.path, self._limits
         with opened(path, limits) as container:
             stream = bounded(container, path, limits).stream

@@ -1,4 +1,4 @@
-"""Frames and sound as an mp4."""
+"""Write frames and sound as an mp4."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preparation.media.rates import AUDIO_RATE_HZ, FPS
 from preparation.media.track.frames import Frame
 
 MADE_HERE = "made by privfedtalk: "
-"""How the comment in a file begins that a run has made, so that it is never taken for a clip of somebody."""
+"""The beginning of the comment in every file that a run makes, so that the file is never taken for somebody's clip."""
 
 
 _AVX512F = 13
@@ -36,10 +36,10 @@ def encode(
 ) -> None:
     """Write H.264 + AAC to an mp4, whole or not at all. Width and height must be even.
 
-    `made` says what this is where it is a product of a run ("a crop") and no clip; the file will tell.
+    `made` names a product of a run ("a crop"), which is no clip of a corpus; the file's comment then says so.
 
-    frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same
-    input gives the same bytes and worker processes do not crowd each other.
+    frames: uint8 [H, W, 3] each, RGB; audio: int16 [S], 16 kHz mono, or None. One thread, so that the same input gives
+    the same bytes and worker processes do not compete for cores.
     """
     iterator = iter(frames)
     first = next(iterator, None)
@@ -65,16 +65,16 @@ def encode(
                     container.mux(sound.encode(block))
                     container.mux(sound.encode(None))
         except FFmpegError as error:
-            # What was read is checked where it is read; here it is the disk that refuses.
+            # Frames and sound were checked when they were read; an error here comes from the disk.
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def x264_options(crf: int) -> dict[str, str]:
-    """Options of FFmpeg's libx264 at constant quality `crf`, quick; to be used with one thread.
+    """Options of FFmpeg's libx264 at constant quality `crf`, with a fast preset; to be used with one thread.
 
-    x264's macroblock tree with AVX-512 reads memory that nobody wrote where a picture is no multiple of 128 pixels
-    wide: a clip of 64, 96 or 144 pixels had up to eleven different files. Told to make do with AVX2 it takes as long
-    and writes one, at 128 and 256 pixels the same as with AVX-512.
+    x264's macroblock tree with AVX-512 reads uninitialised memory where a picture's width is no multiple of 128 pixels:
+    a clip of 64, 96 or 144 pixels gave up to eleven different files. Limited to AVX2 it takes as long and always gives
+    one file, at 128 and 256 pixels the same as with AVX-512.
     """
     options = {"crf": str(crf), "preset": "veryfast"}
     if cv2.checkHardwareSupport(_AVX512F):

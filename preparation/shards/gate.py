@@ -1,4 +1,4 @@
-"""The gate with the shards behind it: what training and evaluation read a person's clips through."""
+"""The gate through which training and evaluation read a person's crops and shards."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Gate(CropGate):
     """A `CropGate` that reads prepared samples as well."""
 
     def samples(self, name: str, split: str | None = None, verify: bool = True) -> Iterator[Sample]:
-        """Somebody's prepared samples, of one split or all; raises at once where they must not be read."""
+        """A client's prepared samples, of one split or all; raises at once where they must not be read."""
         self.check(name)
         return read_shards(self.run.client(name), split, verify)

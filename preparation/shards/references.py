@@ -1,4 +1,4 @@
-"""Which frame of a person stands for that person: shown to the generator, never among the frames it must draw."""
+"""The choice of a reference frame of a person: shown to the generator, never among the frames it must generate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RESERVED_GAP = 10
 """Frames between that part and the sample: 0.4 s, in which a face moves on."""
 
 OPENING_UNIT, POSE_UNIT, LID_UNIT = 0.10, 0.08, 0.08
-"""What counts as equally far from neutral: opening and nose offset in inter-ocular distances, lids in eye widths."""
+"""Equal distances from a neutral face: mouth opening and nose offset in inter-ocular distances, lids in eye widths."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A frame of a crop, and how many of the sample's own frames may then be used (all, unless it is the same clip)."""
+    """A frame of a crop, and how many frames of the sample may then be used: all, unless the crop is the sample's."""
 
     clip_id: str
     frame: int
@@ -31,10 +31,10 @@ class Reference:
 def choose_reference(target: str, client: Client, landmarks: Mapping[str, Landmarks]) -> Reference | None:
     """The reference for clip `target`, from the landmarks [T, 68, 2] of all of the client's crops.
 
-    From the client's other training clips, so that training never sees a held-out frame; where the split has no
-    training clips (held-out public speakers, unseen people), from the other clips of the same split. A person with a
-    single clip lends its last fifth, far from the frames that are kept; None when the clip is too short for that.
-    Where a client unites several people, only clips of the target's own person count.
+    It comes from the client's other training clips, so that training never sees a held-out frame; where there are none
+    (held-out public speakers, unseen people), from other clips of the same split, and for a held-out clip from any
+    other. Of a person's only clip the last fifth is set aside for the reference, with a gap before it; None where the
+    clip is too short. Where a client unites several people, only clips of the target's own person count.
     """
     length = len(landmarks[target])
     person = client.person_of(target)
@@ -46,7 +46,7 @@ def choose_reference(target: str, client: Client, landmarks: Mapping[str, Landma
             clip, frame = _most_neutral({clip: landmarks[clip] for clip in others})
             return Reference(clip, frame, length)
     if split != "train":
-        # Held-out clips may look at one another: nothing is trained on them.
+        # Held-out clips may use any clip as their reference: nothing is trained on them.
         others = sorted(clip for name in SPLITS for clip in client.splits[name] if clip != target and clip in landmarks)
         if others:
             clip, frame = _most_neutral({clip: landmarks[clip] for clip in others})
@@ -61,8 +61,8 @@ def choose_reference(target: str, client: Client, landmarks: Mapping[str, Landma
 def _most_neutral(clips: Mapping[str, Landmarks]) -> tuple[str, int]:
     """The frame with the mouth shut, the eyes open and the head near the person's mean pose.
 
-    MuseTalk's ablation: references similar in pose and different in mouth improve FID and lip sync. The pose of what
-    will be generated is unknown, so the mean is the best guess; a shut mouth is what all speech differs from.
+    MuseTalk's ablation: references similar in pose and different in mouth improve FID and lip sync. The pose of the
+    frames to generate is unknown, so the mean is the best guess; a shut mouth differs from all speech.
     """
     every = np.concatenate(list(clips.values()))
     pose = pose_proxy(every)

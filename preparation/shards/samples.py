@@ -1,7 +1,7 @@
 """From a client's crops to its shards: latents, speech features and a reference for each clip.
 
-A clip longer than `preparation.shards.longest_seconds` becomes several samples, so that neither who writes them nor who
-reads them holds more than one such part, however long the clip.
+A clip longer than `preparation.shards.longest_seconds` becomes several samples, so that neither writers nor readers
+hold more than one such part in memory, however long the clip.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ DECIDES_NOTHING = (
     "preparation.quarantine",
     "preparation.settings",
 )
-"""What this module imports and what changes no shard, given a crop: the version of the code that made the crop is in
-the crop's description. The settings that decide a shard count by their values."""
+"""Modules that this module imports and that change no shard, given a crop: the version of the code that made the crop
+is in the crop's description. The settings that decide a shard count by their values."""
 
 FROM_CROP = ("corpus", "source_sha256", "settings", "tracker", "size", "mouth_box")
-"""What a sample's description takes over from its crop's."""
+"""Keys that a sample's metadata copies from its crop's."""
 
 Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The VAE's encoder: uint8 [T, H, W, 3] frames to float32 [T, 4, h, w] latents of about unit scale."""
@@ -53,7 +53,7 @@ Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class ClientShards:
-    """A client's shards, whether an earlier run's still held, and the clips that gave no sample."""
+    """A client's shards, whether they were kept from an earlier run, and rows for the clips that gave no sample."""
 
     index: ShardIndex
     kept: bool
@@ -104,7 +104,7 @@ def build_shards(
     try:
         index = write_shards(run.client(client), samples, settings.shards.max_bytes, fingerprint)
     except _DamagedCropError as damaged:
-        # Forgotten, so that the crops step makes it again; the client's other clips go on without it.
+        # The crop is removed, so that the crops step makes it again; the client's other clips go on without it.
         forget_crop(run.crops_of(damaged.clip), names[damaged.clip])
         row = QuarantineRow(damaged.clip, "shards", damaged.reason, "run the crops and shards steps again")
         rest = build_shards(run, client, encode, settings, encoder_id, entry)
@@ -113,31 +113,32 @@ def build_shards(
 
 
 def sample_key(clip_id: str, part: int | None = None) -> str:
-    """A tar member's name for a clip or its part: no slash, and no dot, at which webdataset would cut it."""
+    """A tar member's name for a clip or its part, without slashes and dots: webdataset cuts names at the first dot."""
     joined = clip_id.replace("/", "--")
-    # `a--b/c` and `a/b--c`, or `a-/b` and `a/-b`, would be joined to one: there the id as it is must tell.
-    told = joined if joined.count("--") == 1 and "---" not in joined else f"{joined}:{clip_id}"
-    # No clip's name holds a colon, so a key in which a hash stands for what follows one is no other clip's.
-    return safe_name(told + ("" if part is None else f":{part:03d}"))
+    # `a--b/c` and `a/b--c`, or `a-/b` and `a/-b`, would have one joined name: there the id itself is added.
+    unique = joined if joined.count("--") == 1 and "---" not in joined else f"{joined}:{clip_id}"
+    # No clip's name holds a colon, which `safe_name` replaces and adds a hash for: no other clip has the same key.
+    return safe_name(unique + ("" if part is None else f":{part:03d}"))
 
 
 def parts_of(frames: int, longest: int) -> list[slice]:
-    """Cut `frames` frames into as few stretches of at most `longest` as will do, of nearly equal length."""
+    """Cut `frames` frames into the fewest stretches of at most `longest` frames, of nearly equal length."""
     count = max(1, -(-frames // longest))
     edges = [frames * number // count for number in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def batch_of(batch: int, size: int) -> int:
-    """How many frames of `size` pixels are encoded at once: from 128 on as many pixels as `batch` frames of 128 have,
-    because what a VAE holds grows with them; a batch of 64 at 512 pixels would be several gigabytes."""
+    """How many frames of `size` pixels are encoded at once: above 128, at most as many pixels as `batch` frames of 128
+    have, because a VAE's memory grows with the pixels; a batch of 64 at 512 pixels would take several gigabytes."""
     return max(1, min(batch, batch * 128 * 128 // (size * size)))
 
 
 def encode_frames(frames: Iterator[Frame], encode: Encoder, count: int, batch: int) -> NDArray[np.float16]:
     """Latents float16 [T, 4, h, w] of a stream of `count` frames or fewer, `batch` of them at a time.
 
-    Half precision at once and in place: ten minutes at 512 pixels are 0.5 GB, and would be five times that on the way.
+    Batches are written in half precision and in place: ten minutes at 512 pixels are 0.5 GB, and would otherwise take
+    five times that meanwhile.
     """
     latents: NDArray[np.float16] | None = None
     done = 0
@@ -174,7 +175,7 @@ def _samples(
         batch = batch_of(settings.shards.encode_batch, len(picture))
         parts = parts_of(frames, round(settings.shards.longest_seconds * FPS))
         for number, part in enumerate(parts):
-            # Before the latents are held, for its intermediate results are as large as they.
+            # Before the latents are in memory, because its intermediate results are as large as they.
             speech = _speech(crop, part, frames, speech_features)
             count = part.stop - part.start
             with _damage_of(clip):
@@ -211,13 +212,13 @@ def _samples(
 
 
 def _speech(crop: Crop, part: slice, frames: int, features: SpeechFeatures) -> NDArray[np.float16]:
-    """Speech features of a part of the crop's first `frames` frames, as they are of the whole."""
+    """Speech features of a part of the crop's first `frames` frames, equal to those of the whole."""
     return features_of_part(features, crop.audio, part.start, part.stop, frames).astype(np.float16)
 
 
 def _cepstra(crop: Crop, part: slice) -> NDArray[np.float16]:
-    """Cepstra [T, 4, 13] of a part of the crop, as they are of the whole: each looks 15 ms past its 10 ms."""
-    from preparation.crops.active_speaker import CEPSTRA, STEPS_PER_FRAME, mfcc  # torch, for those who ask for it
+    """Cepstra [T, 4, 13] of a part of the crop, equal to those of the whole: windows reach 15 ms past their steps."""
+    from preparation.crops.active_speaker import CEPSTRA, STEPS_PER_FRAME, mfcc  # imports torch, only where needed
 
     before = min(1, part.start)
     sound = crop.audio[(part.start - before) * SAMPLES_PER_FRAME :]

@@ -1,4 +1,4 @@
-"""A client's samples as tar shards that plain `webdataset` reads, with an index that vouches for them.
+"""A client's samples as tar shards that plain `webdataset` reads, with an index of their sizes and hashes.
 
 clients/<client>/shards/shard-000000.tar ...    <key>.latents.npy, <key>.speech.npy, ..., <key>.json
 clients/<client>/shards/index.json              counts, bytes and sha256 per shard, written last
@@ -32,7 +32,7 @@ _REMEDY = "delete the client's shards folder and run the shards step again"
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip, or a part of a long one, ready for training. T frames at 25 fps; latents of an f8 VAE, so h = H / 8.
+    """One clip, or a part of a long clip, ready for training. T frames at 25 fps; latents of an f8 VAE, so h = H / 8.
 
     latents [T, 4, h, w], speech [T, tokens, dim] and reference_latent [4, h, w] are float16 (stored and
     read); reference is uint8 [H, W, 3] RGB, a frame that is never among the sample's own; landmarks float32
@@ -58,7 +58,7 @@ class Sample:
 
     @property
     def first_frame(self) -> int:
-        """Where in its clip's crop the sample begins: 0 but for the later parts of a long clip."""
+        """The frame of the clip's crop at which the sample begins: 0 except for later parts of a long clip."""
         return int(self.metadata.get("first_frame", 0))
 
 
@@ -72,9 +72,9 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What a shards folder promises; `fingerprint` changes with everything the samples depend on.
+    """The contents of a shards folder; `fingerprint` changes with everything that the samples depend on.
 
-    `splits` counts samples, `clips` the clips they are from; a long clip gives several.
+    `splits` counts samples by split, `clips` the clips that they are from; a long clip gives several samples.
     """
 
     client: str
@@ -132,7 +132,7 @@ def load_index(client_folder: Path) -> ShardIndex:
 
 
 def check_files(client_folder: Path, index: ShardIndex) -> None:
-    """Refuse an index whose files are not there in the promised sizes; quick, for nothing is read."""
+    """Raise CorruptFileError where a file of the index is missing or has another size; quick, as no file is read."""
     for entry in index.shards:
         _verify_size(client_folder / "shards" / entry.file, entry)
 
@@ -140,7 +140,7 @@ def check_files(client_folder: Path, index: ShardIndex) -> None:
 def read_shards(
     client_folder: Path, split: str | None = None, verify: bool = True, shuffle_seed: int | None = None
 ) -> Iterator[Sample]:
-    """Stream a client's samples, of one split or all; a shard that does not match its sha256 is refused.
+    """Stream a client's samples, of one split or all; CorruptFileError for a shard that does not match its sha256.
 
     With `shuffle_seed` the shards come in a seeded order, and the samples inside each too; their bytes are
     read one sample at a time, so memory holds one sample, not one client.
@@ -190,7 +190,7 @@ def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: 
 
 
 class _Content(io.RawIOBase):
-    """Buffers one after the other as a file to read, so that a member is not copied to be written."""
+    """A file that reads buffers one after the other, so that a tar member's arrays are not copied."""
 
     def __init__(self, *buffers: bytes | memoryview) -> None:
         self._views = [memoryview(buffer).cast("B") for buffer in buffers if memoryview(buffer).nbytes]
@@ -209,7 +209,7 @@ class _Content(io.RawIOBase):
 
 
 def _check_finite(sample: Sample) -> None:
-    """Whatever a network made of a clip, nothing is trained on values that are no numbers."""
+    """Raise PrivFedTalkError where an array of a sample holds NaN or infinity: nothing must be trained on it."""
     made = {
         "latents": (sample.latents, "the autoencoder"),
         "reference_latent": (sample.reference_latent, "the autoencoder"),
@@ -218,7 +218,7 @@ def _check_finite(sample: Sample) -> None:
         "motion": (sample.motion, "the landmarks"),
     }
     for name, (values, maker) in made.items():
-        # Row by row: whole, the answers of a long clip would hold half as much as its latents.
+        # Row by row: the mask of a whole long clip would take half as much memory as its latents.
         if values is not None and not all(np.isfinite(row).all() for row in values):
             raise PrivFedTalkError(
                 f"{sample.clip_id}: {name} holds values that are no numbers, or too large for half precision",
@@ -270,7 +270,7 @@ def _read_one(path: Path, split: str | None, shuffle_seed: int | None) -> Iterat
 
 
 def _directory(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Offset and size of each sample's members, in the order written."""
+    """Offset and size of each sample's members by key and kind, in the order written."""
     groups: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path, "r:") as archive:
         for member in archive:
@@ -311,7 +311,7 @@ def _bytes(file: BinaryIO, place: tuple[int, int]) -> bytes:
 
 
 def _npy(array: NDArray[Any], dtype: DTypeLike) -> _Content:
-    """The bytes of `np.save`, the array's own not copied."""
+    """The bytes that `np.save` writes, without copying the array's own."""
     whole = np.ascontiguousarray(array, dtype=dtype)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(whole))

@@ -1,4 +1,4 @@
-"""A sheet of prepared faces: the quickest way to see whether preparation went well."""
+"""A contact sheet of prepared faces: the quickest way to see whether preparation went well."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from preparation.shards.gate import Gate
 def thumbnail_sheet(
     run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96, only: Collection[str] | None = None
 ) -> Frame:
-    """One person a row, with guests, frames spread over the clips: uint8 [rows * size, columns * size, 3], RGB.
+    """A row for each person, guests included, of frames spread over the clips: uint8 [rows * size, columns * size, 3].
 
-    People are spread evenly over the table, or over those that `only` names; one without crops leaves no row, nor does
-    one whose record forbids generation. A crop, or a frame of it, that cannot be read is a grey cell.
+    People are spread evenly over the table, or over those that `only` names; people without crops, and those whose
+    record forbids generation, get no row. A crop or a frame that cannot be read is a grey cell. RGB.
     """
-    gate = Gate(run, "generation", required=False)  # shown to who prepares, before answers are recorded
+    gate = Gate(run, "generation", required=False)  # the sheet is made before consent is recorded
     table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}
     with_crops = {
         client: clips

@@ -1,7 +1,8 @@
-"""What is said, frame by frame: log-mel windows centred on each video frame.
+"""Speech features for each video frame: log-mel windows centred on the frame.
 
 Choose `logmel` for small models and speakers of any language; it needs no download. Learned features (wav2vec2,
-whisper) are in `speech_networks` and have the same contract [T, tokens, dim]; `open_speech` gives what is configured.
+whisper) are in `preparation.speech.networks` and have the same shape [T, tokens, dim]; `open_speech` returns the
+configured ones.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ FLOOR = 1e-6
 """Mel power below this counts as silence; full-scale sound is 1."""
 MEAN = -9.0
 SCALE = 3.5
-"""ln(mel + FLOOR) of speech lies around MEAN +- SCALE. The constants are fixed, so that features of two
-clients can be compared and none has to share statistics of its voice."""
+"""ln(mel + FLOOR) of speech lies around MEAN +- SCALE. The constants are fixed, so that features of two clients can be
+compared and no client has to share statistics of its voice."""
 
 MARGIN = 50
-"""Frames of sound on either side of a part that its features are computed with, so that they are the whole sound's:
-log-mel windows reach 3 frames; networks hear further, ever more faintly."""
+"""Frames of sound on either side that a part's features are computed with, so that they equal the whole sound's:
+log-mel windows reach 3 frames; networks reach further, with ever less weight."""
 
 SpeechFeatures = Callable[[NDArray[np.int16], int], NDArray[np.float32]]
-"""Sound int16 [S] and a count of frames T to features float32 [T, tokens, dim], frame f's centred on f/25 s."""
+"""From sound int16 [S] and a number of frames T to float32 [T, tokens, dim]; frame f's tokens are centred on f/25 s."""
 
 
 def open_speech(settings: SpeechSettings) -> SpeechFeatures:
-    """The configured features; a network is loaded once a process."""
+    """The configured features; a network is loaded once per process."""
     if settings.features == "logmel":
         return speech_features
     from preparation.speech.networks import open_network
@@ -49,7 +50,7 @@ def open_speech(settings: SpeechSettings) -> SpeechFeatures:
 def features_of_part(
     features: SpeechFeatures, audio: NDArray[np.int16], start: int, stop: int, frames: int
 ) -> NDArray[np.float32]:
-    """Features of the frames from `start` to `stop` of a sound of `frames` frames, as they are of the whole.
+    """Features of the frames from `start` to `stop` of a sound of `frames` frames, as computed from the whole sound.
 
     Only that part with `MARGIN` frames on either side is computed, so memory does not grow with the sound.
     """

@@ -1,7 +1,7 @@
 """Filters of equal width on the mel scale, as Slaney's Auditory Toolbox (1998) has them and librosa by default.
 
-The same numbers as `librosa.filters.mel`, without its import: that brings numba along, and with it seconds and 150 MB
-for each process that computes features.
+The same numbers as `librosa.filters.mel`, without importing librosa, which imports numba and costs seconds and 150 MB
+in each process that computes features.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 KNEE_HZ = 1000.0
 HZ_PER_MEL = 200 / 3
-"""Below the knee, where the scale is linear; above it 27 mel are a factor of 6.4."""
+"""The scale below the knee, where it is linear; above the knee 27 mel are a factor of 6.4."""
 KNEE_MEL = KNEE_HZ / HZ_PER_MEL
 STEP = np.log(6.4) / 27
 

@@ -1,16 +1,17 @@
-"""What is said, frame by frame, as a pretrained speech network hears it: wav2vec2 or whisper's encoder.
+"""Speech features for each video frame from a pretrained network: wav2vec2 or whisper's encoder.
 
-Both make a token of every 320 samples (20 ms), so a frame of 40 ms owns two. Frame f's window is `tokens` of them,
-symmetric around f/25 s; 10 span +-100 ms and are the context that LatentSync and MuseTalk give a frame (their 50 are
-the same 10 tokens in each of five layers of whisper-tiny), placed half a token earlier here, where the middle is.
+Both make a token of every 320 samples (20 ms), so a frame of 40 ms has two. Frame f's window is `tokens` of them,
+symmetric around f/25 s. 10 tokens span +-100 ms, the context that LatentSync and MuseTalk give a frame (their 50 are
+the same 10 tokens in each of five layers of whisper-tiny); here the window is half a token earlier, so that it is
+symmetric.
 
 Where token j lies: wav2vec2's convolutions (Baevski et al. 2020) have no padding and a receptive field of R = 400
 samples, so j is centred on sample 320 j + (R - 1)/2. Whisper's mel step m is centred on sample 160 m, and its second
-convolution keeps every other step, so j is centred on sample 320 j (Radford et al. 2022). The sound is shifted by what
-each lacks, so that the first token of frame 0 lies (tokens - 1)/2 steps of 20 ms before the first picture.
+convolution keeps every other step, so j is centred on sample 320 j (Radford et al. 2022). The sound is shifted
+accordingly, so that the first token of frame 0 lies (tokens - 1)/2 steps of 20 ms before the first picture.
 
-Long sound goes through in overlapping chunks whose borders fade into each other, so memory does not grow with it but by
-the features themselves, and no token stands beside a seam.
+Long sound is computed in overlapping chunks that fade into each other, so memory grows with the features alone, and the
+features have no seams.
 """
 
 from __future__ import annotations
@@ -38,29 +39,30 @@ Floats = NDArray[np.float32]
 KEY = "preparation.speech.model"
 
 CHUNK_TOKENS = 1200
-"""24 s for wav2vec2, whose attention costs the square; whisper's window is its own."""
+"""A chunk of 24 s for wav2vec2, whose attention costs the square of it; whisper has a window of its own."""
 EDGE_TOKENS = 50
-"""A chunk's first and last second, where it lacks context, is not used where another chunk knows better."""
+"""A chunk's first and last second lack context and are not used where another chunk covers them."""
 FADE_TOKENS = 50
-"""The next second fades from one chunk to the other."""
+"""Over the next second, one chunk fades into the other."""
 _LOADING, _COMPUTING = Lock(), Lock()
 WHISPER_FLOOR = 1e-10
 WHISPER_RANGE = 8.0
-"""Decades below the clip's loudest that whisper was shown, as in its authors' `log_mel_spectrogram`."""
+"""Decades below the clip's largest value at which log-mel is cut, as in the authors' `log_mel_spectrogram`."""
 
 
 class SpeechNetwork(Protocol):
-    """A loaded network: tokens of a whole track, the first centred `before` samples ahead of the sound."""
+    """A loaded network with one token every `stride` samples."""
 
     stride: int
 
     def tokens(self, audio: Floats, count: int, before: int) -> Floats:
-        """float32 [count, D] of sound [S] in [-1, 1], 16 kHz."""
+        """Tokens float32 [count, D] of sound [S] in [-1, 1], 16 kHz; the first is centred `before` samples ahead of the
+        sound."""
         ...
 
 
 class NetworkSpeech:
-    """Features of one network for any clip: float32 [T, tokens, D], each token of zero mean and unit deviation.
+    """Features of clips by one network: float32 [T, tokens, D], each token of zero mean and unit deviation.
 
     The standardisation is a layer norm without parameters: it needs no statistics, so none are shared between clients.
     """
@@ -84,7 +86,7 @@ class NetworkSpeech:
 
 
 class Wav2Vec2:
-    """Facebook's wav2vec 2.0, any size. Choose `facebook/wav2vec2-base-960h` for English read or spoken clearly."""
+    """Facebook's wav2vec 2.0, any size. Choose `facebook/wav2vec2-base-960h` for clearly spoken English."""
 
     def __init__(self, model: Any, layers: str) -> None:
         self.model, self.layers = model, layers
@@ -123,7 +125,7 @@ class Whisper:
         mel = self.log_mel(audio, 2 * count, before)
 
         def part(start: int, stop: int) -> Floats:
-            # The window always has its full 30 s; what is past the sound's end is silence, as in training.
+            # The window always has its full 30 s, with silence after the sound's end, as in training.
             shown = np.full((mel.shape[0], 2 * self.longest), mel.min(), dtype=np.float32)
             shown[:, : 2 * (stop - start)] = mel[:, 2 * start : 2 * stop]
             return _hidden(self.model, shown[None], self.layers)[: stop - start]
@@ -171,7 +173,7 @@ def in_chunks(part: Callable[[int, int], Floats], count: int, longest: int) -> F
 
 
 def open_network(settings: SpeechSettings) -> NetworkSpeech:
-    """The configured network, loaded once a process, whichever thread asks first.
+    """The configured network, loaded once per process, by whichever thread asks first.
 
     Raises `MissingWeightError` where its folder is absent or the hub cannot be reached, `CorruptFileError` where the
     folder holds another kind of network.
@@ -193,7 +195,8 @@ def _open(settings: SpeechSettings) -> NetworkSpeech:
 
 
 def check_model(settings: SpeechSettings) -> None:
-    """Refuse at once, before hours of other work, a model folder that cannot serve; a hub id is not looked up."""
+    """Raise an error where the configured model folder cannot be used, before hours of other work; a hub id is checked
+    for its form only."""
     if settings.features == "logmel":
         return
     if not settings.model:
@@ -219,7 +222,7 @@ def check_model(settings: SpeechSettings) -> None:
 
 
 def model_version(settings: SpeechSettings) -> str:
-    """Changes with a local model's files; of a hub id, with its revision."""
+    """The version of the configured network: a hash of a local folder's files, or a hub id with its revision."""
     folder = Path(settings.model or "").expanduser()
     if settings.features == "logmel" or not settings.model:
         return settings.model or ""
@@ -233,7 +236,7 @@ def model_version(settings: SpeechSettings) -> str:
 
 
 def speech_network(settings: SpeechSettings) -> Loaded | None:
-    """The record of the configured network: where it is from, its revision, the hash of its files; None of log-mel."""
+    """The record of the configured network: its source, revision and the hash of its files; None for log-mel."""
     if settings.features == "logmel":
         return None
     check_model(settings)
@@ -242,7 +245,7 @@ def speech_network(settings: SpeechSettings) -> Loaded | None:
 
 
 def note_speech_network(path: Path, settings: SpeechSettings) -> None:
-    """Write `speech_network` to `path`, or remove it where there is none."""
+    """Write the record of the configured network to `path`; remove that file for log-mel."""
     loaded = speech_network(settings)
     if loaded is None:
         path.unlink(missing_ok=True)
@@ -251,7 +254,7 @@ def note_speech_network(path: Path, settings: SpeechSettings) -> None:
 
 
 def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:
-    """The network's folder, and its commit where it is of the hub."""
+    """The network's folder, and its commit where it is from the hub."""
     folder = Path(settings.model or "").expanduser()
     if folder.is_dir():
         return folder, None
@@ -285,7 +288,7 @@ def _hidden(model: Any, shown: Floats, layers: str) -> Floats:
     import torch
     from torch.nn.functional import layer_norm
 
-    # One thread at a time: transformers gathers the layers' outputs by hooks on the model that all threads share.
+    # One thread at a time: transformers collects the layers' outputs with hooks on the model that all threads share.
     with _COMPUTING, torch.inference_mode():
         out = model(torch.from_numpy(shown).to(model.device), output_hidden_states=layers == "mean")
         states = out.hidden_states if layers == "mean" else [out.last_hidden_state]

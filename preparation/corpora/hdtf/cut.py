@@ -1,7 +1,7 @@
-"""Ready clips from source videos: each annotated stretch is cut, cropped to its square and written with its sound.
+"""Cut clips from source videos: each annotated stretch is cut, cropped to its square and written with its sound.
 
-A cut that is there stays as long as its table row, its source file and the settings are the same; what they were is
-kept beside the clips in `.cuts/<clip>.json`.
+An existing cut is kept as long as its table row, its source file and the settings are the same; these are recorded
+beside the clips in `.cuts/<clip>.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ID = re.compile(r"(?:^|[\[-])([\w-]{11})\]?$")
 
 @dataclass(frozen=True)
 class CutSummary:
-    """What became of the annotated clips: cut now, kept from before, refused with a row each; what else was odd."""
+    """The results for annotated clips: cut now, kept from before, refused (a row each); `notes` are other oddities."""
 
     made: int
     kept: int
@@ -69,7 +69,7 @@ class _Task:
         return converted_beside(self.target)
 
     def made_from(self) -> str:
-        """All that decides the cut, as it is written to its record."""
+        """All that decides the cut, as the text of its record."""
         stat = self.video.stat()
         source = {"file": self.video.name, "bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
         parts = {"clip": asdict(self.clip), "source": source, "settings": self.settings.fingerprint()}
@@ -137,7 +137,7 @@ class Sources:
         self._by_name: dict[str, Path] = {}
         self._by_id: dict[str, Path] = {}
         found = [path for path in walk(folder, settings.extensions) if holds(path.is_file)]  # no link to nowhere
-        # Of a sound and a video, or of two videos of one name, the one that is most surely the published file.
+        # Of two videos of one name, the first is the one that is most surely the published file.
         for path in sorted(found, key=lambda path: path.suffix.lower() not in USUAL):
             if path.suffix.lower() in SOUND:
                 continue
@@ -157,11 +157,11 @@ class Sources:
 
 
 def box_in(clip: Annotation, width: int, height: int) -> tuple[int, int, int, int]:
-    """The clip's square in a picture of another size than the annotated: left, top, right, bottom, in pixels.
+    """The clip's square in a picture of another size than the annotated one: left, top, right, bottom, in pixels.
 
-    Scaled from the listed height. Where that is unknown or less than the square itself, so that it cannot be the one
-    its pixels were counted at, the square is taken as it stands. A pixel may be lost to rounding; a square that
-    reaches further out of the picture is an error.
+    Scaled from the listed height. Where that height is unknown, or above the square's lower edge and so cannot be the
+    one its pixels were counted at, the square is not scaled. A pixel may be lost to rounding; a square that reaches
+    further out of the picture is an error.
     """
     x, y, box_width, box_height = clip.box
     scale = height / clip.height if clip.height >= y + box_height else 1.0
@@ -178,7 +178,7 @@ def box_in(clip: Annotation, width: int, height: int) -> tuple[int, int, int, in
 def cut_clip(
     clip: Annotation, video: Path, target: Path, settings: CutSettings, limits: MediaSettings = DEFAULT_LIMITS
 ) -> Conversions:
-    """Write one clip, 25 fps with 16 kHz sound, whole or not at all; what was done to its part of the video."""
+    """Write one clip, 25 fps with 16 kHz sound, whole or not at all; return what was converted in its source."""
     source = open_video(video, limits)
     ends = source.facts.seconds + settings.shortfall_seconds
     if ends < clip.end_seconds:
@@ -235,7 +235,7 @@ def _cut(task: _Task) -> QuarantineRow | None:
 
 
 def _remove_others(into: Path, kept: set[str]) -> None:
-    """What an earlier call left and this one will make anew or not at all; records go first."""
+    """Remove what an earlier call left and this one will make anew or not at all; records go first."""
     for folder in (into / CUT_RECORDS, into):
         for path in folder.iterdir():
             if path.is_file() and path.stem not in kept:

@@ -1,6 +1,6 @@
 """HDTF's metadata tables: which part of which video is a clip, and which square of the picture it shows.
 
-Each of the groups RD, WDA and WRA has five, one video or clip a line, columns parted by blanks:
+Each of the groups RD, WDA and WRA has five tables, with one video or clip a line and columns separated by blanks:
 
 <group>_annotion_time.txt  `Radio11.mp4 00:30-01:00 01:30-02:30`   start and end of each clip (the spelling is theirs)
 <group>_crop_wh.txt        `Radio11_0.mp4 412 599 0 599`           x, width, y, height, in pixels
@@ -33,7 +33,7 @@ _CLOCK = r"(?:\d{1,3}:)?\d{1,5}:\d\d"
 _SPAN = re.compile(rf"^({_CLOCK})-({_CLOCK})$", re.ASCII)
 _NUMBER = re.compile(r"\d{1,6}", re.ASCII)
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
-"""What would lead out of the folder that clips are written to."""
+"""Characters that no video's name has; a slash would lead out of the folder that clips are written to."""
 _VIDEO_ID = re.compile(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})")
 
 
@@ -155,7 +155,7 @@ def _box(group: str, columns: list[str] | None, name: str) -> tuple[int, int, in
 
 
 def _rows(path: Path, found: Tables) -> dict[str, list[str]]:
-    """First column, without an extension, to the others; of two rows for one name the first counts."""
+    """The other columns by the first one, without its extension; of two rows for one name the first counts."""
     if not path.exists():
         found.notes.append(QuarantineRow(path.name, STEP, "this table is missing", "copy it beside the others"))
         return {}

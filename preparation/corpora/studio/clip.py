@@ -62,7 +62,7 @@ class StudioClip:
 
 
 def population_of(kind: str, settings: StudioSettings) -> PopulationSettings:
-    """What the people of a kind have in common: clients, unseen people and volunteers share one shifted population."""
+    """The population of a kind of people: clients, unseen people and volunteers share one, shifted from the public."""
     if kind == "public":
         return settings.public_population
     return settings.public_population.towards(settings.client_population, settings.shift)

@@ -1,7 +1,7 @@
-"""A whole corpus in LRS3 layout, rendered in parallel; a run that was cut off goes on where it stopped.
+"""Render a whole corpus in LRS3 layout, in parallel; an interrupted call is continued by the next one.
 
-`pretrain` holds the public speakers, `trainval` the clients, `test` and `volunteers` people of the clients' population
-who never train: unseen ones, and those on whom rounds are compared.
+`pretrain` holds the public speakers, `trainval` the clients. `test` and `volunteers` hold people of the clients'
+population who never train: unseen people, and volunteers, on whom rounds are compared.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 
 from common.errors import PrivFedTalkError
+from common.files import sweep
 from common.progress import track
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.motion import FPS
@@ -34,7 +35,7 @@ _COUNTS = (
 
 @dataclass(frozen=True)
 class CorpusSummary:
-    """What lies in a rendered corpus, and what this call added to it."""
+    """What a rendered corpus holds, and what this call added to it."""
 
     speakers: int
     clips: int
@@ -92,18 +93,20 @@ def render_corpus(root: Path, settings: StudioSettings, workers: int) -> CorpusS
 
 
 def _claim(root: Path, settings: StudioSettings) -> None:
-    """Note the look of this corpus; how many speakers and clips it has may grow later."""
+    """Write the settings that decide the corpus's look; the numbers of speakers and clips may grow later.
+
+    Raises PrivFedTalkError where the folder holds a corpus of another look.
+    """
     path = root / SETTINGS_NAME
-    if path.exists() and _noted_look(path) != _look(settings):
+    if path.exists() and _stored_look(path) != _look(settings):
         raise PrivFedTalkError(
             f"{root} holds a corpus rendered with other settings (see {path})",
             remedy="choose another folder, or delete this one to render it anew",
         )
-    root.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(_look(settings), indent=1, sort_keys=True).encode())
 
 
-def _noted_look(path: Path) -> dict[str, Any] | None:
+def _stored_look(path: Path) -> dict[str, Any] | None:
     try:
         return _look(StudioSettings(**json.loads(path.read_text(encoding="utf-8"))))
     except ValueError:  # not JSON, or settings that this version does not know
@@ -111,7 +114,7 @@ def _noted_look(path: Path) -> dict[str, Any] | None:
 
 
 def _look(settings: StudioSettings) -> dict[str, Any]:
-    """What must not be mixed in one corpus; a setting that came later has its default in an older one."""
+    """The settings that one corpus must share; a setting that an older corpus's file lacks has its default."""
     return settings.model_dump(mode="json", exclude=set(_COUNTS))
 
 
@@ -138,6 +141,7 @@ def _render_all(root: Path, settings: StudioSettings, task: Task) -> list[int]:
 
 def render_speaker(root: Path, settings: StudioSettings, task: Task) -> Iterable[int]:
     """Render the missing clips of one speaker; yields 1 or 0 a clip as in `_work`."""
+    sweep(task.folder(root))
     missing = [clip for clip in range(task.clips) if not _complete(_video(task, root, clip))]
     yield from [0] * (task.clips - len(missing))
     if not missing:

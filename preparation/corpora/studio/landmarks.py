@@ -1,4 +1,4 @@
-"""The truth of a drawn face: iBUG's 68 points and the mouth's opening, from the same geometry as the picture."""
+"""Ground truth of a drawn face: iBUG's 68 points and the mouth's opening, from the same geometry as the picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measure(sculpture: Sculpture, pose: FacePose) -> tuple[Array, float]:
 
 
 def _points(sculpture: Sculpture, pose: FacePose) -> tuple[Array, Array]:
-    """All 68 points in mm as (where they have moved, where they lie at rest), each float32 [68, 2]."""
+    """All 68 points in mm, as (moved positions, positions at rest), each float32 [68, 2]."""
     head, person = sculpture.head, sculpture.person
     angle = np.linspace(0.0, 1.0, 17)
     jaw_y = np.concatenate(
@@ -73,7 +73,7 @@ def eye_points(eye: Eye, pose: EyePose) -> Array:
 
 
 def lip_points(lips: Lips, pose: MouthPose) -> tuple[Array, Array]:
-    """Twenty points of the lips in mm: where they have moved, and where they lie at rest, each [20, 2]."""
+    """Twenty points of the lips in mm: moved positions and positions at rest, each [20, 2]."""
     outer_x = np.array([-1.0, -0.62, -0.22, 0.0, 0.22, 0.62, 1.0, 0.62, 0.24, 0.0, -0.24, -0.62], np.float32)
     x = outer_x * lips.half
     offset = np.concatenate([-lips.upper(x[:7]), lips.lower(x[7:])])
@@ -91,7 +91,7 @@ def lip_points(lips: Lips, pose: MouthPose) -> tuple[Array, Array]:
 
 
 def _move(lips: Lips, rest: Array, pose: MouthPose) -> Array:
-    """Where points of the face at rest [N, 2] move: the inverse of `Lips.rest`, by bisection along each column.
+    """Moved positions of points of the face at rest [N, 2]: the inverse of `Lips.rest`, by bisection of the height.
 
     At fixed u1 the height at rest grows with the moving height, so bisection cannot fail.
     """

@@ -1,4 +1,4 @@
-"""How a speaker moves besides the mouth: head, gaze, blinks, brows; and everything together frame by frame."""
+"""How a speaker's head, gaze, lids and brows move; and the pose of the whole face, frame by frame."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FacePose:
 
 @dataclass(frozen=True)
 class Performance:
-    """A clip before it is drawn: one pose a frame, and what is said."""
+    """A clip before it is drawn: one pose for each frame, and the utterance."""
 
     poses: tuple[FacePose, ...]
     utterance: Utterance
@@ -69,7 +69,7 @@ def perform(rng: np.random.Generator, person: Identity, utterance: Utterance) ->
 
 
 def _wander(rng: np.random.Generator, frames: int, sigma: float) -> NDArray[np.float64]:
-    """Smooth noise of unit standard deviation; the margin makes its ends as lively as its middle."""
+    """Smooth noise of unit standard deviation; the margin gives its ends the same deviation as its middle."""
     margin = int(4 * sigma)
     track = gaussian_filter1d(rng.standard_normal(frames + 2 * margin), sigma)
     return track[margin : margin + frames] * np.sqrt(2.0 * sigma * np.sqrt(np.pi))
@@ -90,7 +90,8 @@ def _head(rng: np.random.Generator, person: Identity, frames: int, mouth: Mouth)
 
 
 def _blinks(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
-    """Closing takes two frames, opening four; a blink every two to four seconds."""
+    """How far the lids are closed in each frame, [frames] in 0-1: a blink every two to four seconds, in which closing
+    takes two frames and opening four."""
     shape = np.array([0.0, 0.55, 1.0, 0.92, 0.55, 0.25, 0.08])
     track = np.zeros(frames + 20)
     time = float(rng.uniform(-10.0, 60.0))

@@ -1,7 +1,7 @@
-"""Drawing a person: the height field is turned, opened, lit and laid over neck and background.
+"""Draw a person: the height field is rotated, its mouth opened, lit, and laid over neck and background.
 
-Every frame asks for each pixel which point of the head at rest it shows (relief mapping: a few fixed-point steps
-on the height field), looks colour and relief up there, lights them, then draws eyes, mouth and glasses.
+For each pixel of a frame, the renderer finds which point of the head at rest it shows (relief mapping: a few
+fixed-point steps on the height field), looks up its colour and relief, lights them, then draws eyes, mouth and glasses.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sculpt(person: Identity, size: int, rng: np.random.Generator) -> Sculpture:
     lay_hair(surface, person, head, rng)
     normal = normals(canvas.blur(surface.height, 0.9))
     shade = occlusion(surface.height) * surface.shade
-    # Where the surface is steeper than the view's tangent, the fixed point would jump: a softer copy is turned.
+    # Where the surface is steeper than the view's tangent, the fixed point would jump, so a softer copy is used.
     height = canvas.blur(surface.height, 2.5)
     paint = np.dstack([surface.colour, surface.cover]).astype(np.float32)
     relief = np.dstack([normal[..., 0], normal[..., 1], shade, surface.gloss]).astype(np.float32)
@@ -108,7 +108,7 @@ def _surface_points(sculpture: Sculpture, pose: FacePose, x: Array, y: Array) ->
 
 
 def _rest(sculpture: Sculpture, pose: FacePose, u: Array, v: Array) -> tuple[Array, Array]:
-    """Undo mouth and brows: the point of the head at rest that has moved to (u, v)."""
+    """The point of the head at rest that has moved to (u, v): the motion of mouth and brows is undone."""
     rest_u, rest_v = u.copy(), v.copy()
     moving = np.flatnonzero(v.max(axis=1) > JAW_TOP_MM)
     if len(moving):
@@ -203,7 +203,7 @@ def _stage(sculpture: Sculpture, pose: HeadPose) -> Array:
 
 
 def _develop(picture: Array, size: int) -> NDArray[np.uint8]:
-    """Linear light to 8 bits at half the size: averaged while linear, a soft shoulder, gamma 2."""
+    """The picture in linear light as uint8 [size, size, 3]: averaged while linear, then a soft shoulder and gamma 2."""
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     small = np.maximum(small, 0.0)
     small = np.sqrt(small * (1.0 + 0.10 * small) / (1.0 + 0.38 * small) * 1.12)

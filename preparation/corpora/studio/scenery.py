@@ -1,4 +1,4 @@
-"""What stands around a head and never moves much: background, neck, clothes."""
+"""What surrounds the head and hardly moves: background, neck, clothes."""
 
 from __future__ import annotations
 

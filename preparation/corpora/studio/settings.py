@@ -1,4 +1,4 @@
-"""What the studio can be asked for; the defaults are the demo's corpus."""
+"""The settings of the studio; the defaults are the demo's corpus."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class PopulationSettings(Settings):
     articulation_gain: float = Field(1.0, gt=0.0, le=3.0)
     """Factor of every mouth opening; 1 is the public mean."""
     articulation_variety: float = Field(0.29, ge=0.03, le=0.9)
-    """Half-width of the gain's spread between speakers, relative to the gain."""
+    """Half-width of the range of the gain between speakers, relative to the gain."""
     lip_vividness: float = Field(0.35, ge=0.0, le=1.5)
     """Mean colour of the lips: 0 is the skin's own, 1 is painted."""
     lip_variety: float = Field(0.40, ge=0.05, le=1.0)
-    """Half-width of the spread of that colour between speakers."""
+    """Half-width of the range of lip colours between speakers."""
     teeth_brightness: float = Field(0.86, gt=0.0, le=1.5, description="factor of the radiance of teeth")
     light: float = Field(1.0, gt=0.3, le=2.0, description="factor of the light's radiance")
     warmth: float = Field(0.15, ge=0.0, le=1.0, description="colour of the key light: 0 is neutral, 1 is evening sun")
@@ -66,15 +66,15 @@ class StudioSettings(Settings):
     unseen: int = Field(4, ge=0, description="people like the clients whom no training sees")
     unseen_clips: int = Field(3, ge=1, description="clips of each unseen person")
     volunteers: int = Field(0, ge=0)
-    """Public people like the clients, on whom a federation's rounds are compared."""
+    """People of the clients' population whose clips are public; a federation's rounds are compared on them."""
     volunteer_clips: int = Field(2, ge=1, description="clips of each volunteer")
     seconds: float = Field(2.0, ge=0.8, le=60.0, description="length of a clip")
     size: int = Field(144, ge=64, le=1024, multiple_of=2, description="width and height of a clip, pixels")
-    seed: int = Field(0, ge=0, description="of people, speech and motion: the same seed renders the same bytes")
-    crf: int = Field(18, ge=0, le=40, description="H.264 quality of the clips; less is better and larger")
+    seed: int = Field(0, ge=0, description="seed of people, speech and motion: the same seed renders the same bytes")
+    crf: int = Field(18, ge=0, le=40, description="H.264 quality of the clips; lower is better and larger")
     public_population: PopulationSettings = PUBLIC_POPULATION
     client_population: PopulationSettings = CLIENT_POPULATION
     shift: float = Field(1.0, ge=0.0, le=1.5)
-    """How far the clients' population (the unseen people's and the volunteers' too) is moved from the public one (0) to
-    `client_population` (1) and beyond. Choose 0 to ask whether federation invents a gain where there is nothing to
+    """How far the population of clients, unseen people and volunteers is moved from the public one (0) to
+    `client_population` (1) and beyond. Choose 0 to test whether federation shows a gain where there is nothing to
     learn."""

@@ -1,4 +1,4 @@
-"""A sheet of faces to look at: one clip a row, moments of it from left to right."""
+"""A contact sheet of a corpus: one clip a row, its frames from left to right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One clip's files: the video with its sound, LRS3's text sidecar, and the truth no real corpus has.
+"""One clip's files: the video with its sound, LRS3's text sidecar, and the ground truth, which no real corpus has.
 
 Everything is written under a temporary name and renamed; the video comes last, so a clip whose video exists is whole.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from common.files import replacing
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.voice.articulation import Utterance
 from preparation.corpora.studio.voice.synthesis import SAMPLE_HZ
@@ -58,21 +59,19 @@ def sidecar_text(speaker: str, utterance: Utterance, landmarks: NDArray[np.float
         row = [f"{value:.3f}" for value in (*corner.tolist(), *extent.tolist())]
         lines.append(" \t".join([f"{frame:06d}", *row]))
     lines += ["", "WORD START END ASDSCORE"]
-    # Active-speaker scores of real LRS3 words lie between 3 and 12; here the speaker is certainly the one.
+    # Active-speaker scores of real LRS3 words lie between 3 and 12; here it is certain who speaks.
     lines += [f"{word.upper()} {start:.2f} {end:.2f} 10.0" for word, start, end in utterance.words]
     return "\n".join(lines) + "\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it either exists complete or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_clip(video: Path, encoded: bytes, sidecar: str, truth: dict[str, NDArray[np.float32]]) -> int:
     """Write the three files of a clip, the video last; returns the video's bytes."""
-    video.parent.mkdir(parents=True, exist_ok=True)
     write_whole(video.with_suffix(".txt"), sidecar.encode())
     write_whole(video.with_suffix(TRUTH_SUFFIX), save(truth))
     write_whole(video, encoded)

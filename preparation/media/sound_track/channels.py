@@ -1,6 +1,7 @@
-"""Which channels of a sound become its one: all of them mixed, or the loudest alone where the mix would lose the voice.
+"""How channels become mono: all of them mixed, or the loudest alone where the mix would lose the voice.
 
-A balanced microphone stored as stereo (right = −left) cancels in a mix; a pair with one dead side is halved by it.
+A balanced microphone stored as stereo (right = −left) cancels in a mix; a pair with one dead channel loses half its
+amplitude.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEPT = 0.05
-"""A mix that keeps less of the loudest channel's energy has lost the voice. Unrelated channels keep a half, a centre
-alone in 5.1 keeps a twelfth."""
+"""A mix with less than this share of the loudest channel's energy has lost the voice. Two unrelated channels keep half
+of it, and a lone centre channel in 5.1 keeps a twelfth."""
 
 DEAD = 1e-4
-"""A channel this much weaker than the other of its pair (40 dB) is crosstalk."""
+"""A channel with less than this share of the energy of the other in its pair (40 dB) is crosstalk."""
 
 _NUMPY_KNOWS = frozenset({"dbl", "dblp", "flt", "fltp", "s16", "s16p", "s32", "s32p", "u8", "u8p"})
 
@@ -40,7 +41,7 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def one_channel(frame: Any, samples: NDArray[Any]) -> Any:
-    """A mono frame in place of another, of one of its channels [S] as it is stored."""
+    """A mono frame from one channel's stored samples [S], with the time and rate of `frame`."""
     kind = {"f8": "dbl", "f4": "flt", "i2": "s16", "i4": "s32", "u1": "u8"}[samples.dtype.str[1:]]
     mono = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], format=kind, layout="mono")
     mono.sample_rate, mono.pts, mono.time_base = frame.sample_rate, frame.pts, frame.time_base
@@ -48,7 +49,7 @@ def one_channel(frame: Any, samples: NDArray[Any]) -> Any:
 
 
 class Levels:
-    """Energies of the channels and of their mix, of the frames of one layout."""
+    """Energies of the channels and of their mix, over all frames of one layout."""
 
     def __init__(self, layout: Any) -> None:
         self._names = [channel.name for channel in layout.channels]
@@ -58,7 +59,7 @@ class Levels:
         """Whether FFmpeg knows how to mix this layout."""
 
     def frame(self, stored: NDArray[Any], rate_hz: int) -> None:
-        """A frame's samples [channels, S]; energies are sums of squares over time, full scale being 1."""
+        """Add a frame's samples [channels, S]; energies are integrals of squares over time, full scale being 1."""
         samples = full_scale(stored)
         energy = np.einsum("cs,cs->c", samples, samples) / rate_hz
         self._energy += energy
@@ -66,12 +67,12 @@ class Levels:
             self._mix_energy += float(energy.sum() + 2 * np.dot(*samples) / rate_hz) / 4
 
     def mix(self, sound: NDArray[np.int16], rate_hz: int) -> None:
-        """What FFmpeg made of the frames, where it is more than the mean of two."""
+        """Add FFmpeg's mix of the frames, for more than two channels; of two the mix is their mean."""
         if len(self._energy) > 2:
             self._mix_energy += float(np.square(sound / 32768).sum()) / rate_hz
 
     def chosen(self) -> int | None:
-        """The channel to take alone; None where all are mixed."""
+        """The number of the channel to take alone; None where all are mixed."""
         energy = self._energy.copy()
         if len(energy) > 2:
             energy[[name.startswith("LFE") for name in self._names]] = 0.0
@@ -82,7 +83,7 @@ class Levels:
         return loudest if not self.mixed or dead or self._mix_energy < KEPT * energy[loudest] else None
 
     def name(self, channel: int) -> str:
-        """For people: `right`, or `channel 7` where the container does not say which."""
+        """The channel's name in words: `right`, or `channel 7` where the container does not name it."""
         if len(self._names) == 2:
             return ("left", "right")[channel]
         return {"FL": "left", "FR": "right", "FC": "centre"}.get(self._names[channel], f"channel {channel + 1}")

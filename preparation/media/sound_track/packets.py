@@ -1,4 +1,4 @@
-"""The decoded frames of a sound track with the times they belong to; a packet that cannot be decoded is left out."""
+"""The decoded frames of a sound track with their times; a packet that cannot be decoded is left out and counted."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from preparation.media.sound_track.channels import values
 from preparation.settings import MediaSettings
 
 BARE = frozenset({"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mlp", "mp3", "truehd"})
-"""Formats that hold a codec's packets and nothing else: FFmpeg makes their timestamps up, from the first's rate."""
+"""Formats that hold a codec's packets and nothing else: FFmpeg makes up timestamps from the first packet's rate."""
 
 PACKETS_A_SECOND = 400
-"""Opus has the shortest packets, 2.5 ms; a file with more of them is made to be slow."""
+"""Most packets a second: Opus has the shortest, 2.5 ms; a file with more was made to be slow."""
 
 SAMPLES_A_SECOND = 8 * 48_000
-"""Of all channels together, on average over the longest file: which bounds the time that a file takes."""
+"""Most samples a second of all channels together, on average over the longest file; it bounds a file's reading time."""
 
 SLOWEST_HZ, FASTEST_HZ = 2_000, 2_000_000
-"""Rates of sound. Headers that say others are broken, and resampling from them takes minutes or gigabytes."""
+"""Range of a sound's rate. A header with another rate is broken, and resampling from it takes minutes or gigabytes."""
 
 FULL_SCALE_SHARE = 0.2
-"""Floating-point sound clips now and then. Where more of it lies beyond full scale, it was stored in another unit."""
+"""Floating-point sound clips now and then. Where a larger share is beyond full scale, its unit is another one."""
 
 SAVE_ANEW = "save it anew, as 16-bit WAV for one"
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A decoded frame of sound; when it begins, seconds, None where the container does not say; and its samples
-    [channels, S] as they are stored, where it has more than one channel."""
+    """A decoded frame of sound; when it begins, in seconds, or None where the container does not say; and its stored
+    samples [channels, S], where it has more than one channel."""
 
     frame: Any
     seconds: float | None
@@ -47,10 +47,10 @@ class Timed:
 
 
 class SoundPackets:
-    """Reads the frames of one track in the order of the file, from where the container was sought to.
+    """Yields the frames of one track in the order of the file, from the container's current position.
 
-    Raises CorruptFileError at samples that are no numbers, and at the first bound of `limits` that is passed.
-    `lost_seconds` counts what could not be decoded, `read_seconds` what could.
+    Raises CorruptFileError at samples that are not finite, and at the first bound of `limits` that is passed.
+    `lost_seconds` counts sound that could not be decoded, `read_seconds` sound that could.
     """
 
     def __init__(self, container: Any, stream: Any, path: Path, limits: MediaSettings) -> None:
@@ -61,11 +61,11 @@ class SoundPackets:
         self._samples = self._beyond = 0
         self.lost_seconds = self.read_seconds = 0.0
         self._last: float | None = None
-        self._owed, self._jumped = 0.0, False
-        self._said: str | None = None
+        self._silent_seconds, self._jumped = 0.0, False
+        self._last_error: str | None = None
 
     def sought(self, seconds: float) -> Iterator[Timed]:
-        """The frames from a packet before `seconds` on, or from the beginning where the file's index misleads."""
+        """The frames from a packet before `seconds` on, or from the beginning where the file's index is wrong."""
         self._container.seek(int(seconds / self._stream.time_base), stream=self._stream)
         self._jumped = True
         frames = iter(self)
@@ -87,9 +87,9 @@ class SoundPackets:
                 continue
             yield from self._decoded(packet)
         yield from self._decoded(None)
-        if self._said is not None and self.read_seconds == 0:
+        if self._last_error is not None and self.read_seconds == 0:
             raise CorruptFileError(
-                f"nothing of the sound of {self._path.name} can be decoded: {self._said}", remedy=PLAY_IT
+                f"nothing of the sound of {self._path.name} can be decoded: {self._last_error}", remedy=PLAY_IT
             )
         if self._beyond > FULL_SCALE_SHARE * self._samples:
             raise CorruptFileError(
@@ -99,7 +99,7 @@ class SoundPackets:
 
     def gap_seconds(self, note: Callable[[Any], None]) -> float:
         """The longest time from the end of a packet to the beginning of the next, in the order of the file. A packet
-        that does not say how long it lasts counts as long as the one before; `note` is shown each."""
+        without a length counts as long as the previous one; `note` is called with each packet."""
         longest = length = 0.0
         end: float | None = None
         for count, packet in enumerate(self._packets()):
@@ -114,12 +114,12 @@ class SoundPackets:
         return longest
 
     def _length(self, packet: Any) -> float:
-        """How long a packet lasts, seconds; 0 where that is unknown. In MP4 it is said to last until the next begins,
-        so that holes look like long packets."""
+        """The length of a packet, seconds; 0 where it is unknown. MP4 states the time until the next packet, so that
+        holes look like long packets; then the codec's frame size is the length."""
         codec = self._stream.codec_context
         by_codec = codec.frame_size / codec.sample_rate if codec.frame_size and codec.sample_rate else 0.0
-        said = float(packet.duration * packet.time_base) if packet.duration else by_codec
-        return min(said, by_codec or said)
+        stated = float(packet.duration * packet.time_base) if packet.duration else by_codec
+        return min(stated, by_codec or stated)
 
     def _bounded(self, count: int) -> None:
         if count > PACKETS_A_SECOND * self._limits.longest_seconds:
@@ -159,12 +159,12 @@ class SoundPackets:
         except EndOfFileError:
             return
         except FFmpegError as error:
-            self._said, frames = error.strerror, []
+            self._last_error, frames = error.strerror, []
             # After a jump the first packet is often a part of one.
             if packet is not None and not (self._jumped and self.read_seconds == 0):
                 self.lost_seconds += self._length(packet)
         else:
-            self._settle(packet, sum(frame.samples / frame.sample_rate for frame in frames if frame.sample_rate))
+            self._count_silent(packet, sum(frame.samples / frame.sample_rate for frame in frames if frame.sample_rate))
         for frame in frames:
             self._count(frame)
             seconds = frame.samples / frame.sample_rate
@@ -177,21 +177,21 @@ class SoundPackets:
             else:
                 self.lost_seconds += seconds
 
-    def _settle(self, packet: Any, seconds: float) -> None:
-        """Count packets as lost that gave nothing and no error, once another gives no more than its own sound: some
-        codecs give the sound of several packets at once, and the first and last are often only there to be cut off."""
+    def _count_silent(self, packet: Any, seconds: float) -> None:
+        """Count packets that gave neither sound nor an error as lost, once a later packet gives no more than its own
+        sound. Some codecs give the sound of several packets at once, and the first and last packets often give none."""
         length = 0.0 if packet is None else self._length(packet)
         if seconds == 0:
-            self._owed += length if self.read_seconds else 0.0
-        elif self._owed:
-            self.lost_seconds += max(0.0, self._owed - max(0.0, seconds - length))
-            self._owed = 0.0
+            self._silent_seconds += length if self.read_seconds else 0.0
+        elif self._silent_seconds:
+            self.lost_seconds += max(0.0, self._silent_seconds - max(0.0, seconds - length))
+            self._silent_seconds = 0.0
 
     def _time(self, frame: Any) -> float | None:
         if self.bare:
             return self.read_seconds + self.lost_seconds
         time = None if frame.time is None else float(frame.time)
-        # Some containers say one time for many frames.
+        # Some containers state one time for many frames.
         moved = time if time != self._last else None
         self._last = time
         return moved
@@ -209,7 +209,8 @@ class SoundPackets:
             raise _too_much(self._path, "samples")
 
     def _are_numbers(self, samples: Any) -> bool:
-        """Whether all samples are finite; a lossy decoder that was led astray by a damaged packet can make others."""
+        """Whether all samples are finite; after a damaged packet a lossy decoder may give others. Raises
+        CorruptFileError where a file stores samples that are not finite."""
         if not self._float_pcm and np.isfinite(np.vdot(samples, samples)):
             return True
         sizes = np.abs(samples)

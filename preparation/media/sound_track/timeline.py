@@ -1,7 +1,7 @@
-"""Sound placed in time: sample n of the result belongs n / rate after the start, whatever the packets' order and gaps.
+"""Sound placed in time: sample n of the result is n / rate after the start, whatever the packets' order and gaps.
 
-A hole in the timestamps becomes silence. Timestamps that only tremble (rounded to milliseconds, priming, packets that
-arrived late) leave the samples where they are: one after another.
+A hole in the timestamps becomes silence. Timestamps that only jitter (rounded to milliseconds, priming, packets that
+arrived late) move no samples: these follow one after another.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from preparation.media.sound_track.packets import Timed
 from preparation.settings import MediaSettings
 
 HOLE_SECONDS = 0.015
-"""A smaller gap is left: rounding makes 1 ms, the packets of speech codecs last 20 ms."""
+"""A smaller gap is ignored: rounding makes gaps of 1 ms, and the packets of speech codecs last 20 ms."""
 
 OVERLAP_SECONDS = 0.04
-"""A smaller overlap is left: one picture, within which lips and sound are seen together."""
+"""A smaller overlap is ignored: it is one picture, within which lips and sound still seem in step."""
 
 RESET_SECONDS = 1.0
-"""Timestamps that fall back by more begin anew, as in files that were joined end to end."""
+"""Timestamps that fall back by more than this start anew, as in files that were joined end to end."""
 
 LOOK_AHEAD = 8
-"""Frames whose timestamps must agree that there is a hole: a packet that is late by itself makes none."""
+"""How many following frames' timestamps must agree that there is a hole: a single late packet makes none."""
 
 PIECES = 20_000
-"""Most uninterrupted stretches of sound in a file; each costs a resampler of its own."""
+"""Most uninterrupted stretches of sound in a file; each needs a resampler of its own."""
 
 
 class _Form(NamedTuple):
-    """What a resampler is made for."""
+    """The form of sound that a resampler takes."""
 
     rate_hz: int
     layout: str
@@ -48,7 +48,8 @@ class _Form(NamedTuple):
 
 @dataclass
 class _Piece:
-    """A stretch of sound without a hole and of one rate: where it begins, seconds, and its samples, int16."""
+    """A stretch of sound without a hole and of one rate: its start in seconds, whether it follows directly on the piece
+    before, and its samples, int16."""
 
     seconds: float
     follows: bool
@@ -61,9 +62,10 @@ class _Piece:
 class Timeline:
     """The frames of a track as pieces of 16-bit mono sound at `rate_hz`.
 
-    `channels` says which channel to take alone, by the name of the layout; others are mixed as FFmpeg mixes them.
-    Afterwards: `start` (seconds of the first sample), `filled_seconds` and `trimmed_seconds` (holes and overlaps),
-    `resampled` (whether rate or channels change on the way), `resets` (how often time begins anew), `levels`.
+    `channels` gives, by the name of a layout, the channel to take alone; other layouts are mixed as FFmpeg mixes them.
+    Known after `read`: `start` (seconds of the first sample), `filled_seconds` and `trimmed_seconds` (holes and
+    overlaps), `resampled` (whether rate or channels change within the track), `resets` (how often time starts anew),
+    and `levels` (of each layout).
     """
 
     def __init__(self, path: Path, rate_hz: int, limits: MediaSettings, channels: Mapping[str, int]) -> None:
@@ -84,7 +86,7 @@ class Timeline:
         return self._pieces[0].seconds if self._pieces else 0.0
 
     def read(self, frames: Iterable[Timed], until: float = float("inf")) -> None:
-        """Place the frames, to the first that begins after `until` seconds."""
+        """Place the frames in time, up to the first that begins after `until` seconds."""
         for timed in frames:
             self._pending.append(timed)
             if len(self._pending) > LOOK_AHEAD:
@@ -103,7 +105,7 @@ class Timeline:
         for piece in self._pieces:
             sound = piece.sound()
             place = round((piece.seconds - zero) * self._rate_hz)
-            # A piece that goes on where another ended must not leave a zero between them for rounding's sake.
+            # Rounding must not leave a zero between a piece and the one that it follows.
             if piece.follows and abs(place - end) <= 2:
                 place = end
             placed.append((place, sound))
@@ -120,7 +122,7 @@ class Timeline:
 
     @property
     def _clock(self) -> float:
-        """When the next sample is due, in the file's own time."""
+        """The time of the next sample, in the file's own time."""
         return self._origin + (self._samples / self._form.rate_hz if self._form else 0.0)
 
     def _place(self, timed: Timed) -> None:
@@ -135,7 +137,7 @@ class Timeline:
         self._resample(frame, timed.samples)
 
     def _keep_time(self, form: _Form, timed: Timed) -> None:
-        """Begin another piece where the timestamps, the rate or the channels want one."""
+        """Begin another piece where the timestamps, the rate or the channels require one."""
         assert self._form is not None
         if form[:2] != self._form[:2]:
             self.resampled = True
@@ -155,7 +157,7 @@ class Timeline:
             self._begin(form, self._clock, follows=True)
 
     def _deviations(self, timed: Timed) -> list[float]:
-        """By how many seconds this frame and those that are looked ahead to are later than if they followed on."""
+        """How many seconds later than without a gap this frame and the frames of the look-ahead begin."""
         if timed.seconds is None:
             return []
         found: list[float] = []

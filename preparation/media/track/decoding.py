@@ -1,5 +1,5 @@
-"""Decoded frames of a picture track: damaged ones are left out and counted, interlaced ones made progressive, those of
-another size or with pixels that are not square fitted into the frame of their clip."""
+"""Decoded frames of a picture track: damaged ones are left out and counted, interlaced ones deinterlaced, and those of
+another size or without square pixels are fitted into their clip's frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from preparation.settings import MediaSettings
 
 
 class Aspects:
-    """The shape of the pixels, width / height, at any moment of a stream: the container's word, until the stream says
+    """The pixel aspect ratio, width / height, at any moment of a stream: the container's value, until the stream states
     another than at its start."""
 
     def __init__(self, stream: Any) -> None:
@@ -33,21 +33,23 @@ class Aspects:
         self._inside, self._late = 0, 0
 
     def decoded(self, frames: Sequence[Any]) -> None:
-        """Mark the frames that one more packet brought. Those that the decoder held back keep the shape before."""
-        said = self._codec.sample_aspect_ratio
-        if said != self._latest:
-            self._latest, self._before = said, self._now
-            self._now = self._declared if said == self._at_start else said or Fraction(1)
+        """Mark the frames of one more packet. Frames that the decoder held back keep the previous aspect ratio."""
+        stated = self._codec.sample_aspect_ratio
+        if stated != self._latest:
+            self._latest, self._before = stated, self._now
+            self._now = self._declared if stated == self._at_start else stated or Fraction(1)
             self._late = min(self._inside, self._codec.reorder_depth)
         self._inside += 1 - len(frames)
         for frame in frames:
             aspect, self._late = (self._before if self._late > 0 else self._now), self._late - 1
             if aspect != 1:
-                frame.opaque = Fraction(aspect.numerator, aspect.denominator)  # PyAV asks for an object of its own
+                frame.opaque = Fraction(
+                    aspect.numerator, aspect.denominator
+                )  # PyAV needs a separate object for each frame
 
 
 def aspect_of(frame: Any) -> Fraction:
-    """What `Aspects` marked a frame with; filters pass it on."""
+    """The aspect ratio that `Aspects` marked a frame with; filters pass it on."""
     return frame.opaque or _SQUARE
 
 
@@ -56,7 +58,7 @@ _SQUARE = Fraction(1)
 
 @dataclass
 class Reading:
-    """One way through the file: how large its frames are shown, what it converts, and how its damage is counted."""
+    """One pass through a file: the size of its shown frames, the conversions made, and the count of damage."""
 
     size: Size
     damage: Damage
@@ -68,16 +70,16 @@ class Reading:
 
 
 class First:
-    """The first frame of a file, looked for in packets that pass by; those that cannot be decoded are passed over."""
+    """Finds the first frame of a file in a stream of packets; packets that cannot be decoded are skipped."""
 
     def __init__(self, stream: Any) -> None:
         self._aspects = Aspects(stream)
         self._frame: Any = None
         self.packets = 0
-        """How many it took."""
+        """How many packets were decoded to find the frame."""
 
     def look(self, packet: Any) -> bool:
-        """Whether it is found, now or before."""
+        """Try one more packet; return whether the frame is found, by this packet or an earlier one."""
         if self._frame is None:
             self.packets += bool(packet.size)
             try:
@@ -96,7 +98,7 @@ class First:
 
 
 def first_picture_seconds(path: Path, limits: MediaSettings) -> float:
-    """When the first picture that can be decoded is shown; 0 where there is none."""
+    """The time of the first picture that can be decoded, seconds; 0 where there is none."""
     with opened(path, limits) as container:
         stream = bounded(container, path, limits).stream
         first = First(stream)
@@ -107,9 +109,9 @@ def first_picture_seconds(path: Path, limits: MediaSettings) -> float:
 
 
 def whole_packets(container: Any, stream: Any, meter: Meter) -> Iterator[Any]:
-    """The packets that follow, within bounds, and at the end the empty one that has a decoder hand out its last frames.
+    """The following packets, within bounds, and last the empty one that makes a decoder return its last frames.
 
-    Empty ones before it stand for frames that were dropped; a decoder would take each for the end.
+    Earlier empty packets mean dropped frames and are left out: a decoder would take each for the end.
     """
     last = None
     for number, packet in enumerate(container.demux(stream)):
@@ -123,7 +125,7 @@ def whole_packets(container: Any, stream: Any, meter: Meter) -> Iterator[Any]:
 
 
 def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iterator[Any]:
-    """The frames of the packets that follow; packets that FFmpeg refuses are counted and left out."""
+    """The frames of the following packets; packets that FFmpeg refuses are counted and left out."""
     aspects = Aspects(stream)
     for packet in whole_packets(container, stream, meter):
         try:
@@ -142,7 +144,7 @@ def decoded(container: Any, stream: Any, reading: Reading, meter: Meter) -> Iter
 
 
 def sought(container: Any, stream: Any, seconds: float, reading: Reading, meter: Meter) -> Iterator[Any]:
-    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index misleads."""
+    """Frames from the last key frame before `seconds` on, or from the beginning where the file's index is wrong."""
     container.seek(int(seconds / stream.time_base), stream=stream)
     frames = decoded(container, stream, reading, meter)
     first = next(frames, None)
@@ -160,7 +162,7 @@ def _unless_out_of_memory(error: FFmpegError) -> None:
 
 
 def progressive(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
-    """Deinterlace the frames that are flagged so, from the first one on; others pass unchanged."""
+    """Deinterlace the frames that are flagged as interlaced; frames before the first of these pass unchanged."""
     graph, kind = None, None
     for frame in frames:
         if graph is None and not frame.interlaced_frame:
@@ -174,7 +176,7 @@ def progressive(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
             reading.note(deinterlaced=True)
         assert graph is not None
         graph.vpush(frame)
-        yield from _pulled(graph)
+        yield from _filtered(graph)
     if graph is not None:
         yield from _rest(graph)
 
@@ -193,10 +195,10 @@ def _deinterlacer(frame: Any) -> Any:
 
 def _rest(graph: Any) -> Iterator[Any]:
     graph.vpush(None)
-    yield from _pulled(graph)
+    yield from _filtered(graph)
 
 
-def _pulled(graph: Any) -> Iterator[Any]:
+def _filtered(graph: Any) -> Iterator[Any]:
     while True:
         try:
             yield graph.vpull()
@@ -205,8 +207,8 @@ def _pulled(graph: Any) -> Iterator[Any]:
 
 
 def conformed(frames: Iterable[Any], reading: Reading) -> Iterator[Any]:
-    """The frames with square pixels, none larger than the clip's frame, each marked with how it is to be turned; plain
-    ones are passed on as they are."""
+    """The frames with square pixels, none larger than the clip's frame, each marked with its orientation; frames that
+    need no scaling keep their pixels."""
     scaler, turns = VideoReformatter(), Turns(reading.codec)
     for frame in frames:
         turn, size = turns.of(frame), (frame.width, frame.height)
@@ -234,8 +236,8 @@ def _scaled(frame: Any, size: Size, scaler: VideoReformatter) -> Any:
 def held(
     frames: Iterable[Any], step: float, meter: Meter, zero: float | None = None, last: float | None = None
 ) -> Iterator[tuple[Any, float]]:
-    """Each frame with the time (seconds from `zero`, by default the first frame) up to which it is the nearest one;
-    the last one is held as if shown again at `last`."""
+    """Each frame with the time up to which it is the nearest one (seconds from `zero`, by default the first frame); the
+    last frame is held as if it were shown again at `last`."""
     previous, previous_time = None, 0.0
     for frame in frames:
         time = float(frame.time) if frame.time is not None else None

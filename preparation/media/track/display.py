@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 class Orientation(NamedTuple):
-    """What makes a frame stand upright: first its rows become columns, then it is flipped."""
+    """How to make a frame upright: first transpose it, then flip it."""
 
     transposed: bool = False
     flipped_x: bool = False
@@ -21,20 +21,20 @@ class Orientation(NamedTuple):
 
     @property
     def mirrored(self) -> bool:
-        """Whether no turn alone would do it."""
+        """Whether it mirrors the frame, which no turn alone does."""
         return self.transposed ^ self.flipped_x ^ self.flipped_y
 
     @property
     def turned(self) -> bool:
-        """Whether mirroring left and right alone would not do it."""
+        """Whether it turns the frame; False where the frame is at most mirrored left to right."""
         return self.transposed or self.flipped_y
 
     def size(self, size: Size) -> Size:
-        """What a size becomes; it is its own inverse."""
+        """The size after the change; applied twice, it gives the first size again."""
         return (size[1], size[0]) if self.transposed else size
 
     def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The pixels [H, W, 3] upright; a view of them."""
+        """The pixels [H, W, 3] made upright; a view, not a copy."""
         upright = pixels.swapaxes(0, 1) if self.transposed else pixels
         return upright[:: -1 if self.flipped_y else 1, :: -1 if self.flipped_x else 1]
 
@@ -43,16 +43,16 @@ UPRIGHT = Orientation()
 
 
 NAMES_PROFILES = frozenset({"apng", "png"})
-"""Codecs whose colour profiles bring a name along, which PyAV frees a second time once it was looked at: the process
-dies of it, at whatever moment. Of them the turn alone is known, which is asked for in another way."""
+"""Codecs whose colour profiles have a name, which PyAV frees a second time once side data was read: the process then
+crashes at any moment. For these codecs only the rotation is known, which is read in another way."""
 
 
 def orientation(frame: Any, codec: str = "") -> Orientation | None:
-    """The orientation that the display matrix of the container, or of the stream itself (H.264, HEVC), asks for; None
-    where a frame of that `codec` has none.
+    """The orientation by the display matrix of the container or of the stream itself (H.264, HEVC); None where a frame
+    has no matrix. For a `codec` of `NAMES_PROFILES` it is the rotation alone.
 
-    A pixel (p, q) is shown at (a p + c q, b p + d q), y pointing down (libavutil/display.h); other than quarter turns
-    are rounded to them.
+    A pixel (p, q) is shown at (a p + c q, b p + d q), y pointing down (libavutil/display.h); turns are rounded to
+    quarter turns.
     """
     if codec in NAMES_PROFILES:
         return _turned(frame.rotation)
@@ -69,31 +69,31 @@ def orientation(frame: Any, codec: str = "") -> Orientation | None:
 
 
 class Turns:
-    """The orientation of each frame of a stream: a matrix among the coded pictures stands with a key frame alone, and
-    holds until the next."""
+    """The orientation of each frame of a stream: a matrix in the coded stream comes with a key frame only, and holds
+    until the next key frame."""
 
     def __init__(self, codec: str) -> None:
         self._codec, self._now = codec, UPRIGHT
 
     def of(self, frame: Any) -> Orientation:
-        said = orientation(frame, self._codec)
-        if said is not None or frame.key_frame:
-            self._now = said or UPRIGHT
+        stated = orientation(frame, self._codec)
+        if stated is not None or frame.key_frame:
+            self._now = stated or UPRIGHT
         return self._now
 
 
 def mark_turn(frame: Any, turn: Orientation) -> None:
-    """Write down how a decoded frame is to be turned when it is looked at."""
-    frame.opaque = None if turn == UPRIGHT else Orientation(*turn)  # PyAV asks for an object of its own
+    """Mark a decoded frame with the orientation to apply when it is converted."""
+    frame.opaque = None if turn == UPRIGHT else Orientation(*turn)  # PyAV needs a separate object for each frame
 
 
 def turn_of(frame: Any) -> Orientation:
-    """What a frame was marked with."""
+    """The orientation that a frame was marked with."""
     return frame.opaque or UPRIGHT
 
 
 def _turned(degrees: float) -> Orientation:
-    """A counter-clockwise turn."""
+    """The orientation of a counter-clockwise turn, rounded to quarter turns."""
     quarter = round(degrees / 90) % 4
     return (UPRIGHT, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))[
         quarter
@@ -111,13 +111,13 @@ def squared(size: Size, aspect: Fraction) -> Size:
 
 
 def fitted(size: Size, into: Size) -> Size:
-    """The largest even size of the same shape that fits into another."""
+    """The largest even size of the same shape that fits into the size `into`."""
     scale = min(Fraction(into[0], size[0]), Fraction(into[1], size[1]))
     return min(_even(size[0] * scale), into[0]), min(_even(size[1] * scale), into[1])
 
 
 def centred(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """The pixels in the middle of a black frame of the size."""
+    """The pixels in the middle of a black frame of `size`."""
     width, height = size
     canvas = np.zeros((height, width, 3), np.uint8)
     top, left = (height - pixels.shape[0]) // 2, (width - pixels.shape[1]) // 2

@@ -1,4 +1,4 @@
-"""Decoded pictures: RGB where and when somebody looks, and no more of them in memory than is needed."""
+"""Decoded pictures: converted to RGB only where they are used, and kept in memory only in part where that is enough."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
 
 Box = tuple[int, int, int, int]
-"""left, top, right, bottom in pixels, the last two outside."""
+"""left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 GRID = 32
-"""Parts of pictures start and end at its multiples: whole pairs of pixels, for two share their colour, and a converter
-that is made anew only when the part's size changes."""
+"""Parts of pictures start and end at multiples of this: so they hold whole pairs of pixels, which share their colour,
+and the converter is rarely made anew, which happens when a part's size changes."""
 
 
 class Painter:
-    """Decoded frames as RGB, by one converter for a whole clip and one thread.
+    """Converts decoded frames to RGB, with one converter for a whole clip and one thread.
 
-    Where nobody says otherwise PyAV makes a converter for each frame, with threads for all cores, so that workers crowd
-    each other: on a busy machine that took five times as long at 512 pixels, on an idle one a tenth longer.
+    By default PyAV makes a converter for each frame, with threads for all cores, so that workers compete: at 512 pixels
+    that took five times as long on a busy machine, and a tenth longer on an idle one.
     """
 
     def __init__(self, size: Size | None = None) -> None:
@@ -36,16 +36,16 @@ class Painter:
         self.size = size
 
     def rgb(self, frame: Any) -> Frame:
-        """The whole frame as it lies in the file."""
+        """The whole frame as stored in the file."""
         if is_beyond_709(frame):
             complete_tags(frame)
-            # Planes, for the scaler leaves a last odd column of interleaved 16-bit pixels unwritten.
+            # Planar, because the scaler leaves a last odd column of interleaved 16-bit pixels unwritten.
             signal = self._converter.reformat(frame, format="gbrp16le", threads=1).to_ndarray()
             return to_709(signal.astype(np.uint16, copy=False), frame.color_trc, frame.color_primaries)
         return np.asarray(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 
     def upright(self, frame: Any) -> Frame:
-        """The whole frame as it is to be shown (telephones store portrait clips lying down).
+        """The whole frame as it is to be shown (phones store portrait clips sideways).
 
         Contiguous: PyAV may give a view with padded rows, which MediaPipe would read as if there were no padding.
         """
@@ -56,10 +56,10 @@ class Painter:
 
 
 class Picture:
-    """A decoded frame before its conversion to RGB, which costs large pictures as much as their decoding.
+    """A decoded frame before its conversion to RGB, which takes as long as decoding for large pictures.
 
-    `np.asarray(picture)` is the whole one, uint8 [H, W, 3]; `draw` gives a part of it the very values it has there.
-    `trim` lets go of all but a part.
+    `np.asarray(picture)` is the whole picture, uint8 [H, W, 3]; `draw` converts a part of it, to the same values.
+    `trim` drops all but a part.
     """
 
     def __init__(self, frame: Any, painter: Painter) -> None:
@@ -68,7 +68,7 @@ class Picture:
         self._origin = (0, 0)
         size = (frame.width, frame.height)
         self.width, self.height = painter.size or turn_of(frame).size(size)
-        # Others, which are rare, are converted whole.
+        # Other pictures, which are rare, are converted whole.
         self._plain = (
             frame.format.name == "yuv420p"
             and frame.width % 2 == frame.height % 2 == 0
@@ -84,7 +84,7 @@ class Picture:
 
     @property
     def bytes(self) -> int:
-        """About what it holds in memory."""
+        """About how many bytes it holds in memory."""
         return int(self._frame.width * self._frame.height * 3 // 2)
 
     @property
@@ -92,7 +92,7 @@ class Picture:
         return not self._plain or (self._frame.width, self._frame.height) == (self.width, self.height)
 
     def covers(self, box: Box) -> bool:
-        """Whether it still holds what `draw` needs for this box."""
+        """Whether the picture still holds the pixels that `draw` needs for this box."""
         left, top, right, bottom = self._on_grid(box)
         x, y = self._origin
         return self._whole or (
@@ -100,13 +100,14 @@ class Picture:
         )
 
     def trim(self, box: Box) -> None:
-        """Keep what lies in the box."""
+        """Drop the pixels outside the box."""
         if self._plain and self.covers(box):
             left, top, right, bottom = self._on_grid(box)
             self._frame, self._origin = self._cut(left, top, right, bottom), (left, top)
 
     def draw(self, box: Box, canvas: Frame | None) -> Frame:
-        """The picture true inside the box, as far as that lies in it: written into `canvas`, if that is of its size."""
+        """A picture whose pixels are right inside the box, as far as it is in the picture; written into `canvas` where
+        that has the picture's size."""
         if not self._plain:
             return np.asarray(self)
         if canvas is None or canvas.shape[:2] != (self.height, self.width):
@@ -134,8 +135,8 @@ class Picture:
 
 
 def _grid(low: int, high: int, length: int) -> tuple[int, int]:
-    """First pixel and last but one of a stretch of a line of even `length`, widened to multiples of GRID where the
-    line goes on; beside the picture there is only its border."""
+    """Start and end (exclusive) of a stretch of a line of even `length`, clipped to the line and widened to multiples
+    of GRID within it."""
     first = int(np.clip(low, 0, length - 2)) // GRID * GRID
     last = -(-int(np.clip(high + 1, 2, length)) // GRID) * GRID
     return first, min(max(last, first + 2), length)

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
 PEAK_NITS = 1000.0
-"""What the brightest pixel shows, cd/m²: the display that HLG is defined for, and for which most PQ is made."""
+"""Luminance of the brightest pixel, cd/m²: of the display that HLG is defined for, and for which most PQ is made."""
 WHITE_NITS = 203.0
 
 _BITS = 12
@@ -33,12 +33,12 @@ _UNSPECIFIED_MATRIX = 2
 
 
 def is_beyond_709(frame: Any) -> bool:
-    """Whether a frame taken for Rec. 709 would look pale."""
+    """Whether a frame has a high dynamic range or a wide gamut, so that it would look pale as Rec. 709."""
     return frame.color_trc in (_PQ, _HLG) or frame.color_primaries in _TO_709
 
 
 def complete_tags(frame: Any) -> None:
-    """Say what a frame of high range leaves out: BT.2100 knows one gamut."""
+    """Set the colour tags that a frame of high dynamic range lacks: BT.2100 has one gamut."""
     if frame.color_trc in (_PQ, _HLG):
         if frame.color_primaries == ColorPrimaries.UNSPECIFIED:
             frame.color_primaries = int(ColorPrimaries.BT2020)
@@ -47,8 +47,8 @@ def complete_tags(frame: Any) -> None:
 
 
 def to_709(signal: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
-    """Rec. 709, uint8 [H, W, 3], of an RGB signal, uint16 [H, W, 3], by FFmpeg's numbers of its transfer function and
-    its primaries."""
+    """Rec. 709, uint8 [H, W, 3], from an RGB signal, uint16 [H, W, 3]; `transfer` and `primaries` are FFmpeg's numbers
+    of the signal's transfer function and primaries."""
     light = _nits_of(transfer)[signal >> (16 - _BITS)]
     if transfer == _HLG:  # BT.2100's OOTF: the display's gamma follows the pixel's luminance
         light *= PEAK_NITS * np.power(np.maximum(cv2.transform(light, _LUMINANCE), 1e-6), 0.2)[..., None]
@@ -60,7 +60,7 @@ def to_709(signal: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray
 
 @cache
 def _nits_of(transfer: int) -> NDArray[np.float32]:
-    """cd/m² of each level of a signal; of HLG the light of the scene, 0 to 1 (BT.2100, tables 4 and 5)."""
+    """The luminance of each level of a signal, cd/m²; for HLG the light of the scene, 0 to 1 (BT.2100, tables 4, 5)."""
     signal = np.arange(2**_BITS) / (2**_BITS - 1)
     if transfer == _PQ:
         return _from_pq(signal).astype(np.float32)
@@ -72,7 +72,7 @@ def _nits_of(transfer: int) -> NDArray[np.float32]:
 
 @cache
 def _shown(compressed: bool) -> NDArray[np.uint8]:
-    """Rec. 709's level, on a display by BT.1886, of 65,536 equal steps of light up to PEAK_NITS."""
+    """The Rec. 709 level, on a display by BT.1886, of each of 65,536 equal steps of luminance up to PEAK_NITS."""
     nits = np.linspace(0, PEAK_NITS, 65536)
     if compressed:
         nits = _from_pq(_compressed(_to_pq(nits)))

@@ -57,13 +57,13 @@ class Camera:
 
 
 def camera_of(size: int, eye_distance_mm: float, zoom: float) -> Camera:
-    """A square frame in which the eyes of this person are 38 to 42 pixels apart at size 144."""
+    """The camera of a square frame in which this person's eyes are 38 to 42 pixels apart at size 144."""
     return Camera(size, EYE_DISTANCE * size * zoom / eye_distance_mm, (0.5 * size, EYE_LINE * size))
 
 
 def photograph(frame: NDArray[np.uint8], softness: float, noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What a lens out of focus by `softness` (Gaussian, of the frame's width) and a sensor with `noise` (standard
-    deviation, of 255) make of a frame, uint8 [h, w, 3]; a perfect camera leaves it alone."""
+    """The frame, uint8 [h, w, 3], as seen through a lens out of focus by `softness` (Gaussian sigma, as a share of the
+    frame's width) by a sensor with `noise` (standard deviation, of 255); with both 0 it is unchanged."""
     if softness > 0.0:
         frame = cv2.GaussianBlur(frame, (0, 0), softness * frame.shape[1])
     if noise > 0.0:

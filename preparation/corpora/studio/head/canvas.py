@@ -36,12 +36,12 @@ def bump(x: float, y: float, sigma_x: float, sigma_y: float) -> Array:
 
 
 def pair(x: float, y: float, sigma_x: float, sigma_y: float) -> Array:
-    """The same hill on both sides of the face."""
+    """Two equal Gaussian hills, one on each side of the face."""
     return bump(x, y, sigma_x, sigma_y) + bump(-x, y, sigma_x, sigma_y)
 
 
 def blur(image: Array, sigma_mm: float) -> Array:
-    """Gaussian blur by millimetres; wide ones on a coarser grid, where they cost little."""
+    """Gaussian blur of `sigma_mm`; a wide blur is computed on a coarser grid, where it costs little."""
     sigma = sigma_mm * PIXELS_PER_MM
     if sigma < 6.0:
         return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)

@@ -129,7 +129,7 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
     Whatever a population does not set is drawn from the same distributions for everyone.
     """
     rng = speaker_seed(seed, kind, number)
-    # What was added later has a stream of its own, so that people look as they did before.
+    # Choices that were added later have a stream of their own, so that people look as they did before.
     later = np.random.default_rng([seed, KINDS[kind], number, 0, 1])
     normal = rng.normal
     name = f"{kind[0]}{number:04d}"
@@ -233,7 +233,8 @@ def draw_identity(seed: int, kind: str, number: int, population: PopulationSetti
 
 
 def _glasses(drawn: int, share: float, rng: np.random.Generator) -> str:
-    """Half of the draws are bare; as many of these put glasses on, or of the others take them off, as make `share`."""
+    """The kind of glasses, or none. Half of the draws (`drawn` in 0-5) wear glasses; a random part of the others puts
+    glasses on, or of the wearers takes them off, so that `share` of all people wear them."""
     kinds = ("round", "square", "thin")
     worn = kinds[drawn - 3] if drawn >= 3 else "none"
     change, other = rng.random(), kinds[int(rng.integers(3))]
@@ -245,9 +246,9 @@ def _glasses(drawn: int, share: float, rng: np.random.Generator) -> str:
 def _lip_colour(
     rng: np.random.Generator, skin_srgb: NDArray[np.float32], feminine: float, population: PopulationSettings
 ) -> Colour:
-    """Lips between the skin's own red and a vivid one, as far as the population and chance say.
+    """A lip colour between the skin's own red and a vivid one; the population and chance say how far.
 
-    The vivid end is lipstick on feminine faces and well-supplied lips on the others.
+    The vivid end is lipstick on feminine faces and flushed lips on the others.
     """
     natural = skin_srgb * np.array([0.88, 0.66, 0.68], np.float32) + np.array([6.0, 2.0, 4.0], np.float32)
     lipstick = LIP_PAINTS[rng.integers(len(LIP_PAINTS))]

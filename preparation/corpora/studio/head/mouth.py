@@ -1,7 +1,7 @@
 """The mouth: the contours of the lips at rest, the warp that opens them, and what is seen between them.
 
-Coordinates are millimetres of the canonical view. A moved face is drawn by asking, for each of its points, where
-that point lies in the face at rest; `unfold` answers in closed form, so lips, chin and cheeks move together.
+Coordinates are millimetres of the canonical view. A moved face is drawn by finding, for each of its points, where that
+point lies in the face at rest; `unfold` gives it in closed form, so lips, chin and cheeks move together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From words to timed phonemes, and from these to what the lips, jaw and tongue do.
+"""From words to timed phonemes, and from phonemes to the motion of lips, jaw and tongue.
 
 Coarticulation is a zero-phase Gaussian average of the phonemes' targets: movements begin before their sound and
 end after it, and no lag arises between sound and lips, whatever the speaker's smoothness.
@@ -42,7 +42,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Mouth:
-    """What the mouth does, at `TRACK_HZ`, float32 [N]: opening >= 0 (1 is the open vowel at gain 1),
+    """Tracks of the mouth's motion at `TRACK_HZ`, float32 [N] each: opening >= 0 (1 is the open vowel at gain 1),
     spread in [-1, 1], closure and tongue in [0, 1]."""
 
     opening: Array

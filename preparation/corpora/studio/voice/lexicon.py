@@ -55,8 +55,8 @@ _WIDE_WORDS = tuple(word for word in _WORDS if _WIDE_VOWELS & set(LEXICON[word].
 
 
 def next_word(rng: np.random.Generator, said: tuple[str, ...]) -> str:
-    """A word that was not among the last three; the second one always opens the mouth wide, so that no sentence
-    goes by behind nearly closed lips."""
+    """A random word that is not among the last three; the second word always opens the mouth wide, so that no sentence
+    is spoken with nearly closed lips."""
     choice = _WIDE_WORDS if len(said) == 1 else _WORDS
     while True:
         word = choice[rng.integers(len(choice))]

@@ -76,7 +76,7 @@ def _tracks(segments: tuple[Segment, ...], blocks: int) -> dict[str, NDArray[np.
 
 
 def _stretch(track: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A track of one value a block at the sound's rate, linearly between block centres."""
+    """A track of one value a block, interpolated linearly between block centres to the sound's rate."""
     positions = (np.arange(len(track) * BLOCK) + 0.5) / BLOCK - 0.5
     return np.interp(positions, np.arange(len(track)), track)
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.errors import PrivFedTalkError
+from common.files import MACHINE
 from preparation.corpora.lrs3 import read_sidecar
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.corpus import render_corpus
@@ -98,11 +99,12 @@ def test_worker_count_and_interruption_change_nothing(corpus: Path, tmp_path: Pa
     # A killed run: one video missing, a half-written temporary file of another.
     (root / "trainval/c0000/00002.mp4").unlink()
     (root / "pretrain/p0001/00001.txt").unlink()
-    (root / "trainval/c0000/.00002.mp4.part").write_bytes(b"half")
+    left = root / f"trainval/c0000/.00002.mp4.{2**22 + 1}-{MACHINE}.partial"  # no process has so high a number
+    left.write_bytes(b"half")
     kept = (root / "trainval/c0000/00001.mp4").stat().st_mtime_ns
     summary = render_corpus(root, SMALL, workers=1)
     assert summary.rendered == 2
-    assert _files(root) == expected
+    assert _files(root) == expected and not left.exists()
     assert (root / "trainval/c0000/00001.mp4").stat().st_mtime_ns == kept
 
 
