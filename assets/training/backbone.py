@@ -60,7 +60,7 @@ def train_autoencoder(run: Run) -> None:
     from training.learning.public import make_vae
 
     folder, settings = run.folder, run.training.vae
-    make_vae(folder, settings, run.seed).save(folder.model("vae"))
+    make_vae(folder, settings, run.seed, workers=run.workers).save(folder.model("vae"))
     what = "An autoencoder that turns the crops of talking heads into latents and back."
     public_card(folder, "Autoencoder", what, {"source": settings.source}).write(folder.model("vae"))
     with for_show("the sheet of coded faces"):
@@ -94,8 +94,8 @@ def train_rulers(run: Run) -> None:
     from training.model.frozen.rulers import train_identity_ruler, train_opening_ruler
 
     public = read_public_frames(run.folder)
-    opening = train_opening_ruler(public.frames, public.openings, seed=run.seed)
-    identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed)
+    opening = train_opening_ruler(public.frames, public.openings, seed=run.seed, workers=run.workers)
+    identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed, workers=run.workers)
     for ruler, name, measured in (
         (opening, "opening", "how far the mouth in an aligned crop is open, in inter-ocular distances"),
         (identity, "identity", "whose face an aligned crop shows, as an embedding to compare by its cosine"),
@@ -157,6 +157,7 @@ def pretrain_backbone(run: Run) -> None:
         settings.pretraining,
         run.seed,
         choose_device(),
+        run.workers,
     )
     model.save(home)
     facts = {"kind": settings.backbone.kind, "parameters": f"{sum(p.numel() for p in model.parameters()):,}"}

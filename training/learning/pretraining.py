@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from training.learning.validation import validation_loss
 from training.model.backbones.conditions import SpeechEncoder
 from training.model.backbones.interface import Backbone, BackboneShape
 from training.model.backbones.kinds import build_backbone
-from training.model.data import ClipTensors, longest, stream_batches
+from training.model.data import Batch, ClipTensors, longest, stream_batches
 from training.model.device import deterministic
+from training.model.halves import open_gradients
 from training.model.objective import Draw, local_objective
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
@@ -41,11 +43,13 @@ def pretrain(
     settings: PretrainingSettings,
     seed: int,
     device: torch.device | None = None,
+    workers: int = 1,
 ) -> tuple[Backbone, list[PretrainingRow]]:
     """Train a backbone on public clips; the returned weights are an exponential moving average over the steps.
 
     `open_training` opens the stream of public training clips anew at each call; `validation` are clips of public
-    speakers who are not in it. Raises PrivFedTalkError if either has no clip as long as the backbone's window.
+    speakers who are not in it. Raises PrivFedTalkError if either has no clip as long as the backbone's window. The
+    weights do not depend on `workers`, the processes that a CPU's gradients are computed by (at most two).
     """
     device = device or torch.device("cpu")
     _check_window(open_training(), "training", backbone_settings.window)
@@ -80,23 +84,34 @@ def pretrain(
     )
     history: list[PretrainingRow] = []
     recent = torch.zeros((), dtype=torch.float64, device=device)  # on the device, as reading it would stall a GPU
-    for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
-        batch = batch.to(device)
-        draw = Draw.sample(batch.latents, objective, generator).to(device)
-        losses = local_objective(backbone, batch, draw, objective)
-        optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _update_average(average, backbone, min(settings.ema, (1 + step) / (10 + step)))
-        loss = losses.denoising.detach().double()
-        recent = loss if step == 1 else 0.98 * recent + 0.02 * loss
-        if step % settings.validate_every == 0 or step == settings.steps:
-            held_out = _validate_average(backbone, average, validation, objective, seed)
-            history.append(PretrainingRow(step, float(recent), held_out))
+    with open_gradients(backbone, partial(_losses, objective), workers, device) as gradients:
+        for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
+            draw = Draw.sample(batch.latents, objective, generator)
+            losses = gradients(len(batch.latents), partial(_part, batch, draw, device))
+            nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            _update_average(average, backbone, min(settings.ema, (1 + step) / (10 + step)))
+            loss = losses[1].double()
+            recent = loss if step == 1 else 0.98 * recent + 0.02 * loss
+            if step % settings.validate_every == 0 or step == settings.steps:
+                held_out = _validate_average(backbone, average, validation, objective, seed)
+                history.append(PretrainingRow(step, float(recent), held_out))
     backbone.load_state_dict(average)
     return backbone.eval().requires_grad_(False), history
+
+
+def _part(batch: Batch, draw: Draw, device: torch.device, cut: slice) -> tuple[Batch, Draw]:
+    """Some of a batch's windows with their noise, on the device."""
+    return batch.part(cut).to(device), draw.part(cut).to(device)
+
+
+def _losses(objective: ObjectiveSettings, backbone: nn.Module, part: tuple[Batch, Draw]) -> Tensor:
+    """The objective, which training descends on, and its denoising term: [2]."""
+    assert isinstance(backbone, Backbone)
+    batch, draw = part
+    losses = local_objective(backbone, batch, draw, objective)
+    return torch.stack([losses.total.float(), losses.denoising.float()])
 
 
 def _check_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:

@@ -81,14 +81,16 @@ def read_public_frames(run: RunFolder, limit: int = HELD_FRAMES) -> PublicFrames
     )
 
 
-def make_vae(run: RunFolder, settings: VaeSettings, seed: int, device: torch.device | None = None) -> Autoencoder:
+def make_vae(
+    run: RunFolder, settings: VaeSettings, seed: int, device: torch.device | None = None, workers: int = 1
+) -> Autoencoder:
     """The run's autoencoder: trained on public frames, or pretrained and standardised on them.
 
     `device` is where the small one is trained; by default the CPU, where the demo's figures are the same everywhere.
     """
     if settings.source == SMALL:
         public = read_public_frames(run)
-        return train_vae(public.frames, public.features(), settings, seed, device)
+        return train_vae(public.frames, public.features(), settings, seed, device, workers)
     model = open_pretrained(settings.source)
     model.to(choose_device())
     model.standardise(read_public_frames(run, MEASURED_FRAMES).frames)

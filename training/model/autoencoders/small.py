@@ -8,6 +8,7 @@ a CPU.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from common.progress import track
 from training.model.autoencoders.base import Autoencoder, to_pixels
 from training.model.device import autocast, deterministic
+from training.model.halves import open_gradients
 from training.model.saving import save_network
 from training.settings import VaeSettings
 
@@ -103,32 +105,24 @@ def train_vae(
     settings: VaeSettings,
     seed: int,
     device: torch.device | None = None,
+    workers: int = 1,
 ) -> SmallVae:
-    """Train on public crops.
+    """An autoencoder trained on public crops; it does not depend on `workers`, see `training.model.halves`.
 
     frames: uint8 [N, H, W, 3]; features: bool [N, H/8, W/8], true on mouth and eyes, weighted more.
     """
     device = device or torch.device("cpu")
     with deterministic(seed):
         model = SmallVae(settings).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.15
-        )
-        model.train()
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.15
+    )
+    model.train()
+    with open_gradients(model, partial(_loss, settings), workers, device) as gradients:
         for step, index in enumerate(track(_batches(len(frames), settings, seed), "autoencoder", settings.steps)):
-            target = augment(to_pixels(frames[index]), index_seed=int(index[0]) + step).to(device)
-            weight = 1 + (settings.feature_weight - 1) * torch.from_numpy(features[index]).float()
-            weight = F.interpolate(weight[:, None], scale_factor=8.0, mode="bilinear").to(device)
-            with autocast(device):
-                latents = model.encoder(target * 2 - 1)
-                scale = latents.detach().float().std(dim=(0, 2, 3), keepdim=True)
-                latents = latents + settings.latent_noise * scale * torch.randn_like(latents)
-                predicted = model.decoder(latents).float() * 0.5 + 0.5
-            loss = reconstruction_loss(predicted, target, weight, settings.edge_weight)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            gradients(len(index), partial(_part, frames, features, index, (seed, step)))
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -140,9 +134,39 @@ def train_vae(
     return model.eval().requires_grad_(False)
 
 
-def augment(pixels: Tensor, index_seed: int) -> Tensor:
+Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], int]
+"""Frames and features of some pictures of a batch, and the seed of all that is random in them."""
+
+
+def _part(
+    frames: npt.NDArray[np.uint8],
+    features: npt.NDArray[np.bool_],
+    index: npt.NDArray[np.int64],
+    place: tuple[int, int],
+    cut: slice,
+) -> Part:
+    own = index[cut]
+    return frames[own], features[own], int(np.random.SeedSequence([*place, cut.start]).generate_state(1)[0])
+
+
+def _loss(settings: VaeSettings, model: nn.Module, part: Part) -> Tensor:
+    """The reconstruction loss of changed pictures whose latents are noised."""
+    assert isinstance(model, SmallVae)
+    frames, features, seed = part
+    device, generator = model.decoder[0].weight.device, torch.Generator().manual_seed(seed)
+    target = augment(to_pixels(frames), generator).to(device)
+    weight = 1 + (settings.feature_weight - 1) * torch.from_numpy(features).float()
+    weight = F.interpolate(weight[:, None], scale_factor=8.0, mode="bilinear").to(device)
+    with autocast(device):
+        latents = model.encoder(target * 2 - 1)
+        scale = latents.detach().float().std(dim=(0, 2, 3), keepdim=True)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
+        predicted = model.decoder(latents + settings.latent_noise * scale * noise).float() * 0.5 + 0.5
+    return reconstruction_loss(predicted, target, weight, settings.edge_weight)
+
+
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Random gain and tint of each frame [N, 3, H, W], so that the network generalises to unseen skin and light."""
-    generator = torch.Generator().manual_seed(index_seed)
     n = len(pixels)
     gain = 1 + 0.15 * (torch.rand(n, 1, 1, 1, generator=generator) * 2 - 1)
     tint = 1 + 0.15 * (torch.rand(n, 3, 1, 1, generator=generator) * 2 - 1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,6 +32,7 @@ from common.progress import track
 from common.settings import Settings
 from training.model.device import at_least_float32, autocast, deterministic
 from training.model.frozen.augmentation import photometric, sample_region, soften
+from training.model.halves import open_gradients
 from training.model.saving import save_network
 
 OPENING_RULER = "opening ruler (trained on public split)"
@@ -38,6 +40,9 @@ IDENTITY_RULER = "identity ruler (trained on public split)"
 
 Frames = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+
+Part = tuple[Frames, npt.NDArray[Any], int]
+"""Crops and labels of some pictures of a batch, and the seed of all that is random in them."""
 
 MEASURE_BATCH = 256
 
@@ -181,7 +186,11 @@ def standardise(region: Tensor) -> Tensor:
 
 
 def train_opening_ruler(
-    frames: Frames, openings: Floats, settings: OpeningRulerSettings | None = None, seed: int = 0
+    frames: Frames,
+    openings: Floats,
+    settings: OpeningRulerSettings | None = None,
+    seed: int = 0,
+    workers: int = 1,
 ) -> OpeningRuler:
     """Regress the opening from public crops uint8 [N, H, W, 3] with true openings float [N].
 
@@ -192,24 +201,27 @@ def train_opening_ruler(
     _check(frames, len(openings), "openings")
     if not np.isfinite(openings).all():
         raise PrivFedTalkError("mouth openings hold NaN or infinity", remedy="train on clips with known openings")
-    labels = torch.from_numpy(np.asarray(openings, np.float32))
+    labels = np.asarray(openings, np.float32)
     with deterministic(seed):
-        ruler = OpeningRuler(scale=float(labels.std()) + 1e-6)
-
-    def loss_of(batch: Tensor, generator: torch.Generator) -> Tensor:
-        crops = to_unit(frames[batch.numpy()])
-        # Half of the stretches are exactly 1, so that the natural range is learned best.
-        stretch = 1 + (settings.stretch - 1) * torch.rand(len(batch), generator=generator)
-        stretch = torch.where(torch.rand(len(batch), generator=generator) < 0.5, 1.0, stretch)
-        region = sample_region(
-            crops, ruler.REGION, ruler.SIZE, shift=settings.shift, stretch=stretch, generator=generator
-        )
-        region = soften(photometric(region, settings.photometric, generator), generator)
-        predicted = ruler.from_region(region) / ruler.scale
-        return F.smooth_l1_loss(predicted, labels[batch] * stretch / ruler.scale, beta=0.5)
-
-    _fit(list(ruler.parameters()), loss_of, len(frames), settings, seed, "opening ruler")
+        ruler = OpeningRuler(scale=float(torch.from_numpy(labels).std()) + 1e-6)
+    _fit(ruler, partial(_opening_loss, settings), frames, labels, settings, seed, "opening ruler", workers)
     return ruler.frozen()
+
+
+def _opening_loss(settings: OpeningRulerSettings, ruler: nn.Module, part: Part) -> Tensor:
+    """How far the measured openings of changed pictures are from theirs."""
+    assert isinstance(ruler, OpeningRuler)
+    frames, labels, seed = part
+    generator = torch.Generator().manual_seed(seed)
+    # Half of the stretches are exactly 1: the range that matters most stays the best learned.
+    stretch = 1 + (settings.stretch - 1) * torch.rand(len(frames), generator=generator)
+    stretch = torch.where(torch.rand(len(frames), generator=generator) < 0.5, 1.0, stretch)
+    region = sample_region(
+        to_unit(frames), ruler.REGION, ruler.SIZE, shift=settings.shift, stretch=stretch, generator=generator
+    )
+    region = soften(photometric(region, settings.photometric, generator), generator)
+    predicted = ruler.from_region(region) / ruler.scale
+    return F.smooth_l1_loss(predicted, torch.from_numpy(labels) * stretch / ruler.scale, beta=0.5)
 
 
 def train_identity_ruler(
@@ -217,6 +229,7 @@ def train_identity_ruler(
     speaker_labels: list[str] | npt.NDArray[Any],
     settings: IdentityRulerSettings | None = None,
     seed: int = 0,
+    workers: int = 1,
 ) -> IdentityRuler:
     """Learn embeddings from public crops uint8 [N, H, W, 3] and each one's speaker, with ArcFace's margin.
 
@@ -227,62 +240,86 @@ def train_identity_ruler(
     speakers, classes = np.unique(np.asarray(speaker_labels), return_inverse=True)
     if len(speakers) < 2:
         raise PrivFedTalkError(f"only speaker {speakers[0]} to learn identity from", remedy="add public speakers")
-    target = torch.from_numpy(classes.astype(np.int64))
     with deterministic(seed):
-        ruler = IdentityRuler(embedding=settings.embedding)
-        prototypes = nn.Parameter(torch.randn(len(speakers), settings.embedding) * 0.1)
-
-    def loss_of(batch: Tensor, generator: torch.Generator) -> Tensor:
-        crops = to_unit(frames[batch.numpy()])
-        zoom = 1 + settings.zoom * (2 * torch.rand(len(batch), generator=generator) - 1)
-        region = sample_region(
-            crops,
-            ruler.REGION,
-            ruler.SIZE,
-            shift=settings.shift,
-            stretch=zoom,
-            widen=zoom,
-            generator=generator,
-        )
-        region = soften(photometric(region, settings.photometric, generator), generator)
-        cosine = ruler.from_region(region) @ F.normalize(prototypes, dim=1).T
-        angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
-        own = F.one_hot(target[batch], len(speakers)).bool()
-        logits = settings.scale * torch.where(own, torch.cos(angle + settings.margin), cosine)
-        return F.cross_entropy(logits, target[batch])
-
-    _fit([*ruler.parameters(), prototypes], loss_of, len(frames), settings, seed, "identity ruler")
-    ruler.frozen()
+        classifier = _Classifier(IdentityRuler(embedding=settings.embedding), len(speakers))
+    loss = partial(_identity_loss, settings)
+    _fit(classifier, loss, frames, classes.astype(np.int64), settings, seed, "identity ruler", workers)
+    ruler = classifier.ruler.frozen()
     # Subtracting what all faces share makes the cosine of two different people zero on average.
     every = max(1, len(frames) // 2000)
     ruler.centre.copy_(torch.from_numpy(ruler.embed(frames[::every]).mean(axis=0)))
     return ruler
 
 
+class _Classifier(nn.Module):
+    """The identity ruler with a direction for each public speaker [speakers, D], which only training needs."""
+
+    def __init__(self, ruler: IdentityRuler, speakers: int) -> None:
+        super().__init__()
+        self.ruler = ruler
+        self.prototypes = nn.Parameter(torch.randn(speakers, ruler.embedding) * 0.1)
+
+
+def _identity_loss(settings: IdentityRulerSettings, classifier: nn.Module, part: Part) -> Tensor:
+    """The cross-entropy of who changed pictures show."""
+    assert isinstance(classifier, _Classifier)
+    frames, labels, seed = part
+    ruler, generator = classifier.ruler, torch.Generator().manual_seed(seed)
+    zoom = 1 + settings.zoom * (2 * torch.rand(len(frames), generator=generator) - 1)
+    region = sample_region(
+        to_unit(frames),
+        ruler.REGION,
+        ruler.SIZE,
+        shift=settings.shift,
+        stretch=zoom,
+        widen=zoom,
+        generator=generator,
+    )
+    region = soften(photometric(region, settings.photometric, generator), generator)
+    cosine = ruler.from_region(region) @ F.normalize(classifier.prototypes, dim=1).T
+    angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
+    target = torch.from_numpy(labels)
+    own = F.one_hot(target, len(classifier.prototypes)).bool()
+    logits = settings.scale * torch.where(own, torch.cos(angle + settings.margin), cosine)
+    return F.cross_entropy(logits, target)
+
+
 def _fit(
-    parameters: list[nn.Parameter],
-    loss_of: Callable[[Tensor, torch.Generator], Tensor],
-    count: int,
+    model: nn.Module,
+    loss_of: Callable[[nn.Module, Part], Tensor],
+    frames: Frames,
+    labels: npt.NDArray[Any],
     settings: OpeningRulerSettings | IdentityRulerSettings,
     seed: int,
     what: str,
+    workers: int,
 ) -> None:
-    """Train with AdamW on random batches, with a cosine schedule to zero and one seeded generator."""
+    """AdamW on random batches with a cosine to zero; everything random follows from the seed."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
     )
-    for step in track(range(settings.steps), f"training the {what}", unit="steps"):
-        batch = torch.randint(0, count, (settings.batch,), generator=generator)
-        with autocast(torch.device("cpu")):
-            loss = loss_of(batch, generator)
-        if not torch.isfinite(loss):
-            raise PrivFedTalkError(f"the {what} diverged at step {step}", remedy="lower its learning rate")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+    with open_gradients(model, partial(_autocast_loss, loss_of), workers) as gradients:
+        for step in track(range(settings.steps), f"training the {what}", unit="steps"):
+            batch = torch.randint(0, len(frames), (settings.batch,), generator=generator).numpy()
+            loss = gradients(len(batch), partial(_part, frames, labels, batch, (seed, step)))
+            if not torch.isfinite(loss):
+                raise PrivFedTalkError(f"the {what} diverged at step {step}", remedy="lower its learning rate")
+            optimiser.step()
+            schedule.step()
+
+
+def _part(
+    frames: Frames, labels: npt.NDArray[Any], batch: npt.NDArray[np.int64], place: tuple[int, int], cut: slice
+) -> Part:
+    own = batch[cut]
+    return frames[own], labels[own], int(np.random.SeedSequence([*place, cut.start]).generate_state(1)[0])
+
+
+def _autocast_loss(loss_of: Callable[[nn.Module, Part], Tensor], model: nn.Module, part: Part) -> Tensor:
+    with autocast(torch.device("cpu")):
+        return loss_of(model, part)
 
 
 def _check(frames: Frames, labels: int, what: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.learning.halves import halves, open_gradients
+from training.model.halves import halves, open_gradients
 
 mean_output = nn.Module.__call__
 """A loss that another process can import: the networks below end in the mean of their output."""
