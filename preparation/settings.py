@@ -249,7 +249,8 @@ class SyncSettings(Settings):
     minimum_score: float = -1.5
     """Smallest mean speaking logit; below it nobody seen is speaking."""
     minimum_contrast: float = 0.2
-    """Smallest mean fall of the speaking logit when the sound is moved by one, two and three quarters of its length."""
+    """Smallest mean fall of the speaking logit when the sound is moved by one, two and three quarters of its length; of
+    clips of 3 s and more, because shorter ones show too little."""
     seconds: float = Field(default=12.0, ge=1)
     """How many seconds are measured, from the middle of the clip."""
     scan_frames: int = Field(default=0, ge=0, le=50)
