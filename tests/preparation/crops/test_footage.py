@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
 
 def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, clip: Clip, studio_corpus) -> None:
     face = read_truth(studio_corpus / clip.truth)["landmarks"][0] / 4 + 400
-    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9)
+    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9, count=30)
     pictures = list(open_video(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)).pictures())
     whole = pictures[0].bytes
     for index, _ in enumerate(keeper.through(pictures)):
@@ -122,6 +123,20 @@ def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, 
     for kept in (slice(2, 7), slice(6, 20), slice(3, 21), slice(20, 23)):
         assert keeper.parts(kept, [box] * (kept.stop - kept.start)) is None
     assert keeper.parts(slice(3, 4), [(0, 0, 32, 32)]) is None, "outside what was kept"
+
+
+@pytest.mark.parametrize(("count", "kept"), [(200, 200), (2_000, 0)])
+def test_what_will_not_fit_is_given_up_early(
+    write_clip, tmp_path: Path, clip: Clip, studio_corpus, count: int, kept: int
+) -> None:
+    """Of a clip of ten minutes, a quarter of a gigabyte was kept in small pieces first, and never given back."""
+    face = read_truth(studio_corpus / clip.truth)["landmarks"][0]
+    pictures = list(open_video(write_clip(tmp_path / "clip.mp4", frames=2, height=128, width=128)).pictures())
+    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=300 * pictures[0].bytes, count=count)
+    for index, _ in enumerate(keeper.through(copy(pictures[0]) for _ in range(200))):
+        keeper.seen(face)
+        assert index < 100 or len(keeper._kept) in (0, index + 1)
+    assert len(keeper._kept) == kept
 
 
 def test_a_trimmed_picture_still_draws_its_part(write_clip, tmp_path: Path) -> None:

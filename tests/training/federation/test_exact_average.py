@@ -201,7 +201,7 @@ def test_who_counts_for_nothing_has_no_part_in_it() -> None:
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 6), st.integers(0, 2**31))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_factors_of_least_rank_multiply_to_the_matrix(rows: int, columns: int, rank: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(rows, rank)) @ rng.normal(size=(rank, columns))

@@ -161,7 +161,7 @@ def test_a_vector_is_masked_once_only():
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_message_is_refused_and_the_next_one_is_heard(stage, data):
     here = session(length=3).run_until(stage)
@@ -283,7 +283,7 @@ def test_a_client_outside_the_roster_or_with_a_wrong_vector_is_refused():
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(noise=st.binary(max_size=400), place=st.integers(0, 2**16 - 1))
 def test_no_bytes_from_a_client_do_more_than_a_protocol_error(stage, noise, place):
     """Well-formed, well-signed envelopes around any payload, and payloads without an envelope."""
@@ -296,7 +296,7 @@ def test_no_bytes_from_a_client_do_more_than_a_protocol_error(stage, noise, plac
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES[1:])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(noise=st.binary(max_size=400))
 def test_no_bytes_from_the_server_do_more_than_a_protocol_error(stage, noise):
     here = _SESSIONS[stage]

@@ -25,7 +25,7 @@ from .protocol_driver import session
 STAGES = ("advertise", "share_keys", "masked_input", "consent", "unmask")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(2, 7),
     length=st.integers(1, 40),
