@@ -27,7 +27,7 @@ from preparation.shards.samples import batch_of, build_shards, parts_of, sample_
 from preparation.shards.store import Sample, load_index, read_shards
 from preparation.shards.thumbnails import thumbnail_sheet
 from preparation.speech.features import speech_features
-from tests.preparation.conftest import draw_clip
+from tests.preparation.conftest import WriteClip, draw_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -140,7 +140,7 @@ def test_an_encoder_that_fails_in_a_thread_ends_the_step(studio_corpus: Path, tm
     assert not list(run.root.rglob("*.tar"))
 
 
-def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip) -> None:
+def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip: WriteClip) -> None:
     run = RunFolder(tmp_path / "run")
     folder = studio_corpus / "trainval" / "c0000"
     (folder / "00005.mp4").touch()

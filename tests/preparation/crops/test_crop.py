@@ -21,6 +21,7 @@ from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import MakeFace, WriteClip
 from tests.preparation.media.made_clips import damage
 
 SETTINGS = PreparationSettings(
@@ -116,7 +117,7 @@ class Blinking:
         pass
 
 
-def test_parts_of_frames_are_what_whole_frames_have_there(write_clip, tmp_path: Path) -> None:
+def test_parts_of_frames_are_what_whole_frames_have_there(write_clip: WriteClip, tmp_path: Path) -> None:
     """Crops cut from parts are those cut from whole frames, at any scale and place, over the border and beside it."""
     path = write_clip(tmp_path / "clip.mp4", frames=40, height=150, width=202)
     rng = np.random.default_rng(0)
@@ -148,7 +149,7 @@ def test_gaps_are_bridged_or_cut(clip: Clip, studio_corpus: Path, tmp_path: Path
     np.testing.assert_array_equal(crop.mouth_opening, whole.mouth_opening[15:])
 
 
-def test_each_bad_clip_is_a_row_with_its_reason(tmp_path: Path, make_face, write_clip) -> None:
+def test_each_bad_clip_is_a_row_with_its_reason(tmp_path: Path, make_face: MakeFace, write_clip: WriteClip) -> None:
     root = tmp_path / "corpus"
     folder = root / "test" / "u0000"
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ from preparation.faces.truth_tracker import TruthTracker, read_truth
 from preparation.media.track.frames import Picture
 from preparation.media.video import Video, open_video
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import WriteClip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"),
@@ -108,7 +109,9 @@ def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
     assert held.video.read_bytes() == streamed.video.read_bytes()
 
 
-def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, clip: Clip, studio_corpus) -> None:
+def test_only_parts_are_kept_and_none_of_a_long_gap(
+    write_clip: WriteClip, tmp_path: Path, clip: Clip, studio_corpus: Path
+) -> None:
     face = read_truth(studio_corpus / clip.truth)["landmarks"][0] / 4 + 400
     keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9, count=30)
     pictures = list(open_video(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)).pictures())
@@ -127,7 +130,7 @@ def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, 
 
 @pytest.mark.parametrize(("count", "kept"), [(200, 200), (2_000, 0)])
 def test_what_will_not_fit_is_given_up_early(
-    write_clip, tmp_path: Path, clip: Clip, studio_corpus, count: int, kept: int
+    write_clip: WriteClip, tmp_path: Path, clip: Clip, studio_corpus: Path, count: int, kept: int
 ) -> None:
     """Of a clip of ten minutes, a quarter of a gigabyte was kept in small pieces first, and never given back."""
     face = read_truth(studio_corpus / clip.truth)["landmarks"][0]
@@ -139,7 +142,7 @@ def test_what_will_not_fit_is_given_up_early(
     assert len(keeper._kept) == kept
 
 
-def test_a_trimmed_picture_still_draws_its_part(write_clip, tmp_path: Path) -> None:
+def test_a_trimmed_picture_still_draws_its_part(write_clip: WriteClip, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", frames=2, height=150, width=202)
     whole, picture = next(open_video(path).frames()), next(open_video(path).pictures())
     np.testing.assert_array_equal(np.asarray(picture), whole)

@@ -14,6 +14,7 @@ from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import fit_audio, open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
+from tests.preparation.conftest import WriteClip
 
 
 def numbered(count: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def numbers(frames: np.ndarray) -> list[int]:
     return np.round(frames.mean(axis=(1, 2, 3)) / 8).astype(int).tolist()
 
 
-def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
+def test_round_trip_keeps_pictures(tmp_path: Path, write_clip: WriteClip) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=12)
     again = open_video(path).all()
     assert again.shape == (12, 64, 80, 3)
@@ -35,7 +36,7 @@ def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
     assert 10 * np.log10(255**2 / error) > 33
 
 
-def test_same_input_same_bytes(tmp_path: Path, write_clip) -> None:
+def test_same_input_same_bytes(tmp_path: Path, write_clip: WriteClip) -> None:
     assert write_clip(tmp_path / "a.mp4", seed=1).read_bytes() == write_clip(tmp_path / "b.mp4", seed=1).read_bytes()
 
 
@@ -115,7 +116,7 @@ def test_frames_are_streamed(clips_dir: Path) -> None:
     stream.close()
 
 
-def test_clip_without_sound_is_empty_sound(tmp_path: Path, write_clip) -> None:
+def test_clip_without_sound_is_empty_sound(tmp_path: Path, write_clip: WriteClip) -> None:
     assert open_sound(write_clip(tmp_path / "a.mp4", sound=False)).in_step().shape == (0,)
 
 
