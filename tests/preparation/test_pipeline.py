@@ -12,7 +12,14 @@ from common.folders import RunFolder
 from common.weights import registry as weights
 from preparation.clients.roles import load_clients
 from preparation.crops.crop import load_crop
-from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
+from preparation.pipeline import (
+    PreparationReport,
+    build_all_shards,
+    nothing_usable,
+    prepare_clients,
+    prepare_folder,
+    register_corpus,
+)
 from preparation.quarantine import load_quarantine
 from preparation.settings import (
     ClientSettings,
@@ -41,7 +48,9 @@ def encode(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks / 127.5 - 1, np.ones_like(blocks[:, :1])], axis=1).astype(np.float32)
 
 
-def prepare(root: Path, run: RunFolder, workers: int = 1, settings: PreparationSettings = SETTINGS):
+def prepare(
+    root: Path, run: RunFolder, workers: int = 1, settings: PreparationSettings = SETTINGS
+) -> PreparationReport:
     return prepare_folder("studio", root, run, settings, workers, encode, encoder_id="blocks")
 
 

@@ -21,16 +21,16 @@ from preparation.clients.consent import (
     record_rendered,
     write_consent,
 )
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.shards.gate import Gate
 
 TODAY = datetime.date(2026, 6, 1)
 HEAD = "client,who,scope,expires\n"
 
 
-def entry(name: str, role: str, people: dict[str, str] | None = None) -> Client:
+def entry(name: str, role: Role, people: dict[str, str] | None = None) -> Client:
     splits = {"train": [f"{person}/1" for person in (people or {name: ""})], "validation": [], "test": []}
-    return Client(speaker=name, role=role, splits=splits)  # type: ignore[arg-type]
+    return Client(speaker=name, role=role, splits=splits)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_table_of_people_is_recorded_person_by_person(run: RunFolder, tmp_path
 
 
 @pytest.mark.parametrize("role", ["public", "volunteer", "unseen"])
-def test_silence_is_no_refusal_of_who_is_no_client_and_a_no_is(run: RunFolder, role: str) -> None:
+def test_silence_is_no_refusal_of_who_is_no_client_and_a_no_is(run: RunFolder, role: Role) -> None:
     save_clients({"c0": entry("c0", "client"), "x": entry("x", role)}, run.clients_table)
     gate = Gate(run, "generation")
     assert gate.refused(["c0", "x", "nobody"]) == {"c0": "not recorded", "nobody": "not recorded"}

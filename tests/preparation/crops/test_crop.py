@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from preparation.corpora.manifest import scan
 from preparation.crops.crop import CropResult, has_crop, load_crop, prepare_clip
 from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import MOUTH, STABLE
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.media.conversions import Conversions
 from preparation.media.sound import open_sound
+from preparation.media.track.frames import Frame, Picture
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
@@ -107,7 +109,9 @@ class Blinking:
     def __init__(self, missing: slice) -> None:
         self.missing = missing
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         track = TruthTracker().track(frames, clip, corpus_root)
         track.landmarks[self.missing] = np.nan
         track.faces[self.missing] = 0
@@ -146,6 +150,7 @@ def test_gaps_are_bridged_or_cut(clip: Clip, studio_corpus: Path, tmp_path: Path
     crop, whole = load_crop(tmp_path / "b", clip.name), load_crop(tmp_path / "a", clip.name)
     assert crop.metadata["first_frame"] == 15
     np.testing.assert_array_equal(crop.audio, whole.audio[15 * 640 :])
+    assert crop.mouth_opening is not None and whole.mouth_opening is not None
     np.testing.assert_array_equal(crop.mouth_opening, whole.mouth_opening[15:])
 
 
@@ -192,7 +197,9 @@ class Surprised:
 
     name, trembles = "surprised", False
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         raise ZeroDivisionError("division by zero")
 
     def close(self) -> None:

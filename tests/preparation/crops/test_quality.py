@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ def test_a_good_clip_passes() -> None:
         ({"sharpness": 1.0}, "blurred"),
     ],
 )
-def test_each_filter_has_its_name(change: dict[str, float], reason: str) -> None:
+def test_each_filter_has_its_name(change: dict[str, Any], reason: str) -> None:
     verdict = judge(replace(GOOD, **change), QualitySettings(), has_audio=True)
     assert verdict is not None and reason in verdict.reason and verdict.remedy
 

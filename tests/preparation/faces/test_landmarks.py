@@ -42,10 +42,10 @@ def test_measures_on_a_known_face(make_face: MakeFace) -> None:
 
 @pytest.mark.parametrize("degrees", [-20.0, 35.0])
 def test_measures_do_not_depend_on_scale_and_roll(make_face: MakeFace, degrees: float) -> None:
-    points = make_face(2).astype(np.float64)
+    points = make_face(2)
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = (2.5 * points @ turn.T + [7, -3]).astype(np.float32)
+    moved = (2.5 * points.astype(np.float64) @ turn.T + [7, -3]).astype(np.float32)
     np.testing.assert_allclose(roll_degrees(moved), degrees, atol=1e-3)
     for measure in (mouth_opening, eye_openness, pose_proxy):
         np.testing.assert_allclose(measure(moved), measure(points), atol=1e-4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import CorruptFileError
 from preparation.media.rates import AUDIO_RATE_HZ
@@ -113,6 +115,7 @@ def test_real_rates(clips_dir: Path) -> None:
 def test_frames_are_streamed(clips_dir: Path) -> None:
     stream = open_video(clips_dir / "latentsync_demo2.mp4").frames()
     assert len(list(islice(stream, 2))) == 2
+    assert isinstance(stream, Generator)
     stream.close()
 
 
@@ -128,7 +131,7 @@ def test_fit_audio_cuts_and_pads() -> None:
 
 
 def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
-    def broken():
+    def broken() -> Iterator[NDArray[np.uint8]]:
         yield np.zeros((32, 32, 3), dtype=np.uint8)
         raise CorruptFileError("the source broke off", remedy="none")
 

@@ -14,7 +14,7 @@ def entry(**splits: list[str]) -> Client:
 
 
 @pytest.fixture
-def landmarks(make_face):
+def landmarks(make_face: MakeFace) -> dict[str, NDArray[np.float32]]:
     return {f"c/{number}": make_face(40) for number in range(6)}
 
 

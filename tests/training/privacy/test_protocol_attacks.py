@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Set
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from training.privacy.secure_aggregation.server import Stage
 
 from .protocol_driver import Session, session
 
-CLIENT_STAGES = [stage for stage in Stage if stage is not Stage.DONE]
+CLIENT_STAGES: list[Stage] = [stage for stage in Stage if stage is not Stage.DONE]
 
 
 def _unmask_request(here: Session, survivors: set[str], dropped: set[str], consents: list[bytes]) -> bytes:
@@ -34,7 +35,7 @@ def _unmask_request(here: Session, survivors: set[str], dropped: set[str], conse
     return frame(Kind.UNMASK_REQUEST, here.terms, lists + payloads.encode_envelopes(consents))
 
 
-def _at_unmask(drop: set[str] = frozenset({"c0004"})) -> tuple[Session, set[str], list[bytes]]:
+def _at_unmask(drop: Set[str] = frozenset({"c0004"})) -> tuple[Session, set[str], list[bytes]]:
     """A session in which `drop` fell out after sharing keys, with the consents the server gathered."""
     here = session().run_until(Stage.MASKED_INPUT)
     here.run_stage(drop=drop)
@@ -335,7 +336,7 @@ def test_a_short_message_that_announces_much_takes_no_memory(stage: Stage) -> No
     """Signed like any other, with counts of 65535 where entries should follow."""
     here = _SESSIONS[stage]
     greedy = seal(Kind(2 * stage + 1), here.terms, "c0002", b"\xff" * 61, here.identities["c0002"])
-    answers = [lambda: here.server.receive(greedy)]
+    answers: list[Callable[[], object]] = [lambda: here.server.receive(greedy)]
     if stage:
         answers.append(lambda: here.answer("c0000"))
         here.inbox["c0000"] = frame(Kind(2 * stage), here.terms, b"\xff" * 61)

@@ -15,14 +15,14 @@ from training.privacy.mechanisms import release
 from training.privacy.mechanisms.distributed_skellam import share_variance
 from training.privacy.mechanisms.grid import STEPS_PER_CLIP, Ring, choose_ring, dequantise, quantise
 from training.privacy.mechanisms.noise import noise_generator, skellam_noise
-from training.privacy.secure_aggregation.in_process import aggregate_in_process, new_identities
+from training.privacy.secure_aggregation.in_process import DropStage, aggregate_in_process, new_identities
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundAbortedError, RoundTerms
 from training.privacy.secure_aggregation.server import Stage
 from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import session
 
-STAGES = ("advertise", "share_keys", "masked_input", "consent", "unmask")
+STAGES: tuple[DropStage, ...] = ("advertise", "share_keys", "masked_input", "consent", "unmask")
 
 
 @settings(max_examples=40)

@@ -73,7 +73,8 @@ def _attack(here: Session, colluders: int) -> np.ndarray:
         shamir.combine(dict(list(key_shares.items())[: here.terms.threshold]))
     )
     bared = np.frombuffer(_payload(sent[VICTIM]), dtype=vector).copy()
-    minus, plus = [self_mask_key(here.terms, seed)], []
+    minus = [self_mask_key(here.terms, seed)]
+    plus: list[bytes] = []
     for peer in names[1:]:
         key = pairwise_mask_key(here.terms, mask_key, here.server._keys[peer].mask, VICTIM, peer)
         (minus if here.terms.places[VICTIM] < here.terms.places[peer] else plus).append(key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
 from training.privacy.accounting import epsilon as accounting
@@ -57,9 +59,9 @@ def test_the_cost_is_that_of_vectors_really_summed() -> None:
     unrelated = np.random.default_rng(0).normal(size=(m, d))
     noise = release.noise_deviation(settings) * np.random.default_rng(1).normal(size=d) * z
 
-    def norm_of_sum(updates):
+    def norm_of_sum(updates: Iterable[NDArray[np.float64]]) -> float:
         vectors = [release.client_vector(9 * update, 1, 1.0, {"score": 0.5}, settings) for update in updates]
-        return np.linalg.norm(np.sum(vectors, axis=0)[:d])
+        return float(np.linalg.norm(np.sum(vectors, axis=0)[:d]))
 
     cost = Cost.of(z, Schedule(m, m, 1, "full"), d, settings)
     blur = np.linalg.norm(noise)

@@ -192,7 +192,7 @@ def test_a_sum_over_one_is_read_as_what_the_client_told(metric: float, told: flo
     read = release.read_sum(
         release.client_vector(delta, 5, 0.5, {"score": metric}, SETTINGS, clip_norm), 1, SETTINGS, clip_norm
     )
-    assert (read.weight, read.within_clip) == (pytest.approx(weight), pytest.approx(float(C >= 0.6)))
+    assert read.weight == pytest.approx(weight) and read.within_clip == pytest.approx(float(C >= 0.6))
     assert read.metrics == {"score": pytest.approx(told)} and read.clients == 1
     np.testing.assert_allclose(read.update, weight * delta * min(1.0, C / 0.6), rtol=1e-9)
     other = release.read_sum(np.zeros(9 + SETTINGS.scalars), 1, SETTINGS, clip_norm, seen=4.0)

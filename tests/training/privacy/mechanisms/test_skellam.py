@@ -17,6 +17,7 @@ from training.privacy.accounting.epsilon import Schedule, epsilon_server
 from training.privacy.accounting.guarantee import skellam_mechanism
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon
 from training.privacy.mechanisms import release
+from training.privacy.mechanisms.central_gaussian import CentralGaussian
 from training.privacy.mechanisms.distributed_skellam import share_variance
 from training.privacy.mechanisms.grid import (
     STEPS_PER_CLIP,
@@ -52,7 +53,7 @@ def test_shares_of_the_smallest_round_add_up_to_the_wanted_noise() -> None:
     deviation, grid, survivors, colluders = 0.02, 2.0**-20, 7, 2
     variance = share_variance(deviation, grid, survivors, colluders)
     generators = [noise_generator(3, "run", k) for k in range(survivors - colluders)]
-    total = sum(skellam_noise(variance, 100_000, generator) for generator in generators) * grid
+    total = np.sum([skellam_noise(variance, 100_000, generator) for generator in generators], axis=0) * grid
     assert total.std() == pytest.approx(deviation, rel=0.01)
     assert stats.kstest(total[:20_000] / deviation, "norm").pvalue > 1e-4
 
@@ -217,11 +218,13 @@ def _steep_update(d: int, steps: float) -> LocalUpdate:
 def test_central_noise_pays_for_the_grid_that_masks_need() -> None:
     settings, d = PrivacySettings(mode="central", seeded_noise=1), 40_000
     aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
+    assert isinstance(aggregator.mechanism, CentralGaussian)
     sent = {name: aggregator.contribute(name, _steep_update(d, 5242.51), 1) for name in "abc"}
     norm = float(np.linalg.norm(aggregator.mechanism.ring.decode(sent["a"].vector) * aggregator.mechanism.grid))
     assert norm > aggregator.mechanism.deviation / settings.noise_multiplier  # rounding took it beyond S
     assert norm <= aggregator.mechanism.server_deviation(d + 3) / settings.noise_multiplier
-    plain = sum(aggregator.mechanism.ring.decode(one.vector) for one in sent.values()) * aggregator.mechanism.grid
+    steps = np.sum([aggregator.mechanism.ring.decode(one.vector) for one in sent.values()], axis=0)
+    plain = steps * aggregator.mechanism.grid
     noise = aggregator.combine(sent, 1).total.update - plain[:d]
     drawn = gaussian_noise(aggregator.mechanism.server_deviation(d + 3), d + 3, noise_generator(1, 0, "server", 1))
     np.testing.assert_allclose(noise, drawn[:d], atol=1e-9)
@@ -234,4 +237,5 @@ def test_without_masks_a_vectors_norm_does_not_grow_as_float32(seed: int, d: int
     update = LocalUpdate(np.random.default_rng(seed).normal(size=d).astype(np.float32), 16, 1.0, {}, 0.0)
     vector = aggregator.contribute("a", update, 1).vector.astype(np.float64)
     assert np.linalg.norm(vector) <= release.vector_norm_bound(settings)
+    assert isinstance(aggregator.mechanism, CentralGaussian)
     assert aggregator.mechanism.server_deviation(d + 3) == aggregator.mechanism.deviation
