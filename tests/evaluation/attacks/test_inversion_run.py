@@ -142,7 +142,9 @@ def test_only_who_agreed_is_reconstructed_and_shown(run: RunFolder) -> None:
     with pytest.raises(PrivFedTalkError, match=r"no client in .* has agreed to training"):
         run_inversion(run, "privfedtalk", asked, 5, SMALL)
     record_rendered(run)
-    only_training = read_consent(run, "c1").model_copy(update={"scope": ("training",)})  # type: ignore[union-attr]
+    whole = read_consent(run, "c1")
+    assert whole is not None
+    only_training = whole.model_copy(update={"scope": ("training",)})
     write_consent(run, "c1", only_training)
     told = run_inversion(run, "privfedtalk", asked, 5, SMALL)
     assert told["clients"] == ["c0", "c2"] and told["cohort"] == 2

@@ -137,7 +137,9 @@ def test_lpips_is_the_published_formula_on_the_backbone_in_the_file(
     found = lpips(x, y)
 
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
-    shipped = Path(str(find_spec("lpips").origin)).parent / "weights" / "v0.1" / "squeeze.pth"  # type: ignore[union-attr]
+    package = find_spec("lpips")
+    assert package is not None and package.origin is not None
+    shipped = Path(package.origin).parent / "weights" / "v0.1" / "squeeze.pth"
     heads = torch.load(shipped, map_location="cpu", weights_only=True)
     features = network.features
     assert isinstance(features, nn.Sequential)
