@@ -50,7 +50,7 @@ def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted() -> None:
 )
 def test_terms_that_keep_less_than_was_told_are_refused_before_anything_is_said(lie: dict[str, Any], told: str) -> None:
     with pytest.raises(ProtocolError, match=told) as caught:
-        session(n=10, threshold=lie.pop("threshold", 7), settings=TOLD, **lie)
+        session(n=10, settings=TOLD, **{"threshold": 7, **lie})
     assert caught.value.client == "server"
 
 
