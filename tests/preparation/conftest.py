@@ -6,6 +6,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.writing import encode
 
 WriteClip = Callable[..., Path]
+
+
+class MakeFace(Protocol):
+    """`face`, as tests receive it."""
+
+    def __call__(self, frames: int, centre: tuple[float, float] = ..., unit: float = ...) -> NDArray[np.float32]: ...
 
 
 def noise(frames: int, height: int = 64, width: int = 80, seed: int = 0) -> NDArray[np.uint8]:
@@ -57,7 +64,7 @@ def face(frames: int, centre: tuple[float, float] = (40, 30), unit: float = 20.0
 
 
 @pytest.fixture(scope="session")
-def make_face() -> Callable[..., NDArray[np.float32]]:
+def make_face() -> MakeFace:
     return face
 
 
