@@ -46,11 +46,10 @@ def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dic
 
     refused = {row.file for row in load_quarantine(folder.quarantine) if row.step in {"crops", "quality"}}
     by_id = {clip.clip_id: clip for clip in load_manifest(folder.manifest)}
+    recordings = {name: dict.fromkeys(map(recording_of, clips)) for name, clips in groups.items()}
     return {
-        name: _facts(
-            folder, [by_id[clip] for clip in dict.fromkeys(map(recording_of, clips)) if clip in by_id], refused
-        )
-        for name, clips in groups.items()
+        name: _facts(folder, [by_id[clip] for clip in clips if clip in by_id], refused)
+        for name, clips in recordings.items()
     }
 
 

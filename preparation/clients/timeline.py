@@ -25,8 +25,10 @@ ENOUGH_RECORDINGS = 3
 """Clients with so many recordings have one for each split, and are not split by time."""
 SHORTEST_FRAMES = 25
 """Shortest sample of a client of few seconds: one second."""
-SNAP_SHARE = 0.1
-"""A border moves to the end of a recording, where it costs no gap, if that is within this share of the whole time."""
+SPARE_FRAMES = 2
+"""Frames by which a block is planned larger, where there is room: a file may hold a little less than it says."""
+LOSS_WEIGHT = 2
+"""How much more a lost frame counts than one that is in another block than wanted, when borders are planned."""
 NEAREST_BORDERS = 64
 """How many places for a border are compared: those nearest to where its share of the time ends."""
 
@@ -63,61 +65,70 @@ def _plans_by_time(clips: list[Clip], usual: CutPlan, settings: PreparationSetti
     recordings = [clip for clip in clips if clip.clip_id in firsts]
     lengths = [frames_of(clip.seconds) for clip in recordings]
     gap, least = frames_of(settings.samples.gap_seconds), max(SHORTEST_FRAMES, settings.quality.minimum_frames)
-    for snap in (SNAP_SHARE, 0.0):
-        borders = _borders(lengths, gap, least, snap, settings.clients)
-        blocks = _blocks(borders, lengths, gap) if borders else []
-        if borders and min(blocks) >= least:
-            break
-    else:
+    found = _borders(lengths, gap, least, settings.clients)
+    if found is None:
         return {}
+    borders, blocks = found
+    shift = max(0, min(FARTHEST_SHIFT, (min(blocks) - usual.shortest) // 2))
     # Two training samples, where there is room: each lends the other its reference frame.
-    shortest = max(least, min(usual.shortest, *blocks, (blocks[0] - 1) // 2))
-    longest = max(2 * shortest, min(usual.longest, blocks[0] - 1))
-    shift = max(0, min(FARTHEST_SHIFT, (min(blocks) - shortest) // 2))
+    half = (blocks[0] - shift - 1) // 2
+    shortest = max(least, min(usual.shortest, half, *blocks))
+    longest = max(2 * shortest, min(usual.longest, blocks[0] - shift - 1))
     plans: dict[str, CutPlan] = {}
     start = 0
     for clip, length in zip(recordings, lengths, strict=True):
         inside = tuple(round((border - start) / length, 6) for border in borders if start < border < start + length)
-        plans[clip.clip_id] = (
-            CutPlan(shortest, longest, gap, shift, inside)
-            if inside
-            else replace(usual, shortest=shortest, longest=longest)
-        )
+        plans[clip.clip_id] = CutPlan(shortest, longest, *((gap, shift, inside) if inside else ()))
         start += length
     return plans
 
 
-def _borders(lengths: list[int], gap: int, least: int, snap: float, settings: ClientSettings) -> list[int]:
-    """Where train ends and where validation ends on the recordings' common time line, in the middle of their gaps;
-    nothing where there is no room. Ends of recordings within a share `snap` of the whole attract a border."""
+def _borders(
+    lengths: list[int], gap: int, least: int, settings: ClientSettings
+) -> tuple[tuple[int, int], list[int]] | None:
+    """Where train and validation end on the recordings' common time line, and the frames of the three blocks.
+
+    None where a block would have fewer than `least` frames.
+
+    A border in a recording is the middle of its gap. The end of a recording needs no gap, and is taken where the blocks
+    come nearer to the wanted ones by it.
+    """
     total = sum(lengths)
+    ends = [sum(lengths[: place + 1]) for place in range(len(lengths))]
     usable = total - 2 * gap
+    smallest = least + SPARE_FRAMES if usable >= 3 * (least + SPARE_FRAMES) else least
     validation, test = (
-        max(least, round(share * usable)) for share in (settings.validation_fraction, settings.test_fraction)
+        max(smallest, round(share * usable)) for share in (settings.validation_fraction, settings.test_fraction)
     )
-    if usable - validation - test < least:
-        validation = test = least
-    train = usable - validation - test
-    if train < least:
-        return []
-    ends = [sum(lengths[: place + 1]) for place in range(len(lengths) - 1)]
-    borders = []
-    for wanted in (train + gap // 2, train + gap + validation + gap // 2):
-        near = min(ends, key=lambda end: abs(end - wanted), default=None)
-        borders.append(near if near is not None and abs(near - wanted) <= snap * total else wanted)
-    return borders if 0 < borders[0] < borders[1] < total else []
+    if usable - validation - test < smallest:
+        validation = test = smallest
+    wanted = (usable - validation - test, validation, test)
 
+    def blocks(first: int, second: int) -> list[int]:
+        """Frames of the blocks, without gaps and without remainders of recordings that are too short for a sample."""
+        edges = [0, *ends]
+        free = [(border - gap // 2, border - gap // 2 + gap) for border in (first, second) if border not in ends]
+        found = []
+        for start, stop in pairwise((0, first, second, total)):
+            parts = []
+            for from_, to in pairwise(edges):
+                low, high = max(start, from_), min(stop, to)
+                low = max([low, *(after for _, after in free if after - gap <= low < after)])
+                high = min([high, *(before for before, _ in free if before < high <= before + gap)])
+                parts.append(high - low)
+            found.append(sum(part for part in parts if part >= least))
+        return found
 
-def _blocks(borders: list[int], lengths: list[int], gap: int) -> list[int]:
-    """Frames of the three blocks without their gaps."""
-    total = sum(lengths)
-    ends = {sum(lengths[: place + 1]) for place in range(len(lengths))}
-    lost = [0 if border in ends else gap for border in borders]
-    return [
-        borders[0] - (lost[0] + 1) // 2,
-        borders[1] - borders[0] - (lost[0] + 1) // 2 - (lost[1] + 1) // 2,
-        total - borders[1] - (lost[1] + 1) // 2,
-    ]
+    best: tuple[float, tuple[int, int], list[int]] | None = None
+    for first in {wanted[0] + gap // 2, *ends}:
+        rest = total - first - gap * (first not in ends) // 2
+        in_rest = total - rest + round((rest - gap) * validation / (validation + test)) + gap // 2
+        for second in {wanted[0] + gap + wanted[1] + gap // 2, in_rest, *ends}:
+            if 0 < first < second < total and min(found := blocks(first, second)) >= least:
+                off = sum(abs(frames - share) for frames, share in zip(found, wanted, strict=True))
+                cost = float(off + LOSS_WEIGHT * (total - sum(found)))
+                best = min(best or (float("inf"), (0, 0), []), (cost, (first, second), found))
+    return None if best is None else best[1:]
 
 
 @dataclass(frozen=True)
@@ -137,8 +148,9 @@ class Timed:
 def time_blocks(samples: Sequence[Timed], settings: ClientSettings, gap: int) -> dict[str, list[str]] | None:
     """Contiguous blocks of samples for train, validation and test.
 
-    They are at least `gap` frames apart where they meet within one video. `samples` are in order of time. Of all borders, those are taken at which the blocks' frames differ least from the
-    settings' shares and the fewest frames are left out. None where there is no place for three blocks.
+    They are at least `gap` frames apart where they meet within one video. `samples` are in order of time. Of all
+    borders, those are taken at which the blocks' frames differ least from the settings' shares and the fewest frames
+    are left out. None where there is no place for three blocks.
     """
     count = len(samples)
     sums = [0]

@@ -21,9 +21,10 @@ Levels = NDArray[np.float64]
 SMOOTHING_FRAMES = 2.0
 """Gaussian sigma of the loudness: silence within a word is shorter than this, a pause between words is longer."""
 LOUD_QUANTILE = 0.95
+RANGE_DECIBELS = 30.0
 CUT_PRICE = 0.5
-"""Price of a cut, in levels: about that of ordinary speech. A piece more is made only where it moves cuts from speech
-into pauses."""
+"""Price of a cut, in levels: less than that of speech. A piece more is made only where it moves a cut from speech into a
+pause."""
 SILENT_PRICE = 0.2
 """Price, in levels, of a frame that a gap takes, beside its own level: even silence is worth keeping."""
 FARTHEST_SHIFT = 75
@@ -46,14 +47,17 @@ class CutPlan:
 
 
 def loudness_levels(audio: NDArray[np.int16], frames: int) -> Levels:
-    """Loudness of each frame of sound int16 [640 frames]: root mean square, smoothed in time, 1 being loud for this
-    recording. A recording without sound is 0 everywhere."""
+    """Loudness of each frame of sound int16 [640 frames]: 1 is loud for this recording, 0 is `RANGE_DECIBELS` below, as
+    pauses are; soft syllables are between. A recording without sound is 0 everywhere."""
     sound = audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME).astype(np.float32)
     if frames == 0:
         return np.zeros(0)
     levels = gaussian_filter1d(np.sqrt((sound**2).mean(1, dtype=np.float64)), SMOOTHING_FRAMES, mode="nearest")
     loud = float(np.quantile(levels, LOUD_QUANTILE))
-    return np.minimum(levels / loud, 1.0) if loud > 0 else np.zeros(frames)
+    if loud <= 0:
+        return np.zeros(frames)
+    decibels = 20 * np.log10(np.maximum(levels / loud, 1e-6))
+    return np.clip(1 + decibels / RANGE_DECIBELS, 0.0, 1.0)
 
 
 def cut_price(levels: Levels, place: int) -> float:
@@ -100,7 +104,7 @@ def part_stretches(stretches: Sequence[slice], levels: Levels, plan: CutPlan) ->
     ends = np.cumsum(lengths)
     parted = list(stretches)
     for border in plan.borders if len(lengths) and ends[-1] else ():
-        usable = min(int(border * ends[-1]), int(ends[-1]) - 1)
+        usable = min(round(border * int(ends[-1])), int(ends[-1]) - 1)
         which = int(np.searchsorted(ends, usable, side="right"))
         middle = stretches[which].stop - (int(ends[which]) - usable)
         parted = _without_gap(parted, levels, middle, plan)
