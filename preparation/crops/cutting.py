@@ -23,8 +23,8 @@ SMOOTHING_FRAMES = 2.0
 LOUD_QUANTILE = 0.95
 RANGE_DECIBELS = 30.0
 CUT_PRICE = 0.5
-"""Price of a cut, in levels: less than that of speech. A piece more is made only where it moves a cut from speech into a
-pause."""
+"""Price of a cut, in levels: less than the level of speech, so that a piece more is made where it moves a cut from
+speech into a pause, and only there."""
 SILENT_PRICE = 0.2
 """Price, in levels, of a frame that a gap takes, beside its own level: even silence is worth keeping."""
 FARTHEST_SHIFT = 75

@@ -149,6 +149,14 @@ def test_cuts_of_one_video_follow_each_other() -> None:
     assert (several and sum(map(len, splits.values())) < len(rows) == 4) or not splits["validation"]
 
 
+def test_guests_of_a_mix_are_cut_and_their_hosts_are_not() -> None:
+    host, guest = recording("00001", 20, "host", "lrs3"), recording("talk", 40, "guest")
+    splits = {"train": ["host/00001"], "validation": [], "test": ["guest/talk"]}
+    table = {"host": Client("client", "host", splits, people={"guest/talk": "guest"})}
+    plans = plan_cuts([host, guest], table, planned([]))
+    assert set(plans) == {"guest/talk"} and plans["guest/talk"].borders
+
+
 def brute_force(samples: list[Timed], gap: int) -> float | None:
     """The smallest cost of all triples of contiguous blocks that are far enough apart."""
     total = sum(sample.frames for sample in samples)
