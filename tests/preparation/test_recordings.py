@@ -11,6 +11,7 @@ import pytest
 from assets.preparation.corpus import disjoint
 from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips
 from common.folders import RunFolder
+from common.weights import registry as weights
 from preparation.clients.dealing import deal_run
 from preparation.clients.removal import Absent, absent_names, settle_absent
 from preparation.clients.report import report_clients
@@ -20,10 +21,13 @@ from preparation.corpora.clip import recording_of
 from preparation.corpora.manifest import load_manifest
 from preparation.corpora.twins import recordings_of
 from preparation.crops.crop import has_crop, load_crop
+from preparation.crops.cutting import loudness_levels
 from preparation.crops.pieces import recorded_clips
+from preparation.media.sound import open_sound
 from preparation.pipeline import PreparationReport, build_all_shards, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import (
+    ClientSettings,
     CorpusSettings,
     CropSettings,
     FaceSettings,
@@ -283,3 +287,27 @@ def test_simulated_clients_of_few_recordings_are_split_by_time(run: RunFolder) -
     assert all(len(names) == 1 for names in owners.values()) and len(owners) == 7
     one = next(entry for entry in dealt if "one/talk" in {*map(recording_of, entry.clips())})
     assert all(one.splits[split] for split in SPLITS)
+
+
+@pytest.mark.slow
+def test_people_with_one_real_recording_have_all_splits(
+    fixtures_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
+    for person, name in {"anchor": "anchor_71s", "french": "french_50s", "walker": "outdoor_19s"}.items():
+        (tmp_path / "corpus" / person).mkdir(parents=True)
+        (tmp_path / "corpus" / person / "talk.mp4").symlink_to(fixtures_dir / "recordings" / f"{name}.mp4")
+    settings = PreparationSettings(faces=FaceSettings(every=4), clients=ClientSettings(public_speaker_fraction=0))
+    run = RunFolder(tmp_path / "run")
+    report = prepare_folder("folder", tmp_path / "corpus", run, settings, 2, latents)
+    table, places = load_clients(run.clients_table), sample_clips(run, load_manifest(run.manifest)).places
+    assert len(table) == 3 and close_neighbours(table, places, GAP) == [] and report.quarantine == []
+    for name, entry in table.items():
+        assert all(entry.splits[split] for split in SPLITS) and len(entry.splits["train"]) >= 2, name
+        assert {place.stop - place.start <= 250 for clip, place in places.items() if clip.startswith(name)} == {True}
+    # A cut is a pause: the sound beside it is quieter than that of most frames.
+    for clip_id in (clip for entry in table.values() for clip in entry.splits["train"][1:]):
+        recording = run.root.parent / "corpus" / recording_of(clip_id)
+        sound = open_sound(recording.with_suffix(".mp4")).in_step()
+        levels = loudness_levels(sound, len(sound) // 640)
+        assert levels[places[clip_id].start] < np.quantile(levels, 0.4)

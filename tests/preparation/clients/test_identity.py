@@ -15,10 +15,19 @@ from preparation.clients.identity import BLOCK, SamePerson, check_identities, co
 from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.pipeline import prepare_clients, register_corpus
-from preparation.settings import CorpusSettings, IdentitySettings, PreparationSettings, QualitySettings, SpeakerRule
+from preparation.settings import (
+    CorpusSettings,
+    IdentitySettings,
+    PreparationSettings,
+    QualitySettings,
+    SampleSettings,
+    SpeakerRule,
+)
 
 SETTINGS = PreparationSettings(
-    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM), quality=QualitySettings(require_audio=False)
+    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
+    quality=QualitySettings(require_audio=False),
+    samples=SampleSettings(cut="never"),
 )
 POLITICIAN = ("hdtf_WDA_AlexandriaOcasioCortez_000", "retalking_face_3")
 GRID_SPEAKER = ("id2_vcd_swwp2s", "pwij3p")
@@ -56,7 +65,7 @@ def test_both_pairs_of_one_person_are_found_and_no_other(prepared: RunFolder) ->
     assert found(report.same_person) == [POLITICIAN, GRID_SPEAKER]
     assert [pair.cosine for pair in report.same_person] == pytest.approx([0.975, 0.956], abs=0.01)
     assert report.nearest_others is not None and report.nearest_others < 0.35
-    assert (report.clients, report.clips, report.mismatches) == (6, 9, ())  # long clips are cut
+    assert (report.clients, report.clips, report.mismatches) == (6, 6, ())
     assert "2 pairs" in report.summary()
 
 
