@@ -81,7 +81,8 @@ def _split_people(
         return people, []
     samples = sample_clips(run, load_manifest(run.manifest))
     by_id = {clip.clip_id: clip for clip in samples.clips}
-    table, wanted = dict(people), []
+    table = dict(people)
+    wanted: list[str] = []
     for name in cut:
         entry = people[name]
         own = [clip for clip in entry.clips() if clip in by_id]

@@ -167,7 +167,7 @@ def _prepare(
     takes = takes or [longest_take(shots)]
 
     # Judge before the expensive part, and again once a crop's sharpness is known.
-    followed = Followed(clip, corpus_root, footage, heard, audio, scenes, shots)
+    followed = Followed(clip, corpus_root, footage, audio, heard.conversions, scenes, shots)
     made_from = _made_from(clip, settings, tracker.name, plan)
     drafts: list[Draft] = []
     refused: list[tuple[Take, filters.Verdict]] = []

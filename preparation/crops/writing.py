@@ -24,8 +24,8 @@ from preparation.crops.sync import judge as judge_sync
 from preparation.faces.alignment import Transforms, source_boxes, transform_points, warp
 from preparation.faces.landmarks import Landmarks, mouth_box
 from preparation.faces.truth_tracker import read_truth
+from preparation.media.conversions import Conversions
 from preparation.media.rates import FPS
-from preparation.media.sound import Sound
 from preparation.media.track.frames import Box, Frame
 from preparation.media.writing import encode
 from preparation.settings import PreparationSettings
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Followed:
-    """A clip that was read once: its face and sound, and how its frames are read again for the crops."""
+    """A clip that was read once: its face and sound, what was converted in the sound, and how the frames are read again
+    for the crops."""
 
     clip: Clip
     corpus_root: Path
     footage: Footage
-    heard: Sound
     audio: NDArray[np.int16]
+    converted: Conversions
     scenes: list[slice] | None
     shots: list[Shot]
 
@@ -133,7 +134,7 @@ def write_crop(
         "mouth_box": mouth_box(placed, settings.crops.size),
         "most_faces": take.most_faces,
         "quality": asdict(quality),
-        "conversions": followed.footage.video.conversions.with_those(followed.heard.conversions).made(),
+        "conversions": followed.footage.video.conversions.with_those(followed.converted).made(),
     }
     if followed.scenes is not None:
         scenes = [[scene.start, scene.stop] for scene in followed.scenes]
