@@ -95,7 +95,7 @@ def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
 
     people = len({entry.person_of(clip) for clip in entry.clips()})
     counts = [str(len(entry.splits[split])) for split in SPLITS]
-    notes = ["all clips from one video"] if entry.one_video else []
+    notes = ["one video in several splits"] if entry.one_video else []
     if index is None:
         return [entry.role, str(people), *counts, "–", "–", ", ".join([*notes, "no shards yet"])]
     missing = len(entry.clips()) - index.samples

@@ -8,7 +8,7 @@ decoded again, so that memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -46,8 +46,9 @@ class Footage(Protocol):
         """All frames, once, for the tracker."""
         ...
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterable[Frame]:
-        """The frames `kept`, with right pixels at least inside boxes[f]; use each before asking for the next."""
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterable[Frame]:
+        """Those of the frames `kept` that have a box, with right pixels at least inside it; use each before asking for
+        the next."""
         ...
 
 
@@ -76,8 +77,8 @@ class _Held:
 
     watched = pictures
 
-    def parts(self, kept: slice, boxes: list[Box]) -> list[Frame]:
-        return self.pictures()[kept]
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> list[Frame]:
+        return [frame for frame, box in zip(self.pictures()[kept], boxes, strict=False) if box is not None]
 
 
 class _Streamed:
@@ -91,11 +92,11 @@ class _Streamed:
     def watched(self) -> Iterator[Picture]:
         return self._keeper.through(self.pictures())
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame]:
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterator[Frame]:
         parts = self._keeper.parts(kept, boxes)
         if parts is None:
-            whole = self.video.parts([*[None] * kept.start, *boxes])
-            parts = islice(whole, kept.start, None)
+            whole = islice(self.video.parts([*[None] * kept.start, *boxes]), kept.start, None)
+            parts = (frame for frame, box in zip(whole, boxes, strict=False) if box is not None)
         return parts
 
 
@@ -145,11 +146,12 @@ class Keeper:
         so_far = len(self._kept)
         return self._bytes / so_far * self._count if so_far >= FIRST_PICTURES else 0.0
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame] | None:
-        """Frames of the pictures `kept` with right pixels inside boxes[f], in one array that is overwritten for each;
-        None where not all of these pixels were kept."""
-        held = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if picture is not None]
-        if len(held) < len(boxes) or not all(picture.covers(box) for picture, box in held):
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterator[Frame] | None:
+        """Frames of those of the pictures `kept` that have a box, with right pixels inside it, in one array that is
+        overwritten for each; None where not all of these pixels were kept."""
+        wanted = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if box is not None]
+        held = [(picture, box) for picture, box in wanted if picture is not None]
+        if len(held) < sum(box is not None for box in boxes) or not all(picture.covers(box) for picture, box in held):
             return None
         return _drawn(held)
 

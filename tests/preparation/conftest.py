@@ -97,11 +97,11 @@ def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def draw_clip(path: Path) -> None:
+def draw_clip(path: Path, frames: int = 30, sound: NDArray[np.int16] | None = None) -> None:
     """A clip of the studio's layout with its truth; clips of other speakers or numbers are other recordings."""
     seed = zlib.crc32(f"{path.parent.name}/{path.stem}".encode())
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(noise(30, seed=seed), hiss(1.2, seed), path)
-    opening = np.random.default_rng(seed).uniform(0, 0.4, 30).astype(np.float32)
-    truth = {"landmarks": face(30), "mouth_opening": opening}
+    encode(noise(frames, seed=seed), hiss(frames / 25, seed) if sound is None else sound, path)
+    opening = np.random.default_rng(seed).uniform(0, 0.4, frames).astype(np.float32)
+    truth = {"landmarks": face(frames), "mouth_opening": opening}
     save_file(truth, path.with_name(f"{path.stem}.truth.safetensors"))

@@ -27,6 +27,7 @@ from preparation.settings import (
     FaceSettings,
     PreparationSettings,
     QualitySettings,
+    SampleSettings,
     ShardSettings,
     SpeakerRule,
 )
@@ -219,7 +220,7 @@ def test_real_clips_of_two_kinds(
     shutil.copy(clips_dir / "grid/pwij3p.mpg", root / "s2" / "one.mpg")
     shutil.copy(clips_dir / "grid/id2_vcd_swwp2s.mpg", root / "s2" / "two ü.mpg")
     shutil.copy(clips_dir / "grid/sbia1a.mpg", root / "alone.avi")
-    settings = PreparationSettings(faces=FaceSettings(every=4))
+    settings = PreparationSettings(faces=FaceSettings(every=4), samples=SampleSettings(cut="never"))
     run = RunFolder(tmp_path / "run")
     report = prepare_folder("folder", root, run, settings, 1, encode)
     assert report.quarantine == [] and report.crops.tracker == "mediapipe"
@@ -232,7 +233,8 @@ def test_real_clips_of_two_kinds(
 @pytest.mark.slow
 def test_all_real_clips(clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
-    settings = PreparationSettings(corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM))
+    uncut = SampleSettings(cut="never")
+    settings = PreparationSettings(corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM), samples=uncut)
     report = prepare_folder("folder", clips_dir, tmp_path / "run", settings, 2, encode)
     assert report.clips == 21
     assert report.shards.samples + len(report.quarantine) == 21

@@ -54,7 +54,7 @@ def test_each_client_has_a_row(run: RunFolder) -> None:
     lines = shown(run)
     host = cells(lines, "host")
     assert host[:7] == ["host", "client", "2", "2", "1", "0", "2"] and host[8] == "1 clip in quarantine"
-    assert cells(lines, "new")[5:] == ["0", "–", "–", "all clips from one video, no shards yet"]
+    assert cells(lines, "new")[5:] == ["0", "–", "–", "one video in several splits, no shards yet"]
     assert sum(line.startswith("│ p0") for line in lines) == LISTED
     assert cells(lines, "…")[8] == "10 more (--all)"
     assert sum(line.startswith("│ p0") for line in shown(run, "--all")) == 50

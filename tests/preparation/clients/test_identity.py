@@ -15,11 +15,20 @@ from preparation.clients.identity import BLOCK, SamePerson, check_identities, co
 from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.pipeline import prepare_clients, register_corpus
-from preparation.settings import CorpusSettings, IdentitySettings, PreparationSettings, QualitySettings, SpeakerRule
+from preparation.settings import (
+    CorpusSettings,
+    IdentitySettings,
+    PreparationSettings,
+    QualitySettings,
+    SampleSettings,
+    SpeakerRule,
+)
 from tests.preparation.conftest import MakeFace
 
 SETTINGS = PreparationSettings(
-    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM), quality=QualitySettings(require_audio=False)
+    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
+    quality=QualitySettings(require_audio=False),
+    samples=SampleSettings(cut="never"),
 )
 POLITICIAN = ("hdtf_WDA_AlexandriaOcasioCortez_000", "retalking_face_3")
 GRID_SPEAKER = ("id2_vcd_swwp2s", "pwij3p")
