@@ -134,9 +134,9 @@ def measure(name: str, model: nn.Module, loss: Callable[..., Tensor], step: Step
     middle = {key: statistics.median(found) for key, found in rates.items()}
     usual = middle["two threads", False]
     for variant in variants:
-        idle, beside = middle[variant, False], middle[variant, True]
+        idle, slowed = middle[variant, False], middle[variant, True]
         print(
-            f"| {name} | {variant} | {idle:.2f} | {idle / usual:.2f} | {beside:.2f} | {idle / beside:.1f} |", flush=True
+            f"| {name} | {variant} | {idle:.2f} | {idle / usual:.2f} | {slowed:.2f} | {idle / slowed:.1f} |", flush=True
         )
 
 

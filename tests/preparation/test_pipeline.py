@@ -21,13 +21,13 @@ from preparation.pipeline import (
     register_corpus,
 )
 from preparation.quarantine import load_quarantine
+from preparation.sample_settings import SampleSettings
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
     FaceSettings,
     PreparationSettings,
     QualitySettings,
-    SampleSettings,
     ShardSettings,
     SpeakerRule,
 )

@@ -15,12 +15,12 @@ from preparation.clients.identity import BLOCK, SamePerson, check_identities, co
 from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.pipeline import prepare_clients, register_corpus
+from preparation.sample_settings import SampleSettings
 from preparation.settings import (
     CorpusSettings,
     IdentitySettings,
     PreparationSettings,
     QualitySettings,
-    SampleSettings,
     SpeakerRule,
 )
 from tests.preparation.conftest import MakeFace

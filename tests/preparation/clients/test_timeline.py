@@ -18,7 +18,8 @@ from preparation.clients.timeline import (
 )
 from preparation.corpora.clip import Clip, piece_name, recording_of
 from preparation.crops.cutting import cut_recording
-from preparation.settings import ClientSettings, PreparationSettings, SampleSettings, SourceRule
+from preparation.sample_settings import SampleSettings
+from preparation.settings import ClientSettings, PreparationSettings, SourceRule
 
 SHARES = ClientSettings()
 GAP = 25
@@ -122,8 +123,8 @@ def test_only_plain_folders_are_cut_unless_asked() -> None:
 
 def test_whoever_is_held_out_whole_needs_no_border() -> None:
     clips = [recording("a", 60, speaker=name) for name in ("ann", "bob")]
-    table = {name: Client(role, name, {"train": [], "validation": [], "test": [f"{name}/a"]})
-             for name, role in (("ann", "unseen"), ("bob", "client"))}  # fmt: skip
+    splits = {name: {"train": [], "validation": [], "test": [f"{name}/a"]} for name in ("ann", "bob")}
+    table = {"ann": Client("unseen", "ann", splits["ann"]), "bob": Client("client", "bob", splits["bob"])}
     plans = plan_cuts(clips, table, planned(clips))
     assert plans["ann/a"].borders == () and len(plans["bob/a"].borders) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from preparation.crops import footage as footage_module
 from preparation.crops.crop import CropResult, forget_crop, has_crop, load_crop, prepare_clip
 from preparation.crops.cutting import CutPlan
 from preparation.crops.pieces import crop_names, read_pieces, recorded_clips
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.media.sound import open_sound
+from preparation.media.track.frames import Frame, Picture
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
 from tests.preparation.conftest import draw_clip, hiss
@@ -52,14 +54,23 @@ class Away(TruthTracker):
         super().__init__()
         self.missing = missing
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         track = super().track(frames, clip, corpus_root)
         for each in self.missing:
             track.landmarks[each], track.faces[each] = np.nan, 0
         return track
 
 
-def prepare(clip: Clip, root: Path, folder: Path, plan: CutPlan | None = PLAN, tracker=None, settings=SETTINGS):
+def prepare(
+    clip: Clip,
+    root: Path,
+    folder: Path,
+    plan: CutPlan | None = PLAN,
+    tracker: TruthTracker | None = None,
+    settings: PreparationSettings = SETTINGS,
+) -> CropResult | QuarantineRow:
     return prepare_clip(clip, root, folder, settings, tracker or TruthTracker(), plan=plan)
 
 
