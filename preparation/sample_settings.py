@@ -34,6 +34,15 @@ class SampleSettings(Settings):
             )
         return self
 
+    reference: Literal["auto", "recording", "another"] = "auto"
+    """Where a sample's reference frame is from. recording: another moment of the sample's own recording, so that hair,
+    clothes, light and background can be known from it, as most papers do. another: another recording of the person
+    where there is one, as if filmed on another day. auto: `recording`; of the studio `another`."""
+
+    def same_recording(self, corpus: str) -> bool:
+        """Whether references of a corpus of this kind are from the sample's own recording."""
+        return self.reference == "recording" or (self.reference == "auto" and corpus != "studio")
+
     def cuts(self, corpus: str) -> bool:
         """Whether recordings of a corpus of this kind are cut."""
         return self.cut == "always" or (self.cut == "auto" and corpus in CUT_BY_AUTO)

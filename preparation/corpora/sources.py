@@ -27,13 +27,18 @@ _BY_CORPUS = {"lrs3": SourceRule.SPEAKER, "hdtf": SourceRule.NUMBERED}
 
 def source_of(clip: Clip, rule: SourceRule = SourceRule.AUTO) -> str:
     """The key of the video that a clip was cut from; unequal speakers never share one."""
+    return source_key(clip.clip_id, clip.speaker, clip.corpus, rule)
+
+
+def source_key(clip_id: str, speaker: str, corpus: str, rule: SourceRule = SourceRule.AUTO) -> str:
+    """As `source_of`, of what a crop's description says about its clip."""
     if rule is SourceRule.AUTO:
-        rule = _BY_CORPUS.get(clip.corpus, SourceRule.CLIP)
+        rule = _BY_CORPUS.get(corpus, SourceRule.CLIP)
     if rule is SourceRule.SPEAKER:
-        return clip.speaker
-    whole = recording_of(clip.clip_id)
+        return speaker
+    whole = recording_of(clip_id)
     if rule is SourceRule.NUMBERED:
-        return f"{clip.speaker}/{_CUT_NUMBER.sub('', whole.rpartition('/')[2])}"
+        return f"{speaker}/{_CUT_NUMBER.sub('', whole.rpartition('/')[2])}"
     return whole
 
 

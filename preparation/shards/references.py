@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from preparation.clients.roles import SPLITS, Client
+from preparation.clients.roles import Client
+from preparation.corpora.clip import recording_of
 from preparation.faces.landmarks import Landmarks, eye_openness, mouth_opening, pose_proxy
 
 RESERVED_SHARE = 0.2
 """Share of a person's only clip that is set aside for the reference."""
 RESERVED_GAP = 10
-"""Frames between that part and the sample: 0.4 s, in which a face moves on."""
+"""Frames between a reference and the sample: 0.4 s, in which a face moves on; of clips shorter than 4 s a tenth of
+the clip."""
+SHORTEST = 8
+"""Fewest frames that a sample must keep beside its reference."""
 
 OPENING_UNIT, POSE_UNIT, LID_UNIT = 0.10, 0.08, 0.08
 """Equal distances from a neutral face: mouth opening and nose offset in inter-ocular distances, lids in eye widths."""
@@ -28,34 +33,76 @@ class Reference:
     usable_frames: int
 
 
-def choose_reference(target: str, client: Client, landmarks: Mapping[str, Landmarks]) -> Reference | None:
-    """The reference for clip `target`, from the landmarks [T, 68, 2] of all of the client's crops.
+@dataclass(frozen=True)
+class Place:
+    """Where a crop is from: the key of its recording, and its first frame there."""
 
-    It comes from the client's other training clips, so that training never sees a held-out frame; where there are none
-    (held-out public speakers, unseen people), from other clips of the same split, and for a held-out clip from any
-    other. Of a person's only clip the last fifth is set aside for the reference, with a gap before it; None where the
-    clip is too short. Where a client unites several people, only clips of the target's own person count.
+    recording: str
+    first_frame: int
+
+
+def choose_reference(
+    target: str,
+    client: Client,
+    landmarks: Mapping[str, Landmarks],
+    places: Mapping[str, Place],
+    same_recording: bool,
+) -> Reference | None:
+    """The reference for clip `target`, from the landmarks [T, 68, 2] and the places of all of the client's crops.
+
+    With `same_recording` it comes from other clips of the target's recording, at least `RESERVED_GAP` frames away; else
+    from other recordings where there are any. Training clips come first, so that training never sees a held-out frame;
+    where there are none (held-out public speakers, unseen people), other clips of the same split, and for a held-out
+    clip any other. Where a recording is one clip, the clip's last fifth is set aside for the reference, with a gap
+    before it; so it is for a person's only clip. None where that is too short. Where a client unites several people,
+    only clips of the target's own person count.
     """
-    length = len(landmarks[target])
-    person = client.person_of(target)
+    person, split = client.person_of(target), client.split_of(target)
     landmarks = {clip: points for clip, points in landmarks.items() if client.person_of(clip) == person}
-    split = client.split_of(target)
-    for pool in (client.splits["train"], client.splits[split]):
-        others = sorted(clip for clip in pool if clip != target and clip in landmarks)
-        if others:
-            clip, frame = _most_neutral({clip: landmarks[clip] for clip in others})
-            return Reference(clip, frame, length)
+    pools = [client.splits["train"], client.splits[split]]
     if split != "train":
         # Held-out clips may use any clip as their reference: nothing is trained on them.
-        others = sorted(clip for name in SPLITS for clip in client.splits[name] if clip != target and clip in landmarks)
-        if others:
-            clip, frame = _most_neutral({clip: landmarks[clip] for clip in others})
-            return Reference(clip, frame, length)
-    first = length - max(1, round(RESERVED_SHARE * length))
-    if first - RESERVED_GAP < 1:
+        pools.append(client.clips())
+
+    def among(same: bool | None) -> Reference | None:
+        """From the first pool that has frames of the target's recording, of others, or of any (None)."""
+        for pool in pools:
+            frames: dict[str, NDArray[np.int64]] = {}
+            for clip in sorted(set(pool) & landmarks.keys() - {target}):
+                if same is None or same == (places[clip].recording == places[target].recording):
+                    frames[clip] = _far_frames(clip, target, landmarks, places)
+            if any(len(some) for some in frames.values()):
+                clip, frame = _most_neutral({clip: landmarks[clip][some] for clip, some in frames.items()})
+                return Reference(clip, int(frames[clip][frame]), len(landmarks[target]))
         return None
-    _, frame = _most_neutral({target: landmarks[target][first:]})
-    return Reference(target, first + frame, first - RESERVED_GAP)
+
+    if same_recording:
+        return among(same=True) or _reserved(target, landmarks[target]) or among(same=None)
+    return among(same=False) or among(same=None) or _reserved(target, landmarks[target])
+
+
+def _far_frames(
+    clip: str, target: str, landmarks: Mapping[str, Landmarks], places: Mapping[str, Place]
+) -> NDArray[np.int64]:
+    """The frames of a clip that are no neighbours of the target's: all, unless both are pieces of one recording."""
+    frames = np.arange(len(landmarks[clip]))
+    if recording_of(clip) != recording_of(target):
+        return frames
+    at = places[clip].first_frame + frames
+    start = places[target].first_frame
+    stop = start + len(landmarks[target])
+    return frames[(at < start - RESERVED_GAP) | (at >= stop + RESERVED_GAP)]
+
+
+def _reserved(target: str, landmarks: Landmarks) -> Reference | None:
+    """A frame of the clip's own last fifth; what is before it, but for a gap, stays the sample."""
+    length = len(landmarks)
+    first = length - max(1, round(RESERVED_SHARE * length))
+    gap = min(RESERVED_GAP, max(1, length // 10))
+    if first - gap < SHORTEST:
+        return None
+    _, frame = _most_neutral({target: landmarks[first:]})
+    return Reference(target, first + frame, first - gap)
 
 
 def _most_neutral(clips: Mapping[str, Landmarks]) -> tuple[str, int]:

@@ -22,13 +22,14 @@ from common.folders import RunFolder
 from common.provenance import code_version
 from preparation.clients.roles import Client, load_clients
 from preparation.corpora.candidate import safe_name
+from preparation.corpora.sources import source_key
 from preparation.crops.crop import Crop, forget_crop, has_crop, load_crop
 from preparation.faces.motion import motion_descriptor
 from preparation.media.rates import FPS, SAMPLES_PER_FRAME
 from preparation.media.track.frames import Frame
 from preparation.quarantine import QuarantineRow
 from preparation.settings import PreparationSettings
-from preparation.shards.references import Reference, choose_reference
+from preparation.shards.references import Place, Reference, choose_reference
 from preparation.shards.store import Sample, ShardIndex, load_index, write_shards
 from preparation.speech.features import SpeechFeatures, features_of_part, open_speech
 from preparation.speech.networks import model_version
@@ -88,9 +89,11 @@ def build_shards(
             except CorruptFileError as error:
                 quarantine.append(QuarantineRow(clip, "shards", error.reason, error.remedy))
     landmarks = {clip: crop.landmarks for clip, crop in crops.items()}
+    places = {clip: _place(clip, crop, settings) for clip, crop in crops.items()}
     chosen: dict[str, Reference] = {}
     for clip, crop in crops.items():
-        reference = choose_reference(clip, entry, landmarks)
+        same = settings.samples.same_recording(str(crop.metadata["corpus"]))
+        reference = choose_reference(clip, entry, landmarks, places, same)
         if reference is None:
             reason = "the speaker's only clip is too short to lend a reference frame"
             source = str(crop.metadata["source"])
@@ -246,6 +249,12 @@ def _damage_of(clip: str) -> Iterator[None]:
         raise damaged from error
 
 
+def _place(clip: str, crop: Crop, settings: PreparationSettings) -> Place:
+    about = crop.metadata
+    key = source_key(clip, str(about["speaker"]), str(about["corpus"]), settings.clients.sources)
+    return Place(key, int(about["first_frame"]))
+
+
 def _motion(crop: Crop) -> NDArray[np.float32]:
     return motion_descriptor(crop.landmarks, crop.transforms)
 
@@ -263,6 +272,7 @@ def _fingerprint(entry: Client, crops: dict[str, Crop], settings: PreparationSet
         "crops": {clip: crop.metadata for clip, crop in crops.items()},
         "speech": [settings.speech.fingerprint(), model_version(settings.speech)],
         "shards": settings.shards.fingerprint(),
+        "references": [settings.samples.reference, settings.clients.sources],
         "encoder": encoder_id,
         "code": code_version(__name__, without=DECIDES_NOTHING),
     }
