@@ -55,14 +55,14 @@ from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
-from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
+from preparation.settings import CorpusKind, FaceSettings, PreparationSettings, SampleSettings
 from preparation.shards.samples import encode_frames
 from preparation.shards.store import read_shards, write_shards
 from preparation.speech.features import speech_features
 from training.model.autoencoders.small import SmallVae
 from training.settings import VaeSettings
 
-SETTINGS = PreparationSettings(faces=FaceSettings(tracker="mediapipe"))
+SETTINGS = PreparationSettings(faces=FaceSettings(tracker="mediapipe"), samples=SampleSettings(cut="never"))
 RENDERED = StudioSettings(public_speakers=4, public_clips=3, clients=3, client_clips=4, unseen=0, seconds=2.0)
 
 

@@ -61,7 +61,8 @@ def read_clip(gate: Gate, sample: Sample, role: MeasuredRole) -> EvaluationClip:
     crop = gate.crop(sample.client, sample.clip_id)
     start, stop = sample.first_frame, sample.first_frame + len(sample.latents)
     return EvaluationClip(
-        # A part of a long clip is named by its first frame, so that rows and videos of parts have names of their own.
+        # A part of a long clip is named by its first frame, so that rows and videos of parts have names of their own;
+        # `preparation.corpora.clip.recording_of` takes such names, too.
         clip_id=sample.clip_id + (f"@{start}" if "part" in sample.metadata else ""),
         client=sample.client,
         role=role,

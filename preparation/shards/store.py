@@ -39,7 +39,7 @@ class Sample:
     [T, 68, 2] in crop pixels; mouth_opening float32 [T], where the corpus knows the truth; motion float32
     [T, 12], see `preparation.faces.motion`; cepstra float16 [T, 4, 13], where `shards.cepstra` asked for the sound as
     `preparation.crops.active_speaker` hears it. The metadata name the reference's clip and frame, the tracker
-    and the source.
+    and the source; where recordings are cut, also the recording and the sample's first frame in it.
     """
 
     key: str

@@ -192,7 +192,7 @@ def test_uncut_again_everything_is_as_without_pieces(run: RunFolder, root: Path,
     assert one == {str(path.relative_to(fresh.root)) for path in fresh.root.glob("clients/*/shards/*")}
     auto = RunFolder(tmp_path / "auto")
     prepare(root, auto, SETTINGS.model_copy(update={"samples": SampleSettings()}))
-    assert contents(auto).values().__len__() == len(contents(fresh)), "a rendered corpus is not cut by itself"
+    assert len(contents(auto)) == len(contents(fresh)), "a rendered corpus is not cut by itself"
     assert [path.read_bytes() for path in sorted(auto.root.glob("clients/*/shards/*.tar"))] == [
         path.read_bytes() for path in sorted(fresh.root.glob("clients/*/shards/*.tar"))
     ]
