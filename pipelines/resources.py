@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.stage.run import HdtfSources, Run, available_cores
+from assets.stage.run import HdtfSources, Run
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from common.workers import available_cores
 from pipelines.configuration.reader import combine, nested, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from preparation.settings import CorpusPart

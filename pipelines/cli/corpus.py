@@ -46,7 +46,7 @@ def studio(
 
         privfedtalk studio --speakers 200 --clips 10 --seconds 4 --workers 16 --set studio.size=256 --out corpora/big
     """
-    from assets.stage.run import available_cores
+    from common.workers import available_cores
     from preparation.corpora.studio.corpus import render_corpus
 
     clients, unseen, volunteers = -(-speakers // 8), speakers // 16, speakers // 16
