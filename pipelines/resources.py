@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import dagster as dg
 
 from assets.stage.run import HdtfSources, Run
+from assets.stage.stages import PATIENCE_SECONDS
 from common.errors import PrivFedTalkError
+from common.files import writing
 from common.folders import RunFolder
+from common.locks import locked
 from common.workers import available_cores
 from pipelines.configuration.reader import combine, nested, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
@@ -31,6 +37,39 @@ class RunResource(dg.ConfigurableResource[Run]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Run:
         return open_run(configure(self.profile, self.overrides), keep=self.keep)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Run]:
+        """The run, which no command works on meanwhile; raises BusyError where one does."""
+        run = self.create_resource(context)
+        with nullcontext() if _within_command.get() else _lock_for_dagster(run.folder, context):
+            yield run
+
+
+_within_command = ContextVar("within_command", default=False)
+
+
+@contextmanager
+def within_command() -> Iterator[None]:
+    """Jobs inside the body run for a command, which holds the run's lock itself."""
+    token = _within_command.set(True)
+    try:
+        yield
+    finally:
+        _within_command.reset(token)
+
+
+def _lock_for_dagster(folder: RunFolder, context: dg.InitResourceContext) -> AbstractContextManager[None]:
+    """The run's lock, as a job has it that Dagster launched.
+
+    Dagster's jobs share it: the steps of one may run in several processes, and several jobs may work on different
+    stages, each of which has a lock of its own. A command has it alone.
+    """
+    launched = context.run
+    what = f"Dagster's job {launched.job_name} (run {launched.run_id[:8]})" if launched else "Dagster"
+    with writing(folder.root):
+        folder.command_lock.parent.mkdir(parents=True, exist_ok=True)
+    return locked(folder.command_lock, what, shared=True, patience=PATIENCE_SECONDS)
 
 
 def open_run(configuration: Configuration, keep: bool) -> Run:

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.5
 """How long a process that is asked to end may clean up; then it is killed."""
 
 

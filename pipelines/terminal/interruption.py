@@ -37,6 +37,8 @@ class Watcher:
         self._last_words = last_words
         self.asked = threading.Event()
         """Set as soon as Ctrl-C was pressed, even where the signal's error was lost."""
+        # Where a step's output is turned aside into a file, these still lead to the terminal.
+        self._streams = [os.dup(1), os.dup(2)]
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
@@ -51,7 +53,7 @@ class Watcher:
         signal.set_wakeup_fd(self._before)
         os.write(self._write, _LEAVE)
         self._thread.join()
-        for end in (self._read, self._write):
+        for end in (self._read, self._write, *self._streams):
             os.close(end)
 
     def _watch(self) -> None:
@@ -59,8 +61,8 @@ class Watcher:
             return
         self.asked.set()
         if not self._pressed(SAID_AFTER_SECONDS):
-            with suppress(OSError, ValueError):
-                sys.stderr.write("\nstopping: what is in work is given up (Ctrl-C again: at once)\n")
+            with suppress(OSError):
+                os.write(self._streams[1], b"\nstopping: what is in work is given up (Ctrl-C again: at once)\n")
             self._pressed(GRACE_SECONDS - SAID_AFTER_SECONDS)
         self._end()
 
@@ -77,6 +79,8 @@ class Watcher:
     def _end(self) -> None:
         end_children()
         remove_unfinished()
+        for number, stream in enumerate(self._streams, start=1):
+            os.dup2(stream, number)
         self._last_words()
         for stream in (sys.__stdout__, sys.__stderr__):
             with suppress(OSError, ValueError, AttributeError):
