@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +17,7 @@ from common.files import writing
 from common.folders import RunFolder
 from common.locks import locked
 from common.workers import available_cores
+from pipelines import jobs
 from pipelines.configuration.reader import combine, nested, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from preparation.settings import CorpusPart
@@ -42,8 +43,34 @@ class RunResource(dg.ConfigurableResource[Run]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Run]:
         """The run, which no command works on meanwhile; raises BusyError where one does."""
         run = self.create_resource(context)
-        with nullcontext() if _within_command.get() else _lock_for_dagster(run.folder, context):
+        if _within_command.get():
             yield run
+            return
+        with _lock_for_dagster(run.folder, context):
+            launched = context.run
+            if launched and launched.job_name == jobs.TRAIN and not launched.asset_selection:
+                check_training(configure(self.profile, self.overrides))
+            yield run
+
+
+def check_machine(configuration: Configuration) -> None:
+    """Raise NotReadyError if this machine lacks something that training needs, such as a network's file."""
+    from training.readiness import machine_lacks, not_ready
+
+    if lacks := list(machine_lacks(configuration.training, _workers(configuration))):
+        raise not_ready(lacks)
+
+
+def check_training(configuration: Configuration) -> None:
+    """Raise NotReadyError if a stage of training would fail for something that can be seen before the first; name the
+    clients who will not take part."""
+    from training.readiness import check_ready
+
+    check_ready(RunFolder(configuration.root), configuration.training, _workers(configuration))
+
+
+def _workers(configuration: Configuration) -> int:
+    return configuration.workers or available_cores()
 
 
 _within_command = ContextVar("within_command", default=False)
@@ -87,7 +114,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         preparation=configuration.preparation,
         training=configuration.training,
         evaluation=configuration.evaluation,
-        workers=configuration.workers or available_cores(),
+        workers=_workers(configuration),
         gates=configuration.gates,
         nightly=configuration.nightly,
         quarantine_rate=configuration.quarantine_rate,

@@ -52,16 +52,23 @@ def run_jobs(
 
     A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
     project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
-    this one would change the configuration that the other has remembered.
+    this one would change the configuration that the other has remembered, and NotReadyError before anything is trained
+    for which something is missing.
     """
     from pipelines.definitions import defs
+    from pipelines.jobs import TRAIN
+    from pipelines.resources import check_machine, check_training
 
     configuration = configure(profile, overrides)
     with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
+        if TRAIN in names:
+            check_machine(configuration)
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:
             for name in names:
+                if name == TRAIN:
+                    check_training(configuration)
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
                     # Assets without partitions were made with the first stretch.

@@ -145,7 +145,7 @@ def prepare(
     from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
     from pipelines.terminal.documents import preparation_document
-    from pipelines.terminal.summary import show_consent, show_preparation
+    from pipelines.terminal.summary import show_consent, show_preparation, show_standings
     from preparation.clients.consent import read_table, record_from_file
     from preparation.speech.networks import check_model
     from training.model.autoencoders.sources import check_source
@@ -186,9 +186,10 @@ def prepare(
     if consent is not None:
         record_from_file(RunFolder(root), consent)
     if as_json:
-        print_json(preparation_document(root, required))
+        print_json(preparation_document(root, choice.configuration.training))
         return
     show_preparation(root, choice.configuration.preparation.identity.check)
+    show_standings(root, choice.configuration.training)
     show_consent(root, required)
 
 

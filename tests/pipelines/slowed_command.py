@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ STEPS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "manifest": ("preparation.corpora.manifest", "_listed", compute),
     "crops": ("preparation.pipeline", "prepare_clip", sleep),
     "vae": ("training.model.halves", "add_up", sleep),
-    "shards": ("training.model.autoencoders.base", "Autoencoder.encode_frames", compute),
+    "shards": ("preparation.shards.samples", "encode_frames", compute),
     "rulers": ("training.model.frozen.rulers", "open_gradients", compute),
     "backbone": ("training.learning.pretraining", "_update_average", compute),
     "federation": ("training.execution.worker", "carry_out", sleep),
@@ -57,8 +56,7 @@ def slow_down(step: str, mark: Path) -> None:
         mark.touch()
         forever()
 
-    *inside, last = name.split(".")
-    setattr(reduce(getattr, inside, importlib.import_module(module)), last, never_ending)
+    setattr(importlib.import_module(module), name, never_ending)
 
 
 if os.environ.get("SLOWED"):

@@ -140,7 +140,7 @@ def test_every_stage_stops_and_goes_on(project: Project) -> None:
     finished: list[str] = []
     stages = {
         "studio": "corpus", "manifest": "manifest", "crops": "crops", "vae": "vae", "shards": "shards",
-        "rulers": "rulers", "backbone": "backbone", "federation": "federation/fedavg",
+        "backbone": "backbone", "rulers": "rulers", "federation": "federation/fedavg",
         "evaluation": "evaluation/backbone", "report": "report",
     }  # fmt: skip
     for step, stage in stages.items():
