@@ -60,9 +60,9 @@ def run_jobs(
     from pipelines.resources import check_machine, check_training
 
     configuration = configure(profile, overrides)
+    if TRAIN in names:
+        check_machine(configuration)
     with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
-        if TRAIN in names:
-            check_machine(configuration)
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:

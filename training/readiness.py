@@ -103,9 +103,9 @@ def _standing(
     train, validation = lacks["train"], lacks["validation"]
     if train is None and validation is not None and not allowed:
         train = Lack(validation.what, f"{validation.remedy}, or {ALLOW}")
-    test = lacks["test"] or (
-        Lack(f"no consent to generation ({unseen})", "privfedtalk consent grant") if unseen else None
-    )
+    test = lacks["test"]
+    if test is None and unseen is not None:
+        test = Lack(f"no consent to generation ({unseen})", "record it: privfedtalk consent grant")
     return Standing(client, train, validation, test)
 
 
@@ -124,7 +124,7 @@ def summary(found: Sequence[Standing], unmeasured: bool = False) -> list[str]:
             ("be tested", [one.test for one in found]),
         )
     )
-    lines = [f"clients: of {len(found)} {counts}"]
+    lines = [f"of {len(found)} clients {counts}"]
     for use, told in (("cannot train", "train"), ("cannot be validated", "validation"), ("cannot be tested", "test")):
         groups: dict[Lack, list[str]] = {}
         for one in found:
@@ -133,7 +133,7 @@ def summary(found: Sequence[Standing], unmeasured: bool = False) -> list[str]:
             if lack is not None and one.refused is None and (told == "train" or one.train is None):
                 groups.setdefault(lack, []).append(one.client)
         for lack, names in groups.items():
-            use_here = "trains without being measured" if told == "validation" and unmeasured else use
+            use_here = "train without being measured" if told == "validation" and unmeasured else use
             lines.append(f"  {len(names)} {use_here} ({some(names)}): {lack.what}; {lack.remedy}")
     return lines
 

@@ -75,7 +75,7 @@ def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
 def test_a_run_that_has_everything_is_ready(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     check_ready(run, settings_of())
     assert capsys.readouterr().err == ""
-    assert summary(standings(run, settings_of())) == ["clients: of 3 3 can train, 3 can be validated, 3 can be tested"]
+    assert summary(standings(run, settings_of())) == ["of 3 clients 3 can train, 3 can be validated, 3 can be tested"]
 
 
 def test_everything_that_is_missing_is_said_at_once(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_who_cannot_train_is_named_with_the_remedy(run: RunFolder, capsys: pytes
     (run.shards("ines") / "shard-000000.tar").write_bytes(b"nobody may read this")
     check_ready(run, settings_of())
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "clients: of 9 4 can train, 5 can be validated, 5 can be tested"
+    assert said[0] == "of 9 clients 4 can train, 5 can be validated, 5 can be tested"
     assert any(
         line.startswith("  2 cannot train (dora, ella): no usable clip to validate with; give each at least three")
         and line.endswith("--set training.federation.unmeasured=allow")
