@@ -48,6 +48,7 @@ def map_threads(
     with _torch_threads_restored():
         crew = _Crew(work, items, workers, computing)
         try:
+            crew.begin()
             yield from crew.results()
         except (Exception, GeneratorExit):
             crew.stop()
@@ -69,6 +70,8 @@ class _Crew(Generic[Item, Result]):
         self._next = 0
         self._done: dict[int, tuple[Any, BaseException | None]] = {}
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
+
+    def begin(self) -> None:
         for thread in self._threads:
             thread.start()
 
@@ -94,7 +97,8 @@ class _Crew(Generic[Item, Result]):
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
 
     def _serve(self) -> None:
         _here.stop = self._stop

@@ -79,12 +79,13 @@ class Watcher:
     def _end(self) -> None:
         end_children()
         remove_unfinished()
-        for number, stream in enumerate(self._streams, start=1):
-            os.dup2(stream, number)
+        for number, kept in enumerate(self._streams, start=1):
+            os.dup2(kept, number)
         self._last_words()
         for stream in (sys.__stdout__, sys.__stderr__):
-            with suppress(OSError, ValueError, AttributeError):
-                stream.flush()  # type: ignore[union-attr]
+            with suppress(OSError, ValueError):
+                if stream is not None:
+                    stream.flush()
         os._exit(INTERRUPTED)
 
 

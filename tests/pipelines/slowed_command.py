@@ -43,7 +43,7 @@ STEPS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "evaluation": ("evaluation.measuring.protocol", "measure_clip", compute),
     "report": ("evaluation.report.page", "write_report", compute),
     "nightly": ("evaluation.nightly.measuring", "measure_night", compute),
-    "membership": ("evaluation.experiments.driver", "make_point", sleep),
+    "membership": ("evaluation.attacks.membership", "attack_membership", compute),
     "generate": ("training.generation.talker", "embed", compute),
 }
 """Step → (module, function that is replaced, how it never ends)."""
