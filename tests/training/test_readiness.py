@@ -55,8 +55,15 @@ def add(run: RunFolder, name: str, *splits: str, frames: int = 12, role: str = "
 
 def shortened(sample: Sample, name: str, frames: int) -> Sample:
     assert sample.motion is not None
-    cut = {"latents": sample.latents[:frames], "speech": sample.speech[:frames], "motion": sample.motion[:frames]}
-    return replace(sample, client=name, clip_id=f"{name}/{sample.key}", landmarks=sample.landmarks[:frames], **cut)
+    return replace(
+        sample,
+        client=name,
+        clip_id=f"{name}/{sample.key}",
+        latents=sample.latents[:frames],
+        speech=sample.speech[:frames],
+        landmarks=sample.landmarks[:frames],
+        motion=sample.motion[:frames],
+    )
 
 
 @pytest.fixture
