@@ -91,7 +91,10 @@ def overhead(run: RunFolder, clips: list[Path] | None, steps: int, repeat: int, 
             trainer.train(client, Announcement(1, theta))
 
     with LocalPool(["cpu"]) as one, LocalPool(["cpu", "cpu"]) as two:
-        variants: dict[str, Callable[[], float]] = {"plain": lambda: timed(plain), "work": lambda: timed(work)}
+        variants: dict[str, Callable[[], float | list[float]]] = {
+            "plain": lambda: timed(plain),
+            "work": lambda: timed(work),
+        }
         for name, pool in {"one": one, "two": two}.items():
             engine = PooledEngine(pool, job)
             engine.train(clients[:2], Announcement(1, theta))  # loads libraries, models and shards

@@ -89,6 +89,6 @@ def measure() -> None:
 
 if __name__ == "__main__":
     # By its own name, so that actors import this module and keep the models that they have built.
-    import federation_flower
+    import federation_flower  # type: ignore[import-not-found]
 
     federation_flower.measure()

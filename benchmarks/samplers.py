@@ -129,7 +129,7 @@ def samplers(folder: Path, seed: int, panel: Panel) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for sampler, counts in STEPS.items():
         for steps in counts:
-            row = panel.row(backbone, GenerationSettings(sampler=sampler, steps=steps), noise)  # type: ignore[arg-type]
+            row = panel.row(backbone, GenerationSettings(sampler=sampler, steps=steps), noise)
             yield f"| {sampler} | {steps} | {_figures(row)} | {row['frames_per_second']:.0f} |"
 
 

@@ -24,13 +24,15 @@ from preparation.clients.dealing import deal_run
 from preparation.clients.mix import assign_people
 from preparation.clients.removal import settle_absent
 from preparation.clients.roles import ClientTable, load_clients, load_people, save_clients
-from preparation.corpora.clip import Clip
+from preparation.clients.timeline import plan_cuts
+from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.manifest import load_manifest, save_manifest, scan
 from preparation.corpora.walking import check_apart
 from preparation.crops.crop import CropResult, from_before, prepare_clip
+from preparation.crops.cutting import CutPlan
 from preparation.faces.track import FaceTracker
 from preparation.faces.trackers import make_tracker, tracker_name, tracker_weights
-from preparation.quarantine import TWINS, QuarantineRow, load_quarantine, replace_rows
+from preparation.quarantine import PIECES, TWINS, QuarantineRow, load_quarantine, replace_rows
 from preparation.settings import CorpusKind, PreparationSettings
 from preparation.shards.samples import ClientShards, Encoder, build_shards
 from preparation.speech.networks import note_speech_network
@@ -38,18 +40,20 @@ from preparation.speech.networks import note_speech_network
 if TYPE_CHECKING:
     from preparation.crops.active_speaker import ActiveSpeaker
 
-CROP_STEPS = ("crops", "quality")
+CROP_STEPS = ("crops", "quality", PIECES)
 
 
 @dataclass(frozen=True)
 class CropCounts:
-    """Counts of the crops step: crops made now, kept from before, clips refused; frames of all crops; the tracker."""
+    """Counts of the crops step: clips whose crops were made now, kept from before, clips refused whole; frames of all
+    crops; the tracker; and the number of crops, of which a recording that was cut has several."""
 
     made: int
     kept: int
     quarantined: int
     frames: int
     tracker: str
+    crops: int
 
     @property
     def usable(self) -> int:
@@ -113,16 +117,22 @@ def prepare_clients(
     `only` names the people to work on; then the counts are only theirs, and the others' quarantine rows stay.
     """
     settings = settings or PreparationSettings()
-    clips, files = _clips(run, _chosen(load_people(run), only), only)
+    table = _chosen(load_people(run), only)
+    clips, files = _clips(run, table, only)
+    plans = plan_cuts(clips, table, settings)
     for speaker in {clip.speaker for clip in clips}:
         sweep(run.crops(speaker))
     tracker = tracker_name(settings.faces)
-    earlier = {clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker) for clip in clips}
+    earlier = {
+        clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker, plans.get(clip.clip_id))
+        for clip in clips
+    }
     due = [clip for clip in clips if earlier[clip.clip_id] is None]
     if due:  # A missing weight stops the step here, before a clip is read or a worker started.
         weights.find_all([*tracker_weights(settings.faces), *["light_asd"] * settings.sync.check])
     workers = min(workers, len(due))
-    results = (_parallel if workers > 1 else _serial)(due, run, corpus_root, settings, workers)
+    job = CropJob(run, corpus_root, settings, plans)
+    results = _parallel(due, job, workers) if workers > 1 else _serial(due, job)
     made: list[CropResult] = []
     rows = [result for result in earlier.values() if isinstance(result, QuarantineRow)]
     for result in track(results, "crops", total=len(due), unit="clips"):
@@ -130,10 +140,11 @@ def prepare_clients(
             made.append(result)
         else:
             rows.append(result)
-    replace_rows(run.quarantine, CROP_STEPS, rows, files)
     kept = [result for result in earlier.values() if isinstance(result, CropResult)]
-    frames = sum(result.frames for result in (*made, *kept))
-    return CropCounts(len(made), len(kept), len(rows), frames, tracker)
+    done = [*made, *kept]
+    replace_rows(run.quarantine, CROP_STEPS, [*rows, *(row for result in done for row in result.rows)], files)
+    frames, crops = sum(result.frames for result in done), sum(result.crops for result in done)
+    return CropCounts(len(made), len(kept), len(rows), frames, tracker, crops)
 
 
 def nothing_usable(run: RunFolder) -> PrivFedTalkError:
@@ -213,12 +224,14 @@ def _chosen(table: ClientTable, only: Collection[str] | None) -> ClientTable:
 
 
 def _clips(run: RunFolder, table: ClientTable, only: Collection[str] | None) -> tuple[list[Clip], set[str] | None]:
-    """The clips that the table names, and with `only` the names by which quarantine rows call them, else None."""
+    """The recordings of the clips that the table names, and with `only` the names by which quarantine rows call them,
+    else None."""
     placed = {clip for client in table.values() for clip in client.clips()}
-    clips = [clip for clip in load_manifest(run.manifest) if clip.clip_id in placed]
+    recordings = {recording_of(clip) for clip in placed}
+    clips = [clip for clip in load_manifest(run.manifest) if clip.clip_id in recordings]
     if only is None:
         return clips, None
-    return clips, {name for clip in clips for name in (clip.path, clip.clip_id)}
+    return clips, placed | {name for clip in clips for name in (clip.path, clip.clip_id)}
 
 
 def longest_first(clips: list[Clip]) -> list[Clip]:
@@ -227,21 +240,31 @@ def longest_first(clips: list[Clip]) -> list[Clip]:
     return sorted(clips, key=lambda clip: (-clip.seconds * (1.5e6 + clip.width * clip.height), clip.clip_id))
 
 
-def _serial(
-    clips: list[Clip], run: RunFolder, corpus_root: Path, settings: PreparationSettings, workers: int
-) -> Iterator[CropResult | QuarantineRow]:
+@dataclass(frozen=True)
+class CropJob:
+    """What the making of every crop needs; `plans` are those of clips that are cut, by clip id."""
+
+    run: RunFolder
+    corpus_root: Path
+    settings: PreparationSettings
+    plans: dict[str, CutPlan]
+
+    def prepare(self, clip: Clip, tracker: FaceTracker, speaker: ActiveSpeaker | None) -> CropResult | QuarantineRow:
+        folder, plan = self.run.crops(clip.speaker), self.plans.get(clip.clip_id)
+        return prepare_clip(clip, self.corpus_root, folder, self.settings, tracker, speaker, plan)
+
+
+def _serial(clips: list[Clip], job: CropJob) -> Iterator[CropResult | QuarantineRow]:
     if not clips:
         return
-    with closing(make_tracker(settings.faces)) as tracker:
-        speaker = _active_speaker(settings)
+    with closing(make_tracker(job.settings.faces)) as tracker:
+        speaker = _active_speaker(job.settings)
         for clip in clips:
-            yield prepare_clip(clip, corpus_root, run.crops(clip.speaker), settings, tracker, speaker)
+            yield job.prepare(clip, tracker, speaker)
 
 
-def _parallel(
-    clips: list[Clip], run: RunFolder, corpus_root: Path, settings: PreparationSettings, workers: int
-) -> Iterator[CropResult | QuarantineRow]:
-    for done in map_processes(_work, longest_first(clips), workers, _start_worker, (run, corpus_root, settings)):
+def _parallel(clips: list[Clip], job: CropJob, workers: int) -> Iterator[CropResult | QuarantineRow]:
+    for done in map_processes(_work, longest_first(clips), workers, _start_worker, (job,)):
         if done.result is not None:
             yield done.result
         else:
@@ -252,18 +275,16 @@ def _parallel(
 class _Worker:
     """What a worker process loads once, because a tracker takes longer to load than a clip to prepare."""
 
-    run: RunFolder
-    corpus_root: Path
-    settings: PreparationSettings
+    job: CropJob
     tracker: FaceTracker
     speaker: ActiveSpeaker | None
 
 
-def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettings) -> None:
+def _start_worker(job: CropJob) -> None:
     cv2.setNumThreads(1)
-    _Worker.run, _Worker.corpus_root, _Worker.settings = run, corpus_root, settings
-    _Worker.tracker = make_tracker(settings.faces)
-    _Worker.speaker = _active_speaker(settings)
+    _Worker.job = job
+    _Worker.tracker = make_tracker(job.settings.faces)
+    _Worker.speaker = _active_speaker(job.settings)
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
@@ -272,9 +293,7 @@ def _start_worker(run: RunFolder, corpus_root: Path, settings: PreparationSettin
 
 
 def _work(clip: Clip) -> CropResult | QuarantineRow:
-    worker = _Worker
-    folder = worker.run.crops(clip.speaker)
-    return prepare_clip(clip, worker.corpus_root, folder, worker.settings, worker.tracker, worker.speaker)
+    return _Worker.job.prepare(clip, _Worker.tracker, _Worker.speaker)
 
 
 def _active_speaker(settings: PreparationSettings) -> ActiveSpeaker | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TWINS = "twins"
 """The step whose rows are notes only: the files that they name are used."""
+PIECES = "pieces"
+"""The step whose rows are about a part of a recording, named by its time; other parts of the file may be used."""
 COLUMNS = ["file", "step", "reason", "remedy"]
 
 

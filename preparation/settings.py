@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from common.settings import HIDDEN, Settings
+from preparation.sample_settings import SampleSettings
 
 
 class CorpusKind(StrEnum):
@@ -223,8 +224,8 @@ class SceneSettings(Settings):
     420 joins of two of them are found; the other 10 join two recordings in front of one wall, framed alike."""
 
     detect: bool = False
-    """Whether to detect hard cuts and keep one scene. Choose it for footage that is not cut into shots; clips with
-    rendered truth are not searched, because they have no cuts."""
+    """Whether to detect hard cuts. Where recordings are cut (`samples.cut`), every shot with a face is kept, else only
+    the longest. Choose it for edited footage. Clips with rendered truth are not searched: they have no cuts."""
     adaptive_threshold: float = Field(default=3.0, gt=0)
     """How many times the change at a cut must exceed the mean change around it."""
     minimum_change: float = Field(default=15.0, gt=0)
@@ -249,7 +250,8 @@ class SyncSettings(Settings):
     minimum_score: float = -1.5
     """Smallest mean speaking logit; below it nobody seen is speaking."""
     minimum_contrast: float = 0.2
-    """Smallest mean fall of the speaking logit when the sound is moved by one, two and three quarters of its length."""
+    """Smallest mean fall of the speaking logit when the sound is moved by one, two and three quarters of its length; of
+    clips of 3 s and more, because shorter ones show too little."""
     seconds: float = Field(default=12.0, ge=1)
     """How many seconds are measured, from the middle of the clip."""
     scan_frames: int = Field(default=0, ge=0, le=50)
@@ -376,6 +378,7 @@ class ConsentSettings(Settings):
 class PreparationSettings(Settings):
     corpus: CorpusSettings = CorpusSettings()
     scenes: SceneSettings = SceneSettings()
+    samples: SampleSettings = SampleSettings()
     faces: FaceSettings = FaceSettings()
     crops: CropSettings = CropSettings()
     quality: QualitySettings = QualitySettings()

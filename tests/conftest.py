@@ -9,6 +9,8 @@ from pathlib import Path
 
 import absl.logging
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 # One thread for everything numerical, set before torch is imported: small tensors gain nothing from two, and on a busy
 # machine threads that wait for each other take ten times as long.
@@ -19,7 +21,16 @@ os.environ.pop("COLUMNS", None)
 # stream with it unless that is the process's own; else it is pytest's capture of the test that imported absl first.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
+# No test is timed: on a busy machine the first input alone may take seconds.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
+
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests begin first: one of ten minutes that begins last keeps the other processes waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def _existing(path: Path) -> Path:

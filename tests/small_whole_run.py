@@ -5,6 +5,7 @@ each with crops and shards, frozen networks, and a federation with personal adap
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from evaluation.report.privacy_page import write_privacy_reports
 from evaluation.results.document import write_results
 from evaluation.settings import EvaluationSettings
 from preparation.clients.consent import record_rendered
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
@@ -67,8 +68,9 @@ INVERSION = InversionSettings(clients=2, cohort=3, steps=1, guesses=1, guessed_s
 def make_run(root: Path) -> RunFolder:
     """Everybody's crops, shards and consent records, and the frozen networks; nothing is trained yet."""
     run, table, clips = RunFolder(root), {}, []
-    roles = dict.fromkeys(CLIENTS, "client") | dict.fromkeys(UNSEEN, "unseen")
-    roles |= dict.fromkeys((*PUBLIC, *HELD_OUT), "public") | dict.fromkeys(VOLUNTEERS, "volunteer")
+    people: dict[Role, Sequence[str]] = {"client": CLIENTS, "unseen": UNSEEN, "public": (*PUBLIC, *HELD_OUT)}
+    people["volunteer"] = VOLUNTEERS
+    roles = {name: role for role, names in people.items() for name in names}
     for number, (name, role) in enumerate(roles.items()):
         splits = ["train", "validation", "test"] if role == "client" else ["test"]
         if role != "unseen" and role != "client":
@@ -76,7 +78,7 @@ def make_run(root: Path) -> RunFolder:
         samples = [_add_clip(run, name, 10 * number + place, split) for place, split in enumerate(splits)]
         write_shards(run.client(name), samples)
         placed = {split: [s.clip_id for s in samples if s.split == split] for split in ("train", "validation", "test")}
-        table[name] = Client(role, name, placed)  # type: ignore[arg-type]
+        table[name] = Client(role, name, placed)
         subset = {"public": "pretrain", "unseen": "test", "volunteer": "volunteers"}.get(role, "trainval")
         clips += [clip_row(sample.clip_id, name, subset) for sample in samples]
     save_clients(table, run.clients_table)

@@ -18,7 +18,6 @@ COPIES = {"copy", "copy2", "copytree", "copyfile", "copyfileobj"}
 ALLOWED = {
     "preparation/corpora/studio/writer.py": {
         "encode_clip": "writes into memory",
-        "write_whole": "writes into a neighbour that is renamed; every rendering writes it under the same name",
     },
     "common/locks.py": {
         "locked": "a lock's file, which names its holder to people",

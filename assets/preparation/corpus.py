@@ -208,6 +208,8 @@ def splits_disjoint(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 
 def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) -> dg.AssetCheckResult:
     """The result of the two checks on splits. `recordings`: clip id → recording, for clips that have copies."""
+    from preparation.corpora.clip import recording_of
+
     recordings = recordings or {}
     owners: dict[str, list[str]] = {}
     for name, client in found.items():
@@ -216,8 +218,8 @@ def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) ->
                 owners.setdefault(clip_id, []).append(f"{name}/{split}")
     placed: dict[str, set[str]] = {}
     for clip_id, places in owners.items():
-        if clip_id in recordings:
-            placed.setdefault(recordings[clip_id], set()).update(places)
+        if recording_of(clip_id) in recordings:
+            placed.setdefault(recordings[recording_of(clip_id)], set()).update(places)
     copies = {recording: sorted(places) for recording, places in placed.items() if len(places) > 1}
     shared = {clip_id: places for clip_id, places in owners.items() if len(places) > 1}
     public = {client.speaker for client in found.values() if client.role == "public"}

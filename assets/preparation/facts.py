@@ -38,15 +38,18 @@ def crop_facts(folder: RunFolder) -> CropFacts:
 
 
 def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dict[str, CropFacts]:
-    """The facts about each group of clip ids; tables are read once, descriptions one at a time."""
+    """The facts about each group of clip ids, which may be those of pieces; tables are read once, descriptions one at a
+    time."""
+    from preparation.corpora.clip import recording_of
     from preparation.corpora.manifest import load_manifest
     from preparation.quarantine import load_quarantine
 
     refused = {row.file for row in load_quarantine(folder.quarantine) if row.step in {"crops", "quality"}}
     by_id = {clip.clip_id: clip for clip in load_manifest(folder.manifest)}
+    recordings = {name: dict.fromkeys(map(recording_of, clips)) for name, clips in groups.items()}
     return {
         name: _facts(folder, [by_id[clip] for clip in clips if clip in by_id], refused)
-        for name, clips in groups.items()
+        for name, clips in recordings.items()
     }
 
 
@@ -77,16 +80,22 @@ def public_version(folder: RunFolder, descriptions: str) -> str:
 
 
 def _facts(folder: RunFolder, clips: list[Clip], refused: set[str]) -> CropFacts:
+    from preparation.crops.pieces import crop_names
     from preparation.media.previews import for_show
 
     crops = frames = 0
     with_face = 0.0
     trackers: set[str] = set()
-    for clip in clips:
-        path = folder.crops_of(clip.clip_id) / f"{clip.name}.json"
+    places = [folder.crops_of(clip.clip_id) for clip in clips]
+    paths = [
+        place / f"{name}.json"
+        for clip, place in zip(clips, places, strict=True)
+        for name in crop_names(place, clip.name)
+    ]
+    for path in paths:
         if not path.exists():
             continue
-        with for_show(f"the crop of {clip.clip_id}"):
+        with for_show(f"the crop of {path.parent.parent.name}/{path.stem}"):
             crop = json.loads(path.read_text(encoding="utf-8"))
             length, faced, tracker = int(crop["frames"]), float(crop["quality"]["face_rate"]), str(crop["tracker"])
             crops, frames, with_face = crops + 1, frames + length, with_face + length * faced

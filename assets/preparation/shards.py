@@ -18,6 +18,7 @@ from assets.stage.run import Run
 from assets.stage.transient import retried
 from common.errors import PrivFedTalkError
 from common.folders import SHARD_INDEX
+from common.settings import Settings
 from preparation.settings import CorpusKind
 
 GROUP = "preparation"
@@ -42,7 +43,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
     stage = run.stage(
         crops,
         partial(crop_faces, run, only),
-        settings=[settings.crop_fingerprint(), tracker_name(settings.faces)],
+        settings=[settings.crop_fingerprint(), tracker_name(settings.faces), *cut_settings(run)],
         outputs=lambda: folder.root.glob("clients/*/crops/*.json"),
         parts=None if only is None else sorted(buckets),
     )
@@ -60,6 +61,13 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
             partition_key=bucket,
         )
     context.set_data_version(context.asset_key, dg.DataVersion(stage.version))
+
+
+def cut_settings(run: Run) -> list[Settings]:
+    """What decides how recordings are cut, as settings of a stage; none where the corpus is not cut."""
+    kinds = [part.kind for part in run.corpus_parts] or [run.corpus_kind]
+    cut = any(run.preparation.samples.cuts(kind.value) for kind in kinds)
+    return [run.preparation.samples, run.preparation.clients] if cut else []
 
 
 def crop_faces(run: Run, only: list[str] | None) -> None:
@@ -93,7 +101,7 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     stage = run.stage(
         dealing,
         partial(deal_run, folder, settings),
-        settings=[settings.partition, settings.clients, *_refusals_of_training(run)],
+        settings=[settings.partition, settings.clients, *cut_settings(run), *_refusals_of_training(run)],
         outputs=lambda: [folder.clients_table],
     )
     if run.corpus_kind is CorpusKind.STUDIO:
@@ -114,20 +122,32 @@ def dealing(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 @dg.asset_check(asset=dealing, blocking=True)
 def dealt_once(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """No clip is in two splits or with two clients, and no public speaker is a client too."""
+    """No clip is in two splits or with two clients, no public speaker is a client too, and samples of one recording in
+    two splits are `preparation.samples.gap_seconds` apart."""
     from preparation.clients.roles import load_clients
+    from preparation.clients.timeline import close_neighbours, frames_of, sample_clips
+    from preparation.corpora.manifest import load_manifest
 
-    return disjoint(load_clients(run.folder.clients_table))
+    table = load_clients(run.folder.clients_table)
+    result = disjoint(table)
+    places = sample_clips(run.folder, load_manifest(run.folder.manifest)).places
+    close = close_neighbours(table, places, frames_of(run.preparation.samples.gap_seconds))
+    return dg.AssetCheckResult(
+        passed=result.passed and not close, metadata={**result.metadata, "neighbours in two splits": str(close)}
+    )
 
 
 @dg.asset_check(asset=dealing)
 def few_clips_refused(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
-    """At most the share `quarantine_rate` of clips was left out; more suggests a broken corpus or a wrong setting."""
-    from preparation.quarantine import TWINS, load_quarantine
+    """At most the share `quarantine_rate` of clips was left out; more suggests a broken corpus or a wrong setting.
+
+    A piece of a recording counts as a clip does.
+    """
+    from preparation.quarantine import PIECES, TWINS, load_quarantine
 
     facts = crop_facts(run.folder)
     rows = [row for row in load_quarantine(run.folder.quarantine) if row.step != TWINS]
-    files = {row.file for row in rows}
+    files = {(row.file, row.reason) if row.step == PIECES else row.file for row in rows}
     rate = len(files) / max(1, len(files) + facts.crops)
     reasons = Counter(f"{row.step}: {row.reason}" for row in rows).most_common()
     worst = f"; most often {reasons[0][0]} ({reasons[0][1]} clips)" if reasons else ""

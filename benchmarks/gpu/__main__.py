@@ -68,7 +68,11 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    about = {"device": platform.processor() or platform.machine(), "torch": torch.__version__, "cores": os.cpu_count()}
+    about: dict[str, Any] = {
+        "device": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+    }
     if device.type == "cuda":
         about["device"] = torch.cuda.get_device_name(device)
         about["memory_gb"] = torch.cuda.get_device_properties(device).total_memory / GB

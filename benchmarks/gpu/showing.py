@@ -58,7 +58,8 @@ def vae(bench: Bench) -> None:
 
     def coded(pixels_a_batch: int, channels_last: bool = False) -> dict[str, Any]:
         autoencoder.pixels_a_batch = pixels_a_batch
-        autoencoder.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        autoencoder.to(memory_format=layout)  # type: ignore[call-overload]
         latents = torch.from_numpy(autoencoder.encode_frames(frames))
         there = bench.seconds(lambda: autoencoder.encode_frames(frames), 0.5)
         peak = bench.peak_gb(lambda: autoencoder.encode_frames(frames))

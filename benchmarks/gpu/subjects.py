@@ -109,7 +109,7 @@ TINY = Sizes(
 
 def random_backbone(kind: str, sizes: Sizes) -> Backbone:
     """A backbone of a kind, drawn on torch's default device."""
-    settings = BackboneSettings(kind=kind, window=sizes.window)  # type: ignore[arg-type]
+    settings = BackboneSettings(kind=kind, window=sizes.window)
     if not sizes.tiny:
         return build_backbone(settings, sizes.shape)
     if kind == "sd15":
@@ -129,7 +129,7 @@ def random_backbone(kind: str, sizes: Sizes) -> Backbone:
 
 def settings_for(sizes: Sizes, targets: str = "attention", **federation: Any) -> TrainingSettings:
     """FedAvg with the paper's adapter: rank 8 on the attention projections."""
-    base = TrainingSettings(adapter=AdapterSettings(targets=targets))  # type: ignore[arg-type]
+    base = TrainingSettings(adapter=AdapterSettings(targets=targets))
     values = {"local_steps": sizes.local_steps, "batch_size": sizes.sd15_batches[1], "rounds": 1, **federation}
     settings = base.model_copy(update={"federation": base.federation.model_copy(update=values)})
     return configure("fedavg", settings)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 
 from benchmarks.gpu.bench import Bench, only_attention, without_autocast
 from benchmarks.gpu.subjects import Subject, bare_steps, build_subject, federated_run, settings_for, without
@@ -156,7 +157,7 @@ def profile(bench: Bench) -> None:
             on_device = event.self_device_time_total if bench.cuda else event.self_cpu_time_total
             if on_device <= 0:
                 continue
-            is_kernel = bench.cuda and event.device_type != torch.autograd.DeviceType.CPU
+            is_kernel = bench.cuda and event.device_type != DeviceType.CPU
             held = (kernels if is_kernel else operators).setdefault(event.key[:90], [0.0, 0])
             held[0] += on_device / 1e3
             held[1] += event.count

@@ -12,7 +12,7 @@ import ast
 import copy
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -79,6 +79,7 @@ def mutants_of(file: str, source: str, functions: str = ".*") -> list[Mutant]:
         if not wanted.fullmatch(where):
             continue
         begin = offsets[node.lineno - 1] + node.col_offset
+        assert node.end_lineno is not None and node.end_col_offset is not None, "parsed from text"
         end = offsets[node.end_lineno - 1] + node.end_col_offset
         changed = (data[:begin] + after.encode() + data[end:]).decode()
         before = ast.unparse(node)
@@ -113,7 +114,9 @@ def _changes(node: ast.AST, where: str = "") -> Iterator[tuple[ast.expr | ast.st
                 yield from _changes_within(child, name, [child, *child.body])
 
 
-def _changes_within(node: ast.AST, where: str, parts: list[ast.AST]) -> Iterator[tuple[ast.expr | ast.stmt, str, str]]:
+def _changes_within(
+    node: ast.AST, where: str, parts: Sequence[ast.AST]
+) -> Iterator[tuple[ast.expr | ast.stmt, str, str]]:
     """The changes of `parts` of a function, and of what is in them."""
     for part in parts:
         turned_round = isinstance(node, ast.If | ast.IfExp) and part is node.test and _turns_round(part)

@@ -38,7 +38,7 @@ def _folders(groups: Path, membership: Path) -> list[Path]:
         lines = []
     found = [groups, groups / "cpu"]  # inside a container its own group is often mounted as the root
     for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "none", "")
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = groups / controllers if controllers and (groups / controllers).is_dir() else groups

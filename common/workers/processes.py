@@ -40,7 +40,7 @@ def map_processes(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     workers: int,
-    initializer: Callable[..., None] | None = None,
+    initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> Iterator[Done[Item, Result]]:
     """Run `work` on every item in spawned processes, in the order in which they finish.
@@ -133,7 +133,7 @@ class _Order(Generic[Item, Result]):
     """What a process does with every item, and once before the first."""
 
     work: Callable[[Item], Result]
-    initializer: Callable[..., None] | None
+    initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
 
 

@@ -124,7 +124,7 @@ class _Row:
 def _row(entry: Client, index: ShardIndex | None) -> _Row:
     counts = {PEOPLE: str(len({entry.person_of(clip) for clip in entry.clips()}))}
     counts |= {head: str(len(entry.splits[split])) for split, head in SHORT.items()}
-    notes = ["all clips from one video"] if entry.one_video else []
+    notes = ["one video in several splits"] if entry.one_video else []
     if index is None:
         return _Row(counts | {SAMPLES: UNKNOWN, MB: UNKNOWN}, [*notes, "no shards yet"])
     missing = len(entry.clips()) - _used(index)

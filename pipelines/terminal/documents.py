@@ -107,11 +107,14 @@ def converted(folder: RunFolder) -> dict[str, int]:
     """Number of clips by conversion, the most frequent first: the conversions in the manifest, and those that the
     descriptions of crops add."""
     from preparation.corpora.manifest import load_manifest
+    from preparation.crops.pieces import crop_names
 
     found: Counter[str] = Counter()
     for clip in load_manifest(folder.manifest) if folder.manifest.exists() else []:
         made = set(clip.conversions.made())
-        description = folder.crops_of(clip.clip_id) / f"{clip.name}.json"
+        crops = folder.crops_of(clip.clip_id)
+        # Every piece of a recording names what reading the whole of it converted.
+        description = crops / f"{crop_names(crops, clip.name)[0]}.json"
         with contextlib.suppress(OSError, ValueError):  # a clip without a crop, or with a damaged one
             made |= set(json.loads(description.read_text(encoding="utf-8")).get("conversions", {}))
         found.update(made)

@@ -1,7 +1,8 @@
 """From people to clients: each person is a client, or clips are dealt to simulated clients once crops are made.
 
-people.json     who is who, by the corpus's folders (see `preparation.clients.roles`)
-clients.json    who trains, with which clips: the same table, or one of simulated clients
+people.json     who is who, by the corpus's folders, with whole recordings (see `preparation.clients.roles`)
+clients.json    who trains, with which samples: the same people, or simulated clients. Recordings that were cut are
+                listed by their pieces, and clients of few recordings are split by time
 
 A dealt clip keeps its name, and its crop stays in its person's folder; only the table says which client has it. So
 dealing again costs new shards, but no crop is made or copied.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +25,16 @@ from preparation.clients.features import measure_clips
 from preparation.clients.gate import CropGate
 from preparation.clients.partition import cluster, deal
 from preparation.clients.roles import (
+    SPLITS,
     Client,
     ClientTable,
     load_clients,
     load_people,
     of_role,
     save_clients,
-    split_sources,
 )
-from preparation.corpora.clip import Clip
+from preparation.clients.timeline import few_recordings, frames_of, left_out_rows, sample_clips, split_samples
+from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.manifest import load_manifest
 from preparation.corpora.sources import source_keys
 from preparation.crops.crop import has_crop
@@ -47,20 +50,53 @@ def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> Cli
     """
     settings = settings or PreparationSettings()
     people = load_people(run)
-    table = people
-    rows: list[QuarantineRow] = []
+    gap = frames_of(settings.samples.gap_seconds)
     if settings.partition.by is PartitionRule.DIRICHLET:
-        clips = load_manifest(run.manifest)
+        samples = sample_clips(run, load_manifest(run.manifest))
         agreed = CropGate(run, "training", required=False).admit(of_role(people, "client"), "the dealing")
         members = [(name, people[name]) for name in agreed]
         features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
-        table = deal_clips(clips, people, features, settings.partition, settings.clients)
-        rows = _damaged(run, clips, members, features)
+        table = deal_clips(
+            samples.clips, people, features, settings.partition, settings.clients, places=samples.places, gap=gap
+        )
+        rows = _damaged(run, samples.clips, members, features) + left_out_rows(samples, features, table, gap)
+    else:
+        table, rows = _split_people(run, people, settings.clients, gap)
     forget_others(run, table)
     _remove_outdated_consent(run, table)
     save_clients(table, run.clients_table)
     replace_rows(run.quarantine, ("dealing",), rows)
     return table
+
+
+def _split_people(
+    run: RunFolder, people: ClientTable, settings: ClientSettings, gap: int
+) -> tuple[ClientTable, list[QuarantineRow]]:
+    """The table with new splits for the clients whose recordings were cut and that have too few with crops for three
+    splits, and rows for their pieces that are in none. Everybody else's splits stay."""
+    cut = [
+        name for name in of_role(people, "client") if any(recording_of(clip) != clip for clip in people[name].clips())
+    ]
+    if not cut:
+        return people, []
+    samples = sample_clips(run, load_manifest(run.manifest))
+    by_id = {clip.clip_id: clip for clip in samples.clips}
+    table = dict(people)
+    wanted: list[str] = []
+    for name in cut:
+        entry = people[name]
+        own = [clip for clip in entry.clips() if clip in by_id]
+        usable = {clip for clip in own if has_crop(run.crops_of(clip), by_id[clip].name)}
+        some_empty = not all(usable.intersection(entry.splits[split]) for split in SPLITS)
+        clips = [by_id[clip] for clip in sorted(usable)]
+        if not few_recordings(clips, settings.sources) and (entry.people or not some_empty):
+            continue  # a host's splits stay those of a run without guests
+        splits, one_video = split_samples(name, clips, samples.places, settings, gap)
+        # Clips without a crop stay in the table, where the others of their client are.
+        splits["train"] = sorted([*splits["train"], *(clip for clip in own if clip not in usable)])
+        table[name] = replace(entry, splits=splits, one_video=one_video)
+        wanted += usable
+    return table, left_out_rows(samples, wanted, table, gap)
 
 
 def deal_clips(
@@ -69,12 +105,15 @@ def deal_clips(
     features: Mapping[str, NDArray[np.float64]],
     settings: PartitionSettings,
     splitting: ClientSettings | None = None,
+    places: Mapping[str, slice] | None = None,
+    gap: int = 0,
 ) -> ClientTable:
     """The table of dealt clients; public and unseen people stay as they are.
 
     `features` holds a vector for each clip id that is to be dealt (see `preparation.clients.features`); clips without
     one, which have no crop, are in no split. Splits keep videos whole; where a person is one video (LRS3), that keeps
-    people whole too.
+    people whole too. Clients with pieces (`places`, see `timeline.SampleClips`) of fewer than three recordings are
+    split by time, with `gap` frames between the splits.
     """
     splitting = splitting or ClientSettings()
     by_id = {clip.clip_id: clip for clip in clips}
@@ -100,8 +139,10 @@ def deal_clips(
 
     table: ClientTable = {name: entry for name, entry in people.items() if entry.role != "client"}
     for name, own in dealt.items():
-        splits, one_video = split_sources(name, sorted(own, key=lambda clip: clip.clip_id), splitting)
-        owners = {clip.clip_id: owner[clip.clip_id] for clip in own}
+        ordered = sorted(own, key=lambda clip: clip.clip_id)
+        splits, one_video = split_samples(name, ordered, places or {}, splitting, gap)
+        kept = {clip for ids in splits.values() for clip in ids}
+        owners = {clip.clip_id: owner[clip.clip_id] for clip in own if clip.clip_id in kept}
         table[name] = Client("client", name, splits, one_video, dict(sorted(owners.items())))
     return table
 

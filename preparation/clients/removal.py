@@ -27,6 +27,7 @@ from common.folders import IDENTITIES, PANEL, RESULTS, RunFolder
 from common.text.redaction import pseudonyms, redact_run
 from preparation.clients.consent import people_of, read_consent
 from preparation.clients.roles import Client, load_clients, save_clients
+from preparation.corpora.clip import recording_of
 from preparation.corpora.manifest import load_manifest
 from preparation.crops.crop import forget_crop
 from preparation.quarantine import load_quarantine, replace_rows
@@ -137,7 +138,11 @@ def _without(entry: Client, people: set[str], clips: set[str]) -> Client:
     """A client without the clips that are gone and without the clips of people who are gone."""
 
     def stays(clip: str) -> bool:
-        return clip not in clips and entry.person_of(clip) not in people and clip.rpartition("/")[0] not in people
+        return (
+            recording_of(clip) not in clips
+            and entry.person_of(clip) not in people
+            and clip.rpartition("/")[0] not in people
+        )
 
     splits = {split: [clip for clip in ids if stays(clip)] for split, ids in entry.splits.items()}
     owners = {clip: who for clip, who in entry.people.items() if stays(clip)}
@@ -153,14 +158,16 @@ def _on_panel(run: RunFolder, people: set[str], clips: set[str]) -> bool:
     if not panel.exists():
         return run.nightly.exists()
     entries = json.loads(panel.read_text(encoding="utf-8"))
-    return any(one["person"] in people or one["clip_id"].partition("@")[0] in clips for one in entries)
+    return any(one["person"] in people or recording_of(one["clip_id"]) in clips for one in entries)
 
 
 def _drop_rows(run: RunFolder) -> None:
     """Remove quarantine rows about files that are not in the manifest."""
     rows = load_quarantine(run.quarantine)
     known = {name for clip in load_manifest(run.manifest) for name in (clip.path, clip.clip_id)}
-    stay = [row for row in rows if row.step in OWN_FILES_STEPS or row.file in known]
+    # The shards step calls a piece by its id; all other steps name paths.
+    files = [recording_of(row.file) if row.step == "shards" else row.file for row in rows]
+    stay = [row for row, file in zip(rows, files, strict=True) if row.step in OWN_FILES_STEPS or file in known]
     if len(stay) < len(rows):
         replace_rows(run.quarantine, {row.step for row in rows}, stay)
 
@@ -175,10 +182,11 @@ def _participants(run: RunFolder) -> set[str]:
 
 
 def _names(crops: Path) -> set[str]:
-    """The names of clips that have any file in a crops folder; a clip's name has no dot, and a file that begins with
-    one is being written."""
-    found = [*crops.iterdir(), *(crops / "refused").glob("*.json")]
-    return {path.name.partition(".")[0] for path in found if path.is_file() and not path.name.startswith(".")}
+    """The names of clips that have any file in a crops folder, if only of a piece; a clip's name has no dot, and a file
+    that begins with one is being written."""
+    found = [*crops.iterdir(), *(crops / "refused").glob("*.json"), *(crops / "pieces").glob("*.json")]
+    names = {path.name.partition(".")[0] for path in found if path.is_file() and not path.name.startswith(".")}
+    return {recording_of(name) for name in names}
 
 
 def _remove(path: Path) -> None:

@@ -20,6 +20,7 @@ from common.seeding import generator
 from preparation.clients.features import ClipFeatures, measure_clips
 from preparation.clients.partition import cluster
 from preparation.clients.roles import Client, ClientTable, load_clients
+from preparation.clients.timeline import sample_clips
 from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import load_manifest
 
@@ -83,7 +84,8 @@ def report_clients(run: RunFolder, seed: int = 0) -> ClientReport:
     """Measure every client of a run whose crops are made (role client; public and unseen people train nothing)."""
     table = load_clients(run.clients_table)
     members = [(name, entry) for name, entry in sorted(table.items()) if entry.role == "client"]
-    return compare_clients(dict(members), load_manifest(run.manifest), measure_clips(run, members), seed)
+    clips = sample_clips(run, load_manifest(run.manifest)).clips
+    return compare_clients(dict(members), clips, measure_clips(run, members), seed)
 
 
 def compare_clients(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,10 @@ from common.files import replacing
 from common.folders import RunFolder
 from common.seeding import generator
 from common.text.names import own_spelling
-from preparation.corpora.clip import Clip
+from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.sources import by_recording, by_source
 from preparation.corpora.twins import recordings_of, shared_by_people
+from preparation.crops.pieces import crop_names, has_pieces
 from preparation.quarantine import TWINS, QuarantineRow
 from preparation.settings import ClientSettings, CorpusKind, CorpusSettings, HdtfSpeaker, SizeRule, SpeakerRule
 
@@ -40,7 +41,8 @@ _STRICTEST_FIRST: tuple[Role, ...] = ("unseen", "client", "volunteer", "public")
 class Client:
     """One speaker's entry: `splits` maps each of train, validation and test to clip ids.
 
-    `one_video` is True where all clips are cut from a single video, so that neighbouring cuts are in different splits.
+    `one_video` is True where one video is in several splits: all clips are cut from a single one, or the client has
+    fewer than three recordings and is split by time (see `preparation.clients.timeline`).
     `people` names each clip's person where a client unites several people (see `preparation.clients.dealing`), else it
     is empty. `shares` names other speakers with the same recordings (see `preparation.corpora.twins`), who may be the
     same person. The table holds these three only where they are not empty or False.
@@ -260,7 +262,8 @@ def _may_split_people(clients: ClientTable, settings: CorpusSettings | None, kin
     if kind is not CorpusKind.FOLDER or settings is None:
         return False
     # By AUTO, a clip at the root is named after its file: speaker and name are one.
-    clips = [(clip.rpartition("/")[0], clip.rpartition("/")[2]) for entry in clients.values() for clip in entry.clips()]
+    ids = [recording_of(clip) for entry in clients.values() for clip in entry.clips()]
+    clips = [(clip.rpartition("/")[0], clip.rpartition("/")[2]) for clip in ids]
     flat = settings.speaker_rule is SpeakerRule.AUTO and any(speaker == name for speaker, name in clips)
     return settings.speaker_rule is SpeakerRule.STEM or flat
 
@@ -282,8 +285,29 @@ def load_clients(path: Path) -> ClientTable:
 
 
 def load_people(run: RunFolder) -> ClientTable:
-    """The table of people by the corpus's folders, before any dealing; a run that was never dealt has one table."""
-    return load_clients(run.people_table if run.people_table.exists() else run.clients_table)
+    """The table of people by the corpus's folders, before any dealing; a run that was never dealt has one table.
+
+    The file lists recordings. Where crops were made of a recording's pieces, the pieces take its place, in its split.
+    """
+    table = load_clients(run.people_table if run.people_table.exists() else run.clients_table)
+    speakers = {clip.rpartition("/")[0] for entry in table.values() for clip in entry.clips()}
+    cut = {speaker for speaker in speakers if has_pieces(run.crops(speaker))}
+    return {name: with_pieces(entry, run, cut) for name, entry in table.items()} if cut else table
+
+
+def with_pieces(entry: Client, run: RunFolder, cut: Container[str]) -> Client:
+    """An entry with pieces in place of the recordings that became pieces; `cut` names the speakers who have such."""
+
+    def crops_of(clip: str) -> list[str]:
+        speaker, _, name = recording_of(clip).rpartition("/")
+        return [f"{speaker}/{crop}" for crop in crop_names(run.crops(speaker), name)] if speaker in cut else [clip]
+
+    splits = {
+        split: list(dict.fromkeys(crop for clip in ids for crop in crops_of(clip)))
+        for split, ids in entry.splits.items()
+    }
+    people = {crop: who for clip, who in entry.people.items() for crop in crops_of(clip)}
+    return replace(entry, splits=splits, people=people)
 
 
 _ALWAYS = ("role", "speaker", "splits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 
 from preparation.media.conversions import Conversions
@@ -44,3 +45,16 @@ class Clip:
 
 OWN_COLUMNS = [each.name for each in fields(Clip) if each.name != "conversions"]
 COLUMNS = [*OWN_COLUMNS, *(each.name for each in fields(Conversions))]
+
+_CUT_OF_A_CLIP = re.compile(r"(?:@\d+)+$")
+
+
+def recording_of(clip_id: str) -> str:
+    """The id of the clip that a piece (`anna/talk@003`), or a part of a long sample (`anna/talk@003@250`), was cut
+    from: `anna/talk`. The id of a whole clip is returned as it is, because no clip's name holds an `@`."""
+    return _CUT_OF_A_CLIP.sub("", clip_id)
+
+
+def piece_name(name: str, number: int) -> str:
+    """The name of a clip's piece: `talk@003`."""
+    return f"{name}@{number:03d}"

@@ -5,6 +5,8 @@ A video's key is derived from names alone, because no corpus states it:
 LRS3     `trainval/<youtube_id>/<00001>.mp4`: the folder is one video, so the speaker is the key.
 HDTF     `RD_Radio11_0.mp4`, `RD_Radio11_1.mp4`: the trailing number counts the cuts; what precedes it is the key.
 others   each clip counts as a recording of its own (the studio renders each anew; GRID's are single takes).
+
+The pieces of a recording that was cut here have the recording's key.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from preparation.corpora.clip import Clip
+from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.twins import recordings_of
 from preparation.settings import SourceRule
 
@@ -29,9 +31,10 @@ def source_of(clip: Clip, rule: SourceRule = SourceRule.AUTO) -> str:
         rule = _BY_CORPUS.get(clip.corpus, SourceRule.CLIP)
     if rule is SourceRule.SPEAKER:
         return clip.speaker
+    whole = recording_of(clip.clip_id)
     if rule is SourceRule.NUMBERED:
-        return f"{clip.speaker}/{_CUT_NUMBER.sub('', clip.name)}"
-    return clip.clip_id
+        return f"{clip.speaker}/{_CUT_NUMBER.sub('', whole.rpartition('/')[2])}"
+    return whole
 
 
 def source_keys(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict[str, str]:
@@ -65,10 +68,11 @@ def by_source(clips: Iterable[Clip], rule: SourceRule = SourceRule.AUTO) -> dict
 
 
 def by_recording(clips: Collection[Clip]) -> dict[str, list[str]]:
-    """Clip ids of each recording, copies together, both sorted; a clip without copies is a recording of its own."""
+    """Clip ids of each recording, copies and pieces together, both sorted; a clip without copies is a recording of its
+    own."""
     groups: dict[str, list[str]] = defaultdict(list)
     ids = sorted(clip.clip_id for clip in clips)
     recordings = recordings_of(clips)
     for clip_id in ids:
-        groups[recordings.get(clip_id, clip_id)].append(clip_id)
+        groups[recording_of(recordings.get(clip_id, clip_id))].append(clip_id)
     return dict(sorted(groups.items()))

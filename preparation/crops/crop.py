@@ -1,45 +1,53 @@
-"""Make one aligned crop with sound and landmarks from one clip, or a quarantine row; and read it back.
+"""Make aligned crops with sound and landmarks from one clip, or a quarantine row; and read them back.
 
 <folder>/<name>.mp4            the crop, H.264 + AAC, to look at and to encode
 <folder>/<name>.safetensors    landmarks, audio, transforms, and mouth_opening where the truth is known
 <folder>/<name>.json           source, settings, tracker, quality, the mouth's box over all frames; written last: a crop
                                without it does not count
+
+A recording that is cut has one crop for each piece, `<name>@000` and so on; see `preparation.crops.pieces`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from common.errors import CorruptFileError, PrivFedTalkError, UnwritableError
-from common.files import replacing, unwritable, write_text
+from common.files import unwritable
 from common.provenance import code_version
-from preparation.corpora.clip import Clip
+from preparation.corpora.clip import Clip, piece_name
 from preparation.crops import quality as filters
-from preparation.crops.footage import Footage, open_footage
+from preparation.crops.cutting import CutPlan, loudness_levels
+from preparation.crops.footage import open_footage
+from preparation.crops.pieces import (
+    Piece,
+    RefusedPiece,
+    forget_pieces,
+    read_pieces,
+    remove_files,
+    times,
+    write_pieces,
+)
 from preparation.crops.refusals import forget_refusal, remember_refusal, remembered_refusal
 from preparation.crops.scenes import find_scenes
-from preparation.crops.sync import Watch
-from preparation.crops.sync import judge as judge_sync
-from preparation.faces.alignment import Transforms, fit_transforms, source_boxes, transform_points, warp
-from preparation.faces.landmarks import Landmarks, mouth_box
-from preparation.faces.track import FaceTracker, Track, bridge_gaps, longest_segment, smooth
-from preparation.faces.truth_tracker import read_truth
-from preparation.media.rates import FPS
+from preparation.crops.shots import Take, cut_takes, follow_shots, longest_take, measure_take, sound_of
+from preparation.crops.writing import Draft, Followed, with_frames, write_crop
+from preparation.faces.alignment import fit_transforms
+from preparation.faces.landmarks import Landmarks
+from preparation.faces.track import FaceTracker, smooth
 from preparation.media.sound import fit_audio, open_sound
 from preparation.media.track.frames import Frame
 from preparation.media.video import open_video
-from preparation.media.writing import encode
-from preparation.quarantine import QuarantineRow
+from preparation.quarantine import PIECES, QuarantineRow
 from preparation.settings import PreparationSettings
 
 if TYPE_CHECKING:
@@ -52,6 +60,7 @@ DECIDES_NOTHING = (
     "preparation.corpora",
     "preparation.crops.refusals",
     "preparation.quarantine",
+    "preparation.sample_settings",
     "preparation.settings",
 )
 """Modules that these import and that change no crop: how files are written, listed and reported. The settings that
@@ -60,11 +69,14 @@ decide a crop count by their values."""
 
 @dataclass(frozen=True)
 class CropResult:
-    """A clip that has a crop; `kept` is True where the crop of an earlier run is still valid."""
+    """A clip that has a crop, or several of its pieces; `frames` are those of all its crops, `kept` is True where they
+    are an earlier run's and still valid. `rows` name the pieces that were refused."""
 
     clip_id: str
     frames: int
     kept: bool
+    crops: int = 1
+    rows: tuple[QuarantineRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,21 +105,25 @@ def prepare_clip(
     settings: PreparationSettings,
     tracker: FaceTracker,
     speaker: ActiveSpeaker | None = None,
+    plan: CutPlan | None = None,
 ) -> CropResult | QuarantineRow:
-    """Decode, track, align, check and write one clip. Whatever is wrong with the clip becomes a row; a disk that cannot
-    be written raises UnwritableError. `speaker` is the network that `settings.sync.check` needs."""
+    """Decode, track, align, check and write one clip: as one crop, or with a `plan` as one crop for each of its pieces.
+
+    Whatever is wrong with the clip becomes a row; a disk that cannot be written raises UnwritableError. `speaker` is
+    the network that `settings.sync.check` needs.
+    """
     if settings.sync.check and speaker is None:
         raise ValueError("sync.check needs the active-speaker network")
-    before = from_before(clip, folder, settings, tracker.name)
+    before = from_before(clip, folder, settings, tracker.name, plan)
     if before is not None:
         return before
     try:
         forget_crop(folder, clip.name)
         watcher = speaker if settings.sync.check else None
-        result = _prepare(clip, corpus_root, folder, settings, tracker, watcher)
+        result = _prepare(clip, corpus_root, folder, settings, tracker, watcher, plan)
         if isinstance(result, QuarantineRow):
             verdict = filters.Verdict(result.reason, result.remedy)
-            remember_refusal(folder, clip.name, verdict, _made_from(clip, settings, tracker.name))
+            remember_refusal(folder, clip.name, verdict, _made_from(clip, settings, tracker.name, plan))
         return result
     except UnwritableError:
         raise
@@ -131,6 +147,7 @@ def _prepare(
     settings: PreparationSettings,
     tracker: FaceTracker,
     speaker: ActiveSpeaker | None,
+    plan: CutPlan | None,
 ) -> CropResult | QuarantineRow:
     # Sound first: it is cheap, and a clip without it needs no face.
     source = corpus_root / clip.path
@@ -138,119 +155,62 @@ def _prepare(
     audio = heard.in_step()
     footage = open_footage(clip, source, settings)
 
-    # Follow the face within each scene, bridge short gaps, keep the longest stretch that has one.
+    # Follow the face within each scene, and choose what becomes a crop.
     look_for_cuts = settings.scenes.detect and clip.truth is None
     scenes = find_scenes(footage.pictures(), settings.scenes) if look_for_cuts else None
-    shot = _longest_shot(clip, corpus_root, footage, scenes, settings, tracker)
-    kept, track = shot.kept, shot.track
-    landmarks = smooth(shot.landmarks, settings.faces.smoothing if tracker.trembles else 0.0)
-    sound = fit_audio(audio, kept.stop)[kept.start * 640 :]
+    shots = follow_shots(footage.watched(), scenes, clip, corpus_root, settings.faces, tracker, footage.seen)
+    total = shots[-1].stop
+    in_pieces = plan is not None and (total > plan.longest or len(shots) > 1 or bool(plan.borders))
+    takes: list[Take] = []
+    if plan is not None and in_pieces:
+        takes = cut_takes(shots, loudness_levels(fit_audio(audio, total), total), plan)
+    takes = takes or [longest_take(shots)]
 
-    # Judge before the expensive part, and again once the crop's sharpness is known.
-    measured = filters.Quality(
-        frames=len(landmarks),
-        face_rate=track.face_rate,
-        face_pixels=filters.face_pixels(landmarks),
-        roll_degrees=filters.median_roll(landmarks),
-        loudness=filters.loudness(sound),
-        sound_share=filters.sound_share(sound),
-    )
-    verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
-    if verdict is not None:
-        best = f" in the best of its {len(scenes)} scenes" if scenes and len(scenes) > 1 else ""
-        return QuarantineRow(clip.path, "quality", verdict.reason + best, verdict.remedy)
-    transforms = fit_transforms(landmarks, settings.crops)
+    # Judge before the expensive part, and again once a crop's sharpness is known.
+    followed = Followed(clip, corpus_root, footage, audio, heard.conversions, scenes, shots)
+    made_from = _made_from(clip, settings, tracker.name, plan)
+    drafts: list[Draft] = []
+    refused: list[tuple[Take, filters.Verdict]] = []
+    for take in takes:
+        landmarks = smooth(take.landmarks, settings.faces.smoothing if tracker.trembles else 0.0)
+        sound = sound_of(audio, take.kept)
+        quality = measure_take(take, landmarks, sound)
+        verdict = filters.judge(quality, settings.quality, has_audio=len(audio) > 0)
+        if verdict is not None:
+            refused.append((take, verdict))
+        else:
+            drafts.append(Draft(take, landmarks, sound, quality, fit_transforms(landmarks, settings.crops)))
+    pieces: list[Piece] = []
+    for draft, frames in with_frames(drafts, footage, settings.crops.size):
+        name = piece_name(clip.name, len(pieces)) if in_pieces else clip.name
+        described = {**made_from, **({} if plan is None else {"recording": clip.clip_id})}
+        verdict = write_crop(name, draft, frames, followed, folder, settings, speaker, described)
+        if verdict is not None:
+            refused.append((draft.take, verdict))
+        else:
+            pieces.append(Piece(name, draft.take.kept.start, len(draft.landmarks)))
+    if not pieces:
+        return _refusal(clip, refused, len(shots), in_pieces)
 
-    sharpness: list[float] = []
-    video = folder / f"{clip.name}.mp4"
-    watch = Watch(speaker, settings.sync, len(landmarks)) if speaker is not None and len(audio) else None
-    parts = footage.parts(kept, source_boxes(transforms, settings.crops.size))
-    crops = _crops(parts, transforms, settings.crops.size, sharpness)
-    encode(
-        crops if watch is None else watch.through(crops),
-        sound if len(audio) else None,
-        video,
-        crf=settings.crops.crf,
-        made="a crop",
-    )
-    measured = filters.Quality(**{**asdict(measured), "sharpness": float(np.median(sharpness))})
-    verdict = filters.judge(measured, settings.quality, has_audio=len(audio) > 0)
-    in_sync = watch.measure(sound) if verdict is None and watch is not None else None
-    if in_sync is not None:
-        verdict = judge_sync(in_sync, settings.sync)
-    if verdict is not None:
-        forget_crop(folder, clip.name)
-        return QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
-
-    # The description comes last: without it the crop does not count.
-    placed = transform_points(landmarks, transforms)
-    tensors: dict[str, NDArray[Any]] = {
-        "landmarks": placed,
-        "audio": sound,
-        "transforms": transforms.astype(np.float32),
-    }
-    if clip.truth is not None:
-        opening = read_truth(corpus_root / clip.truth).get("mouth_opening")
-        if opening is not None and len(opening) == len(track.landmarks):
-            tensors["mouth_opening"] = opening[kept]
-    # Bytes first: the library's own writing would hide a full disk behind an error of its own.
-    packed = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-    with replacing(folder / f"{clip.name}.safetensors") as path:
-        path.write_bytes(packed)
-    described = {
-        "clip_id": clip.clip_id,
-        "speaker": clip.speaker,
-        "corpus": clip.corpus,
-        "source": clip.path,
-        **_made_from(clip, settings, tracker.name),
-        "first_frame": kept.start,
-        "frames": len(landmarks),
-        "fps": FPS,
-        "size": settings.crops.size,
-        "mouth_box": mouth_box(placed, settings.crops.size),
-        "most_faces": int(track.faces.max(initial=0)),
-        "quality": asdict(measured),
-        "conversions": footage.video.conversions.with_those(heard.conversions).made(),
-    }
-    if scenes is not None:
-        described |= {"scenes": [[scene.start, scene.stop] for scene in scenes], "scene_kept": shot.scene}
-    if in_sync is not None:
-        described["sync"] = asdict(in_sync)
-    write_text(folder / f"{clip.name}.json", json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False))
-    return CropResult(clip.clip_id, len(landmarks), kept=False)
+    # The record comes last: without it no piece counts.
+    rows = [
+        RefusedPiece(f"{times(take.kept.start, take.kept.stop)}: {verdict.reason}", verdict.remedy)
+        for take, verdict in sorted(refused, key=lambda pair: pair[0].kept.start)
+    ]
+    if in_pieces:
+        write_pieces(folder, clip.name, pieces, rows, made_from)
+    return _result(clip, pieces, rows if in_pieces else [], kept=False)
 
 
-@dataclass(frozen=True)
-class _Shot:
-    """The longest stretch of one scene that has a face: `kept` is its slice of the clip's frames, landmarks [T, 68, 2]
-    are those of the stretch, `track` is that of the whole scene."""
-
-    scene: int
-    kept: slice
-    landmarks: Landmarks
-    track: Track
-
-
-def _longest_shot(
-    clip: Clip,
-    corpus_root: Path,
-    footage: Footage,
-    scenes: list[slice] | None,
-    settings: PreparationSettings,
-    tracker: FaceTracker,
-) -> _Shot:
-    """Follow the face in each scene separately, because after a cut the face is elsewhere or another's; without scenes,
-    in the whole clip. Of equally long stretches the first is kept."""
-    stream = iter(footage.watched())
-    shots: list[_Shot] = []
-    for number, scene in enumerate(scenes or [slice(0, None)]):
-        length = None if scene.stop is None else scene.stop - scene.start
-        track = tracker.track(islice(stream, length), clip, corpus_root, footage.seen)
-        filled, segments = bridge_gaps(track.landmarks, settings.faces.longest_bridged_gap)
-        longest = longest_segment(segments)
-        kept = slice(scene.start + longest.start, scene.start + longest.stop)
-        shots.append(_Shot(number, kept, filled[longest], track))
-    return max(shots, key=lambda shot: len(shot.landmarks))
+def _refusal(clip: Clip, refused: list[tuple[Take, filters.Verdict]], shots: int, in_pieces: bool) -> QuarantineRow:
+    """The row of a clip without a crop: the verdict on its only take, or on the longest of its pieces."""
+    _, verdict = max(refused, key=lambda pair: pair[0].kept.stop - pair[0].kept.start)
+    best = ""
+    if in_pieces and len({verdict.reason for _, verdict in refused}) > 1:
+        best = f" in the longest of its {len(refused)} pieces"
+    elif not in_pieces and shots > 1:
+        best = f" in the best of its {shots} scenes"
+    return QuarantineRow(clip.path, "quality", verdict.reason + best, verdict.remedy)
 
 
 def load_crop(folder: Path, name: str) -> Crop:
@@ -279,18 +239,21 @@ def has_crop(folder: Path, name: str) -> bool:
 
 
 def forget_crop(folder: Path, name: str) -> None:
-    """Remove a crop, its description first, and the record that the clip was refused."""
+    """Remove a crop, or the crops of a recording's pieces, descriptions first, and the record that it was refused."""
     forget_refusal(folder, name)
-    for suffix in (".json", ".safetensors", ".mp4"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    forget_pieces(folder, name)
+    remove_files(folder, name)
 
 
 def from_before(
-    clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str
+    clip: Clip, folder: Path, settings: PreparationSettings, tracker_name: str, plan: CutPlan | None = None
 ) -> CropResult | QuarantineRow | None:
-    """An earlier run's result for a clip, a crop or a refusal, where the source, the code, the settings that decide it
-    and the tracker are the same; else None."""
-    made_from = _made_from(clip, settings, tracker_name)
+    """An earlier run's result for a clip, its crop or crops or a refusal, where the source, the code, the settings that
+    decide it, the plan and the tracker are the same; else None."""
+    made_from = _made_from(clip, settings, tracker_name, plan)
+    record = read_pieces(folder, clip.name, made_from) if plan is not None else None
+    if record is not None and all(has_crop(folder, piece.name) for piece in record.pieces):
+        return _result(clip, record.pieces, record.refused, kept=True)
     try:
         stored = json.loads((folder / f"{clip.name}.json").read_text(encoding="utf-8"))
         if all(stored[name] == value for name, value in made_from.items()):
@@ -301,17 +264,19 @@ def from_before(
     return None if verdict is None else QuarantineRow(clip.path, "quality", verdict.reason, verdict.remedy)
 
 
-def _made_from(clip: Clip, settings: PreparationSettings, tracker_name: str) -> dict[str, str]:
+def _made_from(
+    clip: Clip, settings: PreparationSettings, tracker_name: str, plan: CutPlan | None = None
+) -> dict[str, str]:
+    cut = {} if plan is None else {"cut": " ".join(map(str, astuple(plan)))}
     return {
         "source_sha256": clip.sha256,
         "settings": settings.crop_fingerprint(),
         "code": code_version(*MADE_BY, without=DECIDES_NOTHING),
         "tracker": tracker_name,
+        **cut,
     }
 
 
-def _crops(frames: Iterable[Frame], transforms: Transforms, size: int, sharpness: list[float]) -> Iterator[Frame]:
-    for frame, transform in zip(frames, transforms, strict=False):
-        crop = warp(frame, transform, size)
-        sharpness.append(filters.sharpness(crop))
-        yield crop
+def _result(clip: Clip, pieces: Sequence[Piece], refused: Sequence[RefusedPiece], kept: bool) -> CropResult:
+    rows = tuple(QuarantineRow(clip.path, PIECES, each.reason, each.remedy) for each in refused)
+    return CropResult(clip.clip_id, sum(piece.frames for piece in pieces), kept, len(pieces), rows)

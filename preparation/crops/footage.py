@@ -8,7 +8,7 @@ decoded again, so that memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,9 @@ HELD_BYTES = 256 * 1024 * 1024
 MARGIN = 0.125
 """How much wider a kept part is on each side than the crop seems to need, as a share of its width."""
 
+FIRST_PICTURES, SURE = 100, 2.0
+"""After so many pictures what all will take is estimated; an estimate of so many times the limit settles it."""
+
 
 class Footage(Protocol):
     """The frames of a clip."""
@@ -43,8 +46,9 @@ class Footage(Protocol):
         """All frames, once, for the tracker."""
         ...
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterable[Frame]:
-        """The frames `kept`, with right pixels at least inside boxes[f]; use each before asking for the next."""
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterable[Frame]:
+        """Those of the frames `kept` that have a box, with right pixels at least inside it; use each before asking for
+        the next."""
         ...
 
 
@@ -55,7 +59,8 @@ def open_footage(clip: Clip, source: Path, settings: PreparationSettings) -> Foo
     facts = video.facts
     if facts.seconds * FPS * facts.width * facts.height * 3 <= HELD_BYTES:
         return _Held(video)
-    return _Streamed(video, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES))
+    count = round(facts.seconds * FPS)
+    return _Streamed(video, Keeper(settings.crops, settings.faces.longest_bridged_gap, HELD_BYTES, count))
 
 
 class _Held:
@@ -72,8 +77,8 @@ class _Held:
 
     watched = pictures
 
-    def parts(self, kept: slice, boxes: list[Box]) -> list[Frame]:
-        return self.pictures()[kept]
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> list[Frame]:
+        return [frame for frame, box in zip(self.pictures()[kept], boxes, strict=False) if box is not None]
 
 
 class _Streamed:
@@ -87,11 +92,11 @@ class _Streamed:
     def watched(self) -> Iterator[Picture]:
         return self._keeper.through(self.pictures())
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame]:
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterator[Frame]:
         parts = self._keeper.parts(kept, boxes)
         if parts is None:
-            whole = self.video.parts([*[None] * kept.start, *boxes])
-            parts = islice(whole, kept.start, None)
+            whole = islice(self.video.parts([*[None] * kept.start, *boxes]), kept.start, None)
+            parts = (frame for frame, box in zip(whole, boxes, strict=False) if box is not None)
         return parts
 
 
@@ -99,11 +104,12 @@ class Keeper:
     """Keeps the part around the face of each picture that a face tracker reads; beyond `limit_bytes` it gives up.
 
     Between two detections the part spans both faces. Gaps of more than `longest_gap` pictures are not kept, because no
-    crop is cut there.
+    crop is cut there. Where the first of `count` pictures show that the rest will not fit, it gives up at once: memory
+    in many small pieces is not given back to the system.
     """
 
-    def __init__(self, crops: CropSettings, longest_gap: int, limit_bytes: int) -> None:
-        self._crops, self._longest_gap, self._limit_bytes = crops, longest_gap, limit_bytes
+    def __init__(self, crops: CropSettings, longest_gap: int, limit_bytes: int, count: int) -> None:
+        self._crops, self._longest_gap, self._limit_bytes, self._count = crops, longest_gap, limit_bytes, count
         self._kept: list[Picture | None] = []
         self._waiting: list[Picture] = []
         self._box: Box | None = None
@@ -132,14 +138,20 @@ class Keeper:
             self._bytes += picture.bytes
         self._kept += self._waiting
         self._waiting, self._box = [], box
-        if self._bytes > self._limit_bytes:
+        if self._bytes > self._limit_bytes or self._expected_bytes() > SURE * self._limit_bytes:
             self._gave_up, self._kept = True, []
 
-    def parts(self, kept: slice, boxes: list[Box]) -> Iterator[Frame] | None:
-        """Frames of the pictures `kept` with right pixels inside boxes[f], in one array that is overwritten for each;
-        None where not all of these pixels were kept."""
-        held = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if picture is not None]
-        if len(held) < len(boxes) or not all(picture.covers(box) for picture, box in held):
+    def _expected_bytes(self) -> float:
+        """The bytes of all pictures, judged by those so far; none before there are enough of them."""
+        so_far = len(self._kept)
+        return self._bytes / so_far * self._count if so_far >= FIRST_PICTURES else 0.0
+
+    def parts(self, kept: slice, boxes: Sequence[Box | None]) -> Iterator[Frame] | None:
+        """Frames of those of the pictures `kept` that have a box, with right pixels inside it, in one array that is
+        overwritten for each; None where not all of these pixels were kept."""
+        wanted = [(picture, box) for picture, box in zip(self._kept[kept], boxes, strict=False) if box is not None]
+        held = [(picture, box) for picture, box in wanted if picture is not None]
+        if len(held) < sum(box is not None for box in boxes) or not all(picture.covers(box) for picture, box in held):
             return None
         return _drawn(held)
 

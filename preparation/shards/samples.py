@@ -40,6 +40,7 @@ DECIDES_NOTHING = (
     "preparation.corpora",
     "preparation.crops",
     "preparation.quarantine",
+    "preparation.sample_settings",
     "preparation.settings",
 )
 """Modules that this module imports and that change no shard, given a crop: the version of the code that made the crop
@@ -194,6 +195,9 @@ def _samples(
                 "frames": count,
                 **{name: crop.metadata[name] for name in FROM_CROP},
             }
+            if "recording" in crop.metadata:
+                start = int(crop.metadata["first_frame"]) + part.start
+                metadata |= {"recording": crop.metadata["recording"], "recording_frame": start}
             if len(parts) > 1:
                 metadata |= {"first_frame": part.start, "part": number, "parts": len(parts)}
             yield Sample(

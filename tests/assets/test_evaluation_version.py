@@ -13,7 +13,6 @@ import pytest
 from assets.evaluation.panel import evaluation, measure, version_of
 from assets.stage import run as assets_run
 from assets.stage.code import place_of, used_by
-from assets.stage.partitions import METHODS
 from assets.stage.run import Run
 from assets.stage.stages import stage
 from common.folders import RunFolder
@@ -22,6 +21,7 @@ from common.weights import registry as weights
 from evaluation.settings import EvaluationSettings
 from preparation.corpora.studio.settings import StudioSettings
 from preparation.settings import CorpusKind, PreparationSettings
+from training.federation.methods import METHODS
 from training.settings import GenerationSettings, TrainingSettings
 
 BEFORE = ("clients", "dealing", "shards", "vae", "rulers", "backbone", "federation/fedavg", "federation/local")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -33,7 +34,7 @@ def noise(clip: EvaluationClip, speech: Floats) -> Frames:
 def measured(run: dg.ResourceParam[Run]) -> None:
     """Stands where the page does, which needs a whole run; results.json is gathered as for the page."""
     gates = ["copy_reference", "noise"]
-    facts = {"peak_memory_gb": 1.0, "corpus": {}, "face_tracker": "", "seed": 0}
+    facts: dict[str, Any] = {"peak_memory_gb": 1.0, "corpus": {}, "face_tracker": "", "seed": 0}
     found = gather_results(run.folder, ["fedavg"], gates, {}, **facts, required=False)  # nobody is recorded here
     write_results(found, run.folder.results)
 

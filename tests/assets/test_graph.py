@@ -7,12 +7,12 @@ import sys
 
 import dagster as dg
 
-from assets.stage.partitions import METHODS, REFERENCES
+from assets.stage.partitions import REFERENCES, evaluated_methods, federated_methods
 from evaluation.measuring import models
 from pipelines.definitions import defs
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import _partitioned, _stretches
-from training.federation.methods import METHODS as TRAINED
+from training.federation.methods import METHODS
 
 GROUPS = ["corpus", "preparation", "backbone", "federation", "evaluation", "reports", "attacks"]
 ASKED_FOR = {"attacks"}
@@ -65,7 +65,8 @@ def test_the_checks_are_there_and_those_that_stop_a_run_block() -> None:
 
 
 def test_partitions_name_the_methods_and_references_that_exist() -> None:
-    assert set(METHODS) == set(TRAINED)
+    assert set(federated_methods.get_partition_keys()) == set(METHODS)
+    assert set(evaluated_methods.get_partition_keys()) == {*METHODS, *models.REFERENCES}
     assert set(REFERENCES) == set(models.REFERENCES)
 
 

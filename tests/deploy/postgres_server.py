@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def server(folder: Path) -> Iterator[dict[str, str]]:
     data, secret, port = folder / "data", folder / "password", free_port()
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
-    options = {"user": user, "cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}}
+    options: dict[str, Any] = {"user": user, "cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}}
     subprocess.run(
         [found / "initdb", "-D", data, "-U", "privfedtalk", "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8"],
         check=True, capture_output=True, **options,

@@ -41,7 +41,7 @@ def test_two_processes_share_runs_checks_and_pools(
     """One process materialises, as a worker machine does; another, this one, reads what it did from the database."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    command = [BIN / "dagster", "asset", "materialize", "-m", "pipelines.definitions", "--select", "group:corpus"]
+    command = [str(BIN / "dagster"), "asset", "materialize", "-m", "pipelines.definitions", "--select", "group:corpus"]
     done = subprocess.run(
         command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True
     )
@@ -65,6 +65,6 @@ def test_two_processes_share_runs_checks_and_pools(
 
 
 def test_the_storage_is_migrated_by_the_documented_command(environment: dict[str, str]) -> None:
-    migrate = [BIN / "dagster", "instance", "migrate"]
+    migrate = [str(BIN / "dagster"), "instance", "migrate"]
     done = subprocess.run(migrate, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -81,7 +81,8 @@ def test_a_run_needs_no_more_than_the_cage_gives(cage: list[str], tmp_path: Path
             "DAGSTER_HOME": "/srv/dagster", "PRIVFEDTALK_LOGS": "/srv/data/.logs",
             "PRIVFEDTALK_PARAMS": "/srv/params.yaml", "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        command = [BIN / "dagster", "asset", "materialize", "-m", "pipelines.definitions", "--select", "group:corpus"]
+        command = [str(BIN / "dagster"), "asset", "materialize", "-m", "pipelines.definitions"]
+        command += ["--select", "group:corpus"]
         done = subprocess.run(
             [*cage, *command], cwd=PROJECT, env={**os.environ, **told}, capture_output=True, text=True, timeout=600
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from evaluation.measuring.protocol import COLUMNS
@@ -44,7 +46,7 @@ def make_table(clients: list[str] = CLIENTS, role: str = "client") -> pd.DataFra
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def make_facts(losses: dict[str, dict[str, float]] | None = None) -> RunFacts:
+def make_facts(losses: Mapping[str, Mapping[str, float]] | None = None) -> RunFacts:
     if losses is None:
         losses = {
             method: {client: level[3] + 0.01 * index for index, client in enumerate(CLIENTS)}

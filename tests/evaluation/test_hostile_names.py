@@ -6,6 +6,7 @@ import ast
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,8 @@ CHARTS = {
 
 
 def texts(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    drawn: list[Any] = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(text.get_text() for text in drawn)
 
 
 DRAWN = (
@@ -135,7 +137,7 @@ def test_dollar_signs_are_drawn_and_not_computed() -> None:
     figure.canvas.draw()
     shown = [label for label in figure.axes[0].get_xticklabels() if "x^2" in label.get_text()]
     (label,) = shown
-    assert label._preprocess_math(label.get_text()) == ("a$x^2$b", False)
+    assert label._preprocess_math(label.get_text()) == ("a$x^2$b", False)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))

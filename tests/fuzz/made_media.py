@@ -220,9 +220,11 @@ class Maker:
     def make(self, medium: Medium) -> bytes | None:
         """The file's bytes; None where FFmpeg does not write such a one, or dies of it."""
         whole = self._undamaged(medium)
-        if whole is not None and medium.then is not None:
+        if whole is None:
+            return None
+        if medium.then is not None:
             whole += self._undamaged(medium.then) or b""
-        for damage in medium.damage if whole is not None else ():
+        for damage in medium.damage:
             whole = damaged(whole, damage)
         return whole
 

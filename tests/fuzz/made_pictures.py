@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.fuzz.made_media import Damage, damaged, damages
+from tests.fuzz.damage import Damage, damaged, damages
 
 FORMATS = (
     "JPEG",

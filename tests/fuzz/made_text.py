@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from tests.fuzz.made_media import Damage, damaged, damages
+from tests.fuzz.damage import Damage, damaged, damages
 
 ENCODINGS = (
     "utf-8",
@@ -53,13 +53,13 @@ class Text:
 def texts(draw: st.DrawFn, head: tuple[str, ...] = (), seeds: tuple[str, ...] = ()) -> Text:
     """Tables that mostly begin with the row `head`, or one of `seeds`, right texts, with something changed in it."""
     separator, end = draw(st.sampled_from(SEPARATORS)), draw(st.sampled_from(LINE_ENDS))
-    if seeds and draw(st.booleans()):
+    if bool(seeds) and draw(st.booleans()):
         lines = draw(st.sampled_from(seeds)).splitlines()
         for _ in range(draw(st.integers(0, 3))):
             at = draw(st.integers(0, len(lines)))
             lines.insert(at, draw(st.one_of(CELLS, st.sampled_from(lines) if lines else CELLS)))
     else:
         rows = draw(st.lists(st.lists(CELLS, max_size=6), max_size=6))
-        lines = [separator.join(row) for row in ([list(head)] if head and draw(st.booleans()) else []) + rows]
+        lines = [separator.join(row) for row in ([list(head)] if bool(head) and draw(st.booleans()) else []) + rows]
     damage = draw(st.lists(damages(), max_size=2))
     return Text(end.join(lines), draw(st.sampled_from(ENCODINGS)), tuple(damage))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,4 +83,4 @@ def test_the_texts_that_are_changed_are_right_ones(tmp_path: Path, name: str) ->
         (tmp_path / str(number)).mkdir()
         path = tmp_path / str(number) / "people's.txt"
         path.write_text(seed, encoding="utf-8")
-        assert result_of(lambda path=path: reader(path)), f"{name} {number} is refused"
+        assert result_of(partial(reader, path)), f"{name} {number} is refused"

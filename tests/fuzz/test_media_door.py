@@ -25,7 +25,7 @@ def maker() -> Iterator[Maker]:
 
 
 @pytest.mark.slow
-@settings(max_examples=inputs("media", 2000), deadline=None, suppress_health_check=UNTIMED)
+@settings(max_examples=inputs("media", 2000), suppress_health_check=UNTIMED)
 @given(media())
 def test_every_made_medium_is_read_or_refused(maker: Maker, medium: Medium) -> None:
     whole = maker.make(medium)
@@ -37,7 +37,7 @@ def test_every_made_medium_is_read_or_refused(maker: Maker, medium: Medium) -> N
 
 
 @pytest.mark.slow
-@settings(max_examples=inputs("pictures", 500), deadline=None, suppress_health_check=UNTIMED)
+@settings(max_examples=inputs("pictures", 500), suppress_health_check=UNTIMED)
 @given(pictures())
 def test_every_made_picture_is_read_or_refused(picture: MadePicture) -> None:
     whole = make_picture(picture)

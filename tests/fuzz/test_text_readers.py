@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -81,8 +81,6 @@ def test_every_made_text_is_read_or_refused(name: str) -> None:
 
     @settings(
         max_examples=inputs("texts", 300, tests=len(READERS) + 1),
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
     @given(texts(head, seeds))
     def holds(text: Text) -> None:
@@ -95,7 +93,7 @@ def test_every_made_text_is_read_or_refused(name: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=inputs("texts", 300, tests=len(READERS) + 1), deadline=None)
+@settings(max_examples=inputs("texts", 300, tests=len(READERS) + 1))
 @given(
     st.sampled_from(("corpus.root", "preparation.clients.volunteers", "seed", "training.federation.rounds", "x.y")),
     CELLS,

@@ -16,14 +16,14 @@ from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from common.locks import BusyError, locked
 from pipelines import runner
-from pipelines.configuration.tree import load, remember, remembered
+from pipelines.configuration.tree import PROJECT, load, remember, remembered
 from training.readiness import NotReadyError
 
 
 def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(runner.PROJECT / "dagster.yaml", tmp_path)
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
     monkeypatch.setattr(runner, "PROJECT", tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", "")  # restored at the end: the instance sets it
     made = []
@@ -55,7 +55,7 @@ def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder whose storage nobody has used yet."""
-    shutil.copy(runner.PROJECT / "dagster.yaml", tmp_path)
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
     monkeypatch.setattr(runner, "PROJECT", tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", "")
     return tmp_path

@@ -32,8 +32,8 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     root = tmp_path / "corpus"
     root.mkdir()
     params = tmp_path / "params.yaml"
-    settings = {"run": "watched", "data": str(tmp_path / "data"), "corpus.kind": "folder", "corpus.root": str(root)}
-    settings |= {"training.privacy.seeded_noise": None}
+    settings: dict[str, str | None] = {"run": "watched", "data": str(tmp_path / "data")}
+    settings |= {"corpus.kind": "folder", "corpus.root": str(root), "training.privacy.seeded_noise": None}
     params.write_text(json.dumps({"profile": "small", "set": settings}))
     monkeypatch.setattr("pipelines.resources.PARAMS", params)
     return RunFolder(tmp_path / "data" / "watched")

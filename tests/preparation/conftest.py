@@ -6,6 +6,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.writing import encode
 
 WriteClip = Callable[..., Path]
+
+
+class MakeFace(Protocol):
+    """`face`, as tests receive it."""
+
+    def __call__(self, frames: int, centre: tuple[float, float] = ..., unit: float = ...) -> NDArray[np.float32]: ...
 
 
 def noise(frames: int, height: int = 64, width: int = 80, seed: int = 0) -> NDArray[np.uint8]:
@@ -57,7 +64,7 @@ def face(frames: int, centre: tuple[float, float] = (40, 30), unit: float = 20.0
 
 
 @pytest.fixture(scope="session")
-def make_face() -> Callable[..., NDArray[np.float32]]:
+def make_face() -> MakeFace:
     return face
 
 
@@ -90,11 +97,11 @@ def studio_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def draw_clip(path: Path) -> None:
+def draw_clip(path: Path, frames: int = 30, sound: NDArray[np.int16] | None = None) -> None:
     """A clip of the studio's layout with its truth; clips of other speakers or numbers are other recordings."""
     seed = zlib.crc32(f"{path.parent.name}/{path.stem}".encode())
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(noise(30, seed=seed), hiss(1.2, seed), path)
-    opening = np.random.default_rng(seed).uniform(0, 0.4, 30).astype(np.float32)
-    truth = {"landmarks": face(30), "mouth_opening": opening}
+    encode(noise(frames, seed=seed), hiss(frames / 25, seed) if sound is None else sound, path)
+    opening = np.random.default_rng(seed).uniform(0, 0.4, frames).astype(np.float32)
+    truth = {"landmarks": face(frames), "mouth_opening": opening}
     save_file(truth, path.with_name(f"{path.stem}.truth.safetensors"))

@@ -12,8 +12,16 @@ from common.folders import RunFolder
 from common.weights import registry as weights
 from preparation.clients.roles import load_clients
 from preparation.crops.crop import load_crop
-from preparation.pipeline import build_all_shards, nothing_usable, prepare_clients, prepare_folder, register_corpus
+from preparation.pipeline import (
+    PreparationReport,
+    build_all_shards,
+    nothing_usable,
+    prepare_clients,
+    prepare_folder,
+    register_corpus,
+)
 from preparation.quarantine import load_quarantine
+from preparation.sample_settings import SampleSettings
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
@@ -27,7 +35,7 @@ from preparation.shards.samples import batch_of, build_shards, parts_of, sample_
 from preparation.shards.store import Sample, load_index, read_shards
 from preparation.shards.thumbnails import thumbnail_sheet
 from preparation.speech.features import speech_features
-from tests.preparation.conftest import draw_clip
+from tests.preparation.conftest import WriteClip, draw_clip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"), quality=QualitySettings(minimum_face_pixels=10, minimum_sharpness=0)
@@ -41,7 +49,9 @@ def encode(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks / 127.5 - 1, np.ones_like(blocks[:, :1])], axis=1).astype(np.float32)
 
 
-def prepare(root: Path, run: RunFolder, workers: int = 1, settings: PreparationSettings = SETTINGS):
+def prepare(
+    root: Path, run: RunFolder, workers: int = 1, settings: PreparationSettings = SETTINGS
+) -> PreparationReport:
     return prepare_folder("studio", root, run, settings, workers, encode, encoder_id="blocks")
 
 
@@ -140,7 +150,7 @@ def test_an_encoder_that_fails_in_a_thread_ends_the_step(studio_corpus: Path, tm
     assert not list(run.root.rglob("*.tar"))
 
 
-def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip) -> None:
+def test_bad_clips_are_rows_and_the_rest_goes_on(studio_corpus: Path, tmp_path: Path, write_clip: WriteClip) -> None:
     run = RunFolder(tmp_path / "run")
     folder = studio_corpus / "trainval" / "c0000"
     (folder / "00005.mp4").touch()
@@ -210,7 +220,7 @@ def test_real_clips_of_two_kinds(
     shutil.copy(clips_dir / "grid/pwij3p.mpg", root / "s2" / "one.mpg")
     shutil.copy(clips_dir / "grid/id2_vcd_swwp2s.mpg", root / "s2" / "two ü.mpg")
     shutil.copy(clips_dir / "grid/sbia1a.mpg", root / "alone.avi")
-    settings = PreparationSettings(faces=FaceSettings(every=4))
+    settings = PreparationSettings(faces=FaceSettings(every=4), samples=SampleSettings(cut="never"))
     run = RunFolder(tmp_path / "run")
     report = prepare_folder("folder", root, run, settings, 1, encode)
     assert report.quarantine == [] and report.crops.tracker == "mediapipe"
@@ -223,7 +233,8 @@ def test_real_clips_of_two_kinds(
 @pytest.mark.slow
 def test_all_real_clips(clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(weights_dir))
-    settings = PreparationSettings(corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM))
+    uncut = SampleSettings(cut="never")
+    settings = PreparationSettings(corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM), samples=uncut)
     report = prepare_folder("folder", clips_dir, tmp_path / "run", settings, 2, encode)
     assert report.clips == 21
     assert report.shards.samples + len(report.quarantine) == 21

@@ -83,7 +83,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, people: int, root: Path) -> Counter
             prepare_clients(run, root, SETTINGS, only=names)
         table = dealing.deal_run(run, SETTINGS)
         for names in by_bucket(table, BUCKETS):
-            build_all_shards(run, lambda frames: frames, SETTINGS, only=names)
+            build_all_shards(run, lambda frames: frames.astype(np.float32), SETTINGS, only=names)
     return calls
 
 

@@ -11,6 +11,7 @@ import torch
 from common.folders import RunFolder
 from evaluation.results.card import card_figures
 from preparation.shards.store import write_shards
+from tests.training.small_federation import CLIENTS, TrainerFor, sample_for
 from tests.training.small_models import make_clip, small_backbone
 from training.adapters.folders import export_adapter
 from training.federation.client.storage import ClientStorage
@@ -43,10 +44,8 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def trainer_for(tmp_path: Path, backbone: TinyBackbone):  # type: ignore[no-untyped-def]
+def trainer_for(tmp_path: Path, backbone: TinyBackbone) -> TrainerFor:
     """A function that opens a trainer on three clients of one, two and three clips."""
-    from tests.training.small_federation import CLIENTS, sample_for
-
     run = RunFolder(tmp_path / "run")
     for number, client in enumerate(CLIENTS):
         splits = ["train"] * (number + 1) + ["validation", "test"]

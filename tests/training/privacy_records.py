@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from common.folders import RunFolder
 from training.adapters.membership import save_participants
@@ -29,7 +30,7 @@ def settings_with(**privacy: object) -> TrainingSettings:
     )
 
 
-def round_record(number: int, **changes: object) -> RoundRecord:
+def round_record(number: int, **changes: Any) -> RoundRecord:
     record = RoundRecord(
         round=number, clients=CLIENTS, survivors=10, public_validation_loss=1.0, weight_sum=5.0, within_clip=0.5,
         score_mean=0.5, update_norm=0.1, clip_norm=0.5, denominator=5.0, bytes_up=1, bytes_down=1, seconds={},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def save_small_unet(folder: Path, channels: int = SHAPE.latent_channels, **chang
     return folder
 
 
-def small_settings(kind: str, folder: Path, window: int = 6, **values: object) -> BackboneSettings:
+def small_settings(kind: str, folder: Path, window: int = 6, **values: Any) -> BackboneSettings:
     """Settings of a kind; sd15 predicts what Stable Diffusion's weights predict. `folder` is to hold the UNet."""
     if kind == "tiny":
         return BackboneSettings(width=32, depth=2, heads=2, window=window, **values)
@@ -47,7 +48,7 @@ def small_settings(kind: str, folder: Path, window: int = 6, **values: object) -
     return BackboneSettings(kind="sd15", window=window, sd15=Sd15Settings(source=str(folder)), **native)
 
 
-def small_kind(kind: str, folder: Path, **values: object) -> Backbone:
+def small_kind(kind: str, folder: Path, **values: Any) -> Backbone:
     """A small backbone whose zero-initialised layers are given weights, so that every path matters."""
     settings = small_settings(kind, folder, **values)
     torch.manual_seed(0)

@@ -111,7 +111,7 @@ def add_up(model: nn.Module, loss: Loss[Part], parts: Sequence[tuple[float, Part
     total: Tensor | None = None
     for weight, part in parts:
         losses = weight * loss(model, part)
-        losses.reshape(-1)[0].backward()  # type: ignore[no-untyped-call]
+        losses.reshape(-1)[0].backward()
         total = losses.detach() if total is None else total + losses.detach()
     assert total is not None, "a batch without parts"
     return total

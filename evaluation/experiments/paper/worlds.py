@@ -77,6 +77,7 @@ class DealtWorld:
         # Half a second of imports that only the process that makes a world needs.
         from preparation.clients.dealing import deal_clips
         from preparation.clients.features import measure_clips
+        from preparation.clients.timeline import frames_of, sample_clips
         from preparation.corpora.manifest import load_manifest
         from preparation.pipeline import build_all_shards
         from training.model.autoencoders.sources import load_autoencoder
@@ -89,7 +90,10 @@ class DealtWorld:
         members = [(name, people[name]) for name in of_role(people, "client")]
         features = {clip: found.vector() for clip, found in measure_clips(run, members).items()}
         chosen = self.preparation
-        table = deal_clips(load_manifest(run.manifest), people, features, chosen.partition, chosen.clients)
+        samples, gap = sample_clips(run, load_manifest(run.manifest)), frames_of(chosen.samples.gap_seconds)
+        table = deal_clips(
+            samples.clips, people, features, chosen.partition, chosen.clients, places=samples.places, gap=gap
+        )
         run.clients_table.unlink()  # removes the link; the table itself stays
         save_clients(table, run.clients_table)
         encode = load_autoencoder(run.model("vae")).encode_frames

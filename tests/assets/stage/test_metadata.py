@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from assets.preparation.corpus import corpus, manifest
 from assets.stage.metadata import picture, pictures, playing
@@ -38,6 +39,7 @@ def test_a_clip_plays_over_its_sound(tmp_path: Path) -> None:
     head, _, content = told.removesuffix(")").partition("base64,")
     assert head == "![clip](data:image/webp;"
     picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert isinstance(picture, WebPImageFile)
     assert picture.n_frames == 15 and picture.size == (64, 88) and picture.info["loop"] == 0
     shown = []
     for number in range(picture.n_frames):

@@ -102,7 +102,7 @@ def test_one_column_of_a_table_of_anything(tmp_path: Path) -> None:
     assert cells_of(written(tmp_path, "a/1\na/2\n"), "path", "it") is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: ("client,who,note\n" + text).encode("utf-16")))
 def test_any_bytes_are_rows_or_a_plain_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.csv"

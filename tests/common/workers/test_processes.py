@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -89,5 +90,6 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
     results = map_processes(time.sleep, [0.01] * 50, workers=2)
     next(results)
     assert len(multiprocessing.active_children()) == 2
+    assert isinstance(results, Generator)
     results.close()
     assert multiprocessing.active_children() == []

@@ -12,7 +12,7 @@ from evaluation.experiments.federations import scratch_run, train
 from evaluation.experiments.points import Federation
 from evaluation.experiments.trained import Trained
 from preparation.clients.consent import record_rendered
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.shards.store import Sample, write_shards
 from tests.training.privacy_records import round_record, settings_with, write_method
 from tests.training.small_federation import sample_for
@@ -39,7 +39,7 @@ def make_run(root: Path) -> RunFolder:
     run = RunFolder(root)
     table = {}
     for person in CLIENTS + STRANGERS:
-        role = "client" if person in CLIENTS else "unseen"
+        role: Role = "client" if person in CLIENTS else "unseen"
         splits = ["train", "validation", "test"] if role == "client" else ["test"]
         write_shards(run.client(person), [noise_for(person, i, split) for i, split in enumerate(splits)])
         table[person] = Client(role, person, {"train": [], "validation": [], "test": []})

@@ -65,6 +65,7 @@ def test_a_correct_run_stays_under_its_claim(claim: Claim, size: dict) -> None:
     for seed in (0, 1):
         found = audit(claim, AuditSettings(**size, seed=seed))
         assert not found.flagged and "Not refuted" in found.verdict
+        assert found.claimed_epsilon is not None
         assert max(found.final.value, found.all_iterates.value) < found.claimed_epsilon
         assert found.one_shot.low < found.claimed_epsilon
 
@@ -75,13 +76,14 @@ def test_noise_planted_too_small_is_flagged_by_the_bound(monkeypatch: pytest.Mon
     monkeypatch.setattr(release, "noise_deviation", lambda *given: right(*given) / math.sqrt(10))
     found = audit(ONCE, AuditSettings(**SIZE))
     assert found.flagged and found.verdict.startswith("Refuted: ε is at least")
-    assert found.final.value > found.claimed_epsilon
+    assert found.claimed_epsilon is not None and found.final.value > found.claimed_epsilon
 
 
 def test_noise_planted_too_small_is_flagged_under_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     right = release.noise_deviation
     monkeypatch.setattr(release, "noise_deviation", lambda *given: right(*given) / math.sqrt(10))
     found = audit(SAMPLED, AuditSettings(**FEWER))
+    assert found.claimed_epsilon is not None
     assert found.flagged and found.one_shot.low > found.claimed_epsilon
 
 
@@ -102,8 +104,9 @@ def test_shares_of_noise_planted_too_small_raise_the_estimate(monkeypatch: pytes
     assert not any(one.flagged for one in honest)
     right = noise.skellam_noise
     monkeypatch.setattr(noise, "skellam_noise", lambda variance, *given: right(variance / 10, *given))
-    planted, estimated = (np.mean([one.one_shot.value for one in found]) for found in (audits(), honest))
-    assert planted > 2 * max(estimated, honest[0].claimed_epsilon)
+    planted, estimated = (float(np.mean([one.one_shot.value for one in found])) for found in (audits(), honest))
+    claimed = honest[0].claimed_epsilon
+    assert claimed is not None and planted > 2 * max(estimated, claimed)
 
 
 def test_clipping_that_was_forgotten_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:

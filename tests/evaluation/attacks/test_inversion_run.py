@@ -16,7 +16,7 @@ from evaluation.attacks.inversion_run import KNOWN, ONE_STEP, InversionSettings
 from evaluation.attacks.inversion_views import LEAST_NOISE, NOISY, RAW, SUM, Seen, sums_seen
 from evaluation.report.inversion_card import inversion_card
 from preparation.clients.consent import read_consent, record_rendered, write_consent
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.settings import ConsentSettings
 from preparation.shards.gate import Gate
 from preparation.shards.store import write_shards
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
         splits = ["train", "train", "validation", "test"]
         samples = [sample_for("c0", 10 * number + i, split) for i, split in enumerate(splits)]
         write_shards(run.client(person), samples)
-        role = "client" if person in CLIENTS else "public"
+        role: Role = "client" if person in CLIENTS else "public"
         table[person] = Client(role, person, NO_CLIPS | ({"train": ["some"]} if role == "public" else {}))
     save_clients(table, run.clients_table)
     backbone = small_backbone()
@@ -109,7 +109,7 @@ def test_without_noise_there_is_no_noisy_view() -> None:
 
 def test_an_interval_over_clients_is_students() -> None:
     mean = Mean.of(np.array([1.0, 2.0, 3.0]))
-    assert (mean.mean, mean.high) == (2.0, pytest.approx(2 + 4.3027 / np.sqrt(3), rel=1e-4))
+    assert mean.mean == 2.0 and mean.high == pytest.approx(2 + 4.3027 / np.sqrt(3), rel=1e-4)
 
 
 def leak(sees: str, gain: float, searches: int, stalled: int) -> Leak:
@@ -142,7 +142,9 @@ def test_only_who_agreed_is_reconstructed_and_shown(run: RunFolder) -> None:
     with pytest.raises(PrivFedTalkError, match=r"no client in .* has agreed to training"):
         run_inversion(run, "privfedtalk", asked, 5, SMALL)
     record_rendered(run)
-    only_training = read_consent(run, "c1").model_copy(update={"scope": ("training",)})  # type: ignore[union-attr]
+    whole = read_consent(run, "c1")
+    assert whole is not None
+    only_training = whole.model_copy(update={"scope": ("training",)})
     write_consent(run, "c1", only_training)
     told = run_inversion(run, "privfedtalk", asked, 5, SMALL)
     assert told["clients"] == ["c0", "c2"] and told["cohort"] == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from evaluation.figures.rounds import round_curves
 
 
@@ -23,11 +25,11 @@ def line(number: int, applied: bool = True) -> dict:
 def test_each_curve_has_the_logs_values() -> None:
     figure = round_curves([line(1), line(2, applied=False), line(3)])
     public, losses, shares, epsilon = figure.axes
-    assert list(public.lines[0].get_ydata()) == [1, 1 / 2, 1 / 3]
-    assert public.collections[0].get_offsets().tolist() == [[2, 0.5]]
-    assert {drawn.get_label(): list(drawn.get_xdata()) for drawn in losses.lines} == {
+    assert np.asarray(public.lines[0].get_ydata()).tolist() == [1, 1 / 2, 1 / 3]
+    assert np.asarray(public.collections[0].get_offsets()).tolist() == [[2, 0.5]]
+    assert {drawn.get_label(): np.asarray(drawn.get_xdata()).tolist() for drawn in losses.lines} == {
         "denoising": [1, 3],
         "tdc": [1, 3],
     }
-    assert list(shares.lines[0].get_ydata()) == [1, 0, 1]
+    assert np.asarray(shares.lines[0].get_ydata()).tolist() == [1, 0, 1]
     assert [text.get_text() for text in epsilon.texts] == ["no noise, no epsilon"]

@@ -17,7 +17,7 @@ from evaluation.measuring.protocol import video_path
 from evaluation.report.showcase import generated_frames, showcase
 from evaluation.settings import EvaluationSettings
 from preparation.clients.consent import record_rendered
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
@@ -27,7 +27,7 @@ from tests.preparation.media.test_previews import with_broken_pictures
 SIZE = 32
 
 
-def add_person(run: RunFolder, name: str, role: str, lengths: list[int]) -> Client:
+def add_person(run: RunFolder, name: str, role: Role, lengths: list[int]) -> Client:
     """A person with one prepared test clip of each length."""
     rng = np.random.default_rng(sum(name.encode()))
     samples = []
@@ -144,7 +144,7 @@ def test_the_donor_is_the_stranger_whose_lips_are_least_alike(run: RunFolder) ->
     clip = read_evaluation_clips(run)[0]
     t = np.linspace(0, 2 * np.pi, len(clip.frames), dtype=np.float32)
     mine = replace(clip, opening=np.sin(t))
-    alike = replace(clip, client="other", clip_id="other/alike", opening=np.sin(t) + 0.1 * np.cos(t))
+    alike = replace(clip, client="other", clip_id="other/alike", opening=np.sin(t) + np.float32(0.1) * np.cos(t))
     unlike = replace(clip, client="other", clip_id="other/unlike", opening=np.sin(2 * t))
     swapped = swap_speech([mine, alike, unlike])[0].swapped
     assert swapped is not None and swapped.opening is not None

@@ -10,14 +10,15 @@ import pytest
 
 from common.weights import registry as weights
 from evaluation.measuring.instruments import check_instruments, open_instruments, openable
-from evaluation.measuring.protocol import EvaluationSettings, evaluate_method
+from evaluation.measuring.protocol import evaluate_method
 from evaluation.metrics.arrays import Floats, Frames
-from evaluation.metrics.clip import EvaluationClip
+from evaluation.metrics.clip import EvaluationClip, MeasuredRole
 from evaluation.metrics.instruments import OpticalFlow, Population, Speaking, VideoPopulation
 from evaluation.metrics.interface import Networks
 from evaluation.metrics.motion import flow_error
 from evaluation.metrics.networks.features import FeatureCache
 from evaluation.metrics.sets.distribution import frechet_distance, kernel_distance
+from evaluation.settings import EvaluationSettings
 from preparation.crops.active_speaker import ActiveSpeaker
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
@@ -42,14 +43,14 @@ class Corner:
         return frames[:, 0, 0].reshape(1, -1).astype(np.float32)
 
 
-def make_clip(index: int, role: str = "client") -> EvaluationClip:
+def make_clip(index: int, role: MeasuredRole = "client") -> EvaluationClip:
     rng = np.random.default_rng(index)
     frames = rng.integers(0, 256, (FRAMES, 32, 32, 3), dtype=np.uint8)
     landmarks = rng.uniform(8, 24, (FRAMES, 68, 2)).astype(np.float32)
     return EvaluationClip(
         f"c/{index}", "c", role, frames, landmarks, None, np.zeros(FRAMES * 640, np.int16),
         np.zeros((FRAMES, 1, 1), np.float32), frames[0],
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 class Still:

@@ -13,7 +13,7 @@ from evaluation.measuring.models import has_personal, open_model
 from preparation.clients.consent import Consent, now, write_consent
 from training.adapters.adapter import Adapter
 from training.model.autoencoders.small import SmallVae
-from training.model.backbones.interface import BackboneShape
+from training.model.backbones.interface import Backbone, BackboneShape
 from training.model.backbones.tiny import TinyBackbone
 from training.settings import AdapterSettings, BackboneSettings, TrainingSettings, VaeSettings
 
@@ -23,10 +23,10 @@ SHAPE = BackboneShape(latent_channels=4, latent_size=8, speech_steps=6, speech_d
 ADAPTER = AdapterSettings(rank=2)
 
 
-def value_of(denoiser: TinyBackbone, run: RunFolder) -> float:
+def value_of(denoiser: Backbone, run: RunFolder) -> float:
     """The value that all numbers in A and B have: what is merged is W + alpha / rank B A = W + alpha value^2."""
-    base = TinyBackbone.load(run.model("backbone")).blocks[0].space.to_q.weight
-    added = denoiser.blocks[0].space.to_q.weight - base
+    query = "blocks.0.space.to_q.weight"
+    added = denoiser.get_parameter(query) - TinyBackbone.load(run.model("backbone")).get_parameter(query)
     torch.testing.assert_close(added, added.mean().expand_as(added))
     return (added.mean().item() / ADAPTER.alpha) ** 0.5
 

@@ -10,7 +10,6 @@ import pytest
 from common.errors import PrivFedTalkError
 from evaluation.measuring.protocol import (
     COLUMNS,
-    EvaluationSettings,
     copy_reference,
     evaluate_method,
     read_metrics,
@@ -20,6 +19,7 @@ from evaluation.measuring.protocol import (
 from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip, Swapped
 from evaluation.metrics.interface import Networks
+from evaluation.settings import EvaluationSettings
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
@@ -61,7 +61,7 @@ def make_clip(index: int, client: str) -> EvaluationClip:
         opening=opening,
         audio=(rng.normal(0, 2000, FRAMES * 640)).astype(np.int16),
         speech=opening[:, None, None].repeat(20, axis=1),
-        reference=draw(np.float32([0.25]), colour)[0],
+        reference=draw(np.array([0.25], np.float32), colour)[0],
         swapped=Swapped(other[:, None, None].repeat(20, axis=1), other, np.zeros(FRAMES * 640, np.int16)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def make_clip(
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 20])
 @pytest.mark.parametrize("kind", ["moving", "still", "silent"])
 @pytest.mark.parametrize("track", [tracked, lost])
-def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(frames: int, kind: str, track) -> None:  # type: ignore[no-untyped-def]
+def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(
+    frames: int, kind: str, track: Callable[[Frames], tuple[Landmarks, list[bool]]]
+) -> None:
     clip = make_clip(frames, kind)
     # Every second frame of a still, or of a clip whose reference is one of its own, may be the truth itself.
     for made in (

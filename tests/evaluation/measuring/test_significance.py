@@ -12,7 +12,7 @@ from evaluation.measuring.significance import client_means, estimate, holm, pair
 
 def test_exact_permutation_is_scipys() -> None:
     differences = np.random.default_rng(3).normal(0.5, 1, 8)
-    library = permutation_test(
+    library = permutation_test(  # type: ignore[call-overload]  # the stubs know no endless n_resamples
         (differences, np.zeros(8)),
         lambda x, y: np.mean(x - y),
         permutation_type="samples",

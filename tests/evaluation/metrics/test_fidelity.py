@@ -9,7 +9,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as torch_ssim
 
-from evaluation.metrics.fidelity import Frames, cut, psnr, ssim
+from evaluation.metrics.arrays import Frames
+from evaluation.metrics.fidelity import cut, psnr, ssim
 
 
 @pytest.fixture

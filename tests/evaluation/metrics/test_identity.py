@@ -23,7 +23,8 @@ def test_similarity_is_the_cosine_to_the_reference() -> None:
 
 
 def test_cosine_needs_no_unit_vectors() -> None:
-    np.testing.assert_allclose(cosine_to(np.float32([[3, 3], [-2, 0]]), np.float32([5, 0])), [0.5**0.5, -1])
+    rows, other = np.array([[3, 3], [-2, 0]], np.float32), np.array([5, 0], np.float32)
+    np.testing.assert_allclose(cosine_to(rows, other), [0.5**0.5, -1])
 
 
 def test_drift_is_the_end_minus_the_start() -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from common.folders import RunFolder
 from evaluation.nightly.settings import NightlySettings
 from evaluation.settings import EvaluationSettings
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import save_manifest
 from preparation.media.writing import encode
@@ -40,12 +40,13 @@ def make_run(root: Path) -> RunFolder:
     """Four public speakers held out, three of a published test subset, two private people; two methods' adapters."""
     run = RunFolder(root)
     table, clips = {}, []
+    roles: dict[str, Role] = {"p": "public", "u": "unseen", "c": "client", "s": "unseen"}
     for number, person in enumerate((*HELD_OUT, *PUBLISHED, *PRIVATE)):
-        role = {"p": "public", "u": "unseen", "c": "client", "s": "unseen"}[person[0]]
+        role = roles[person[0]]
         split = "validation" if role == "public" else "test"
         names = [add_clip(run, person, 10 * number + place, split) for place in range(2)]
-        splits = {"train": [], "validation": [], "test": []} | {split: names}
-        table[person] = Client(role, person, splits)  # type: ignore[arg-type]
+        splits: dict[str, list[str]] = {"train": [], "validation": [], "test": [], split: names}
+        table[person] = Client(role, person, splits)
         subset = {"p": "pretrain", "u": "test"}.get(person[0], "trainval")
         clips += [_row(name, person, subset) for name in names]
     save_clients(table, run.clients_table)

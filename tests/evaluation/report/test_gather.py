@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ def test_figures_of_an_adapter_that_is_gone_are_left_out_and_said_to_be(
     run = RunFolder(tmp_path)
     for name in ("fedavg", "copy_reference"):
         evaluate_method(name, copy_reference, CLIPS, NETWORKS, folder=run.evaluation(name), speaks=False)
-    told = {"together": {}, "missing": [], "adapter": measured}
+    told: dict[str, Any] = {"together": {}, "missing": [], "adapter": measured}
     (run.evaluation("fedavg") / "instruments.json").write_text(json.dumps(told))
-    facts = {"peak_memory_gb": 1.0, "corpus": {}, "face_tracker": "", "seed": 0}
+    facts: dict[str, Any] = {"peak_memory_gb": 1.0, "corpus": {}, "face_tracker": "", "seed": 0}
     found = gather_results(run, ["fedavg"], ["copy_reference"], {}, **facts, required=False)
     assert ("fedavg" in found["methods"]) is shown and "copy_reference" in found["methods"]
     assert ("of an earlier adapter" in capsys.readouterr().err) is not shown

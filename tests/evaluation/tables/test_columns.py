@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pandas as pd
 
 from evaluation.catalogue import shown_in
 from evaluation.tables.columns import MISSING, as_frame, table_rows, to_csv, to_html, to_latex, to_markdown
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "noise": {"lip_correlation": 0.999, "n": 4},
     "backbone": {"lip_correlation": 0.95, "lip_correlation_ci": [0.941, 0.958], "opening_error": 0.08, "n": 4},
     "fed_avg": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from common.folders import RunFolder
 from pipelines.cli import app
@@ -16,7 +16,7 @@ CLAIM = ["privacy", "audit", "-z", "1.5", "-t", "1", "--sampling", "full", "-n",
 SMALL = ["--canaries", "400", "--dimension", "4000"]
 
 
-def invoke(*arguments: str):
+def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "130"})
 
 

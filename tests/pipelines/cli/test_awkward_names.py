@@ -131,7 +131,12 @@ def test_a_client_that_looks_like_an_option(tmp_path: Path) -> None:
 @few
 def test_where_an_adapter_lies_and_where_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     seen: list[Path] = []
-    monkeypatch.setattr("training.adapters.folders.inspect_adapter", lambda folder: seen.append(folder) or _Facts())
+
+    def inspect(folder: Path) -> _Facts:
+        seen.append(folder)
+        return _Facts()
+
+    monkeypatch.setattr("training.adapters.folders.inspect_adapter", inspect)
     assert CliRunner().invoke(app, ["adapter", "inspect", "--json", f"--folder={name}"]).exit_code == 0
     assert seen == [Path(name)]
 

@@ -60,7 +60,7 @@ def test_each_client_has_a_row(run: RunFolder) -> None:
     assert own[1].split() == ["name", "people", "train", "valid.", "test", "samples", "MB"]
     assert own[3].split()[:6] == ["host", "2", "2", "1", "0", "2"] and own[4].strip() == "1 clip in quarantine"
     assert own[5].split() == ["new", "1", "2", "0", "0", "–", "–"]
-    assert [line.strip() for line in own[6:8]] == ["all clips from one video", "no shards yet"]
+    assert [line.strip() for line in own[6:8]] == ["one video in several splits", "no shards yet"]
     public = table_of(lines, "public")
     assert public[1].split() == ["name", "train", "valid.", "test"], "what is the same for all has no column"
     assert sum(line.startswith("p0") for line in public) == LISTED

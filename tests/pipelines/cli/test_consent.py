@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from common.folders import ADAPTER_RECORD, RunFolder
 from evaluation.results.card import card_figures
@@ -43,7 +43,7 @@ def test_who_has_not_agreed_is_not_generated_and_a_revocation_says_what_it_reach
     cli, where = CliRunner(), str(run / "mine")
     files = ["--reference", str(run / "face.png"), "--speech", str(run / "voice.mp4"), "--out", str(run / "talk.mp4")]
 
-    def generate(adapter: str):  # type: ignore[no-untyped-def]
+    def generate(adapter: str) -> Result:
         return cli.invoke(app, ["generate", where, *files, "--adapter", adapter])
 
     assert "not recorded" in cli.invoke(app, ["consent", "show", where]).stdout

@@ -24,8 +24,9 @@ PLAN = {"--clients": "60", "--rounds": "20", "--per-round": "60", "--target-epsi
 def numeric() -> Iterator[tuple[str, str, type]]:
     """Every option of every command that takes a number."""
     for name, command in leaves(get_command(app)):
-        for parameter in command.params:
-            kind: Any = parameter.type_descriptor.annotation
+        parameters: list[Any] = command.params
+        for parameter in parameters:
+            kind = parameter.type_descriptor.annotation
             if kind in (int, float):
                 yield name, parameter.opts[0], kind
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from common.folders import RunFolder
 from pipelines.cli import app
@@ -18,7 +18,7 @@ from tests.training.privacy_records import round_record, settings_with, write_me
 PLAN = ["privacy", "plan", "--clients", "60", "--rounds", "20", "--per-round", "60", "--sampling", "full"]
 
 
-def invoke(*arguments: str):
+def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "130"})
 
 

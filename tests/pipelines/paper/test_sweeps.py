@@ -80,7 +80,12 @@ def test_other_people_settings_or_code_are_other_points_and_only_those_that_are_
 def test_what_is_dealt_anew_is_one_world_for_all_methods(paper: PaperSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Point] = []
     monkeypatch.setattr(driver, "_prepare", lambda world: None)
-    monkeypatch.setattr(driver, "make_point", lambda point: (asked.append(point), made(point)))
+
+    def make(point: Point) -> None:
+        asked.append(point)
+        made(point)
+
+    monkeypatch.setattr(driver, "make_point", make)
     sweeps.run_dealt(paper, "0.1")
     assert [point.federation.method for point in asked] == list(paper.sweeps.methods)
     assert len({point.world.folder.root for point in asked}) == 1

@@ -139,7 +139,7 @@ def test_training(run: RunFolder) -> None:
 
 
 def test_tables(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluation.report.files import write_text
+    from common.files import write_text
 
     monkeypatch.setattr("evaluation.report.files.write_tables", lambda _, out: [write_text(out / "t.md", "a table")])
     document = told("tables", str(run.root), "--only", "tables")

@@ -175,7 +175,7 @@ def test_streams_replace_what_they_cannot_show(monkeypatch: pytest.MonkeyPatch) 
     sys.stderr.write("a\udcffb")  # a file name that is no text
     for stream, expected in zip(streams, (b"?", b"a?b"), strict=True):
         stream.flush()
-        assert stream.buffer.getvalue() == expected  # type: ignore[attr-defined]
+        assert stream.buffer.getvalue() == expected
 
 
 def test_progress_shows_names_as_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,16 +21,16 @@ from preparation.clients.consent import (
     record_rendered,
     write_consent,
 )
-from preparation.clients.roles import Client, save_clients
+from preparation.clients.roles import Client, Role, save_clients
 from preparation.shards.gate import Gate
 
 TODAY = datetime.date(2026, 6, 1)
 HEAD = "client,who,scope,expires\n"
 
 
-def entry(name: str, role: str, people: dict[str, str] | None = None) -> Client:
+def entry(name: str, role: Role, people: dict[str, str] | None = None) -> Client:
     splits = {"train": [f"{person}/1" for person in (people or {name: ""})], "validation": [], "test": []}
-    return Client(speaker=name, role=role, splits=splits)  # type: ignore[arg-type]
+    return Client(speaker=name, role=role, splits=splits)
 
 
 @pytest.fixture
@@ -85,7 +85,8 @@ def test_a_record_that_cannot_be_read_stops_the_work(run: RunFolder) -> None:
 def test_rendered_people_get_records_and_revoked_ones_stay_revoked(run: RunFolder) -> None:
     write_consent(run, "c1", agreed(revoked="2026-05-01"))
     record_rendered(run)
-    assert read_consent(run, "c0").who == RENDERED  # type: ignore[union-attr]
+    rendered = read_consent(run, "c0")
+    assert rendered is not None and rendered.who == RENDERED
     assert read_consent(run, "p0") is None  # public speakers are no clients
     assert list(objections(run, ["c0", "c1", "c2"], "generation", required=True)) == ["c1"]
 
@@ -173,7 +174,7 @@ def test_a_table_of_people_is_recorded_person_by_person(run: RunFolder, tmp_path
 
 
 @pytest.mark.parametrize("role", ["public", "volunteer", "unseen"])
-def test_silence_is_no_refusal_of_who_is_no_client_and_a_no_is(run: RunFolder, role: str) -> None:
+def test_silence_is_no_refusal_of_who_is_no_client_and_a_no_is(run: RunFolder, role: Role) -> None:
     save_clients({"c0": entry("c0", "client"), "x": entry("x", role)}, run.clients_table)
     gate = Gate(run, "generation")
     assert gate.refused(["c0", "x", "nobody"]) == {"c0": "not recorded", "nobody": "not recorded"}
@@ -224,7 +225,8 @@ def test_a_later_table_says_what_holds_now(run: RunFolder, tmp_path: Path) -> No
         (tmp_path / "signed.csv").write_text(HEAD + f"ann,Ann,{scope},\nbob,Bob,,\n")
         assert record_from_file(run, tmp_path / "signed.csv") == []
     for name in ("d0", "ann"):
-        assert read_consent(run, name).scope == ("training",)  # type: ignore[union-attr]
+        consent = read_consent(run, name)
+        assert consent is not None and consent.scope == ("training",)
 
 
 def test_a_row_of_a_simulated_client_is_what_its_people_said(run: RunFolder, tmp_path: Path) -> None:

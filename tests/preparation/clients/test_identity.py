@@ -15,10 +15,20 @@ from preparation.clients.identity import BLOCK, SamePerson, check_identities, co
 from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.pipeline import prepare_clients, register_corpus
-from preparation.settings import CorpusSettings, IdentitySettings, PreparationSettings, QualitySettings, SpeakerRule
+from preparation.sample_settings import SampleSettings
+from preparation.settings import (
+    CorpusSettings,
+    IdentitySettings,
+    PreparationSettings,
+    QualitySettings,
+    SpeakerRule,
+)
+from tests.preparation.conftest import MakeFace
 
 SETTINGS = PreparationSettings(
-    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM), quality=QualitySettings(require_audio=False)
+    corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
+    quality=QualitySettings(require_audio=False),
+    samples=SampleSettings(cut="never"),
 )
 POLITICIAN = ("hdtf_WDA_AlexandriaOcasioCortez_000", "retalking_face_3")
 GRID_SPEAKER = ("id2_vcd_swwp2s", "pwij3p")
@@ -115,7 +125,7 @@ def test_pairs_are_found_across_the_blocks_of_a_large_corpus() -> None:
     assert report.nearest_others == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_five_points_lie_in_the_template_order(make_face) -> None:
+def test_five_points_lie_in_the_template_order(make_face: MakeFace) -> None:
     """Eyes above nose above mouth, the left of the picture first, as in the template."""
     points = five_points(make_face(2))
     assert points.shape == (2, 5, 2)
@@ -124,7 +134,7 @@ def test_five_points_lie_in_the_template_order(make_face) -> None:
         assert order[:2, 1].max() < order[2, 1] < order[3:, 1].min()
 
 
-def test_frontal_frames_avoid_the_turned_head(make_face) -> None:
+def test_frontal_frames_avoid_the_turned_head(make_face: MakeFace) -> None:
     landmarks = make_face(60)
     landmarks[:25, 30, 0] += 15
     chosen = frontal_frames(landmarks, 2)

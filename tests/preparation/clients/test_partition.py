@@ -39,7 +39,7 @@ def deal_to(count: int, alpha: float, seed: int = 0, sizes: SizeRule = SizeRule.
 
 
 @given(st.floats(1e-6, 1e6), st.integers(1, 40), st.integers(0, 5), st.sampled_from(list(SizeRule)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_unit_goes_to_one_client_and_every_client_gets_one(
     alpha: float, count: int, seed: int, sizes: SizeRule
 ) -> None:

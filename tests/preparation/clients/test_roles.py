@@ -48,7 +48,7 @@ populations = st.dictionaries(
 
 
 @given(populations, st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_clip_stands_in_exactly_one_split(people: dict[str, tuple[int, str]], seed: int) -> None:
     clips = [clip(who, number, subset) for who, (count, subset) in people.items() for number in range(count)]
     table = assign_clients(clips, ClientSettings(seed=seed))
@@ -148,7 +148,7 @@ def test_the_video_a_clip_was_cut_from_is_known_by_its_name() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=8), st.integers(0, 5), st.sampled_from(list(SizeRule)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_neighbours_stand_on_two_sides(cuts: list[int], seed: int, sizes: SizeRule) -> None:
     clips = [cut("amy", f"v{video}_{number}") for video, count in enumerate(cuts) for number in range(count)]
     options = ClientSettings(seed=seed, public_speaker_fraction=0, sizes=sizes)

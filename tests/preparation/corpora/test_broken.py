@@ -26,6 +26,7 @@ from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import PreparationReport, prepare_folder
 from preparation.settings import FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import WriteClip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(every=5), quality=QualitySettings(minimum_frames=10, minimum_sharpness=0)
@@ -236,7 +237,7 @@ def nobody() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_what_may_not_be_read_is_said(nobody: Path, write_clip) -> None:
+def test_what_may_not_be_read_is_said(nobody: Path, write_clip: WriteClip) -> None:
     write_clip(nobody / "open.mp4").chmod(0o644)
     write_clip(nobody / "secret.mp4").chmod(0)
     write_clip(nobody / "closed" / "inside.mp4")

@@ -14,6 +14,7 @@ from common.errors import CorruptFileError, PrivFedTalkError
 from preparation.corpora.manifest import load_manifest, save_manifest, scan, sha256_of
 from preparation.media.conversions import Conversions
 from preparation.media.writing import encode
+from tests.preparation.conftest import WriteClip
 from tests.preparation.media.made_clips import marked
 from tests.preparation.media.made_clips import write_clip as write_made
 
@@ -30,7 +31,7 @@ def test_all_real_clips_are_found(clips_dir: Path) -> None:
     assert mpeg1.sha256 == "e468120039e208b5ff9b9e269f8dc96bbddc45701f8dddcf2c0ae21abc0df546"
 
 
-def test_broken_files_become_rows(tmp_path: Path, write_clip) -> None:
+def test_broken_files_become_rows(tmp_path: Path, write_clip: WriteClip) -> None:
     good = write_clip(tmp_path / "good one ü.mp4")
     write_clip(tmp_path / "really mp4.avi")
     content = good.read_bytes()
@@ -49,7 +50,7 @@ def test_broken_files_become_rows(tmp_path: Path, write_clip) -> None:
     assert all(row.step == "manifest" and row.remedy for row in rows.values())
 
 
-def test_sound_alone_and_pictures_alone(tmp_path: Path, write_clip) -> None:
+def test_sound_alone_and_pictures_alone(tmp_path: Path, write_clip: WriteClip) -> None:
     import av
 
     write_clip(tmp_path / "mute.mp4", sound=False)
@@ -65,7 +66,7 @@ def test_sound_alone_and_pictures_alone(tmp_path: Path, write_clip) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_file_is_a_row(tmp_path: Path, write_clip) -> None:
+def test_unreadable_file_is_a_row(tmp_path: Path, write_clip: WriteClip) -> None:
     write_clip(tmp_path / "secret.mp4").chmod(0)
     assert [row.file for row in scan("folder", tmp_path).quarantine] == ["secret.mp4"]
 

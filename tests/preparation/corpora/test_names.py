@@ -40,7 +40,7 @@ def test_anna_maria_and_anna_maria_are_two(tmp_path: Path) -> None:
     assert again == speakers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sets(PATHS, max_size=12))
 def test_unequal_folders_are_unequal_speakers(folders: set[tuple[str, ...]]) -> None:
     names = distinct_names({folder: "-".join(folder) for folder in folders})
@@ -53,7 +53,7 @@ def test_unequal_folders_are_unequal_speakers(folders: set[tuple[str, ...]]) -> 
         assert not alone or name == safe_name("-".join(folder)), "ordinary names stay"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sets(st.tuples(PARTS, PARTS), max_size=12), st.integers(0, 2))
 def test_unequal_clips_are_unequal_samples(clips: set[tuple[str, str]], part: int) -> None:
     ids = {f"{safe_name(speaker)}/{safe_name(name)}" for speaker, name in clips}
@@ -63,7 +63,7 @@ def test_unequal_clips_are_unequal_samples(clips: set[tuple[str, str]], part: in
     assert sample_key("anna/one") == "anna--one" and sample_key("-FOCp/00001") == "-FOCp--00001"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sets(st.tuples(PARTS, PARTS, PARTS), max_size=12))
 def test_clips_of_one_speaker_and_name_are_told_apart(files: set[tuple[str, str, str]]) -> None:
     clips = [Candidate("/".join(file), safe_name(file[1]), safe_name(file[2])) for file in sorted(files)]
@@ -72,7 +72,7 @@ def test_clips_of_one_speaker_and_name_are_told_apart(files: set[tuple[str, str,
     assert [each.path for each in apart] == [each.path for each in clips]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sets(PEOPLE), st.sets(PARTS.map(safe_name) | PEOPLE))
 def test_people_of_two_parts_are_never_one(first: set[str], second: set[str]) -> None:
     names = _names_beside({name.casefold() for name in first}, "hdtf", sorted(second))

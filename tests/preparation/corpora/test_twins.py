@@ -186,7 +186,7 @@ people = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(people, st.integers(0, 3), st.sampled_from(list(SourceRule)), st.sampled_from(list(SizeRule)))
 def test_whatever_is_shared_a_recording_has_one_place(
     population: dict[str, tuple[list[int], str]], seed: int, sources: SourceRule, sizes: SizeRule

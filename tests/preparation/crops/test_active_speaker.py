@@ -133,6 +133,8 @@ def test_view_is_the_stated_square() -> None:
     [
         (Sync(-3.0, 0.5), "nobody seems to speak"),
         (Sync(1.0, 0.1), "does not belong"),
+        (Sync(1.0, 0.1, seconds=2.96), None),
+        (Sync(-3.0, 0.1, seconds=1.2), "nobody seems to speak"),
         (Sync(1.0, 0.5, 7), "7 frames late"),
         (Sync(1.0, 0.5, -5), None),
         (Sync(1.0, 0.5), None),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from preparation.corpora.manifest import scan
 from preparation.crops.crop import CropResult, has_crop, load_crop, prepare_clip
 from preparation.faces.alignment import source_boxes, template, warp
 from preparation.faces.landmarks import MOUTH, STABLE
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.faces.truth_tracker import TruthTracker
 from preparation.media.conversions import Conversions
 from preparation.media.sound import open_sound
+from preparation.media.track.frames import Frame, Picture
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.quarantine import QuarantineRow
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import MakeFace, WriteClip
 from tests.preparation.media.made_clips import damage
 
 SETTINGS = PreparationSettings(
@@ -106,7 +109,9 @@ class Blinking:
     def __init__(self, missing: slice) -> None:
         self.missing = missing
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         track = TruthTracker().track(frames, clip, corpus_root)
         track.landmarks[self.missing] = np.nan
         track.faces[self.missing] = 0
@@ -116,7 +121,7 @@ class Blinking:
         pass
 
 
-def test_parts_of_frames_are_what_whole_frames_have_there(write_clip, tmp_path: Path) -> None:
+def test_parts_of_frames_are_what_whole_frames_have_there(write_clip: WriteClip, tmp_path: Path) -> None:
     """Crops cut from parts are those cut from whole frames, at any scale and place, over the border and beside it."""
     path = write_clip(tmp_path / "clip.mp4", frames=40, height=150, width=202)
     rng = np.random.default_rng(0)
@@ -145,10 +150,11 @@ def test_gaps_are_bridged_or_cut(clip: Clip, studio_corpus: Path, tmp_path: Path
     crop, whole = load_crop(tmp_path / "b", clip.name), load_crop(tmp_path / "a", clip.name)
     assert crop.metadata["first_frame"] == 15
     np.testing.assert_array_equal(crop.audio, whole.audio[15 * 640 :])
+    assert crop.mouth_opening is not None and whole.mouth_opening is not None
     np.testing.assert_array_equal(crop.mouth_opening, whole.mouth_opening[15:])
 
 
-def test_each_bad_clip_is_a_row_with_its_reason(tmp_path: Path, make_face, write_clip) -> None:
+def test_each_bad_clip_is_a_row_with_its_reason(tmp_path: Path, make_face: MakeFace, write_clip: WriteClip) -> None:
     root = tmp_path / "corpus"
     folder = root / "test" / "u0000"
     folder.mkdir(parents=True)
@@ -191,7 +197,9 @@ class Surprised:
 
     name, trembles = "surprised", False
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
         raise ZeroDivisionError("division by zero")
 
     def close(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +16,12 @@ from preparation.crops import footage as module
 from preparation.crops.crop import Crop, CropResult, load_crop, prepare_clip
 from preparation.crops.footage import Keeper
 from preparation.faces.follower import follow
-from preparation.faces.track import Track
+from preparation.faces.track import Seen, Track
 from preparation.faces.truth_tracker import TruthTracker, read_truth
-from preparation.media.track.frames import Picture
+from preparation.media.track.frames import Frame, Picture
 from preparation.media.video import Video, open_video
 from preparation.settings import CropSettings, FaceSettings, PreparationSettings, QualitySettings
+from tests.preparation.conftest import WriteClip
 
 SETTINGS = PreparationSettings(
     faces=FaceSettings(tracker="truth"),
@@ -34,7 +38,10 @@ class Looking:
     def __init__(self, missing: range = range(0)) -> None:
         self.missing = missing
 
-    def track(self, frames, clip: Clip, corpus_root: Path, seen=None) -> Track:
+    def track(
+        self, frames: Iterable[Frame | Picture], clip: Clip, corpus_root: Path, seen: Seen | None = None
+    ) -> Track:
+        assert clip.truth is not None
         truth = read_truth(corpus_root / clip.truth)["landmarks"]
         looked = iter([*range(0, len(truth), 2), len(truth) - 1])
 
@@ -60,7 +67,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("frames", "pictures", "parts"):
         real = getattr(Video, name)
 
-        def counting(*arguments, _real=real, _name=name, **named):
+        def counting(*arguments: Any, _real: Callable[..., Any] = real, _name: str = name, **named: Any) -> Any:
             counted.append(_name)
             return _real(*arguments, **named)
 
@@ -107,9 +114,12 @@ def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
     assert held.video.read_bytes() == streamed.video.read_bytes()
 
 
-def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, clip: Clip, studio_corpus) -> None:
+def test_only_parts_are_kept_and_none_of_a_long_gap(
+    write_clip: WriteClip, tmp_path: Path, clip: Clip, studio_corpus: Path
+) -> None:
+    assert clip.truth is not None
     face = read_truth(studio_corpus / clip.truth)["landmarks"][0] / 4 + 400
-    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9)
+    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=10**9, count=30)
     pictures = list(open_video(write_clip(tmp_path / "large.mp4", frames=30, height=640, width=640)).pictures())
     whole = pictures[0].bytes
     for index, _ in enumerate(keeper.through(pictures)):
@@ -124,7 +134,22 @@ def test_only_parts_are_kept_and_none_of_a_long_gap(write_clip, tmp_path: Path, 
     assert keeper.parts(slice(3, 4), [(0, 0, 32, 32)]) is None, "outside what was kept"
 
 
-def test_a_trimmed_picture_still_draws_its_part(write_clip, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "kept"), [(200, 200), (2_000, 0)])
+def test_what_will_not_fit_is_given_up_early(
+    write_clip: WriteClip, tmp_path: Path, clip: Clip, studio_corpus: Path, count: int, kept: int
+) -> None:
+    """Of a clip of ten minutes, a quarter of a gigabyte was kept in small pieces first, and never given back."""
+    assert clip.truth is not None
+    face = read_truth(studio_corpus / clip.truth)["landmarks"][0]
+    pictures = list(open_video(write_clip(tmp_path / "clip.mp4", frames=2, height=128, width=128)).pictures())
+    keeper = Keeper(CropSettings(size=64), longest_gap=4, limit_bytes=300 * pictures[0].bytes, count=count)
+    for index, _ in enumerate(keeper.through(copy(pictures[0]) for _ in range(200))):
+        keeper.seen(face)
+        assert index < 100 or len(keeper._kept) in (0, index + 1)
+    assert len(keeper._kept) == kept
+
+
+def test_a_trimmed_picture_still_draws_its_part(write_clip: WriteClip, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", frames=2, height=150, width=202)
     whole, picture = next(open_video(path).frames()), next(open_video(path).pictures())
     np.testing.assert_array_equal(np.asarray(picture), whole)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from preparation.crops.quality import Quality, face_pixels, judge, loudness, median_roll, sharpness, sound_share
 from preparation.settings import QualitySettings
+from tests.preparation.conftest import MakeFace
 
 GOOD = Quality(frames=50, face_rate=1.0, face_pixels=80, roll_degrees=3, loudness=0.05, sharpness=100)
 
@@ -29,7 +31,7 @@ def test_a_good_clip_passes() -> None:
         ({"sharpness": 1.0}, "blurred"),
     ],
 )
-def test_each_filter_has_its_name(change: dict[str, float], reason: str) -> None:
+def test_each_filter_has_its_name(change: dict[str, Any], reason: str) -> None:
     verdict = judge(replace(GOOD, **change), QualitySettings(), has_audio=True)
     assert verdict is not None and reason in verdict.reason and verdict.remedy
 
@@ -61,6 +63,6 @@ def test_blur_lowers_sharpness_at_any_size() -> None:
     assert sharpness(cv2.GaussianBlur(crop, (0, 0), 6)) < 0.1 * sharpness(crop)
 
 
-def test_face_size_and_roll_of_a_known_face(make_face) -> None:
+def test_face_size_and_roll_of_a_known_face(make_face: MakeFace) -> None:
     assert face_pixels(make_face(5, unit=20.0)) == pytest.approx(20 * (1.8 + 0.35), rel=0.02)
     assert median_roll(make_face(5)) == pytest.approx(0, abs=1e-4)

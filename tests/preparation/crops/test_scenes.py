@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from common.weights import registry as weights
 from preparation.corpora.manifest import scan
 from preparation.crops.crop import CropResult, load_crop, prepare_clip
+from preparation.crops.cutting import CutPlan
+from preparation.crops.pieces import crop_names
 from preparation.crops.scenes import find_scenes
 from preparation.faces.mediapipe_tracker import MediaPipeTracker
 from preparation.faces.truth_tracker import TruthTracker
@@ -85,6 +87,24 @@ def test_a_crop_keeps_the_longest_scene_and_says_so(corpus: Path, tmp_path: Path
     inverse = np.linalg.inv(crop.transforms[0, :, :2])
     back = (crop.landmarks[0] - crop.transforms[0, :, 2]) @ inverse.T
     assert np.abs(back - alone.landmarks[0]).max() < 3
+
+
+def test_a_recording_that_is_cut_keeps_every_shot(corpus: Path, tmp_path: Path, tracker: MediaPipeTracker) -> None:
+    (clip,) = scan("folder", corpus).clips
+    settings = PreparationSettings(scenes=SETTINGS)
+    result = prepare_clip(clip, corpus, tmp_path, settings, tracker, plan=CutPlan(75, 250))
+    assert isinstance(result, CropResult) and (result.crops, result.frames, result.rows) == (2, 75, ())
+    shots = [load_crop(tmp_path, name) for name in crop_names(tmp_path, clip.name)]
+    assert [(crop.metadata["first_frame"], crop.metadata["frames"]) for crop in shots] == [(0, CUT), (CUT, 75 - CUT)]
+    assert [crop.metadata["scene_kept"] for crop in shots] == [0, 1]
+    sound = open_sound(corpus / clip.path).in_step()
+    np.testing.assert_array_equal(np.concatenate([crop.audio for crop in shots]), sound[: 75 * 640])
+    # A shot that fails a filter is a row with its time; the other stays.
+    strict = PreparationSettings(scenes=SETTINGS, quality=QualitySettings(minimum_frames=40))
+    result = prepare_clip(clip, corpus, tmp_path, strict, tracker, plan=CutPlan(75, 250))
+    assert isinstance(result, CropResult) and result.frames == 45
+    (row,) = result.rows
+    assert row.reason == "0.0–1.2 s: only 30 frames in a row with a face, 40 are needed"
 
 
 def test_scenes_that_are_all_too_short_are_a_row_that_counts_them(

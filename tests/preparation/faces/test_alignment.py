@@ -6,6 +6,7 @@ import pytest
 from preparation.faces.alignment import align, fit_similarity, fit_transforms, template, transform_points, warp
 from preparation.faces.landmarks import STABLE, STABLE_WEIGHTS
 from preparation.settings import CropSettings
+from tests.preparation.conftest import MakeFace
 
 SETTINGS = CropSettings()
 
@@ -46,7 +47,7 @@ def test_known_motion_is_undone() -> None:
     assert np.abs(smoothed - moved)[5:-5, STABLE].max() < 1.5
 
 
-def test_smoothing_takes_out_tremble(make_face) -> None:
+def test_smoothing_takes_out_tremble(make_face: MakeFace) -> None:
     still = np.repeat(make_face(1, unit=60.0), 50, axis=0)
     trembling = still + np.random.default_rng(0).normal(0, 1.0, still.shape).astype(np.float32)
 
@@ -58,7 +59,7 @@ def test_smoothing_takes_out_tremble(make_face) -> None:
     assert shake(SETTINGS) < 0.2 * shake(raw)
 
 
-def test_a_roll_past_half_a_turn_is_no_jump(make_face) -> None:
+def test_a_roll_past_half_a_turn_is_no_jump(make_face: MakeFace) -> None:
     base = make_face(1)[0] - [40, 30]
     angles = np.linspace(np.pi - 0.3, np.pi + 0.3, 21)
     turns = np.stack([np.stack([np.cos(angles), -np.sin(angles)], 1), np.stack([np.sin(angles), np.cos(angles)], 1)], 1)
@@ -89,7 +90,7 @@ def test_shrinking_averages_instead_of_skipping() -> None:
     assert abs(float(crop.mean()) - 127.5) < 2 and float(crop[:, 1:-1].std()) < 3
 
 
-def test_single_frame_alignment(make_face) -> None:
+def test_single_frame_alignment(make_face: MakeFace) -> None:
     frame = np.zeros((64, 80, 3), dtype=np.uint8)
     crop, points = align(frame, make_face(1)[0])
     assert crop.shape == (128, 128, 3)

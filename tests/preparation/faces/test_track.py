@@ -31,7 +31,7 @@ def test_no_face_no_segment() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_laws_of_segments(seen: list[bool], longest: int) -> None:
     landmarks = line(seen)
     filled, segments = bridge_gaps(landmarks, longest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def half_transparent(mode: str) -> tuple[Image.Image, NDArray]:
 @pytest.mark.parametrize("name", ["RGBA.png", "RGBA.webp", "RGBA.tif", "RGBA.avif", "RGBA.gif", "LA.png", "LA.tif"])
 def test_transparency_is_put_on_white(tmp_path: Path, name: str) -> None:
     picture, seen = half_transparent(name.partition(".")[0])
-    picture.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
+    options: dict[str, Any] = {"lossless": True} if name.endswith("webp") else {}
+    picture.save(tmp_path / name, **options)
     near(read(tmp_path / name), seen, off=6.0)
 
 
@@ -117,11 +119,11 @@ def test_a_transparent_colour_is_put_on_white(tmp_path: Path) -> None:
     for depth in (1, 2, 4):
         packed = np.zeros((HEIGHT, WIDTH * depth // 8), np.uint8)
         packed[:, : packed.shape[1] // 2] = 255  # the left half is white, the right one black
-        key = chunk(b"tRNS", struct.pack(">H", 0))
-        found = read(tmp_path / "few.png", png(packed, key, size=(HEIGHT, WIDTH), depth=depth))
+        black = chunk(b"tRNS", struct.pack(">H", 0))
+        found = read(tmp_path / "few.png", png(packed, black, size=(HEIGHT, WIDTH), depth=depth))
         assert found.min() == 255
-        key = chunk(b"tRNS", struct.pack(">H", 2**depth - 1))
-        found = read(tmp_path / "few.png", png(255 - packed, key, size=(HEIGHT, WIDTH), depth=depth))
+        white = chunk(b"tRNS", struct.pack(">H", 2**depth - 1))
+        found = read(tmp_path / "few.png", png(255 - packed, white, size=(HEIGHT, WIDTH), depth=depth))
         assert found[0, 0].tolist() == [0, 0, 0] and found[0, -1].tolist() == [255, 255, 255]
     palette = Image.fromarray(RAMP // 128).convert("P")
     palette.putpalette([0, 0, 0, 200, 100, 50])
@@ -209,7 +211,9 @@ def test_printers_colours_without_adobes_mark_are_as_they_are(tmp_path: Path) ->
 def test_rarer_spaces(tmp_path: Path) -> None:
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     picture = Image.fromarray(COLOURS)
-    ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB").save(tmp_path / "lab.tif")
+    converted = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
+    assert converted is not None
+    converted.save(tmp_path / "lab.tif")
     near(read(tmp_path / "lab.tif"), COLOURS, off=8.0)
     picture.convert("YCbCr").save(tmp_path / "ycc.tif", compression="jpeg", quality=97)
     near(read(tmp_path / "ycc.tif"), COLOURS, off=6.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,9 +85,15 @@ def test_every_shape_fits(size: tuple[int, int]) -> None:
 def test_of_a_large_clip_one_frame_is_converted_and_none_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     height, width = 540, 960
     encode((np.full((height, width, 3), 5 * number, np.uint8) for number in range(12)), None, tmp_path / "a.mp4")
-    converted, upright = [], Painter.upright
-    # Copies, for what FFmpeg allocates is not seen by tracemalloc.
-    monkeypatch.setattr(Painter, "upright", lambda self, frame: converted.append(1) or np.array(upright(self, frame)))
+    converted: list[int] = []
+    upright = Painter.upright
+
+    def copied(self: Painter, frame: Any) -> np.ndarray:
+        """A copy, for what FFmpeg allocates is not seen by tracemalloc."""
+        converted.append(1)
+        return np.array(upright(self, frame))
+
+    monkeypatch.setattr(Painter, "upright", copied)
     for places in ([0], range(0, 12, 2)):
         converted.clear()
         tracemalloc.start()

@@ -146,9 +146,8 @@ def test_rates_that_no_sound_has_are_refused(tmp_path: Path, rate: int, count: i
 @pytest.mark.parametrize("place", ["first", "last", "all"])
 def test_a_voice_in_any_of_many_channels_is_heard(tmp_path: Path, channels: int, place: str) -> None:
     samples = np.zeros((4_000, channels), "<i2")
-    samples[:, {"first": 0, "last": channels - 1, "all": slice(None)}[place]] = hum(0.25, 16_000)[
-        :, *([None] if place == "all" else [])
-    ]
+    chosen: dict[str, int | slice] = {"first": 0, "last": channels - 1, "all": slice(None)}
+    samples[:, chosen[place]] = hum(0.25, 16_000)[:, *([None] if place == "all" else [])]
     sound = open_sound(put(tmp_path / "a.wav", wav(samples, channels=channels))).samples()
     assert len(sound) == 4_000 and np.abs(sound.astype(int)).max() > 1500
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import CorruptFileError
 from preparation.media.rates import AUDIO_RATE_HZ
 from preparation.media.sound import fit_audio, open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
+from tests.preparation.conftest import WriteClip
 
 
 def numbered(count: int) -> np.ndarray:
@@ -25,7 +28,7 @@ def numbers(frames: np.ndarray) -> list[int]:
     return np.round(frames.mean(axis=(1, 2, 3)) / 8).astype(int).tolist()
 
 
-def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
+def test_round_trip_keeps_pictures(tmp_path: Path, write_clip: WriteClip) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=12)
     again = open_video(path).all()
     assert again.shape == (12, 64, 80, 3)
@@ -35,7 +38,7 @@ def test_round_trip_keeps_pictures(tmp_path: Path, write_clip) -> None:
     assert 10 * np.log10(255**2 / error) > 33
 
 
-def test_same_input_same_bytes(tmp_path: Path, write_clip) -> None:
+def test_same_input_same_bytes(tmp_path: Path, write_clip: WriteClip) -> None:
     assert write_clip(tmp_path / "a.mp4", seed=1).read_bytes() == write_clip(tmp_path / "b.mp4", seed=1).read_bytes()
 
 
@@ -112,10 +115,11 @@ def test_real_rates(clips_dir: Path) -> None:
 def test_frames_are_streamed(clips_dir: Path) -> None:
     stream = open_video(clips_dir / "latentsync_demo2.mp4").frames()
     assert len(list(islice(stream, 2))) == 2
+    assert isinstance(stream, Generator)
     stream.close()
 
 
-def test_clip_without_sound_is_empty_sound(tmp_path: Path, write_clip) -> None:
+def test_clip_without_sound_is_empty_sound(tmp_path: Path, write_clip: WriteClip) -> None:
     assert open_sound(write_clip(tmp_path / "a.mp4", sound=False)).in_step().shape == (0,)
 
 
@@ -127,7 +131,7 @@ def test_fit_audio_cuts_and_pads() -> None:
 
 
 def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
-    def broken():
+    def broken() -> Iterator[NDArray[np.uint8]]:
         yield np.zeros((32, 32, 3), dtype=np.uint8)
         raise CorruptFileError("the source broke off", remedy="none")
 

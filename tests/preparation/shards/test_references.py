@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from preparation.clients.roles import Client
 from preparation.shards.references import RESERVED_GAP, choose_reference
+from tests.preparation.conftest import MakeFace
 
 
 def entry(**splits: list[str]) -> Client:
@@ -12,11 +14,11 @@ def entry(**splits: list[str]) -> Client:
 
 
 @pytest.fixture
-def landmarks(make_face):
+def landmarks(make_face: MakeFace) -> dict[str, NDArray[np.float32]]:
     return {f"c/{number}": make_face(40) for number in range(6)}
 
 
-def test_training_never_looks_at_held_out_clips(landmarks) -> None:
+def test_training_never_looks_at_held_out_clips(landmarks: dict[str, NDArray[np.float32]]) -> None:
     client = entry(train=["c/0", "c/1", "c/2"], validation=["c/3"], test=["c/4"])
     for target in client.clips():
         reference = choose_reference(target, client, landmarks)
@@ -25,13 +27,13 @@ def test_training_never_looks_at_held_out_clips(landmarks) -> None:
         assert reference.usable_frames == 40
 
 
-def test_people_without_training_clips_look_at_their_other_clips(landmarks) -> None:
+def test_people_without_training_clips_look_at_their_other_clips(landmarks: dict[str, NDArray[np.float32]]) -> None:
     client = entry(test=["c/0", "c/1"])
     reference = choose_reference("c/0", client, landmarks)
     assert reference is not None and reference.clip_id == "c/1"
 
 
-def test_a_lone_training_clip_lends_its_end(landmarks) -> None:
+def test_a_lone_training_clip_lends_its_end(landmarks: dict[str, NDArray[np.float32]]) -> None:
     client = entry(train=["c/0"], test=["c/1"])
     reference = choose_reference("c/0", client, landmarks)
     assert reference is not None and reference.clip_id == "c/0"
@@ -39,17 +41,17 @@ def test_a_lone_training_clip_lends_its_end(landmarks) -> None:
     assert choose_reference("c/1", client, landmarks) is not None
 
 
-def test_a_lone_short_clip_has_no_reference(make_face) -> None:
+def test_a_lone_short_clip_has_no_reference(make_face: MakeFace) -> None:
     assert choose_reference("c/0", entry(train=["c/0"]), {"c/0": make_face(8)}) is None
 
 
-def test_clips_without_a_crop_are_no_candidates(landmarks) -> None:
+def test_clips_without_a_crop_are_no_candidates(landmarks: dict[str, NDArray[np.float32]]) -> None:
     client = entry(train=["c/0", "c/1", "c/absent"])
     reference = choose_reference("c/0", client, landmarks)
     assert reference is not None and reference.clip_id == "c/1"
 
 
-def test_the_neutral_frame_is_chosen(make_face) -> None:
+def test_the_neutral_frame_is_chosen(make_face: MakeFace) -> None:
     """All mouths stand open but one; one shut mouth belongs to a turned head, one to closed eyes."""
     points = make_face(20)
     points[:, 60:68] += np.sign(points[:, 60:68] - points[:, 60:68].mean(1, keepdims=True)) * [0, 4]

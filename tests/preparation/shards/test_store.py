@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_rewriting_replaces_everything(client: Path) -> None:
 
 
 def test_a_failed_run_leaves_the_old_shards(client: Path) -> None:
-    def broken():
+    def broken() -> Iterator[Sample]:
         yield sample(8)
         raise RuntimeError("the encoder failed")
 
@@ -162,7 +163,7 @@ def test_pickled_arrays_are_never_loaded(client: Path) -> None:
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     buffer.write(b"N.")
     with tarfile.open(path) as archive:
-        members = [(member, archive.extractfile(member).read()) for member in archive]
+        members = [(member, file.read()) for member in archive if (file := archive.extractfile(member)) is not None]
     with tarfile.open(path, "w") as archive:
         for member, content in members:
             content = buffer.getvalue() if member.name.endswith("landmarks.npy") else content

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import librosa
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_impulse_lies_in_the_middle_of_its_frame(frame: int) -> None:
         assert centre[frame + 1] == pytest.approx((TOKENS - 1) / 2 - 4, abs=0.02)
 
 
-def test_equals_librosa(clips_dir) -> None:
+def test_equals_librosa(clips_dir: Path) -> None:
     audio = open_sound(clips_dir / "grid/bbaf2n.mpg").in_step()
     ours = speech_features(audio, 75)
     # librosa's own frames are centred on multiples of the hop; ours half a hop later.
@@ -44,7 +46,7 @@ def test_equals_librosa(clips_dir) -> None:
         np.testing.assert_allclose(ours[frame], theirs[4 * frame - 10 : 4 * frame + 10], atol=1e-4)
 
 
-def test_normalised_on_real_speech(clips_dir) -> None:
+def test_normalised_on_real_speech(clips_dir: Path) -> None:
     names = ("grid/bbaf2n.mpg", "grid/sbia1a.mpg", "hdtf_WDA_KatieHill_000.mp4", "lrs3/pretrain/C8zY0oAdQrs/00018.mp4")
     features = np.concatenate([speech_features(open_sound(clips_dir / name).in_step(), 70).ravel() for name in names])
     assert abs(features.mean()) < 0.5 and 0.7 < features.std() < 1.4

@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         eos_token_id=2,
         decoder_start_token_id=1,
     )
-    paths = {}
+    paths: dict[str, Path] = {}
     for name, model in {"wav2vec2": Wav2Vec2Model(heard), "whisper": WhisperModel(whisper)}.items():
         model.save_pretrained(root / name)
         for key, value in model.named_parameters():
@@ -149,7 +149,7 @@ def test_whispers_mel_is_its_own_extractors(models: dict[str, Path]) -> None:
 
     network = features_of("whisper", models).network
     assert isinstance(network, Whisper)
-    sound = noise(50).astype(np.float32) / 32768
+    sound = noise(50).astype(np.float32) / np.float32(32768)
     ours = network.log_mel(sound, 200, before=1440)
     shifted = np.concatenate([np.zeros(1440, np.float32), sound])[: 200 * 160]
     extractor = WhisperFeatureExtractor(chunk_length=2)
@@ -220,7 +220,7 @@ def test_what_cannot_serve_is_said_at_once(
     with pytest.raises(CorruptFileError, match="a whisper, not a wav2vec2"):
         check_model(SpeechSettings(features="wav2vec2", model=str(models["whisper"])))
     with pytest.raises(ValidationError):
-        SpeechSettings(features="hubert")  # type: ignore[arg-type]
+        SpeechSettings(features="hubert")
 
     from huggingface_hub import constants
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_low_rank_update_is_equation_7(backbone: TinyBackbone) -> None:
     adapter = Adapter(backbone, AdapterSettings(rank=2, alpha=6.0), seed=1)
     theta = adapter.vector() + np.random.default_rng(0).normal(0, 0.1, len(adapter)).astype(np.float32)
     adapter.load_vector(theta)
-    layer = adapter.backbone.blocks[0].space.to_q
+    layer: Any = adapter.backbone.get_submodule("blocks.0.space.to_q")
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     x = torch.randn(5, a.shape[1])
     expected = x @ (layer.base_layer.weight + (6.0 / 2) * b @ a).T
@@ -87,7 +88,7 @@ def test_hash_follows_the_weights(backbone: TinyBackbone, tmp_path: Path) -> Non
 
 
 def effective_weight(adapter: Adapter) -> torch.Tensor:
-    layer = adapter.backbone.blocks[0].space.to_q
+    layer: Any = adapter.backbone.get_submodule("blocks.0.space.to_q")
     return (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).detach().clone()
 
 

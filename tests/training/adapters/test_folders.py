@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from peft import PeftModel
 from safetensors.numpy import load_file
 
@@ -107,7 +108,8 @@ def test_an_adapter_is_imported_where_its_backbone_is_and_nowhere_else(run: RunF
             import_adapter(run, tmp_path / "out", name)
     other = make_run(tmp_path / "other")
     backbone = load_backbone(other.model("backbone"))
-    backbone.place.data += 1  # type: ignore[union-attr, operator]
+    assert isinstance(backbone.place, torch.Tensor)
+    backbone.place.data += 1
     backbone.save(other.model("backbone"))
     with pytest.raises(PrivFedTalkError, match="was trained on backbone"):
         import_adapter(other, tmp_path / "out", "theirs")

@@ -355,7 +355,7 @@ ANYTHING = st.recursive(
 KEYS = ["r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "peft_version", "inference_mode", "x"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from([ADAPTER_CONFIG, ADAPTER_RECORD]), key=st.sampled_from(KEYS), value=ANYTHING, record=ANYTHING
 )
@@ -374,7 +374,7 @@ def test_whatever_stands_in_the_json_is_an_adapter_or_an_error_of_ours(
         (foreign / name).write_text(held)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
 def test_whatever_stands_in_the_weights_is_an_adapter_or_an_error_of_ours(
     foreign: Path, places: list[tuple[float, int]]

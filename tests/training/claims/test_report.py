@@ -11,22 +11,22 @@ from training.claims.report import privacy_report
 from training.claims.report_text import plain_note
 from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
 from training.privacy.accounting.guarantee import Together, epsilons, meaningful_population
-from training.settings.privacy import PrivacySettings
+from training.settings.privacy import Mode, PrivacySettings
 
 DEMO = Schedule(8, 8, 6, "full")
 
 
-def test_the_demo_is_reported_as_what_it_is():
+def test_the_demo_is_reported_as_what_it_is() -> None:
     report = privacy_report(PrivacySettings(noise_multiplier=0.01, seeded_noise=0), DEMO, 200_000)
     assert not report.private and not report.guarantee_holds
-    assert report.epsilon_release > 1000
+    assert report.epsilon_release is not None and report.epsilon_release > 1000
     assert report.epsilon_release == report.epsilon_server
     assert "seed" in report.violations[0] and "seed" in report.note
-    assert report.meaningful_population.clients > 100
+    assert report.meaningful_population is not None and report.meaningful_population.clients > 100
     assert f"{report.meaningful_population.clients:,}" in report.note
 
 
-def test_results_json_has_every_key_and_no_infinity():
+def test_results_json_has_every_key_and_no_infinity() -> None:
     for settings in (PrivacySettings(), PrivacySettings(mode="none"), PrivacySettings(mode="central")):
         values = privacy_report(settings, DEMO, 1000).to_json()
         read = json.loads(json.dumps(values, allow_nan=False))
@@ -44,7 +44,7 @@ def test_results_json_has_every_key_and_no_infinity():
         assert read["delta"] == 1e-5
 
 
-def test_without_noise_nothing_is_claimed():
+def test_without_noise_nothing_is_claimed() -> None:
     for settings in (PrivacySettings(mode="none"), PrivacySettings(noise_multiplier=0.0)):
         report = privacy_report(settings, DEMO, 1000)
         assert report.epsilon_release is None and not report.private
@@ -53,7 +53,7 @@ def test_without_noise_nothing_is_claimed():
         assert report.meaningful_population is None
 
 
-def test_a_sound_run_is_private_unless_something_broke_it():
+def test_a_sound_run_is_private_unless_something_broke_it() -> None:
     settings = PrivacySettings(mode="central", noise_multiplier=1.0)
     schedule = Schedule(1000, 10, 1000)
     report = privacy_report(settings, schedule, 200_000)
@@ -65,18 +65,18 @@ def test_a_sound_run_is_private_unless_something_broke_it():
     assert "promise of the kind" in report.note
 
 
-def test_a_guarantee_too_weak_is_not_called_private():
+def test_a_guarantee_too_weak_is_not_called_private() -> None:
     report = privacy_report(PrivacySettings(noise_multiplier=0.01), DEMO, 1000)
     assert report.guarantee_holds and not report.private
     assert "too weak" in report.verdict and "practically nothing" in report.note
 
 
 @pytest.mark.parametrize("mode", ["distributed", "central"])
-def test_the_suggested_population_reaches_what_it_says(mode):
+def test_the_suggested_population_reaches_what_it_says(mode: Mode) -> None:
     settings = PrivacySettings(mode=mode, noise_multiplier=0.05)
     schedule = Schedule(20, 10, 20)
     found = meaningful_population(settings, schedule, 5000)
-    assert found.epsilon_release <= 8
+    assert found is not None and found.epsilon_release <= 8
     assert found.noise_multiplier / found.per_round == pytest.approx(0.05 / 10)
     scaled = Schedule(found.clients, found.per_round, 20)
     again = epsilons(settings, scaled, 5000, found.delta, noise_multiplier=found.noise_multiplier)[0]
@@ -86,7 +86,7 @@ def test_the_suggested_population_reaches_what_it_says(mode):
     assert epsilons(settings, smaller, 5000, settings.target_delta(smaller.clients), noise_multiplier=z)[0].value > 8
 
 
-def test_towards_the_server_no_coin_counts_but_what_the_draws_allow():
+def test_towards_the_server_no_coin_counts_but_what_the_draws_allow() -> None:
     """k is a number that Binomial(T, q) exceeds with half of δ; the other half pays for the k rounds."""
     settings = PrivacySettings(mode="central", noise_multiplier=1.0, delta=1e-4)
     report = privacy_report(settings, Schedule(1000, 10, 1000), 1000)
@@ -96,7 +96,7 @@ def test_towards_the_server_no_coin_counts_but_what_the_draws_allow():
     assert report.epsilon_server < epsilon_server(Schedule(1000, 10, 1000), 1.0, 1e-4, participation=1000).value
 
 
-def test_what_the_server_saw_follows_the_mode():
+def test_what_the_server_saw_follows_the_mode() -> None:
     hidden = privacy_report(PrivacySettings(), DEMO, 1000).server_saw
     clear = privacy_report(PrivacySettings(mode="central", secure_aggregation=False), DEMO, 1000)
     assert any("random numbers" in point for point in hidden)
@@ -118,13 +118,13 @@ def test_a_trusted_server_sees_the_update_of_a_cohort_of_one(schedule: Schedule,
     assert ("that client's own" in saw) is single and ("No single one" in saw) is not single
 
 
-def test_markdown_names_delta_and_both_epsilons():
+def test_markdown_names_delta_and_both_epsilons() -> None:
     text = privacy_report(PrivacySettings(noise_multiplier=0.5), DEMO, 1000).to_markdown()
     for part in ("ε of the released model", "ε towards the server", "zero-out", "What is not protected"):
         assert part in text
 
 
-def test_epsilon_release_is_the_accountants():
+def test_epsilon_release_is_the_accountants() -> None:
     settings = PrivacySettings(mode="central", noise_multiplier=0.7, delta=1e-3)
     report = privacy_report(settings, Schedule(50, 5, 30), 100)
     assert report.epsilon_release == epsilon_release(Schedule(50, 5, 30), 0.7, 1e-3).value

@@ -51,7 +51,9 @@ def test_gradients_of_the_parts_add_up_to_the_batchs(
     )
 
 
-def test_a_small_budget_takes_smaller_parts(trainer_for: TrainerFor, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_small_budget_takes_smaller_parts(
+    trainer_for: TrainerFor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = with_federation(settings_with("fedavg"), batch_size=8)
     trainer = trainer_for(settings, "fedavg")
     one, two, four, eight = (step_bytes(trainer, windows) for windows in (1, 2, 4, 8))

@@ -109,9 +109,9 @@ def test_a_node_that_is_lost_in_a_round_costs_nothing(trainer_for: TrainerFor) -
 
         killer = threading.Thread(target=lose_the_node_when_it_works, daemon=True)
         settings = ExecutionSettings(engine="ray", ray_address=cluster.address, ray_actors=2)
-        with open_pool(settings, 2) as pool:
+        with open_pool(settings, 2) as actors:
             killer.start()
-            updates = trained(pool, trainer)
+            updates = trained(actors, trainer)
         assert lost, "the second node never had a client"
         assert_same(updates, expected, CLIENTS)
     finally:

@@ -102,6 +102,7 @@ def test_adaptive_clipping_and_lagged_denominator_follow_past_rounds(trainer_for
     np.testing.assert_allclose([r.clip_norm for r in records], 1e-3 * growth ** np.arange(3), rtol=1e-3)
     first, second = records[0], records[1]
     assert first.denominator == pytest.approx(3 * settings.privacy.mean_weight)
+    assert first.weight_sum is not None
     assert second.denominator == pytest.approx(0.7 * first.denominator + 0.3 * first.weight_sum)
 
 

@@ -8,12 +8,14 @@ import pytest
 from rich.console import Console
 
 from training.federation.display import ROWS, RoundDisplay
-from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.checkpoint import Outcome, RoundRecord
+
+Sums = tuple[float | None, float | None, float | None]
 
 
-def record(number: int, outcome: str = "applied", reason: str = "") -> RoundRecord:
+def record(number: int, outcome: Outcome = "applied", reason: str = "") -> RoundRecord:
     heard = 4 if outcome == "applied" else 0
-    sums = (3.0, 0.5, 0.6) if heard else (None, None, None)
+    sums: Sums = (3.0, 0.5, 0.6) if heard else (None, None, None)
     seconds = {"local": 2.0, "aggregation": 0.5}
     return RoundRecord(
         number, list("abcd"), heard, 0.25, *sums, 0.1, 1.0, 1.0, 0, 0, seconds, outcome=outcome, reason=reason

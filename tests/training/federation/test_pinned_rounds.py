@@ -26,6 +26,7 @@ from training.federation.algorithm import Start, run_federation
 from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods.base import Theta
 from training.federation.server.checkpoint import RoundRecord
+from training.privacy.accounting.epsilon import Sampling
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import NO_PROOF, PrivacySettings
 from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings
@@ -33,7 +34,7 @@ from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultS
 PINNED = Path(__file__).with_name("pinned_rounds.json")
 DIMENSION, ROUNDS = 40, 8
 CLIENTS = [f"c{number}" for number in range(8)]
-MECHANISMS = {
+MECHANISMS: dict[str, dict[str, Any]] = {
     "distributed, masked": {"mode": "distributed"},
     "distributed, masked, a colluder": {"mode": "distributed", "tolerated_colluders": 1},
     "central, masked": {"mode": "central"},
@@ -42,13 +43,13 @@ MECHANISMS = {
     "none": {"mode": "none", "secure_aggregation": False},
     "the paper's": {"mode": NO_PROOF, "secure_aggregation": False},
 }
-SAMPLINGS = {
+SAMPLINGS: dict[str, dict[str, Any]] = {
     "everybody": {"clients_per_round": None},
     "fixed": {"clients_per_round": 5, "sampling": "fixed"},
     "poisson": {"clients_per_round": 2, "sampling": "poisson"},
 }
 CASES = [f"{mechanism} / {sampling}" for mechanism in MECHANISMS for sampling in SAMPLINGS]
-AUDITS = {
+AUDITS: dict[str, tuple[dict[str, Any], float, Sampling]] = {
     "distributed, masked": ({"mode": "distributed"}, 0.3, "poisson"),
     "central": ({"mode": "central", "secure_aggregation": False}, 0.2, "fixed"),
     "central, capped": ({"mode": "central", "secure_aggregation": False, "max_participation": 3}, 0.4, "poisson"),
@@ -139,7 +140,7 @@ def audit_of(name: str) -> dict[str, Any]:
     """What is pinned of a canary audit."""
     privacy, rate, sampling = AUDITS[name]
     settings = PrivacySettings.model_validate({"noise_multiplier": 0.8, "seeded_noise": 4, **privacy})
-    found = audit(Claim(settings, rate, sampling, 5, 1e-3), AuditSettings(canaries=20, dimension=200))  # type: ignore[arg-type]
+    found = audit(Claim(settings, rate, sampling, 5, 1e-3), AuditSettings(canaries=20, dimension=200))
     bounds = (found.final, found.all_iterates, found.recomputed)
     return {
         "opened": found.opened,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -179,8 +180,7 @@ def test_a_cohort_of_colluders_alone_opens_no_round() -> None:
 
 
 DRAWS: dict[str, Callable[[int], npt.NDArray[np.float64]]] = {
-    name: lambda number, settings=settings: opened_noise(settings, number)
-    for name, settings in zip(NAMES, MODES, strict=True)
+    name: partial(opened_noise, settings) for name, settings in zip(NAMES, MODES, strict=True)
 }
 DRAWS["nobody was drawn, central"] = lambda number: _alone(OPEN, number)
 DRAWS["nobody was drawn, distributed"] = lambda number: _alone(DISTRIBUTED, number)
@@ -231,7 +231,7 @@ def test_unseeded_generators_never_meet() -> None:
 def test_seeded_noise_is_another_for_each_client_round_and_seed() -> None:
     """Where tables must repeat: one client's noise is still no other's."""
     names = [(seed, run, client, number) for seed in (1, 2) for run in (0, 1) for client in "ab" for number in (1, 2)]
-    drawn = {int(noise_generator(seed, *rest).integers(2**63)) for seed, *rest in names}
+    drawn = {int(noise_generator(*name).integers(2**63)) for name in names}
     assert len(drawn) == len(names)
     seeded = DISTRIBUTED.model_copy(update={"seeded_noise": 4})
     aggregator = aggregator_of(seeded)

@@ -10,14 +10,15 @@ from torch.nn import functional as F
 
 from common.errors import PrivFedTalkError
 from tests.training.small_models import make_clip
-from training.learning.pretraining import pretrain
+from training.learning.pretraining import PretrainingRow, pretrain
+from training.model.backbones.interface import Backbone
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
 BACKBONE = BackboneSettings(width=32, depth=2, heads=2, window=6)
 OBJECTIVE = ObjectiveSettings()
 
 
-def run(steps: int, seed: int = 0):  # type: ignore[no-untyped-def]
+def run(steps: int, seed: int = 0) -> tuple[Backbone, list[PretrainingRow]]:
     clips = [make_clip(number) for number in range(12)]
     settings = PretrainingSettings(steps=steps, batch_size=4, speech_steps=60, validate_every=20)
     validation = [make_clip(100 + number) for number in range(4)]
@@ -49,6 +50,7 @@ def test_statistics_of_the_public_split_travel_with_the_weights() -> None:
 def test_speech_encoder_knows_the_lips_before_the_first_picture() -> None:
     backbone, _ = run(1)
     clips = [make_clip(200 + number) for number in range(6)]
+    assert backbone.speech_encoder is not None
     features = F.silu(backbone.speech_encoder(torch.cat([clip.speech for clip in clips])))
     lips = torch.cat([clip.lips for clip in clips])[:, :1]
     design = torch.cat([features, torch.ones(len(features), 1)], 1)

@@ -73,7 +73,8 @@ def test_chunks_come_out_as_if_all_had_been_sampled_together(backbone: TinyBackb
 
 
 def test_progress_comes_between_the_chunks_and_adds_up_to_every_frame(backbone: TinyBackbone) -> None:
-    generator, told = generator_for(backbone), []
+    generator = generator_for(backbone)
+    told: list[float] = []
     speech, reference = smooth_speech(generator), torch.zeros(4, 8, 8)
     stream = generator.stream(reference, lambda a, b: speech[a:b], FRAMES, seed=1, chunk=30, sampled=told.append)
     next(stream)

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from training.model.lora_layers import WIDTH, pays, train_as_one_product
@@ -21,7 +21,7 @@ class Two(nn.Module):
         return self.outer(torch.tanh(self.inner(x)))
 
 
-def adapted(dtype: torch.dtype = torch.float64, dropout: float = 0.0, middle: int = 10) -> tuple[nn.Module, nn.Module]:
+def adapted(dtype: torch.dtype = torch.float64, dropout: float = 0.0, middle: int = 10) -> tuple[PeftModel, PeftModel]:
     """The same two layers and LoRA weights, computed by PEFT and by us."""
     torch.manual_seed(3)
     config = LoraConfig(r=3, lora_alpha=6, target_modules=["inner", "outer"], lora_dropout=dropout)

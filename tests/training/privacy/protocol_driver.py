@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.privacy.mechanisms.factory import promised_terms
 from training.privacy.secure_aggregation.client import Client
@@ -20,7 +23,7 @@ class Session:
     """Clients and server of one round, the server's last messages and the whole transcript."""
 
     terms: RoundTerms
-    identities: dict
+    identities: Mapping[str, Ed25519PrivateKey]
     clients: dict[str, Client]
     server: Server
     vectors: dict[str, np.ndarray]
@@ -43,7 +46,7 @@ class Session:
             case _:
                 return member.unmask(message)
 
-    def run_stage(self, drop: set[str] = frozenset()) -> None:
+    def run_stage(self, drop: Set[str] = frozenset()) -> None:
         self.silent |= drop
         for client in sorted(self.inbox.keys() - self.silent):
             said = self.answer(client)
@@ -64,11 +67,11 @@ def session(
     length: int = 8,
     bits: int = 64,
     seed: int = 0,
-    identities=None,
+    identities: Mapping[str, Ed25519PrivateKey] | None = None,
     settings: PrivacySettings = BARE,
-    directory=None,
-    taken_part=(),
-    **terms,
+    directory: Mapping[str, bytes] | None = None,
+    taken_part: Iterable[int] = (),
+    **terms: Any,
 ) -> Session:
     """A round of clients c0000, c0001 … who joined under `settings` and C = 1; its terms keep that, but for `terms`."""
     names = [f"c{i:04d}" for i in range(n)]

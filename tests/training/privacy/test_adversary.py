@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ class Wiretap:
         holders = self.survivors[: self.terms.threshold]
         own = X25519PrivateKey.from_private_bytes(self.secret(client, Secret.MASK_KEY, holders))
         assert keys.raw_public_key(own) == self.keys_of(client).mask, "the attack itself must work"
-        plus, minus = [], []
+        plus: list[bytes] = []
+        minus: list[bytes] = []
         for peer in self.said[Stage.SHARE_KEYS]:
             if peer != client:
                 key = keys.pairwise_mask_key(self.terms, own, self.keys_of(peer).mask, client, peer)
@@ -92,7 +94,7 @@ class Wiretap:
         return vector
 
 
-def tapped(late: str | None = None, length: int = 17_000, **terms: object) -> Wiretap:
+def tapped(late: str | None = None, length: int = 17_000, **terms: Any) -> Wiretap:
     """A round of five, threshold three, on vectors longer than one piece of keystream."""
     return Wiretap(session(length=length, **terms), late)
 
@@ -114,7 +116,7 @@ def test_who_strips_every_self_mask_finds_no_vector_and_no_sum_but_that_of_all()
             left = np.sum([stripped[client] for client in group], axis=0, dtype=np.uint64)
             plain = np.sum([tap.vectors[client] for client in group], axis=0, dtype=np.uint64)
             if size < len(NAMES):
-                assert not (left == plain).any() and looks_uniform(left - plain), group
+                assert not (left == plain).any() and looks_uniform(np.asarray(left - plain)), group
             else:
                 np.testing.assert_array_equal(left, plain)
 
@@ -153,7 +155,7 @@ def test_masks_of_two_vectors_are_unrelated_and_do_not_repeat_within_one() -> No
 def test_less_than_the_threshold_of_shares_gives_nothing(threshold: int, holders: int) -> None:
     """Neither the shares themselves nor what they interpolate to is the secret, or near it; all are spread evenly."""
     places = range(1, holders + 1)
-    top = {"shares": [], "interpolated": []}
+    top: dict[str, list[int]] = {"shares": [], "interpolated": []}
     for number in range(300):
         secret = number.to_bytes(32, "big")
         shares = shamir.split(secret, threshold, places)

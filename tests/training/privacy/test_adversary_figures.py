@@ -27,6 +27,7 @@ from training.privacy.accounting.epsilon import (
     INTEGER_ORDERS,
     Epsilon,
     Release,
+    Sampling,
     Schedule,
     epsilon_client,
     epsilon_release,
@@ -49,7 +50,9 @@ from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 
 SECRET = PrivacySettings(noise_multiplier=2.0)
-SKELLAM = skellam_mechanism(SECRET, 1000, 2.0)
+MECHANISM = skellam_mechanism(SECRET, 1000, 2.0)
+assert MECHANISM is not None
+SKELLAM = MECHANISM
 SAMPLED = Schedule(1000, 10, 100)
 NEAR = replace(SAMPLED, amplifies=False)
 DELTA = 1e-5
@@ -100,7 +103,8 @@ def test_records_say_whether_amplification_is_due_and_so_does_the_ledger() -> No
     sound = Entry("f", "privfedtalk", ("a", "b"), told, "", opened=50, drawn=50, near=False)
     alone, hung = together([sound], DELTA), together([replace(sound, near=True)], DELTA)
     assert alone.epsilon is not None and hung.epsilon is not None and hung.epsilon > 1.2 * alone.epsilon
-    assert together([sound, replace(sound, federation="g")], DELTA).epsilon > alone.epsilon  # type: ignore[operator]
+    both = together([sound, replace(sound, federation="g")], DELTA)
+    assert both.epsilon is not None and both.epsilon > alone.epsilon
 
 
 def test_a_cap_that_binds_takes_amplification_away_and_one_that_hardly_does_half_of_delta() -> None:
@@ -132,7 +136,7 @@ def test_the_server_sees_the_worst_that_the_schedule_allows_or_the_most_that_cha
 
 def test_another_client_gains_the_rounds_that_it_shares_and_cohorts_of_one_size_hide_nobody_from_it() -> None:
     """By dp_accounting itself: all rounds sampled, and those that both were drawn into once more, unsampled."""
-    z = dominating_noise_multiplier(SKELLAM)  # type: ignore[arg-type]
+    z = dominating_noise_multiplier(SKELLAM)
     shared = int(stats.binom.isf(DELTA / 2, 100, 0.01**2))
     accountant = rdp.RdpAccountant(INTEGER_ORDERS, dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     sampled_round = dp_accounting.PoissonSampledDpEvent(0.01, dp_accounting.GaussianDpEvent(z))
@@ -146,7 +150,7 @@ def test_another_client_gains_the_rounds_that_it_shares_and_cohorts_of_one_size_
 
 
 def test_two_sampled_releases_are_one_of_twice_the_rounds() -> None:
-    z, one = dominating_noise_multiplier(SKELLAM), Release(SAMPLED, 2.0, SKELLAM)  # type: ignore[arg-type]
+    z, one = dominating_noise_multiplier(SKELLAM), Release(SAMPLED, 2.0, SKELLAM)
     both = epsilon_together([one, one], DELTA)
     assert both.value == pytest.approx(poisson_rdp(0.01, z, 200, DELTA - 200 * RARE_COHORT), rel=1e-12)
     assert epsilon_together([one, replace(one, schedule=replace(SAMPLED, rounds=0))], DELTA).value == (
@@ -204,7 +208,7 @@ def test_a_promise_gives_back_what_was_promised(cap: int | None) -> None:
 
 def test_cohorts_of_rare_sizes_are_paid_for_in_delta() -> None:
     """Their noise tells their size; so many rounds make one of them likelier than delta, and nothing is amplified."""
-    z, rounds = dominating_noise_multiplier(SKELLAM), 20_000  # type: ignore[arg-type]
+    z, rounds = dominating_noise_multiplier(SKELLAM), 20_000
     long = replace(SAMPLED, rounds=rounds)
     delta = 1.25 * rounds * RARE_COHORT
     paid = epsilon_release(long, 2.0, delta, SKELLAM).value
@@ -219,8 +223,8 @@ def test_cohorts_of_rare_sizes_are_paid_for_in_delta() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["full", "fixed"])
-def test_another_client_subtracts_its_own_noise(sampling: str) -> None:
-    schedule = Schedule(10, 10 if sampling == "full" else 5, 3, sampling)  # type: ignore[arg-type]
+def test_another_client_subtracts_its_own_noise(sampling: Sampling) -> None:
+    schedule = Schedule(10, 10 if sampling == "full" else 5, 3, sampling)
     for share in (0.0, 0.25, 0.5):
         left = 2.0 * math.sqrt(1 - share)
         assert epsilon_client(schedule, 2.0, DELTA, share) == epsilon_server(schedule, left, DELTA)

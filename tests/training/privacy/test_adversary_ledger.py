@@ -55,7 +55,9 @@ def test_names_may_change_and_their_number_may_not(tmp_path: Path) -> None:
     line = {"event": "opens", "cohort": ["ann", "bob"], "simulation": {"clients": {"ann": 1.0}}, "near": False}
     signed = {**line, "signature": key.sign(line, "")}
     assert key.objection([{**signed, "cohort": ["forgotten-1", "bob"], "simulation": {}}]) == ""
-    for forged in ({"cohort": ["ann"]}, {"cohort": []}, {"near": True}, {"signature": ""}, {"signature": "no hex"}):
+    forgeries: list[dict[str, object]] = [{"cohort": ["ann"]}, {"cohort": []}, {"near": True}]
+    forgeries += [{"signature": ""}, {"signature": "no hex"}]
+    for forged in forgeries:
         assert "line 1" in key.objection([{**signed, **forged}])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 
@@ -250,8 +251,8 @@ ROSTER = {f"c{place}": bytes([place]) * 32 for place in range(1, 6)}
     ],
 )
 def test_terms_that_keep_nobody_safe_are_no_terms(terms: dict, said: str) -> None:
-    sound = {"run_id": "r", "round_number": 1, "roster": ROSTER, "threshold": 3, "length": 8}
-    assert RoundTerms(**sound).floor == 3  # type: ignore[arg-type]
+    sound: dict[str, Any] = {"run_id": "r", "round_number": 1, "roster": ROSTER, "threshold": 3, "length": 8}
+    assert RoundTerms(**sound).floor == 3
     with pytest.raises(PrivFedTalkError, match=said):
         RoundTerms(**{**sound, **terms})
 

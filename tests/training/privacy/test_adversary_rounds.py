@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def run(
     clients: Sequence[str] = SIX,
     seed: int = 5,
     people: Sequence[str] | None = None,
-    **start: object,
+    **start: Any,
 ) -> FederationResult:
-    begun = replace(Start(np.zeros(D, np.float32), "base"), **start)  # type: ignore[arg-type]
+    begun = replace(Start(np.zeros(D, np.float32), "base"), **start)
     ledger = Ledger(folder / "ledger.jsonl")
     return run_federation(
         Senders(), method, begun, clients, loss, settings, folder / "f", seed, ledger=ledger, people=people

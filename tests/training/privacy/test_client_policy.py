@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from training.privacy.mechanisms.factory import promised_terms
 from training.privacy.secure_aggregation.in_process import new_identities
 from training.privacy.secure_aggregation.messages import Kind, ProtocolError, RoundTerms, encode_places, frame
 from training.privacy.secure_aggregation.server import Stage
-from training.settings.privacy import PrivacySettings
+from training.settings.privacy import Mode, PrivacySettings
 
 from .protocol_driver import session
 
@@ -23,7 +24,7 @@ TOLD = PrivacySettings(noise_multiplier=0.5, max_participation=3, tolerated_coll
 MECHANISM = promised_terms(TOLD, 10, 1.0)
 
 
-def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted():
+def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted() -> None:
     here = session(n=10, threshold=7, settings=TOLD, taken_part=(7, 8)).run_until(Stage.DONE)
     np.testing.assert_array_equal(here.server.result(), np.sum(list(here.vectors.values()), axis=0, dtype=np.uint64))
     assert all(client._policy.taken_part == {1, 7, 8} for client in here.clients.values())
@@ -47,13 +48,13 @@ def test_terms_that_keep_the_promise_are_accepted_and_the_round_noted():
         ({"run_id": "another"}, "run 'another'"),
     ],
 )
-def test_terms_that_keep_less_than_was_told_are_refused_before_anything_is_said(lie, told):
+def test_terms_that_keep_less_than_was_told_are_refused_before_anything_is_said(lie: dict[str, Any], told: str) -> None:
     with pytest.raises(ProtocolError, match=told) as caught:
-        session(n=10, threshold=lie.pop("threshold", 7), settings=TOLD, **lie)
+        session(n=10, settings=TOLD, **{"threshold": 7, **lie})
     assert caught.value.client == "server"
 
 
-def test_a_higher_floor_may_go_with_smaller_shares_but_not_with_less_noise_on_the_sum():
+def test_a_higher_floor_may_go_with_smaller_shares_but_not_with_less_noise_on_the_sum() -> None:
     """Clients who left before the round: its roster is smaller than the cohort by which the noise was shared out."""
     whole = MECHANISM.share_variance * 7
     session(
@@ -64,14 +65,14 @@ def test_a_higher_floor_may_go_with_smaller_shares_but_not_with_less_noise_on_th
         session(n=10, threshold=7, settings=TOLD, minimum_survivors=10, mechanism=less)
 
 
-def test_a_client_at_its_cap_refuses_and_so_does_one_that_has_been_in_the_round():
+def test_a_client_at_its_cap_refuses_and_so_does_one_that_has_been_in_the_round() -> None:
     with pytest.raises(ProtocolError, match="taken part 3 times, its cap"):
         session(n=10, threshold=7, settings=TOLD, taken_part=(4, 5, 6))
     with pytest.raises(ProtocolError, match="round 1, but this client has taken part in it already"):
         session(n=10, threshold=7, settings=TOLD, taken_part=(1,))
 
 
-def test_a_round_replayed_to_two_members_at_once_gets_one_masked_vector():
+def test_a_round_replayed_to_two_members_at_once_gets_one_masked_vector() -> None:
     """Both were begun before either sent anything: the second is refused when its vector is due."""
     first, again = (session(n=10, threshold=7, settings=TOLD).run_until(Stage.MASKED_INPUT) for _ in range(2))
     again.clients["c0000"]._policy = first.clients["c0000"]._policy
@@ -80,7 +81,7 @@ def test_a_round_replayed_to_two_members_at_once_gets_one_masked_vector():
         again.answer("c0000")
 
 
-def test_keys_that_are_not_the_directorys_are_refused():
+def test_keys_that_are_not_the_directorys_are_refused() -> None:
     identities = new_identities({f"c{i:04d}" for i in range(10)})
     known = {name: key.public_key().public_bytes_raw() for name, key in identities.items()}
     forged = known | {"c0004": bytes(32)}
@@ -91,13 +92,13 @@ def test_keys_that_are_not_the_directorys_are_refused():
 
 
 @pytest.mark.parametrize("stage", [Stage.SHARE_KEYS, Stage.MASKED_INPUT])
-def test_too_few_clients_before_the_vectors_end_the_round(stage):
+def test_too_few_clients_before_the_vectors_end_the_round(stage: Stage) -> None:
     here = session(n=10, threshold=7, settings=TOLD).run_until(stage)
     with pytest.raises(ProtocolError, match="7 clients left, 8 needed"):
         here.run_stage(drop={"c0007", "c0008", "c0009"})
 
 
-def test_claiming_that_four_of_ten_dropped_opens_nothing():
+def test_claiming_that_four_of_ten_dropped_opens_nothing() -> None:
     """All ten sent their vectors; of the six that the server names the noise would be 0.865 of what is accounted."""
     here = session(n=10, threshold=7, settings=TOLD).run_until(Stage.CONSENT)
     for named in (6, 7):
@@ -109,7 +110,7 @@ def test_claiming_that_four_of_ten_dropped_opens_nothing():
         here.server.result()
 
 
-def test_every_number_of_the_terms_is_signed():
+def test_every_number_of_the_terms_is_signed() -> None:
     here = session(n=10, threshold=7, settings=TOLD).terms
     others = [
         replace(here, tolerated_colluders=2),
@@ -122,7 +123,7 @@ def test_every_number_of_the_terms_is_signed():
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0])
-def test_terms_of_no_number_are_refused(number):
+def test_terms_of_no_number_are_refused(number: float) -> None:
     roster = {f"c{i}": i.to_bytes(32, "big") for i in range(3)}
     with pytest.raises(PrivFedTalkError, match="finite numbers"):
         RoundTerms("r", 0, roster, 3, 1, mechanism=MechanismTerms(share_variance=number))
@@ -138,7 +139,7 @@ def _sent(aggregator: Aggregator, clients: int, number: int = 1) -> dict:
     return {f"c{k}": aggregator.contribute(f"c{k}", update, number) for k in range(clients)}
 
 
-def test_an_aggregator_that_was_made_to_lie_is_refused_by_its_own_clients():
+def test_an_aggregator_that_was_made_to_lie_is_refused_by_its_own_clients() -> None:
     for change in ({"share_variance": MECHANISM.share_variance / 2}, {"grid": 1.0}):
         aggregator = Aggregator(TOLD, 10, 0, 1.0, 1.0)
         aggregator.mechanism.terms = replace(aggregator.mechanism.terms, **change)
@@ -150,7 +151,7 @@ def test_an_aggregator_that_was_made_to_lie_is_refused_by_its_own_clients():
         aggregator.combine(_sent(aggregator, 10), 1)
 
 
-def test_an_aggregator_counts_earlier_rounds():
+def test_an_aggregator_counts_earlier_rounds() -> None:
     for rounds, why in (([2], "already"), ([3, 4, 5], "its cap")):
         aggregator = Aggregator(TOLD, 10, 0, 1.0, 1.0, run_id="run", taken_part={"c3": rounds})
         with pytest.raises(ProtocolError, match=why):
@@ -162,7 +163,7 @@ def test_an_aggregator_counts_earlier_rounds():
 @pytest.mark.parametrize("mode", ["distributed", "central", "none"])
 @pytest.mark.parametrize("colluders", [0, 1, 3])
 @pytest.mark.parametrize(("cohort", "came"), [(5, 5), (10, 10), (10, 9), (10, 8), (30, 24), (30, 27)])
-def test_honest_rounds_open_whoever_left_before(mode, colluders, cohort, came):
+def test_honest_rounds_open_whoever_left_before(mode: Mode, colluders: int, cohort: int, came: int) -> None:
     settings = PrivacySettings(mode=mode, tolerated_colluders=colluders, noise_multiplier=3.0)
     aggregator = Aggregator(settings, cohort, 0, 0.25, 1.0)
     assert len(aggregator.combine(_sent(aggregator, came), 1).returned) == came

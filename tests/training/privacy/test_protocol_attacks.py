@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Set
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from training.privacy.secure_aggregation.server import Stage
 
 from .protocol_driver import Session, session
 
-CLIENT_STAGES = [stage for stage in Stage if stage is not Stage.DONE]
+CLIENT_STAGES: list[Stage] = [stage for stage in Stage if stage is not Stage.DONE]
 
 
 def _unmask_request(here: Session, survivors: set[str], dropped: set[str], consents: list[bytes]) -> bytes:
@@ -34,7 +35,7 @@ def _unmask_request(here: Session, survivors: set[str], dropped: set[str], conse
     return frame(Kind.UNMASK_REQUEST, here.terms, lists + payloads.encode_envelopes(consents))
 
 
-def _at_unmask(drop: set[str] = frozenset({"c0004"})) -> tuple[Session, set[str], list[bytes]]:
+def _at_unmask(drop: Set[str] = frozenset({"c0004"})) -> tuple[Session, set[str], list[bytes]]:
     """A session in which `drop` fell out after sharing keys, with the consents the server gathered."""
     here = session().run_until(Stage.MASKED_INPUT)
     here.run_stage(drop=drop)
@@ -50,7 +51,7 @@ def _at_unmask(drop: set[str] = frozenset({"c0004"})) -> tuple[Session, set[str]
 # A lying server.
 
 
-def test_asking_for_both_kinds_of_shares_of_one_client_is_refused():
+def test_asking_for_both_kinds_of_shares_of_one_client_is_refused() -> None:
     here, survivors, consents = _at_unmask()
     request = _unmask_request(here, survivors, {"c0004", "c0001"}, consents)
     with pytest.raises(ProtocolError, match="both kinds of shares of c0001") as caught:
@@ -62,14 +63,14 @@ def test_asking_for_both_kinds_of_shares_of_one_client_is_refused():
         here.clients["c0000"].unmask(here.inbox["c0000"])
 
 
-def test_calling_a_survivor_dropped_after_consent_is_refused():
+def test_calling_a_survivor_dropped_after_consent_is_refused() -> None:
     here, survivors, consents = _at_unmask()
     request = _unmask_request(here, survivors - {"c0001"}, {"c0004", "c0001"}, consents)
     with pytest.raises(ProtocolError, match="another set of survivors"):
         here.clients["c0000"].unmask(request)
 
 
-def test_two_stories_about_the_survivors_do_not_gather_consent():
+def test_two_stories_about_the_survivors_do_not_gather_consent() -> None:
     """The server tells two clients another set of survivors; their consents do not serve the others."""
     here = session().run_until(Stage.CONSENT)
     everybody, fewer = set(here.inbox), set(here.inbox) - {"c0004"}
@@ -86,7 +87,7 @@ def test_two_stories_about_the_survivors_do_not_gather_consent():
     assert caught.value.client == "c0002"
 
 
-def test_others_consent_does_not_replace_a_clients_own():
+def test_others_consent_does_not_replace_a_clients_own() -> None:
     """Enough clients signed the second story; who signed the first answers to none but that."""
     here = session().run_until(Stage.CONSENT)
     fewer = set(here.inbox) - {"c0004"}
@@ -98,26 +99,26 @@ def test_others_consent_does_not_replace_a_clients_own():
     assert caught.value.client == "server"
 
 
-def test_repeated_consents_count_once():
+def test_repeated_consents_count_once() -> None:
     here, survivors, consents = _at_unmask()
     with pytest.raises(ProtocolError, match="consent of 1 survivors"):
         here.clients["c0000"].unmask(_unmask_request(here, survivors, {"c0004"}, 3 * consents[:1]))
 
 
-def test_leaving_somebody_out_of_both_sets_is_refused():
+def test_leaving_somebody_out_of_both_sets_is_refused() -> None:
     here, survivors, consents = _at_unmask()
     with pytest.raises(ProtocolError, match="other clients than those who shared"):
         here.clients["c0000"].unmask(_unmask_request(here, survivors, set(), consents))
 
 
-def test_opening_the_sum_of_too_few_is_refused():
+def test_opening_the_sum_of_too_few_is_refused() -> None:
     here = session().run_until(Stage.CONSENT)
     told = frame(Kind.SURVIVORS, here.terms, encode_places(here.terms, {"c0000", "c0001"}))
     with pytest.raises(ProtocolError, match="2 of 3 clients"):
         here.clients["c0000"].consent(told)
 
 
-def test_keys_the_server_made_up_are_refused():
+def test_keys_the_server_made_up_are_refused() -> None:
     here = session()
     envelopes = [here.answer(name) for name in sorted(here.clients)]
     own = payloads.encode_keys(payloads.PublicKeys(b"\1" * 32, b"\2" * 32))
@@ -127,7 +128,7 @@ def test_keys_the_server_made_up_are_refused():
     assert caught.value.client == "c0003"
 
 
-def test_listing_a_client_or_its_keys_twice_is_refused():
+def test_listing_a_client_or_its_keys_twice_is_refused() -> None:
     here = session()
     envelopes = [here.answer(name) for name in sorted(here.clients)]
     listed = payloads.encode_envelopes([*envelopes[:4], envelopes[0]])
@@ -139,7 +140,7 @@ def test_listing_a_client_or_its_keys_twice_is_refused():
         here.clients["c0000"].share_keys(frame(Kind.KEY_LIST, here.terms, payloads.encode_envelopes(envelopes)))
 
 
-def test_shares_tampered_with_or_sent_to_another_are_refused():
+def test_shares_tampered_with_or_sent_to_another_are_refused() -> None:
     here = session().run_until(Stage.MASKED_INPUT)
     relayed = bytearray(here.inbox["c0000"])
     relayed[-1] ^= 1
@@ -150,7 +151,7 @@ def test_shares_tampered_with_or_sent_to_another_are_refused():
         here.clients["c0001"].masked_input(here.inbox["c0000"], here.vectors["c0001"])
 
 
-def test_a_vector_is_masked_once_only():
+def test_a_vector_is_masked_once_only() -> None:
     here = session().run_until(Stage.MASKED_INPUT)
     here.answer("c0000")
     with pytest.raises(ProtocolError, match="after MASKED"):
@@ -161,9 +162,9 @@ def test_a_vector_is_masked_once_only():
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_changed_message_is_refused_and_the_next_one_is_heard(stage, data):
+def test_a_changed_message_is_refused_and_the_next_one_is_heard(stage: Stage, data: st.DataObject) -> None:
     here = session(length=3).run_until(stage)
     said = here.answer("c0002")
     position = data.draw(st.integers(0, len(said) - 1))
@@ -182,7 +183,7 @@ def test_a_changed_message_is_refused_and_the_next_one_is_heard(stage, data):
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-def test_a_message_signed_by_another_client_is_refused(stage):
+def test_a_message_signed_by_another_client_is_refused(stage: Stage) -> None:
     here = session().run_until(stage)
     payload = here.answer("c0002")[ENVELOPE_OVERHEAD - 64 : -64]
     kind = Kind(2 * stage + 1)
@@ -192,7 +193,7 @@ def test_a_message_signed_by_another_client_is_refused(stage):
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-def test_a_message_of_another_round_or_stage_is_refused(stage):
+def test_a_message_of_another_round_or_stage_is_refused(stage: Stage) -> None:
     before = session().run_until(stage)
     replayed = before.answer("c0001")
     here = session(identities=before.identities, round_number=2).run_until(stage)
@@ -206,7 +207,7 @@ def test_a_message_of_another_round_or_stage_is_refused(stage):
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES[1:])
-def test_the_servers_messages_of_another_round_are_refused(stage):
+def test_the_servers_messages_of_another_round_are_refused(stage: Stage) -> None:
     before = session().run_until(stage)
     here = session(identities=before.identities, round_number=2).run_until(stage)
     here.inbox["c0000"] = before.inbox["c0000"]
@@ -217,7 +218,7 @@ def test_the_servers_messages_of_another_round_are_refused(stage):
 # Cheating clients.
 
 
-def test_a_client_that_dropped_out_is_not_heard_again():
+def test_a_client_that_dropped_out_is_not_heard_again() -> None:
     here = session().run_until(Stage.MASKED_INPUT)
     late = here.answer("c0004")
     here.run_stage(drop={"c0004"})
@@ -230,7 +231,7 @@ def test_a_client_that_dropped_out_is_not_heard_again():
 
 
 @pytest.mark.parametrize("victim", ["c0003", "c0004"])
-def test_false_shares_are_noticed_before_a_wrong_sum_is_used(victim):
+def test_false_shares_are_noticed_before_a_wrong_sum_is_used(victim: str) -> None:
     here, survivors, _ = _at_unmask()
     for client in sorted(survivors):
         said = here.answer(client)
@@ -248,7 +249,7 @@ def test_false_shares_are_noticed_before_a_wrong_sum_is_used(victim):
         here.server.result()
 
 
-def test_shares_that_were_not_asked_for_are_refused():
+def test_shares_that_were_not_asked_for_are_refused() -> None:
     here, _, _ = _at_unmask()
     said = here.answer("c0000")
     shares = payloads.decode_revealed(said[ENVELOPE_OVERHEAD - 64 : -64], here.terms, "c0000")
@@ -259,7 +260,7 @@ def test_shares_that_were_not_asked_for_are_refused():
     assert caught.value.client == "c0000"
 
 
-def test_a_public_key_whose_secrets_anyone_knows_is_refused():
+def test_a_public_key_whose_secrets_anyone_knows_is_refused() -> None:
     here = session()
     envelopes = [here.answer(name) for name in sorted(here.clients)]
     keys = payloads.encode_keys(payloads.PublicKeys(bytes(32), b"\2" * 32))
@@ -269,7 +270,7 @@ def test_a_public_key_whose_secrets_anyone_knows_is_refused():
     assert caught.value.client == "c0003"
 
 
-def test_a_client_outside_the_roster_or_with_a_wrong_vector_is_refused():
+def test_a_client_outside_the_roster_or_with_a_wrong_vector_is_refused() -> None:
     here = session()
     with pytest.raises(PrivFedTalkError, match="not in the round's roster"):
         Client(here.terms, "c0000", Ed25519PrivateKey.generate(), here.clients["c0000"]._policy)
@@ -283,9 +284,9 @@ def test_a_client_outside_the_roster_or_with_a_wrong_vector_is_refused():
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(noise=st.binary(max_size=400), place=st.integers(0, 2**16 - 1))
-def test_no_bytes_from_a_client_do_more_than_a_protocol_error(stage, noise, place):
+def test_no_bytes_from_a_client_do_more_than_a_protocol_error(stage: Stage, noise: bytes, place: int) -> None:
     """Well-formed, well-signed envelopes around any payload, and payloads without an envelope."""
     here = _SESSIONS[stage]
     with pytest.raises(ProtocolError):
@@ -296,9 +297,9 @@ def test_no_bytes_from_a_client_do_more_than_a_protocol_error(stage, noise, plac
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES[1:])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(noise=st.binary(max_size=400))
-def test_no_bytes_from_the_server_do_more_than_a_protocol_error(stage, noise):
+def test_no_bytes_from_the_server_do_more_than_a_protocol_error(stage: Stage, noise: bytes) -> None:
     here = _SESSIONS[stage]
     for message in (noise, frame(Kind(2 * stage), here.terms, noise)):
         here.inbox["c0000"] = message
@@ -310,7 +311,7 @@ def test_no_bytes_from_the_server_do_more_than_a_protocol_error(stage, noise):
 _SESSIONS = {stage: session(length=500).run_until(stage) for stage in CLIENT_STAGES}
 
 
-def test_sizes_are_bounded_before_anything_is_allocated():
+def test_sizes_are_bounded_before_anything_is_allocated() -> None:
     here = session()
     claims_much = here.answer("c0000")[:39] + (2**32 - 1).to_bytes(4, "little")
     with pytest.raises(ProtocolError, match=r"truncated|longer|shorter"):
@@ -321,7 +322,7 @@ def test_sizes_are_bounded_before_anything_is_allocated():
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-def test_a_message_cut_anywhere_after_its_header_names_its_sender(stage):
+def test_a_message_cut_anywhere_after_its_header_names_its_sender(stage: Stage) -> None:
     here = session(length=3).run_until(stage)
     said = here.answer("c0002")
     for length in range(ENVELOPE_OVERHEAD, len(said)):
@@ -331,11 +332,11 @@ def test_a_message_cut_anywhere_after_its_header_names_its_sender(stage):
 
 
 @pytest.mark.parametrize("stage", CLIENT_STAGES)
-def test_a_short_message_that_announces_much_takes_no_memory(stage):
+def test_a_short_message_that_announces_much_takes_no_memory(stage: Stage) -> None:
     """Signed like any other, with counts of 65535 where entries should follow."""
     here = _SESSIONS[stage]
     greedy = seal(Kind(2 * stage + 1), here.terms, "c0002", b"\xff" * 61, here.identities["c0002"])
-    answers = [lambda: here.server.receive(greedy)]
+    answers: list[Callable[[], object]] = [lambda: here.server.receive(greedy)]
     if stage:
         answers.append(lambda: here.answer("c0000"))
         here.inbox["c0000"] = frame(Kind(2 * stage), here.terms, b"\xff" * 61)

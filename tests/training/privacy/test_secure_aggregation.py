@@ -15,17 +15,17 @@ from training.privacy.mechanisms import release
 from training.privacy.mechanisms.distributed_skellam import share_variance
 from training.privacy.mechanisms.grid import STEPS_PER_CLIP, Ring, choose_ring, dequantise, quantise
 from training.privacy.mechanisms.noise import noise_generator, skellam_noise
-from training.privacy.secure_aggregation.in_process import aggregate_in_process, new_identities
+from training.privacy.secure_aggregation.in_process import DropStage, aggregate_in_process, new_identities
 from training.privacy.secure_aggregation.messages import ProtocolError, RoundAbortedError, RoundTerms
 from training.privacy.secure_aggregation.server import Stage
 from training.settings.privacy import PrivacySettings
 
 from .protocol_driver import session
 
-STAGES = ("advertise", "share_keys", "masked_input", "consent", "unmask")
+STAGES: tuple[DropStage, ...] = ("advertise", "share_keys", "masked_input", "consent", "unmask")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(2, 7),
     length=st.integers(1, 40),
@@ -33,7 +33,9 @@ STAGES = ("advertise", "share_keys", "masked_input", "consent", "unmask")
     seed=st.integers(0, 2**32),
     data=st.data(),
 )
-def test_the_sum_of_survivors_is_exact_or_the_round_aborts(n, length, bits, seed, data):
+def test_the_sum_of_survivors_is_exact_or_the_round_aborts(
+    n: int, length: int, bits: int, seed: int, data: st.DataObject
+) -> None:
     names = [f"client {i}" for i in range(n)]
     threshold = data.draw(st.integers(n // 2 + 1, n))
     falls_silent = {name: data.draw(st.sampled_from([None, None, None, *STAGES])) for name in names}
@@ -59,7 +61,7 @@ def test_the_sum_of_survivors_is_exact_or_the_round_aborts(n, length, bits, seed
         assert traffic[name].down > 0
 
 
-def test_long_vectors_cross_many_keystream_chunks():
+def test_long_vectors_cross_many_keystream_chunks() -> None:
     generator = np.random.default_rng(0)
     vectors = {f"c{i}": generator.integers(0, 2**32, 100_003, dtype="<u4") for i in range(4)}
     total, survivors, *_ = aggregate_in_process(vectors, 3, {"masked_input": {"c2"}})
@@ -67,14 +69,14 @@ def test_long_vectors_cross_many_keystream_chunks():
     np.testing.assert_array_equal(total, vectors["c0"] + vectors["c1"] + vectors["c3"])
 
 
-def test_the_floor_of_survivors_aborts_before_anything_is_opened():
+def test_the_floor_of_survivors_aborts_before_anything_is_opened() -> None:
     vectors = {f"c{i}": np.zeros(3, dtype="<u8") for i in range(6)}
     with pytest.raises(RoundAbortedError, match="4 clients left, 5 needed"):
         aggregate_in_process(vectors, 4, {"masked_input": {"c0", "c1"}}, minimum_survivors=5)
     assert aggregate_in_process(vectors, 4, {"unmask": {"c0", "c1"}}, minimum_survivors=5).survivors == set(vectors)
 
 
-def test_a_federated_round_through_the_protocol_is_the_plain_sum():
+def test_a_federated_round_through_the_protocol_is_the_plain_sum() -> None:
     """Contributions of real shape: clipped, weighed, quantised, with and without noise, masked, opened."""
     d, C = 500, 0.4
     generator = np.random.default_rng(4)
@@ -101,7 +103,7 @@ def test_a_federated_round_through_the_protocol_is_the_plain_sum():
             assert error.std() == pytest.approx(deviation, rel=0.15)
 
 
-def test_masked_vectors_look_uniform_and_pairwise_unrelated():
+def test_masked_vectors_look_uniform_and_pairwise_unrelated() -> None:
     here = session(n=4, threshold=3, length=20_000, bits=32)
     here.vectors = {name: np.zeros(20_000, dtype="<u4") for name in here.vectors}  # the easiest vectors to recognise
     here.run_until(Stage.MASKED_INPUT)
@@ -115,7 +117,7 @@ def test_masked_vectors_look_uniform_and_pairwise_unrelated():
             assert stats.chisquare(np.bincount(a - b, minlength=256)).pvalue > 1e-5
 
 
-def test_the_same_round_again_is_masked_afresh():
+def test_the_same_round_again_is_masked_afresh() -> None:
     sent = []
     for _ in range(2):
         here = session(n=3, threshold=2, length=1000).run_until(Stage.MASKED_INPUT)
@@ -123,7 +125,7 @@ def test_the_same_round_again_is_masked_afresh():
     assert (np.frombuffer(sent[0][-8064:-64], "<u8") == np.frombuffer(sent[1][-8064:-64], "<u8")).sum() == 0
 
 
-def test_the_transcript_holds_no_plain_vector():
+def test_the_transcript_holds_no_plain_vector() -> None:
     """Nothing the server sees holds even eight bytes of any client's vector, of an update, a score or a weight."""
     settings = PrivacySettings(noise_multiplier=0.0)
     plain = release.client_vector(np.linspace(-1, 1, 60), 7, 0.83, {"score": 0.83}, settings)
@@ -142,7 +144,7 @@ def test_the_transcript_holds_no_plain_vector():
     np.testing.assert_array_equal(here.server.result(), 3 * elements + np.uint64(3))
 
 
-def test_the_transcript_holds_no_update_score_or_count_in_any_form():
+def test_the_transcript_holds_no_update_score_or_count_in_any_form() -> None:
     """A client's real contribution, without noise: not one of its numbers is found, whatever it is written as."""
     private, d = PrivacySettings(noise_multiplier=0.0, n_max=2**20), 60
     count, score = 726_113, 0.83719
@@ -170,7 +172,7 @@ def test_the_transcript_holds_no_update_score_or_count_in_any_form():
     np.testing.assert_array_equal(here.server.result(), sum(here.vectors.values()))
 
 
-def test_the_sum_cannot_be_had_before_the_end():
+def test_the_sum_cannot_be_had_before_the_end() -> None:
     here = session()
     for before, after in pairwise([*list(Stage)]):
         with pytest.raises(ProtocolError, match="before the round ended"):
@@ -182,13 +184,13 @@ def test_the_sum_cannot_be_had_before_the_end():
 
 
 @pytest.mark.parametrize(("n", "threshold"), [(4, 2), (5, 2), (5, 6), (5, 0), (2, 1)])
-def test_wrong_thresholds_are_refused_at_the_start(n, threshold):
+def test_wrong_thresholds_are_refused_at_the_start(n: int, threshold: int) -> None:
     vectors = {f"c{i}": np.zeros(2, dtype="<u8") for i in range(n)}
     with pytest.raises(PrivFedTalkError, match="threshold"):
         aggregate_in_process(vectors, threshold)
 
 
-def test_wrong_terms_are_refused_at_the_start():
+def test_wrong_terms_are_refused_at_the_start() -> None:
     keys = {name: key.public_key().public_bytes_raw() for name, key in new_identities({"a", "b", "c"}).items()}
     with pytest.raises(PrivFedTalkError, match="1 clients"):
         RoundTerms("r", 0, {"a": keys["a"]}, 1, 5)
@@ -202,7 +204,7 @@ def test_wrong_terms_are_refused_at_the_start():
         aggregate_in_process({"a": np.zeros(2, "<u4"), "b": np.zeros(3, "<u4")}, 2)
 
 
-def test_any_change_of_terms_changes_what_signatures_bind():
+def test_any_change_of_terms_changes_what_signatures_bind() -> None:
     keys = {name: key.public_key().public_bytes_raw() for name, key in new_identities({"a", "b", "c"}).items()}
     variants = [
         RoundTerms("r", 0, keys, 2, 5),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from training.privacy.secure_aggregation import masking, shamir
 
 
-def test_the_field_is_the_smallest_prime_field_that_holds_256_bits():
+def test_the_field_is_the_smallest_prime_field_that_holds_256_bits() -> None:
     assert sympy.nextprime(2**256) == shamir.PRIME
 
 
@@ -24,14 +24,14 @@ def test_the_field_is_the_smallest_prime_field_that_holds_256_bits():
     holders=st.lists(st.integers(1, 4096), min_size=1, max_size=9, unique=True),
     data=st.data(),
 )
-def test_any_threshold_of_shares_gives_the_secret_back(secret, holders, data):
+def test_any_threshold_of_shares_gives_the_secret_back(secret: bytes, holders: list[int], data: st.DataObject) -> None:
     threshold = data.draw(st.integers(1, len(holders)))
     shares = shamir.split(secret, threshold, holders)
     chosen = data.draw(st.permutations(holders))[: data.draw(st.integers(threshold, len(holders)))]
     assert shamir.combine({x: shares[x] for x in chosen}) == secret
 
 
-def test_fewer_shares_fit_every_secret():
+def test_fewer_shares_fit_every_secret() -> None:
     """t − 1 shares and any guess of the secret lie on a polynomial: they exclude nothing."""
     shares = shamir.split(os.urandom(32), 3, [1, 2, 3])
     guess = os.urandom(32)
@@ -46,7 +46,7 @@ def test_fewer_shares_fit_every_secret():
     assert shamir.combine(forged) == guess
 
 
-def test_senseless_sharing_is_refused():
+def test_senseless_sharing_is_refused() -> None:
     for threshold, holders in ((0, [1, 2]), (3, [1, 2]), (1, [1, 1]), (1, [0, 1])):
         with pytest.raises(ValueError, match=r"share among|place"):
             shamir.split(bytes(32), threshold, holders)
@@ -57,7 +57,9 @@ def test_senseless_sharing_is_refused():
 
 
 @given(st.sampled_from(["<u4", "<u8"]), st.integers(0, 3), st.integers(0, 3), st.integers(1, 70_000))
-def test_masks_are_counter_mode_keystreams_added_modulo_the_ring(dtype, plus, minus, length):
+def test_masks_are_counter_mode_keystreams_added_modulo_the_ring(
+    dtype: str, plus: int, minus: int, length: int
+) -> None:
     generator = random.Random(length)
     keys = [generator.randbytes(32) for _ in range(plus + minus)]
     vector = np.arange(length, dtype=dtype)
@@ -70,7 +72,7 @@ def test_masks_are_counter_mode_keystreams_added_modulo_the_ring(dtype, plus, mi
     np.testing.assert_array_equal(vector, expected)
 
 
-def test_keys_differ_by_purpose_round_and_secret():
+def test_keys_differ_by_purpose_round_and_secret() -> None:
     derived = {
         masking.derive_key(secret, context, purpose)
         for secret in (b"a" * 32, b"b" * 32)

@@ -73,7 +73,8 @@ def _attack(here: Session, colluders: int) -> np.ndarray:
         shamir.combine(dict(list(key_shares.items())[: here.terms.threshold]))
     )
     bared = np.frombuffer(_payload(sent[VICTIM]), dtype=vector).copy()
-    minus, plus = [self_mask_key(here.terms, seed)], []
+    minus = [self_mask_key(here.terms, seed)]
+    plus: list[bytes] = []
     for peer in names[1:]:
         key = pairwise_mask_key(here.terms, mask_key, here.server._keys[peer].mask, VICTIM, peer)
         (minus if here.terms.places[VICTIM] < here.terms.places[peer] else plus).append(key)
@@ -82,7 +83,7 @@ def _attack(here: Session, colluders: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("threshold", "colluders"), [(6, 2), (7, 4), (8, 6), (6, 1), (7, 3), (8, 5)])
-def test_two_stories_bare_a_vector_at_the_bound_and_not_below_it(threshold, colluders):
+def test_two_stories_bare_a_vector_at_the_bound_and_not_below_it(threshold: int, colluders: int) -> None:
     """Ten clients. Terms that tolerate one colluder fewer than the bound are the most that can be agreed on."""
     bound = 2 * threshold - 10
     settings = BARE.model_copy(update={"tolerated_colluders": bound - 1})
@@ -94,7 +95,7 @@ def test_two_stories_bare_a_vector_at_the_bound_and_not_below_it(threshold, coll
             _attack(here, colluders)
 
 
-def test_one_share_less_than_the_threshold_bares_nothing():
+def test_one_share_less_than_the_threshold_bares_nothing() -> None:
     """What is left to the server below the bound: one secret of the victim, and t − 1 shares of the other."""
     here = session(n=10, threshold=7, settings=BARE.model_copy(update={"tolerated_colluders": 3})).run_until(
         Stage.CONSENT
@@ -110,7 +111,7 @@ def test_one_share_less_than_the_threshold_bares_nothing():
 
 
 @pytest.mark.parametrize(("n", "c"), [(n, c) for n in (2, 3, 5, 10, 100) for c in (0, 1, 2, 4, 9, 50) if c < n])
-def test_thresholds_of_the_settings_keep_the_bound_and_terms_refuse_what_does_not(n, c):
+def test_thresholds_of_the_settings_keep_the_bound_and_terms_refuse_what_does_not(n: int, c: int) -> None:
     chosen = PrivacySettings(tolerated_colluders=c, threshold=0.51, survivor_floor=0.01)
     t = chosen.share_threshold(n)
     assert c < 2 * t - n and t <= chosen.minimum_survivors(n) <= n
@@ -123,7 +124,7 @@ def test_thresholds_of_the_settings_keep_the_bound_and_terms_refuse_what_does_no
 
 
 @pytest.mark.parametrize("c", [-1, 3, 4])
-def test_as_many_colluders_as_clients_are_refused(c):
+def test_as_many_colluders_as_clients_are_refused(c: int) -> None:
     roster = {f"c{i}": i.to_bytes(32, "big") for i in range(3)}
     with pytest.raises(PrivFedTalkError, match=f"{c} tolerated colluders among 3 clients"):
         RoundTerms("r", 0, roster, 3, 1, tolerated_colluders=c)
@@ -133,10 +134,10 @@ def test_as_many_colluders_as_clients_are_refused(c):
         assert "at most 2" in caught.value.remedy
 
 
-def test_by_default_one_colluder_is_tolerated():
+def test_by_default_one_colluder_is_tolerated() -> None:
     assert PrivacySettings().tolerated_colluders == 1
 
 
-def test_of_a_small_cohort_all_but_one_may_collude():
+def test_of_a_small_cohort_all_but_one_may_collude() -> None:
     settings = PrivacySettings(tolerated_colluders=3)
     assert [settings.colluders_among(cohort) for cohort in range(6)] == [0, 0, 1, 2, 3, 3]

@@ -153,7 +153,7 @@ def _loss(settings: VaeSettings, model: nn.Module, part: Part) -> Tensor:
     """The reconstruction loss of changed pictures whose latents are noised."""
     assert isinstance(model, SmallVae)
     frames, features, seed = part
-    device, generator = model.decoder[0].weight.device, torch.Generator().manual_seed(seed)
+    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
     target = augment(to_pixels(frames), generator).to(device)
     weight = 1 + (settings.feature_weight - 1) * torch.from_numpy(features).float()
     weight = F.interpolate(weight[:, None], scale_factor=8.0, mode="bilinear").to(device)

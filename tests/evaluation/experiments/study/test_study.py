@@ -13,12 +13,12 @@ from evaluation.experiments import driver
 from evaluation.experiments.driver import Failure, make_points
 from evaluation.experiments.points import Point
 from evaluation.experiments.study import design as study
-from evaluation.experiments.study.design import BACKBONE, CENTRE, Condition, Curve, Experiment
+from evaluation.experiments.study.design import BACKBONE, Condition, Curve, Experiment
 from evaluation.experiments.study.page import page
 from evaluation.experiments.study.settings import StudySettings
 from evaluation.experiments.study.setups import Arm, Setup, point_of, results_path
 from evaluation.experiments.study.summary import Results, gains
-from evaluation.experiments.study.worlds import READY, Population, public_folder, world_folder
+from evaluation.experiments.study.worlds import CENTRE, READY, Population, public_folder, world_folder
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import write_shards
 from tests.training.small_federation import CLIENTS, sample_for

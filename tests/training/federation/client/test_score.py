@@ -51,7 +51,7 @@ def test_a_client_whose_clips_follow_their_speech_scores_higher(trainer_for: Tra
     start, clips = Announcement(1, trainer.adapter.vector()), trainer._clips
 
     def scored(speech_of: Callable[[ClipTensors], Tensor]) -> float:
-        trainer._clips = lambda client, split: tuple(  # type: ignore[assignment, misc]
+        trainer._clips = lambda client, split: tuple(  # type: ignore[assignment]
             replace(clip, speech=loud(speech_of(clip))) for clip in clips(client, split)
         )
         return trainer.train("c2", start).score

@@ -23,6 +23,7 @@ from tests.training.federation.test_secrecy import (
 )
 from training.federation.client.training import LocalUpdate
 from training.federation.server.opening import RoundOutcome, next_clip_norm, next_denominator
+from training.privacy.mechanisms.central_gaussian import CentralGaussian
 from training.privacy.mechanisms.grid import STEPS_PER_CLIP, rounding_bound
 from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.privacy.mechanisms.release import adapted_clip_norm, isfa_weight
@@ -63,10 +64,12 @@ def test_the_divisor_is_a_public_number_and_no_rounds_own() -> None:
 
 def test_a_trusted_servers_noise_pays_for_the_rounding_that_masks_need() -> None:
     masked, bound = aggregator_of(CENTRAL).mechanism, C / math.sqrt(1 - CENTRAL.scalar_budget)
+    assert isinstance(masked, CentralGaussian)
     for size in (1, D, 10**9):
         deviation = Z * (bound + rounding_bound(bound, masked.grid, size))
         assert masked.noise_on_sum(7, size) == masked.server_deviation(size) == pytest.approx(deviation)
         in_clear = aggregator_of(OPEN).mechanism
+        assert isinstance(in_clear, CentralGaussian)
         assert in_clear.noise_on_sum(7, size) == in_clear.server_deviation(size) == pytest.approx(Z * bound)
     bare = aggregator_of(OPEN.model_copy(update={"mode": "none"})).mechanism
     assert bare.noise_on_sum(7, D) == bare.deviation == 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.claims.account import account
-from training.federation.server.checkpoint import RoundRecord
+from training.federation.server.checkpoint import Outcome, RoundRecord
 from training.federation.server.cohorts import draw_cohort, last_counted, participation, sample_clients
 from training.federation.server.spending import epsilon_so_far, schedule_of
 from training.privacy.accounting.coins import Coins
@@ -20,15 +21,19 @@ from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsil
 from training.settings import FederationSettings, TrainingSettings
 
 MANY = [f"c{i}" for i in range(20)]
+Drawn = Literal["fixed", "poisson"]
+Sums = tuple[float | None, float | None, float | None]
 
 
-def sampled(sampling: str, per_round: int | None) -> FederationSettings:
+def sampled(sampling: Drawn, per_round: int | None) -> FederationSettings:
     return FederationSettings(sampling=sampling, clients_per_round=per_round)
 
 
-def record(number: int, clients: list[str], outcome: str = "applied", returned: list[str] | None = None) -> RoundRecord:
+def record(
+    number: int, clients: list[str], outcome: Outcome = "applied", returned: list[str] | None = None
+) -> RoundRecord:
     returned = clients if returned is None else returned
-    sums = (1.0, 1.0, 0.5) if returned else (None, None, None)
+    sums: Sums = (1.0, 1.0, 0.5) if returned else (None, None, None)
     seconds: dict[str, float] = {}
     return RoundRecord(
         number, clients, len(returned), 1.0, *sums, 0.1, 1.0, 1.0, 0, 0, seconds, outcome=outcome, returned=returned
@@ -54,13 +59,13 @@ def test_poisson_cohorts_are_independent_coins() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "poisson"])
-def test_everybody_is_everybody(sampling: str) -> None:
+def test_everybody_is_everybody(sampling: Drawn) -> None:
     assert sample_clients(MANY, sampled(sampling, None), Coins(1).of_round(1)) == MANY
     assert sample_clients(MANY, sampled(sampling, 30), Coins(1).of_round(1)) == MANY
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "poisson"])
-def test_whoever_has_reached_the_cap_sits_out_and_nobody_takes_the_place(sampling: str) -> None:
+def test_whoever_has_reached_the_cap_sits_out_and_nobody_takes_the_place(sampling: Drawn) -> None:
     settings = sampled(sampling, 10)
     past = [record(1, MANY[:7]), record(2, MANY[:7])]
     free = sample_clients(MANY, settings, Coins(1).of_round(3))
@@ -88,7 +93,7 @@ def test_what_counts_as_taking_part() -> None:
     assert last_counted(["a", "b", "c"], past) == {"a": 1, "b": 4}
 
 
-def run_settings(sampling: str, per_round: int | None, mode: str = "central") -> TrainingSettings:
+def run_settings(sampling: Drawn, per_round: int | None, mode: str = "central") -> TrainingSettings:
     settings = settings_with("privfedtalk", mode=mode, noise_multiplier=1.0)
     return settings.model_copy(update={"federation": sampled(sampling, per_round)})
 
@@ -101,7 +106,7 @@ def run_settings(sampling: str, per_round: int | None, mode: str = "central") ->
         ("poisson", None, 2, "exact Gaussian composition"),
     ],
 )
-def test_each_sampling_has_its_own_theorem(sampling: str, per_round: int | None, rounds: int, theorem: str) -> None:
+def test_each_sampling_has_its_own_theorem(sampling: Drawn, per_round: int | None, rounds: int, theorem: str) -> None:
     """Where all take part only what was opened counts; where clients are drawn, every draw does."""
     past = [
         record(1, MANY[:5]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ def head(frames: int = 25, size: int = 128, seed: int = 0) -> np.ndarray:
     return np.clip(still - 60 * opening * mouth, 0, 255).astype(np.uint8)
 
 
-def marked(frames: np.ndarray, **options: object) -> np.ndarray:
+def marked(frames: np.ndarray, **options: Any) -> np.ndarray:
     return np.stack(list(embed(frames, PAYLOAD, **options)))
 
 

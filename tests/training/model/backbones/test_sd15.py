@@ -136,7 +136,7 @@ def test_a_motion_adapter_brings_its_temporal_layers(folder: Path, tmp_path: Pat
     sources = Sd15Settings(source=str(folder), motion=str(tmp_path / "motion"))
     model = build_backbone(settings.model_copy(update={"sd15": sources}), SHAPE).eval()
     saved = load_file(tmp_path / "motion" / "diffusion_pytorch_model.safetensors")
-    held = model.unet.state_dict()
+    held = model.get_submodule("unet").state_dict()
     assert saved and all(torch.equal(held[name], value) for name, value in saved.items())
     with pytest.raises(PrivFedTalkError, match="reach over 8 frames"):
         build_backbone(settings.model_copy(update={"sd15": sources, "window": 9}), SHAPE)

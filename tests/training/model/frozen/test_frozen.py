@@ -137,12 +137,16 @@ def test_lpips_is_the_published_formula_on_the_backbone_in_the_file(
     found = lpips(x, y)
 
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
-    shipped = Path(str(find_spec("lpips").origin)).parent / "weights" / "v0.1" / "squeeze.pth"  # type: ignore[union-attr]
+    package = find_spec("lpips")
+    assert package is not None and package.origin is not None
+    shipped = Path(package.origin).parent / "weights" / "v0.1" / "squeeze.pth"
     heads = torch.load(shipped, map_location="cpu", weights_only=True)
+    features = network.features
+    assert isinstance(features, nn.Sequential)
 
     def layers(pictures: torch.Tensor) -> list[torch.Tensor]:
         hidden, kept = (2 * pictures - 1 - shift.view(3, 1, 1)) / scale.view(3, 1, 1), []
-        for number, layer in enumerate(network.features):
+        for number, layer in enumerate(features):
             hidden = layer(hidden)
             if number in (1, 4, 7, 9, 10, 11, 12):
                 kept.append(hidden / (hidden.norm(dim=1, keepdim=True) + 1e-10))

@@ -130,7 +130,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(PrivFedTalkError, match="4 crops but 3 openings"):
         train_opening_ruler(frames, openings[:3])
     with pytest.raises(PrivFedTalkError, match="float32"):
-        train_identity_ruler(frames.astype(np.float32), labels)  # type: ignore[arg-type]
+        train_identity_ruler(frames.astype(np.float32), labels)
     with pytest.raises(PrivFedTalkError, match="only speaker"):
         train_identity_ruler(frames, ["p0000"] * 4)
 

@@ -120,7 +120,9 @@ SAMPLED = Claim(CENTRAL, 0.02, "poisson", 300, 1e-5)
 def test_cohorts_recomputed_from_what_is_published_show_no_more_than_the_claim() -> None:
     found = audit(SAMPLED, AuditSettings(canaries=600, dimension=4000, seed=1))
     assert not found.flagged
+    assert found.claimed_epsilon is not None
     assert found.recomputed.value <= found.claimed_epsilon
     # And the attack is no bluff: where cohorts do follow from the seed it refutes the claim.
     planted = audit(SAMPLED, AuditSettings(canaries=600, dimension=4000, seed=1, seeded_cohorts=True))
+    assert planted.claimed_epsilon is not None
     assert planted.flagged and planted.recomputed.value > planted.claimed_epsilon == found.claimed_epsilon

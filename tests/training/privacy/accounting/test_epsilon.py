@@ -14,7 +14,7 @@ from scipy import special, stats
 from common.errors import PrivFedTalkError
 from training.privacy.accounting import epsilon as accounting
 from training.privacy.accounting import skellam_rdp
-from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.epsilon import Sampling, Schedule, epsilon_release, epsilon_server
 from training.privacy.accounting.guarantee import epsilon_towards_clients, epsilons
 from training.privacy.accounting.skellam_rdp import SkellamNoise
 from training.settings.privacy import PrivacySettings
@@ -31,7 +31,7 @@ REFERENCE = [
 
 
 @pytest.mark.parametrize(("clients", "rounds", "z", "expected"), REFERENCE)
-def test_poisson_sampling_matches_the_reference_table(clients, rounds, z, expected):
+def test_poisson_sampling_matches_the_reference_table(clients: int, rounds: int, z: float, expected: str) -> None:
     delta = clients**-1.1
     epsilon = epsilon_release(Schedule(clients, 10, rounds), z, delta)
     assert f"{epsilon.value:.2f}" == expected
@@ -41,19 +41,19 @@ def test_poisson_sampling_matches_the_reference_table(clients, rounds, z, expect
     assert abs(prv - 0.01 - epsilon.value) < 0.01
 
 
-def test_fixed_size_cohorts_are_accounted_by_their_own_theorem():
+def test_fixed_size_cohorts_are_accounted_by_their_own_theorem() -> None:
     epsilon = epsilon_release(Schedule(1000, 10, 1000, "fixed"), 1.0, 1000**-1.1)
     assert f"{epsilon.value:.1f}" == "17.1"
     assert "without replacement" in epsilon.accountant
 
 
 @pytest.mark.parametrize(("participations", "expected"), [(10, "14.7"), (20, "24.0")])
-def test_the_servers_view_composes_what_a_client_took_part_in(participations, expected):
+def test_the_servers_view_composes_what_a_client_took_part_in(participations: int, expected: str) -> None:
     epsilon = epsilon_server(Schedule(1000, 10, 1000), 1.0, 1000**-1.1, participations)
     assert f"{epsilon.value:.1f}" == expected
 
 
-def test_full_participation_gains_nothing_from_sampling():
+def test_full_participation_gains_nothing_from_sampling() -> None:
     schedule = Schedule(8, 8, 10, "full")
     assert epsilon_release(schedule, 1.0, 0.01) == epsilon_server(schedule, 1.0, 0.01)
     poisson = epsilon_release(Schedule(8, 8, 10), 1.0, 0.01)
@@ -63,7 +63,9 @@ def test_full_participation_gains_nothing_from_sampling():
 @pytest.mark.parametrize("z", [0.001, 0.01, 0.05, 0.3])
 @pytest.mark.parametrize(("per_round", "sampling"), [(8, "full"), (4, "poisson"), (4, "fixed")])
 @pytest.mark.parametrize("distributed", [False, True])
-def test_tiny_noise_gives_a_large_but_finite_epsilon(z, per_round, sampling, distributed):
+def test_tiny_noise_gives_a_large_but_finite_epsilon(
+    z: float, per_round: int, sampling: Sampling, distributed: bool
+) -> None:
     schedule = Schedule(8, per_round, 10, sampling)
     skellam = SkellamNoise.of(z, 200_000) if distributed else None
     with warnings.catch_warnings():
@@ -76,13 +78,13 @@ def test_tiny_noise_gives_a_large_but_finite_epsilon(z, per_round, sampling, dis
         assert exact == pytest.approx(10 / (2 * z**2), rel=0.05)
 
 
-def test_no_noise_and_no_rounds():
+def test_no_noise_and_no_rounds() -> None:
     assert epsilon_release(Schedule(10, 10, 5, "full"), 0.0, 0.01).value == math.inf
     assert epsilon_release(Schedule(10, 5, 5), 0.0, 0.01).value == math.inf
     assert epsilon_release(Schedule(10, 5, 0), 1.0, 0.01).value == 0
 
 
-def test_distributed_noise_costs_little_more_than_gaussian_noise_of_the_same_size():
+def test_distributed_noise_costs_little_more_than_gaussian_noise_of_the_same_size() -> None:
     skellam = SkellamNoise.of(1.0, 200_000)
     for schedule in (Schedule(1000, 10, 1000), Schedule(100, 100, 20, "full")):
         ours = epsilon_release(schedule, 1.0, 1e-3, skellam).value
@@ -90,7 +92,7 @@ def test_distributed_noise_costs_little_more_than_gaussian_noise_of_the_same_siz
         assert gaussian < ours < 1.3 * gaussian
 
 
-def test_a_participation_cap_helps_only_as_far_as_it_is_proven():
+def test_a_participation_cap_helps_only_as_far_as_it_is_proven() -> None:
     delta, free = 1000**-1.1, Schedule(1000, 10, 1000)
     rarely_binds = epsilon_release(Schedule(1000, 10, 1000, max_participation=40), 1.0, delta).value
     assert epsilon_release(free, 1.0, delta).value < rarely_binds < 2.0
@@ -100,13 +102,13 @@ def test_a_participation_cap_helps_only_as_far_as_it_is_proven():
 
 @pytest.mark.parametrize("target", [1.0, 8.0])
 @pytest.mark.parametrize("sampling", ["full", "fixed"])
-def test_noise_for_epsilon_inverts_epsilon(target, sampling):
+def test_noise_for_epsilon_inverts_epsilon(target: float, sampling: Sampling) -> None:
     schedule = Schedule(200, 200 if sampling == "full" else 10, 100, sampling)
     z = accounting.noise_for_epsilon(schedule, target, 1e-3)
     assert epsilon_release(schedule, z, 1e-3).value <= target < epsilon_release(schedule, 0.995 * z, 1e-3).value
 
 
-def test_noise_for_epsilon_with_distributed_noise():
+def test_noise_for_epsilon_with_distributed_noise() -> None:
     schedule = Schedule(1000, 10, 500)
 
     def distributed(at: Schedule, z: float, delta: float) -> accounting.Epsilon:
@@ -116,7 +118,7 @@ def test_noise_for_epsilon_with_distributed_noise():
     assert 2.9 < distributed(schedule, z, 1e-4).value <= 3.0
 
 
-def test_unreachable_or_senseless_requests_are_refused():
+def test_unreachable_or_senseless_requests_are_refused() -> None:
     for target in (0.0, -1.0):
         with pytest.raises(PrivFedTalkError, match="positive"):
             accounting.noise_for_epsilon(Schedule(10, 10, 5, "full"), target, 0.01)
@@ -143,7 +145,7 @@ def _exact_divergence(log_p: np.ndarray, log_q: np.ndarray, order: float) -> flo
 
 @pytest.mark.parametrize("mu", [20.0, 400.0, 1e4])
 @pytest.mark.parametrize("order", [1.02, 1.3, 1.9, 2.0, 2.5, 3.0, 5.0])
-def test_the_curve_bounds_the_exact_divergence_and_is_close(mu, order):
+def test_the_curve_bounds_the_exact_divergence_and_is_close(mu: float, order: float) -> None:
     for shift in (1, 2, 5, 13):
         reach = int(9 * math.sqrt(mu)) + 6 * shift
         mass = _log_mass(mu, reach + shift)
@@ -155,7 +157,7 @@ def test_the_curve_bounds_the_exact_divergence_and_is_close(mu, order):
 
 
 @pytest.mark.parametrize("mu", [1.5, 10.0, 300.0, 5e3])
-def test_the_second_difference_is_within_the_proofs_constant(mu):
+def test_the_second_difference_is_within_the_proofs_constant(mu: float) -> None:
     mass = _log_mass(mu, int(6 * math.sqrt(mu)) + 10)
     second = 2 * mass[1:-1] - mass[2:] - mass[:-2]
     assert second.max() <= skellam_rdp.curvature(mu) + 1e-12
@@ -165,7 +167,7 @@ def test_the_second_difference_is_within_the_proofs_constant(mu):
 
 @pytest.mark.parametrize("order", [2, 3, 7])
 @pytest.mark.parametrize("q", [0.02, 0.5])
-def test_the_dominating_gaussian_covers_sampled_skellam_noise(order, q):
+def test_the_dominating_gaussian_covers_sampled_skellam_noise(order: int, q: float) -> None:
     mu, shift = 400.0, 12
     noise = SkellamNoise(mu, shift, shift, 1)
     mass = _log_mass(mu, 400 + shift)

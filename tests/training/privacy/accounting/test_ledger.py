@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.training.small_federation import settings_with as small_settings
 from training.claims.account import account, entries_of
 from training.claims.verification import contradictions_of
 from training.federation.algorithm import FederationResult, Start, run_federation
-from training.federation.server.aggregation import Aggregator
+from training.federation.server.aggregation import Aggregate, Aggregator, Contribution
 from training.federation.server.cohorts import participation
 from training.federation.server.spending import schedule_of
 from training.privacy.accounting.epsilon import Release, Schedule, epsilon_release, epsilon_together
@@ -70,7 +71,8 @@ def test_a_sum_that_was_opened_before_the_process_ended_is_counted(trainer_for: 
     report = account("privfedtalk", settings, 3, records, 100, entries_of(ledger, THREE))
     uninterrupted = [replace(record, reopened=[]) for record in records]
     assert report.rounds == 6 and report.together.releases == 1
-    assert report.epsilon_server > account("privfedtalk", settings, 3, uninterrupted, 100).epsilon_server
+    fewer = account("privfedtalk", settings, 3, uninterrupted, 100).epsilon_server
+    assert report.epsilon_server is not None and fewer is not None and report.epsilon_server > fewer
     assert any("3 sums may have been opened" in sentence for sentence in report.assumptions)
     (entry,) = ledger.entries()
     assert (entry.opened, entry.drawn) == (6, 6)
@@ -84,7 +86,7 @@ def test_the_note_is_on_the_disk_before_anything_is_opened(
     ledger = Ledger(tmp_path / "ledger.jsonl")
     opened = Aggregator.combine
 
-    def combine(self, contributions, number, *rest):
+    def combine(self: Aggregator, contributions: Mapping[str, Contribution], number: int, *rest: Any) -> Aggregate:
         noted = Ledger(tmp_path / "ledger.jsonl").lines()[-1]
         assert (noted["event"], noted["round"], noted["cohort"]) == ("opens", number, sorted(contributions))
         return opened(self, contributions, number, *rest)
@@ -100,15 +102,19 @@ def test_a_training_under_other_settings_does_not_start_from_nothing(trainer_for
     first = small_settings("privfedtalk", noise_multiplier=20.0, seeded_noise=None)
     rate = first.federation.model_copy(update={"learning_rate": 1e-3})
     second = first.model_copy(update={"federation": rate})
-    alone = None
+    alone: float | None = None
+    together: float | None = None
     for number, settings in enumerate((first, second, first, second), start=1):
         result = run(trainer_for, settings, tmp_path / "f", ledger)
         ledger.ended(result.name)
         report = account("privfedtalk", settings, 3, result.records, 100, entries_of(ledger, THREE, result.name))
         alone = alone or report.epsilon_release
+        together = report.together.epsilon
+        assert alone is not None and together is not None
         assert report.epsilon_release == alone and report.together.releases == number
-        assert report.together.epsilon == alone if number == 1 else report.together.epsilon > alone
-    assert alone < report.together.epsilon <= 4 * alone
+        assert together == alone if number == 1 else together > alone
+    assert alone is not None and together is not None
+    assert alone < together <= 4 * alone
     assert "of 4 releases on the same clients" in report.mark and "4 releases so far" in report.note
 
 
@@ -129,6 +135,7 @@ def test_too_many_releases_are_not_private_together(tmp_path: Path) -> None:
     for number in range(40):
         entries = note_in_ledger(ledger, f"f{number}", "privfedtalk", settings_with(), ROUNDS)
     report = account("privfedtalk", settings_with(), 10, ROUNDS, 1000, entries)
+    assert report.epsilon_release is not None and report.together.epsilon is not None
     assert report.epsilon_release < 10 < report.together.epsilon
     assert not report.private and report.guarantee_holds and "too weak" in report.verdict
 
@@ -163,6 +170,7 @@ def test_a_client_brings_its_own_ledger_into_another_run(tmp_path: Path) -> None
     here.client_ledger("c3").write_bytes(there.client_ledger("c3").read_bytes())
     entries = note_in_ledger(Ledger(here.ledger, here.client_ledger), "b", "privfedtalk", settings_with(), ROUNDS)
     report = account("privfedtalk", settings_with(), 10, ROUNDS, 1000, entries)
+    assert report.epsilon_release is not None and report.together.epsilon is not None
     assert report.together.releases == 2 and report.together.epsilon > report.epsilon_release
 
 
@@ -244,6 +252,7 @@ def test_a_round_that_hung_on_one_client_amplifies_nothing() -> None:
     settings = settings.model_copy(update={"federation": federation})
     sound = account("privfedtalk", settings, 1000, ROUNDS, 100)
     near = account("privfedtalk", settings, 1000, [ROUNDS[0], replace(ROUNDS[1], near_abort=True)], 100)
+    assert near.epsilon_server is not None and sound.epsilon_release is not None
     assert near.epsilon_release == near.epsilon_server > 3 * sound.epsilon_release
     assert any("no amplification" in sentence for sentence in near.assumptions)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
 from training.privacy.accounting import epsilon as accounting
@@ -13,7 +15,7 @@ from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
 from training.privacy.accounting.plan import Cost, plan
 from training.privacy.mechanisms import release
-from training.settings.privacy import PrivacySettings
+from training.settings.privacy import Mode, PrivacySettings
 
 CASES = [
     ("central", Schedule(1000, 10, 50), 4.0),
@@ -26,7 +28,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("mode", "schedule", "target"), CASES)
-def test_the_answer_accounted_again_is_the_target_but_for_one_percent(mode, schedule, target):
+def test_the_answer_accounted_again_is_the_target_but_for_one_percent(
+    mode: Mode, schedule: Schedule, target: float
+) -> None:
     settings = PrivacySettings(mode=mode, delta=schedule.clients**-1.1)
     made = plan(schedule, target, settings, 10_000, factors=())
     again = epsilons(settings, schedule, 10_000, schedule.clients**-1.1, noise_multiplier=made.noise_multiplier)
@@ -34,7 +38,7 @@ def test_the_answer_accounted_again_is_the_target_but_for_one_percent(mode, sche
     assert (made.release, made.server) == again
 
 
-def test_a_second_library_agrees():
+def test_a_second_library_agrees() -> None:
     settings = PrivacySettings(mode="central", delta=1000**-1.1)
     made = plan(Schedule(1000, 10, 1000), 1.27, settings, 1000, factors=())
     assert made.noise_multiplier == pytest.approx(1.0, rel=0.01)  # the reference table's row
@@ -42,22 +46,22 @@ def test_a_second_library_agrees():
     assert abs(prv - 0.01 - 1.27) < 0.02
 
 
-def test_the_servers_epsilon_can_be_the_target():
+def test_the_servers_epsilon_can_be_the_target() -> None:
     schedule = Schedule(1000, 10, 100, "fixed")
     made = plan(schedule, 60.0, PrivacySettings(mode="central"), 1000, reader="server", factors=())
     assert 59.4 <= made.server.value <= 60 and made.release.value <= made.server.value
     assert made.typical_participation == 1 and made.server_typical.value < made.server.value
 
 
-def test_the_cost_is_that_of_vectors_really_summed():
+def test_the_cost_is_that_of_vectors_really_summed() -> None:
     settings, d, m, z = PrivacySettings(mode="central", mean_weight=0.5, gamma=0.0, n_max=2), 20_000, 8, 0.3
     direction = np.ones(d) / np.sqrt(d)
     unrelated = np.random.default_rng(0).normal(size=(m, d))
     noise = release.noise_deviation(settings) * np.random.default_rng(1).normal(size=d) * z
 
-    def norm_of_sum(updates):
+    def norm_of_sum(updates: Iterable[NDArray[np.float64]]) -> float:
         vectors = [release.client_vector(9 * update, 1, 1.0, {"score": 0.5}, settings) for update in updates]
-        return np.linalg.norm(np.sum(vectors, axis=0)[:d])
+        return float(np.linalg.norm(np.sum(vectors, axis=0)[:d]))
 
     cost = Cost.of(z, Schedule(m, m, 1, "full"), d, settings)
     blur = np.linalg.norm(noise)
@@ -67,7 +71,7 @@ def test_the_cost_is_that_of_vectors_really_summed():
     assert cost.signal_to_noise_all_rounds == cost.signal_to_noise_agreeing
 
 
-def test_more_clients_need_less_noise_for_the_same_promise():
+def test_more_clients_need_less_noise_for_the_same_promise() -> None:
     settings = PrivacySettings(delta=1e-5)
     made = plan(Schedule(200, 20, 100), 4.0, settings, 10_000, factors=(2, 100))
     assert [more.clients for more in made.larger] == [400, 20_000]
@@ -82,7 +86,7 @@ def test_more_clients_need_less_noise_for_the_same_promise():
         assert ratio == pytest.approx(more.clients / 200, rel=0.01)
 
 
-def test_what_cannot_be_reached_is_said():
+def test_what_cannot_be_reached_is_said() -> None:
     settings = PrivacySettings(mode="central", delta=1e-15)
     with pytest.raises(PrivFedTalkError, match=r"no noise multiplier below 1e\+06 reaches ε = 0.0001"):
         plan(Schedule(10, 10, 10**9, "full"), 1e-4, settings, 1000)
@@ -92,7 +96,7 @@ def test_what_cannot_be_reached_is_said():
         plan(Schedule(10, 10, 5, "full"), 1.0, PrivacySettings(mode="none"), 1000)
 
 
-def test_the_plan_is_plain_json():
+def test_the_plan_is_plain_json() -> None:
     made = plan(Schedule(60, 60, 20, "full"), 4.0, PrivacySettings(), 1000)
     read = json.loads(json.dumps(made.to_json(), allow_nan=False))
     assert read["noise_multiplier"] == made.noise_multiplier and read["release"]["value"] <= 4.0

@@ -62,7 +62,7 @@ def test_noise_is_added_on_one_side_alone(mode: Mode) -> None:
     """By the client in shares or on its own update, by the trusted server, or by nobody."""
     loud, quiet = (mechanism_for(settings_of(mode, noise_multiplier=z), 3, 0.7) for z in (2.0, 0.0))
     sent = [mechanism.protect(update_of(2, 1e-3), "c0", 1)[0] for mechanism in (loud, quiet)]
-    assert np.array_equal(*sent) != (mode in ("distributed", "local_no_proof"))
+    assert np.array_equal(sent[0], sent[1]) != (mode in ("distributed", "local_no_proof"))
     total = np.zeros(D + 3)
     assert loud.add_noise(total, 1, 3).any() == (mode == "central")
     assert not quiet.add_noise(total, 1, 3).any()

@@ -52,7 +52,7 @@ def test_a_round_is_the_papers_formula_term_by_term() -> None:
     for client, update in updates.items():
         delta = update.delta.astype(np.float64)
         noise = noise_generator(3, 5, client, 7).normal(0, sigma * C, d)
-        noisy[client] = delta * min(1, C / np.linalg.norm(delta)) + noise
+        noisy[client] = delta * np.minimum(1, C / np.linalg.norm(delta)) + noise
         weights[client] = update.clips * math.exp(gamma * update.score)
     expected = sum(weights[client] * noisy[client] for client in updates) / sum(weights.values())
     np.testing.assert_allclose(released.total / released.denominator, expected, rtol=1e-6, atol=1e-7)
@@ -123,7 +123,7 @@ def test_a_federation_runs_by_it_and_is_never_called_private(trainer_for: Traine
     theta = trainer.adapter.vector()
     updates = [trainer.train(client, Announcement(1, theta)) for client in CLIENTS]
     weights = [one.clips * math.exp(0.5 * one.score) for one in updates]
-    clipped = [one.delta * min(1, 0.05 / np.linalg.norm(one.delta)) for one in updates]
+    clipped = [one.delta * np.minimum(1, 0.05 / np.linalg.norm(one.delta)) for one in updates]
     step = sum(w * delta for w, delta in zip(weights, clipped, strict=True)) / sum(weights)
     once = federate(trainer_for, "paper_literal", quiet, tmp_path / "quiet", rounds=1)
     np.testing.assert_allclose(once.theta, theta + step, atol=1e-6)

@@ -138,7 +138,7 @@ def test_rounds_that_one_client_less_would_not_have_opened_are_known() -> None:
 
 def test_few_answers_at_the_end_bring_a_round_near_too() -> None:
     """Ten vectors, six answers, which is the threshold: with nine vectors and five answers nothing opens."""
-    silent = {"unmask": {f"c{n}" for n in range(6, 10)}}
+    silent: dict[DropStage, set[str]] = {"unmask": {f"c{n}" for n in range(6, 10)}}
     assert _opens(10, 10, silent) is None
     assert _opens(9, 9, {"unmask": {f"c{n}" for n in range(5, 9)}}) is False
     assert _opens(10, 10, {"unmask": {f"c{n}" for n in range(7, 10)}}) is True

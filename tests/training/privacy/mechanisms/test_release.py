@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
 from training.privacy.mechanisms import release
@@ -25,7 +26,9 @@ SETTINGS = PrivacySettings(clip_norm=0.7, n_max=20)
     metric=ANYTHING,
     gamma=st.floats(0, 50),
 )
-def test_no_client_exceeds_the_norm_bound_whatever_it_holds(delta, n_k, score, metric, gamma):
+def test_no_client_exceeds_the_norm_bound_whatever_it_holds(
+    delta: NDArray[np.float64], n_k: float, score: float, metric: float, gamma: float
+) -> None:
     settings = SETTINGS.model_copy(update={"gamma": gamma})
     vector = release.client_vector(delta, n_k, score, {"score": metric}, settings)
     assert vector.shape == (delta.size + 3,)
@@ -38,7 +41,9 @@ def test_no_client_exceeds_the_norm_bound_whatever_it_holds(delta, n_k, score, m
     arrays.arrays(np.float32, 30, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
     st.floats(1e-3, 1e3),
 )
-def test_clipping_keeps_short_updates_and_shortens_long_ones_along_themselves(delta, C):
+def test_clipping_keeps_short_updates_and_shortens_long_ones_along_themselves(
+    delta: NDArray[np.float32], C: float
+) -> None:
     clipped = release.clip(delta, C)
     norm = release.update_norm(delta)
     if norm < C * (1 - 1e-9):
@@ -48,17 +53,17 @@ def test_clipping_keeps_short_updates_and_shortens_long_ones_along_themselves(de
         np.testing.assert_allclose(clipped, delta.astype(np.float64) / norm * C, rtol=1e-9, atol=1e-12 * C)
 
 
-def test_an_update_that_is_not_finite_becomes_the_zero_vector():
+def test_an_update_that_is_not_finite_becomes_the_zero_vector() -> None:
     delta = np.array([1.0, np.nan, 2.0], dtype=np.float32)
     assert not release.client_vector(delta, 5, 0.9, {"score": 0.9}, SETTINGS).any()
 
 
-def test_a_score_that_is_not_a_number_counts_as_zero():
+def test_a_score_that_is_not_a_number_counts_as_zero() -> None:
     assert release.isfa_weight(5, math.nan, 10, 0.5) == release.isfa_weight(5, 0.0, 10, 0.5)
     assert release.isfa_weight(5, math.inf, 10, 0.5) == release.isfa_weight(5, 1.0, 10, 0.5) == 0.5
 
 
-def test_weights_are_the_papers_up_to_the_common_factor():
+def test_weights_are_the_papers_up_to_the_common_factor() -> None:
     n, s, gamma = np.array([3, 8, 12, 5]), np.array([0.9, 0.2, 0.55, 1.0]), 0.5
     ours = np.array([release.isfa_weight(a, b, 20, gamma) for a, b in zip(n, s, strict=True)])
     paper = n * np.exp(gamma * s)
@@ -78,7 +83,7 @@ def _clients(generator: np.random.Generator, clients: int, d: int) -> list[tuple
     ]
 
 
-def test_the_sum_is_that_of_the_weighted_clipped_updates_and_of_the_scalars():
+def test_the_sum_is_that_of_the_weighted_clipped_updates_and_of_the_scalars() -> None:
     clients, C = _clients(np.random.default_rng(1), 6, 50), 0.7
     vectors = [release.client_vector(delta, n, s, {"score": s}, SETTINGS) for delta, n, s in clients]
     reading = release.read_sum(np.sum(vectors, axis=0), len(clients), SETTINGS)
@@ -96,7 +101,7 @@ def test_the_sum_is_that_of_the_weighted_clipped_updates_and_of_the_scalars():
     assert reading.metrics["score"] == pytest.approx(sum(s for _, _, s in clients), abs=1e-9)
 
 
-def test_gamma_zero_is_fedavg():
+def test_gamma_zero_is_fedavg() -> None:
     settings = PrivacySettings(clip_norm=100.0, n_max=20, gamma=0.0)
     clients = _clients(np.random.default_rng(2), 5, 30)
     total = np.sum([release.client_vector(d, n, s, {"score": s}, settings) for d, n, s in clients], axis=0)
@@ -108,7 +113,7 @@ def test_gamma_zero_is_fedavg():
 
 
 @given(z=st.floats(0.01, 10), beta=st.floats(0.001, 0.5), metrics=st.integers(0, 6))
-def test_the_budget_split_adds_up(z, beta, metrics):
+def test_the_budget_split_adds_up(z: float, beta: float, metrics: int) -> None:
     settings = PrivacySettings(
         noise_multiplier=z, scalar_budget=beta, clip_norm=0.3, metrics=tuple(f"m{i}" for i in range(metrics))
     )
@@ -118,7 +123,7 @@ def test_the_budget_split_adds_up(z, beta, metrics):
     assert z**-2 == pytest.approx(z_delta**-2 + settings.scalars * (0.5 / sigma) ** 2)
 
 
-def test_one_client_moves_theta_by_at_most_eta_C_over_D():
+def test_one_client_moves_theta_by_at_most_eta_C_over_D() -> None:
     delta = np.full(1000, 1e30, dtype=np.float32)
     vector = release.client_vector(delta, 1e9, 7.0, {"score": 1.0}, SETTINGS)
     theta = np.zeros(1000)
@@ -126,7 +131,7 @@ def test_one_client_moves_theta_by_at_most_eta_C_over_D():
     assert np.linalg.norm(step) <= 0.5 * SETTINGS.clip_norm / 4.0
 
 
-def test_denominators_are_public_and_positive():
+def test_denominators_are_public_and_positive() -> None:
     assert release.fixed_denominator(0.1, 80, 0.5) == pytest.approx(4.0)
     lagged = release.LaggedDenominator(value=4.0, floor=1.0, decay=0.5)
     assert lagged.after(8.0).value == pytest.approx(6.0)
@@ -135,7 +140,7 @@ def test_denominators_are_public_and_positive():
         release.server_step(np.zeros(2), np.zeros(2), 1.0, 0.0)
 
 
-def test_adaptive_clipping_finds_the_quantile():
+def test_adaptive_clipping_finds_the_quantile() -> None:
     settings = PrivacySettings(adaptive_clipping=True, clip_quantile=0.5)
     norms, C = np.random.default_rng(3).lognormal(size=501), 50.0
     for _ in range(300):
@@ -143,18 +148,18 @@ def test_adaptive_clipping_finds_the_quantile():
     assert pytest.approx(np.median(norms), rel=0.02) == C
 
 
-def test_metrics_must_be_those_of_the_settings():
+def test_metrics_must_be_those_of_the_settings() -> None:
     with pytest.raises(PrivFedTalkError, match="metrics"):
         release.client_vector(np.zeros(3), 1, 0.5, {}, SETTINGS)
 
 
-def test_distributed_noise_without_a_hidden_sum_is_refused():
+def test_distributed_noise_without_a_hidden_sum_is_refused() -> None:
     with pytest.raises(ValueError, match="secure_aggregation"):
         PrivacySettings(mode="distributed", secure_aggregation=False)
 
 
 @given(cohort=st.integers(2, 200), threshold=st.floats(0.501, 1), floor=st.floats(0.01, 1))
-def test_thresholds_are_a_majority_and_within_the_cohort(cohort, threshold, floor):
+def test_thresholds_are_a_majority_and_within_the_cohort(cohort: int, threshold: float, floor: float) -> None:
     settings = PrivacySettings(threshold=threshold, survivor_floor=floor)
     t, m_min = settings.share_threshold(cohort), settings.minimum_survivors(cohort)
     assert cohort // 2 < t <= m_min <= cohort
@@ -187,7 +192,7 @@ def test_a_sum_over_one_is_read_as_what_the_client_told(metric: float, told: flo
     read = release.read_sum(
         release.client_vector(delta, 5, 0.5, {"score": metric}, SETTINGS, clip_norm), 1, SETTINGS, clip_norm
     )
-    assert (read.weight, read.within_clip) == (pytest.approx(weight), pytest.approx(float(C >= 0.6)))
+    assert read.weight == pytest.approx(weight) and read.within_clip == pytest.approx(float(C >= 0.6))
     assert read.metrics == {"score": pytest.approx(told)} and read.clients == 1
     np.testing.assert_allclose(read.update, weight * delta * min(1.0, C / 0.6), rtol=1e-9)
     other = release.read_sum(np.zeros(9 + SETTINGS.scalars), 1, SETTINGS, clip_norm, seen=4.0)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 from scipy import stats
 
 from common.errors import PrivFedTalkError
@@ -16,6 +17,7 @@ from training.privacy.accounting.epsilon import Schedule, epsilon_server
 from training.privacy.accounting.guarantee import skellam_mechanism
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon
 from training.privacy.mechanisms import release
+from training.privacy.mechanisms.central_gaussian import CentralGaussian
 from training.privacy.mechanisms.distributed_skellam import share_variance
 from training.privacy.mechanisms.grid import (
     STEPS_PER_CLIP,
@@ -31,13 +33,13 @@ from training.settings.privacy import PrivacySettings
 
 
 @pytest.mark.parametrize("variance", [0.5, 40.0, 3e6, (2.0**20) ** 2 / 8])
-def test_noise_has_mean_zero_and_the_wanted_variance(variance):
+def test_noise_has_mean_zero_and_the_wanted_variance(variance: float) -> None:
     noise = skellam_noise(variance, 200_000, np.random.default_rng(0)).astype(np.float64)
     assert abs(noise.mean()) < 5 * np.sqrt(variance / noise.size)
     assert noise.var() == pytest.approx(variance, rel=0.03)
 
 
-def test_noise_is_skellam():
+def test_noise_is_skellam() -> None:
     noise = skellam_noise(9.0, 100_000, np.random.default_rng(1))
     values = np.arange(-8, 9)
     expected = stats.skellam.pmf(values, 4.5, 4.5)
@@ -47,21 +49,21 @@ def test_noise_is_skellam():
     assert chi.pvalue > 1e-4
 
 
-def test_shares_of_the_smallest_round_add_up_to_the_wanted_noise():
+def test_shares_of_the_smallest_round_add_up_to_the_wanted_noise() -> None:
     deviation, grid, survivors, colluders = 0.02, 2.0**-20, 7, 2
     variance = share_variance(deviation, grid, survivors, colluders)
     generators = [noise_generator(3, "run", k) for k in range(survivors - colluders)]
-    total = sum(skellam_noise(variance, 100_000, generator) for generator in generators) * grid
+    total = np.sum([skellam_noise(variance, 100_000, generator) for generator in generators], axis=0) * grid
     assert total.std() == pytest.approx(deviation, rel=0.01)
     assert stats.kstest(total[:20_000] / deviation, "norm").pvalue > 1e-4
 
 
-def test_more_colluders_than_survivors_are_refused():
+def test_more_colluders_than_survivors_are_refused() -> None:
     with pytest.raises(PrivFedTalkError, match="colluders"):
         share_variance(1.0, 1.0, 3, 3)
 
 
-def test_seeded_noise_repeats_by_name_and_noise_from_the_system_does_not():
+def test_seeded_noise_repeats_by_name_and_noise_from_the_system_does_not() -> None:
     draw = lambda *arguments: skellam_noise(1e6, 50, noise_generator(*arguments)).tolist()  # noqa: E731
     assert draw(1, "run", 3, "c0001") == draw(1, "run", 3, "c0001")
     assert draw(1, "run", 3, "c0001") != draw(1, "run", 3, "c0002")
@@ -73,7 +75,9 @@ def test_seeded_noise_repeats_by_name_and_noise_from_the_system_does_not():
     arrays.arrays(np.float64, (5, 20), elements=st.floats(-1, 1)),
     st.sampled_from([Ring(32), Ring(64)]),
 )
-def test_without_noise_the_opened_sum_is_the_plain_sum_within_rounding(vectors, ring):
+def test_without_noise_the_opened_sum_is_the_plain_sum_within_rounding(
+    vectors: NDArray[np.float64], ring: Ring
+) -> None:
     grid = 2.0**-20
     elements = [ring.encode(quantise(vector, grid)) for vector in vectors]
     total = np.sum(elements, axis=0, dtype=ring.dtype)
@@ -82,7 +86,7 @@ def test_without_noise_the_opened_sum_is_the_plain_sum_within_rounding(vectors, 
 
 
 @given(st.integers(-(2**62), 2**62))
-def test_the_ring_keeps_signed_integers(value):
+def test_the_ring_keeps_signed_integers(value: int) -> None:
     for ring in (Ring(64), Ring(32)):
         kept = (value + 2 ** (ring.bits - 1)) % 2**ring.bits - 2 ** (ring.bits - 1)
         assert ring.decode(ring.encode(np.array([value])))[0] == kept
@@ -93,7 +97,7 @@ def test_the_ring_keeps_signed_integers(value):
     st.floats(0, 20),
     st.floats(1e-3, 1e3),
 )
-def test_the_chosen_ring_holds_the_largest_sum(clients, z, C):
+def test_the_chosen_ring_holds_the_largest_sum(clients: int, z: float, C: float) -> None:
     settings = PrivacySettings(clip_norm=C, noise_multiplier=z)
     grid = C / STEPS_PER_CLIP
     bound, deviation = release.vector_norm_bound(settings), release.noise_deviation(settings)
@@ -101,7 +105,7 @@ def test_the_chosen_ring_holds_the_largest_sum(clients, z, C):
     assert clients * bound / grid + 35 * deviation / grid < 2 ** (ring.bits - 1)
 
 
-def test_a_sum_that_would_wrap_is_refused():
+def test_a_sum_that_would_wrap_is_refused() -> None:
     with pytest.raises(PrivFedTalkError, match="wrap"):
         choose_ring(1.0, 2.0**-20, 1e12, 10)
     with pytest.raises(PrivFedTalkError, match="not finite"):
@@ -109,7 +113,7 @@ def test_a_sum_that_would_wrap_is_refused():
 
 
 @given(arrays.arrays(np.float64, 64, elements=st.floats(-1e3, 1e3)), st.floats(1e-3, 1e4))
-def test_rounding_stays_within_the_accounted_sensitivity(vector, grid):
+def test_rounding_stays_within_the_accounted_sensitivity(vector: NDArray[np.float64], grid: float) -> None:
     bound = float(np.linalg.norm(vector))
     l2, l1 = integer_sensitivities(bound, grid, vector.size)
     integers = quantise(vector, grid)
@@ -119,7 +123,7 @@ def test_rounding_stays_within_the_accounted_sensitivity(vector, grid):
 
 
 @pytest.mark.parametrize("steps", [0.0, 1.0, 30.0])
-def test_the_sensitivity_of_rounding_is_reached(steps):
+def test_the_sensitivity_of_rounding_is_reached(steps: float) -> None:
     """Every coordinate a hair beyond the middle between two points of the grid: no smaller bound would do."""
     vector = np.full(400, steps + 0.5 + 1e-9)
     l2, _ = integer_sensitivities(float(np.linalg.norm(vector)), 1.0, vector.size)
@@ -131,7 +135,7 @@ def test_the_sensitivity_of_rounding_is_reached(steps):
 
 @pytest.mark.parametrize("z", [1e-3, 0.17, 0.3, 1.0, 30.0, 1e3])
 @pytest.mark.parametrize("shares", [1, 7, 1000])
-def test_variance_residues_and_tails_are_skellams_over_the_range_of_plans(z, shares):
+def test_variance_residues_and_tails_are_skellams_over_the_range_of_plans(z: float, shares: int) -> None:
     mechanism = SkellamNoise.of(z, 200_000, 1.026)
     variance, draws = mechanism.variance / shares, 400_000
     noise = skellam_noise(variance, draws, np.random.default_rng(11))
@@ -154,7 +158,7 @@ def test_variance_residues_and_tails_are_skellams_over_the_range_of_plans(z, sha
 @pytest.mark.parametrize("z", [1e-3, 0.05, 0.17, 0.24, 0.25, 1.0, 8.0, 1e3, 1e6])
 @pytest.mark.parametrize("budget", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("C", [0.05, 1.0, 37.0])
-def test_the_accounted_mechanism_is_the_one_that_clients_run(z, budget, C):
+def test_the_accounted_mechanism_is_the_one_that_clients_run(z: float, budget: float, C: float) -> None:
     settings = PrivacySettings(noise_multiplier=z, scalar_budget=budget, clip_norm=0.3)
     aggregator, d = Aggregator(settings, 10, 0, C, 1.0), 5000
     accounted = skellam_mechanism(settings, d, z)
@@ -169,7 +173,7 @@ def test_the_accounted_mechanism_is_the_one_that_clients_run(z, budget, C):
         assert aggregator.mechanism.grid == C / 2**20
 
 
-def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity():
+def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity() -> None:
     """ε falls as z grows, never below the exact Gaussian's at the same z; the share of a fine grid's is bounded."""
     noises = (0.2, 0.3, 1.0, 10.0, 100.0, 1e3)
     values = [composed_epsilon(SkellamNoise.of(z, 1_000_000), 100, 1e-6) for z in noises]
@@ -182,13 +186,13 @@ def test_a_coarse_grid_costs_what_it_adds_to_the_sensitivity():
 
 
 @pytest.mark.parametrize("rate", [1.0, 2.0**31, 2.0**34])
-def test_a_seed_gives_small_noise_as_ever(rate):
+def test_a_seed_gives_small_noise_as_ever(rate: float) -> None:
     one, other = (np.random.default_rng(2) for _ in range(2))
     plain = other.poisson(rate, 1000) - other.poisson(rate, 1000)
     np.testing.assert_array_equal(skellam_noise(2 * rate, 1000, one), plain)
 
 
-def test_large_rates_are_drawn_in_parts_and_larger_ones_refused():
+def test_large_rates_are_drawn_in_parts_and_larger_ones_refused() -> None:
     variance = 2 * LARGEST_RATE
     noise = skellam_noise(variance, 20_000, np.random.default_rng(5))
     assert noise.astype(np.float64).var() == pytest.approx(variance, rel=0.05)
@@ -211,24 +215,27 @@ def _steep_update(d: int, steps: float) -> LocalUpdate:
     return LocalUpdate(np.full(d, steps / 2**20, np.float32), 16, 1.0, {}, 0.0)
 
 
-def test_central_noise_pays_for_the_grid_that_masks_need():
+def test_central_noise_pays_for_the_grid_that_masks_need() -> None:
     settings, d = PrivacySettings(mode="central", seeded_noise=1), 40_000
     aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
+    assert isinstance(aggregator.mechanism, CentralGaussian)
     sent = {name: aggregator.contribute(name, _steep_update(d, 5242.51), 1) for name in "abc"}
     norm = float(np.linalg.norm(aggregator.mechanism.ring.decode(sent["a"].vector) * aggregator.mechanism.grid))
     assert norm > aggregator.mechanism.deviation / settings.noise_multiplier  # rounding took it beyond S
     assert norm <= aggregator.mechanism.server_deviation(d + 3) / settings.noise_multiplier
-    plain = sum(aggregator.mechanism.ring.decode(one.vector) for one in sent.values()) * aggregator.mechanism.grid
+    steps = np.sum([aggregator.mechanism.ring.decode(one.vector) for one in sent.values()], axis=0)
+    plain = steps * aggregator.mechanism.grid
     noise = aggregator.combine(sent, 1).total.update - plain[:d]
     drawn = gaussian_noise(aggregator.mechanism.server_deviation(d + 3), d + 3, noise_generator(1, 0, "server", 1))
     np.testing.assert_allclose(noise, drawn[:d], atol=1e-9)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60))
-def test_without_masks_a_vectors_norm_does_not_grow_as_float32(seed, d):
+def test_without_masks_a_vectors_norm_does_not_grow_as_float32(seed: int, d: int) -> None:
     settings = PrivacySettings(mode="central", secure_aggregation=False)
     aggregator = Aggregator(settings, 3, 0, 1.0, 1.0)
     update = LocalUpdate(np.random.default_rng(seed).normal(size=d).astype(np.float32), 16, 1.0, {}, 0.0)
     vector = aggregator.contribute("a", update, 1).vector.astype(np.float64)
     assert np.linalg.norm(vector) <= release.vector_norm_bound(settings)
+    assert isinstance(aggregator.mechanism, CentralGaussian)
     assert aggregator.mechanism.server_deviation(d + 3) == aggregator.mechanism.deviation
