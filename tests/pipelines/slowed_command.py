@@ -39,10 +39,8 @@ STEPS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "backbone": ("training.learning.pretraining", "_update_average", compute),
     "federation": ("training.execution.worker", "carry_out", sleep),
     "here": ("training.execution.here", "carry_out", compute),
-    "personalisation": ("training.execution.trainer", "carry_out", sleep),
     "evaluation": ("evaluation.measuring.protocol", "measure_clip", compute),
     "report": ("evaluation.report.page", "write_report", compute),
-    "nightly": ("evaluation.nightly.measuring", "measure_night", compute),
     "membership": ("evaluation.attacks.membership", "attack_membership", compute),
     "generate": ("training.generation.talker", "embed", compute),
 }

@@ -156,7 +156,7 @@ def test_every_stage_stops_and_goes_on(project: Project) -> None:
 
     for step, asked in {
         "membership": ["privacy", "membership", str(project.run), "--method", "fedavg"],
-        "generate": ["generate", str(project.run), *_speech(project)],
+        "generate": ["generate", str(project.run), "--method", "fedavg", *_speech(project)],
         "here": ["train", str(project.run), "--set", "training.execution.engine=here", "--fresh"],
     }.items():
         assert_ended(project.interrupted(step, *asked))

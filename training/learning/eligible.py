@@ -18,7 +18,7 @@ from training.model.backbones.kinds import window_of
 from training.model.data import longest
 from training.settings import FederationSettings, TrainingSettings
 
-MORE_CLIPS = "give each at least three usable clips"
+MORE_CLIPS = "give each at least three usable clips, or one recording of ten seconds"
 ALLOW = "let them train without being measured: --set training.federation.unmeasured=allow"
 LONGER = "give longer clips, or set training.backbone.window to fewer frames"
 

@@ -64,7 +64,7 @@ def test_who_stops_asking_stops_the_threads_where_they_ask_themselves() -> None:
 
 
 INSIDE = """
-import hashlib, sys, threading, time, _thread
+import hashlib, os, signal, sys, threading
 from pathlib import Path
 from common.files import replacing
 from common.workers import map_threads
@@ -77,7 +77,7 @@ def work(item):
 
 def interrupt():
     begun.acquire(); begun.acquire()
-    _thread.interrupt_main()
+    os.kill(os.getpid(), signal.SIGINT)
 
 begun = threading.Semaphore(0)
 threading.Thread(target=interrupt, daemon=True).start()
