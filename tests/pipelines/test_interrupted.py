@@ -14,8 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.configuration.tree import load, remember
+from preparation.media.writing import encode
 from tests.pipelines.slowed_command import FOREVER_SECONDS
 from tests.pipelines.smallest import SMALLEST_STUDIO
+from tests.preparation.conftest import noise
+from tests.training.small_run import SIZE, make_run, voice, write_portrait
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("slowed_command.py")
@@ -133,6 +137,20 @@ def test_a_second_press_ends_at_once_and_json_is_one_document(project: Project) 
         assert json.loads(ended.out)["error"] == "interrupted; what is finished is kept"
 
 
+def test_generating_stops_and_leaves_no_half_video(project: Project) -> None:
+    make_run(project.run)
+    sets = [f"data={project.folder}", "run=mine", f"preparation.crops.size={SIZE}", "preparation.faces.tracker=truth"]
+    remember(load("small", sets))
+    face, speech, talk = (project.folder / name for name in ("face.png", "voice.mp4", "talk.mp4"))
+    write_portrait(face)
+    encode(noise(15), voice(0.6), speech)
+    files = ["--reference", str(face), "--speech", str(speech), "--out", str(talk), "--steps", "1"]
+    assert_ended(project.interrupted("generate", "generate", str(project.run), *files))
+    assert not talk.exists() and project.leavings == []
+    project.finish("generate", str(project.run), *files)
+    assert talk.exists()
+
+
 @pytest.mark.slow
 def test_every_stage_stops_and_goes_on(project: Project) -> None:
     """One run, interrupted in each stage after the other: what was finished before is kept each time."""
@@ -156,13 +174,7 @@ def test_every_stage_stops_and_goes_on(project: Project) -> None:
 
     for step, asked in {
         "membership": ["privacy", "membership", str(project.run), "--method", "fedavg"],
-        "generate": ["generate", str(project.run), "--method", "fedavg", *_speech(project)],
         "here": ["train", str(project.run), "--set", "training.execution.engine=here", "--fresh"],
     }.items():
         assert_ended(project.interrupted(step, *asked))
         assert project.leavings == [], step
-
-
-def _speech(project: Project) -> list[str]:
-    clip = next(project.run.rglob("corpus/test/*/*.mp4"))
-    return ["--reference", str(clip), "--speech", str(clip), "--out", str(project.folder / "out.mp4")]
