@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
 
 class PrivFedTalkError(Exception):
     """An error that the user can fix: the message names the value and the file, `remedy` says what to do."""

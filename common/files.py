@@ -13,8 +13,9 @@ import os
 import platform
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from common.errors import CorruptFileError, UnwritableError
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 FORGOTTEN_SECONDS = 24 * 3600.0
 """Another machine's temporary files are removed after a day: whether its process lives cannot be asked from here."""
+
+_begun: deque[Path] = deque(maxlen=1000)
+"""Temporary files that this process has named, the newest last."""
 
 _CONTINUES = "and give the same command again: it goes on where it stopped"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -130,7 +134,20 @@ def unwritable(folder: Path, error: OSError) -> UnwritableError:
 
 def partial_of(path: Path, kind: str = "partial") -> Path:
     """The temporary neighbour of `path` that belongs to this process."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{MACHINE}.{kind}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{MACHINE}.{kind}")
+    if kind != "old":  # what is called so may be the only copy until its successor has its place
+        _begun.append(partial)
+    return partial
+
+
+def remove_unfinished() -> None:
+    """Remove this process's temporary files; for a process that ends without leaving the bodies that write them."""
+    for partial in list(_begun):
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                partial.unlink()
 
 
 def sweep(folder: Path) -> None:

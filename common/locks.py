@@ -80,6 +80,8 @@ def locked(path: Path, what: str, shared: bool = False, patience: float | None =
         else:
             if _take(file, shared, path, PATIENCE_SECONDS if patience is None else patience):
                 _sign(file, what, alone=not shared)
+                if not shared:
+                    opened.callback(file.truncate, 0)  # this process may live on, and holds it no more
         yield
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dagster as dg
 
-from assets.stage.run import HdtfSources, Run, available_cores
+from assets.stage.run import HdtfSources, Run
+from assets.stage.stages import PATIENCE_SECONDS
 from common.errors import PrivFedTalkError
+from common.files import writing
 from common.folders import RunFolder
+from common.locks import locked
+from common.workers import available_cores
+from pipelines import jobs
 from pipelines.configuration.reader import combine, nested, read_yaml
 from pipelines.configuration.tree import PROJECT, Configuration, check_open, configure
 from preparation.settings import CorpusPart
@@ -31,6 +39,65 @@ class RunResource(dg.ConfigurableResource[Run]):
     def create_resource(self, context: dg.InitResourceContext) -> Run:
         return open_run(configure(self.profile, self.overrides), keep=self.keep)
 
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Run]:
+        """The run, which no command works on meanwhile; raises BusyError where one does."""
+        run = self.create_resource(context)
+        if _within_command.get():
+            yield run
+            return
+        with _lock_for_dagster(run.folder, context):
+            launched = context.run
+            if launched and launched.job_name == jobs.TRAIN and not launched.asset_selection:
+                check_training(configure(self.profile, self.overrides))
+            yield run
+
+
+def check_machine(configuration: Configuration) -> None:
+    """Raise NotReadyError if this machine lacks something that training needs, such as a network's file."""
+    from training.readiness import machine_lacks, not_ready
+
+    if lacks := list(machine_lacks(configuration.training, _workers(configuration))):
+        raise not_ready(lacks)
+
+
+def check_training(configuration: Configuration) -> None:
+    """Raise NotReadyError if a stage of training would fail for something that can be seen before the first; name the
+    clients who will not take part."""
+    from training.readiness import check_ready
+
+    check_ready(RunFolder(configuration.root), configuration.training, _workers(configuration))
+
+
+def _workers(configuration: Configuration) -> int:
+    return configuration.workers or available_cores()
+
+
+_within_command = ContextVar("within_command", default=False)
+
+
+@contextmanager
+def within_command() -> Iterator[None]:
+    """Jobs inside the body run for a command, which holds the run's lock itself."""
+    token = _within_command.set(True)
+    try:
+        yield
+    finally:
+        _within_command.reset(token)
+
+
+def _lock_for_dagster(folder: RunFolder, context: dg.InitResourceContext) -> AbstractContextManager[None]:
+    """The run's lock, as a job has it that Dagster launched.
+
+    Dagster's jobs share it: the steps of one may run in several processes, and several jobs may work on different
+    stages, each of which has a lock of its own. A command has it alone.
+    """
+    launched = context.run
+    what = f"Dagster's job {launched.job_name} (run {launched.run_id[:8]})" if launched else "Dagster"
+    with writing(folder.root):
+        folder.command_lock.parent.mkdir(parents=True, exist_ok=True)
+    return locked(folder.command_lock, what, shared=True, patience=PATIENCE_SECONDS)
+
 
 def open_run(configuration: Configuration, keep: bool) -> Run:
     """The run of a configuration; a relative path of a corpus starts at the project's root."""
@@ -47,7 +114,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         preparation=configuration.preparation,
         training=configuration.training,
         evaluation=configuration.evaluation,
-        workers=configuration.workers or available_cores(),
+        workers=_workers(configuration),
         gates=configuration.gates,
         nightly=configuration.nightly,
         quarantine_rate=configuration.quarantine_rate,

@@ -13,6 +13,7 @@ from common.errors import PrivFedTalkError
 from common.files import partial_of
 from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
+from common.workers.processes import shielded
 from pipelines.configuration.tree import PROJECT, Configuration, configure, remember, without_hidden
 from pipelines.errors import FailedCheckError, break_circles
 
@@ -51,16 +52,23 @@ def run_jobs(
 
     A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
     project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
-    this one would change the configuration that the other has remembered.
+    this one would change the configuration that the other has remembered, and NotReadyError before anything is trained
+    for which something is missing.
     """
     from pipelines.definitions import defs
+    from pipelines.jobs import TRAIN
+    from pipelines.resources import check_machine, check_training
 
     configuration = configure(profile, overrides)
+    if TRAIN in names:
+        check_machine(configuration)
     with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:
             for name in names:
+                if name == TRAIN:
+                    check_training(configuration)
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
                     # Assets without partitions were made with the first stretch.
@@ -95,7 +103,24 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), given or _open_storage() as instance:
+        _shield_logs(instance)
         yield instance
+
+
+def _shield_logs(instance: dg.DagsterInstance) -> None:
+    """Keep Ctrl-C from the processes by which Dagster mirrors a step's output: they would end before the step has said
+    its last words, with a traceback of their own."""
+    manager = instance.compute_log_manager
+    capture_logs = manager.capture_logs
+
+    @contextlib.contextmanager
+    def captured(log_key: Sequence[str]) -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            with shielded():
+                context = stack.enter_context(capture_logs(log_key))
+            yield context
+
+    setattr(manager, "capture_logs", captured)  # noqa: B010  # mypy forbids to assign to a method
 
 
 def _open_storage() -> dg.DagsterInstance:
@@ -175,9 +200,14 @@ def _run(
 ) -> None:
     import dagster as dg
 
+    from pipelines.resources import within_command
+
     run_id = str(uuid.uuid4())
     try:
-        job.execute_in_process(run_config=run_config, instance=instance, run_id=run_id, tags=tags, asset_selection=only)
+        with within_command():
+            job.execute_in_process(
+                run_config=run_config, instance=instance, run_id=run_id, tags=tags, asset_selection=only
+            )
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
     except dg.DagsterError as error:

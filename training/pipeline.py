@@ -26,7 +26,14 @@ from training.federation.methods.base import Theta
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import expected_cohort, last_counted
 from training.federation.server.spending import participation_figures
-from training.learning.eligible import able_clients, short_clients, trainable_clients, unable_clients
+from training.learning.eligible import (
+    able_clients,
+    may_be_unmeasured,
+    short_clients,
+    trainable_clients,
+    unable_clients,
+    unmeasured_clients,
+)
 from training.learning.public import digest_of, read_federation_validation
 from training.learning.validation import validation_loss
 from training.privacy.accounting.ledger import Ledger
@@ -73,7 +80,8 @@ def _federate(
     shown: bool,
 ) -> FederationResult:
     folder = run.federation(method)
-    agreed = trainable_clients(run, settings.consent.required)
+    unmeasured = may_be_unmeasured(settings.federation)
+    agreed = trainable_clients(run, settings.consent.required, unmeasured)
     short = short_clients(run, agreed, settings)
     clients = [client for client in agreed if client not in short]
     if not resume:
@@ -85,7 +93,8 @@ def _federate(
         clients = [POOLED]
     trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
-    refused = objections(run, able_clients(run), "training", settings.consent.required)
+    refused = objections(run, able_clients(run, unmeasured), "training", settings.consent.required)
+    unscored = unmeasured_clients(run, people, settings)
     held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
 
     def public_loss(theta: Theta) -> float:
@@ -96,7 +105,7 @@ def _federate(
 
     def begin_anew() -> None:
         retire(run, method)
-        save_participants(run, method, people, refused | short | unable_clients(run))
+        save_participants(run, method, people, refused | short | unable_clients(run, unmeasured), unscored)
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
     engine = PooledEngine(pool, Job(storage, settings, seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,8 +107,3 @@ class Run:
         """The content version that a finished stage recorded, or "absent"."""
         record = read_record(self.folder, name)
         return record.version if record else "absent"
-
-
-def available_cores() -> int:
-    """The cores this process may use: a container's share, not the whole machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -32,6 +32,7 @@ from benchmarks.mutants.page import write_page
 from benchmarks.mutants.results import Result, diff_of, load_review, table_of
 from benchmarks.mutants.running import digest_of, run_mutants
 from benchmarks.mutants.targets import ROOT, TARGETS, read
+from common.workers import available_cores
 
 KEPT = ROOT / "data" / "mutants"
 FLOORS = ("common", "preparation", "training")
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--survivors", action="store_true", help="do not run again what was killed the last time")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=available_cores())
     arguments = parser.parse_args()
     everything = all_mutants()
     chosen = [mutant for mutant in everything if any(text in mutant.identity for text in arguments.only)]

@@ -19,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, which reads it then
 
 from common.files import write_text
+from common.workers import available_cores
 from evaluation.experiments.driver import Failure, make_points
 from evaluation.experiments.study.design import EXPERIMENTS, MORE_SEEDS
 from evaluation.experiments.study.figures import curves
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="experiments to run, in their order")
     parser.add_argument("--seeds", nargs="+", type=int, choices=MORE_SEEDS, default=MORE_SEEDS)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--device", default="cpu", help="where networks are trained, e.g. cuda; shared by all workers")
     parser.add_argument("--minutes", type=float, help="begin no further point after so long")
     parser.add_argument("--machine", default="", help="where the points were made, for the page")

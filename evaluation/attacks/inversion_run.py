@@ -121,7 +121,7 @@ class Victims:
         _load_checked(self.trainer.adapter, path.parent)
         self.theta: Theta = self.trainer.adapter.vector()
         took_part = set(participants(run, method))
-        agreed = [client for client in trainable_clients(run, required) if client in took_part]
+        agreed = [client for client in trainable_clients(run, required, unmeasured=True) if client in took_part]
         self.clients = Gate(run, "generation", required).admit(agreed, "the inversion")[: settings.cohort]
         if len(self.clients) < 2:
             raise PrivFedTalkError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from common.errors import PrivFedTalkError
@@ -13,13 +15,16 @@ from pipelines.terminal.options import JsonOption, ProfilesRunArgument, choose
 from pipelines.terminal.text import console, print_json, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from preparation.clients.report import ClientReport
     from preparation.clients.roles import Client
     from preparation.shards.store import ShardIndex
 
 LISTED = 40
+SHORT = {"train": "train", "validation": "valid.", "test": "test"}
+"""The heads of the splits' columns: names need the room."""
+PEOPLE, SAMPLES, MB, UNKNOWN = "people", "samples", "MB", "–"
 
 
 def clients(
@@ -36,26 +41,18 @@ def clients(
         privfedtalk prepare --set preparation.partition.by=dirichlet --set preparation.partition.alpha=0.3
     """
     from preparation.clients.report import load_client_report
-    from preparation.clients.roles import SPLITS, load_clients
+    from preparation.clients.roles import load_clients
 
     folder = RunFolder(choose(None, run).configuration.root)
     found = load_clients(folder.clients_table)
     if as_json:
         print_json(_document(folder, found))
         return
-    heads = ("name", "role", "people", *SPLITS, "samples", "MB", "notes")
-    table = Table(*heads, title=f"clients of {folder.root}", title_justify="left")
-    for column in table.columns[2:-1]:
-        column.justify = "right"
+    console.print(styled(("clients of ", "default"), (str(folder.root), "bold")))
     for role in ("client", "unseen", "volunteer", "public"):
         own = sorted(name for name, entry in found.items() if entry.role == role)
-        shown = own if every else own[:LISTED]
-        for name in shown:
-            table.add_row(name, *_cells(found[name], _index(folder, name)))
-        if len(shown) < len(own):
-            table.add_row("…", role, *[""] * 6, f"{len(own) - len(shown)} more (--all)")
-        table.add_section()
-    console.print(table)
+        if own:
+            _print_role(folder, role, {name: found[name] for name in own}, own if every else own[:LISTED])
     if folder.client_report.exists():
         _print_summary(load_client_report(folder.client_report))
         console.print(f"charts and figures of each client: {folder.client_report.parent}")
@@ -81,7 +78,7 @@ def _document(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
                 **{split: len(entry.splits[split]) for split in SPLITS},
                 "one_video": entry.one_video,
                 "samples": None if index is None else index.samples,
-                "quarantined": None if index is None else len(clips) - index.samples,
+                "quarantined": None if index is None else len(clips) - _used(index),
                 "bytes": None if index is None else sum(shard.bytes for shard in index.shards),
             }
         )
@@ -90,19 +87,56 @@ def _document(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
     return {"run": folder.root, "clients": rows, "how_unlike": differences or None}
 
 
-def _cells(entry: Client, index: ShardIndex | None) -> list[str]:
-    from preparation.clients.roles import SPLITS
+def _print_role(folder: RunFolder, role: str, found: Mapping[str, Client], shown: Sequence[str]) -> None:
+    """A table of the people of one role. What holds for all of them is said once, below; names have the room."""
+    rows = {name: _row(found[name], _index(folder, name)) for name in shown}
+    alike = [note for note in next(iter(rows.values())).notes if all(note in row.notes for row in rows.values())]
+    alike = alike if len(rows) > 1 else []
+    columns = {head: [row.counts[head] for row in rows.values()] for head in (PEOPLE, *SHORT.values(), SAMPLES, MB)}
+    for head, cells in list(columns.items()):
+        if set(cells) == {UNKNOWN} or (head == PEOPLE and set(cells) == {"1"}):
+            del columns[head]
+    title = f"{role} ({len(found)})"
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.pad_edge, table.collapse_padding, table.show_edge = False, True, False
+    table.add_column("name", overflow="fold")
+    for head in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for number, (name, row) in enumerate(rows.items()):
+        notes = [note for note in row.notes if note not in alike]
+        cell = styled(name, ("".join(f"\n  {note}" for note in notes), "dim"))
+        table.add_row(cell, *(cells[number] for cells in columns.values()))
+    console.print(table)
+    if len(shown) < len(found):
+        console.print(f"… {len(found) - len(shown)} more (--all)")
+    if alike:
+        console.print(f"all of them: {', '.join(alike)}")
 
-    people = len({entry.person_of(clip) for clip in entry.clips()})
-    counts = [str(len(entry.splits[split])) for split in SPLITS]
+
+@dataclass(frozen=True)
+class _Row:
+    """A person's cells by the head of their column, and what else is to be said."""
+
+    counts: dict[str, str]
+    notes: list[str]
+
+
+def _row(entry: Client, index: ShardIndex | None) -> _Row:
+    counts = {PEOPLE: str(len({entry.person_of(clip) for clip in entry.clips()}))}
+    counts |= {head: str(len(entry.splits[split])) for split, head in SHORT.items()}
     notes = ["one video in several splits"] if entry.one_video else []
     if index is None:
-        return [entry.role, str(people), *counts, "–", "–", ", ".join([*notes, "no shards yet"])]
-    missing = len(entry.clips()) - index.samples
+        return _Row(counts | {SAMPLES: UNKNOWN, MB: UNKNOWN}, [*notes, "no shards yet"])
+    missing = len(entry.clips()) - _used(index)
     if missing:
         notes.append(f"{missing} clip{'s' * (missing > 1)} in quarantine")
     size = sum(shard.bytes for shard in index.shards) / 1e6
-    return [entry.role, str(people), *counts, str(index.samples), f"{size:.1f}", ", ".join(notes)]
+    return _Row(counts | {SAMPLES: str(index.samples), MB: f"{size:.1f}"}, notes)
+
+
+def _used(index: ShardIndex) -> int:
+    """The clips that gave samples; a long one gives several."""
+    return sum((index.clips or index.splits).values())
 
 
 def _index(folder: RunFolder, name: str) -> ShardIndex | None:

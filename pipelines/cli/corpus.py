@@ -46,7 +46,7 @@ def studio(
 
         privfedtalk studio --speakers 200 --clips 10 --seconds 4 --workers 16 --set studio.size=256 --out corpora/big
     """
-    from assets.stage.run import available_cores
+    from common.workers import available_cores
     from preparation.corpora.studio.corpus import render_corpus
 
     clients, unseen, volunteers = -(-speakers // 8), speakers // 16, speakers // 16
@@ -145,7 +145,7 @@ def prepare(
     from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
     from pipelines.terminal.documents import preparation_document
-    from pipelines.terminal.summary import show_consent, show_preparation
+    from pipelines.terminal.summary import show_consent, show_preparation, show_standings
     from preparation.clients.consent import read_table, record_from_file
     from preparation.speech.networks import check_model
     from training.model.autoencoders.sources import check_source
@@ -186,9 +186,10 @@ def prepare(
     if consent is not None:
         record_from_file(RunFolder(root), consent)
     if as_json:
-        print_json(preparation_document(root, required))
+        print_json(preparation_document(root, choice.configuration.training))
         return
     show_preparation(root, choice.configuration.preparation.identity.check)
+    show_standings(root, choice.configuration.training)
     show_consent(root, required)
 
 

@@ -10,6 +10,7 @@ import typer
 from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
+    MethodsOption,
     ProfileOption,
     ProfilesRunArgument,
     RunArgument,
@@ -23,6 +24,7 @@ from pipelines.terminal.text import console, print_json
 
 def evaluate(
     run: ProfilesRunArgument = None,
+    method: MethodsOption = None,
     profile: ProfileOption = None,
     settings: SetOption = None,
     fresh: FreshOption = False,
@@ -35,12 +37,14 @@ def evaluate(
         privfedtalk evaluate mine
 
         privfedtalk evaluate mine --fresh
+
+        privfedtalk evaluate mine --method scaffold --method local
     """
     from pipelines.errors import FailedCheckError
     from pipelines.jobs import EVALUATE, REPORT
     from pipelines.terminal.summary import print_results
 
-    choice = choose(profile, run, settings)
+    choice = choose(profile, run, settings, training__methods=method or None)
     try:
         carry_out([EVALUATE, REPORT], choice, not fresh, as_json)
     except FailedCheckError as error:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from pipelines.terminal import completion
 from pipelines.terminal.options import (
     FreshOption,
     JsonOption,
+    MethodsOption,
     ProfileOption,
     ProfilesRunArgument,
     SeedOption,
@@ -19,21 +15,10 @@ from pipelines.terminal.options import (
 )
 from pipelines.terminal.text import console, print_json
 
-MethodOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method",
-        "-m",
-        help="A method to train; give it again for more.",
-        show_default="training.methods",
-        autocompletion=completion.methods,
-    ),
-]
-
 
 def train(
     run: ProfilesRunArgument = None,
-    method: MethodOption = None,
+    method: MethodsOption = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
@@ -54,10 +39,8 @@ def train(
     """
     from pipelines.jobs import TRAIN
     from pipelines.terminal.documents import training_document
-    from training.model.backbones.sources import check_sources
 
     choice = choose(profile, run, settings, seed=seed, training__methods=method or None)
-    check_sources(choice.configuration.training.backbone)
     carry_out([TRAIN], choice, not fresh, as_json)
     if as_json:
         print_json(training_document(choice.configuration.root, choice.configuration.training.methods))

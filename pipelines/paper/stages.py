@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.stage.partitions import REFERENCES
-from assets.stage.run import available_cores
-from common.errors import PrivFedTalkError
+from common.errors import INTERRUPTED, PrivFedTalkError
+from common.workers import available_cores
 from evaluation.experiments.paper.folders import open_seed
 from evaluation.experiments.parallel import run_parallel
 from pipelines.configuration.tree import configure, remember
@@ -21,7 +21,8 @@ from pipelines.jobs import EVALUATE, PREPARE, TRAIN
 from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
 from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
 from pipelines.runner import make_assets
-from pipelines.terminal.errors import INTERRUPTED, MENDABLE
+from pipelines.terminal.errors import MENDABLE
+from pipelines.terminal.interruption import watched
 
 Stage = Callable[[PaperSettings, str], None]
 ASSETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -125,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("value", nargs="?", default="", help="a seed, a method, a sweep's value or an output's name")
     asked = parser.parse_args(arguments)
     try:
-        STAGES[asked.stage](read_paper(), asked.value)
+        with watched():
+            STAGES[asked.stage](read_paper(), asked.value)
     except PrivFedTalkError as error:
         sys.stderr.write(f"error: {error.reason}\nremedy: {error.remedy}\n")
         return MENDABLE

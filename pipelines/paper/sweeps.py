@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from assets.stage.run import available_cores
 from common.provenance import code_version
+from common.workers import available_cores
 from evaluation.experiments.driver import make_points, raise_first
 from evaluation.experiments.paper.folders import DEALT, NOISE, PARTICIPATION
 from evaluation.experiments.paper.worlds import DealtWorld, SeedWorld

@@ -7,10 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.folders import RunFolder
 from preparation.quarantine import QuarantineRow
+
+if TYPE_CHECKING:
+    from training.settings import TrainingSettings
 
 CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 """The figures of a privacy report that documents repeat."""
@@ -42,18 +45,19 @@ def results_document(root: Path) -> dict[str, Any]:
     }
 
 
-def preparation_document(root: Path, required: bool) -> dict[str, Any]:
-    """Samples, what was left out and why, doubted identities, and who may be trained on; `required` is the setting
-    `training.consent.required`."""
+def preparation_document(root: Path, training: TrainingSettings) -> dict[str, Any]:
+    """Samples, what was left out and why, doubted identities, who may be trained on, and who can train, be validated
+    and be tested."""
     from preparation.clients.consent import objections
     from preparation.clients.roles import load_clients, of_role
     from preparation.media.rates import FPS
     from preparation.quarantine import load_quarantine
+    from training.readiness import document, standings
 
     folder = RunFolder(root)
     people, samples, frames = prepared(root)
     clients = of_role(load_clients(folder.clients_table), "client")
-    refused = objections(folder, clients, "training", required)
+    refused = objections(folder, clients, "training", training.consent.required)
     return {
         "run": root,
         "people": people,
@@ -66,6 +70,7 @@ def preparation_document(root: Path, required: bool) -> dict[str, Any]:
         "clients": len(clients),
         "may_be_trained_on": len(clients) - len(refused),
         "sit_out": dict(Counter(refused.values())),
+        "can": document(standings(folder, training)),
     }
 
 

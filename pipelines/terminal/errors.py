@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+import threading
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from common.errors import PrivFedTalkError
+from common.errors import INTERRUPTED, PrivFedTalkError
 from pipelines.errors import FailedCheckError, break_circles
+from pipelines.terminal.interruption import Watcher, end_children, watched
 from pipelines.terminal.text import (
     aside,
     owes_json,
@@ -21,7 +23,8 @@ from pipelines.terminal.text import (
     show_own_warnings_alone,
 )
 
-GATE, UNFORESEEN, MENDABLE, INTERRUPTED = 1, 1, 2, 130
+GATE, UNFORESEEN, MENDABLE = 1, 1, 2
+_said = threading.Event()
 REPORT_IT = (
     "report it under Issues on the repository's page, with the command and the lines above; take names of people out"
 )
@@ -31,10 +34,14 @@ class ReadableErrors(TyperGroup):
     """The top command: turns errors and Ctrl-C into a message and an exit code, and under --json into a document too,
     unless the command has printed its own."""
 
+    _watcher: Watcher | None = None
+
     def main(self, *args: Any, **options: Any) -> Any:
         replace_what_cannot_be_shown()
         show_own_warnings_alone()
-        return super().main(*args, **options)
+        _said.clear()
+        with watched(_last_words) as self._watcher:
+            return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         # Set before parsing: a wrong option may end the command before it has read its own --json.
@@ -47,11 +54,10 @@ class ReadableErrors(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt as error:
-            again = shlex.join(["privfedtalk", *(item for item in sys.argv[1:] if item != "--fresh")])
-            _print(f"\nInterrupted. What is finished is kept; go on with: {again}", "yellow")
-            _print_document({"error": "interrupted; what is finished is kept", "remedy": again})
-            raise typer.Exit(INTERRUPTED) from error
+            self._interrupted(error)
         except Exception as error:
+            if self._watcher and self._watcher.asked.is_set() and not isinstance(error, PrivFedTalkError):
+                self._interrupted(error)  # a library made another error of it
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader of the output has closed it
             break_circles(error)
@@ -60,6 +66,26 @@ class ReadableErrors(TyperGroup):
             _print(f"remedy: {document['remedy']}", "default")
             _print_document(document)
             raise typer.Exit(code) from error
+
+    def _interrupted(self, error: BaseException) -> NoReturn:
+        if self._watcher and self._watcher.asked.is_set():
+            end_children()
+        _say_interrupted()
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _last_words() -> None:
+    """Say so from the thread that ends the process, unless the command has."""
+    if not _said.is_set():
+        sys.stdout = sys.__stdout__  # a library's output is turned aside while a command with --json works
+        _say_interrupted()
+
+
+def _say_interrupted() -> None:
+    _said.set()
+    again = shlex.join(["privfedtalk", *(item for item in sys.argv[1:] if item != "--fresh")])
+    _print(f"\nInterrupted. What is finished is kept; go on with: {again}", "yellow")
+    _print_document({"error": "interrupted; what is finished is kept", "remedy": again})
 
 
 def failure(error: PrivFedTalkError) -> dict[str, str]:

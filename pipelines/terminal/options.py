@@ -58,6 +58,16 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, max=1024, help="Processes that prepare clips.", show_default="one a core"),
 ]
+MethodsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        "-m",
+        help="Only this method; give it again for more.",
+        show_default="training.methods",
+        autocompletion=completion.methods,
+    ),
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Do everything anew instead of keeping what is done.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.", callback=_note)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -15,6 +15,9 @@ from pipelines.terminal.documents import alike, converted, prepared, results_doc
 from pipelines.terminal.errors import failure
 from pipelines.terminal.text import console, print_json, styled
 from training.privacy.digits import three_digits
+
+if TYPE_CHECKING:
+    from training.settings import TrainingSettings
 
 MOST_LINES = 10
 
@@ -82,6 +85,15 @@ def show_preparation(root: Path, identities: bool = False) -> None:
         console.print(f"clips converted, by what was done: {counts}; which ones: {folder.manifest}")
     if identities and folder.identities.exists():
         _show_identities(folder.identities)
+
+
+def show_standings(root: Path, training: TrainingSettings) -> None:
+    """How many clients can train, be validated and be tested, and who cannot, with the remedy."""
+    from training.learning.eligible import may_be_unmeasured
+    from training.readiness import standings, summary
+
+    for line in summary(standings(RunFolder(root), training), may_be_unmeasured(training.federation)):
+        console.print(line)
 
 
 def show_consent(root: Path, required: bool) -> None:

@@ -12,7 +12,6 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,21 @@ from common.text.foreign import visible
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 
-owes_json = ContextVar("owes_json", default=False)
-"""Whether --json was given and the document is not printed yet."""
+
+class Owed:
+    """Whether --json was given and the document is not printed yet; every thread of the process sees the same."""
+
+    def __init__(self) -> None:
+        self._owed = False
+
+    def set(self, owed: bool) -> None:
+        self._owed = owed
+
+    def get(self) -> bool:
+        return self._owed
+
+
+owes_json = Owed()
 
 
 class PlainConsole(Console):

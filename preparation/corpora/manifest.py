@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.progress import track
+from common.workers import map_threads
 from preparation.corpora import folder, lrs3
 from preparation.corpora.candidate import Candidate, distinct_names, folded, part_alike, tell_apart
 from preparation.corpora.clip import COLUMNS, OWN_COLUMNS, Clip
@@ -64,12 +64,10 @@ def scan(kind: CorpusKind | str, root: Path, settings: CorpusSettings | None = N
     candidates, clashes = part_alike(found)
     clashes += [QuarantineRow(each.path, "manifest", *each.refusal) for each in found if each.refusal]
     lacking = LACKING.get(kind, _none_may_be_listed)(candidates, settings)
-    pool = ThreadPoolExecutor(READING_THREADS)
-    try:
-        listed = pool.map(lambda candidate: _listed(candidate, kind, root, settings.media), candidates)
-        rows = list(track(listed, "manifest", total=len(candidates), unit="clips"))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    listed = map_threads(
+        lambda candidate: _listed(candidate, kind, root, settings.media), candidates, READING_THREADS, computing=False
+    )
+    rows = list(track(listed, "manifest", total=len(candidates), unit="clips"))
     clips = [row for row in rows if isinstance(row, Clip)]
     return Scan(clips, [*lacking, *clashes, *(row for row in rows if isinstance(row, QuarantineRow))])
 

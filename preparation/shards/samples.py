@@ -20,6 +20,7 @@ from common.errors import CorruptFileError, PrivFedTalkError
 from common.files import sweep
 from common.folders import RunFolder
 from common.provenance import code_version
+from common.workers import stop_if_asked
 from preparation.clients.roles import Client, load_clients
 from preparation.corpora.candidate import safe_name
 from preparation.corpora.sources import source_key
@@ -147,6 +148,7 @@ def encode_frames(frames: Iterator[Frame], encode: Encoder, count: int, batch: i
     latents: NDArray[np.float16] | None = None
     done = 0
     while held := list(islice(frames, min(batch, count - done))):
+        stop_if_asked()
         part = np.asarray(encode(np.stack(held)), dtype=np.float32)
         if latents is None:
             latents = np.empty((count, *part.shape[1:]), dtype=np.float16)

@@ -17,6 +17,7 @@ from common.folders import RunFolder
 from common.locks import BusyError, locked
 from pipelines import runner
 from pipelines.configuration.tree import PROJECT, load, remember, remembered
+from training.readiness import NotReadyError
 
 
 def test_nobody_waits_for_a_place_in_a_pool_that_a_killed_run_has_kept(
@@ -129,3 +130,28 @@ def test_dagsters_records_lie_where_the_variable_says(
         assert dg.materialize([made], instance=instance).success
         assert instance.get_latest_materialization_event(made.key) is not None
     assert (records / "storage").is_dir() and (occupied / ".dagster").read_text() == "in the way"
+
+
+def test_what_training_lacks_is_said_before_its_first_stage(tmp_path: Path) -> None:
+    asked = {"data": str(tmp_path), "run": "mine"}
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(NotReadyError, match="mine is not prepared") as caught,
+    ):
+        runner.run_jobs(["train"], "small", asked, instance=instance)
+    assert "privfedtalk prepare" in caught.value.remedy
+    assert not (tmp_path / "mine" / "stages").exists()
+
+
+def test_what_dagsters_own_training_lacks_is_said_too(tmp_path: Path) -> None:
+    from pipelines.definitions import defs
+
+    run_config = runner._run_config("small", {"data": str(tmp_path), "run": "mine"}, keep=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = defs.resolve_job_def("train").execute_in_process(
+            run_config=run_config, instance=instance, partition_key="fedavg", raise_on_error=False
+        )
+        records = instance.get_records_for_run(ended.run_id).records
+    said = [str(record.event_log_entry.dagster_event) for record in records if record.event_log_entry.dagster_event]
+    assert not ended.success and any("mine is not prepared" in line for line in said), said
+    assert not (tmp_path / "mine" / "stages").exists()

@@ -169,10 +169,13 @@ def revoked_in(run: RunFolder, method: str) -> list[str]:
     return [name for name, models in held.items() if any(model.method == method for model in models)]
 
 
-def save_participants(run: RunFolder, method: str, members: list[str], left_out: dict[str, str]) -> None:
-    """Save the names of the clients who were to train, and of those left out with the reasons."""
-    path = run.participants(method)
-    write_text(path, json.dumps({"clients": members, "left_out": left_out}, indent=1) + "\n")
+def save_participants(
+    run: RunFolder, method: str, members: list[str], left_out: dict[str, str], unmeasured: Sequence[str] = ()
+) -> None:
+    """Save the names of the clients who were to train, of those left out with the reasons, and of those members who
+    trained without a score of their own, if any."""
+    known = {"clients": members, "left_out": left_out} | ({"unmeasured": list(unmeasured)} if unmeasured else {})
+    write_text(run.participants(method), json.dumps(known, indent=1) + "\n")
 
 
 def participants(run: RunFolder, method: str) -> list[str]:

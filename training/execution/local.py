@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing import connection, get_context
 from types import TracebackType
 
+from common.workers.processes import end_processes, start_shielded
 from training.execution.engine import died_too_often
 from training.execution.shared_vectors import Block, bytes_of
 from training.execution.trainer import Job, Order
@@ -49,9 +50,7 @@ class LocalPool:
             return self._run(job, _Sent(order, Take("", without_vectors(order), block.write(sent))), clients)
         except BaseException:
             # A worker that is still busy would send an answer that nobody reads, and may write a client's state.
-            for worker in self._workers:
-                if worker.client is not None:
-                    worker.kill()
+            end(worker for worker in self._workers if worker.client is not None)
             self._workers = [worker for worker in self._workers if worker.client is None]
             raise
         finally:
@@ -95,9 +94,13 @@ class LocalPool:
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._workers:
-            worker.close()
-        self._workers = []
+        workers, self._workers = self._workers, []
+        try:
+            for worker in workers:
+                worker.close()
+        except BaseException:  # interrupted while it waits for them
+            end(workers)
+            raise
 
     def __enter__(self) -> LocalPool:
         return self
@@ -128,8 +131,8 @@ class _Worker:
         self._block: Block | None = None
         context = FORKED if device == "cpu" else STARTED_ANEW
         self.connection, worker_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(worker_end, device, dict(os.environ)), daemon=True)
-        self._process.start()
+        self.process = context.Process(target=serve, args=(worker_end, device, dict(os.environ)), daemon=True)
+        start_shielded(self.process)
         worker_end.close()  # only the worker holds this end, so the pipe closes when the worker ends
 
     def give(self, job: Job, message: Take) -> bool:
@@ -165,24 +168,33 @@ class _Worker:
 
     @property
     def exit_code(self) -> int | None:
-        return self._process.exitcode
+        return self.process.exitcode
 
     def kill(self) -> None:
         """End the process at once."""
-        self._process.kill()
-        self._end()
+        self.process.kill()
+        self.release()
 
     def close(self) -> None:
         """Close the pipe, so that the process ends by itself; kill it after five seconds."""
         self.connection.close()
-        self._process.join(5)
-        if self._process.is_alive():
-            self._process.kill()
-        self._end()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+        self.release()
 
-    def _end(self) -> None:
-        self._process.join()
+    def release(self) -> None:
+        """Free what this process holds for a worker that has ended or is ending."""
+        self.process.join()
         self.connection.close()
         if self._block is not None:
             self._block.close()
             self._block = None
+
+
+def end(workers: Iterable[_Worker]) -> None:
+    """End the processes, busy ones too, as soon as they have removed their temporary files."""
+    ending = list(workers)
+    end_processes(worker.process for worker in ending)
+    for worker in ending:
+        worker.release()

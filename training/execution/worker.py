@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from common.workers import end_with_parent, portable
+from common.workers.processes import end_when_asked
 from training.execution.shared_vectors import Block, Held, bytes_of
 from training.execution.trainer import Bench, Job, Order, carry_out
 from training.federation.client.training import ClientTrainer, LocalUpdate
@@ -91,8 +91,8 @@ def serve(connection: Connection, device: str, environment: Mapping[str, str]) -
     worker trains it and however many there are.
     """
     end_with_parent()
+    end_when_asked()  # by the coordinating process; Ctrl-C does not reach this one
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinating process ends this one in order
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     _Server(connection, Bench(torch.device(device))).loop()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from common.workers import end_with_parent, portable
+from common.workers.processes import start_shielded
 
 PARTS = 2
 """Parts of a batch; a fixed number, for another one adds gradients in another order."""
@@ -163,7 +163,7 @@ def _other_process(model: nn.Module, loss: Loss[Part]) -> Iterator[_Other[Part]]
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, model, gradients, loss), daemon=True)
-    process.start()
+    start_shielded(process)  # the process that trains ends this one
     theirs.close()
     try:
         yield _Other(ours, gradients)
@@ -176,7 +176,6 @@ def _other_process(model: nn.Module, loss: Loss[Part]) -> Iterator[_Other[Part]]
 def _serve(connection: Connection, model: nn.Module, gradients: list[Tensor], loss: Loss[Any]) -> None:
     """Until the pipe is closed: the gradients of one batch's further parts after the other, into shared memory."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that trains ends this one
     torch.set_num_threads(1)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with contextlib.suppress(EOFError, OSError):

@@ -267,6 +267,12 @@ class FederationSettings(Settings):
         description="steps in which each client, when the federation is over, fits the shared adapter to its own "
         "clips; the result stays with the client. `local` has no shared adapter to fit and takes no such steps",
     )
+    unmeasured: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="clients without a usable clip to validate with. refuse: they do not take part, because nothing "
+        "would show whether what they teach is any good. allow: they train with a score of one half. Choose it where "
+        "people have a clip or two each; who has fewer than three is then never validated",
+    )
     score: Literal["paper", "speech"] = Field(
         "paper",
         description="s_k. paper: identity and temporal stability of a generated clip, which hardly separates bad "

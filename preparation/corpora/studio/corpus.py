@@ -7,11 +7,10 @@ population who never train: unseen people, and volunteers, on whom rounds are co
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import cv2
 from common.errors import PrivFedTalkError
 from common.files import sweep
 from common.progress import track
+from common.workers import map_processes
 from preparation.corpora.studio.clip import film, invite
 from preparation.corpora.studio.motion import FPS
 from preparation.corpora.studio.settings import StudioSettings
@@ -124,11 +124,13 @@ def _work(root: Path, settings: StudioSettings, tasks: list[Task], workers: int)
         for task in tasks:
             yield from render_speaker(root, settings, task)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        futures = [pool.submit(_render_all, root, settings, task) for task in tasks]
-        for future in as_completed(futures):
-            yield from future.result()
+    for done in map_processes(partial(_render_all, root, settings), tasks, workers, _one_thread):
+        if done.result is None:
+            raise PrivFedTalkError(
+                f"the process that rendered {done.item.speaker} died, twice (killed for memory?)",
+                remedy="use fewer workers; the clips that are finished are kept",
+            )
+        yield from done.result
 
 
 def _one_thread() -> None:

@@ -40,6 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Configuration:
     monkeypatch.setattr("pipelines.runner.run_jobs", note)
     monkeypatch.setattr("pipelines.terminal.summary.show_preparation", lambda *_: None)
     monkeypatch.setattr("pipelines.terminal.summary.show_consent", lambda *_: None)
+    monkeypatch.setattr("pipelines.terminal.summary.show_standings", lambda *_: None)
     result = CliRunner().invoke(app, list(typed))
     assert result.exit_code == 0, result.output
     with monkeypatch.context() as moved:

@@ -187,3 +187,18 @@ def test_parts_of_a_mix_are_checked(cli: CliRunner, tmp_path: Path, options: lis
     result = cli.invoke(app, ["prepare", str(tmp_path / "run"), "--corpus", "mix", *options])
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
+
+
+def test_a_command_may_name_its_methods(cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def note(jobs: object, profile: str, overrides: dict[str, object], **_: object) -> None:
+        asked.append((jobs, overrides["training.methods"]))
+
+    monkeypatch.setattr("pipelines.runner.run_jobs", note)
+    for command in ("train", "evaluate"):
+        named = ["--method", "fedavg", "-m", "local", "--set", f"data={tmp_path}"]
+        cli.invoke(app, [command, *named])
+    assert asked == [(["train"], ["fedavg", "local"]), (["evaluate", "reports"], ["fedavg", "local"])]
+    refused = cli.invoke(app, ["evaluate", "--method", "fedsgd", "--set", f"data={tmp_path}"])
+    assert refused.exit_code == 2 and "fedsgd" in refused.stderr and len(asked) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,26 +40,45 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-def shown(run: RunFolder, *more: str) -> list[str]:
-    result = CliRunner().invoke(app, ["clients", str(run.root), *more], env={"COLUMNS": "120"})
+def shown(run: RunFolder, *more: str, columns: int = 120) -> list[str]:
+    result = CliRunner().invoke(app, ["clients", str(run.root), *more], env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
     return result.output.splitlines()
 
 
-def cells(lines: list[str], name: str) -> list[str]:
-    (line,) = (line for line in lines if line.startswith(f"│ {name} "))
-    return [cell.strip() for cell in line.strip("│").split("│")]
+def table_of(lines: list[str], role: str) -> list[str]:
+    """The lines of a role's table, from its title to the next one."""
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"{role} ("))
+    ends = [number for number in range(start + 1, len(lines)) if re.match(r"\w+ \(\d+\)", lines[number])]
+    return lines[start : ends[0] if ends else len(lines)]
 
 
 def test_each_client_has_a_row(run: RunFolder) -> None:
     lines = shown(run)
-    host = cells(lines, "host")
-    assert host[:7] == ["host", "client", "2", "2", "1", "0", "2"] and host[8] == "1 clip in quarantine"
-    assert cells(lines, "new")[5:] == ["0", "–", "–", "one video in several splits, no shards yet"]
-    assert sum(line.startswith("│ p0") for line in lines) == LISTED
-    assert cells(lines, "…")[8] == "10 more (--all)"
-    assert sum(line.startswith("│ p0") for line in shown(run, "--all")) == 50
+    own = table_of(lines, "client")
+    assert own[0].strip() == "client (2)"
+    assert own[1].split() == ["name", "people", "train", "valid.", "test", "samples", "MB"]
+    assert own[3].split()[:6] == ["host", "2", "2", "1", "0", "2"] and own[4].strip() == "1 clip in quarantine"
+    assert own[5].split() == ["new", "1", "2", "0", "0", "–", "–"]
+    assert [line.strip() for line in own[6:8]] == ["one video in several splits", "no shards yet"]
+    public = table_of(lines, "public")
+    assert public[1].split() == ["name", "train", "valid.", "test"], "what is the same for all has no column"
+    assert sum(line.startswith("p0") for line in public) == LISTED
+    assert "… 10 more (--all)" in public and "all of them: no shards yet" in public
+    assert sum(line.startswith("p0") for line in shown(run, "--all")) == 50
     assert "not measured yet" in lines[-1]
+
+
+def test_names_have_the_room_of_a_narrow_terminal(run: RunFolder) -> None:
+    names = ["hdtf_WDA_KatieHill_from_the_hall_of_the_house_of_representatives", "retalk_speaker_0001_of_a_long_list"]
+    table = {name: Client("client", name, {"train": [f"{name}/1"], "validation": [], "test": []}) for name in names}
+    save_clients(table, run.clients_table)
+    write_shards(run.client(names[0]), [sample(names[0], f"{names[0]}/1")])
+    lines = shown(run, columns=80)
+    assert max(map(len, lines[:-1])) <= 80 and not any("…" in line for line in lines)
+    own = table_of(lines, "client")
+    assert own[3].split()[0] + own[4].split()[0] == names[0], "a name that does not fit goes on below"
+    assert own[5].split()[0] == names[1]
 
 
 def test_the_report_is_told_where_it_is(run: RunFolder) -> None:

@@ -14,6 +14,10 @@ import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
 
+UNMEASURED = 0.5
+"""s_k of a client without a clip to validate with (`training.federation.unmeasured`): the middle of its range. The same
+for all of them, so it says nothing about a client's clips."""
+
 
 def identity_similarity(embeddings: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> float:
     """IDSim in [0, 1]: mean cosine of unit embeddings [T, D] with the reference's [D], negatives as zero."""

@@ -29,6 +29,7 @@ from training.adapters.membership import POOLED
 from training.adapters.origin import theta_sha256
 from training.adapters.record import OWN_ADAPTER
 from training.federation.client.score import (
+    UNMEASURED,
     Scored,
     identity_similarity,
     reliability,
@@ -42,7 +43,7 @@ from training.generation.frames import Generator
 from training.learning.validation import validation_loss
 from training.model.autoencoders.base import Autoencoder
 from training.model.backbones.interface import Backbone
-from training.model.data import Batch, ClipTensors, stream_batches
+from training.model.data import Batch, ClipTensors, longest, stream_batches
 from training.model.frozen.pixel_terms import PixelTerms
 from training.model.frozen.rulers import IdentityRuler
 from training.model.objective import Draw, feature_weight, local_objective
@@ -204,9 +205,12 @@ class ClientTrainer:
         return sums
 
     def score(self, client: str, round_number: int) -> Scored:
-        """s_k of the client under the current adapter, from generated held-out clips or from its speech dependence."""
+        """s_k of the client under the current adapter, from generated held-out clips or from its speech dependence;
+        `UNMEASURED` for a client without a clip to measure it on."""
         if self.settings.federation.score == "speech":
             return Scored(self._speech_score(client))
+        if not self._score_clips(client):
+            return Scored(UNMEASURED)
         parts = []
         for index, (truth, sample) in enumerate(self._score_clips(client)):
             labels = ("score", client, str(round_number), *([str(index)] if index else []))
@@ -231,6 +235,9 @@ class ClientTrainer:
     def _speech_score(self, client: str) -> float:
         """s_k by `speech_dependence` on the client's validation clips, with the same noise for both speeches."""
         clips = self._clips(client, "validation")
+        window = self.backbone.settings.window
+        if longest((len(clip.latents) for clip in clips), window) < window:
+            return UNMEASURED
         moved = [replace(clip, speech=clip.speech.roll(len(clip.speech) // 2, 0)) for clip in clips]
         objective = self.settings.objective
         own, other = (validation_loss(self.backbone, some, objective, self.seed) for some in (clips, moved))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import PrivFedTalkError
+from common.workers import stop_if_asked
 from training.model.device import autocast
 
 
@@ -64,6 +65,7 @@ class Autoencoder(nn.Module, ABC):
         batch = min(batch, self._batch(frames.shape[1] * frames.shape[2]))
         parts = []
         for start in range(0, len(frames), batch):
+            stop_if_asked()
             with autocast(device):
                 pixels = to_pixels(frames[start : start + batch]).to(device)
                 parts.append(self.encode(pixels).float().cpu().numpy())

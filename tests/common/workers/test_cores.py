@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cores import available_cores, quota
+from common.workers.cores import available_cores, quota
 
 
 def write(folder: Path, **files: str) -> None:

@@ -60,7 +60,9 @@ def deaf_to_sigterm() -> None:
 def test_a_death_costs_the_others_nothing_even_where_they_cannot_be_asked_to_end(tmp_path: Path) -> None:
     """An executor of the standard library gives up its pool at a death, and waits for ever for who ignores SIGTERM."""
     script = Path(__file__)
-    code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); import test_workers as t; t.two({str(tmp_path)!r})"
+    code = (
+        f"import sys; sys.path.insert(0, {str(script.parent)!r}); import test_processes as t; t.two({str(tmp_path)!r})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout.split(), done.returncode) == (["lived", "again"], 0), done.stderr
 

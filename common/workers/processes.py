@@ -5,20 +5,26 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+GRACE_SECONDS = 0.5
+"""How long a process that is asked to end may clean up; then it is killed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ def map_processes(
 
     Spawned, because a forked MediaPipe or CUDA hangs. The processes end with this one, however it ends. An item whose
     process dies is tried again alone, after all others: its neighbours may have used up the memory. An error of
-    `initializer` is raised here, because no item can be worked on without it.
+    `initializer` is raised here, because no item can be worked on without it. An error of the work is raised after the
+    items in work are finished; an interruption ends the processes at once.
     """
     order = _Order(work, initializer, initargs)
     again: list[Item] = []
@@ -78,9 +85,13 @@ def _side_by_side(order: _Order[Item, Result], items: Sequence[Item], workers: i
                     if waiting:
                         begin(_Worker(order))
                 yield done
-    finally:
+    except Exception:
         for worker in busy.values():
             worker.close()
+        busy.clear()
+        raise
+    finally:  # what is left was interrupted, or nobody asks for it any more
+        end_processes([worker.process for worker in busy.values()])
 
 
 class _Worker(Generic[Item, Result]):
@@ -89,8 +100,8 @@ class _Worker(Generic[Item, Result]):
     def __init__(self, order: _Order[Item, Result]) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, order), daemon=True)
-        self._process.start()
+        self.process = context.Process(target=_serve, args=(theirs, order), daemon=True)
+        start_shielded(self.process)
         theirs.close()  # held by the process alone, so that its end is the end of the pipe
 
     def give(self, item: Item) -> None:
@@ -104,7 +115,7 @@ class _Worker(Generic[Item, Result]):
         try:
             reply: _Reply[Result] = self.connection.recv()
         except (EOFError, OSError):
-            self._process.kill()  # a pipe may also end before its process
+            self.process.kill()  # a pipe may also end before its process
             return Done(self.item, None, died=True)
         if reply.error is not None:
             reply.error.add_note(f"in a worker process:\n{reply.trace}")
@@ -114,7 +125,7 @@ class _Worker(Generic[Item, Result]):
     def close(self) -> None:
         """Wait until the process has finished its item; closing its pipe tells it that nothing follows."""
         self.connection.close()
-        self._process.join()
+        self.process.join()
 
 
 @dataclass(frozen=True)
@@ -138,9 +149,9 @@ class _Reply(Generic[Result]):
 def _serve(pipe: connection.Connection, order: _Order[Item, Result]) -> None:
     """Work on one item after the other until the pipe is closed."""
     end_with_parent()
+    end_when_asked()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries; this project raises errors or writes its own messages
-    # Ctrl-C reaches this process as well; its item is left unfinished, as after any interruption.
     with suppress(EOFError, OSError, KeyboardInterrupt):
         failed = _attempt(_initialize, order)
         while True:
@@ -172,40 +183,44 @@ def portable(error: Exception) -> Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def map_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results of `work` on every item, in the order of the items, by `workers` threads of one core each.
-
-    For work that torch, FFmpeg and numpy do outside the interpreter's lock: threads share one network, where every
-    process would load libraries and weights of its own. The first error ends the work; items not yet begun are dropped.
-    """
-    workers = min(workers, len(items))
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    with _torch_threads_restored(), ThreadPoolExecutor(workers, initializer=_one_core) as pool:
-        try:
-            yield from pool.map(work, items)
-        finally:
-            pool.shutdown(cancel_futures=True)
+def start_shielded(process: BaseProcess) -> None:
+    """Start a process that Ctrl-C does not reach: a terminal sends it to children too, and one that is still loading
+    its libraries would print a traceback. The parent decides when its children end."""
+    with shielded():
+        process.start()
 
 
 @contextmanager
-def _torch_threads_restored() -> Iterator[None]:
-    """Restore torch's number of threads at the end: the pool's threads change it for all threads that start later."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else 0
+def shielded() -> Iterator[None]:
+    """Block Ctrl-C inside the body; processes that start in it are deaf to it for good."""
+    resource_tracker.ensure_running()  # where it starts by itself, it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        if torch is not None:
-            torch.set_num_threads(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _one_core() -> None:
-    # Only where torch is already loaded: without an encoder that uses it, importing torch would only take time.
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)
+def end_processes(processes: Iterable[BaseProcess]) -> None:
+    """Ask the processes to end, all at once, and kill those that have not ended after `GRACE_SECONDS`."""
+    asked = [process for process in processes if process.is_alive()]
+    for process in asked:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in asked:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def end_when_asked() -> None:
+    """Let SIGTERM end this worker process as an error would, so that temporary files are removed on the way."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def end_with_parent() -> None:
