@@ -97,7 +97,7 @@ def test_a_worker_that_dies_on_the_gpu_is_replaced(trainer_for: TrainerFor, pool
     engine = PooledEngine(pools[2], Job(trainer.storage, trainer.settings, 5))
     announced = Announcement(1, trainer.adapter.vector())
     expected = engine.train(CLIENTS, announced)
-    victim = pools[2]._workers[0]._process.pid
+    victim = pools[2]._workers[0].process.pid
     assert victim is not None
     os.kill(victim, signal.SIGKILL)
     updates = engine.train(CLIENTS, announced)
