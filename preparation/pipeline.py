@@ -30,6 +30,7 @@ from preparation.corpora.manifest import load_manifest, save_manifest, scan
 from preparation.corpora.walking import check_apart
 from preparation.crops.crop import CropResult, from_before, prepare_clip
 from preparation.crops.cutting import CutPlan
+from preparation.crops.footage import give_back_memory
 from preparation.faces.track import FaceTracker
 from preparation.faces.trackers import make_tracker, tracker_name, tracker_weights
 from preparation.quarantine import PIECES, TWINS, QuarantineRow, load_quarantine, replace_rows
@@ -251,7 +252,9 @@ class CropJob:
 
     def prepare(self, clip: Clip, tracker: FaceTracker, speaker: ActiveSpeaker | None) -> CropResult | QuarantineRow:
         folder, plan = self.run.crops(clip.speaker), self.plans.get(clip.clip_id)
-        return prepare_clip(clip, self.corpus_root, folder, self.settings, tracker, speaker, plan)
+        result = prepare_clip(clip, self.corpus_root, folder, self.settings, tracker, speaker, plan)
+        give_back_memory()
+        return result
 
 
 def _serial(clips: list[Clip], job: CropJob) -> Iterator[CropResult | QuarantineRow]:

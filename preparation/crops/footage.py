@@ -8,7 +8,9 @@ decoded again, so that memory stays bounded.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -98,6 +100,13 @@ class _Streamed:
             whole = islice(self.video.parts([*[None] * kept.start, *boxes]), kept.start, None)
             parts = (frame for frame, box in zip(whole, boxes, strict=False) if box is not None)
         return parts
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, where the C library can (glibc): of pictures, which are many and small, it
+    would keep most."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Keeper:

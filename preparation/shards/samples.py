@@ -218,6 +218,7 @@ def _samples(
                 cepstra=_cepstra(crop, part) if settings.shards.cepstra else None,
                 metadata=metadata,
             )
+            del latents, speech
 
 
 def _speech(crop: Crop, part: slice, frames: int, features: SpeechFeatures) -> NDArray[np.float16]:

@@ -182,6 +182,8 @@ def _write_all(folder: Path, client: str, samples: Iterable[Sample], max_bytes: 
                 frames += len(sample.latents)
                 splits[sample.split] = splits.get(sample.split, 0) + 1
                 clips.setdefault(sample.split, set()).add(sample.clip_id)
+                del members, content  # else a long sample's latents were held while those of the next are made
+                sample = None
                 sample = next(waiting, None)
         entries.append(ShardEntry(path.name, inside, path.stat().st_size, _sha256(path)))
     count = sum(entry.samples for entry in entries)
