@@ -76,6 +76,7 @@ if __name__ == "__main__":
     settings = PreparationSettings.model_validate({
         "faces": {"tracker": "mediapipe", "every": 50, "longest_bridged_gap": 50},
         "crops": {"size": size},
+        "samples": {"cut": "never"},
     })
     report = prepare_folder("folder", root, RunFolder(out), settings, 1, autoencoder.encode_frames, "small")
     said = {"frames": report.shards.frames, "samples": report.shards.samples, "crops": report.crops.frames}

@@ -106,7 +106,7 @@ def test_a_click_materialises_the_corpus_and_its_pages_tell_of_it(site: Site) ->
     assert run["status"] == "SUCCESS", site.home.said
 
     site.open("/assets/manifest")
-    for text in ("One row a readable clip", "Latest materialization", "Owners", "preparation", "speakers"):
+    for text in ("One row for each readable clip", "Latest materialization", "Owners", "preparation", "speakers"):
         site.sees(text)
     speakers = site.page.get_by_role("row").filter(has_text="speakers").first
     assert speakers.inner_text().split()[-1] == "7"
