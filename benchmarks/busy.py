@@ -37,13 +37,13 @@ from training.learning import pretraining
 from training.model.autoencoders import small
 from training.model.data import stream_batches
 from training.model.frozen import rulers
-from training.model.halves import Gradients, open_gradients
+from training.model.halves import Gradients, open_gradients, picked
 from training.model.objective import Draw
 from training.settings import TrainingSettings, VaeSettings
 
 SECONDS = 6.0
 """How long each variant runs in a turn."""
-Step = Callable[["Gradients[tuple[object, ...]]"], object]
+Step = Callable[[Gradients], object]
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def busy(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def two_threads(model: nn.Module, loss: Callable[..., Tensor]) -> Iterator[Gradients[tuple[object, ...]]]:
+def two_threads(model: nn.Module, loss: Callable[..., Tensor]) -> Iterator[Gradients]:
     """Gradients of the whole batch in this process, each operation on two threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -79,7 +79,7 @@ def autoencoder() -> tuple[nn.Module, Callable[..., Tensor], Step]:
     features = rng.random((64, 16, 16)) < 0.2
     index = rng.integers(0, len(frames), settings.batch_size)
     model = small.SmallVae(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    part = partial(small._part, frames, features, index, (0, 0))
+    part = picked(index, (0, 0), frames=frames, features=features)
     return model, partial(small._loss, settings), lambda gradients: gradients(len(index), part)
 
 
@@ -88,7 +88,7 @@ def ruler() -> tuple[nn.Module, Callable[..., Tensor], Step]:
     frames = rng.integers(0, 256, (64, 128, 128, 3), dtype=np.uint8)
     labels, index = rng.random(64).astype(np.float32), rng.integers(0, len(frames), settings.batch)
     loss = partial(rulers._autocast_loss, partial(rulers._opening_loss, settings))
-    part = partial(rulers._part, frames, labels, index, (0, 0))
+    part = picked(index, (0, 0), frames=frames, labels=labels)
     return rulers.OpeningRuler(), loss, lambda gradients: gradients(len(index), part)
 
 
@@ -100,8 +100,12 @@ def backbone(scratch: Path) -> tuple[nn.Module, Callable[..., Tensor], Step]:
     count, window = settings.pretraining.batch_size, settings.backbone.window
     batch = next(stream_batches(iter(trainer._clips(client, "train")), count, window, np.random.default_rng(0)))
     draw = Draw.sample(batch.latents, settings.objective, torch.Generator().manual_seed(0))
-    part = partial(pretraining._part, batch, draw, torch.device("cpu"))
-    return model, partial(pretraining._losses, settings.objective), lambda gradients: gradients(count, part)
+    part = partial(pretraining._part, batch, draw)
+    return (
+        model,
+        partial(pretraining._losses, settings.objective, torch.device("cpu")),
+        lambda gradients: gradients(count, part),
+    )
 
 
 def rate(step: Callable[[], object]) -> float:
@@ -140,9 +144,7 @@ def measure(name: str, model: nn.Module, loss: Callable[..., Tensor], step: Step
         )
 
 
-def _whole_step(
-    step: Step, gradients: Gradients[tuple[object, ...]], model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def _whole_step(step: Step, gradients: Gradients, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     step(gradients)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

@@ -20,13 +20,22 @@ from common.weights import registry as weights
 from preparation.clients.consent import objections
 from preparation.clients.roles import load_clients, load_people, of_role
 from preparation.shards.gate import Gate
-from preparation.shards.store import Sample, load_index
+from preparation.shards.store import load_index
 from training.execution.pools import worker_devices
 from training.federation import faults as simulation
 from training.federation.methods import configure, named
 from training.federation.server.cohorts import expected_cohort
 from training.federation.server.opening import open_round
-from training.learning.eligible import ALLOW, LONGER, MORE_CLIPS, may_be_unmeasured, some, too_short, windowed_splits
+from training.learning.eligible import (
+    ALLOW,
+    LONGER,
+    MORE_CLIPS,
+    longest_clip,
+    may_be_unmeasured,
+    some,
+    too_short,
+    windowed_splits,
+)
 from training.learning.pretraining import measure_shape
 from training.model.backbones.kinds import build_backbone
 from training.model.backbones.sources import check_sources
@@ -95,11 +104,9 @@ def _standing(
         lacks[split] = None if counts.get(split) else Lack(f"no usable clip to {use}", MORE_CLIPS)
     frames = settings.backbone.window
     for split in windowed_splits(settings.federation):
-        if lacks[split] is None:
-            # Of its consent a client has just been asked.
-            most = longest(_lengths(run, client, split), frames)
-            if most < frames:
-                lacks[split] = Lack(f"no clip for {split} as long as a window of {frames} frames", LONGER)
+        # The client's consent has just been asked.
+        if lacks[split] is None and longest_clip(run, client, split, frames, consent_required=False) < frames:
+            lacks[split] = Lack(f"no clip for {split} as long as a window of {frames} frames", LONGER)
     train, validation = lacks["train"], lacks["validation"]
     if train is None and validation is not None and not allowed:
         train = Lack(validation.what, f"{validation.remedy}, or {ALLOW}")
@@ -161,9 +168,14 @@ def document(found: Sequence[Standing]) -> dict[str, object]:
 def check_ready(run: RunFolder, settings: TrainingSettings, workers: int = 1) -> None:
     """Raise NotReadyError with everything that training on a prepared run lacks; name on standard error the clients who
     will not train or not be measured."""
-    if lacks := [*machine_lacks(settings, workers), *_run_lacks(run, settings, workers)]:
+    lacks, found = list(machine_lacks(settings, workers)), []
+    if run.clients_table.exists() and (run.model("vae") / NETWORK_WEIGHTS).exists():
+        found = standings(run, settings)
+        lacks += _run_lacks(run, settings, found)
+    else:
+        lacks.append(Lack(f"{run.root} is not prepared", "prepare it first: privfedtalk prepare"))
+    if lacks:
         raise not_ready(lacks)
-    found = standings(run, settings)
     if any(one.train or one.validation or one.test for one in found):
         for line in summary(found, may_be_unmeasured(settings.federation)):
             sys.stderr.write(f"{line}\n")
@@ -230,12 +242,9 @@ def _pretrained_terms(settings: TrainingSettings) -> Iterator[tuple[str, str]]:
             yield term, kind
 
 
-def _run_lacks(run: RunFolder, settings: TrainingSettings, workers: int) -> Iterator[Lack]:
-    if not run.clients_table.exists() or not (run.model("vae") / NETWORK_WEIGHTS).exists():
-        yield Lack(f"{run.root} is not prepared", "prepare it first: privfedtalk prepare")
-        return
+def _run_lacks(run: RunFolder, settings: TrainingSettings, found: Sequence[Standing]) -> Iterator[Lack]:
+    """What is missing in a prepared run, whose clients are `found`."""
     yield from _public_lacks(run, settings)
-    found = standings(run, settings)
     able = [one.client for one in found if one.train is None]
     if not found:
         yield Lack(f"{run.root} has no client", "give clips of people who are clients (docs/corpora.md)")
@@ -272,7 +281,7 @@ def _public_lacks(run: RunFolder, settings: TrainingSettings) -> Iterator[Lack]:
             "prepare again",
         )
     for split, names in (("train", training), ("validation", held_out)):
-        most = longest((length for name in names for length in _lengths(run, name, split)), frames)
+        most = longest((longest_clip(run, name, split, frames, consent_required=False) for name in names), frames)
         if names and most < frames:
             yield Lack(f"public speakers have {too_short(split, frames, most)}", f"{LONGER} of public speakers")
 
@@ -315,10 +324,9 @@ def _backbone_bytes(run: RunFolder, settings: TrainingSettings) -> int:
     if settings.backbone.kind == "sd15":
         folders = [Path(source) for source in (settings.backbone.sd15.source, settings.backbone.sd15.motion) if source]
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*.safetensors"))
-    samples = (
-        sample for name in of_role(load_people(run), "public") for sample in islice(_samples(run, name, None), 1)
-    )
-    sample = next(samples, None)
+    gate = Gate(run, "training", required=False)
+    public = [name for name in of_role(load_people(run), "public") if _counts(run, name)]
+    sample = next((sample for name in public for sample in islice(gate.samples(name, verify=False), 1)), None)
     if sample is None:
         return 0
     with torch.device("meta"), deterministic(0):  # counted, not made
@@ -332,12 +340,3 @@ def _counts(run: RunFolder, name: str) -> dict[str, int]:
         return load_index(run.client(name)).splits
     except PrivFedTalkError:
         return {}
-
-
-def _lengths(run: RunFolder, name: str, split: str) -> Iterator[int]:
-    """Frames of somebody's samples of a split; people whose consent was asked before."""
-    return (len(sample.latents) for sample in _samples(run, name, split))
-
-
-def _samples(run: RunFolder, name: str, split: str | None) -> Iterator[Sample]:
-    return Gate(run, "training", required=False).samples(name, split, verify=False) if _counts(run, name) else iter(())

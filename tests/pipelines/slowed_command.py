@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "studio": ("preparation.corpora.studio.corpus", "film", compute),
     "manifest": ("preparation.corpora.manifest", "_listed", compute),
     "crops": ("preparation.pipeline", "prepare_clip", sleep),
-    "vae": ("training.model.halves", "add_up", sleep),
+    "vae": ("training.model.halves", "backward", sleep),
     "shards": ("preparation.shards.samples", "encode_frames", compute),
     "rulers": ("training.model.frozen.rulers", "open_gradients", compute),
     "backbone": ("training.learning.pretraining", "_update_average", compute),

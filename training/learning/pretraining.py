@@ -21,7 +21,7 @@ from training.model.backbones.interface import Backbone, BackboneShape
 from training.model.backbones.kinds import build_backbone
 from training.model.data import Batch, ClipTensors, longest, stream_batches
 from training.model.device import deterministic
-from training.model.halves import open_gradients
+from training.model.halves import Part, open_gradients
 from training.model.objective import Draw, local_objective
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
@@ -84,10 +84,10 @@ def pretrain(
     )
     history: list[PretrainingRow] = []
     recent = torch.zeros((), dtype=torch.float64, device=device)  # on the device, as reading it would stall a GPU
-    with open_gradients(backbone, partial(_losses, objective), workers, device) as gradients:
+    with open_gradients(backbone, partial(_losses, objective, device), workers, device) as gradients:
         for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
             draw = Draw.sample(batch.latents, objective, generator)
-            losses = gradients(len(batch.latents), partial(_part, batch, draw, device))
+            losses = gradients(len(batch.latents), partial(_part, batch, draw))
             nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -101,15 +101,21 @@ def pretrain(
     return backbone.eval().requires_grad_(False), history
 
 
-def _part(batch: Batch, draw: Draw, device: torch.device, cut: slice) -> tuple[Batch, Draw]:
-    """Some of a batch's windows with their noise, on the device."""
-    return batch.part(cut).to(device), draw.part(cut).to(device)
+def _part(batch: Batch, draw: Draw, cut: slice) -> Part:
+    """Some of a batch's windows with their noise."""
+    held = {"batch": batch.part(cut), "draw": draw.part(cut)}
+    tensors = {f"{kind}.{name}": value for kind, one in held.items() for name, value in vars(one).items()}
+    return {name: value.numpy() for name, value in tensors.items() if value is not None}
 
 
-def _losses(objective: ObjectiveSettings, backbone: nn.Module, part: tuple[Batch, Draw]) -> Tensor:
+def _losses(objective: ObjectiveSettings, device: torch.device, backbone: nn.Module, part: Part) -> Tensor:
     """The objective, which training descends on, and its denoising term: [2]."""
     assert isinstance(backbone, Backbone)
-    batch, draw = part
+
+    def tensors(kind: str) -> dict[str, Tensor]:
+        return {name.removeprefix(kind): torch.from_numpy(part[name]) for name in part if name.startswith(kind)}
+
+    batch, draw = Batch(**tensors("batch.")).to(device), Draw(**tensors("draw.")).to(device)
     losses = local_objective(backbone, batch, draw, objective)
     return torch.stack([losses.total.float(), losses.denoising.float()])
 

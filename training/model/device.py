@@ -82,6 +82,17 @@ def deterministic(seed: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's operations on one thread inside the body; the number of threads is put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """x as float32; float64, which gradient checks use, is kept."""
     return x if x.dtype == torch.float64 else x.float()

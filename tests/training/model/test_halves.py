@@ -2,74 +2,113 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from training.model.halves import halves, open_gradients
+from training.model.autoencoders import small
+from training.model.halves import Part, open_gradients, picked
+from training.settings import VaeSettings
 
-mean_output = nn.Module.__call__
-"""A loss that another process can import: the networks below end in the mean of their output."""
+SETTINGS = VaeSettings(widths=(8, 8), blocks=1)
+RANDOM = np.random.default_rng(0)
+FRAMES = RANDOM.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+FEATURES = RANDOM.random((9, 4, 4)) < 0.3
+INDEX = np.array([0, 3, 3, 5, 8, 1, 2])
+RECONSTRUCTION = partial(small._loss, SETTINGS)
+"""A loss that another process can import, with chance in it."""
 
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    mean = nn.Flatten(0), nn.Unflatten(0, (1, -1)), nn.AdaptiveAvgPool1d(1)
-    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 3, 3), nn.SiLU(), *mean)
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 3, 3))
 
 
-def trained(workers: int, steps: int = 5) -> tuple[dict[str, Tensor], list[float]]:
-    model = network()
+def square(model: nn.Module, part: Part) -> Tensor:
+    return model(torch.from_numpy(part["x"])).square().mean()
+
+
+def autoencoder() -> small.SmallVae:
+    torch.manual_seed(0)
+    return small.SmallVae(SETTINGS)
+
+
+def trained(workers: int, steps: int = 4) -> tuple[dict[str, Tensor], list[float]]:
+    model = autoencoder()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
     losses = []
-    with open_gradients(model, mean_output, workers) as gradients:
+    with open_gradients(model, RECONSTRUCTION, workers) as gradients:
         for step in range(steps):
-            batch = torch.randn(7, 3, 12, 12, generator=torch.Generator().manual_seed(step))
-            losses.append(float(gradients(len(batch), batch.__getitem__)))
+            losses.append(float(gradients(7, picked(INDEX, (1, step), frames=FRAMES, features=FEATURES))))
             optimizer.step()
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
 
 
-def test_halves_cover_a_batch() -> None:
-    assert halves(7) == [slice(0, 4), slice(4, 7)]
-    assert halves(1) == [slice(0, 1)]
-
-
 def test_two_processes_learn_what_one_does_bit_for_bit() -> None:
     (one, losses), (two, losses_of_two) = trained(1), trained(2)
-    assert losses == losses_of_two
+    assert losses == losses_of_two and len(set(losses)) == 4
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not torch.equal(one["0.weight"], network().state_dict()["0.weight"])
+    assert not torch.equal(one["encoder.1.weight"], autoencoder().state_dict()["encoder.1.weight"])
 
 
-def test_the_gradient_is_the_whole_batchs() -> None:
-    model, batch = network(), torch.randn(5, 3, 12, 12)
-    whole = model(batch)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_gradient_is_the_whole_batchs(count: int) -> None:
+    model = network()
+    batch = np.random.default_rng(1).standard_normal((count, 3, 12, 12)).astype(np.float32)
+    whole = square(model, {"x": batch})
     expected = torch.autograd.grad(whole, list(model.parameters()))
-    with open_gradients(model, mean_output, workers=1) as gradients:
-        loss = gradients(len(batch), batch.__getitem__)
+    with open_gradients(model, square, workers=1) as gradients:
+        loss = gradients(count, lambda cut: {"x": batch[cut]})
     assert float(loss) == pytest.approx(float(whole.detach()), rel=1e-6)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_a_batch_of_one_needs_no_second_process() -> None:
-    model, batch = network(), torch.randn(1, 3, 12, 12)
-    with open_gradients(model, mean_output, workers=2) as gradients:
-        assert float(gradients(1, batch.__getitem__)) == pytest.approx(float(model(batch).detach()))
+def test_a_batch_is_cut_in_two_and_each_half_has_chance_of_its_own() -> None:
+    whole = picked(INDEX, (1, 0), frames=FRAMES)
+    first, second = whole(slice(0, 4)), whole(slice(4, 7))
+    np.testing.assert_array_equal(np.concatenate([first["frames"], second["frames"]]), FRAMES[INDEX])
+    assert first["seed"] != second["seed"] != picked(INDEX, (1, 1), frames=FRAMES)(slice(4, 7))["seed"]
+    cuts: list[slice] = []
+
+    def part(cut: slice) -> Part:
+        cuts.append(cut)
+        return {"x": np.zeros((cut.stop - cut.start, 3, 12, 12), np.float32)}
+
+    with open_gradients(network(), square, workers=1) as gradients:
+        gradients(7, part)
+    assert sorted((cut.start, cut.stop) for cut in cuts) == [(0, 4), (4, 7)]
+
+
+def test_a_parameter_that_the_loss_does_not_touch_has_no_gradient() -> None:
+    model = nn.ModuleDict({"used": network(), "unused": nn.Linear(2, 2)})
+
+    def loss(model: nn.Module, part: Part) -> Tensor:
+        assert isinstance(model, nn.ModuleDict)
+        return square(model["used"], part)
+
+    with open_gradients(model, loss, workers=1) as gradients:
+        gradients(4, lambda cut: {"x": np.zeros((cut.stop - cut.start, 3, 12, 12), np.float32)})
+    assert model["unused"].weight.grad is None and model["used"][0].bias.grad is not None
 
 
 def test_an_error_of_the_other_process_is_raised_here() -> None:
+    def part(cut: slice) -> Part:
+        return picked(INDEX, (1, 0), frames=FRAMES, features=FEATURES[:, :3] if cut.start else FEATURES)(cut)
+
     with (
-        open_gradients(network(), mean_output, workers=2) as gradients,
-        pytest.raises(RuntimeError, match="to have 3 channels") as caught,
+        open_gradients(autoencoder(), RECONSTRUCTION, workers=2) as gradients,
+        pytest.raises(RuntimeError, match="size of tensor") as caught,
     ):
-        gradients(5, lambda cut: torch.zeros(3, 5 if cut.start else 3, 12, 12))
+        gradients(7, part)
     assert "in a worker process" in "".join(caught.value.__notes__)
 
 
 def test_the_number_of_threads_is_put_back() -> None:
     before = torch.get_num_threads()
-    with open_gradients(network(), mean_output, workers=1):
+    with open_gradients(network(), square, workers=1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from common.progress import track
 from training.model.autoencoders.base import Autoencoder, to_pixels
 from training.model.device import autocast, deterministic
-from training.model.halves import open_gradients
+from training.model.halves import Part, generator_of, open_gradients, picked
 from training.model.saving import save_network
 from training.settings import VaeSettings
 
@@ -122,7 +122,7 @@ def train_vae(
     model.train()
     with open_gradients(model, partial(_loss, settings), workers, device) as gradients:
         for step, index in enumerate(track(_batches(len(frames), settings, seed), "autoencoder", settings.steps)):
-            gradients(len(index), partial(_part, frames, features, index, (seed, step)))
+            gradients(len(index), picked(index, (seed, step), frames=frames, features=features))
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -134,28 +134,12 @@ def train_vae(
     return model.eval().requires_grad_(False)
 
 
-Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], int]
-"""Frames and features of some pictures of a batch, and the seed of all that is random in them."""
-
-
-def _part(
-    frames: npt.NDArray[np.uint8],
-    features: npt.NDArray[np.bool_],
-    index: npt.NDArray[np.int64],
-    place: tuple[int, int],
-    cut: slice,
-) -> Part:
-    own = index[cut]
-    return frames[own], features[own], int(np.random.SeedSequence([*place, cut.start]).generate_state(1)[0])
-
-
 def _loss(settings: VaeSettings, model: nn.Module, part: Part) -> Tensor:
     """The reconstruction loss of changed pictures whose latents are noised."""
     assert isinstance(model, SmallVae)
-    frames, features, seed = part
-    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
-    target = augment(to_pixels(frames), generator).to(device)
-    weight = 1 + (settings.feature_weight - 1) * torch.from_numpy(features).float()
+    device, generator = next(model.parameters()).device, generator_of(part)
+    target = augment(to_pixels(part["frames"]), generator).to(device)
+    weight = 1 + (settings.feature_weight - 1) * torch.from_numpy(part["features"]).float()
     weight = F.interpolate(weight[:, None], scale_factor=8.0, mode="bilinear").to(device)
     with autocast(device):
         latents = model.encoder(target * 2 - 1)

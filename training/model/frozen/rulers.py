@@ -12,7 +12,6 @@ published embedder; these are trained on a few dozen people.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +31,7 @@ from common.progress import track
 from common.settings import Settings
 from training.model.device import at_least_float32, autocast, deterministic
 from training.model.frozen.augmentation import photometric, sample_region, soften
-from training.model.halves import open_gradients
+from training.model.halves import Loss, Part, generator_of, open_gradients, picked
 from training.model.saving import save_network
 
 OPENING_RULER = "opening ruler (trained on public split)"
@@ -40,9 +39,6 @@ IDENTITY_RULER = "identity ruler (trained on public split)"
 
 Frames = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-
-Part = tuple[Frames, npt.NDArray[Any], int]
-"""Crops and labels of some pictures of a batch, and the seed of all that is random in them."""
 
 MEASURE_BATCH = 256
 
@@ -211,8 +207,7 @@ def train_opening_ruler(
 def _opening_loss(settings: OpeningRulerSettings, ruler: nn.Module, part: Part) -> Tensor:
     """How far the measured openings of changed pictures are from theirs."""
     assert isinstance(ruler, OpeningRuler)
-    frames, labels, seed = part
-    generator = torch.Generator().manual_seed(seed)
+    frames, labels, generator = part["frames"], torch.from_numpy(part["labels"]), generator_of(part)
     # Half of the stretches are exactly 1: the range that matters most stays the best learned.
     stretch = 1 + (settings.stretch - 1) * torch.rand(len(frames), generator=generator)
     stretch = torch.where(torch.rand(len(frames), generator=generator) < 0.5, 1.0, stretch)
@@ -221,7 +216,7 @@ def _opening_loss(settings: OpeningRulerSettings, ruler: nn.Module, part: Part) 
     )
     region = soften(photometric(region, settings.photometric, generator), generator)
     predicted = ruler.from_region(region) / ruler.scale
-    return F.smooth_l1_loss(predicted, torch.from_numpy(labels) * stretch / ruler.scale, beta=0.5)
+    return F.smooth_l1_loss(predicted, labels * stretch / ruler.scale, beta=0.5)
 
 
 def train_identity_ruler(
@@ -263,8 +258,8 @@ class _Classifier(nn.Module):
 def _identity_loss(settings: IdentityRulerSettings, classifier: nn.Module, part: Part) -> Tensor:
     """The cross-entropy of who changed pictures show."""
     assert isinstance(classifier, _Classifier)
-    frames, labels, seed = part
-    ruler, generator = classifier.ruler, torch.Generator().manual_seed(seed)
+    frames, target, generator = part["frames"], torch.from_numpy(part["labels"]), generator_of(part)
+    ruler = classifier.ruler
     zoom = 1 + settings.zoom * (2 * torch.rand(len(frames), generator=generator) - 1)
     region = sample_region(
         to_unit(frames),
@@ -278,7 +273,6 @@ def _identity_loss(settings: IdentityRulerSettings, classifier: nn.Module, part:
     region = soften(photometric(region, settings.photometric, generator), generator)
     cosine = ruler.from_region(region) @ F.normalize(classifier.prototypes, dim=1).T
     angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
-    target = torch.from_numpy(labels)
     own = F.one_hot(target, len(classifier.prototypes)).bool()
     logits = settings.scale * torch.where(own, torch.cos(angle + settings.margin), cosine)
     return F.cross_entropy(logits, target)
@@ -286,7 +280,7 @@ def _identity_loss(settings: IdentityRulerSettings, classifier: nn.Module, part:
 
 def _fit(
     model: nn.Module,
-    loss_of: Callable[[nn.Module, Part], Tensor],
+    loss_of: Loss,
     frames: Frames,
     labels: npt.NDArray[Any],
     settings: OpeningRulerSettings | IdentityRulerSettings,
@@ -303,21 +297,14 @@ def _fit(
     with open_gradients(model, partial(_autocast_loss, loss_of), workers) as gradients:
         for step in track(range(settings.steps), f"training the {what}", unit="steps"):
             batch = torch.randint(0, len(frames), (settings.batch,), generator=generator).numpy()
-            loss = gradients(len(batch), partial(_part, frames, labels, batch, (seed, step)))
+            loss = gradients(len(batch), picked(batch, (seed, step), frames=frames, labels=labels))
             if not torch.isfinite(loss):
                 raise PrivFedTalkError(f"the {what} diverged at step {step}", remedy="lower its learning rate")
             optimiser.step()
             schedule.step()
 
 
-def _part(
-    frames: Frames, labels: npt.NDArray[Any], batch: npt.NDArray[np.int64], place: tuple[int, int], cut: slice
-) -> Part:
-    own = batch[cut]
-    return frames[own], labels[own], int(np.random.SeedSequence([*place, cut.start]).generate_state(1)[0])
-
-
-def _autocast_loss(loss_of: Callable[[nn.Module, Part], Tensor], model: nn.Module, part: Part) -> Tensor:
+def _autocast_loss(loss_of: Loss, model: nn.Module, part: Part) -> Tensor:
     with autocast(torch.device("cpu")):
         return loss_of(model, part)
 
