@@ -1,4 +1,4 @@
-"""The sentences of the privacy report, chosen by its settings and figures; written for readers who are no engineers."""
+"""The sentences of the privacy report, chosen by its settings and figures; for readers who are not engineers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Clients that can train: they agreed to it, and have long enough clips for training and for validation.
 
-With `training.federation.unmeasured: allow`, clips for training are enough; the others are `unmeasured` here.
+With `training.federation.unmeasured: allow`, clips for training are enough; clients without a clip for validation are
+called `unmeasured` here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def may_be_unmeasured(settings: FederationSettings) -> bool:
 
 
 def trainable_clients(run: RunFolder, consent_required: bool, unmeasured: bool = False) -> list[str]:
-    """Clients who agreed and have the samples that they need, sorted; PrivFedTalkError if there are none."""
+    """Clients who agreed and are in `able_clients`, sorted; PrivFedTalkError if there are none."""
     able = able_clients(run, unmeasured)
     refused = objections(run, able, "training", consent_required)
     if len(refused) == len(able):
@@ -83,7 +84,7 @@ def too_short(split: str, frames: int, most: int) -> str:
 
 
 def unmeasured_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> list[str]:
-    """Those of the clients who train without a score of their own. One line on standard error names the first."""
+    """Those of the clients who train without a score of their own; one line on standard error names the first few."""
     found = []
     for client in clients:
         if not load_index(run.client(client)).splits.get("validation"):

@@ -145,12 +145,13 @@ def _part(
     place: tuple[int, int],
     cut: slice,
 ) -> Part:
+    """The pictures at `index[cut]`, and a seed that follows from (`place`, `cut`); `place` is (run's seed, step)."""
     own = index[cut]
     return frames[own], features[own], int(np.random.SeedSequence([*place, cut.start]).generate_state(1)[0])
 
 
 def _loss(settings: VaeSettings, model: nn.Module, part: Part) -> Tensor:
-    """The reconstruction loss of changed pictures whose latents are noised."""
+    """The reconstruction loss of augmented pictures, decoded from latents with added noise."""
     assert isinstance(model, SmallVae)
     frames, features, seed = part
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
