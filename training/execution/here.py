@@ -5,14 +5,14 @@ Choose it for federations so small that starting workers, which load the librari
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 
 import torch
 
 from training.execution.trainer import Bench, Job, Order, carry_out
 from training.federation.client.training import ClientTrainer, LocalUpdate
+from training.model.halves import one_thread
 
 
 class HerePool:
@@ -32,7 +32,7 @@ class HerePool:
         if self._current is None or self._current[0] != job:
             self._current = (job, self._bench.trainer(job))
         trainer = self._current[1]
-        with _one_thread():
+        with one_thread():  # as workers compute, so that updates agree bit for bit
             updates = {client: carry_out(trainer, client, order) for client in clients}
         return {client: update for client, update in updates.items() if update is not None}
 
@@ -43,14 +43,3 @@ class HerePool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._current = None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread inside the body, as workers do, so that updates agree bit for bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
