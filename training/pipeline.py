@@ -93,7 +93,6 @@ def _federate(
         clients = [POOLED]
     trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
-    refused = objections(run, able_clients(run, unmeasured), "training", settings.consent.required)
     unscored = unmeasured_clients(run, people, settings)
     held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
 
@@ -105,6 +104,7 @@ def _federate(
 
     def begin_anew() -> None:
         retire(run, method)
+        refused = objections(run, able_clients(run, unmeasured), "training", settings.consent.required)
         save_participants(run, method, people, refused | short | unable_clients(run, unmeasured), unscored)
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
