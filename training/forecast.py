@@ -86,7 +86,7 @@ def build_networks(training: TrainingSettings, preparation: PreparationSettings)
 
 
 def forecast(method: str, training: TrainingSettings, clients: int, dimension: int) -> MethodForecast:
-    """The method's traffic and ε over all rounds; its settings are checked as a run would check them."""
+    """The method's steps, traffic and ε; its settings are checked as a run would check them."""
     settings = configure(method, training)
     if named(method).pooled:
         settings = pooled_steps(settings, clients)

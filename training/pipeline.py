@@ -55,7 +55,7 @@ def federate(
 ) -> FederationResult:
     """Train one method's adapter over all clients of `run`; writes rounds, checkpoint, adapter and privacy report.
 
-    `resume` continues after the last finished round of an interrupted run; without it the method starts begin_anew.
+    `resume` continues after the last finished round of an interrupted run; without it the method starts anew.
     A method whose clients send nothing saves the untrained adapter as the shared one, and each client's own adapter in
     the client's folder. Clients train on `pool`; without one, a pool of `workers` is opened for this federation alone,
     so give a pool where several methods follow. `unit` says in the report what one client is; None takes it from the
@@ -93,7 +93,6 @@ def _federate(
         clients = [POOLED]
     trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
-    refused = objections(run, able_clients(run, unmeasured), "training", settings.consent.required)
     unscored = unmeasured_clients(run, people, settings)
     held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
 
@@ -105,6 +104,7 @@ def _federate(
 
     def begin_anew() -> None:
         retire(run, method)
+        refused = objections(run, able_clients(run, unmeasured), "training", settings.consent.required)
         save_participants(run, method, people, refused | short | unable_clients(run, unmeasured), unscored)
 
     start = Start(adapter.vector(), adapter.base_sha256, adapter.factors, validation=digest_of(held_out))
@@ -168,7 +168,7 @@ def pooled_steps(settings: TrainingSettings, clients: int) -> TrainingSettings:
 
 
 def save_own_adapters(trainer: ClientTrainer, clients: Sequence[str], result: FederationResult) -> dict[str, str]:
-    """Save the own adapter of each client that trained; return what the shared adapter's record says metadata them."""
+    """Save the own adapter of each client that trained; return what the shared adapter's record says about them."""
     counted = last_counted(clients, result.records)
     for client, number in counted.items():
         theta = trainer.storage.load_state(client, number).get("theta")

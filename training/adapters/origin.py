@@ -71,7 +71,7 @@ def made_by(federation: str, theta: npt.NDArray[np.float32]) -> dict[str, str]:
 
 
 def weights_of(run: RunFolder, method: str) -> str | None:
-    """The SHA-256 of a method's shared adapter, which figures cite as what they measured; None if there is none."""
+    """The SHA-256 of a method's shared adapter, by which figures name what they measured; None if there is none."""
     weights = run.adapter(method) / ADAPTER_WEIGHTS
     return sha256_of(weights) if weights.exists() else None
 
@@ -127,7 +127,7 @@ def has_rounds(run: RunFolder, method: str) -> bool:
 
 
 def _place(run: RunFolder, folder: Path) -> tuple[str, str]:
-    """The (method, client) to which a folder belongs by its path: client is "" for a shared adapter, else both."""
+    """(method, client) of the adapter folder by its path; client is "" for a shared adapter, both for other folders."""
     try:
         parts = folder.resolve().relative_to(run.root.resolve()).parts
     except ValueError:

@@ -42,7 +42,10 @@ def account(
 
 
 def together(entries: Sequence[Entry], delta: float) -> Together:
-    """The joint ε of all federations with a promise for the client whom they cost most, and the methods without one."""
+    """The joint ε of all federations with a promise, for the client whom they cost most.
+
+    Its `without_promise` names the methods that promise nothing.
+    """
     promised = [entry for entry in entries if entry.promise is not None]
     costs: dict[frozenset[str], Epsilon] = {}
     for client in {client for entry in promised for client in entry.clients}:

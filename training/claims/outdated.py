@@ -1,4 +1,4 @@
-"""Marks reports of models trained by earlier versions, whose privacy rules were unsound, as not private."""
+"""Marks as not private the models that earlier versions trained, whose privacy rules were unsound."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def privacy_report(
     if together is None or together.releases <= 1:
         without = together.without_promise if together else ()
         together = Together(finite(release.value), release.accountant, 1, without)
-    joint_epsilon = math.inf if together.epsilon is None else together.epsilon
+    joint_epsilon = together.bound
     violations = (*settings_violations(settings), *delta_violations(settings, schedule.clients), *violations)
     population = meaningful_population(settings, schedule, dimension)
     return PrivacyReport(

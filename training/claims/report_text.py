@@ -1,4 +1,4 @@
-"""The sentences of the privacy report, chosen by its settings and figures; written for readers who are no engineers."""
+"""The sentences of the privacy report, chosen by its settings and figures; for readers who are not engineers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plain_note(
             f"Whether or not {UNITS[unit]} clips were used changes the odds of any conclusion from this model by at "
             f"most a factor of e^{three_digits(epsilon)}, except with probability δ = {three_digits(delta)}."
         )
-    joint_epsilon = math.inf if together.epsilon is None else together.epsilon
+    joint_epsilon = together.bound
     if together.releases > 1 and not violated:
         sentences.append(
             f"The same clients were in {together.releases} releases so far; for all of them together it is "

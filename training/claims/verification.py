@@ -81,7 +81,7 @@ def contradictions(
     client = epsilon_towards_clients(settings, schedule, used["dimension"], delta)
     joint_epsilon = release.value
     if joint is not None and joint.releases > 1:
-        joint_epsilon = math.inf if joint.epsilon is None else joint.epsilon
+        joint_epsilon = joint.bound
     reported = {**report, "epsilon_together": report["together"]["epsilon"]}
     values = {"release": release.value, "server": server.value, "client": client.value, "together": joint_epsilon}
     for reader, value in values.items():

@@ -1,4 +1,4 @@
-"""Rules of a run's guarantee that its records show broken: with any of them, a figure of ε means nothing."""
+"""Finds the rules of a run's guarantee that its rounds broke; if there is one, a figure of ε means nothing."""
 
 from __future__ import annotations
 

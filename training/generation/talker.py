@@ -49,7 +49,7 @@ GLOBAL = "global"
 
 @dataclass(frozen=True)
 class Talker:
-    """A backbone with an adapter in it, the autoencoder and the speech features.
+    """A backbone with an adapter in it, the autoencoder, and the function that computes speech features.
 
     `maker` identifies the weights; `fitted_to` is the client to whom the adapter is fitted, if its record names one.
     """

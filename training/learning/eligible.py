@@ -1,12 +1,14 @@
 """Clients that can train: they agreed to it, and have long enough clips for training and for validation.
 
-With `training.federation.unmeasured: allow`, clips for training are enough; the others are `unmeasured` here.
+With `training.federation.unmeasured: allow`, clips for training are enough; clients without a clip for validation are
+called `unmeasured` here.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
@@ -29,7 +31,7 @@ def may_be_unmeasured(settings: FederationSettings) -> bool:
 
 
 def trainable_clients(run: RunFolder, consent_required: bool, unmeasured: bool = False) -> list[str]:
-    """Clients who agreed and have the samples that they need, sorted; PrivFedTalkError if there are none."""
+    """Clients who agreed and are in `able_clients`, sorted; PrivFedTalkError if there are none."""
     able = able_clients(run, unmeasured)
     refused = objections(run, able, "training", consent_required)
     if len(refused) == len(able):
@@ -83,15 +85,18 @@ def too_short(split: str, frames: int, most: int) -> str:
 
 
 def unmeasured_clients(run: RunFolder, clients: Sequence[str], settings: TrainingSettings) -> list[str]:
-    """Those of the clients who train without a score of their own. One line on standard error names the first."""
-    found = []
-    for client in clients:
-        if not load_index(run.client(client)).splits.get("validation"):
-            found.append(client)
-        elif settings.federation.score == "speech" and may_be_unmeasured(settings.federation):
-            frames = window_of(run.model("backbone"))
-            if longest_clip(run, client, "validation", frames, settings.consent.required) < frames:
-                found.append(client)
+    """Those of the clients who train without a score of their own; one line on standard error names the first few."""
+    if not may_be_unmeasured(settings.federation):
+        return []
+    required, by_speech = settings.consent.required, settings.federation.score == "speech"
+    # The score by speech is a loss on windows; for the paper's score a clip of any length will do.
+    frames = window_of(run.model("backbone")) if by_speech else 0
+    found = [
+        client
+        for client in clients
+        if not load_index(run.client(client)).splits.get("validation")
+        or (by_speech and longest_clip(run, client, "validation", frames, required) < frames)
+    ]
     if found:
         sys.stderr.write(
             f"clips: {len(found)} clients train without being measured ({some(found)}): they have no usable clip to "
@@ -111,7 +116,7 @@ def unable_clients(run: RunFolder, unmeasured: bool = False) -> dict[str, str]:
             found[name] = f"no usable clip for {' and '.join(lacking)}"
     if found:
         sys.stderr.write(
-            f"clips: {len(found)} clients do not take part ({some(list(found))}): they have no usable clip to train on"
+            f"clips: {len(found)} clients do not take part ({some(found)}): they have no usable clip to train on"
             f"{'' if unmeasured else ' or to validate with'}; give each three\n"
         )
     return found
@@ -130,9 +135,9 @@ def able_clients(run: RunFolder, unmeasured: bool = False) -> list[str]:
     return able
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
+def some(names: Collection[str], most: int = 5) -> str:
     """The first few names."""
-    return ", ".join(list(names)[:most]) + ", …" * (len(names) > most)
+    return ", ".join(islice(names, most)) + ", …" * (len(names) > most)
 
 
 def _needed(unmeasured: bool) -> tuple[str, ...]:

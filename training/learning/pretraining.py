@@ -49,7 +49,7 @@ def pretrain(
 
     `open_training` opens the stream of public training clips anew at each call; `validation` are clips of public
     speakers who are not in it. Raises PrivFedTalkError if either has no clip as long as the backbone's window. The
-    weights do not depend on `workers`, the processes that a CPU's gradients are computed by (at most two).
+    weights do not depend on `workers`, the number of processes (at most two) that compute gradients on a CPU.
     """
     device = device or torch.device("cpu")
     _check_window(open_training(), "training", backbone_settings.window)

@@ -256,7 +256,7 @@ class FederationSettings(Settings):
     memory_budget_gb: float | None = Field(
         None,
         gt=0,
-        description="memory for a worker's models and one step, without libraries: micro_batch becomes what fits. "
+        description="GB for a worker's models and one step, without libraries: micro_batch becomes what fits. "
         "Choose it where a batch does not fit; where one fits, nothing changes",
     )
     learning_rate: float = Field(2e-3, gt=0, description="learning rate of the clients' steps")
@@ -270,7 +270,7 @@ class FederationSettings(Settings):
     unmeasured: Literal["refuse", "allow"] = Field(
         "refuse",
         description="clients without a usable clip to validate with. refuse: they do not take part, because nothing "
-        "would show whether what they teach is any good. allow: they train with a score of one half. Choose it where "
+        "would show whether what they teach is any good. allow: they train with a score of one half; choose it where "
         "people have a clip or two each; who has fewer than three is then never validated",
     )
     score: Literal["paper", "speech"] = Field(
@@ -326,7 +326,7 @@ class ComputeSettings(Settings):
 
 
 class ExecutionSettings(Settings):
-    """Where clients train. Nothing here changes what they learn, so that a federation may go on under other values.
+    """Where clients train. Nothing here changes what they learn, so a federation may go on under other values.
 
     Choose `ray` (needs the extra `ray`) for several machines, `local` for one, `here` (no workers) where a federation
     takes less than the half minute in which workers start. A Ray cluster's machines must see the run's folder under

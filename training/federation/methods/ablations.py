@@ -1,7 +1,7 @@
 """The ablations in the paper's Table 2; the full method is `privfedtalk`.
 
 Privacy is noise in shares under secure aggregation, as in the full method, so `dp_only` has both. `adapters_only` is
-FedAvg under another name, so that the table is complete without knowing that.
+FedAvg under another name, so that the table is complete for readers who do not know that.
 """
 
 from __future__ import annotations

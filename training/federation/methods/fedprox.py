@@ -1,7 +1,7 @@
-"""FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127): adds mu/2 ||theta_k - theta^t||^2 to the
-local objective.
+"""FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127): a proximal term in the local objective.
 
-Use it where clients differ or do unequal work, so that no client drifts far from the announced theta.
+The term is mu/2 ||theta_k - theta^t||^2. Use it where clients differ or do unequal work, so that no client drifts far
+from the announced theta.
 """
 
 from __future__ import annotations

@@ -133,8 +133,8 @@ class Aggregator:
 
         `drop` holds the clients that fall silent, by stage of the upload. Raises RoundAbortedError if fewer clients
         are left than the floor of survivors; without masks the same floor holds, so that methods can be compared round
-        by round. A cohort of one, which Poisson sampling may draw, is protected by noise alone; its
-        share of the noise is then the whole noise.
+        by round. A cohort of one, which Poisson sampling may draw, is protected by noise alone; its share of the noise
+        is then the whole noise.
         """
         settings, drop = self.settings, drop or {}
         if len(contributions) < self.survivors:

@@ -32,8 +32,8 @@ class Scene:
 class Decoded:
     """Decoded frames of n clips; each kind is decoded when a term first uses it.
 
-    The reference and the true frames pass through the same autoencoder as the generated ones, so that its losses do not
-    affect the comparison.
+    The reference and the true frames pass through the same autoencoder as the generated ones, so that what it loses
+    does not affect the comparison.
     """
 
     def __init__(

@@ -47,6 +47,11 @@ class Together:
     releases: int
     without_promise: tuple[str, ...] = ()
 
+    @property
+    def bound(self) -> float:
+        """ε, infinite where no finite one holds."""
+        return math.inf if self.epsilon is None else self.epsilon
+
 
 def epsilons(
     settings: PrivacySettings,

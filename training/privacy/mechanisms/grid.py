@@ -45,8 +45,8 @@ def grid_over_clip(noise_multiplier: float, norm_over_clip: float) -> float:
     """g/C of the grid that vectors are rounded to: max(2^-20, zS/C / 2^18), S/C = norm_over_clip.
 
     The grid follows the noise: however large z is, the noise on a sum has a deviation of at most 2^18 steps, which the
-    sampler draws correctly. `integer_sensitivities` counts what the coarser grid costs. Both the aggregator and
-    the accounting take the grid from here. noise_multiplier: z of the noise on this grid, 0 where there is none.
+    sampler draws correctly. `integer_sensitivities` counts what the coarser grid costs. Both the aggregator and the
+    accounting take the grid from here. noise_multiplier: z of the noise on this grid, 0 where there is none.
     """
     return max(1 / STEPS_PER_CLIP, noise_multiplier * norm_over_clip / STEPS_PER_DEVIATION)
 
