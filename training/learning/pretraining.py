@@ -22,7 +22,7 @@ from training.model.backbones.kinds import build_backbone
 from training.model.data import Batch, ClipTensors, longest, stream_batches
 from training.model.device import deterministic
 from training.model.halves import Part, open_gradients
-from training.model.objective import Draw, local_objective
+from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
 
@@ -87,7 +87,7 @@ def pretrain(
     with open_gradients(backbone, partial(_losses, objective, device), workers, device) as gradients:
         for step, batch in enumerate(track(itertools.islice(batches, settings.steps), "backbone", settings.steps), 1):
             draw = Draw.sample(batch.latents, objective, generator)
-            losses = gradients(len(batch.latents), partial(_part, batch, draw))
+            losses = gradients(len(batch.latents), partial(_part, batch, draw, feature_weight(batch, objective)))
             nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -101,11 +101,11 @@ def pretrain(
     return backbone.eval().requires_grad_(False), history
 
 
-def _part(batch: Batch, draw: Draw, cut: slice) -> Part:
-    """Some of a batch's windows with their noise."""
+def _part(batch: Batch, draw: Draw, weight: Tensor, cut: slice) -> Part:
+    """Some of a batch's windows with their noise, and their cells' weight [B, F, h, w] in the whole batch."""
     held = {"batch": batch.part(cut), "draw": draw.part(cut)}
     tensors = {f"{kind}.{name}": value for kind, one in held.items() for name, value in vars(one).items()}
-    return {name: value.numpy() for name, value in tensors.items() if value is not None}
+    return {"weight": weight[cut].numpy(), **{name: x.numpy() for name, x in tensors.items() if x is not None}}
 
 
 def _losses(objective: ObjectiveSettings, device: torch.device, backbone: nn.Module, part: Part) -> Tensor:
@@ -116,7 +116,8 @@ def _losses(objective: ObjectiveSettings, device: torch.device, backbone: nn.Mod
         return {name.removeprefix(kind): torch.from_numpy(part[name]) for name in part if name.startswith(kind)}
 
     batch, draw = Batch(**tensors("batch.")).to(device), Draw(**tensors("draw.")).to(device)
-    losses = local_objective(backbone, batch, draw, objective)
+    weight = torch.from_numpy(part["weight"]).to(device)
+    losses = local_objective(backbone, batch, draw, objective, weight=weight)
     return torch.stack([losses.total.float(), losses.denoising.float()])
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from common.errors import PrivFedTalkError
 from tests.training.small_models import make_clip
-from training.learning.pretraining import PretrainingRow, pretrain
+from training.learning.pretraining import PretrainingRow, _losses, _part, pretrain
 from training.model.backbones.interface import Backbone
+from training.model.data import stream_batches
+from training.model.device import full_precision
+from training.model.halves import open_gradients
+from training.model.objective import Draw, feature_weight, local_objective
 from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
 
 BACKBONE = BackboneSettings(width=32, depth=2, heads=2, window=6)
@@ -67,3 +73,21 @@ def test_no_clip_as_long_as_a_window_is_named(split: str) -> None:
     settings = PretrainingSettings(steps=1, batch_size=2, speech_steps=1)
     with pytest.raises(PrivFedTalkError, match=rf"for {split} is as long as a window of 6 frames \(the longest has 5"):
         pretrain(lambda: iter(training), validation, BACKBONE, OBJECTIVE, settings, 0)
+
+
+def test_halves_of_a_batch_have_its_gradient_though_mouths_weigh_more_in_one() -> None:
+    """Cells weigh by how much mouth and eye they hold, relative to the whole batch."""
+    clips = [make_clip(number) for number in range(4)]
+    batch = next(stream_batches(iter(clips), 4, BACKBONE.window, np.random.default_rng(0)))
+    batch = replace(batch, mouth=batch.mouth * torch.tensor([0.1, 0.2, 3.0, 5.0]).view(-1, 1, 1, 1))
+    draw = Draw.sample(batch.latents, OBJECTIVE, torch.Generator().manual_seed(0))
+    backbone, _ = run(1)
+    backbone.requires_grad_(True).train()
+    with full_precision():
+        whole = local_objective(backbone, batch, draw, OBJECTIVE)
+        expected = torch.autograd.grad(whole.total, list(backbone.parameters()), allow_unused=True)
+        with open_gradients(backbone, partial(_losses, OBJECTIVE, torch.device("cpu")), workers=1) as gradients:
+            losses = gradients(4, partial(_part, batch, draw, feature_weight(batch, OBJECTIVE)))
+    torch.testing.assert_close(losses, torch.stack([whole.total, whole.denoising]).detach())
+    for parameter, gradient in zip(backbone.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)

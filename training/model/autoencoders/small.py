@@ -135,7 +135,7 @@ def train_vae(
 
 
 def _loss(settings: VaeSettings, model: nn.Module, part: Part) -> Tensor:
-    """The reconstruction loss of augmented pictures, decoded from latents with noise in units of the part's deviation."""
+    """The reconstruction loss of augmented pictures; noise on their latents is in units of the part's deviation."""
     assert isinstance(model, SmallVae)
     device, generator = next(model.parameters()).device, generator_of(part)
     target = augment(to_pixels(part["frames"]), generator).to(device)
