@@ -41,7 +41,7 @@ class RunResource(dg.ConfigurableResource[Run]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Run]:
-        """The run, which no command works on meanwhile; raises BusyError where one does."""
+        """The run. No command may work on it until the job ends; raises BusyError if one does already."""
         run = self.create_resource(context)
         if _within_command.get():
             yield run
@@ -78,7 +78,7 @@ _within_command = ContextVar("within_command", default=False)
 
 @contextmanager
 def within_command() -> Iterator[None]:
-    """Jobs inside the body run for a command, which holds the run's lock itself."""
+    """Jobs inside the body run for a command (or a stage of DVC), so they do not take the run's lock."""
     token = _within_command.set(True)
     try:
         yield
@@ -87,10 +87,10 @@ def within_command() -> Iterator[None]:
 
 
 def _lock_for_dagster(folder: RunFolder, context: dg.InitResourceContext) -> AbstractContextManager[None]:
-    """The run's lock, as a job has it that Dagster launched.
+    """The run's lock for a job that Dagster launched.
 
-    Dagster's jobs share it: the steps of one may run in several processes, and several jobs may work on different
-    stages, each of which has a lock of its own. A command has it alone.
+    Dagster's jobs share it: the steps of one job may run in several processes, and several jobs may work on different
+    stages, each of which has a lock of its own. A command holds it alone.
     """
     launched = context.run
     what = f"Dagster's job {launched.job_name} (run {launched.run_id[:8]})" if launched else "Dagster"

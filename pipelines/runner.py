@@ -52,8 +52,8 @@ def run_jobs(
 
     A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
     project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
-    this one would change the configuration that the other has remembered, and NotReadyError before anything is trained
-    for which something is missing.
+    this one would change the configuration that the other has remembered. Raises NotReadyError before the first stage
+    of training if something is missing.
     """
     from pipelines.definitions import defs
     from pipelines.jobs import TRAIN
@@ -99,7 +99,7 @@ def make_assets(
 
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
-    """The instance `given`, or the project's, in whose root the working directory is meanwhile."""
+    """The instance `given`, or the project's; inside the body the working directory is the project's root."""
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), given or _open_storage() as instance:
@@ -108,8 +108,8 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
 
 
 def _shield_logs(instance: dg.DagsterInstance) -> None:
-    """Keep Ctrl-C from the processes by which Dagster mirrors a step's output: they would end before the step has said
-    its last words, with a traceback of their own."""
+    """Keep Ctrl-C from the processes by which Dagster mirrors a step's output: they would end, with a traceback, before
+    the step has written its last lines."""
     manager = instance.compute_log_manager
     capture_logs = manager.capture_logs
 
