@@ -107,10 +107,10 @@ def _print_role(folder: RunFolder, role: str, found: Mapping[str, Client], shown
         cell = styled(name, ("".join(f"\n  {note}" for note in notes), "dim"))
         table.add_row(cell, *(cells[number] for cells in columns.values()))
     console.print(table)
+    if alike:
+        console.print(f"all of these: {', '.join(alike)}")
     if len(shown) < len(found):
         console.print(f"… {len(found) - len(shown)} more (--all)")
-    if alike:
-        console.print(f"all of them: {', '.join(alike)}")
 
 
 @dataclass(frozen=True)
