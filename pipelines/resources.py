@@ -49,28 +49,24 @@ class RunResource(dg.ConfigurableResource[Run]):
         with _lock_for_dagster(run.folder, context):
             launched = context.run
             if launched and launched.job_name == jobs.TRAIN and not launched.asset_selection:
-                check_training(configure(self.profile, self.overrides))
+                check_training(run)
             yield run
 
 
-def check_machine(configuration: Configuration) -> None:
+def check_machine(run: Run) -> None:
     """Raise NotReadyError if this machine lacks something that training needs, such as a network's file."""
     from training.readiness import machine_lacks, not_ready
 
-    if lacks := list(machine_lacks(configuration.training, _workers(configuration))):
+    if lacks := list(machine_lacks(run.training, run.workers)):
         raise not_ready(lacks)
 
 
-def check_training(configuration: Configuration) -> None:
+def check_training(run: Run) -> None:
     """Raise NotReadyError if a stage of training would fail for something that can be seen before the first; name the
     clients who will not take part."""
     from training.readiness import check_ready
 
-    check_ready(RunFolder(configuration.root), configuration.training, _workers(configuration))
-
-
-def _workers(configuration: Configuration) -> int:
-    return configuration.workers or available_cores()
+    check_ready(run.folder, run.training, run.workers)
 
 
 _within_command = ContextVar("within_command", default=False)
@@ -114,7 +110,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         preparation=configuration.preparation,
         training=configuration.training,
         evaluation=configuration.evaluation,
-        workers=_workers(configuration),
+        workers=configuration.workers or available_cores(),
         gates=configuration.gates,
         nightly=configuration.nightly,
         quarantine_rate=configuration.quarantine_rate,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import PrivFedTalkError
 from common.files import partial_of
-from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
 from common.workers.processes import shielded
 from pipelines.configuration.tree import PROJECT, Configuration, configure, remember, without_hidden
@@ -57,18 +56,19 @@ def run_jobs(
     """
     from pipelines.definitions import defs
     from pipelines.jobs import TRAIN
-    from pipelines.resources import check_machine, check_training
+    from pipelines.resources import check_machine, check_training, open_run
 
     configuration = configure(profile, overrides)
+    run = open_run(configuration, keep)
     if TRAIN in names:
-        check_machine(configuration)
-    with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
+        check_machine(run)
+    with locked(run.folder.command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:
             for name in names:
                 if name == TRAIN:
-                    check_training(configuration)
+                    check_training(run)
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
                     # Assets without partitions were made with the first stretch.
