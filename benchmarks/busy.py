@@ -1,4 +1,4 @@
-"""Training steps on an idle machine and beside one busy process, by two threads and by processes of one thread each:
+"""Speed of training steps on an idle machine and beside one busy process, by two threads and by one-thread processes:
 
     python -m benchmarks.busy
 
@@ -28,17 +28,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.federation_run import make_run
+from benchmarks.federation_run import batch_of, make_run
 from benchmarks.machine import products
 from training.execution import open_trainer
 from training.federation.client.storage import ClientStorage
 from training.federation.methods import configure
 from training.learning import pretraining
 from training.model.autoencoders import small
-from training.model.data import stream_batches
 from training.model.frozen import rulers
 from training.model.halves import Gradients, open_gradients, picked
-from training.model.objective import Draw
+from training.model.objective import Draw, feature_weight
 from training.settings import TrainingSettings, VaeSettings
 
 SECONDS = 6.0
@@ -48,7 +47,7 @@ Step = Callable[[Gradients], object]
 
 @contextmanager
 def busy(wanted: bool) -> Iterator[None]:
-    """With one other process that computes all the time, or without."""
+    """Run the body beside one other process that computes all the time, or, unless `wanted`, alone."""
     if not wanted:
         yield
         return
@@ -95,17 +94,13 @@ def ruler() -> tuple[nn.Module, Callable[..., Tensor], Step]:
 def backbone(scratch: Path) -> tuple[nn.Module, Callable[..., Tensor], Step]:
     run, settings = make_run(scratch / "run", 1), configure("fedavg", TrainingSettings())
     trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
-    (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
     model = trainer.adapter.model.unload().requires_grad_(True).train()
-    count, window = settings.pretraining.batch_size, settings.backbone.window
-    batch = next(stream_batches(iter(trainer._clips(client, "train")), count, window, np.random.default_rng(0)))
+    count = settings.pretraining.batch_size
+    batch = batch_of(run, settings, count)
     draw = Draw.sample(batch.latents, settings.objective, torch.Generator().manual_seed(0))
-    part = partial(pretraining._part, batch, draw)
-    return (
-        model,
-        partial(pretraining._losses, settings.objective, torch.device("cpu")),
-        lambda gradients: gradients(count, part),
-    )
+    part = partial(pretraining._part, batch, draw, feature_weight(batch, settings.objective))
+    loss = partial(pretraining._losses, settings.objective, torch.device("cpu"))
+    return model, loss, lambda gradients: gradients(count, part)
 
 
 def rate(step: Callable[[], object]) -> float:
@@ -118,6 +113,7 @@ def rate(step: Callable[[], object]) -> float:
 
 
 def measure(name: str, model: nn.Module, loss: Callable[..., Tensor], step: Step, repeat: int) -> None:
+    """Print a row for each variant: median steps a second, idle and beside the busy process."""
     variants = {
         "two threads": partial(two_threads, model, loss),
         "one process": partial(open_gradients, model, loss, 1),

@@ -28,14 +28,14 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.federation_run import bare_steps, make_run, pefts_products
+from benchmarks.federation_run import bare_steps, batch_of, make_run, pefts_products
 from benchmarks.machine import scaling
 from training.execution import open_trainer
 from training.federation.client.storage import ClientStorage
 from training.federation.methods import configure
 from training.model.autoencoders.small import train_vae
 from training.model.backbones.interface import Backbone
-from training.model.data import Batch, stream_batches
+from training.model.data import Batch
 from training.model.device import has_fast_bfloat16
 from training.model.objective import Draw, local_objective
 from training.settings import TrainingSettings, VaeSettings
@@ -70,9 +70,7 @@ def backbone_steps(scratch: Path) -> tuple[Work, Work, nn.Module]:
     (client,) = [folder.name for folder in (run.root / "clients").iterdir()]
     whole = open_trainer(ClientStorage(run, "fedavg"), settings, 0).adapter.model.unload()
     whole.requires_grad_(True).train()
-    clips = trainer._clips(client, "train")
-    count, window = settings.pretraining.batch_size, settings.backbone.window
-    batch: Batch = next(stream_batches(iter(clips), count, window, np.random.default_rng(0)))
+    batch = batch_of(run, settings, settings.pretraining.batch_size)
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-4, fused=True)
 
     def pretraining() -> None:

@@ -21,16 +21,18 @@ from preparation.media.writing import encode
 from preparation.shards.store import Sample, write_shards
 from preparation.speech.features import DIM, TOKENS, speech_features
 from training.adapters.adapter import Adapter
+from training.execution import open_trainer
+from training.federation.client.storage import ClientStorage
 from training.federation.client.training import ClientTrainer
 from training.model.autoencoders.small import SmallVae
 from training.model.autoencoders.sources import load_autoencoder
 from training.model.backbones.interface import BackboneShape
 from training.model.backbones.tiny import TinyBackbone
-from training.model.data import collate, stream_batches, window
+from training.model.data import Batch, collate, stream_batches, window
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.model.lora_layers import OneProductLinear
 from training.model.objective import Draw, local_objective
-from training.settings import BackboneSettings, VaeSettings
+from training.settings import BackboneSettings, TrainingSettings, VaeSettings
 
 TRAIN_CLIPS, FRAMES, SIZE = 4, 50, 128
 
@@ -56,6 +58,13 @@ def make_run(root: Path, clients: int) -> RunFolder:
         splits = ["train"] * TRAIN_CLIPS + ["validation", "validation", "test", "test"]
         write_shards(run.client(client), [_sample(client, number * 100 + i, split) for i, split in enumerate(splits)])
     return run
+
+
+def batch_of(run: RunFolder, settings: TrainingSettings, count: int) -> Batch:
+    """A batch of `count` windows of the first client's training clips."""
+    trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
+    clips = trainer._clips("client00", "train")
+    return next(stream_batches(iter(clips), count, settings.backbone.window, np.random.default_rng(0)))
 
 
 def _sample(client: str, seed: int, split: str) -> Sample:

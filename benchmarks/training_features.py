@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.cpu import Work, pretraining_step, seconds
-from benchmarks.federation_run import SIZE, make_run
+from benchmarks.federation_run import SIZE, batch_of, make_run
 from common.folders import RunFolder
 from training.execution import open_trainer
 from training.federation.client.storage import ClientStorage
@@ -30,20 +30,12 @@ from training.federation.methods import configure
 from training.federation.methods.base import LocalRule
 from training.model.autoencoders.sources import load_autoencoder
 from training.model.backbones.kinds import load_backbone
-from training.model.data import Batch, stream_batches
 from training.model.device import has_fast_bfloat16
 from training.model.objective import Draw
 from training.settings import TrainingSettings
 
 STEPS = 6
 HEAD = "| a step of | with | ms | × as it comes |\n|---|---|---|---|"
-
-
-def batch_of(run: RunFolder, settings: TrainingSettings, count: int) -> Batch:
-    """`count` windows of the one client's clips."""
-    trainer = open_trainer(ClientStorage(run, "fedavg"), settings, 0)
-    clips = trainer._clips("client00", "train")
-    return next(stream_batches(iter(clips), count, settings.backbone.window, np.random.default_rng(0)))
 
 
 def local_steps(run: RunFolder) -> dict[str, Work]:

@@ -1,4 +1,4 @@
-"""What is measured on, and how much of it."""
+"""Settings of the evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preparation.settings import EmbedderName
 
 
 class EvaluationSettings(Settings):
-    """What is measured on, and how much of it."""
+    """Which clips are measured, with what, and how many of them."""
 
     clips_per_client: int = Field(2, ge=1, description="held-out clips of each client that are generated, at most")
     swapped_clips_per_client: int = Field(

@@ -41,7 +41,7 @@ class RunResource(dg.ConfigurableResource[Run]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Run]:
-        """The run, which no command works on meanwhile; raises BusyError where one does."""
+        """The run. No command may work on it until the job ends; raises BusyError if one does already."""
         run = self.create_resource(context)
         if _within_command.get():
             yield run
@@ -49,28 +49,24 @@ class RunResource(dg.ConfigurableResource[Run]):
         with _lock_for_dagster(run.folder, context):
             launched = context.run
             if launched and launched.job_name == jobs.TRAIN and not launched.asset_selection:
-                check_training(configure(self.profile, self.overrides))
+                check_training(run)
             yield run
 
 
-def check_machine(configuration: Configuration) -> None:
+def check_machine(run: Run) -> None:
     """Raise NotReadyError if this machine lacks something that training needs, such as a network's file."""
     from training.readiness import machine_lacks, not_ready
 
-    if lacks := list(machine_lacks(configuration.training, _workers(configuration))):
+    if lacks := list(machine_lacks(run.training, run.workers)):
         raise not_ready(lacks)
 
 
-def check_training(configuration: Configuration) -> None:
+def check_training(run: Run) -> None:
     """Raise NotReadyError if a stage of training would fail for something that can be seen before the first; name the
     clients who will not take part."""
     from training.readiness import check_ready
 
-    check_ready(RunFolder(configuration.root), configuration.training, _workers(configuration))
-
-
-def _workers(configuration: Configuration) -> int:
-    return configuration.workers or available_cores()
+    check_ready(run.folder, run.training, run.workers)
 
 
 _within_command = ContextVar("within_command", default=False)
@@ -78,7 +74,7 @@ _within_command = ContextVar("within_command", default=False)
 
 @contextmanager
 def within_command() -> Iterator[None]:
-    """Jobs inside the body run for a command, which holds the run's lock itself."""
+    """Jobs inside the body run for a command (or a stage of DVC), so they do not take the run's lock."""
     token = _within_command.set(True)
     try:
         yield
@@ -87,10 +83,10 @@ def within_command() -> Iterator[None]:
 
 
 def _lock_for_dagster(folder: RunFolder, context: dg.InitResourceContext) -> AbstractContextManager[None]:
-    """The run's lock, as a job has it that Dagster launched.
+    """The run's lock for a job that Dagster launched.
 
-    Dagster's jobs share it: the steps of one may run in several processes, and several jobs may work on different
-    stages, each of which has a lock of its own. A command has it alone.
+    Dagster's jobs share it: the steps of one job may run in several processes, and several jobs may work on different
+    stages, each of which has a lock of its own. A command holds it alone.
     """
     launched = context.run
     what = f"Dagster's job {launched.job_name} (run {launched.run_id[:8]})" if launched else "Dagster"
@@ -114,7 +110,7 @@ def open_run(configuration: Configuration, keep: bool) -> Run:
         preparation=configuration.preparation,
         training=configuration.training,
         evaluation=configuration.evaluation,
-        workers=_workers(configuration),
+        workers=configuration.workers or available_cores(),
         gates=configuration.gates,
         nightly=configuration.nightly,
         quarantine_rate=configuration.quarantine_rate,

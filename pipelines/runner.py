@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import PrivFedTalkError
 from common.files import partial_of
-from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
 from common.workers.processes import shielded
 from pipelines.configuration.tree import PROJECT, Configuration, configure, remember, without_hidden
@@ -52,23 +51,24 @@ def run_jobs(
 
     A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
     project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
-    this one would change the configuration that the other has remembered, and NotReadyError before anything is trained
-    for which something is missing.
+    this one would change the configuration that the other has remembered. Raises NotReadyError before the first stage
+    of training if something is missing.
     """
     from pipelines.definitions import defs
     from pipelines.jobs import TRAIN
-    from pipelines.resources import check_machine, check_training
+    from pipelines.resources import check_machine, check_training, open_run
 
     configuration = configure(profile, overrides)
+    run = open_run(configuration, keep)
     if TRAIN in names:
-        check_machine(configuration)
-    with locked(RunFolder(configuration.root).command_lock, " and ".join(names)):
+        check_machine(run)
+    with locked(run.folder.command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:
             for name in names:
                 if name == TRAIN:
-                    check_training(configuration)
+                    check_training(run)
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):
                     # Assets without partitions were made with the first stretch.
@@ -99,7 +99,7 @@ def make_assets(
 
 @contextlib.contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
-    """The instance `given`, or the project's, in whose root the working directory is meanwhile."""
+    """The instance `given`, or the project's; inside the body the working directory is the project's root."""
     os.environ["DAGSTER_HOME"] = str(PROJECT)
     # dagster.yaml names its storage relative to the working directory.
     with contextlib.chdir(PROJECT), given or _open_storage() as instance:
@@ -108,8 +108,8 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
 
 
 def _shield_logs(instance: dg.DagsterInstance) -> None:
-    """Keep Ctrl-C from the processes by which Dagster mirrors a step's output: they would end before the step has said
-    its last words, with a traceback of their own."""
+    """Keep Ctrl-C from the processes by which Dagster mirrors a step's output: they would end, with a traceback, before
+    the step has written its last lines."""
     manager = instance.compute_log_manager
     capture_logs = manager.capture_logs
 

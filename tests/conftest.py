@@ -16,7 +16,8 @@ from hypothesis import settings as hypothesis_settings
 # One thread for everything numerical, set before torch is imported: small tensors gain nothing from two, and on a busy
 # machine threads that wait for each other take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell ignores Ctrl-C for what it starts in the background, and children inherit that; tests send it to theirs.
+# A shell ignores Ctrl-C for what it starts in the background, and children inherit that; tests send Ctrl-C to their
+# own children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # A console that finds a width when it is made keeps it, whatever a test asks for later.
 os.environ.pop("COLUMNS", None)

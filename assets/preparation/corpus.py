@@ -218,8 +218,8 @@ def disjoint(found: ClientTable, recordings: Mapping[str, str] | None = None) ->
                 owners.setdefault(clip_id, []).append(f"{name}/{split}")
     placed: dict[str, set[str]] = {}
     for clip_id, places in owners.items():
-        if recording_of(clip_id) in recordings:
-            placed.setdefault(recordings[recording_of(clip_id)], set()).update(places)
+        if recording := recordings.get(recording_of(clip_id)):
+            placed.setdefault(recording, set()).update(places)
     copies = {recording: sorted(places) for recording, places in placed.items() if len(places) > 1}
     shared = {clip_id: places for clip_id, places in owners.items() if len(places) > 1}
     public = {client.speaker for client in found.values() if client.role == "public"}

@@ -38,8 +38,8 @@ def crop_facts(folder: RunFolder) -> CropFacts:
 
 
 def crop_facts_of(folder: RunFolder, groups: Mapping[str, Iterable[str]]) -> dict[str, CropFacts]:
-    """The facts about each group of clip ids, which may be those of pieces; tables are read once, descriptions one at a
-    time."""
+    """The facts about each group of clip ids; a piece's id stands for its recording. Tables are read once, descriptions
+    one at a time."""
     from preparation.corpora.clip import recording_of
     from preparation.corpora.manifest import load_manifest
     from preparation.quarantine import load_quarantine

@@ -64,7 +64,7 @@ def crops(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> None
 
 
 def cut_settings(run: Run) -> list[Settings]:
-    """What decides how recordings are cut, as settings of a stage; none where the corpus is not cut."""
+    """The settings that decide how recordings are cut, for a stage; empty where the corpus is not cut."""
     kinds = [part.kind for part in run.corpus_parts] or [run.corpus_kind]
     cut = any(run.preparation.samples.cuts(kind.value) for kind in kinds)
     return [run.preparation.samples, run.preparation.clients] if cut else []

@@ -60,7 +60,7 @@ class Shadows:
 
 def likelihood_ratios(gains: Scores, shadows: Shadows) -> Scores:
     """log N(g; μ_in, σ) − log N(g; μ_out, σ) of each person [people]. Means are the person's own; σ is common to all,
-    because a dozen runs do not give each person's (Carlini et al. 2022, section VI-C)."""
+    because a dozen runs are too few to fit one for each (Carlini et al. 2022, section VI-C)."""
     inside = np.where(shadows.included, shadows.gains, np.nan)
     outside = np.where(shadows.included, np.nan, shadows.gains)
     mean_in, mean_out = np.nanmean(inside, axis=0), np.nanmean(outside, axis=0)

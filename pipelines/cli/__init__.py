@@ -4,7 +4,7 @@ Commands on a run have RUN as their first argument and `RunCommand` as their cla
 
 Exit codes: 0 done, 1 a quality gate or an unexpected error, 2 something the user can mend, 130 interrupted;
 `verify` has 0 for a signed manifest, 3 for a watermark alone, 1 for neither, 2 for a file that cannot be read. Under
---json standard output holds one document; after a failure that has the error and its remedy.
+--json standard output holds one document, which after a failure has the error and its remedy.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LISTED = 40
 SHORT = {"train": "train", "validation": "valid.", "test": "test"}
-"""The heads of the splits' columns: names need the room."""
+"""The heads of the splits' columns: short, to leave room for the clients' names."""
 PEOPLE, SAMPLES, MB, UNKNOWN = "people", "samples", "MB", "–"
 
 
@@ -88,7 +88,7 @@ def _document(folder: RunFolder, found: Mapping[str, Client]) -> dict[str, Any]:
 
 
 def _print_role(folder: RunFolder, role: str, found: Mapping[str, Client], shown: Sequence[str]) -> None:
-    """A table of the people of one role. What holds for all of them is said once, below; names have the room."""
+    """Print the people of one role as a table. A note that holds for all that are shown is printed once, below it."""
     rows = {name: _row(found[name], _index(folder, name)) for name in shown}
     alike = [note for note in next(iter(rows.values())).notes if all(note in row.notes for row in rows.values())]
     alike = alike if len(rows) > 1 else []
@@ -107,15 +107,15 @@ def _print_role(folder: RunFolder, role: str, found: Mapping[str, Client], shown
         cell = styled(name, ("".join(f"\n  {note}" for note in notes), "dim"))
         table.add_row(cell, *(cells[number] for cells in columns.values()))
     console.print(table)
+    if alike:
+        console.print(f"all of these: {', '.join(alike)}")
     if len(shown) < len(found):
         console.print(f"… {len(found) - len(shown)} more (--all)")
-    if alike:
-        console.print(f"all of them: {', '.join(alike)}")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A person's cells by the head of their column, and what else is to be said."""
+    """A person's cells by the head of their column, and notes that are printed below the name."""
 
     counts: dict[str, str]
     notes: list[str]
@@ -135,7 +135,7 @@ def _row(entry: Client, index: ShardIndex | None) -> _Row:
 
 
 def _used(index: ShardIndex) -> int:
-    """The clips that gave samples; a long one gives several."""
+    """The number of clips that gave samples; a long clip gives several."""
     return sum((index.clips or index.splits).values())
 
 

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
-    """List every registered network with licence, size, checksum, source and state; --json is whole, with paths.
+    """List every registered network with licence, size, checksum, source and state; --json has them whole, and paths.
 
     [bold]Example[/bold]
 

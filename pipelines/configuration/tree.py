@@ -37,7 +37,9 @@ class CorpusChoice(Settings):
     kind: CorpusKind = Field(CorpusKind.STUDIO, description="how the corpus's folder is laid out; studio renders one")
     root: Path | None = Field(None, description="where the clips lie, or HDTF's source videos; the studio needs none")
     tables: Path | None = Field(None, description="folder of HDTF's tables; null: the clips are cut already")
-    parts: tuple[CorpusPart, ...] = Field((), description="of a mix; guests of later parts join the first's clients")
+    parts: tuple[CorpusPart, ...] = Field(
+        (), description="parts of a mix; guests of later parts join clients of the first"
+    )
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> CorpusChoice:
@@ -59,7 +61,9 @@ class Configuration(Settings):
     run: str = Field("demo", description="folder name below `data`")
     seed: int = Field(0, ge=0, description="seed of everything that is drawn, unless a group sets its own")
     data: Path = Field(Path("data"), description="folder of all runs; a relative path starts at the project's root")
-    workers: int | None = Field(None, ge=1, description="processes that prepare clips; null: one a core")
+    workers: int | None = Field(
+        None, ge=1, description="processes that prepare clips or train networks, at most; null: one a core"
+    )
     gates: bool = Field(
         True,
         description="whether a run fails if a model does not beat the gates (evaluation/results/gates.py) or, on "

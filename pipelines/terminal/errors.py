@@ -57,7 +57,7 @@ class ReadableErrors(TyperGroup):
             self._interrupted(error)
         except Exception as error:
             if self._watcher and self._watcher.asked.is_set() and not isinstance(error, PrivFedTalkError):
-                self._interrupted(error)  # a library made another error of it
+                self._interrupted(error)  # a library turned the interruption into another error
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader of the output has closed it
             break_circles(error)
@@ -75,7 +75,7 @@ class ReadableErrors(TyperGroup):
 
 
 def _last_words() -> None:
-    """Say so from the thread that ends the process, unless the command has."""
+    """Say in the thread that ends the process that the command was interrupted, unless the command has said so."""
     if not _said.is_set():
         sys.stdout = sys.__stdout__  # a library's output is turned aside while a command with --json works
         _say_interrupted()

@@ -2,8 +2,8 @@
 
 Most work ends by itself within a moment: the first Ctrl-C raises an error in the main thread, workers are ended,
 temporary files removed. Some work cannot be interrupted (a step inside a library, Dagster between two stages). So a
-thread watches the signal, and after a grace ends the process itself. That is safe, because everything is written whole
-or not at all: only what was in work is lost.
+thread watches for the signal, and ends the process after a grace period. That is safe, because everything is written
+whole or not at all: only unfinished work is lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAVE = b"\0"
 
 
 class Watcher:
-    """Watches for Ctrl-C until the process ends, or until the command has ended without any.
+    """Watches for Ctrl-C until the process ends, or until `leave` if it was not pressed.
 
     `last_words` is called, in the watching thread, before the process is ended by force.
     """
@@ -37,7 +37,7 @@ class Watcher:
         self._last_words = last_words
         self.asked = threading.Event()
         """Set as soon as Ctrl-C was pressed, even where the signal's error was lost."""
-        # Where a step's output is turned aside into a file, these still lead to the terminal.
+        # Duplicates that still lead to the terminal while Dagster redirects a step's output into a file.
         self._streams = [os.dup(1), os.dup(2)]
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
@@ -67,7 +67,7 @@ class Watcher:
         self._end()
 
     def _pressed(self, seconds: float | None) -> bool:
-        """Wait for Ctrl-C; False after so many seconds, or where there is nothing to watch any more."""
+        """Wait for Ctrl-C; False after so many seconds (None: no limit), or once watching is to stop."""
         while select.select([self._read], [], [], seconds)[0]:
             numbers = os.read(self._read, 64)
             if signal.SIGINT in numbers:

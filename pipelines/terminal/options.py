@@ -56,7 +56,14 @@ SeedOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", "-w", min=1, max=1024, help="Processes that prepare clips.", show_default="one a core"),
+    typer.Option(
+        "--workers",
+        "-w",
+        min=1,
+        max=1024,
+        help="Processes that prepare clips or train networks, at most.",
+        show_default="one a core",
+    ),
 ]
 MethodsOption = Annotated[
     list[str] | None,

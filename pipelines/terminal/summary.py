@@ -23,7 +23,7 @@ MOST_LINES = 10
 
 
 def print_results(root: Path, as_json: bool, error: PrivFedTalkError | None = None) -> None:
-    """What came of a run, as text or as the document of --json, which has the `error` that ended it."""
+    """Print a run's results as text, or as the document of --json, which includes the `error` that ended the run."""
     if as_json:
         print_json(results_document(root) | (failure(error) if error else {}))
     else:

@@ -97,10 +97,10 @@ class Project:
         return [str(path) for path in self.folder.rglob(".*") if path.suffix in (".partial", ".old")]
 
 
-def assert_ended(ended: Ended, within: float = PATIENCE_SECONDS) -> None:
-    assert within < FOREVER_SECONDS / 10
+def assert_ended(ended: Ended) -> None:
+    assert PATIENCE_SECONDS < FOREVER_SECONDS / 10
     assert ended.code == 130, ended.err
-    assert ended.seconds < within, ended.err
+    assert ended.seconds < PATIENCE_SECONDS, ended.err
     assert ended.err.count("Interrupted. What is finished is kept; go on with: privfedtalk") == 1
     assert "Traceback" not in ended.err and "Error" not in ended.err, ended.err
 
