@@ -3,8 +3,9 @@
     python -m benchmarks.cpu
 
 Steps are the demo's own (`training.vae`, `training.pretraining`, a client's local steps) at its sizes, on random
-frames and latents. Variants of one subject take turns, `--repeat` times; medians count. Each past optimisation is
-undone again for comparison, one by one and all together. The profile shows the operators of a step of the backbone.
+frames and latents, whole batches on one thread (processes against threads: `benchmarks.busy`). Variants of one subject
+take turns, `--repeat` times; medians count. Each past optimisation is undone again for comparison, one by one and all
+together. The profile shows the operators of a step of the backbone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from training.federation.methods import configure
 from training.model.autoencoders.small import train_vae
 from training.model.backbones.interface import Backbone
 from training.model.data import Batch
-from training.model.device import has_fast_bfloat16
+from training.model.device import has_fast_bfloat16, one_thread
 from training.model.objective import Draw, local_objective
 from training.settings import TrainingSettings, VaeSettings
 
@@ -45,14 +46,10 @@ Work = Callable[[], object]
 
 
 @contextmanager
-def computed(threads: int, bfloat16: bool) -> Iterator[None]:
-    """Compute on so many threads, with or without bfloat16 autocast, whatever the settings would choose here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch("training.model.device.has_fast_bfloat16", lambda device: bfloat16))
+def computed(bfloat16: bool) -> Iterator[None]:
+    """Compute on one thread, with or without bfloat16 autocast, whatever the settings would choose here."""
+    with one_thread(), mock.patch("training.model.device.has_fast_bfloat16", lambda device: bfloat16):
         yield
-    torch.set_num_threads(before)
 
 
 def vae_steps() -> Work:
@@ -103,21 +100,20 @@ def seconds(work: Work) -> float:
 
 
 def compare(name: str, work: Work, steps: int, repeat: int, chosen: bool) -> None:
-    """Print for each variant a step's milliseconds, and its speed relative to the settings' choice on two threads."""
-    variants = [(threads, half) for threads in (2, 1) for half in (False, True)]
-    took: dict[tuple[int, bool], list[float]] = defaultdict(list)
+    """Print a step's milliseconds in both precisions, and the speed relative to the settings' choice."""
+    took: dict[bool, list[float]] = defaultdict(list)
     for turn in range(repeat + 1):
-        for threads, half in variants:
-            with computed(threads, half):
+        for half in (False, True):
+            with computed(half):
                 elapsed = seconds(work)
             if turn:  # the first turn compiles kernels
-                took[threads, half].append(elapsed / steps)
-    usual = statistics.median(took[2, chosen])
-    for (threads, half), times in took.items():
-        what = f"{'bfloat16 autocast' if half else 'float32'}, {threads} thread{'s' if threads > 1 else ''}"
-        mark = ", as it comes" if (threads, half) == (2, chosen) else ""
+                took[half].append(elapsed / steps)
+    usual = statistics.median(took[chosen])
+    for half, times in took.items():
+        mark = ", as it comes" if half == chosen else ""
         middle = statistics.median(times)
-        print(f"| {name} | {what}{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
+        precision = "bfloat16 autocast" if half else "float32"
+        print(f"| {name} | {precision}{mark} | {1e3 * middle:.0f} | {usual / middle:.2f} |", flush=True)
 
 
 def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int, chosen: bool) -> None:
@@ -134,7 +130,7 @@ def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int,
     took: dict[str, list[float]] = defaultdict(list)
     for turn in range(repeat + 1):
         for variant, some in variants.items():
-            with computed(1, chosen), ExitStack() as stack:
+            with computed(chosen), ExitStack() as stack:
                 for what in some:
                     stack.enter_context(undone[what]())
                 elapsed = seconds(work)
@@ -148,7 +144,7 @@ def reductions(name: str, work: Work, model: nn.Module, steps: int, repeat: int,
 
 def operators(work: Work, half: bool, most: int = 10) -> None:
     """Print the operators of one call, costliest first."""
-    with computed(1, half), profile(activities=[ProfilerActivity.CPU]) as found:
+    with computed(half), profile(activities=[ProfilerActivity.CPU]) as found:
         work()
     rows = [(row.key, row.self_cpu_time_total, row.count) for row in found.key_averages()]
     whole = sum(elapsed for _, elapsed, _ in rows)
@@ -165,7 +161,7 @@ def main() -> None:
     print(f"two processes of arithmetic do {scaling():.2f} × the work of one.\n")
     with tempfile.TemporaryDirectory() as folder:
         pretraining, local, adapted = backbone_steps(Path(folder))
-        print("| a step of | computed in | ms | × as fast as it comes |\n|---|---|---|---|")
+        print("| a step of | computed in | ms, one thread | × as fast as it comes |\n|---|---|---|---|")
         compare("pretraining the backbone", pretraining, BACKBONE_STEPS, arguments.repeat, chosen)
         compare("a client's local training", local, LOCAL_STEPS, arguments.repeat, chosen)
         compare("the small autoencoder", vae_steps(), VAE_STEPS, arguments.repeat, chosen)

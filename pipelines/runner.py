@@ -60,14 +60,16 @@ def run_jobs(
 
     configuration = configure(profile, overrides)
     run = open_run(configuration, keep)
-    if TRAIN in names:
+    if names[0] == TRAIN:
+        check_training(run)
+    elif TRAIN in names:
         check_machine(run)
     with locked(run.folder.command_lock, " and ".join(names)):
         remember(configuration)
         run_config = _run_config(profile, overrides, keep)
         with _instance(instance) as instance:
             for name in names:
-                if name == TRAIN:
+                if name == TRAIN != names[0]:  # what it needs was made by the jobs before it
                     check_training(run)
                 job = defs.resolve_job_def(name)
                 for number, ends in enumerate(_stretches(job, configuration.training.methods) or [("", "")]):

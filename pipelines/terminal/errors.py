@@ -17,6 +17,7 @@ from pipelines.errors import FailedCheckError, break_circles
 from pipelines.terminal.interruption import Watcher, end_children, watched
 from pipelines.terminal.text import (
     aside,
+    owe_json,
     owes_json,
     print_json,
     replace_what_cannot_be_shown,
@@ -45,7 +46,7 @@ class ReadableErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         # Set before parsing: a wrong option may end the command before it has read its own --json.
-        owes_json.set("--json" in ctx.args)
+        owe_json("--json" in ctx.args)
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:
@@ -108,7 +109,7 @@ def _describe(error: Exception) -> tuple[dict[str, str], int]:
 
 
 def _print_document(failed: dict[str, str]) -> None:
-    if owes_json.get():
+    if owes_json.is_set():
         print_json(failed)
 
 

@@ -15,14 +15,14 @@ from typer.core import TyperGroup
 
 from pipelines.terminal import completion
 from pipelines.terminal.paths import folder_of_run, full_path
-from pipelines.terminal.text import owes_json
+from pipelines.terminal.text import owe_json
 
 if TYPE_CHECKING:
     from pipelines.configuration.tree import Configuration
 
 
 def _note(chosen: bool) -> bool:
-    owes_json.set(chosen)
+    owe_json(chosen)
     return chosen
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
@@ -26,20 +27,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "preparation", "training", "evaluation", "assets", "pipelines")
 
 
-class Owed:
-    """Whether --json was given and the document is not printed yet; every thread of the process sees the same."""
-
-    def __init__(self) -> None:
-        self._owed = False
-
-    def set(self, owed: bool) -> None:
-        self._owed = owed
-
-    def get(self) -> bool:
-        return self._owed
+owes_json = threading.Event()
+"""Whether --json was given and the document is not printed yet; every thread of the process sees the same."""
 
 
-owes_json = Owed()
+def owe_json(owed: bool) -> None:
+    """Note whether the command is to print a JSON document."""
+    (owes_json.set if owed else owes_json.clear)()
 
 
 class PlainConsole(Console):
@@ -67,7 +61,7 @@ def warn(what: str) -> None:
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """The one document of a command under --json; a NaN in it is an error, not invalid JSON."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, default=os.fspath))
-    owes_json.set(False)
+    owes_json.clear()
 
 
 def show_own_warnings_alone() -> None:
