@@ -69,8 +69,8 @@ decide a crop count by their values."""
 
 @dataclass(frozen=True)
 class CropResult:
-    """A clip that has a crop, or several of its pieces; `frames` are those of all its crops, `kept` is True where they
-    are an earlier run's and still valid. `rows` name the pieces that were refused."""
+    """A clip that has a crop, or one for each of its pieces. `frames` are those of all its crops; `kept` is True where
+    they are an earlier run's and still valid. `rows` name the pieces that were refused."""
 
     clip_id: str
     frames: int

@@ -23,8 +23,8 @@ SMOOTHING_FRAMES = 2.0
 LOUD_QUANTILE = 0.95
 RANGE_DECIBELS = 30.0
 CUT_PRICE = 0.5
-"""Price of a cut, in levels: less than the level of speech, so that a piece more is made where it moves a cut from
-speech into a pause, and only there."""
+"""Price of a cut, in levels: less than the level of speech, so that one more piece is made only where that moves a cut
+from speech into a pause."""
 SILENT_PRICE = 0.2
 """Price, in levels, of a frame that a gap takes, beside its own level: even silence is worth keeping."""
 FARTHEST_SHIFT = 75
@@ -94,7 +94,7 @@ def cut_stretch(levels: Levels, shortest: int, longest: int) -> list[slice]:
 
 
 def part_stretches(stretches: Sequence[slice], levels: Levels, plan: CutPlan) -> list[slice]:
-    """The stretches of a recording without a gap of `plan.gap` frames around each of the plan's borders.
+    """What is left of a recording's stretches once a gap of `plan.gap` frames is taken out at each border of the plan.
 
     A gap lies where the least is lost, within `plan.shift` of its border: frames count by their loudness, frames
     between stretches nothing, and a remainder below `plan.shortest` counts as lost. `levels` are those of the whole

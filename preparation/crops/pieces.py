@@ -110,7 +110,7 @@ def recorded_clips(folder: Path) -> list[str]:
 
 
 def times(first_frame: int, stop: int) -> str:
-    """A stretch of time in a recording: `12.4-15.0 s`."""
+    """A stretch of time in a recording: `12.4–15.0 s`."""
     return f"{first_frame / FPS:.1f}–{stop / FPS:.1f} s"
 
 
