@@ -115,7 +115,9 @@ class _Crew(Generic[Item, Result]):
                 outcome: tuple[Any, BaseException | None]
                 try:
                     outcome = self._work(self._items[number]), None
-                except Exception as error:
+                except StopAsked:
+                    raise
+                except BaseException as error:  # panics of Rust, too: an item without an outcome is awaited for ever
                     outcome = None, error
                 with self._changed:
                     self._done[number] = outcome
