@@ -15,7 +15,7 @@ from common.folders import RunFolder
 from preparation.clients.roles import SPLITS, ClientTable, split_sources
 from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.sources import by_recording, by_source, source_keys
-from preparation.crops.cutting import FARTHEST_SHIFT, CutPlan
+from preparation.crops.cutting import CutPlan
 from preparation.crops.pieces import has_pieces, read_pieces, times
 from preparation.media.rates import FPS
 from preparation.quarantine import QuarantineRow
@@ -27,6 +27,8 @@ SHORTEST_FRAMES = 25
 """Shortest sample of a client of few seconds: one second."""
 SPARE_FRAMES = 2
 """Frames by which a block is planned larger, where there is room: a file may hold a little less than it says."""
+FARTHEST_SHIFT = 75
+"""How far a gap may move from its place to find a pause, at most: three seconds."""
 LOSS_WEIGHT = 2
 """Weight of a lost frame when borders are planned; a frame that a block has too many or too few weighs 1."""
 NEAREST_BORDERS = 64

@@ -27,8 +27,6 @@ CUT_PRICE = 0.5
 from speech into a pause."""
 SILENT_PRICE = 0.2
 """Price, in levels, of a frame that a gap takes, beside its own level: even silence is worth keeping."""
-FARTHEST_SHIFT = 75
-"""How far a gap may move from its place to find a pause, at most: three seconds."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,12 @@ def loudness_levels(audio: NDArray[np.int16], frames: int) -> Levels:
     return np.clip(1 + decibels / RANGE_DECIBELS, 0.0, 1.0)
 
 
-def cut_price(levels: Levels, place: int) -> float:
-    """What a cut before frame `place` costs: the mean level beside it, and the price of any cut."""
-    return float(levels[place - 1] + levels[place]) / 2 + CUT_PRICE
-
-
 def cut_stretch(levels: Levels, shortest: int, longest: int) -> list[slice]:
-    """Cut a stretch of T frames into pieces of `shortest` to `longest` frames with the smallest sum of `cut_price`.
+    """Cut a stretch of T frames into pieces of `shortest` to `longest` frames, at the lowest price of all cuts.
 
-    Dynamic programming over the last cut, O(T (longest - shortest)). A stretch of at most `longest` frames stays whole,
-    even one below `shortest`. Needs 2 shortest <= longest, so that every length can be cut.
+    A cut costs the mean level beside it and `CUT_PRICE`. Dynamic programming over the last cut, O(T (longest -
+    shortest)). A stretch of at most `longest` frames stays whole, even one below `shortest`. Needs 2 shortest <=
+    longest, so that every length can be cut.
     """
     if not 1 <= shortest <= longest / 2:
         raise ValueError(f"pieces of {shortest} to {longest} frames: the longest must be at least twice the shortest")
