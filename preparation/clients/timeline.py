@@ -51,8 +51,8 @@ def plan_cuts(clips: Iterable[Clip], table: ClientTable, settings: PreparationSe
     for entry in table.values() if plans else ():
         ids = sorted({recording_of(clip) for clip in entry.clips()})
         own = [rows[clip] for clip in ids if clip in rows]
-        few = entry.role == "client" and few_recordings(own, settings.clients.sources)
-        if few and any(clip.clip_id in plans for clip in own):
+        is_cut = entry.role == "client" and any(clip.clip_id in plans for clip in own)
+        if is_cut and few_recordings(own, settings.clients.sources):
             plans |= {name: plan for name, plan in _plans_by_time(own, usual, settings).items() if name in plans}
     return plans
 
@@ -80,7 +80,7 @@ def _plans_by_time(clips: list[Clip], usual: CutPlan, settings: PreparationSetti
     start = 0
     for clip, length in zip(recordings, lengths, strict=True):
         inside = tuple(round((border - start) / length, 6) for border in borders if start < border < start + length)
-        plans[clip.clip_id] = CutPlan(shortest, longest, *((gap, shift, inside) if inside else ()))
+        plans[clip.clip_id] = CutPlan(shortest, longest, gap, shift, inside) if inside else CutPlan(shortest, longest)
         start += length
     return plans
 
@@ -173,9 +173,11 @@ def time_blocks(samples: Sequence[Timed], settings: ClientSettings, gap: int) ->
         return sorted(range(1, count), key=lambda stop: (abs(sums[stop] - wanted), stop))[:NEAREST_BORDERS]
 
     best: tuple[float, int, int] | None = None
+    later = near(train + validation)
     for first in near(train):
-        for second in near(train + validation):
-            start, last = after(first), after(second)
+        start = after(first)
+        for second in later:
+            last = after(second)
             if not (start < second and last < count):
                 continue
             parts = (sums[first], sums[second] - sums[start], total - sums[last])
@@ -294,8 +296,7 @@ def close_neighbours(table: ClientTable, places: Mapping[str, slice], gap: int) 
     return [
         f"{one[2]} ({one[3]}) and {other[2]} ({other[3]})"
         for _, pieces in sorted(sides.items())
-        for ordered in [sorted(pieces)]
-        for one, other in pairwise(ordered)
+        for one, other in pairwise(sorted(pieces))
         if one[3] != other[3] and other[0] - one[1] < gap
     ]
 
