@@ -85,7 +85,7 @@ def has_pieces(folder: Path) -> bool:
 
 def crop_names(folder: Path, name: str) -> list[str]:
     """The names of a clip's crops: its pieces, or its own name where it is in one piece or has no crop."""
-    record = read_pieces(folder, name) if has_pieces(folder) else None
+    record = read_pieces(folder, name)
     return [name] if record is None else [piece.name for piece in record.pieces]
 
 
