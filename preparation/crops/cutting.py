@@ -22,6 +22,8 @@ SMOOTHING_FRAMES = 2.0
 """Gaussian sigma of the loudness: silence within a word is shorter than this, a pause between words is longer."""
 LOUD_QUANTILE = 0.95
 RANGE_DECIBELS = 30.0
+BLOCK_FRAMES = 6400
+"""Frames whose sound is measured at once: three hours as float32, with their squares, would take 1.4 GB."""
 CUT_PRICE = 0.5
 """Price of a cut, in levels: less than the level of speech, so that one more piece is made only where that moves a cut
 from speech into a pause."""
@@ -47,10 +49,14 @@ class CutPlan:
 def loudness_levels(audio: NDArray[np.int16], frames: int) -> Levels:
     """Loudness of each frame of sound int16 [640 frames]: 1 is loud for this recording, 0 is `RANGE_DECIBELS` below, as
     pauses are; soft syllables are between. A recording without sound is 0 everywhere."""
-    sound = audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME).astype(np.float32)
     if frames == 0:
         return np.zeros(0)
-    levels = gaussian_filter1d(np.sqrt((sound**2).mean(1, dtype=np.float64)), SMOOTHING_FRAMES, mode="nearest")
+    sound = audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME)
+    energies = [
+        (sound[start : start + BLOCK_FRAMES].astype(np.float32) ** 2).mean(1, dtype=np.float64)
+        for start in range(0, frames, BLOCK_FRAMES)
+    ]
+    levels = gaussian_filter1d(np.sqrt(np.concatenate(energies)), SMOOTHING_FRAMES, mode="nearest")
     loud = float(np.quantile(levels, LOUD_QUANTILE))
     if loud <= 0:
         return np.zeros(frames)
