@@ -135,7 +135,7 @@ def unwritable(folder: Path, error: OSError) -> UnwritableError:
 def partial_of(path: Path, kind: str = "partial") -> Path:
     """The temporary neighbour of `path` that belongs to this process."""
     partial = path.with_name(f".{path.name}.{os.getpid()}-{MACHINE}.{kind}")
-    if kind != "old":  # what is called so may be the only copy until its successor has its place
+    if kind != "old":  # an old folder may be the only copy until its successor is in place
         _begun.append(partial)
     return partial
 

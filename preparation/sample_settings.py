@@ -24,6 +24,10 @@ class SampleSettings(Settings):
     if it passes the quality filters, and a client of few seconds gets shorter samples, down to one second."""
     gap_seconds: float = Field(default=1.0, ge=0)
     """Seconds between samples of one recording that are in two splits; what is said there is in none."""
+    reference: Literal["auto", "recording", "another"] = "auto"
+    """Where a sample's reference frame is from. recording: another moment of the sample's own recording, so that hair,
+    clothes, light and background can be known from it, as most papers do. another: another recording of the person
+    where there is one, as if filmed on another day. auto: `recording`; of the studio `another`."""
 
     @model_validator(mode="after")
     def _every_length_can_be_cut(self) -> Self:
@@ -33,11 +37,6 @@ class SampleSettings(Settings):
                 f"{self.shortest_seconds:g}: some recordings could not be cut"
             )
         return self
-
-    reference: Literal["auto", "recording", "another"] = "auto"
-    """Where a sample's reference frame is from. recording: another moment of the sample's own recording, so that hair,
-    clothes, light and background can be known from it, as most papers do. another: another recording of the person
-    where there is one, as if filmed on another day. auto: `recording`; of the studio `another`."""
 
     def same_recording(self, corpus: str) -> bool:
         """Whether references of a corpus of this kind are from the sample's own recording."""

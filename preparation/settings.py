@@ -308,8 +308,11 @@ class ClientSettings(Settings):
     volunteers: tuple[str, ...] = Field(default=(), json_schema_extra={HIDDEN: "people"})
     """Speakers like the clients who gave their clips away: a federation's rounds are compared on them. Name some where
     the public speakers look or sound unlike the clients. A volunteer is neither client nor public."""
-    validation_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's videos for its score")
-    test_fraction: float = Field(default=0.25, ge=0, lt=1, description="share of a client's videos held out for tests")
+    validation_fraction: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a client's videos for its score; of fewer than three recordings that are cut, share of their time."""
+    test_fraction: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a client's videos held out for tests; of fewer than three recordings that are cut, share of their time.
+    """
     sources: SourceRule = SourceRule.AUTO
     """How to know which video a clip was cut from; clips of one video are always in one split."""
     unseen_client_fraction: float = Field(default=0.0, ge=0, lt=1)

@@ -1,4 +1,4 @@
-"""Commands that messages show: quoted for a shell, so that no name in them is taken for an option."""
+"""Commands that messages show: quoted for a shell, and written so that no name in them is taken for an option."""
 
 from __future__ import annotations
 

@@ -38,11 +38,13 @@ def _folders(groups: Path, membership: Path) -> list[Path]:
         lines = []
     found = [groups, groups / "cpu"]  # inside a container its own group is often mounted as the root
     for line in lines:
-        _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "none", "")
-        if controllers and "cpu" not in controllers.split(","):
+        _, _, entry = line.partition(":")
+        controllers, colon, path = entry.partition(":")
+        if not colon or (controllers and "cpu" not in controllers.split(",")):
             continue
-        root = groups / controllers if controllers and (groups / controllers).is_dir() else groups
-        root = groups / "cpu" if controllers and root == groups else root
+        root = groups
+        if controllers:  # version 1
+            root = groups / controllers if (groups / controllers).is_dir() else groups / "cpu"
         own = Path(path.lstrip("/"))
         found += [root / own, *(root / parent for parent in own.parents)]
     return found

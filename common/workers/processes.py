@@ -192,7 +192,7 @@ def start_shielded(process: BaseProcess) -> None:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Block Ctrl-C inside the body; processes that start in it are deaf to it for good."""
+    """Block Ctrl-C inside the body; processes that start in it never get the signal."""
     resource_tracker.ensure_running()  # where it starts by itself, it unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -39,7 +39,7 @@ def map_threads(
     For work that torch, FFmpeg and numpy do outside the interpreter's lock: threads share one network, where every
     process would load libraries and weights of its own. While threads are `computing`, each has one core. The first
     error ends the work: items not yet begun are dropped, those in work are waited for. An interruption waits for
-    nothing: threads stop where the work asks `stop_if_asked`, or end with the process.
+    nothing: threads stop where the work calls `stop_if_asked`, or end with the process.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -92,7 +92,7 @@ class _Crew(Generic[Item, Result]):
             yield result
 
     def stop(self) -> None:
-        """Let no item be begun any more, and those in work end where they ask."""
+        """Begin no further item; the work on others ends where it calls `stop_if_asked`."""
         self._stop.set()
 
     def join(self) -> None:
@@ -115,7 +115,9 @@ class _Crew(Generic[Item, Result]):
                 outcome: tuple[Any, BaseException | None]
                 try:
                     outcome = self._work(self._items[number]), None
-                except Exception as error:
+                except StopAsked:
+                    raise
+                except BaseException as error:  # panics of Rust, too: an item without an outcome is awaited for ever
                     outcome = None, error
                 with self._changed:
                     self._done[number] = outcome
@@ -135,7 +137,7 @@ def _leave_behind(crew: _Crew[Any, Any]) -> None:
 
 @contextmanager
 def _torch_threads_restored() -> Iterator[None]:
-    """Restore torch's number of threads at the end: the pool's threads change it for all threads that start later."""
+    """Restore torch's number of threads at the end: the crew's threads change it for all threads that start later."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 0
     try:

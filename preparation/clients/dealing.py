@@ -72,8 +72,8 @@ def deal_run(run: RunFolder, settings: PreparationSettings | None = None) -> Cli
 def _split_people(
     run: RunFolder, people: ClientTable, settings: ClientSettings, gap: int
 ) -> tuple[ClientTable, list[QuarantineRow]]:
-    """The table with new splits for the clients whose recordings were cut and that have too few with crops for three
-    splits, and rows for their pieces that are in none. Everybody else's splits stay."""
+    """The table, in which clients whose recordings were cut are split anew where they have crops of fewer than three
+    recordings, or a split without a crop; and rows for their pieces that are then in no split."""
     cut = [
         name for name in of_role(people, "client") if any(recording_of(clip) != clip for clip in people[name].clips())
     ]

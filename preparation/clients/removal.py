@@ -57,7 +57,7 @@ class AbsentNames:
 
 
 def absent_names(run: RunFolder) -> AbsentNames:
-    """Clips and people that the run holds something of and its manifest does not name."""
+    """Clips and people that are not in the manifest, but of which the run still holds something."""
     named: dict[str, set[str]] = {}
     for clip in load_manifest(run.manifest):
         named.setdefault(clip.speaker, set()).add(clip.name)

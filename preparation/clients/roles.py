@@ -296,7 +296,7 @@ def load_people(run: RunFolder) -> ClientTable:
 
 
 def with_pieces(entry: Client, run: RunFolder, cut: Container[str]) -> Client:
-    """An entry with pieces in place of the recordings that became pieces; `cut` names the speakers who have such."""
+    """An entry with pieces in place of the recordings that became pieces; `cut` names the speakers who have pieces."""
 
     def crops_of(clip: str) -> list[str]:
         speaker, _, name = recording_of(clip).rpartition("/")

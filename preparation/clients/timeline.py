@@ -1,4 +1,4 @@
-"""Clients with fewer than three recordings are split by time: a block of each recording's time for every split.
+"""Clients with fewer than three recordings are split by time: each split is one block of the recordings' time line.
 
 Before crops are made, `plan_cuts` says where the recordings are to be cut, with gaps where one split ends and the next
 begins. Afterwards, `split_by_time` takes the blocks from the pieces that there are. Samples of one recording in two
@@ -15,20 +15,22 @@ from common.folders import RunFolder
 from preparation.clients.roles import SPLITS, ClientTable, split_sources
 from preparation.corpora.clip import Clip, recording_of
 from preparation.corpora.sources import by_recording, by_source, source_keys
-from preparation.crops.cutting import FARTHEST_SHIFT, CutPlan
+from preparation.crops.cutting import CutPlan
 from preparation.crops.pieces import has_pieces, read_pieces, times
 from preparation.media.rates import FPS
 from preparation.quarantine import QuarantineRow
 from preparation.settings import ClientSettings, PreparationSettings, SourceRule
 
 ENOUGH_RECORDINGS = 3
-"""Clients with so many recordings have one for each split, and are not split by time."""
+"""Clients with at least this many recordings have one for each split, and are not split by time."""
 SHORTEST_FRAMES = 25
 """Shortest sample of a client of few seconds: one second."""
 SPARE_FRAMES = 2
 """Frames by which a block is planned larger, where there is room: a file may hold a little less than it says."""
+FARTHEST_SHIFT = 75
+"""How far a gap may move from its place to find a pause, at most: three seconds."""
 LOSS_WEIGHT = 2
-"""How much more a lost frame counts than one that is in another block than wanted, when borders are planned."""
+"""Weight of a lost frame when borders are planned; a frame that a block has too many or too few weighs 1."""
 NEAREST_BORDERS = 64
 """How many places for a border are compared: those nearest to where its share of the time ends."""
 
@@ -49,8 +51,8 @@ def plan_cuts(clips: Iterable[Clip], table: ClientTable, settings: PreparationSe
     for entry in table.values() if plans else ():
         ids = sorted({recording_of(clip) for clip in entry.clips()})
         own = [rows[clip] for clip in ids if clip in rows]
-        few = entry.role == "client" and few_recordings(own, settings.clients.sources)
-        if few and any(clip.clip_id in plans for clip in own):
+        is_cut = entry.role == "client" and any(clip.clip_id in plans for clip in own)
+        if is_cut and few_recordings(own, settings.clients.sources):
             plans |= {name: plan for name, plan in _plans_by_time(own, usual, settings).items() if name in plans}
     return plans
 
@@ -78,7 +80,7 @@ def _plans_by_time(clips: list[Clip], usual: CutPlan, settings: PreparationSetti
     start = 0
     for clip, length in zip(recordings, lengths, strict=True):
         inside = tuple(round((border - start) / length, 6) for border in borders if start < border < start + length)
-        plans[clip.clip_id] = CutPlan(shortest, longest, *((gap, shift, inside) if inside else ()))
+        plans[clip.clip_id] = CutPlan(shortest, longest, gap, shift, inside) if inside else CutPlan(shortest, longest)
         start += length
     return plans
 
@@ -90,8 +92,8 @@ def _borders(
 
     None where a block would have fewer than `least` frames.
 
-    A border in a recording is the middle of its gap. The end of a recording needs no gap, and is taken where the blocks
-    come nearer to the wanted ones by it.
+    A border inside a recording is the middle of a gap. The end of a recording needs no gap, and is chosen where that
+    brings the blocks nearer to the wanted ones.
     """
     total = sum(lengths)
     ends = [sum(lengths[: place + 1]) for place in range(len(lengths))]
@@ -148,9 +150,9 @@ class Timed:
 def time_blocks(samples: Sequence[Timed], settings: ClientSettings, gap: int) -> dict[str, list[str]] | None:
     """Contiguous blocks of samples for train, validation and test.
 
-    They are at least `gap` frames apart where they meet within one video. `samples` are in order of time. Of all
-    borders, those are taken at which the blocks' frames differ least from the settings' shares and the fewest frames
-    are left out. None where there is no place for three blocks.
+    They are at least `gap` frames apart where they meet within one video. `samples` are in order of time. Of the
+    `NEAREST_BORDERS` places nearest to where each share ends, those are taken at which the blocks' frames differ least
+    from the settings' shares and the fewest frames are left out. None where there is no place for three blocks.
     """
     count = len(samples)
     sums = [0]
@@ -171,9 +173,11 @@ def time_blocks(samples: Sequence[Timed], settings: ClientSettings, gap: int) ->
         return sorted(range(1, count), key=lambda stop: (abs(sums[stop] - wanted), stop))[:NEAREST_BORDERS]
 
     best: tuple[float, int, int] | None = None
+    later = near(train + validation)
     for first in near(train):
-        for second in near(train + validation):
-            start, last = after(first), after(second)
+        start = after(first)
+        for second in later:
+            last = after(second)
             if not (start < second and last < count):
                 continue
             parts = (sums[first], sums[second] - sums[start], total - sums[last])
@@ -232,8 +236,8 @@ def split_samples(
 def split_by_time(
     clips: list[Clip], places: Mapping[str, slice], settings: ClientSettings, gap: int
 ) -> tuple[dict[str, list[str]], bool] | None:
-    """Blocks of one client's samples by recording and time, and whether one video is in several; None where there is no
-    place for three.
+    """Blocks of one client's samples by recording and time, and whether one video is in several blocks; None where
+    there is no place for three.
 
     Of copies of one recording only the first is used: the same second must not be on two sides.
     """
@@ -261,7 +265,7 @@ def split_by_time(
 
 
 def left_out_rows(samples: SampleClips, wanted: Iterable[str], table: ClientTable, gap: int) -> list[QuarantineRow]:
-    """A row for each of the pieces `wanted` that has no place in the table: it is too close to another split, or its
+    """A row for each of the samples `wanted` that has no place in the table: it is too close to another split, or its
     whole recording is a copy."""
     placed = {clip for entry in table.values() for clip in entry.clips()}
     recordings = {recording_of(clip) for clip in placed}
@@ -292,8 +296,7 @@ def close_neighbours(table: ClientTable, places: Mapping[str, slice], gap: int) 
     return [
         f"{one[2]} ({one[3]}) and {other[2]} ({other[3]})"
         for _, pieces in sorted(sides.items())
-        for ordered in [sorted(pieces)]
-        for one, other in pairwise(ordered)
+        for one, other in pairwise(sorted(pieces))
         if one[3] != other[3] and other[0] - one[1] < gap
     ]
 

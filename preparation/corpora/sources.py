@@ -31,7 +31,7 @@ def source_of(clip: Clip, rule: SourceRule = SourceRule.AUTO) -> str:
 
 
 def source_key(clip_id: str, speaker: str, corpus: str, rule: SourceRule = SourceRule.AUTO) -> str:
-    """As `source_of`, of what a crop's description says about its clip."""
+    """As `source_of`, from what a crop's description says about its clip."""
     if rule is SourceRule.AUTO:
         rule = _BY_CORPUS.get(corpus, SourceRule.CLIP)
     if rule is SourceRule.SPEAKER:

@@ -69,8 +69,8 @@ decide a crop count by their values."""
 
 @dataclass(frozen=True)
 class CropResult:
-    """A clip that has a crop, or several of its pieces; `frames` are those of all its crops, `kept` is True where they
-    are an earlier run's and still valid. `rows` name the pieces that were refused."""
+    """A clip that has a crop, or one for each of its pieces. `frames` are those of all its crops; `kept` is True where
+    they are an earlier run's and still valid. `rows` name the pieces that were refused."""
 
     clip_id: str
     frames: int
@@ -181,9 +181,9 @@ def _prepare(
         else:
             drafts.append(Draft(take, landmarks, sound, quality, fit_transforms(landmarks, settings.crops)))
     pieces: list[Piece] = []
+    described = {**made_from, **({} if plan is None else {"recording": clip.clip_id})}
     for draft, frames in with_frames(drafts, footage, settings.crops.size):
         name = piece_name(clip.name, len(pieces)) if in_pieces else clip.name
-        described = {**made_from, **({} if plan is None else {"recording": clip.clip_id})}
         verdict = write_crop(name, draft, frames, followed, folder, settings, speaker, described)
         if verdict is not None:
             refused.append((draft.take, verdict))
@@ -193,13 +193,13 @@ def _prepare(
         return _refusal(clip, refused, len(shots), in_pieces)
 
     # The record comes last: without it no piece counts.
-    rows = [
+    refused_pieces = [
         RefusedPiece(f"{times(take.kept.start, take.kept.stop)}: {verdict.reason}", verdict.remedy)
         for take, verdict in sorted(refused, key=lambda pair: pair[0].kept.start)
     ]
     if in_pieces:
-        write_pieces(folder, clip.name, pieces, rows, made_from)
-    return _result(clip, pieces, rows if in_pieces else [], kept=False)
+        write_pieces(folder, clip.name, pieces, refused_pieces, made_from)
+    return _result(clip, pieces, refused_pieces, kept=False)
 
 
 def _refusal(clip: Clip, refused: list[tuple[Take, filters.Verdict]], shots: int, in_pieces: bool) -> QuarantineRow:

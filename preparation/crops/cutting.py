@@ -22,13 +22,13 @@ SMOOTHING_FRAMES = 2.0
 """Gaussian sigma of the loudness: silence within a word is shorter than this, a pause between words is longer."""
 LOUD_QUANTILE = 0.95
 RANGE_DECIBELS = 30.0
+BLOCK_FRAMES = 6400
+"""Frames whose sound is measured at once: three hours as float32, with their squares, would take 1.4 GB."""
 CUT_PRICE = 0.5
-"""Price of a cut, in levels: less than the level of speech, so that a piece more is made where it moves a cut from
-speech into a pause, and only there."""
+"""Price of a cut, in levels: less than the level of speech, so that one more piece is made only where that moves a cut
+from speech into a pause."""
 SILENT_PRICE = 0.2
 """Price, in levels, of a frame that a gap takes, beside its own level: even silence is worth keeping."""
-FARTHEST_SHIFT = 75
-"""How far a gap may move from its place to find a pause, at most: three seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,14 @@ class CutPlan:
 def loudness_levels(audio: NDArray[np.int16], frames: int) -> Levels:
     """Loudness of each frame of sound int16 [640 frames]: 1 is loud for this recording, 0 is `RANGE_DECIBELS` below, as
     pauses are; soft syllables are between. A recording without sound is 0 everywhere."""
-    sound = audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME).astype(np.float32)
     if frames == 0:
         return np.zeros(0)
-    levels = gaussian_filter1d(np.sqrt((sound**2).mean(1, dtype=np.float64)), SMOOTHING_FRAMES, mode="nearest")
+    sound = audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME)
+    energies = [
+        (sound[start : start + BLOCK_FRAMES].astype(np.float32) ** 2).mean(1, dtype=np.float64)
+        for start in range(0, frames, BLOCK_FRAMES)
+    ]
+    levels = gaussian_filter1d(np.sqrt(np.concatenate(energies)), SMOOTHING_FRAMES, mode="nearest")
     loud = float(np.quantile(levels, LOUD_QUANTILE))
     if loud <= 0:
         return np.zeros(frames)
@@ -60,16 +64,12 @@ def loudness_levels(audio: NDArray[np.int16], frames: int) -> Levels:
     return np.clip(1 + decibels / RANGE_DECIBELS, 0.0, 1.0)
 
 
-def cut_price(levels: Levels, place: int) -> float:
-    """What a cut before frame `place` costs: the mean level beside it, and the price of any cut."""
-    return float(levels[place - 1] + levels[place]) / 2 + CUT_PRICE
-
-
 def cut_stretch(levels: Levels, shortest: int, longest: int) -> list[slice]:
-    """Cut a stretch of T frames into pieces of `shortest` to `longest` frames with the smallest sum of `cut_price`.
+    """Cut a stretch of T frames into pieces of `shortest` to `longest` frames, at the lowest price of all cuts.
 
-    Dynamic programming over the last cut, O(T (longest - shortest)). A stretch of at most `longest` frames stays whole,
-    even one below `shortest`. Needs 2 shortest <= longest, so that every length can be cut.
+    A cut costs the mean level beside it and `CUT_PRICE`. Dynamic programming over the last cut, O(T (longest -
+    shortest)). A stretch of at most `longest` frames stays whole, even one below `shortest`. Needs 2 shortest <=
+    longest, so that every length can be cut.
     """
     if not 1 <= shortest <= longest / 2:
         raise ValueError(f"pieces of {shortest} to {longest} frames: the longest must be at least twice the shortest")
@@ -94,7 +94,7 @@ def cut_stretch(levels: Levels, shortest: int, longest: int) -> list[slice]:
 
 
 def part_stretches(stretches: Sequence[slice], levels: Levels, plan: CutPlan) -> list[slice]:
-    """The stretches of a recording without a gap of `plan.gap` frames around each of the plan's borders.
+    """What is left of a recording's stretches once a gap of `plan.gap` frames is taken out at each border of the plan.
 
     A gap lies where the least is lost, within `plan.shift` of its border: frames count by their loudness, frames
     between stretches nothing, and a remainder below `plan.shortest` counts as lost. `levels` are those of the whole

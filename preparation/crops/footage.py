@@ -30,7 +30,8 @@ MARGIN = 0.125
 """How much wider a kept part is on each side than the crop seems to need, as a share of its width."""
 
 FIRST_PICTURES, SURE = 100, 2.0
-"""After so many pictures what all will take is estimated; an estimate of so many times the limit settles it."""
+"""How many pictures are kept before the bytes of all are estimated, and how many times the limit an estimate must be
+for the keeper to give up."""
 
 
 class Footage(Protocol):
@@ -103,8 +104,8 @@ class _Streamed:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system, where the C library can (glibc): of pictures, which are many and small, it
-    would keep most."""
+    """Return freed memory to the system, where the C library can (glibc). By itself it keeps most of the memory that
+    pictures had, because they are many and small."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -113,8 +114,8 @@ class Keeper:
     """Keeps the part around the face of each picture that a face tracker reads; beyond `limit_bytes` it gives up.
 
     Between two detections the part spans both faces. Gaps of more than `longest_gap` pictures are not kept, because no
-    crop is cut there. Where the first of `count` pictures show that the rest will not fit, it gives up at once: memory
-    in many small pieces is not given back to the system.
+    crop is cut there. Where the first of `count` pictures show that all of them will not fit, it gives up at once,
+    because memory that was taken in many small pieces is hardly given back to the system.
     """
 
     def __init__(self, crops: CropSettings, longest_gap: int, limit_bytes: int, count: int) -> None:
@@ -151,7 +152,7 @@ class Keeper:
             self._gave_up, self._kept = True, []
 
     def _expected_bytes(self) -> float:
-        """The bytes of all pictures, judged by those so far; none before there are enough of them."""
+        """The bytes of all pictures, estimated from those so far; 0 before there are `FIRST_PICTURES`."""
         so_far = len(self._kept)
         return self._bytes / so_far * self._count if so_far >= FIRST_PICTURES else 0.0
 

@@ -85,17 +85,24 @@ def has_pieces(folder: Path) -> bool:
 
 def crop_names(folder: Path, name: str) -> list[str]:
     """The names of a clip's crops: its pieces, or its own name where it is in one piece or has no crop."""
-    record = read_pieces(folder, name) if has_pieces(folder) else None
+    record = read_pieces(folder, name)
     return [name] if record is None else [piece.name for piece in record.pieces]
 
 
 def forget_pieces(folder: Path, name: str) -> None:
-    """Remove a recording's record, and then the crops of its pieces, the last one first: a removal that is interrupted
-    finds the rest when it begins again, because pieces are numbered without holes."""
-    _path(folder, name).unlink(missing_ok=True)
+    """Remove the crops of a recording's pieces, and then its record.
+
+    Pieces of the record may have been removed before, as damaged ones are. Those that a killed process left without a
+    record are numbered without holes, and the last one is removed first. So a removal that is interrupted finds the
+    rest when it begins again.
+    """
+    record = read_pieces(folder, name)
+    for piece in () if record is None else record.pieces:
+        remove_files(folder, piece.name)
     numbers = takewhile(lambda number: any(path.exists() for path in _files(folder, name, number)), count())
     for number in reversed(list(numbers)):
         remove_files(folder, piece_name(name, number))
+    _path(folder, name).unlink(missing_ok=True)
 
 
 def remove_files(folder: Path, name: str) -> None:
@@ -110,7 +117,7 @@ def recorded_clips(folder: Path) -> list[str]:
 
 
 def times(first_frame: int, stop: int) -> str:
-    """A stretch of time in a recording: `12.4-15.0 s`."""
+    """A stretch of time in a recording: `12.4–15.0 s`."""
     return f"{first_frame / FPS:.1f}–{stop / FPS:.1f} s"
 
 

@@ -71,7 +71,8 @@ def follow_shots(
 
 
 def longest_take(shots: Sequence[Shot]) -> Take:
-    """The longest stretch with a face, the first of equally long ones; it counts the faces of its whole shot."""
+    """The longest stretch with a face, the first of equally long ones; `face_rate` and `most_faces` are those of its
+    whole shot."""
     longest = [(shot, longest_segment(shot.segments)) for shot in shots]
     shot, segment = max(longest, key=lambda pair: pair[1].stop - pair[1].start)
     kept = slice(shot.start + segment.start, shot.start + segment.stop)

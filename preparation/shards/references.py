@@ -13,10 +13,10 @@ from preparation.corpora.clip import recording_of
 from preparation.faces.landmarks import Landmarks, eye_openness, mouth_opening, pose_proxy
 
 RESERVED_SHARE = 0.2
-"""Share of a person's only clip that is set aside for the reference."""
+"""Share of a clip that is set aside where its reference must come from the clip itself."""
 RESERVED_GAP = 10
-"""Frames between a reference and the sample: 0.4 s, in which a face moves on; of clips shorter than 4 s a tenth of
-the clip."""
+"""Frames between a sample and a reference from the same recording: 0.4 s, in which a face moves on. In a clip shorter
+than 4 s that lends itself the reference, a tenth of the clip."""
 SHORTEST = 8
 """Fewest frames that a sample must keep beside its reference."""
 
@@ -65,7 +65,7 @@ def choose_reference(
         pools.append(client.clips())
 
     def among(same: bool | None) -> Reference | None:
-        """From the first pool that has frames of the target's recording, of others, or of any (None)."""
+        """From the first pool that has frames of the target's recording (`same`), of others (not), or of any (None)."""
         for pool in pools:
             frames: dict[str, NDArray[np.int64]] = {}
             for clip in sorted(set(pool) & landmarks.keys() - {target}):

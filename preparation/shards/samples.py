@@ -122,7 +122,7 @@ def sample_key(clip_id: str, part: int | None = None) -> str:
     joined = clip_id.replace("/", "--")
     # `a--b/c` and `a/b--c`, or `a-/b` and `a/-b`, would have one joined name: there the id itself is added.
     unique = joined if joined.count("--") == 1 and "---" not in joined else f"{joined}:{clip_id}"
-    # No clip's name holds a colon, which `safe_name` replaces and adds a hash for: no other clip has the same key.
+    # `safe_name` replaces the colon and adds a hash. No clip's name holds a colon, so no other clip has the same key.
     return safe_name(unique + ("" if part is None else f":{part:03d}"))
 
 

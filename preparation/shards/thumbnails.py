@@ -18,10 +18,11 @@ from preparation.shards.gate import Gate
 def thumbnail_sheet(
     run: RunFolder, rows: int = 8, columns: int = 8, size: int = 96, only: Collection[str] | None = None
 ) -> Frame:
-    """A row for each person, guests included, of frames spread over the clips: uint8 [rows * size, columns * size, 3].
+    """A row of RGB frames for each person, spread over the clips: uint8 [rows * size, columns * size, 3].
 
-    People are spread evenly over the table, or over those that `only` names; people without crops, and those whose
-    record forbids generation, get no row. A crop or a frame that cannot be read is a grey cell. RGB.
+    Guests' clips are in their host's row. People are spread evenly over the table, or over those that `only` names;
+    people without crops, and those whose record forbids generation, get no row. A crop or a frame that cannot be read
+    is a grey cell.
     """
     gate = Gate(run, "generation", required=False)  # the sheet is made before consent is recorded
     table = {name: entry for name, entry in load_people(run).items() if only is None or name in only}

@@ -159,8 +159,8 @@ class Sources:
 def box_in(clip: Annotation, width: int, height: int) -> tuple[int, int, int, int]:
     """The clip's square in a picture of another size than the annotated one: left, top, right, bottom, in pixels.
 
-    Scaled from the listed height. Where that height is unknown, or above the square's lower edge and so cannot be the
-    one its pixels were counted at, the square is not scaled. A pixel may be lost to rounding; a square that reaches
+    Scaled from the listed height. Where that height is unknown, or so small that the square does not fit into it and
+    was counted in another picture, the square is not scaled. A pixel may be lost to rounding; a square that reaches
     further out of the picture is an error.
     """
     x, y, box_width, box_height = clip.box

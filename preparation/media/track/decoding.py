@@ -43,9 +43,8 @@ class Aspects:
         for frame in frames:
             aspect, self._late = (self._before if self._late > 0 else self._now), self._late - 1
             if aspect != 1:
-                frame.opaque = Fraction(
-                    aspect.numerator, aspect.denominator
-                )  # PyAV needs a separate object for each frame
+                # PyAV needs a separate object for each frame.
+                frame.opaque = Fraction(aspect.numerator, aspect.denominator)
 
 
 def aspect_of(frame: Any) -> Fraction:

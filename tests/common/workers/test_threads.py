@@ -45,6 +45,23 @@ def test_the_first_error_ends_the_work_and_what_is_in_work_is_waited_for() -> No
     assert len(done) == ended
 
 
+def test_an_error_that_is_no_exception_is_raised_and_not_waited_for() -> None:
+    """PyO3 raises a panic of Rust as a BaseException."""
+
+    class Panic(BaseException):
+        pass
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise Panic
+        return item
+
+    results = map_threads(work, range(8), 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(Panic):
+        next(results)
+
+
 def test_who_stops_asking_stops_the_threads_where_they_ask_themselves() -> None:
     steps: list[int] = []
 

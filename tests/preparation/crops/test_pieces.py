@@ -182,8 +182,13 @@ def test_a_recording_without_a_usable_piece_is_one_row(clip: Clip, root: Path, t
     assert isinstance(row, QuarantineRow) and row.reason == "no face found"
 
 
-def test_forgetting_a_recording_removes_all_of_it(clip: Clip, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [None, "talk@000", "talk@001"])
+def test_forgetting_a_recording_removes_all_of_it(clip: Clip, root: Path, tmp_path: Path, damaged: str | None) -> None:
+    """Also where a piece was removed alone before, as the shards step does with a damaged one."""
     prepare(clip, root, tmp_path, CutPlan(25, 50))
+    assert len(crop_names(tmp_path, "talk")) >= 3
+    if damaged is not None:
+        forget_crop(tmp_path, damaged)
     forget_crop(tmp_path, "talk")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
