@@ -122,7 +122,8 @@ def prepare_clients(
     clips, files = _clips(run, table, only)
     plans = plan_cuts(clips, table, settings)
     for speaker in {clip.speaker for clip in clips}:
-        sweep(run.crops(speaker))
+        for folder in (run.crops(speaker), *run.crops(speaker).glob("*/")):  # records lie in folders of their own
+            sweep(folder)
     tracker = tracker_name(settings.faces)
     earlier = {
         clip.clip_id: from_before(clip, run.crops(clip.speaker), settings, tracker, plans.get(clip.clip_id))

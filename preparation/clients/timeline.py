@@ -121,11 +121,15 @@ def _borders(
             found.append(sum(part for part in parts if part >= least))
         return found
 
+    def near(wanted: int) -> list[int]:
+        return sorted(ends, key=lambda end: (abs(end - wanted), end))[:NEAREST_BORDERS]
+
+    second_wanted = wanted[0] + gap + wanted[1] + gap // 2
     best: tuple[float, tuple[int, int], list[int]] | None = None
-    for first in {wanted[0] + gap // 2, *ends}:
+    for first in {wanted[0] + gap // 2, *near(wanted[0] + gap // 2)}:
         rest = total - first - gap * (first not in ends) // 2
         in_rest = total - rest + round((rest - gap) * validation / (validation + test)) + gap // 2
-        for second in {wanted[0] + gap + wanted[1] + gap // 2, in_rest, *ends}:
+        for second in {second_wanted, in_rest, *near(second_wanted)}:
             if 0 < first < second < total and min(found := blocks(first, second)) >= least:
                 off = sum(abs(frames - share) for frames, share in zip(found, wanted, strict=True))
                 cost = float(off + LOSS_WEIGHT * (total - sum(found)))

@@ -41,14 +41,24 @@ class Place:
     first_frame: int
 
 
+Look = NDArray[np.float32]
+"""Of each frame what makes a face neutral: mouth opening, pose [2] and openness of the eyes, float32 [T, 4]."""
+
+
+def look_of(landmarks: Landmarks) -> Look:
+    """Measure the frames of a crop, from its landmarks [T, 68, 2]."""
+    columns = mouth_opening(landmarks)[:, None], pose_proxy(landmarks), eye_openness(landmarks)[:, None]
+    return np.concatenate(columns, axis=1)
+
+
 def choose_reference(
     target: str,
     client: Client,
-    landmarks: Mapping[str, Landmarks],
+    looks: Mapping[str, Look],
     places: Mapping[str, Place],
     same_recording: bool,
 ) -> Reference | None:
-    """The reference for clip `target`, from the landmarks [T, 68, 2] and the places of all of the client's crops.
+    """The reference for clip `target`, from the looks and the places of all of the client's crops.
 
     With `same_recording` it comes from other clips of the target's recording, at least `RESERVED_GAP` frames away; else
     from other recordings where there are any. Training clips come first, so that training never sees a held-out frame;
@@ -58,7 +68,7 @@ def choose_reference(
     only clips of the target's own person count.
     """
     person, split = client.person_of(target), client.split_of(target)
-    landmarks = {clip: points for clip, points in landmarks.items() if client.person_of(clip) == person}
+    looks = {clip: look for clip, look in looks.items() if client.person_of(clip) == person}
     pools = [client.splits["train"], client.splits[split]]
     if split != "train":
         # Held-out clips may use any clip as their reference: nothing is trained on them.
@@ -68,60 +78,57 @@ def choose_reference(
         """From the first pool that has frames of the target's recording (`same`), of others (not), or of any (None)."""
         for pool in pools:
             frames: dict[str, NDArray[np.int64]] = {}
-            for clip in sorted(set(pool) & landmarks.keys() - {target}):
+            for clip in sorted(set(pool) & looks.keys() - {target}):
                 if same is None or same == (places[clip].recording == places[target].recording):
-                    frames[clip] = _far_frames(clip, target, landmarks, places)
+                    frames[clip] = _far_frames(clip, target, looks, places)
             if any(len(some) for some in frames.values()):
-                clip, frame = _most_neutral({clip: landmarks[clip][some] for clip, some in frames.items()})
-                return Reference(clip, int(frames[clip][frame]), len(landmarks[target]))
+                clip, frame = _most_neutral({clip: looks[clip][some] for clip, some in frames.items()})
+                return Reference(clip, int(frames[clip][frame]), len(looks[target]))
         return None
 
     if same_recording:
-        return among(same=True) or _reserved(target, landmarks[target]) or among(same=None)
-    return among(same=False) or among(same=None) or _reserved(target, landmarks[target])
+        return among(same=True) or _reserved(target, looks[target]) or among(same=None)
+    return among(same=False) or among(same=None) or _reserved(target, looks[target])
 
 
-def _far_frames(
-    clip: str, target: str, landmarks: Mapping[str, Landmarks], places: Mapping[str, Place]
-) -> NDArray[np.int64]:
+def _far_frames(clip: str, target: str, looks: Mapping[str, Look], places: Mapping[str, Place]) -> NDArray[np.int64]:
     """The frames of a clip that are no neighbours of the target's: all, unless both are pieces of one recording."""
-    frames = np.arange(len(landmarks[clip]))
+    frames = np.arange(len(looks[clip]))
     if recording_of(clip) != recording_of(target):
         return frames
     at = places[clip].first_frame + frames
     start = places[target].first_frame
-    stop = start + len(landmarks[target])
+    stop = start + len(looks[target])
     return frames[(at < start - RESERVED_GAP) | (at >= stop + RESERVED_GAP)]
 
 
-def _reserved(target: str, landmarks: Landmarks) -> Reference | None:
+def _reserved(target: str, look: Look) -> Reference | None:
     """A frame of the clip's own last fifth; what is before it, but for a gap, stays the sample."""
-    length = len(landmarks)
+    length = len(look)
     first = length - max(1, round(RESERVED_SHARE * length))
     gap = min(RESERVED_GAP, max(1, length // 10))
     if first - gap < SHORTEST:
         return None
-    _, frame = _most_neutral({target: landmarks[first:]})
+    _, frame = _most_neutral({target: look[first:]})
     return Reference(target, first + frame, first - gap)
 
 
-def _most_neutral(clips: Mapping[str, Landmarks]) -> tuple[str, int]:
+def _most_neutral(clips: Mapping[str, Look]) -> tuple[str, int]:
     """The frame with the mouth shut, the eyes open and the head near the person's mean pose.
 
     MuseTalk's ablation: references similar in pose and different in mouth improve FID and lip sync. The pose of the
     frames to generate is unknown, so the mean is the best guess; a shut mouth differs from all speech.
     """
     every = np.concatenate(list(clips.values()))
-    pose = pose_proxy(every)
-    lids = eye_openness(every)
+    opening, pose, lids = every[:, 0], every[:, 1:3], every[:, 3]
     far = (
-        mouth_opening(every) / OPENING_UNIT
+        opening / OPENING_UNIT
         + np.linalg.norm(pose - pose.mean(0), axis=1) / POSE_UNIT
         + np.maximum(0, np.median(lids) - lids) / LID_UNIT
     )
     place = int(np.argmin(far))
-    for clip, points in clips.items():
-        if place < len(points):
+    for clip, look in clips.items():
+        if place < len(look):
             return clip, place
-        place -= len(points)
+        place -= len(look)
     raise AssertionError("the place lies inside the concatenation")

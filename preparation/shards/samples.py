@@ -30,7 +30,7 @@ from preparation.media.rates import FPS, SAMPLES_PER_FRAME
 from preparation.media.track.frames import Frame
 from preparation.quarantine import QuarantineRow
 from preparation.settings import PreparationSettings
-from preparation.shards.references import Place, Reference, choose_reference
+from preparation.shards.references import Place, Reference, choose_reference, look_of
 from preparation.shards.store import Sample, ShardIndex, load_index, write_shards
 from preparation.speech.features import SpeechFeatures, features_of_part, open_speech
 from preparation.speech.networks import model_version
@@ -89,12 +89,12 @@ def build_shards(
                 crops[clip] = load_crop(folder, name)
             except CorruptFileError as error:
                 quarantine.append(QuarantineRow(clip, "shards", error.reason, error.remedy))
-    landmarks = {clip: crop.landmarks for clip, crop in crops.items()}
+    looks = {clip: look_of(crop.landmarks) for clip, crop in crops.items()}
     places = {clip: _place(clip, crop, settings) for clip, crop in crops.items()}
     chosen: dict[str, Reference] = {}
     for clip, crop in crops.items():
         same = settings.samples.same_recording(str(crop.metadata["corpus"]))
-        reference = choose_reference(clip, entry, landmarks, places, same)
+        reference = choose_reference(clip, entry, looks, places, same)
         if reference is None:
             reason = "the speaker's only clip is too short to lend a reference frame"
             source = str(crop.metadata["source"])

@@ -10,6 +10,7 @@ import pytest
 
 from assets.preparation.corpus import disjoint
 from assets.preparation.facts import crop_facts, crop_facts_of, placed_clips
+from common.files import MACHINE
 from common.folders import RunFolder
 from common.weights import registry as weights
 from preparation.clients.dealing import deal_run
@@ -311,3 +312,13 @@ def test_people_with_one_real_recording_have_all_splits(
         sound = open_sound(recording.with_suffix(".mp4")).in_step()
         levels = loudness_levels(sound, len(sound) // 640)
         assert levels[places[clip_id].start] < np.quantile(levels, 0.4)
+
+
+def test_what_a_killed_process_left_of_a_record_goes(run: RunFolder, root: Path) -> None:
+    """Such a file holds the recording's name, and would stay when the person withdraws."""
+    for folder in ("pieces", "refused"):
+        left = run.crops("one") / folder / f".talk.json.{2**22 + 1}-{MACHINE}.partial"  # no process has this number
+        left.parent.mkdir(exist_ok=True)
+        left.write_bytes(b"half")
+    assert prepare_clients(run, root, SETTINGS).made == 0
+    assert not list(run.root.rglob("*.partial"))

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from preparation.clients.roles import Client
-from preparation.shards.references import RESERVED_GAP, SHORTEST, Place, Reference, choose_reference
+from preparation.shards.references import RESERVED_GAP, SHORTEST, Place, Reference, choose_reference, look_of
 from tests.preparation.conftest import MakeFace
 
 
@@ -22,7 +22,8 @@ def chosen(
 ) -> Reference | None:
     """The reference where each clip is a recording of its own, unless `places` say otherwise."""
     places = places or {clip: Place(clip, 0) for clip in landmarks}
-    return choose_reference(target, client, landmarks, places, same_recording)
+    looks = {clip: look_of(points) for clip, points in landmarks.items()}
+    return choose_reference(target, client, looks, places, same_recording)
 
 
 @pytest.fixture
