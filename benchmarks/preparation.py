@@ -55,8 +55,8 @@ from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import build_all_shards, longest_first, prepare_folder, register_corpus
-from preparation.sample_settings import SampleSettings
 from preparation.settings import CorpusKind, FaceSettings, PreparationSettings
+from preparation.settings.samples import SampleSettings
 from preparation.shards.samples import encode_frames
 from preparation.shards.store import read_shards, write_shards
 from preparation.speech.features import speech_features

@@ -20,7 +20,7 @@ from common.progress import track
 from preparation.clients.roles import load_people
 from preparation.crops.crop import Crop, has_crop, load_crop
 from preparation.faces.embedder import WEIGHT, Embedding, FaceEmbedder, align_five_points, frontal_frames, unit
-from preparation.settings import IdentitySettings
+from preparation.settings.checks import IdentitySettings
 
 BLOCK = 1024
 """How many clients are compared with all others at once: memory grows with the number of clients, not its square."""

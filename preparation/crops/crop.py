@@ -60,7 +60,6 @@ DECIDES_NOTHING = (
     "preparation.corpora",
     "preparation.crops.refusals",
     "preparation.quarantine",
-    "preparation.sample_settings",
     "preparation.settings",
 )
 """Modules that these import and that change no crop: how files are written, listed and reported. The settings that

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from preparation.crops.quality import Verdict
 from preparation.media.rates import FPS, SAMPLES_PER_FRAME
 from preparation.media.track.frames import Frame
-from preparation.settings import SyncSettings
+from preparation.settings.checks import SyncSettings
 
 if TYPE_CHECKING:
     from preparation.crops.active_speaker import ActiveSpeaker

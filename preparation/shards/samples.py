@@ -41,7 +41,6 @@ DECIDES_NOTHING = (
     "preparation.corpora",
     "preparation.crops",
     "preparation.quarantine",
-    "preparation.sample_settings",
     "preparation.settings",
 )
 """Modules that this module imports and that change no shard, given a crop: the version of the code that made the crop

@@ -21,7 +21,6 @@ from preparation.pipeline import (
     register_corpus,
 )
 from preparation.quarantine import load_quarantine
-from preparation.sample_settings import SampleSettings
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
@@ -31,6 +30,7 @@ from preparation.settings import (
     ShardSettings,
     SpeakerRule,
 )
+from preparation.settings.samples import SampleSettings
 from preparation.shards.samples import batch_of, build_shards, parts_of, sample_key
 from preparation.shards.store import Sample, load_index, read_shards
 from preparation.shards.thumbnails import thumbnail_sheet

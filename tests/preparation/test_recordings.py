@@ -27,7 +27,6 @@ from preparation.crops.pieces import recorded_clips
 from preparation.media.sound import open_sound
 from preparation.pipeline import PreparationReport, build_all_shards, prepare_clients, prepare_folder, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.sample_settings import SampleSettings
 from preparation.settings import (
     ClientSettings,
     CorpusSettings,
@@ -37,6 +36,7 @@ from preparation.settings import (
     PreparationSettings,
     QualitySettings,
 )
+from preparation.settings.samples import SampleSettings
 from preparation.shards.store import load_index, read_shards
 from preparation.shards.thumbnails import thumbnail_sheet
 from tests.preparation.conftest import draw_clip

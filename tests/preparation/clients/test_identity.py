@@ -15,14 +15,9 @@ from preparation.clients.identity import BLOCK, SamePerson, check_identities, co
 from preparation.crops.crop import load_crop
 from preparation.faces.embedder import ARCFACE_TEMPLATE, FaceEmbedder, five_points, frontal_frames, unit
 from preparation.pipeline import prepare_clients, register_corpus
-from preparation.sample_settings import SampleSettings
-from preparation.settings import (
-    CorpusSettings,
-    IdentitySettings,
-    PreparationSettings,
-    QualitySettings,
-    SpeakerRule,
-)
+from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule
+from preparation.settings.checks import IdentitySettings
+from preparation.settings.samples import SampleSettings
 from tests.preparation.conftest import MakeFace
 
 SETTINGS = PreparationSettings(

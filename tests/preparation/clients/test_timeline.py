@@ -19,8 +19,8 @@ from preparation.clients.timeline import (
 )
 from preparation.corpora.clip import Clip, piece_name, recording_of
 from preparation.crops.cutting import cut_recording
-from preparation.sample_settings import SampleSettings
 from preparation.settings import ClientSettings, PreparationSettings, SourceRule
+from preparation.settings.samples import SampleSettings
 
 SHARES = ClientSettings()
 GAP = 25

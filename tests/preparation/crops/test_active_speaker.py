@@ -21,7 +21,8 @@ from preparation.media.video import open_video
 from preparation.media.writing import encode
 from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
-from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule, SyncSettings
+from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule
+from preparation.settings.checks import SyncSettings
 
 SETTINGS = PreparationSettings(
     corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
