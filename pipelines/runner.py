@@ -61,7 +61,9 @@ def run_jobs(
     configuration = configure(profile, overrides)
     run = open_run(configuration, keep)
     if names[0] == TRAIN:
-        check_training(run)
+        # Another command may be preparing the run; a shared lock makes no folder for a run that does not exist.
+        with locked(run.folder.command_lock, TRAIN, shared=True):
+            check_training(run)
     elif TRAIN in names:
         check_machine(run)
     with locked(run.folder.command_lock, " and ".join(names)):

@@ -103,6 +103,12 @@ def test_two_commands_on_one_run_the_second_changes_nothing(tmp_path: Path, monk
     assert remembered(configuration.root).read_text() == before
 
 
+def test_training_a_run_that_was_never_prepared_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="mine is not prepared"):
+        runner.run_jobs(["train"], "small", {"data": str(tmp_path), "run": "mine"})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def occupied(project: Path) -> Path:
     """A checkout in which a file stands where Dagster's folder would be made: as good as read-only, for root too."""
