@@ -88,7 +88,7 @@ def _evaluate(context: dg.AssetExecutionContext, run: Run, method: str) -> str:
 def measure(run: Run, method: str) -> None:
     from evaluation.measuring.runs import measure_with_personal
 
-    measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed)
+    measure_with_personal(run.folder, method, run.evaluation, run.training, run.seed, run.workers)
 
 
 def _show(context: dg.AssetExecutionContext, run: Run, method: str) -> None:

@@ -32,21 +32,27 @@ def stop_if_asked() -> None:
 
 
 def map_threads(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, computing: bool = True
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    computing: bool = True,
+    ahead: int | None = None,
 ) -> Iterator[Result]:
     """Results of `work` on every item, in the order of the items, by `workers` threads.
 
     For work that torch, FFmpeg and numpy do outside the interpreter's lock: threads share one network, where every
-    process would load libraries and weights of its own. While threads are `computing`, each has one core. The first
-    error ends the work: items not yet begun are dropped, those in work are waited for. An interruption waits for
-    nothing: threads stop where the work calls `stop_if_asked`, or end with the process.
+    process would load libraries and weights of its own. While threads are `computing`, each has one core. No item is
+    begun more than `ahead` items after the one whose result is taken next, so that results which are large and taken
+    slowly do not fill the memory. The first error ends the work: items not yet begun are dropped, those in work are
+    waited for. An interruption waits for nothing: threads stop where the work calls `stop_if_asked`, or end with the
+    process.
     """
     workers = min(workers, len(items))
     if workers <= 1:
         yield from map(work, items)
         return
     with _torch_threads_restored():
-        crew = _Crew(work, items, workers, computing)
+        crew = _Crew(work, items, workers, computing, len(items) if ahead is None else ahead)
         try:
             crew.begin()
             yield from crew.results()
@@ -64,10 +70,13 @@ def map_threads(
 class _Crew(Generic[Item, Result]):
     """Threads that take one item after the other. Daemons: the interpreter does not wait for them at its end."""
 
-    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item], workers: int, computing: bool) -> None:
+    def __init__(
+        self, work: Callable[[Item], Result], items: Sequence[Item], workers: int, computing: bool, ahead: int
+    ) -> None:
         self._work, self._items, self._computing = work, items, computing
         self._stop, self._changed = threading.Event(), threading.Condition()
-        self._next = 0
+        self._next = self._taken = 0
+        self._ahead = ahead
         self._done: dict[int, tuple[Any, BaseException | None]] = {}
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
 
@@ -87,6 +96,8 @@ class _Crew(Generic[Item, Result]):
                 while number not in self._done:
                     self._changed.wait()
                 result, error = self._done.pop(number)
+                self._taken += 1
+                self._changed.notify_all()
             if error is not None:
                 raise error
             yield result
@@ -94,6 +105,8 @@ class _Crew(Generic[Item, Result]):
     def stop(self) -> None:
         """Begin no further item; the work on others ends where it calls `stop_if_asked`."""
         self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def join(self) -> None:
         for thread in self._threads:
@@ -107,6 +120,8 @@ class _Crew(Generic[Item, Result]):
         with suppress(StopAsked):
             while True:
                 with self._changed:
+                    while self._next > self._taken + self._ahead and not self._stop.is_set():
+                        self._changed.wait()
                     number = self._next
                     self._next += 1
                 if number >= len(self._items):
@@ -121,7 +136,7 @@ class _Crew(Generic[Item, Result]):
                     outcome = None, error
                 with self._changed:
                     self._done[number] = outcome
-                    self._changed.notify()
+                    self._changed.notify_all()
 
 
 def _leave_behind(crew: _Crew[Any, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 from common import seeding
 from common.errors import PrivFedTalkError
 from common.folders import ADAPTER_WEIGHTS, RunFolder
+from common.workers import map_threads
 from evaluation.catalogue import PERSONAL
 from evaluation.measuring.protocol import copy_reference
 from evaluation.metrics.arrays import Floats, Frames
@@ -75,18 +76,25 @@ def client_losses(
     seed: int,
     split: str = "test",
     required: bool = True,
+    workers: int = 1,
 ) -> dict[str, float]:
     """Each client's loss on its held-out clips; noise and timesteps are the same for every denoiser.
 
-    Clients who may not be generated are left out; `required` is `training.consent.required`.
+    Clients who may not be generated are left out; `required` is `training.consent.required`. `workers` clients are
+    worked on side by side.
     """
-    losses, gate = {}, Gate(run, "generation", required)
-    for client in gate.admit(of_role(load_clients(run.clients_table), "client"), "the evaluation"):
+    gate = Gate(run, "generation", required)
+
+    def loss_of(client: str) -> float | None:
         clips = [ClipTensors.from_sample(sample) for sample in gate.samples(client, split)]
         denoiser = denoiser_of(client)
         if any(len(clip.latents) >= denoiser.settings.window for clip in clips):
-            losses[client] = validation_loss(denoiser, clips, settings, seed)
-    return losses
+            return validation_loss(denoiser, clips, settings, seed)
+        return None
+
+    clients = gate.admit(of_role(load_clients(run.clients_table), "client"), "the evaluation")
+    losses = zip(clients, map_threads(loss_of, clients, workers), strict=True)
+    return {client: loss for client, loss in losses if loss is not None}
 
 
 def _frozen_backbone(run: RunFolder, settings: TrainingSettings, seed: int) -> ComparedModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 
 from common.files import write_text
@@ -22,7 +22,7 @@ from evaluation.metrics.networks.landmarker import open_track
 from evaluation.settings import EvaluationSettings
 from preparation.faces.embedder import KINDS
 from training.adapters.origin import weights_of
-from training.model.device import choose_device
+from training.model.device import choose_device, one_thread
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.settings import TrainingSettings
 
@@ -30,28 +30,40 @@ TRACKER_REMEDY = "privfedtalk weights fetch face_landmarker"
 
 
 def measure_with_personal(
-    run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int
+    run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int, workers: int = 1
 ) -> None:
     """`measure`, and the same under `personal_of(method)` where clients have adapters of their own beside the shared
     one."""
-    measure(run, method, settings, training, seed)
+    measure(run, method, settings, training, seed, workers)
     if has_personal(run, method):
-        measure(run, personal_of(method), settings, training, seed)
+        measure(run, personal_of(method), settings, training, seed, workers)
     else:
         shutil.rmtree(run.evaluation(personal_of(method)), ignore_errors=True)  # left by an earlier run
 
 
-def measure(run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int) -> None:
+def measure(
+    run: RunFolder, method: str, settings: EvaluationSettings, training: TrainingSettings, seed: int, workers: int = 1
+) -> None:
     """Evaluate one method or reference; writes `metrics.parquet`, `videos/`, `validation_loss.json` (client -> loss)
-    and `instruments.json` (figures of all clips together, by role; and what was not measured and why)."""
+    and `instruments.json` (figures of all clips together, by role; and what was not measured and why).
+
+    On a CPU `workers` clips are worked on side by side, on one core each; their number changes no figure.
+    """
     folder = run.evaluation(method)
+    cores: AbstractContextManager[None] = one_thread()
+    if choose_device().type != "cpu":
+        workers, cores = 1, nullcontext()
     model = open_model(run, method, training, seed)
     shutil.rmtree(folder / "videos", ignore_errors=True)  # some may be of people who may no longer be shown
-    with open_networks(run, settings) as (networks, missing):
+    with cores, open_networks(run, settings) as (networks, missing):
         clips = read_evaluation_clips(run, settings, required=training.consent.required)
         if method.endswith(PERSONAL):  # strangers have no adapters of their own
             clips = [clip for clip in clips if clip.role == "client"]
-        evaluate_method(method, model.generate, clips, networks, settings, folder, speaks=model.speaks)
+        evaluate_method(method, model.generate, clips, networks, settings, folder, model.speaks, workers)
+        losses = {}
+        if model.denoiser:
+            required = training.consent.required
+            losses = client_losses(run, model.denoiser, training.objective, seed, required=required, workers=workers)
     together: dict[str, dict[str, float]] = {}
     for meter in networks.meters:
         for role, figures in meter.conclude().items():
@@ -62,10 +74,6 @@ def measure(run: RunFolder, method: str, settings: EvaluationSettings, training:
         "adapter": weights_of(run, method.removesuffix(PERSONAL)),  # clients' own adapters started from it
     }
     write_text(folder / INSTRUMENTS, json.dumps(found, indent=1) + "\n")
-    losses = {}
-    if model.denoiser:
-        required = training.consent.required
-        losses = client_losses(run, model.denoiser, training.objective, seed, required=required)
     write_text(folder / VALIDATION_LOSS, json.dumps(losses, indent=1) + "\n")
 
 

@@ -94,7 +94,7 @@ def evaluate(one: Seeded) -> None:
     trained = [one.name] if one.name in one.paper.methods else []
     open_seed(one.paper.folder, one.seed, methods=trained, measured=[one.name])
     overrides = seed_overrides(one.paper, one.seed, one.name if trained else None)
-    _materialise("evaluation", one.paper, overrides, one.name)
+    _materialise("evaluation", one.paper, overrides | {"workers": 1}, one.name)  # other seeds are measured beside it
 
 
 def write(paper: PaperSettings, name: str) -> None:

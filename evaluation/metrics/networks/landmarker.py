@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -24,13 +25,20 @@ BORDER = 0.25
 
 @contextmanager
 def open_track(settings: FaceSettings | None = None) -> Iterator[tuple[Track | None, str]]:
-    """Open a `Track` for the protocol; yields None and the reason where its model file is absent."""
+    """Open a `Track` for the protocol, in which threads take turns; yields None and the reason where its model file is
+    absent."""
     if weights.find_optional("face_landmarker") is None:
         yield None, "MediaPipe's model file is absent (`privfedtalk weights list` says where it goes)"
         return
     tracker = MediaPipeTracker(settings or FaceSettings())
+    turn = Lock()
+
+    def track(frames: Frames) -> tuple[Landmarks, list[bool]]:
+        with turn:
+            return track_each(tracker.detect, frames)
+
     try:
-        yield (lambda frames: track_each(tracker.detect, frames)), ""
+        yield track, ""
     finally:
         tracker.close()
 

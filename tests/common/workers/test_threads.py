@@ -28,6 +28,24 @@ def test_results_come_in_the_order_of_the_items_and_several_threads_work() -> No
     assert list(map_threads(work, [], 2)) == []
 
 
+def test_threads_wait_for_a_slow_taker_and_a_slow_first_item_holds_up_only_what_is_too_far_ahead() -> None:
+    begun: list[int] = []
+    first = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            first.wait(20)
+        return item
+
+    results = map_threads(work, range(12), 2, ahead=3)
+    threading.Timer(0.2, first.set).start()
+    assert next(results) == 0
+    time.sleep(0.2)
+    assert max(begun) == 4  # item 1 is taken next
+    assert list(results) == list(range(1, 12))
+
+
 def test_the_first_error_ends_the_work_and_what_is_in_work_is_waited_for() -> None:
     done: list[int] = []
 

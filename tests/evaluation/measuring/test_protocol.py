@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from evaluation.measuring.protocol import (
 )
 from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip, Swapped
-from evaluation.metrics.interface import Networks
+from evaluation.metrics.interface import Figures, Networks
 from evaluation.settings import EvaluationSettings
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
@@ -106,6 +108,33 @@ def test_as_many_clips_of_a_client_are_generated_again_as_is_asked(clips: list[E
     assert summarise(evaluate_method("listener", listener, clips, NETWORKS, every))["listener"]["swapped_new"].n == 4
 
 
+class Order:
+    """A meter whose figures depend on the clips before."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def measure(self, clip: EvaluationClip, frames: Frames) -> Figures:
+        self.seen.append(clip.clip_id)
+        return {"psnr": float(len(self.seen))}
+
+    def conclude(self) -> dict[str, Figures]:
+        return {}
+
+
+def test_clips_side_by_side_give_the_same_rows_in_the_same_order(clips: list[EvaluationClip]) -> None:
+    def slowest_first(clip: EvaluationClip, speech: Floats) -> Frames:
+        time.sleep(0.05 * (clip is clips[0]))
+        return listener(clip, speech)
+
+    tables = []
+    for workers in (1, 3):
+        networks = replace(NETWORKS, meters=[Order()])
+        tables.append(evaluate_method("listener", slowest_first, clips, networks, workers=workers))
+    assert tables[0].equals(tables[1])
+    assert summarise(tables[1])["listener"]["psnr"].mean == pytest.approx(2.5)
+
+
 def test_a_still_has_no_lips(clips: list[EvaluationClip]) -> None:
     table = evaluate_method("copy_reference", copy_reference, clips, NETWORKS, speaks=False)
     found = summarise(table)["copy_reference"]
@@ -146,8 +175,6 @@ def test_files_hold_what_was_returned(clips: list[EvaluationClip], tmp_path: Pat
 
 
 def test_a_clip_without_known_opening_has_no_lip_rows(clips: list[EvaluationClip]) -> None:
-    from dataclasses import replace
-
     table = evaluate_method("listener", listener, [replace(clips[0], opening=None)], NETWORKS)
     metrics = set(table["metric"])
     assert "lip_correlation" not in metrics and "swapped_old" not in metrics
