@@ -46,17 +46,20 @@ def run_jobs(
     overrides: Mapping[str, Any],
     keep: bool = True,
     instance: dg.DagsterInstance | None = None,
+    consent: Path | None = None,
 ) -> None:
     """Run the named jobs one after the other over the partitions that the configuration names.
 
     A job is one Dagster run, or one for each stretch of consecutive partitions. Without an `instance`, the one of the
-    project's `dagster.yaml` records the runs. Raises BusyError if another process runs jobs on the same run, because
-    this one would change the configuration that the other has remembered. Raises NotReadyError before the first stage
-    of training if something is missing.
+    project's `dagster.yaml` records the runs. After preparation, what clients agreed to is recorded from the table
+    `consent`, a full path (see `preparation.clients.consent.record_from_file`). Raises BusyError if another process
+    runs jobs on the same run, because this one would change the configuration that the other has remembered. Raises
+    NotReadyError before the first stage of training if something is missing.
     """
     from pipelines.definitions import defs
-    from pipelines.jobs import TRAIN
+    from pipelines.jobs import PREPARE, TRAIN
     from pipelines.resources import check_machine, check_training, open_run
+    from preparation.clients.consent import record_from_file
 
     configuration = configure(profile, overrides)
     run = open_run(configuration, keep)
@@ -78,6 +81,8 @@ def run_jobs(
                     # Assets without partitions were made with the first stretch.
                     only = _partitioned(job) if number else None
                     _run(job, run_config, instance, _range(*ends) | _tags(configuration, profile), only)
+                if name == PREPARE and consent is not None:
+                    record_from_file(run.folder, consent)
 
 
 def make_assets(

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from pipelines.terminal.corpus_options import (
+    ConsentOption,
+    CorpusOption,
+    RootOption,
+    VaeOption,
+    check_clips,
+    corpus_overrides,
+)
 from pipelines.terminal.options import (
     LARGEST_SEED,
-    NULL,
     FreshOption,
     JsonOption,
     ProfileOption,
@@ -20,7 +27,7 @@ from pipelines.terminal.options import (
     carry_out,
     choose,
 )
-from pipelines.terminal.paths import folder_of_run, full_path, readable_file, readable_folder, writable_folder
+from pipelines.terminal.paths import folder_of_run, full_path, writable_folder
 from pipelines.terminal.text import console, print_json
 from preparation.settings import CorpusKind
 
@@ -73,14 +80,8 @@ def studio(
 
 def prepare(
     run: ProfilesRunArgument = None,
-    corpus: Annotated[CorpusKind, typer.Option(help="How the folder is laid out.")] = CorpusKind.STUDIO,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the clips lie (with --tables the source videos); the studio renders its own without it.",
-            show_default=False,
-        ),
-    ] = None,
+    corpus: CorpusOption = None,
+    root: RootOption = None,
     tables: Annotated[
         Path | None, typer.Option(help="HDTF's tables: cut its clips from the videos in --root.", show_default=False)
     ] = None,
@@ -99,24 +100,8 @@ def prepare(
             "--list", metavar="FILE", help="Only LRS3 clips that this file names; repeatable.", show_default=False
         ),
     ] = None,
-    vae: Annotated[
-        str | None,
-        typer.Option(
-            metavar="small|taef2|FOLDER|HUB-ID",
-            help="What turns frames into latents. small: trained on the corpus's own public speakers, a few minutes on "
-            "two cores. taef2: a small pretrained network, nothing is trained; right for real faces. FOLDER or HUB-ID: "
-            "an AutoencoderKL or AutoencoderTiny of diffusers.",
-            show_default="the profile's: taef2 for paper, else small",
-        ),
-    ] = None,
-    consent: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="Who agreed to what: the columns client, who, scope, expires.",
-            show_default="what is recorded already; rendered faces need none",
-        ),
-    ] = None,
+    vae: VaeOption = None,
+    consent: ConsentOption = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
     workers: WorkersOption = None,
@@ -141,15 +126,9 @@ def prepare(
 
         privfedtalk prepare mix --corpus mix --part lrs3=/path/to/lrs3 --part hdtf=/path/to/clips
     """
-    from common.folders import RunFolder
-    from pipelines.configuration.tree import PROJECT
     from pipelines.jobs import PREPARE
     from pipelines.terminal.documents import preparation_document
     from pipelines.terminal.summary import show_consent, show_preparation, show_standings
-    from preparation.clients.consent import read_table, record_from_file
-    from preparation.speech.networks import check_model
-    from training.model.autoencoders.sources import check_source
-    from training.model.backbones.sources import check_sources
 
     if run is not None:
         writable_folder(folder_of_run(run), "RUN")
@@ -157,46 +136,23 @@ def prepare(
         profile,
         run,
         settings,
-        corpus__kind=corpus.value,
-        corpus__root=None if root is None else full_path(root),
+        **corpus_overrides(corpus, root, vae),
         corpus__tables=None if tables is None or parts else full_path(tables),
         corpus__parts=[_part(part, tables) for part in parts] if parts else None,
         preparation__corpus__forget_absent=True if forget else None,
         preparation__corpus__lists=[full_path(path) for path in lists] if lists else None,
-        # Real people: the noise must come from the operating system, whatever the profile says.
-        training__privacy__seeded_noise=None if corpus is CorpusKind.STUDIO else NULL,
-        training__vae__source=_absolute(vae),
         seed=seed,
         workers=workers,
     )
-    # Before hours of crops, not after them.
-    read = choice.configuration.corpus
-    for folder in (read.root, read.tables, *(each for part in read.parts for each in (part.root, part.tables))):
-        if folder is not None:
-            readable_folder(PROJECT / folder, "corpus")
-    for path in choice.configuration.preparation.corpus.lists:
-        readable_file(PROJECT / path, "list")
-    if consent is not None:
-        read_table(readable_file(consent, "consent table"))
-    check_source(choice.configuration.training.vae.source)
-    check_model(choice.configuration.preparation.speech)
-    check_sources(choice.configuration.training.backbone)
-    carry_out([PREPARE], choice, not fresh, as_json)
+    check_clips(choice.configuration, consent)
+    carry_out([PREPARE], choice, not fresh, as_json, consent)
     root, required = choice.configuration.root, choice.configuration.training.consent.required
-    if consent is not None:
-        record_from_file(RunFolder(root), consent)
     if as_json:
         print_json(preparation_document(root, choice.configuration.training))
         return
     show_preparation(root, choice.configuration.preparation.identity.check)
     show_standings(root, choice.configuration.training)
     show_consent(root, required)
-
-
-def _absolute(vae: str | None) -> str | None:
-    """A folder's full path, so that a run continued from elsewhere finds it; any other name as it is."""
-    folder = full_path(vae) if vae else None
-    return str(folder) if folder and folder.is_dir() else vae
 
 
 def _part(text: str, tables: Path | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -131,9 +132,9 @@ def _plain(value: object) -> Any:
     return None if value is NULL else json.loads(json.dumps(value, default=os.fspath))
 
 
-def carry_out(jobs: Sequence[str], choice: Choice, keep: bool, as_json: bool) -> None:
-    """Run jobs. Under --json whatever a library prints meanwhile goes to standard error."""
+def carry_out(jobs: Sequence[str], choice: Choice, keep: bool, as_json: bool, consent: Path | None = None) -> None:
+    """Run jobs. Under --json whatever a library prints meanwhile goes to standard error. `consent`: see `run_jobs`."""
     from pipelines.runner import run_jobs
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        run_jobs(jobs, choice.profile, choice.overrides, keep=keep)
+        run_jobs(jobs, choice.profile, choice.overrides, keep=keep, consent=consent and full_path(consent))

@@ -62,6 +62,18 @@ def test_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
 
 
 @few
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / name).write_text("client,who,scope,expires\nanna,Anna,training,\n")
+    monkeypatch.setattr("pipelines.terminal.summary.print_results", lambda *_: None)
+    chosen = ["--corpus", "folder", "--root", name, "--consent", f"table/{name}"]
+    found = asked(monkeypatch, "demo", f"runs/{name}", *chosen)
+    assert found.corpus.root == tmp_path / name and found.root == tmp_path / "runs" / name
+    assert found.training.privacy.seeded_noise is None and found.training.consent.required
+
+
+@few
 def test_the_parts_and_tables_of_a_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for folder in ("a", "b", "c"):
         (tmp_path / folder / name).mkdir(parents=True)

@@ -7,12 +7,15 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from pipelines import runner
 from pipelines.cli import app
-from pipelines.configuration.tree import load, remember
+from pipelines.configuration.tree import Configuration, configure, load, remember
 from pipelines.errors import FailedCheckError
+from pipelines.jobs import PREPARE, TRAIN
 from pipelines.terminal.options import choose
 
 COMMANDS = [
@@ -202,3 +205,37 @@ def test_a_command_may_name_its_methods(cli: CliRunner, monkeypatch: pytest.Monk
     assert asked == [(["train"], ["fedavg", "local"]), (["evaluate", "reports"], ["fedavg", "local"])]
     refused = cli.invoke(app, ["evaluate", "--method", "fedsgd", "--set", f"data={tmp_path}"])
     assert refused.exit_code == 2 and "fedsgd" in refused.stderr and len(asked) == 2
+
+
+def test_a_run_keeps_its_corpus_when_it_is_prepared_again(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without --corpus the run's own was once replaced by the studio's."""
+    asked: list[Configuration] = []
+
+    def note(_: object, profile: str, overrides: dict[str, object], **__: object) -> None:
+        asked.append(configure(profile, overrides))
+        remember(asked[-1])
+
+    monkeypatch.setattr("pipelines.runner.run_jobs", note)
+    cli.invoke(app, ["prepare", str(tmp_path / "mine"), "--corpus", "folder", "--root", str(tmp_path)])
+    cli.invoke(app, ["prepare", str(tmp_path / "mine"), "--set", "preparation.faces.every=1"])
+    assert [one.corpus.kind for one in asked] == ["folder", "folder"]
+    assert asked[1].corpus.root == tmp_path
+
+
+def test_the_consent_table_of_a_whole_run_is_recorded_after_preparation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def note(definition: dg.JobDefinition, *_: object) -> None:
+        done.append(definition.name)
+
+    monkeypatch.setattr(runner, "_run", note)
+    monkeypatch.setattr("pipelines.resources.check_training", lambda _: done.append("checked"))
+    monkeypatch.setattr("preparation.clients.consent.record_from_file", lambda run, table: done.append(table.name))
+    overrides = {"data": str(tmp_path), "run": "mine"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        runner.run_jobs([PREPARE, TRAIN], "small", overrides, instance=instance, consent=tmp_path / "signed.csv")
+    assert done[0] == PREPARE and done[-3:] == ["signed.csv", "checked", TRAIN]
