@@ -13,6 +13,7 @@ from common.weights import registry as weights
 from pipelines.configuration.tree import PROJECT, Configuration, run_name
 from preparation.clients.consent import COLUMNS, objections
 from preparation.clients.roles import load_clients, of_role
+from preparation.faces.trackers import tracker_weights
 from preparation.settings import CorpusKind
 
 LRS3_CLIENTS = 4004
@@ -127,13 +128,24 @@ def _lacks(configuration: Configuration) -> Iterator[Lack]:
         weight = openable()[name].weight
         if weight is not None and weights.find_optional(weight) is None:
             yield Lack(f"{weights.REGISTRY[weight].file}, for {name}", f"privfedtalk weights fetch {weight}", False)
-    if configuration.preparation.faces.tracker != "truth" and weights.find_optional("face_landmarker") is None:
-        yield Lack("face_landmarker.task, which finds faces", "privfedtalk weights fetch face_landmarker", True)
+    yield from _tracker_lacks(configuration)
     try:
         check_sources(configuration.training.backbone)
     except PrivFedTalkError as error:
         yield Lack(error.reason, error.remedy, fatal=True)
     yield from _consent_lacks(configuration)
+
+
+def _tracker_lacks(configuration: Configuration) -> Iterator[Lack]:
+    """The files that the face tracker needs. A corpus that the run renders itself brings its landmarks along."""
+    faces = configuration.preparation.faces
+    if faces.tracker == "auto" and configuration.corpus.kind is CorpusKind.STUDIO:
+        return
+    needed = ("face_landmarker",) if faces.tracker == "auto" else tracker_weights(faces)
+    for name in needed:
+        if weights.find_optional(name) is None:
+            file = weights.REGISTRY[name].file
+            yield Lack(f"{file}, which finds faces", f"privfedtalk weights fetch {name}", fatal=True)
 
 
 def _consent_lacks(configuration: Configuration) -> Iterator[Lack]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
+from common.weights import registry as weights
 from pipelines.cli import app
 from pipelines.configuration.tree import load, profile_path
 from pipelines.plan import LRS3_CLIENTS, Lack, make_plan
@@ -118,14 +119,39 @@ def test_settings_that_cannot_run_are_told_before_anything_runs() -> None:
         make_plan(load("paper", ["corpus.kind=hdtf", "corpus.root=/nowhere"]), timed=False)
 
 
-def test_a_step_is_timed_on_this_machine() -> None:
-    small = ["training.backbone={width: 32, depth: 1}", "preparation.crops.size=64", "training.methods=[fedavg]"]
+def test_a_step_is_timed_on_this_machine(tmp_path: Path) -> None:
+    small = [
+        f"data={tmp_path}",
+        "training.backbone={width: 32, depth: 1}",
+        "preparation.crops.size=64",
+        "training.methods=[fedavg]",
+    ]
     found = make_plan(load("demo", small))
     assert found.seconds_a_window is not None and 0 < found.seconds_a_window < 30
     federation = load("demo", small).training.federation
     windows = found.methods[0]["steps"] * federation.batch_size
     assert found.hours["fedavg"] == pytest.approx(windows * found.seconds_a_window / 3600)
     assert found.ready
+
+
+@pytest.mark.parametrize(
+    ("overrides", "missing"),
+    [
+        ([], set()),
+        (["preparation.faces.tracker=mediapipe"], {"face_landmarker.task, which finds faces"}),
+        (
+            ["corpus.kind=folder", "corpus.root=/", "training.privacy.seeded_noise=null"],
+            {"face_landmarker.task, which finds faces"},
+        ),
+    ],
+)
+def test_rendered_faces_need_no_network(
+    overrides: list[str], missing: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = make_plan(load("demo", [f"data={tmp_path}", *overrides]), clients=3, timed=False)
+    assert {lack.what for lack in found.lacks if lack.fatal} == missing
 
 
 def test_the_command_prints_it_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
