@@ -195,7 +195,7 @@ def by_hand(run: RunFolder) -> None:
 
 def public(run: RunFolder) -> None:
     assert len(list(stream_public(run))) == 1 and len(read_public_frames(run).frames) == small.FRAMES
-    assert len(read_public_validation(run)) == len(read_federation_validation(run)) == 1
+    assert len(read_public_validation(run)) == len(read_federation_validation(run, run)) == 1
 
 
 def talk(run: RunFolder) -> None:

@@ -34,6 +34,7 @@ from training.learning.eligible import (
     unable_clients,
     unmeasured_clients,
 )
+from training.learning.lending import with_public_people
 from training.learning.public import digest_of, read_federation_validation
 from training.learning.validation import validation_loss
 from training.privacy.accounting.ledger import Ledger
@@ -94,7 +95,8 @@ def _federate(
     trainer = open_trainer(storage, settings, seed, pool.device)
     settings = within_budget(trainer, settings, folder)
     unscored = unmeasured_clients(run, people, settings)
-    held_out, adapter = read_federation_validation(run) if validated else [], trainer.adapter
+    held_out = read_federation_validation(run, with_public_people(run, settings)) if validated else []
+    adapter = trainer.adapter
 
     def public_loss(theta: Theta) -> float:
         if not validated:

@@ -20,7 +20,7 @@ from common.weights import registry as weights
 from preparation.clients.consent import objections
 from preparation.clients.roles import load_clients, load_people, of_role
 from preparation.shards.gate import Gate
-from preparation.shards.store import load_index
+from preparation.shards.store import Sample, load_index
 from training.execution.pools import worker_devices
 from training.federation import faults as simulation
 from training.federation.methods import configure, named
@@ -36,6 +36,7 @@ from training.learning.eligible import (
     too_short,
     windowed_splits,
 )
+from training.learning.lending import check_lender, misfits
 from training.learning.pretraining import measure_shape
 from training.model.backbones.kinds import build_backbone
 from training.model.backbones.sources import check_sources
@@ -244,7 +245,7 @@ def _pretrained_terms(settings: TrainingSettings) -> Iterator[tuple[str, str]]:
 
 def _run_lacks(run: RunFolder, settings: TrainingSettings, found: Sequence[Standing]) -> Iterator[Lack]:
     """What is missing in a prepared run, whose clients are `found`."""
-    yield from _public_lacks(run, settings)
+    yield from _public_lacks(run, settings) if settings.public_run is None else _lender_lacks(run, settings)
     able = [one.client for one in found if one.train is None]
     if not found:
         yield Lack(f"{run.root} has no client", "give clips of people who are clients (docs/corpora.md)")
@@ -286,6 +287,21 @@ def _public_lacks(run: RunFolder, settings: TrainingSettings) -> Iterator[Lack]:
             yield Lack(f"public speakers have {too_short(split, frames, most)}", f"{LONGER} of public speakers")
 
 
+def _lender_lacks(run: RunFolder, settings: TrainingSettings) -> Iterator[Lack]:
+    """Another run's public networks: whether they are there, and were made for samples like this run's."""
+    try:
+        check_lender(settings)
+    except PrivFedTalkError as error:
+        yield Lack(error.reason, error.remedy)
+        return
+    sample = _some_sample(run, of_role(load_clients(run.clients_table), "client"))
+    for misfit in misfits(settings, measure_shape(ClipTensors.from_sample(sample))) if sample else ():
+        yield Lack(
+            f"the networks of {settings.public_run} do not fit this run: {misfit}",
+            "prepare the run with that run's settings: privfedtalk prepare --public RUN takes them over",
+        )
+
+
 def _federation_lacks(settings: TrainingSettings, clients: Sequence[str]) -> Iterator[Lack]:
     """What the methods object to: cohorts too small for masks and noise, settings that contradict each other."""
     for method in settings.methods:
@@ -324,14 +340,19 @@ def _backbone_bytes(run: RunFolder, settings: TrainingSettings) -> int:
     if settings.backbone.kind == "sd15":
         folders = [Path(source) for source in (settings.backbone.sd15.source, settings.backbone.sd15.motion) if source]
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*.safetensors"))
-    gate = Gate(run, "training", required=False)
-    public = [name for name in of_role(load_people(run), "public") if _counts(run, name)]
-    sample = next((sample for name in public for sample in islice(gate.samples(name, verify=False), 1)), None)
+    sample = _some_sample(run, of_role(load_people(run), "public"))
     if sample is None:
         return 0
     with torch.device("meta"), deterministic(0):  # counted, not made
         backbone = build_backbone(settings.backbone, measure_shape(ClipTensors.from_sample(sample)))
     return sum(parameter.numel() * parameter.element_size() for parameter in backbone.parameters())
+
+
+def _some_sample(run: RunFolder, names: Iterable[str]) -> Sample | None:
+    """The first sample of the first of these people who has one."""
+    gate = Gate(run, "training", required=False)
+    having = (name for name in names if _counts(run, name) and gate.objection(name) is None)
+    return next((sample for name in having for sample in islice(gate.samples(name, verify=False), 1)), None)
 
 
 def _counts(run: RunFolder, name: str) -> dict[str, int]:

@@ -32,13 +32,14 @@ do: they change with every client that joins, leaves or is dealt anew, which cha
 def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Frames to latents and back: the small f8 autoencoder, trained here, or a pretrained one, scaled here."""
     from evaluation.results.run_files import parameter_count
+    from training.learning.lending import lent_version
     from training.model.autoencoders.sources import source_version
 
     folder, source = run.folder, run.training.vae.source
     stage = run.stage(
         vae,
         partial(train_autoencoder, run),
-        settings=[run.training.vae, source_version(source)],
+        settings=[run.training.vae, source_version(source), *lent_version(run.training, "vae")],
         versions={"crops": public_version(folder, CROPS)},
         outputs=lambda: [folder.model("vae")],
     )
@@ -54,12 +55,15 @@ def vae(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 
 def train_autoencoder(run: Run) -> None:
-    """Train the autoencoder, or fetch the pretrained one, and write it with its card and a sheet of coded faces."""
+    """Train the autoencoder, or take a pretrained or lent one; write it with its card and a sheet of coded faces."""
     from preparation.media.previews import for_show
     from training.adapters.cards import public_card
+    from training.learning.lending import borrow
     from training.learning.public import make_vae
 
     folder, settings = run.folder, run.training.vae
+    if borrow(folder, run.training, "vae"):
+        return
     make_vae(folder, settings, run.seed, workers=run.workers).save(folder.model("vae"))
     what = "An autoencoder that turns the crops of talking heads into latents and back."
     public_card(folder, "Autoencoder", what, {"source": settings.source}).write(folder.model("vae"))
@@ -71,11 +75,13 @@ def train_autoencoder(run: Run) -> None:
 @retried
 def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """Two small networks that measure mouth opening and identity, trained on the public split only."""
+    from training.learning.lending import lent_version
+
     folder = run.folder.model("rulers")
     stage = run.stage(
         rulers,
         partial(train_rulers, run),
-        settings=[],
+        settings=lent_version(run.training, "rulers"),
         versions={"crops": public_version(run.folder, CROPS)},
         outputs=lambda: [folder],
     )
@@ -90,9 +96,12 @@ def rulers(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 def train_rulers(run: Run) -> None:
     from training.adapters.cards import public_card
+    from training.learning.lending import borrow
     from training.learning.public import read_public_frames
     from training.model.frozen.rulers import train_identity_ruler, train_opening_ruler
 
+    if borrow(run.folder, run.training, "rulers"):
+        return
     public = read_public_frames(run.folder)
     opening = train_opening_ruler(public.frames, public.openings, seed=run.seed, workers=run.workers)
     identity = train_identity_ruler(public.frames, public.speakers, seed=run.seed, workers=run.workers)
@@ -113,6 +122,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     """The latent video diffusion backbone, pretrained on public speakers; from here on it is frozen."""
     from evaluation.figures.charts import curves
     from evaluation.results.run_files import parameter_count
+    from training.learning.lending import lent_version
     from training.model.backbones.sources import sources_version
 
     folder, settings = run.folder, run.training
@@ -125,6 +135,7 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
             sources_version(settings.backbone),
             settings.objective.in_pretraining(),
             settings.pretraining,
+            *lent_version(settings, "backbone"),
         ],
         versions={"shards": public_version(folder, SHARDS)},
         outputs=lambda: [home],
@@ -143,11 +154,14 @@ def backbone(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
 def pretrain_backbone(run: Run) -> None:
     from training.adapters.cards import public_card
+    from training.learning.lending import borrow
     from training.learning.pretraining import curve, pretrain
     from training.learning.public import read_public_validation, stream_public
     from training.model.device import choose_device
 
     folder, settings = run.folder, run.training
+    if borrow(folder, settings, "backbone"):
+        return
     home = folder.model("backbone")
     model, history = pretrain(
         lambda: stream_public(folder),

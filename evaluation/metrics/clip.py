@@ -50,6 +50,6 @@ class EvaluationClip:
     opening: Floats | None  # [T], the true opening where the corpus knows it
     audio: Audio
     speech: Floats  # [T, tokens, dim]
-    reference: Frame  # [H, W, 3], from another clip of the same person
+    reference: Frame  # [H, W, 3], of the same person at another moment or in another clip
     swapped: Swapped | None = None
     sample: Sample | None = None  # the clip as a trained model reads it: latents, reference latent, motion

@@ -1,4 +1,4 @@
-"""Whether the generated face is still the same person: cosine of embeddings to a reference from another clip.
+"""Whether the generated face is still the same person: cosine of embeddings to the reference.
 
 The embedder is an argument, so that a pretrained face network can replace the identity ruler without a change here.
 """
@@ -46,7 +46,7 @@ def open_embedder(name: EmbedderName = "mobilefacenet") -> PretrainedFaces | Non
 
 
 def identity_similarity(embedder: Embedder, frames: Frames, reference: Frames) -> npt.NDArray[np.float64]:
-    """Cosine of each frame [T, H, W, 3] to `reference` [H, W, 3], a frame of another clip: float64 [T]."""
+    """Cosine of each frame [T, H, W, 3] to `reference` [H, W, 3]: float64 [T]."""
     return cosine_to(embedder.embed(frames), embedder.embed(reference[None])[0])
 
 

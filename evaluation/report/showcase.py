@@ -50,7 +50,7 @@ def showcase(
         words = (said or {}).get(clip.clip_id)
         cards.append(VideoCard(title, f"“{words}”" if words else "A held-out clip", path))
         if len(pictures) < sheets:
-            caption = "Each column is one moment of a held-out clip, the reference is another clip's."
+            caption = "Each column is one moment of a held-out clip, the reference is of another moment."
             pictures.append(Sheet(title, caption, contact_sheet(panels)))
     return cards, pictures
 

@@ -21,6 +21,7 @@ from evaluation.measuring.protocol import COLUMNS, summarise
 from evaluation.measuring.significance import Comparison, Estimate, compare
 from evaluation.results.acceptance import judge_criteria
 from evaluation.results.gates import judge_gates
+from preparation.settings import CorpusKind
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def assemble(table: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "report": facts.report,
         "versions": dict(facts.versions),
     }
-    results["bars"] = judge_criteria(results)
+    rendered = facts.corpus.get("kind", CorpusKind.STUDIO) == CorpusKind.STUDIO
+    results["bars"] = judge_criteria(results) if rendered else []  # they were set on rendered people
     results["gates"] = judge_gates(results["methods"])
     return results
 

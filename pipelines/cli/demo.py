@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipelines.terminal.corpus_options import (
     ConsentOption,
     CorpusOption,
+    PublicOption,
     RootOption,
     VaeOption,
     check_clips,
@@ -29,6 +30,7 @@ def demo(
     corpus: CorpusOption = None,
     root: RootOption = None,
     vae: VaeOption = None,
+    public: PublicOption = None,
     consent: ConsentOption = None,
     profile: ProfileOption = None,
     seed: SeedOption = None,
@@ -49,6 +51,8 @@ def demo(
 
         privfedtalk demo ours --profile faces --root our_clips --consent signed.csv
 
+        privfedtalk demo me --corpus folder --root my_recording --public faces --set training.methods=[local]
+
         privfedtalk demo --set training.federation.rounds=12 --fresh
     """
     from pipelines.errors import FailedCheckError
@@ -59,7 +63,7 @@ def demo(
         profile,
         run,
         settings,
-        **corpus_overrides(corpus, root, vae),
+        **corpus_overrides(corpus, root, vae, public),
         training__consent__required=True if consent else None,
         seed=seed,
         workers=workers,

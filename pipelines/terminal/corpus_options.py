@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.errors import PrivFedTalkError
+from pipelines.terminal import completion
 from pipelines.terminal.options import NULL
-from pipelines.terminal.paths import full_path, readable_file, readable_folder
+from pipelines.terminal.paths import folder_of_run, full_path, readable_file, readable_folder
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -35,6 +37,17 @@ VaeOption = Annotated[
         show_default="the profile's: taef2 for paper, else small",
     ),
 ]
+PublicOption = Annotated[
+    str | None,
+    typer.Option(
+        "--public",
+        metavar="RUN",
+        help="A trained run whose autoencoder, rulers and backbone are used as they are: for clips of few people, such "
+        "as your own recording, all of whom are then clients.",
+        autocompletion=completion.runs,
+        show_default="the corpus's own public people teach them",
+    ),
+]
 ConsentOption = Annotated[
     Path | None,
     typer.Option(
@@ -45,7 +58,7 @@ ConsentOption = Annotated[
 ]
 
 
-def corpus_overrides(kind: CorpusKind | None, root: Path | None, vae: str | None) -> dict[str, Any]:
+def corpus_overrides(kind: CorpusKind | None, root: Path | None, vae: str | None, public: str | None) -> dict[str, Any]:
     """What the options mean, for `pipelines.terminal.options.choose`; None is not given."""
     people = kind not in (None, CorpusKind.STUDIO)
     return {
@@ -54,6 +67,24 @@ def corpus_overrides(kind: CorpusKind | None, root: Path | None, vae: str | None
         # Real people: the noise must come from the operating system, whatever the profile says.
         "training__privacy__seeded_noise": NULL if people else None,
         "training__vae__source": _absolute(vae),
+        **({} if public is None else _borrowing(folder_of_run(public))),
+    }
+
+
+def _borrowing(run: Path) -> dict[str, Any]:
+    """Overrides under which a run can use the public networks of another: what these networks were made for."""
+    from pipelines.configuration.tree import configure, remembered
+
+    if not remembered(run).exists():
+        raise PrivFedTalkError(f"--public {run} is no prepared run", "name one in data/, or its folder")
+    lender = configure(str(remembered(run)), {})
+    return {
+        "training__public_run": run,
+        "preparation__clients__public_speaker_fraction": 0.0,
+        "preparation__crops": lender.preparation.crops.model_dump(mode="json"),
+        "preparation__speech": lender.preparation.speech.model_dump(mode="json"),
+        "training__vae": lender.training.vae.model_dump(mode="json"),
+        "training__backbone": lender.training.backbone.model_dump(mode="json"),
     }
 
 
@@ -62,6 +93,7 @@ def check_clips(configuration: Configuration, consent: Path | None) -> None:
     from pipelines.configuration.tree import PROJECT
     from preparation.clients.consent import read_table
     from preparation.speech.networks import check_model
+    from training.learning.lending import check_lender
     from training.model.autoencoders.sources import check_source
     from training.model.backbones.sources import check_sources
 
@@ -76,6 +108,7 @@ def check_clips(configuration: Configuration, consent: Path | None) -> None:
     check_source(configuration.training.vae.source)
     check_model(configuration.preparation.speech)
     check_sources(configuration.training.backbone)
+    check_lender(configuration.training)
 
 
 def _absolute(vae: str | None) -> str | None:

@@ -131,7 +131,10 @@ def _show_identities(path: Path) -> None:
 
 
 def show_criteria(criteria: list[dict[str, Any]]) -> None:
-    """How many acceptance criteria are met, and a line for each that is missed or was not measured."""
+    """How many acceptance criteria are met, and a line for each that is missed or was not measured; nothing on corpora
+    that have none."""
+    if not criteria:
+        return
     measured = [one["pass"] for one in criteria if one["pass"] is not None]
     unmeasured = f", {len(criteria) - len(measured)} not measured" if len(measured) < len(criteria) else ""
     console.print(f"{sum(measured)} of {len(measured)} acceptance criteria met{unmeasured}")

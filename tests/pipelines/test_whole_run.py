@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.stage.partitions import REFERENCES
-from common.folders import RunFolder
+from common.folders import NETWORK_WEIGHTS, RunFolder
 from pipelines.configuration.tree import read_overrides
 from pipelines.jobs import WHOLE_RUN
 from pipelines.runner import run_jobs
@@ -21,6 +22,15 @@ SMALLER = [
     "training.vae.steps=5",
     "training.pretraining.steps=4",
     "training.federation.rounds=1",
+    "workers=1",
+]
+ONE_PERSON = [
+    "corpus.kind=lrs3",
+    "preparation.faces.tracker=truth",
+    "training.methods=[local]",
+    "training.federation.rounds=1",
+    "training.consent.required=false",
+    "training.privacy.seeded_noise=null",
     "workers=1",
 ]
 HEADLINE = ["psnr", "ssim", "mouth_psnr", "lip_correlation", "identity", "validation_loss", "mean_frame_delta", "n"]
@@ -71,3 +81,15 @@ def test_the_smallest_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 
     # Same seed, same machine, another folder: the same results.
     assert without_machine(run(tmp_path / "second")) == without_machine(results)
+
+    # Somebody with a few clips, among whom nobody is public, uses that run's networks.
+    shutil.copytree(folder.corpus / "trainval" / "c0000", tmp_path / "clips" / "trainval" / "me")
+    places = [f"data={tmp_path}", "run=mine", f"corpus.root={tmp_path / 'clips'}", f"training.public_run={folder.root}"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_jobs(WHOLE_RUN, "small", read_overrides([*places, *ONE_PERSON]), instance=instance)
+    mine = RunFolder(tmp_path / "mine")
+    own = json.loads(mine.results.read_text())
+    assert own["methods"]["local"]["psnr"] > 0 and own["bars"] == []
+    weights = [one.model("backbone") / NETWORK_WEIGHTS for one in (mine, folder)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert "is another run's" in mine.page.read_text()

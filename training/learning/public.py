@@ -116,8 +116,9 @@ def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTen
     return clips
 
 
-def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
-    """Clips on which a federation's rounds are compared: volunteers', or, without any, held-out public speakers'.
+def read_federation_validation(run: RunFolder, public: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
+    """Clips on which a federation's rounds are compared: volunteers', or, without any, held-out public speakers' of the
+    run `public`.
 
     If clients look or sound unlike the public speakers, the public loss rises while the clients' loss falls, and only
     volunteers show which round was best.
@@ -126,7 +127,7 @@ def read_federation_validation(run: RunFolder, most_clips: int = 24) -> list[Cli
     volunteers = gate.admit(of_role(table, "volunteer"), "the comparison of rounds")
     samples = (sample for name in volunteers for sample in gate.samples(name, "validation"))
     clips = [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
-    return clips or read_public_validation(run, most_clips)
+    return clips or read_public_validation(public, most_clips)
 
 
 def digest_of(clips: Iterable[ClipTensors]) -> str:

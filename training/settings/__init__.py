@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -377,6 +378,12 @@ class TrainingSettings(Settings):
     )
     components: dict[MethodName, tuple[Component, ...]] = Field(default_factory=dict)
     """Parts of the full method that a method uses in place of its own, e.g. `fedavg: [dp, secure_aggregation]`."""
+    public_run: Path | None = Field(
+        None,
+        description="a run that lends its autoencoder, rulers and backbone, and on whose held-out public speakers "
+        "rounds are compared: choose one for a corpus without public people, such as your own recording. null: the "
+        "corpus's own public people teach them",
+    )
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretraining: PretrainingSettings = PretrainingSettings()
