@@ -6,9 +6,9 @@ A new metric is a file in `evaluation/metrics` and a line of `METRICS`. A new me
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from common.errors import PrivFedTalkError
 from evaluation.metrics import fidelity, identity, lipsync, motion
@@ -53,7 +53,8 @@ class Metric:
 
     `compared`: methods are tested against each other on it. `together`: it is one figure of all clips, which cannot be
     tested. `beside` is the key of the metric that it only accompanies, as the true clips' value, a count or a
-    deviation. A metric that is not `recorded` stays in `metrics.parquet` and is no part of results.json.
+    deviation. `instead_of` is the key of a better metric, in whose place tables show this one where that could not be
+    measured. A metric that is not `recorded` stays in `metrics.parquet` and is no part of results.json.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Metric:
     compared: bool = False
     together: bool = False
     beside: str = ""
+    instead_of: str = ""
     recorded: bool = True
 
     @property
@@ -109,6 +111,14 @@ METRICS: tuple[Metric, ...] = (
            ("headline", "unseen", "summary", "card"),
            "mean distance of measured from true mouth opening, in inter-ocular distances",
            ("noise", "still"), compared=True),
+    Metric("tracked_correlation", "Tracked lips", "", 3, "higher", FACE_TRACKER,
+           ("headline", "unseen", "summary", "card"),
+           "Pearson correlation of the mouth opening with the true clip's, both read off landmarks by the face tracker",
+           ("noise", "still, by sound"), compared=True, instead_of="lip_correlation"),
+    Metric("tracked_opening_error", "Tracked opening error", EYES, 3, "lower", FACE_TRACKER,
+           ("headline", "unseen", "summary", "card"),
+           "mean distance of these two openings, in inter-ocular distances",
+           ("noise", "still, by sound"), compared=True, instead_of="opening_error"),
     Metric("mouth_psnr", "Mouth PSNR", "dB", 2, "higher", PIXELS, ("headline", "unseen", "summary", "card"),
            "dB, on the box around the true mouth", ("noise", "conceded to the still"), compared=True),
     Metric("mouth_ssim", "Mouth SSIM", "", 3, "higher", PIXELS, ("headline", "unseen"),
@@ -128,6 +138,10 @@ METRICS: tuple[Metric, ...] = (
            "driven by another clip's speech: lips with that clip"),
     Metric("swapped_old", "Swap: old", "", 3, "neither", SWAP, ("headline",),
            "the same: lips with the clip not spoken; should be 0"),
+    Metric("tracked_swapped_new", "Tracked swap: new", "", 3, "higher", FACE_TRACKER, ("headline",),
+           "driven by another clip's speech: tracked lips with that clip", instead_of="swapped_new"),
+    Metric("tracked_swapped_old", "Tracked swap: old", "", 3, "neither", FACE_TRACKER, ("headline",),
+           "the same: tracked lips with the clip not spoken; should be 0", instead_of="swapped_old"),
     Metric("landmarker_rate", "Face found", "", 3, "higher", FACE_TRACKER, ("headline",),
            "share of generated frames with a tracked face"),
     Metric("landmarker_rate_truth", "Face found, real", "", 3, "neither", FACE_TRACKER, beside="landmarker_rate",
@@ -223,6 +237,17 @@ def metric(key: str) -> Metric:
 def shown_in(*tables: Table) -> tuple[Metric, ...]:
     """The metrics that at least one of these tables shows."""
     return tuple(one for one in METRICS if set(one.tables) & set(tables))
+
+
+def columns_for(methods: Mapping[str, Mapping[str, Any]], *tables: Table) -> tuple[Metric, ...]:
+    """The metrics that a table of these methods' figures shows: of a metric and its substitute only one."""
+
+    def known(key: str) -> bool:
+        return any(figures.get(key) is not None for figures in methods.values())
+
+    shown = shown_in(*tables)
+    replaced = {one.instead_of for one in shown if one.instead_of and known(one.key) and not known(one.instead_of)}
+    return tuple(one for one in shown if one.key not in replaced and (not one.instead_of or one.instead_of in replaced))
 
 
 def of_clips() -> tuple[str, ...]:

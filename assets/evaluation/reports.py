@@ -56,8 +56,7 @@ def results(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
         required=run.training.consent.required,
     )
     write_results(found, folder.results)
-    rows = [{"method": name, **_summary(values)} for name, values in found["methods"].items()]
-    return dg.MaterializeResult(metadata={"methods": table(rows), "bars": table(found["bars"])})
+    return dg.MaterializeResult(metadata={"methods": table(_summary(found["methods"])), "bars": table(found["bars"])})
 
 
 @dg.asset(group_name=GROUP, kinds={"html"}, deps=[manifest, dealing, client_report, results])
@@ -131,7 +130,9 @@ def models_beat_gates(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
     )
 
 
-def _summary(values: dict) -> dict:
-    from evaluation.catalogue import shown_in
+def _summary(methods: dict) -> list[dict]:
+    """The rows of the terminal's table, for Dagster's pages."""
+    from evaluation.catalogue import columns_for
 
-    return {name: values.get(name) for name in (*(one.key for one in shown_in("summary")), "n")}
+    names = (*(one.key for one in columns_for(methods, "summary")), "n")
+    return [{"method": method, **{name: values.get(name) for name in names}} for method, values in methods.items()]

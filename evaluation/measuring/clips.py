@@ -82,8 +82,8 @@ def swap_speech(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
     Two sentences of the same length, each with silence around it, are alike by chance (true openings correlate at 0.3
     and more), and lips that follow the one then seem to follow the other. So the donor is the clip whose true opening
     is least like this one's: only then does `swapped_old` distinguish a habit from following the sound. The choice
-    depends on true openings alone, so it is the same for every method. The swap is left out where no other clip is long
-    enough, or where both openings are unknown, so that the lips could not be measured.
+    depends on true openings alone, or, where a corpus does not know them, on those of the true clips' landmarks, so it
+    is the same for every method. The swap is left out where no other clip is long enough.
     """
     swapped = []
     for index, clip in enumerate(clips):
@@ -99,21 +99,21 @@ def _likeness(clip: EvaluationClip) -> Callable[[EvaluationClip], float]:
     """A function of another clip: how much its true opening resembles this one's, the size of their correlation."""
 
     def likeness(other: EvaluationClip) -> float:
-        if clip.opening is None or other.opening is None:
-            return 0.0
-        return abs(lip_correlation(other.opening[: len(clip.opening)], clip.opening))
+        opening = clip.best_opening
+        likeness = lip_correlation(other.best_opening[: len(opening)], opening)
+        return 0.0 if np.isnan(likeness) else abs(likeness)
 
     return likeness
 
 
 def _may_speak_for(donor: EvaluationClip, clip: EvaluationClip) -> bool:
-    known = clip.opening is not None or donor.opening is not None
-    return known and donor.client != clip.client and len(donor.frames) >= len(clip.frames)
+    return donor.client != clip.client and len(donor.frames) >= len(clip.frames)
 
 
 def _speech_of(donor: EvaluationClip, frames: int) -> Swapped:
     return Swapped(
         speech=donor.speech[:frames],
         opening=None if donor.opening is None else donor.opening[:frames],
+        seen_opening=donor.seen_opening[:frames],
         audio=donor.audio[: frames * SAMPLES_PER_FRAME],
     )

@@ -24,9 +24,10 @@ from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip, Generate, Swapped, Track
 from evaluation.metrics.identity import cosine_to, identity_drift
 from evaluation.metrics.interface import AlignedEmbedder, Instrument, Networks
-from evaluation.metrics.lipsync import lip_correlation, lip_landmark_distance
+from evaluation.metrics.lipsync import lip_correlation, lip_landmark_distance, opening_error
 from evaluation.metrics.motion import landmark_jitter_ratio
 from evaluation.settings import EvaluationSettings
+from preparation.faces.landmarks import mouth_opening
 from preparation.media.writing import encode
 from preparation.quarantine import write_parquet
 
@@ -68,12 +69,19 @@ def evaluate_method(
         tracked_frames = settings.tracked_frames if count < settings.tracked_clips_per_client else 0
         values = measure_clip(clip, frames, networks, tracked_frames)
         if speaks and clip.swapped is not None and count < settings.swapped_clips_per_client:
-            swapped = _checked(method, clip, generate(clip, clip.swapped.speech))
-            values |= _swap(clip, clip.swapped, networks.opening.opening(swapped))
+            values |= swap(clip, clip.swapped, tracked_frames)
         if folder is not None and count < settings.videos_per_client:
             out = video_path(folder, clip.clip_id)
             encode(frames, clip.audio, out, crf=settings.video_crf, made="a generated clip")
         return frames, values
+
+    def swap(clip: EvaluationClip, donor: Swapped, tracked_frames: int) -> dict[str, float]:
+        track_faces = networks.track if tracked_frames else None
+        if clip.opening is None and donor.opening is None and track_faces is None:
+            return {}  # nothing could be compared
+        frames = _checked(method, clip, generate(clip, donor.speech))
+        values = _swap(clip, donor, networks.opening.opening(frames))
+        return values | (_tracked_swap(clip, donor, frames[:tracked_frames], track_faces) if track_faces else {})
 
     rows: list[dict[str, object]] = []
     numbered = _numbered_by_client(clips)
@@ -130,6 +138,9 @@ def _tracked(frames: Frames, clip: EvaluationClip, track_faces: Track) -> dict[s
     values = {"landmarker_rate": float(np.mean(found)), "landmarker_rate_truth": float(np.mean(true_found))}
     if both.any():
         values["lip_landmark_distance"] = lip_landmark_distance(landmarks[both], true_landmarks[both])
+        opening, true_opening = mouth_opening(landmarks[both]), mouth_opening(true_landmarks[both])
+        values["tracked_correlation"] = lip_correlation(opening, true_opening)
+        values["tracked_opening_error"] = opening_error(opening, true_opening)
     if both.all():
         # A gap in the track would count as a jump.
         values["landmark_jitter_ratio"] = landmark_jitter_ratio(landmarks, true_landmarks)
@@ -160,6 +171,19 @@ def _swap(clip: EvaluationClip, swapped: Swapped, opening: Floats) -> dict[str, 
     if clip.opening is not None:
         values["swapped_old"] = lip_correlation(opening, clip.opening)
     return values
+
+
+def _tracked_swap(clip: EvaluationClip, donor: Swapped, frames: Frames, track_faces: Track) -> dict[str, float]:
+    """The same by the face tracker's openings, over the frames in which it found the generated face."""
+    landmarks, found = track_faces(frames)
+    here = np.asarray(found, bool)
+    if not here.any():
+        return {}
+    opening, length = mouth_opening(landmarks[here]), len(frames)
+    return {
+        "tracked_swapped_new": lip_correlation(opening, donor.seen_opening[:length][here]),
+        "tracked_swapped_old": lip_correlation(opening, clip.seen_opening[:length][here]),
+    }
 
 
 def summarise(table: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, Estimate]]:

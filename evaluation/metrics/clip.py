@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from evaluation.metrics.arrays import Audio, Floats, Frame, Frames
-from preparation.faces.landmarks import Landmarks
+from preparation.faces.landmarks import Landmarks, mouth_opening
 
 if TYPE_CHECKING:
     from preparation.shards.store import Sample
@@ -31,6 +31,7 @@ class Swapped:
 
     speech: Floats  # [T, tokens, dim], as long as the clip it will drive
     opening: Floats | None  # [T], the other clip's true opening
+    seen_opening: Floats  # [T], the same off its landmarks
     audio: Audio
 
 
@@ -53,3 +54,13 @@ class EvaluationClip:
     reference: Frame  # [H, W, 3], of the same person at another moment or in another clip
     swapped: Swapped | None = None
     sample: Sample | None = None  # the clip as a trained model reads it: latents, reference latent, motion
+
+    @property
+    def seen_opening(self) -> Floats:
+        """The mouth opening [T] off the true clip's landmarks, which a tracker found unless the corpus has them."""
+        return mouth_opening(self.landmarks)
+
+    @property
+    def best_opening(self) -> Floats:
+        """The true opening [T] where the corpus knows it, else the one off the landmarks."""
+        return self.seen_opening if self.opening is None else self.opening

@@ -19,7 +19,7 @@ from PIL import Image
 
 from common.files import write_text
 from common.folders import PAGE
-from evaluation.catalogue import description_of, name_of, shown_in
+from evaluation.catalogue import columns_for, description_of, name_of
 from evaluation.figures.charts import colour_of, svg
 from evaluation.metrics.arrays import Frames
 from evaluation.report import words
@@ -94,12 +94,12 @@ def _context(data: ReportData) -> dict[str, Any]:
         "title": data.title,
         "style": Markup(_resource("style.css")),
         "results": results,
-        "columns": (headline := shown_in("headline")),
+        "columns": (headline := columns_for(results["methods"], "headline")),
         "rows": table_rows(results["methods"], results.get("comparisons", ()), headline),
-        "further_columns": (further := measured(shown_in("further"), results["methods"])),
+        "further_columns": (further := measured(columns_for(results["methods"], "further"), results["methods"])),
         "further_rows": table_rows(results["methods"], results.get("comparisons", ()), further),
         "missing": results.get("missing", ()),
-        "unseen_columns": (unseen := shown_in("unseen")),
+        "unseen_columns": (unseen := columns_for(results["methods_unseen"], "unseen")),
         "unseen_rows": table_rows(results.get("methods_unseen", {}), (), unseen),
         "findings": words.findings(results.get("comparisons", ())),
         "description_of": description_of,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from common.folders import RunFolder
-from evaluation.catalogue import shown_in
+from evaluation.catalogue import columns_for
 from training.adapters.folders import Measured
 from training.adapters.origin import weights_of
 
@@ -26,7 +26,7 @@ def card_figures(run: RunFolder, method: str) -> Measured:
     values = results.get("methods_unseen", {}).get(method, {})
     found = {
         ", ".join(filter(None, (one.label, one.unit))): f"{values[one.key]:.{one.digits}f}"
-        for one in shown_in("card")
+        for one in columns_for({method: values}, "card")
         if isinstance(values.get(one.key), int | float)
     }
     kind = results.get("corpus", {}).get("kind", "unnamed")

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from common.folders import NETWORK_WEIGHTS, RunFolder
-from evaluation.catalogue import has_shared_adapter, name_of, shown_in
+from evaluation.catalogue import columns_for, has_shared_adapter, name_of
 from evaluation.measuring.protocol import COLUMNS
 from evaluation.results.run_files import (
     FLOAT,
@@ -30,7 +30,7 @@ from evaluation.tables.published import HEADINGS, PUBLISHED
 def comparison(results: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
     """Tables 1 and 2: methods first, gates last; columns without any value are left out."""
     rows = {name: results["methods"][name] for name in methods if name in results["methods"]}
-    columns = measured(shown_in("headline", "further", "paper"), rows)
+    columns = measured(columns_for(rows, "headline", "further", "paper"), rows)
     frame = as_frame(table_rows(rows, results["comparisons"], columns), columns)
     return frame.assign(Method=frame["Method"].map(name_of))
 

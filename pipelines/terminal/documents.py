@@ -22,14 +22,14 @@ CLAIMED = ("private", "epsilon_release", "epsilon_server", "delta", "mark")
 def results_document(root: Path) -> dict[str, Any]:
     """Headline figures of every method, acceptance criteria, what was not measured, privacy, and where everything is;
     before there are results, only where the run is."""
-    from evaluation.catalogue import shown_in
+    from evaluation.catalogue import columns_for
     from evaluation.results.document import read_results
 
     folder = RunFolder(root)
     if not folder.results.exists():
         return {"run": root}
-    names = ("private", *(one.key for one in shown_in("summary")))
     results = read_results(folder.results)
+    names = ("private", *(one.key for one in columns_for(results["methods"], "summary")))
     return {
         "run": root,
         "report": root / results["report"],

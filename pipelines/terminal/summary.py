@@ -32,7 +32,7 @@ def print_results(root: Path, as_json: bool, error: PrivFedTalkError | None = No
 
 def show_results(root: Path) -> None:
     """The headline table, the acceptance criteria that are missed, ε, time and memory, and the page to open."""
-    from evaluation.catalogue import shown_in
+    from evaluation.catalogue import columns_for
     from evaluation.results.document import read_results
 
     folder = RunFolder(root)
@@ -43,7 +43,7 @@ def show_results(root: Path) -> None:
     table = Table(box=SIMPLE_HEAD, title="held-out clips of clients", title_justify="left", caption_justify="left")
     table.pad_edge, table.collapse_padding, table.show_edge = False, True, False
     table.add_column("method", no_wrap=True)
-    columns = shown_in("summary")
+    columns = columns_for(results["methods"], "summary")
     for column in columns:
         table.add_column(column.in_sentence.replace(" ", "\n"), justify="right", vertical="bottom")
     for method, values in results["methods"].items():

@@ -22,6 +22,7 @@ from evaluation.metrics.arrays import Floats, Frames
 from evaluation.metrics.clip import EvaluationClip, Swapped
 from evaluation.metrics.interface import Figures, Networks
 from evaluation.settings import EvaluationSettings
+from preparation.faces.landmarks import LOWER_INNER_LIP, Landmarks
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
 
@@ -64,7 +65,7 @@ def make_clip(index: int, client: str) -> EvaluationClip:
         audio=(rng.normal(0, 2000, FRAMES * 640)).astype(np.int16),
         speech=opening[:, None, None].repeat(20, axis=1),
         reference=draw(np.array([0.25], np.float32), colour)[0],
-        swapped=Swapped(other[:, None, None].repeat(20, axis=1), other, np.zeros(FRAMES * 640, np.int16)),
+        swapped=Swapped(other[:, None, None].repeat(20, axis=1), other, other, np.zeros(FRAMES * 640, np.int16)),
     )
 
 
@@ -159,7 +160,7 @@ def test_tracked_metrics_compare_two_runs_of_one_tracker(clips: list[EvaluationC
     assert found["landmarker_rate"].n == 2  # one clip for each client
     assert found["lip_landmark_distance"].mean == 0
     assert "landmark_jitter_ratio" not in found  # a hole in the track would count as a jump
-    assert looked_at == [FRAMES] * 4
+    assert looked_at == [FRAMES] * 6  # of both clips: generated, true, and with another's speech
 
 
 def test_files_hold_what_was_returned(clips: list[EvaluationClip], tmp_path: Path) -> None:
@@ -179,6 +180,34 @@ def test_a_clip_without_known_opening_has_no_lip_rows(clips: list[EvaluationClip
     metrics = set(table["metric"])
     assert "lip_correlation" not in metrics and "swapped_old" not in metrics
     assert {"swapped_new", "psnr", "identity"} <= metrics
+
+
+def test_real_faces_are_read_off_landmarks_and_nothing_is_generated_that_nobody_reads(
+    clips: list[EvaluationClip],
+) -> None:
+    spoken: list[Floats] = []
+
+    def noting(clip: EvaluationClip, speech: Floats) -> Frames:
+        spoken.append(speech)
+        return listener(clip, speech)
+
+    def tracker(frames: Frames) -> tuple[Landmarks, list[bool]]:
+        """Lips as far apart as the dark box is high, between eyes 20 pixels apart; nothing seen in the second frame."""
+        landmarks = np.zeros((len(frames), 68, 2), np.float32)
+        landmarks[:, [36, 39]], landmarks[:, [42, 45]] = (22, 25), (42, 25)
+        landmarks[:, LOWER_INNER_LIP, 1] = 20 * DarkRows().opening(frames)
+        return landmarks, [place != 1 for place in range(len(frames))]
+
+    donor = Swapped(clips[1].speech, None, clips[1].speech[:, 0, 0], clips[1].audio)
+    real = replace(clips[0], opening=None, swapped=donor, landmarks=tracker(clips[0].frames)[0])
+    evaluate_method("listener", noting, [real], NETWORKS)
+    assert len(spoken) == 1
+    table = evaluate_method("listener", noting, [real], replace(NETWORKS, track=tracker))
+    assert len(spoken) == 3
+    found = summarise(table)["listener"]
+    assert found["tracked_correlation"].mean > 0.99 and found["tracked_opening_error"].mean < 0.02
+    assert found["tracked_swapped_new"].mean > 0.99 and abs(found["tracked_swapped_old"].mean) < 0.7
+    assert "lip_correlation" not in found and "swapped_new" not in found
 
 
 def test_a_method_of_wrong_shape_is_named(clips: list[EvaluationClip]) -> None:

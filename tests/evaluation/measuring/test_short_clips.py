@@ -78,7 +78,7 @@ def make_clip(
         landmarks = rng.uniform(8, 24, (frames, 68, 2)).astype(np.float32)
     return EvaluationClip(
         f"{person}/1", person, "client", pictures, landmarks, opening, audio, speech, pictures[0],
-        swapped=Swapped(speech, opening[::-1].copy(), audio),
+        swapped=Swapped(speech, opening[::-1].copy(), opening[::-1].copy(), audio),
     )  # fmt: skip
 
 
@@ -98,7 +98,13 @@ def test_each_metric_of_a_short_clip_is_a_figure_or_undefined(
         assert {"psnr", "ssim", "mouth_psnr", "identity", "flicker_ratio", "landmarker_rate"} <= set(values)
         assert not [name for name, value in values.items() if np.isinf(value)]
         undefined = {name for name, value in values.items() if np.isnan(value)}
-        of_motion = {"mean_frame_delta", "flicker_ratio", "landmark_jitter_ratio", "lip_correlation"}
+        of_motion = {
+            "mean_frame_delta",
+            "flicker_ratio",
+            "landmark_jitter_ratio",
+            "lip_correlation",
+            "tracked_correlation",
+        }
         assert {name.removesuffix("_truth") for name in undefined} <= of_motion
         if frames == 20 and kind == "moving":
             assert undefined == set()
