@@ -22,7 +22,7 @@ PROCESSES ?= 2
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo paper results study mutants test test-all test-ui lint format lock clean
+.PHONY: help setup demo paper faces results study mutants test test-all test-ui lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ demo: setup  ## run the whole pipeline on rendered faces: data/demo/report/index
 paper: setup  ## make the paper's tables and figures with DVC (sized for an hour on two cores) and write docs/results/paper.md
 	$(BIN)/dvc repro $(ARGS)
 	$(BIN)/python -m docs.writers.paper
+
+faces: setup  ## the main tables on real people, whose clips lie in corpora/faces, and docs/results/faces.md
+	$(BIN)/dvc repro pipelines/paper/faces/dvc.yaml $(ARGS)
+	$(BIN)/python -m docs.writers.faces
 
 results: setup  ## write docs/results/demo.md from the demo's figures
 	$(BIN)/python -m docs.writers.demo

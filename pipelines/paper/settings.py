@@ -1,4 +1,5 @@
-"""The paper's runs as `paper` in params.yaml describes them: a configuration for the people, each seed, each method.
+"""The paper's runs as `paper` and `faces` in params.yaml describe them: a configuration for the people, each seed, each
+method; on rendered people, and on real ones.
 
 Everything that DVC shall notice is in params.yaml. It holds only differences from a profile, as a profile holds only
 differences from the defaults in code.
@@ -20,6 +21,8 @@ from training.federation.methods import check_names
 from training.settings import MethodName, TrainingSettings
 
 PARAMS = PROJECT / "params.yaml"
+RENDERED, REAL = "paper", "faces"
+"""The sections of params.yaml: rendered people (`dvc.yaml`), and real ones (`pipelines/paper/faces/dvc.yaml`)."""
 NOISY = "privfedtalk"
 """The method of the sweep over noise."""
 
@@ -38,8 +41,8 @@ class SweepSettings(Settings):
 
 
 class PaperSettings(Settings):
-    """`paper` in params.yaml. `run` is what all runs share, in the shape of a profile; `own` is each method's, in the
-    shape of `training`."""
+    """A section of params.yaml, `paper` or `faces`. `run` is what all runs share, in the shape of a profile; `own` is
+    each method's, in the shape of `training`."""
 
     data: Path = Field(Path("data/rendered"), description="folder of the runs, and of the tables and figures")
     profile: str = Field("demo", description="the profile from which `run` and `own` differ")
@@ -56,7 +59,7 @@ class PaperSettings(Settings):
         check_names((*self.methods, *self.own, *self.sweeps.methods))
         stray = sorted(set(self.own) - set(self.methods))
         if stray:
-            raise ValueError(f"paper.own has settings of {', '.join(stray)}, which paper.methods does not name")
+            raise ValueError(f"own has settings of {', '.join(stray)}, which methods does not name")
         return self
 
     @property
@@ -68,13 +71,14 @@ SHAPE = {name: field.annotation for name, field in PaperSettings.model_fields.it
     "own": dict[str, TrainingSettings],
     "run": Configuration,
 }
-"""The types of the values of `paper`."""
+"""The types of the values of a section."""
 
 
-def read_paper(path: Path = PARAMS) -> PaperSettings:
-    paper = build(PaperSettings, read_yaml(path, {"paper": SHAPE}).get("paper") or {}, source=f"paper in {path.name}")
+def read_paper(section: str = RENDERED, path: Path = PARAMS) -> PaperSettings:
+    source = f"{section} in {path.name}"
+    paper = build(PaperSettings, read_yaml(path, {section: SHAPE}).get(section) or {}, source=source)
     for shared in (paper.run, *({"training": own} for own in paper.own.values())):
-        check_open(shared, f"paper in {path.name}")
+        check_open(shared, source)
     return paper
 
 

@@ -1,6 +1,7 @@
-"""Run one stage of `dvc.yaml`. DVC calls this; nobody needs to do so by hand.
+"""Run one stage of a `dvc.yaml`. DVC calls this; nobody needs to do so by hand.
 
 .venv/bin/python -m pipelines.paper.stage federation fedavg
+.venv/bin/python -m pipelines.paper.stage federation fedavg --of faces
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The stages of `dvc.yaml`: what params.yaml asks for, made through Dagster, so that `dagster dev` shows all runs.
+"""The stages of `dvc.yaml` and `pipelines/paper/faces/dvc.yaml`: what params.yaml asks for, made through Dagster, so
+that `dagster dev` shows all runs.
 
 A stage trains or measures one method; its seeds run side by side.
 """
@@ -17,8 +18,16 @@ from common.workers import available_cores
 from evaluation.experiments.paper.folders import open_seed
 from evaluation.experiments.parallel import run_parallel
 from pipelines.configuration.tree import configure, remember
-from pipelines.jobs import EVALUATE, PREPARE, TRAIN
-from pipelines.paper.settings import PaperSettings, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.jobs import EVALUATE, PREPARE, REPORT, TRAIN
+from pipelines.paper.settings import (
+    REAL,
+    RENDERED,
+    PaperSettings,
+    configuration_of,
+    people_overrides,
+    read_paper,
+    seed_overrides,
+)
 from pipelines.paper.sweeps import run_dealt, run_noise, run_participation
 from pipelines.runner import make_assets
 from pipelines.terminal.errors import MENDABLE
@@ -35,6 +44,7 @@ ASSETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "federation": {TRAIN: ("adapter",)},
     "evaluation": {EVALUATE: ("evaluation",)},
     "references": {EVALUATE: ("evaluation",)},
+    "page": {REPORT: ("privacy", "results", "report")},
 }
 """The assets that a stage materialises, by the job that has them; other stages materialise none."""
 
@@ -97,6 +107,14 @@ def evaluate(one: Seeded) -> None:
     _materialise("evaluation", one.paper, overrides | {"workers": 1}, one.name)  # other seeds are measured beside it
 
 
+def page(paper: PaperSettings, _: str) -> None:
+    """The report page of the first seed."""
+    seed = paper.seeds[0]
+    open_seed(paper.folder, seed, methods=paper.methods, measured=(*paper.methods, *REFERENCES))
+    remember(configuration_of(paper, seed))
+    _materialise("page", paper, seed_overrides(paper, seed))
+
+
 def write(paper: PaperSettings, name: str) -> None:
     from pipelines.paper.outputs import OUTPUTS
 
@@ -116,6 +134,7 @@ STAGES: Mapping[str, Stage] = {
     "participation": run_participation,
     "dealt": run_dealt,
     "noise": run_noise,
+    "page": page,
     "write": write,
 }
 
@@ -124,10 +143,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("pipelines.paper.stage", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("value", nargs="?", default="", help="a seed, a method, a sweep's value or an output's name")
+    parser.add_argument("--of", default=RENDERED, choices=(RENDERED, REAL), help="the section of params.yaml")
     asked = parser.parse_args(arguments)
     try:
         with watched():
-            STAGES[asked.stage](read_paper(), asked.value)
+            STAGES[asked.stage](read_paper(asked.of), asked.value)
     except PrivFedTalkError as error:
         sys.stderr.write(f"error: {error.reason}\nremedy: {error.remedy}\n")
         return MENDABLE

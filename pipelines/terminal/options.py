@@ -36,7 +36,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         "-p",
-        help="demo, small, paper, sd15, or the path of a YAML file.",
+        help="demo, faces, small, paper, sd15, or the path of a YAML file.",
         autocompletion=completion.profiles,
         show_default="the run's own, else demo",
     ),

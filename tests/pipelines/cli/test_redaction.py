@@ -119,7 +119,7 @@ def test_parameters_that_dvc_records_may_not_hold_them(tmp_path: Path, monkeypat
     run = {"preparation": {"clients": {"volunteers": [NAME]}}}
     params.write_text(yaml.safe_dump({"paper": {"methods": ["fedavg"], "run": run}}))
     with pytest.raises(PrivFedTalkError, match=r"sets preparation\.clients\.volunteers") as refused:
-        paper.read_paper(params)
+        paper.read_paper(path=params)
     assert_absent(str(refused.value))
     resources.default_run()
 

@@ -100,7 +100,7 @@ def test_an_unknown_method_or_instrument_names_the_known_ones(override: str, sai
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    with pytest.raises(PrivFedTalkError, match="demo, paper, sd15, small"):
+    with pytest.raises(PrivFedTalkError, match="demo, faces, paper, sd15, small"):
         load("large")
 
 

@@ -26,7 +26,15 @@ from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.definitions import defs
 from pipelines.paper import outputs as paper_outputs
-from pipelines.paper.settings import PARAMS, configuration_of, people_overrides, read_paper, seed_overrides
+from pipelines.paper.settings import (
+    PARAMS,
+    REAL,
+    RENDERED,
+    configuration_of,
+    people_overrides,
+    read_paper,
+    seed_overrides,
+)
 from pipelines.paper.stages import ASSETS, STAGES
 from tests.assets.stage_calls import stage_calls
 from training.federation.methods import configure
@@ -43,15 +51,29 @@ def index() -> Any:
         return found
 
 
+FILES = {RENDERED: "dvc.yaml", REAL: "pipelines/paper/faces/dvc.yaml"}
+PROFILE_FILES = {RENDERED: "pipelines/profiles/demo.yaml", REAL: "pipelines/profiles/faces.yaml"}
+of_both = pytest.mark.parametrize("section", FILES)
+
+
 @cache
-def stages() -> dict[str, Any]:
-    """Every stage of the tables by name."""
-    return {stage.addressing: stage for stage in index().stages if stage.path_in_repo == "dvc.yaml"}
+def stages(section: str = RENDERED) -> dict[str, Any]:
+    """Every stage of a section's tables by name."""
+    return {stage.name: stage for stage in index().stages if stage.path_in_repo == FILES[section]}
+
+
+def folder_of(section: str) -> str:
+    return str(read_paper(section).data)
+
+
+def local(file: Any) -> str:
+    """The path of a dependency or output from the project's root."""
+    return Path(file.fs_path).relative_to(PROJECT).as_posix()
 
 
 def below(name: str) -> set[str]:
     """The stages that a stage's outputs reach, itself included."""
-    return {name} | {stage.addressing for stage in networkx.ancestors(index().graph, stages()[name])}
+    return {name} | {stage.name for stage in networkx.ancestors(index().graph, stages()[name])}
 
 
 def read_by(key: str) -> set[str]:
@@ -65,33 +87,40 @@ def read_by(key: str) -> set[str]:
     }
 
 
-def test_every_stage_has_its_command_and_its_files() -> None:
-    for name, stage in stages().items():
+@of_both
+def test_every_stage_has_its_command_and_its_files(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    for name, stage in stages(section).items():
         command = str(stage.cmd).split()
+        assert (command[-2:] == ["--of", section]) == (section != RENDERED), name
         assert command[:3] == [".venv/bin/python", "-m", "pipelines.paper.stage"] and command[3] in STAGES, name
         if command[3] == "write":
             assert command[4] == name and name in paper_outputs.OUTPUTS
         elif "@" in name:
             assert command[4] == name.split("@")[1]
         for dep in stage.deps:
-            path = str(dep)
-            assert "data/rendered" in path or "params.yaml" in path or Path(path).exists(), f"{name}: {path}"
-    written = {str(stage.cmd).split()[4] for stage in stages().values() if " write " in str(stage.cmd)}
-    assert written == set(paper_outputs.OUTPUTS)
-    assert set(paper_page.TABLES) <= written
+            path = local(dep)
+            elsewhere = path.startswith((folder_of(section), "corpora")) or path == "params.yaml"
+            assert elsewhere or Path(path).exists(), f"{name}: {path}"
+    written = {str(stage.cmd).split()[4] for stage in stages(section).values() if " write " in str(stage.cmd)}
+    assert written <= set(paper_outputs.OUTPUTS)
+    if section == RENDERED:
+        assert written == set(paper_outputs.OUTPUTS) and set(paper_page.TABLES) <= written
 
 
-def test_every_parameter_is_read_by_some_stage() -> None:
+@of_both
+def test_every_parameter_is_read_by_some_stage(section: str) -> None:
     """A setting that no stage depends on could be changed and nothing would be redone."""
-    asked = {key for stage in stages().values() for dep in stage.params for key in dep.params}
+    asked = {key for stage in stages(section).values() for dep in stage.params for key in dep.params}
 
     def leaves(values: Any, prefix: str) -> list[str]:
         if isinstance(values, dict) and values:
             return [leaf for key, value in values.items() for leaf in leaves(value, f"{prefix}.{key}")]
         return [prefix]
 
-    for leaf in leaves(read_yaml(PARAMS)["paper"], "paper"):
-        templated = leaf in {"paper.seeds", "paper.methods"} or leaf.startswith("paper.sweeps.")
+    for leaf in leaves(read_yaml(PARAMS)[section], section):
+        templated = leaf.split(".")[1] in {"seeds", "methods", "sweeps"}
+        templated |= leaf == f"{section}.data"  # all outputs are below it
         assert templated or any(leaf == key or leaf.startswith(f"{key}.") for key in asked), leaf
 
 
@@ -114,11 +143,12 @@ def test_what_all_share_redoes_all_and_what_is_measured_trains_nothing() -> None
     assert not any(name.startswith(("federation@", "backbone@", "people")) for name in measured)
 
 
-def test_outputs_are_below_the_paper_folder_and_each_is_one_stages() -> None:
-    outs = [str(out) for stage in stages().values() for out in stage.outs]
+@of_both
+def test_outputs_are_below_the_paper_folder_and_each_is_one_stages(section: str) -> None:
+    outs = [local(out) for stage in stages(section).values() for out in stage.outs]
     assert len(outs) == len(set(outs))
     for out in outs:
-        assert "data/rendered/" in out
+        assert out.startswith(f"{folder_of(section)}/")
 
 
 def test_each_seed_differs_in_what_a_seed_draws_and_nothing_else() -> None:
@@ -147,8 +177,8 @@ def test_every_method_can_run_and_has_a_name() -> None:
 def test_settings_of_a_method_that_is_not_trained_are_refused(tmp_path: Path) -> None:
     stray = {"paper": {"methods": ["fedavg"], "own": {"scaffold": {}}}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(stray))
-    with pytest.raises(PrivFedTalkError, match=r"paper\.own has settings of scaffold"):
-        read_paper(tmp_path / "params.yaml")
+    with pytest.raises(PrivFedTalkError, match=r"own has settings of scaffold"):
+        read_paper(path=tmp_path / "params.yaml")
 
 
 def test_the_page_shows_the_files_as_they_are(tmp_path: Path) -> None:
@@ -167,15 +197,22 @@ def test_the_page_shows_the_files_as_they_are(tmp_path: Path) -> None:
 
 
 SWEEPS = {"participate", "deal", "noise"}
-RENDERED = {"cut_clips", "gather_parts", "write_listing"}
-"""What makes other corpora than the rendered one of the tables."""
+OTHER_CORPORA = {
+    RENDERED: {"cut_clips", "gather_parts", "write_listing"},
+    REAL: {"render", "cut_clips", "gather_parts"},
+}
+"""What makes other corpora than that of a section's tables."""
 
 
-def made_by(kind: str) -> set[tuple[str, str]]:
+def made_by(kind: str, section: str) -> set[tuple[str, str]]:
     """The functions that make what a stage makes: (module, name)."""
     if kind in ASSETS:
         assets = {name for names in ASSETS[kind].values() for name in names}
-        return {call.made_by for call in stage_calls() if call.asset in assets and call.made_by[1] not in RENDERED}
+        return {
+            call.made_by
+            for call in stage_calls()
+            if call.asset in assets and call.made_by[1] not in OTHER_CORPORA[section]
+        }
     if kind in SWEEPS:
         return {place_of(made) for made in (make_points, Released, DealtWorld)}
     return {place_of(paper_outputs.OUTPUTS[kind])}
@@ -186,10 +223,10 @@ def is_empty(module: ast.Module) -> bool:
 
 
 @cache
-def code_of_kind(kind: str) -> set[Path]:
+def code_of_kind(kind: str, section: str) -> set[Path]:
     """The files of the code that decides what a stage makes, as the stage of Dagster's asset counts it."""
     sources = project_sources()
-    used = [used_by(*place, sources) for place in made_by(kind)]
+    used = [used_by(*place, sources) for place in made_by(kind, section)]
     modules = {module for one in used for module in [*one.modules, *(module for module, _ in one.definitions)]}
     files = {sources.files[module].relative_to(PROJECT) for module in modules if not is_empty(sources.tree(module))}
     if kind in ASSETS:
@@ -199,13 +236,17 @@ def code_of_kind(kind: str) -> set[Path]:
     return {path for path in files if kind in SWEEPS or path.parts[0] in {"common", "evaluation"}}
 
 
-def test_a_change_of_code_that_a_stage_runs_is_seen_and_no_other() -> None:
-    for name, stage in stages().items():
-        kind, deps = name.split("@")[0], {Path(str(dep)) for dep in stage.deps}
+@of_both
+def test_a_change_of_code_that_a_stage_runs_is_seen_and_no_other(section: str) -> None:
+    for name, stage in stages(section).items():
+        kind, deps = name.split("@")[0], {Path(local(dep)) for dep in stage.deps}
+        if kind == "page":  # it shows what the other stages made, and is made anew with anything that shows it
+            assert Path("evaluation") in deps
+            continue
         code = {dep for dep in deps if dep.parts[0] in FLOORS and dep.suffix != ".yaml"}
-        unseen = {path for path in code_of_kind(kind) if not code & {path, *path.parents}}
+        unseen = {path for path in code_of_kind(kind, section) if not code & {path, *path.parents}}
         assert not unseen, f"{name} does not depend on {sorted(map(str, unseen))}"
-        unused = {dep for dep in code if not any(dep in {path, *path.parents} for path in code_of_kind(kind))}
+        unused = {dep for dep in code if not any(dep in {path, *path.parents} for path in code_of_kind(kind, section))}
         assert unused <= {Path("pipelines/paper/sweeps.py")}, f"{name} depends on {sorted(map(str, unused))}"
         assert not {dep for dep in code if code & set(dep.parents)}, f"{name} names what is in a folder that it names"
         if kind in SWEEPS:
@@ -213,17 +254,24 @@ def test_a_change_of_code_that_a_stage_runs_is_seen_and_no_other() -> None:
         if " write " in str(stage.cmd):
             assert Path("evaluation") in deps, name
         elif kind != "corpus":
-            assert {Path("preparation"), Path("pipelines/profiles/demo.yaml")} <= deps, name
+            assert {Path("preparation"), Path(PROFILE_FILES[section])} <= deps, name
 
 
-def test_stages_come_after_what_their_assets_depend_on() -> None:
+@of_both
+def test_stages_come_after_what_their_assets_depend_on(section: str) -> None:
     """The order of dvc.yaml is that of Dagster's dependencies."""
     makers = {asset: kind for kind, jobs in ASSETS.items() for names in jobs.values() for asset in names}
     makers["evaluation"] = "evaluation"
-    for name in stages():
+    for name in stages(section):
         kind, _, value = name.partition("@")
+        if kind == "page":
+            others = {
+                other for other in stages(section) if other.startswith(("federation@", "evaluation@", "references"))
+            }
+            assert others <= {stage.name for stage in networkx.descendants(index().graph, stages(section)[name])}
+            continue
         methods = REFERENCES if kind == "references" else (value if kind in {"federation", "evaluation"} else "",)
-        before = {stage.addressing for stage in networkx.descendants(index().graph, stages()[name])}
+        before = {stage.name for stage in networkx.descendants(index().graph, stages(section)[name])}
         for asset in (asset for names in ASSETS.get(kind, {}).values() for asset in names):
             definition = defs.resolve_assets_def(asset)
             for upstream, made in [pair for method in methods for pair in stages_before(definition, method)]:

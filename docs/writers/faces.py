@@ -1,0 +1,72 @@
+"""Write docs/results/faces.md from the tables and figures of real people; nothing is run.
+
+    .venv/bin/dvc repro pipelines/paper/faces/dvc.yaml && .venv/bin/python -m docs.writers.faces        (or: make faces)
+
+Figures only: no picture of a real person leaves the folder of its run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from common.files import write_text
+from evaluation.experiments.paper.folders import PaperFolder
+from pipelines.paper.settings import REAL, PaperSettings, configuration_of, read_paper
+from preparation.clients.roles import load_people
+
+TITLE = "# Real people"
+TABLES = {"table1": "Main comparison", "clients": "Who gains, who loses"}
+PICTURES = {
+    "table1": ("figure3", "Public validation loss by round, mean over seeds; bands span the seeds"),
+    "clients": ("client_gains", "Each client's gain, mean over seeds"),
+}
+
+
+def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
+    """The page in Markdown."""
+    parts = [TITLE, about(paper, folder, machine)]
+    for name, title in TABLES.items():
+        parts += [f"## {title}", (folder.tables / f"{name}.md").read_text().strip()]
+        findings = folder.tables / f"{name}_findings.md"
+        if findings.exists():
+            parts.append(findings.read_text().strip())
+        picture, caption = PICTURES[name]
+        parts.append(f"![{caption}](../images/faces_{picture}.png)")
+    return "\n\n".join(parts) + "\n"
+
+
+def about(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
+    """The page's introduction: people, clips, rounds and seeds, from the run and its configuration."""
+    people = load_people(folder.people)
+    count = Counter(person.role for person in people.values())
+    clips = sum(len(person.clips()) for person in people.values())
+    configuration = configuration_of(paper, paper.seeds[0])
+    training = configuration.training
+    return (
+        f"Written by `make faces` from `{paper.data}`; nothing here is typed by hand. {clips} clips of {len(people)} "
+        f"real people: {count['public']} public speakers, {count['client']} clients and {count['unseen']} who never "
+        f"train, at {configuration.preparation.crops.size} pixels; {training.pretraining.steps} steps of pretraining, "
+        f"{training.federation.rounds} rounds of {training.federation.local_steps} steps. Seeds "
+        f"{', '.join(map(str, paper.seeds))}: people, autoencoder and rulers are the same for all. Lips are read by "
+        "MediaPipe, faces by MobileFaceNet; nobody's face or voice is on this page."
+        + (f" Machine: {machine}." if machine else "")
+    )
+
+
+def copy_pictures(folder: PaperFolder, images: Path) -> None:
+    for picture, _ in PICTURES.values():
+        shutil.copyfile(folder.figures / f"{picture}.png", images / f"faces_{picture}.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
+    arguments = parser.parse_args()
+    paper = read_paper(REAL)
+    write_text(arguments.out / "results" / "faces.md", page(paper, paper.folder, arguments.machine))
+    copy_pictures(paper.folder, arguments.out / "images")
+    print(f"wrote {arguments.out / 'results' / 'faces.md'}")
