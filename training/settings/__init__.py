@@ -381,8 +381,7 @@ class TrainingSettings(Settings):
     public_run: Path | None = Field(
         None,
         description="a run that lends its autoencoder, rulers and backbone, and on whose held-out public speakers "
-        "rounds are compared: choose one for a corpus without public people, such as your own recording. null: the "
-        "corpus's own public people teach them",
+        "rounds are compared: for a corpus without public people, such as your own recording",
     )
     vae: VaeSettings = VaeSettings()
     backbone: BackboneSettings = BackboneSettings()
