@@ -277,7 +277,8 @@ def _load(settings: SpeechSettings) -> SpeechNetwork:
         "give a folder that `save_pretrained` wrote with safetensors, or a hub id while the hub can be reached; "
         "preparation.speech.features=logmel needs neither",
     ):
-        model = kind.from_pretrained(str(place), use_safetensors=True)
+        # Some are published in half precision, which sound in float32 cannot pass through.
+        model = kind.from_pretrained(str(place), use_safetensors=True).float()
     model = model.get_encoder() if settings.features == "whisper" else model
     model = model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
     return (Whisper if settings.features == "whisper" else Wav2Vec2)(model, settings.layers)

@@ -202,6 +202,15 @@ def test_loaded_once_and_the_same_on_short_sound(models: dict[str, Path]) -> Non
     assert np.isfinite(open_speech(settings)(np.zeros(0, np.int16), 2)).all()
 
 
+@pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
+def test_weights_in_half_precision_hear_the_same(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
+    network = {"wav2vec2": Wav2Vec2Model, "whisper": WhisperModel}[kind]
+    network.from_pretrained(models[kind]).half().save_pretrained(tmp_path)
+    half, whole = (features_of(kind, {kind: path})(noise(9), 9) for path in (tmp_path, models[kind]))
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, whole, atol=0.05)
+
+
 def test_version_follows_the_weights(models: dict[str, Path]) -> None:
     versions = [model_version(SpeechSettings(features="whisper", model=str(models[name]))) for name in sorted(models)]
     assert len(set(versions)) == 4 and model_version(SpeechSettings()) == ""
