@@ -204,7 +204,9 @@ def test_loaded_once_and_the_same_on_short_sound(models: dict[str, Path]) -> Non
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
 def test_weights_in_half_precision_hear_the_same(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
-    network = {"wav2vec2": Wav2Vec2Model, "whisper": WhisperModel}[kind]
+    import transformers
+
+    network = {"wav2vec2": transformers.Wav2Vec2Model, "whisper": transformers.WhisperModel}[kind]
     network.from_pretrained(models[kind]).half().save_pretrained(tmp_path)
     half, whole = (features_of(kind, {kind: path})(noise(9), 9) for path in (tmp_path, models[kind]))
     assert half.dtype == np.float32
