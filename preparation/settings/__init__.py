@@ -250,6 +250,10 @@ class SpeechSettings(Settings):
     layers: Literal["last", "mean"] = "mean"
     """Which hidden states are used: the mean of all layers keeps what the last one, trained for text, has lost; choose
     `last` to compare."""
+    padding: Literal["full", "second"] = "full"
+    """How far whisper's sound is padded with silence. full: to 30 s, as in its training and as published talking-head
+    backbones hear it. second: to the next whole second, for corpora of short clips: 1.2 s then take 0.04 s of a core
+    instead of 1.3."""
 
 
 class ClientSettings(Settings):

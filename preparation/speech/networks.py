@@ -16,6 +16,7 @@ features have no seams.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -116,8 +117,8 @@ class Whisper:
 
     stride = 320
 
-    def __init__(self, model: Any, layers: str) -> None:
-        self.model, self.layers = model, layers
+    def __init__(self, model: Any, layers: str, padding: str = "full") -> None:
+        self.model, self.layers, self.padding = model, layers, padding
         self.longest = int(model.config.max_source_positions)
         self.filters = _mel_filters(int(model.config.num_mel_bins))
 
@@ -125,12 +126,29 @@ class Whisper:
         mel = self.log_mel(audio, 2 * count, before)
 
         def part(start: int, stop: int) -> Floats:
-            # The window always has its full 30 s, with silence after the sound's end, as in training.
-            shown = np.full((mel.shape[0], 2 * self.longest), mel.min(), dtype=np.float32)
+            # By default the window has its full 30 s, with silence after the sound's end, as in training.
+            second = AUDIO_RATE_HZ // self.stride
+            seconds = min(self.longest, -(-(stop - start) // second) * second)
+            length = self.longest if self.padding == "full" else seconds
+            shown = np.full((mel.shape[0], 2 * length), mel.min(), dtype=np.float32)
             shown[:, : 2 * (stop - start)] = mel[:, 2 * start : 2 * stop]
-            return _hidden(self.model, shown[None], self.layers)[: stop - start]
+            return _hidden(self._of_length(length), shown[None], self.layers)[: stop - start]
 
         return in_chunks(part, count, self.longest)
+
+    def _of_length(self, length: int) -> Any:
+        """The encoder for windows of `length` tokens: the same weights, with the first of its places."""
+        import torch
+
+        if length == self.longest:
+            return self.model
+        encoder = copy.copy(self.model)
+        encoder._modules = dict(self.model._modules)
+        encoder.config = copy.copy(self.model.config)
+        encoder.config.max_source_positions = length
+        places = self.model.embed_positions.weight[:length]
+        encoder.embed_positions = torch.nn.Embedding.from_pretrained(places, freeze=True)
+        return encoder
 
     def log_mel(self, audio: Floats, steps: int, before: int) -> Floats:
         """Whisper's log-mel [bins, steps], step m centred on sample 160 m - before, its range set by the whole clip."""
@@ -281,7 +299,9 @@ def _load(settings: SpeechSettings) -> SpeechNetwork:
         model = kind.from_pretrained(str(place), use_safetensors=True).float()
     model = model.get_encoder() if settings.features == "whisper" else model
     model = model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
-    return (Whisper if settings.features == "whisper" else Wav2Vec2)(model, settings.layers)
+    if settings.features == "whisper":
+        return Whisper(model, settings.layers, settings.padding)
+    return Wav2Vec2(model, settings.layers)
 
 
 def _hidden(model: Any, shown: Floats, layers: str) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,6 +212,25 @@ def test_weights_in_half_precision_hear_the_same(kind: str, models: dict[str, Pa
     half, whole = (features_of(kind, {kind: path})(noise(9), 9) for path in (tmp_path, models[kind]))
     assert half.dtype == np.float32
     np.testing.assert_allclose(half, whole, atol=0.05)
+
+
+def test_whisper_may_hear_no_more_silence_than_to_the_next_second(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def noted(model: Any, shown: np.ndarray, layers: str) -> np.ndarray:
+        lengths.append(shown.shape[-1])
+        return hidden(model, shown, layers)
+
+    hidden = speech_networks._hidden
+    monkeypatch.setattr(speech_networks, "_hidden", noted)
+    for frames, same in ((15, False), (46, True)):  # 38 tokens with those around them, and all 100 of the window
+        sound = noise(frames)
+        full, short = (features_of("whisper", models, padding=each)(sound, frames) for each in ("full", "second"))
+        assert short.shape == full.shape and np.isfinite(short).all()
+        assert np.array_equal(short, full) == same
+    assert lengths == [2 * WHISPER_TOKENS, 2 * 50, 2 * WHISPER_TOKENS, 2 * WHISPER_TOKENS]
 
 
 def test_version_follows_the_weights(models: dict[str, Path]) -> None:
