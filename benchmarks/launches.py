@@ -33,7 +33,8 @@ from training.model.backbones.base import rotate, turns_of
 from training.model.backbones.kinds import build_backbone
 from training.model.compute import halve_frozen
 from training.model.frozen.rulers import IdentityRuler
-from training.settings import BackboneSettings, BaseSettings, VaeSettings
+from training.settings import BackboneSettings, VaeSettings
+from training.settings.backbones import BaseSettings
 
 WINDOW = 4
 

@@ -38,7 +38,8 @@ from training.model.backbones.sd15 import Sd15Backbone
 from training.model.data import Batch, stream_batches
 from training.model.frozen.rulers import IdentityRuler
 from training.model.objective import Draw
-from training.settings import AdapterSettings, BackboneSettings, BaseSettings, TrainingSettings, VaeSettings
+from training.settings import AdapterSettings, BackboneSettings, TrainingSettings, VaeSettings
+from training.settings.backbones import BaseSettings
 
 SD_VAE: dict[str, Any] = {
     "_class_name": "AutoencoderKL",

@@ -10,7 +10,8 @@ import torch
 from tests.training.small_models import SHAPE
 from training.model.backbones.interface import Backbone
 from training.model.backbones.kinds import build_backbone
-from training.settings import BackboneSettings, BaseSettings, Sd15Settings
+from training.settings import BackboneSettings
+from training.settings.backbones import BaseSettings, Sd15Settings
 
 KINDS = ("tiny", "base", "sd15")
 

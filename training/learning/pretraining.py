@@ -161,14 +161,16 @@ def pretrain_speech(
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05)
     rng = np.random.default_rng([seed, 3])
-    for step in track(range(settings.speech_steps), "speech encoder"):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * _warm_cosine(step, settings.speech_steps)
-        index = torch.from_numpy(rng.integers(0, len(speech), 256))
-        loss = F.mse_loss(head(F.silu(encoder(speech[index]))), lips[index])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    with deterministic(seed):  # of the dropout
+        for step in track(range(settings.speech_steps), "speech encoder"):
+            for group in optimizer.param_groups:
+                group["lr"] = 2e-3 * _warm_cosine(step, settings.speech_steps)
+            index = torch.from_numpy(rng.integers(0, len(speech), 256))
+            heard = F.silu(encoder(speech[index], settings.speech_dropout))
+            loss = F.mse_loss(head(heard), lips[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
 
 
 def curve(history: Sequence[PretrainingRow]) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from common.settings import Settings
 from preparation.settings import ConsentSettings
+from training.settings.backbones import BaseSettings, Sd15Settings
 from training.settings.marks import ProvenanceSettings
 from training.settings.methods import FedAdamSettings, FedProxSettings, ScaffoldSettings
 from training.settings.privacy import PrivacySettings
@@ -49,37 +50,6 @@ class VaeSettings(Settings):
     latent_noise: float = Field(0.05, ge=0, description="noise added to unit-std latents while training")
     edge_weight: float = Field(1.0, ge=0, description="weight of the image-gradient term that keeps eyes crisp")
     feature_weight: float = Field(3.0, ge=1, description="extra weight of mouth and eye pixels")
-
-
-class BaseSettings(Settings):
-    """The size of `base`, a video transformer; the defaults make 124 million parameters."""
-
-    width: int = Field(768, ge=32, description="length of a token")
-    depth: int = Field(12, ge=1, description="transformer blocks")
-    heads: int = Field(12, ge=1, description="width / heads is an even number; 64 and 128 are fastest on a GPU")
-    patch: int = Field(2, ge=1, description="width and height of a token, latent pixels")
-
-    @model_validator(mode="after")
-    def _even_heads(self) -> BaseSettings:
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width={self.width} divided by heads={self.heads} is no even number")
-        return self
-
-
-class Sd15Settings(Settings):
-    """Where `sd15` gets its weights: a folder that diffusers' `save_pretrained` wrote, of the network or of a whole
-    pipeline, or a hub id `owner/name@revision` (`owner/name/folder@revision` where the network lies deeper)."""
-
-    source: str | None = Field(
-        None,
-        min_length=1,
-        description="a UNet2DConditionModel's source. null: SD-1.5's architecture with random weights",
-    )
-    motion: str | None = Field(
-        None,
-        min_length=1,
-        description="a MotionAdapter's source. null: new temporal layers that at first change nothing",
-    )
 
 
 class BackboneSettings(Settings):
@@ -129,6 +99,9 @@ class PretrainingSettings(Settings):
     learning_rate: float = Field(3e-3, gt=0, description="largest learning rate")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the mean of the weights, which becomes the backbone")
     speech_steps: int = Field(300, ge=0, description="steps of the speech encoder's own pretraining")
+    speech_dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout in it: 0.5 where public speech is minutes, which it else learns by heart"
+    )
     freeze_speech: bool = Field(True, description="whether the pretrained speech encoder stays as it is")
     validate_every: int = Field(300, ge=1, description="steps between two validations")
     own_references: float = Field(0.35, ge=0, le=1, description="share of windows whose reference is of the same clip")

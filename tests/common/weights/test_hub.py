@@ -22,7 +22,8 @@ from preparation.settings import SpeechSettings
 from preparation.speech.networks import check_model, model_version, note_speech_network, open_network
 from training.model.autoencoders.sources import check_source, load_autoencoder, open_pretrained, source_version
 from training.model.backbones.sources import check_sources, load_network, sources_version
-from training.settings import BackboneSettings, Sd15Settings
+from training.settings import BackboneSettings
+from training.settings.backbones import Sd15Settings
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
 

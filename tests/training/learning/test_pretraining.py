@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from common.errors import PrivFedTalkError
 from tests.training.small_models import make_clip
-from training.learning.pretraining import PretrainingRow, _losses, _part, pretrain
+from training.learning.pretraining import PretrainingRow, _losses, _part, pretrain, pretrain_speech
+from training.model.backbones.conditions import SpeechEncoder
 from training.model.backbones.interface import Backbone
 from training.model.data import stream_batches
 from training.model.device import full_precision
@@ -42,6 +43,20 @@ def test_same_seed_same_backbone() -> None:
     first, again, other = (run(6, seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_dropout_in_the_speech_encoders_pretraining_repeats_and_is_no_part_of_the_encoder() -> None:
+    clips = [make_clip(number) for number in range(4)]
+    speech = torch.cat([clip.speech for clip in clips])
+    heard = []
+    for share, state in ((0.5, 1), (0.5, 2), (0.0, 3)):
+        torch.manual_seed(0)
+        encoder = SpeechEncoder(*speech.shape[1:], 16)
+        torch.manual_seed(state)
+        pretrain_speech(encoder, clips, PretrainingSettings(speech_steps=20, speech_dropout=share), 0)
+        heard.append(encoder(speech))
+        assert torch.equal(heard[-1], encoder(speech))
+    assert torch.equal(heard[0], heard[1]) and not torch.equal(heard[0], heard[2])
 
 
 def test_statistics_of_the_public_split_travel_with_the_weights() -> None:

@@ -18,9 +18,14 @@ class SpeechEncoder(nn.Module):
         self.mix = nn.Linear(48 * steps, 2 * width)
         self.out = nn.Linear(2 * width, width)
 
-    def forward(self, speech: Tensor) -> Tensor:
-        hidden = F.silu(self.reduce(speech)).flatten(-2)
-        return self.out(F.silu(self.mix(hidden)))
+    def forward(self, speech: Tensor, dropout: float = 0.0) -> Tensor:
+        """`dropout` is the share of hidden values that are dropped, in the encoder's own pretraining."""
+        hidden = _dropped(F.silu(self.reduce(speech)), dropout).flatten(-2)
+        return self.out(_dropped(F.silu(self.mix(hidden)), dropout))
+
+
+def _dropped(hidden: Tensor, share: float) -> Tensor:
+    return F.dropout(hidden, share) if share else hidden
 
 
 def timestep_embedding(t: Tensor, width: int = 64) -> Tensor:

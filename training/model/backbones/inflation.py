@@ -19,7 +19,7 @@ from torch import nn
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.weights.hub import Loaded
 from training.model.backbones.sources import load_network
-from training.settings import Sd15Settings
+from training.settings.backbones import Sd15Settings
 
 SD15_UNET: dict[str, Any] = {
     "sample_size": 64,

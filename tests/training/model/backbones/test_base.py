@@ -15,7 +15,8 @@ from training.learning.pretraining import pretrain
 from training.model.backbones.base import rotate, turns_of
 from training.model.backbones.kinds import build_backbone
 from training.model.data import Batch
-from training.settings import BackboneSettings, BaseSettings, ObjectiveSettings, PretrainingSettings
+from training.settings import BackboneSettings, ObjectiveSettings, PretrainingSettings
+from training.settings.backbones import BaseSettings
 
 
 def test_rotation_keeps_lengths_and_leaves_only_the_distance_of_frames() -> None:

@@ -21,7 +21,8 @@ from training.model.backbones.kinds import build_backbone, load_backbone
 from training.model.backbones.sd15 import Sd15Backbone
 from training.model.backbones.sources import check_sources, sources_version
 from training.model.data import Batch
-from training.settings import AdapterSettings, BackboneSettings, Sd15Settings
+from training.settings import AdapterSettings, BackboneSettings
+from training.settings.backbones import Sd15Settings
 
 T = torch.tensor([3, 500, 999])
 
