@@ -51,7 +51,7 @@ def test_dropout_in_the_speech_encoders_pretraining_repeats_and_is_no_part_of_th
     heard = []
     for share, state in ((0.5, 1), (0.5, 2), (0.0, 3)):
         torch.manual_seed(0)
-        encoder = SpeechEncoder(*speech.shape[1:], 16)
+        encoder = SpeechEncoder(speech.shape[1], speech.shape[2], 16)
         torch.manual_seed(state)
         pretrain_speech(encoder, clips, PretrainingSettings(speech_steps=20, speech_dropout=share), 0)
         heard.append(encoder(speech))
