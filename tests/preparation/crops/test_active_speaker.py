@@ -23,6 +23,7 @@ from preparation.pipeline import prepare_clients, register_corpus
 from preparation.quarantine import load_quarantine
 from preparation.settings import CorpusSettings, PreparationSettings, QualitySettings, SpeakerRule
 from preparation.settings.checks import SyncSettings
+from preparation.settings.samples import SampleSettings
 
 SETTINGS = PreparationSettings(
     corpus=CorpusSettings(speaker_rule=SpeakerRule.STEM),
@@ -203,7 +204,8 @@ def test_own_sound_beats_moved_sound_and_a_frozen_face_on_every_clip(
     clips_dir: Path, speaker: ActiveSpeaker, tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    settings = SETTINGS.model_copy(update={"sync": SyncSettings()})
+    whole = {"sync": SyncSettings(), "samples": SampleSettings(cut="never")}
+    settings = SETTINGS.model_copy(update=whole)
     register_corpus("folder", clips_dir, run, settings)
     prepare_clients(run, clips_dir, settings)
     found = {}
