@@ -82,7 +82,7 @@ ELSEWHERE = {
     r"dagster(-webserver|-daemon| dev| code-server)": "never ends; started in tests/ui, deploy, test_nightly_tick",
     r"dagster job launch": "leaves its run behind; `job execute` runs the same here",
     r"make (setup|format|lock|test|test-all|test-ui)": "the development loop itself",
-    r"make (demo|paper|study|results)|dvc repro": "half an hour and more; test_stages.py",
+    r"make (demo|paper|faces|study|results)|dvc repro": "half an hour and more; test_stages.py",
     r"make mutants": "a quarter of an hour; tests/benchmarks/test_mutants.py",
     r"dvc (metrics|plots)": "compare a commit's `make paper` with a finished one",
 }

@@ -147,7 +147,7 @@ class Whisper:
         encoder.config = copy.copy(self.model.config)
         encoder.config.max_source_positions = length
         places = self.model.embed_positions.weight[:length]
-        encoder.embed_positions = torch.nn.Embedding.from_pretrained(places, freeze=True)
+        encoder.embed_positions = torch.nn.Embedding(length, places.shape[1], _weight=places, _freeze=True)
         return encoder
 
     def log_mel(self, audio: Floats, steps: int, before: int) -> Floats:
