@@ -16,11 +16,10 @@ from common.folders import NETWORK_WEIGHTS, RunFolder
 from common.weights.hub import files_sha256
 from preparation.clients.roles import load_people, of_role
 from training.model.backbones.interface import BackboneShape
-from training.model.backbones.kinds import load_backbone
+from training.model.backbones.kinds import shape_of, window_of
 from training.settings import TrainingSettings
 
 Network = Literal["vae", "rulers", "backbone"]
-NETWORKS: tuple[Network, ...] = ("vae", "rulers", "backbone")
 
 
 def lender(settings: TrainingSettings) -> RunFolder | None:
@@ -73,9 +72,10 @@ def misfits(settings: TrainingSettings, shape: BackboneShape) -> Iterator[str]:
     source = lender(settings)
     if source is None:
         return
-    lent = load_backbone(source.model("backbone"))
-    sizes = {field: (getattr(shape, field), getattr(lent.shape, field)) for field in BackboneShape.model_fields}
-    sizes["window"] = (settings.backbone.window, lent.settings.window)
+    home = source.model("backbone")
+    lent = shape_of(home)
+    sizes = {field: (getattr(shape, field), getattr(lent, field)) for field in BackboneShape.model_fields}
+    sizes["window"] = (settings.backbone.window, window_of(home))
     for field, (ours, theirs) in sizes.items():
         if ours != theirs:
             yield f"{field.replace('_', ' ')} {ours} where the lent backbone has {theirs}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,7 +12,7 @@ from common.folders import RunFolder
 from preparation.clients.roles import load_clients, save_clients
 from tests.training.small_federation import save_public
 from tests.training.test_readiness import WINDOW, add, settings_of
-from training.learning.lending import NETWORKS, borrow, check_lender, lent_version
+from training.learning.lending import Network, borrow, check_lender, lent_version
 from training.learning.public import read_federation_validation
 from training.model.backbones.kinds import load_backbone
 from training.model.backbones.tiny import TinyBackbone
@@ -36,7 +37,7 @@ def borrower(tmp_path: Path, lender: RunFolder) -> RunFolder:
     """One client, and nobody public."""
     run = RunFolder(tmp_path / "mine")
     add(run, "anna", "train", "validation", "test")
-    for network in NETWORKS:
+    for network in get_args(Network):
         assert borrow(run, lent_by(lender), network)
     return run
 

@@ -45,6 +45,11 @@ def window_of(folder: Path) -> int:
     return int(_settings_in(folder)["window"])
 
 
+def shape_of(folder: Path) -> BackboneShape:
+    """The shape of the data that a saved backbone is for; its weights are not read."""
+    return BackboneShape(**_config_in(folder)["shape"])
+
+
 def untrained_like(backbone: Backbone) -> Backbone:
     """The same network with random weights.
 
@@ -58,8 +63,13 @@ def untrained_like(backbone: Backbone) -> Backbone:
 
 
 def _settings_in(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = _config_in(folder)["settings"]
+    return settings
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
         raise PrivFedTalkError(f"{folder} holds no backbone", remedy="make it first: privfedtalk train")
-    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["settings"]
-    return settings
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return config
