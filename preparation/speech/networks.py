@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class Whisper:
 
     stride = 320
 
-    def __init__(self, model: Any, layers: str, padding: str = "full") -> None:
+    def __init__(self, model: Any, layers: str, padding: Literal["full", "second"] = "full") -> None:
         self.model, self.layers, self.padding = model, layers, padding
         self.longest = int(model.config.max_source_positions)
         self.filters = _mel_filters(int(model.config.num_mel_bins))
@@ -127,9 +127,8 @@ class Whisper:
 
         def part(start: int, stop: int) -> Floats:
             # By default the window has its full 30 s, with silence after the sound's end, as in training.
-            second = AUDIO_RATE_HZ // self.stride
-            seconds = min(self.longest, -(-(stop - start) // second) * second)
-            length = self.longest if self.padding == "full" else seconds
+            step = self.longest if self.padding == "full" else AUDIO_RATE_HZ // self.stride
+            length = min(self.longest, -(-(stop - start) // step) * step)
             shown = np.full((mel.shape[0], 2 * length), mel.min(), dtype=np.float32)
             shown[:, : 2 * (stop - start)] = mel[:, 2 * start : 2 * stop]
             return _hidden(self._of_length(length), shown[None], self.layers)[: stop - start]

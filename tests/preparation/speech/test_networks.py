@@ -233,6 +233,20 @@ def test_whisper_may_hear_no_more_silence_than_to_the_next_second(
     assert lengths == [2 * WHISPER_TOKENS, 2 * 50, 2 * WHISPER_TOKENS, 2 * WHISPER_TOKENS]
 
 
+def test_whispers_short_window_is_that_of_a_network_with_as_many_places(models: dict[str, Path]) -> None:
+    from transformers import WhisperConfig, WhisperModel
+
+    whole = WhisperModel.from_pretrained(models["whisper"])
+    small = WhisperModel(WhisperConfig(**(whole.config.to_dict() | {"max_source_positions": 50})))
+    state = whole.state_dict()
+    state["encoder.embed_positions.weight"] = state["encoder.embed_positions.weight"][:50]
+    small.load_state_dict(state)
+    sound = noise(15)
+    short = features_of("whisper", models, padding="second")(sound, 15)
+    expected = speech_networks.NetworkSpeech(Whisper(small.get_encoder().eval(), "mean"), 10)(sound, 15)
+    np.testing.assert_allclose(short, expected, atol=1e-6)
+
+
 def test_version_follows_the_weights(models: dict[str, Path]) -> None:
     versions = [model_version(SpeechSettings(features="whisper", model=str(models[name]))) for name in sorted(models)]
     assert len(set(versions)) == 4 and model_version(SpeechSettings()) == ""
