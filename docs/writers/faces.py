@@ -7,12 +7,10 @@ Figures only: no picture of a real person leaves the folder of its run.
 
 from __future__ import annotations
 
-import argparse
-import shutil
 from collections import Counter
-from pathlib import Path
 
 from common.files import write_text
+from docs.writers.paper import asked, copy_figures, sections
 from evaluation.experiments.paper.folders import PaperFolder
 from pipelines.paper.settings import REAL, PaperSettings, configuration_of, read_paper
 from preparation.clients.roles import load_people
@@ -27,15 +25,7 @@ PICTURES = {
 
 def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     """The page in Markdown."""
-    parts = [TITLE, about(paper, folder, machine)]
-    for name, title in TABLES.items():
-        parts += [f"## {title}", (folder.tables / f"{name}.md").read_text().strip()]
-        findings = folder.tables / f"{name}_findings.md"
-        if findings.exists():
-            parts.append(findings.read_text().strip())
-        picture, caption = PICTURES[name]
-        parts.append(f"![{caption}](../images/faces_{picture}.png)")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([TITLE, about(paper, folder, machine), *sections(folder, TABLES, PICTURES, "faces")]) + "\n"
 
 
 def about(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
@@ -56,17 +46,8 @@ def about(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     )
 
 
-def copy_pictures(folder: PaperFolder, images: Path) -> None:
-    for picture, _ in PICTURES.values():
-        shutil.copyfile(folder.figures / f"{picture}.png", images / f"faces_{picture}.png")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
-    arguments = parser.parse_args()
-    paper = read_paper(REAL)
+    arguments, paper = asked(__doc__), read_paper(REAL)
     write_text(arguments.out / "results" / "faces.md", page(paper, paper.folder, arguments.machine))
-    copy_pictures(paper.folder, arguments.out / "images")
+    copy_figures(paper.folder, arguments.out / "images", PICTURES, "faces")
     print(f"wrote {arguments.out / 'results' / 'faces.md'}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -44,17 +45,26 @@ WIDTH = 1100
 def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     """The page in Markdown."""
     parts = [TITLE, about(paper, configuration_of(paper, paper.seeds[0]), machine)]
-    for name, title in TABLES.items():
+    parts += sections(folder, TABLES, PICTURES, "paper")
+    parts += ["## Faces", "![Reference, truth and methods on a held-out clip](../images/paper_faces.jpg)"]
+    parts.append("![The same mouths, close up](../images/paper_mouths.jpg)")
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(
+    folder: PaperFolder, tables: Mapping[str, str], pictures: Mapping[str, tuple[str, str]], prefix: str
+) -> list[str]:
+    """Each table under its title, with the findings and the figure that belong to it."""
+    parts = []
+    for name, title in tables.items():
         parts += [f"## {title}", (folder.tables / f"{name}.md").read_text().strip()]
         findings = folder.tables / f"{name}_findings.md"
         if findings.exists():
             parts.append(findings.read_text().strip())
-        if name in PICTURES:
-            picture, caption = PICTURES[name]
-            parts.append(f"![{caption}](../images/paper_{picture}.png)")
-    parts += ["## Faces", "![Reference, truth and methods on a held-out clip](../images/paper_faces.jpg)"]
-    parts.append("![The same mouths, close up](../images/paper_mouths.jpg)")
-    return "\n\n".join(parts) + "\n"
+        if name in pictures:
+            picture, caption = pictures[name]
+            parts.append(f"![{caption}](../images/{prefix}_{picture}.png)")
+    return parts
 
 
 def about(paper: PaperSettings, configuration: Configuration, machine: str) -> str:
@@ -78,22 +88,30 @@ def about(paper: PaperSettings, configuration: Configuration, machine: str) -> s
     )
 
 
-def copy_pictures(folder: PaperFolder, images: Path) -> None:
-    for picture, _ in PICTURES.values():
-        shutil.copyfile(folder.figures / f"{picture}.png", images / f"paper_{picture}.png")
+def copy_figures(folder: PaperFolder, images: Path, pictures: Mapping[str, tuple[str, str]], prefix: str) -> None:
+    for picture, _ in pictures.values():
+        shutil.copyfile(folder.figures / f"{picture}.png", images / f"{prefix}_{picture}.png")
+
+
+def copy_faces(folder: PaperFolder, images: Path) -> None:
     for source, target in (("qualitative_0", "faces"), ("mouths_0", "mouths")):
         with Image.open(folder.figures / "qualitative" / f"{source}.png") as sheet:
             sheet.thumbnail((WIDTH, WIDTH))
             sheet.convert("RGB").save(images / f"paper_{target}.jpg", quality=88)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked(description: str | None) -> argparse.Namespace:
+    """`out`, the folder of the documents, and `machine`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--machine", default="", help="where it was run, and how long, for the page")
-    arguments = parser.parse_args()
-    paper = read_paper()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments, paper = asked(__doc__), read_paper()
     write_text(arguments.out / "results" / "paper.md", page(paper, paper.folder, arguments.machine))
     (arguments.out / "images").mkdir(exist_ok=True)
-    copy_pictures(paper.folder, arguments.out / "images")
+    copy_figures(paper.folder, arguments.out / "images", PICTURES, "paper")
+    copy_faces(paper.folder, arguments.out / "images")
     print(f"wrote {arguments.out / 'results' / 'paper.md'}")
