@@ -133,7 +133,7 @@ def _lacks(configuration: Configuration) -> Iterator[Lack]:
         check_sources(configuration.training.backbone)
     except PrivFedTalkError as error:
         yield Lack(error.reason, error.remedy, fatal=True)
-    yield from _consent_lacks(configuration)
+    yield from consent_lacks(configuration)
 
 
 def _tracker_lacks(configuration: Configuration) -> Iterator[Lack]:
@@ -148,7 +148,7 @@ def _tracker_lacks(configuration: Configuration) -> Iterator[Lack]:
             yield Lack(f"{file}, which finds faces", f"privfedtalk weights fetch {name}", fatal=True)
 
 
-def _consent_lacks(configuration: Configuration) -> Iterator[Lack]:
+def consent_lacks(configuration: Configuration) -> Iterator[Lack]:
     """The clients who will not train for lack of consent; before preparation, that records of consent are needed."""
     run, required = RunFolder(configuration.root), configuration.training.consent.required
     if configuration.corpus.kind is CorpusKind.STUDIO:

@@ -9,6 +9,7 @@ from pipelines.terminal.corpus_options import (
     RootOption,
     VaeOption,
     check_clips,
+    check_consent,
     corpus_overrides,
 )
 from pipelines.terminal.options import (
@@ -51,7 +52,7 @@ def demo(
 
         privfedtalk demo ours --profile faces --root our_clips --consent signed.csv
 
-        privfedtalk demo me --corpus folder --root my_recording --public faces --set training.methods=[local]
+        privfedtalk demo me --profile faces --root my_recording --public faces --set training.methods=[local]
 
         privfedtalk demo --set training.federation.rounds=12 --fresh
     """
@@ -69,6 +70,8 @@ def demo(
         workers=workers,
     )
     check_clips(choice.configuration, consent)
+    if consent is None:
+        check_consent(choice.configuration)
     folder, seed = choice.configuration.root, choice.configuration.seed
     if not as_json:
         console.print(styled(("PrivFedTalk", "bold"), f": profile {choice.profile}, seed {seed}, into {folder}"))

@@ -97,6 +97,12 @@ class Configuration(Settings):
         check_names((*training.methods, *training.components))
         return training
 
+    @model_validator(mode="after")
+    def _lender_is_another_run(self) -> Configuration:
+        if self.training.public_run is not None and self.training.public_run.resolve() == self.root.resolve():
+            raise ValueError("training.public_run is the run itself, which cannot lend itself networks")
+        return self
+
     @field_validator("evaluation")
     @classmethod
     def _known_instruments(cls, evaluation: EvaluationSettings) -> EvaluationSettings:

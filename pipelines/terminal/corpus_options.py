@@ -111,6 +111,15 @@ def check_clips(configuration: Configuration, consent: Path | None) -> None:
     check_lender(configuration.training)
 
 
+def check_consent(configuration: Configuration) -> None:
+    """Refuse to prepare clips of people none of whom could then be trained on."""
+    from pipelines.plan import consent_lacks
+
+    for lack in consent_lacks(configuration):
+        if lack.fatal:
+            raise PrivFedTalkError(f"missing: {lack.what}", lack.remedy)
+
+
 def _absolute(vae: str | None) -> str | None:
     """A folder's full path, so that a run continued from elsewhere finds it; any other name as it is."""
     folder = full_path(vae) if vae else None

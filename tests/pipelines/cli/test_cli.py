@@ -224,6 +224,19 @@ def test_a_run_keeps_its_corpus_when_it_is_prepared_again(
     assert asked[1].corpus.root == tmp_path
 
 
+def test_people_without_any_record_are_refused_before_they_are_prepared(cli: CliRunner, tmp_path: Path) -> None:
+    done = cli.invoke(app, ["demo", str(tmp_path / "mine"), "--corpus", "folder", "--root", str(tmp_path)])
+    assert done.exit_code == 2 and "missing: consent records" in done.stderr and "--consent" in done.stderr
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_run_does_not_lend_itself_networks(cli: CliRunner, tmp_path: Path) -> None:
+    remember(configure("small", {"data": str(tmp_path), "run": "mine"}))
+    mine = str(tmp_path / "mine")
+    done = cli.invoke(app, ["prepare", mine, "--corpus", "folder", "--root", str(tmp_path), "--public", mine])
+    assert done.exit_code == 2 and "the run itself" in done.stderr
+
+
 def test_the_consent_table_of_a_whole_run_is_recorded_after_preparation(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
