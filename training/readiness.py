@@ -36,7 +36,7 @@ from training.learning.eligible import (
     too_short,
     windowed_splits,
 )
-from training.learning.lending import check_lender, misfits
+from training.learning.lending import check_lender, misfits, taught_by
 from training.learning.pretraining import measure_shape
 from training.model.backbones.kinds import build_backbone
 from training.model.backbones.sources import check_sources
@@ -294,6 +294,12 @@ def _lender_lacks(run: RunFolder, settings: TrainingSettings) -> Iterator[Lack]:
     except PrivFedTalkError as error:
         yield Lack(error.reason, error.remedy)
         return
+    if shared := taught_by(run, settings):
+        yield Lack(
+            f"{len(shared)} clip{'s' * (len(shared) != 1)} of this run ({some(shared)}) taught the networks of "
+            f"{settings.public_run}: they are recordings of its public people",
+            "take them out of this corpus, or name another run",
+        )
     sample = _some_sample(run, of_role(load_clients(run.clients_table), "client"))
     for misfit in misfits(settings, measure_shape(ClipTensors.from_sample(sample))) if sample else ():
         yield Lack(

@@ -15,6 +15,8 @@ from common.files import replacing_folder
 from common.folders import NETWORK_WEIGHTS, RunFolder
 from common.weights.hub import files_sha256
 from preparation.clients.roles import load_people, of_role
+from preparation.corpora.manifest import load_manifest
+from preparation.corpora.twins import copies_of
 from training.model.backbones.interface import BackboneShape
 from training.model.backbones.kinds import shape_of, window_of
 from training.settings import TrainingSettings
@@ -65,6 +67,17 @@ def check_lender(settings: TrainingSettings) -> None:
     people = load_people(source)
     if not any(people[name].splits["validation"] for name in of_role(people, "public")):
         raise PrivFedTalkError(f"{source.root} has no held-out public speaker", remedy)
+
+
+def taught_by(run: RunFolder, settings: TrainingSettings) -> list[str]:
+    """The run's clips that are recordings of people who taught the lent networks: these networks promise them nothing,
+    and figures measured on them are of people who trained."""
+    source = lender(settings)
+    if source is None:
+        return []
+    public = set(of_role(load_people(source), "public"))
+    theirs = [clip for clip in load_manifest(source.manifest) if clip.speaker in public]
+    return sorted(copies_of(load_manifest(run.manifest), theirs))
 
 
 def misfits(settings: TrainingSettings, shape: BackboneShape) -> Iterator[str]:

@@ -19,7 +19,7 @@ from preparation.clients.mix import join_guests
 from preparation.clients.roles import SPLITS, ClientTable, assign, assign_clients, left_out, load_clients, unit_of
 from preparation.corpora.clip import Clip
 from preparation.corpora.manifest import scan
-from preparation.corpora.twins import recordings_of
+from preparation.corpora.twins import copies_of, recordings_of
 from preparation.media.writing import encode
 from preparation.pipeline import register_corpus
 from preparation.quarantine import TWINS, load_quarantine
@@ -87,6 +87,12 @@ def test_a_recording_is_known_by_the_track_that_is_read(tmp_path: Path) -> None:
     assert recordings_of(scan("folder", tmp_path).clips) == {}
     tracks(tmp_path / "3.mkv", ["mpeg4", "mpeg4"], default=1)
     assert set(recordings_of(scan("folder", tmp_path).clips)) == {"2/2", "3/3"}
+
+
+def test_copies_in_another_corpus_are_found_by_any_of_their_tracks() -> None:
+    theirs = [clip("public", "talk", "one"), replace(clip("public", "two"), sound_sha256="two")]
+    ours = [clip("anna", "a", "one"), replace(clip("anna", "b"), sound_sha256="two"), clip("anna", "c")]
+    assert copies_of(ours, theirs) == {"anna/a": "public/talk", "anna/b": "public/two"}
 
 
 def test_silence_is_no_recording(tmp_path: Path, write_clip: WriteClip) -> None:

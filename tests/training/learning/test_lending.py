@@ -10,6 +10,8 @@ import pytest
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from preparation.clients.roles import load_clients, save_clients
+from preparation.corpora.clip import Clip
+from preparation.corpora.manifest import save_manifest
 from tests.training.small_federation import save_public
 from tests.training.test_readiness import WINDOW, add, settings_of
 from training.learning.lending import Network, borrow, check_lender, lent_version
@@ -29,6 +31,7 @@ def lender(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
     OpeningRuler(width=8).save(run.model("rulers") / "opening")
     IdentityRuler(width=8, embedding=8).save(run.model("rulers") / "identity")
     add(run, "p0", "validation", role="public")
+    save_manifest([clip_of("p0", "public")], run.manifest)
     return run
 
 
@@ -37,9 +40,16 @@ def borrower(tmp_path: Path, lender: RunFolder) -> RunFolder:
     """One client, and nobody public."""
     run = RunFolder(tmp_path / "mine")
     add(run, "anna", "train", "validation", "test")
+    save_manifest([clip_of("anna", "own")], run.manifest)
     for network in get_args(Network):
         assert borrow(run, lent_by(lender), network)
     return run
+
+
+def clip_of(speaker: str, sound: str) -> Clip:
+    path, digest = f"{speaker}/0.mp4", f"{speaker}'s"
+    source = ("folder", "", 50, 25.0, 96, 96, 2.0, 16000, 1)
+    return Clip(f"{speaker}/0", speaker, path, *source, digest, None, None, sound_sha256=sound)
 
 
 def lent_by(lender: RunFolder | None) -> TrainingSettings:
@@ -76,6 +86,12 @@ def test_networks_made_for_other_samples_are_said_before_training(lender: RunFol
     longer = settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"window": WINDOW + 2})})
     with pytest.raises(NotReadyError, match=f"window {WINDOW + 2} where the lent backbone has {WINDOW}"):
         check_ready(borrower, longer)
+
+
+def test_a_recording_that_taught_the_lent_networks_is_nobodys_client(lender: RunFolder, borrower: RunFolder) -> None:
+    save_manifest([clip_of("anna", "public")], borrower.manifest)
+    with pytest.raises(NotReadyError, match=r"1 clip of this run \(anna/0\) taught the networks"):
+        check_ready(borrower, lent_by(lender))
 
 
 def test_other_weights_are_another_version(lender: RunFolder) -> None:
