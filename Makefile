@@ -22,7 +22,7 @@ PROCESSES ?= 2
 # The root dagster.yaml is the only instance of this project: a home left over from another one must not win.
 unexport DAGSTER_HOME
 
-.PHONY: help setup demo paper faces results study mutants test test-all test-ui lint format lock clean
+.PHONY: help setup demo paper faces results study mutants test test-all test-slow test-ui lint format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test: lint  ## set up, lint, type-check and test
 
 test-all: lint  ## the same with the slow tests
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal -m 'not ui' $(ARGS)
+
+test-slow: setup  ## the slow tests alone, or a part of their files: make test-slow PART=1/3
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal -m 'slow and not ui' $(if $(PART),--part $(PART)) $(ARGS)
 
 # Installs only where it may: as root on a Debian. The test itself skips where there is still no browser.
 test-ui: setup  ## a real browser looks at `dagster dev`; installs Debian's chromium where it is missing and may

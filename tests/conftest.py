@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -32,9 +33,28 @@ hypothesis_settings.load_profile("untimed")
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests begin first: one of ten minutes that begins last keeps the other processes waiting."""
+def _part(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 1/3")
+    return int(number), int(of)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", type=_part, metavar="K/N", help="the K-th of N parts of the files that hold slow tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests begin first: one of ten minutes that begins last keeps the other processes waiting. A file stays whole
+    in a part, because its tests share what its fixtures make."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if part := config.getoption("part"):
+        number, of = part
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        mine = list(dict.fromkeys(item.path for item in slow))[number - 1 :: of]
+        others = {item for item in slow if item.path not in mine}
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 def _existing(path: Path) -> Path:
