@@ -3,7 +3,8 @@
 An id is `owner/name@revision`, with the folder inside the repository as a third part where there is one
 (`owner/name/vae@revision`). The revision is a commit's 40 hex digits, or `main` for the newest state, whose commit is
 then recorded. Networks that this project names itself are pinned in `PINNED` and need no revision. Only configuration
-and safetensors are fetched, never code and nothing that would be unpickled.
+and safetensors are fetched, never code and nothing that would be unpickled. A local folder may be named instead: by its
+path, or by its name where it lies among the other weights (`common.weights.registry.folders`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
+from common.weights.registry import folders
 
 PINNED = {
     "facebook/wav2vec2-base-960h": "22aad52d435eb6dbaf354bdad9b0da84ce7d6156",
@@ -27,6 +29,9 @@ PINNED = {
 """The commits that several public projects pin for these repositories."""
 
 MAIN = "main"
+NAMED = {"whisper-tiny.en": f"openai/whisper-tiny.en@{MAIN}"}
+"""The ids of networks that are asked for by a folder's name, for where no such folder lies among the weights."""
+
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?P<folder>[\w.-]+))?(?:@(?P<revision>[^@]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _STEMS = ("diffusion_pytorch_model", "model")
@@ -60,11 +65,12 @@ class Loaded:
 
 
 def parse_hub_id(source: str, key: str) -> HubNetwork:
-    """The network that an id names, at its pinned revision.
+    """The network that an id, or a name of `NAMED`, stands for, at its pinned revision.
 
     Raises MissingWeightError where the text cannot be an id (such as a folder that does not exist), PrivFedTalkError
     where the id pins no commit; `key` is the setting that holds it.
     """
+    source = NAMED.get(source, source)
     found = _ID.fullmatch(source)
     if found is None or source.startswith(".") or ".." in source:
         raise MissingWeightError(
@@ -84,6 +90,13 @@ def parse_hub_id(source: str, key: str) -> HubNetwork:
             remedy=f"name a commit by its 40 hex digits, or {MAIN}",
         )
     return HubNetwork(repository, found["folder"] or "", revision)
+
+
+def local_folder(source: str) -> Path | None:
+    """The folder that `source` is the path of, or its name among the weights; None where there is none."""
+    named = Path(source).expanduser()
+    among_weights = [] if named.parent != Path() else [folder / source for folder in folders()]
+    return next((place for place in (named, *among_weights) if place.is_dir()), None)
 
 
 @contextmanager

@@ -242,8 +242,8 @@ class SpeechSettings(Settings):
     features: Literal["logmel", "wav2vec2", "whisper"] = "logmel"
     """The speech features: log-mel spectra, or the hidden states of a pretrained network."""
     model: str | None = None
-    """The network's folder, or its hub id (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else
-    `owner/name@revision`); logmel has none."""
+    """The network's folder, or that folder's name among the weights (`whisper-tiny.en`, for English), or its hub id
+    (`openai/whisper-tiny`, `facebook/wav2vec2-base-960h`, else `owner/name@revision`); logmel has none."""
     tokens: int = Field(default=10, ge=1, le=50)
     """How many tokens of 20 ms a frame has, for networks: 10 span +-100 ms, a phoneme and its neighbours. More give a
     backbone more context, and make shards larger in proportion."""

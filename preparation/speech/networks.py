@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from common.files import write_text
-from common.weights.hub import Loaded, fetch_hub, loaded_from, loading, parse_hub_id
+from common.weights.hub import Loaded, fetch_hub, loaded_from, loading, local_folder, parse_hub_id
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.settings import SpeechSettings
 from preparation.speech.mel import mel_filters
@@ -222,8 +222,8 @@ def check_model(settings: SpeechSettings) -> None:
             remedy="name a folder that `save_pretrained` wrote or a hub id: openai/whisper-tiny, "
             "facebook/wav2vec2-base-960h, or owner/name@revision",
         )
-    folder = Path(settings.model).expanduser()
-    if not folder.is_dir():
+    folder = local_folder(settings.model)
+    if folder is None:
         parse_hub_id(settings.model, KEY)
         return
     try:
@@ -240,10 +240,10 @@ def check_model(settings: SpeechSettings) -> None:
 
 def model_version(settings: SpeechSettings) -> str:
     """The version of the configured network: a hash of a local folder's files, or a hub id with its revision."""
-    folder = Path(settings.model or "").expanduser()
     if settings.features == "logmel" or not settings.model:
         return settings.model or ""
-    if not folder.is_dir():
+    folder = local_folder(settings.model)
+    if folder is None:
         return str(parse_hub_id(settings.model, KEY))
     total = hashlib.sha256()
     for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
@@ -272,11 +272,11 @@ def note_speech_network(path: Path, settings: SpeechSettings) -> None:
 
 def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:
     """The network's folder, and its commit where it is from the hub."""
-    folder = Path(settings.model or "").expanduser()
-    if folder.is_dir():
+    source = settings.model or ""
+    if folder := local_folder(source):
         return folder, None
     try:
-        return fetch_hub(parse_hub_id(settings.model or "", KEY))
+        return fetch_hub(parse_hub_id(source, KEY))
     except MissingWeightError as error:
         raise MissingWeightError(
             error.reason, f"{error.remedy}; preparation.speech.features=logmel needs neither"

@@ -15,7 +15,7 @@ from transformers import WhisperConfig, WhisperModel
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from common.folders import RunFolder
-from common.weights.hub import PINNED, HubNetwork, fetch_hub, files_sha256, network_files, parse_hub_id
+from common.weights.hub import NAMED, PINNED, HubNetwork, fetch_hub, files_sha256, network_files, parse_hub_id
 from evaluation.report.gather import pretrained_parts
 from pipelines.configuration.tree import load
 from preparation.settings import SpeechSettings
@@ -173,6 +173,33 @@ def test_a_speech_network_of_the_hub_is_loaded_and_recorded(hub: Hub, tmp_path: 
     assert list(pretrained_parts(run)) == [f"speech owner/whisper@{COMMIT}"]
     note_speech_network(run.speech_network, SpeechSettings())
     assert pretrained_parts(run) == {}
+
+
+def test_a_folder_among_the_weights_is_named_by_its_name(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVFEDTALK_WEIGHTS", str(tmp_path / "weights"))
+    folder = save_autoencoder(tmp_path / "weights" / "mine")
+    assert open_pretrained("mine").state_dict().keys() == open_pretrained(str(folder)).state_dict().keys()
+    assert source_version("mine") == files_sha256(network_files(folder))
+    for absent in ("yours", "weights/mine"):
+        with pytest.raises(PrivFedTalkError):
+            check_source(absent)
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_known_name_without_a_folder_is_asked_of_the_hub(
+    name: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVFEDTALK_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = SpeechSettings(features="whisper", model=name)
+    check_model(settings)
+    assert model_version(settings) == NAMED[name]
+    with pytest.raises(MissingWeightError, match=NAMED[name].partition("@")[0]):
+        open_network(settings)
+    assert hub.asked[0][0] == NAMED[name].partition("@")[0]
 
 
 def test_both_parts_of_a_backbone_are_pinned(hub: Hub) -> None:

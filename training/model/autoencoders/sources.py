@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.weights import registry as weights
-from common.weights.hub import fetch_hub, files_sha256, loaded_from, loading, network_files, parse_hub_id
+from common.weights.hub import fetch_hub, files_sha256, loaded_from, loading, local_folder, network_files, parse_hub_id
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
 from training.model.autoencoders.small import SmallVae
@@ -58,8 +58,8 @@ def open_pretrained(source: str) -> Autoencoder:
         paths = [weights.find(name) for name in REGISTERED[source]]
         facts = {"source": source, "sha256": [weights.REGISTRY[name].sha256 for name in REGISTERED[source]]}
         model: Autoencoder = read_taesd(paths[0], paths[1], facts)
-    elif Path(source).is_dir():
-        model = _from_diffusers(source, Path(source), None)
+    elif folder := local_folder(source):
+        model = _from_diffusers(source, folder, None)
     else:
         model = _from_diffusers(source, *fetch_hub(parse_hub_id(source, KEY)))
     return model.eval().requires_grad_(False)
@@ -70,8 +70,8 @@ def check_source(source: str) -> None:
     if source in REGISTERED:
         for name in REGISTERED[source]:
             weights.find(name)
-    elif Path(source).is_dir():
-        _diffusers_config(Path(source))
+    elif source != SMALL and (folder := local_folder(source)):
+        _diffusers_config(folder)
     elif source != SMALL:
         parse_hub_id(source, KEY)
 
@@ -80,8 +80,10 @@ def source_version(source: str) -> str:
     """A string that changes if the weights of a source change; for a hub id, if its revision changes."""
     if source in REGISTERED:
         return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
-    if source == SMALL or Path(source).is_dir():
-        return source if source == SMALL else files_sha256(network_files(Path(source)))
+    if source == SMALL:
+        return source
+    if folder := local_folder(source):
+        return files_sha256(network_files(folder))
     return str(parse_hub_id(source, KEY))
 
 

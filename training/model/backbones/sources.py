@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CorruptFileError
-from common.weights.hub import Loaded, fetch_hub, files_sha256, loaded_from, loading, network_files, parse_hub_id
+from common.weights.hub import (
+    Loaded,
+    fetch_hub,
+    files_sha256,
+    loaded_from,
+    loading,
+    local_folder,
+    network_files,
+    parse_hub_id,
+)
 from training.settings import BackboneSettings
 
 
@@ -14,7 +23,7 @@ def check_sources(settings: BackboneSettings) -> None:
     """Raise an error for an unusable source at once, before hours of other work. A hub id is parsed, not looked up."""
     if settings.kind == "sd15":
         for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None)):
-            if source and not Path(source).is_dir():
+            if source and local_folder(source) is None:
                 parse_hub_id(source, _key(inner))
 
 
@@ -23,8 +32,8 @@ def sources_version(settings: BackboneSettings) -> str:
     if settings.kind != "sd15":
         return ""
     return " ".join(
-        files_sha256(network_files(_network_folder(Path(source), inner)))
-        if Path(source).is_dir()
+        files_sha256(network_files(_network_folder(folder, inner)))
+        if (folder := local_folder(source))
         else str(parse_hub_id(source, _key(inner)))
         for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None))
         if source
@@ -33,8 +42,8 @@ def sources_version(settings: BackboneSettings) -> str:
 
 def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded]:
     """A network from a local folder or the hub, and the facts about its source; `inner` is its folder in a pipeline."""
-    if Path(source).is_dir():
-        place, commit = _network_folder(Path(source), inner), None
+    if folder := local_folder(source):
+        place, commit = _network_folder(folder, inner), None
     else:
         place, commit = fetch_hub(parse_hub_id(source, _key(inner)), inner)
     with loading(
