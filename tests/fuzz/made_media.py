@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import multiprocessing
+import multiprocessing.connection
 import resource
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -179,7 +179,7 @@ def sounds_in(container: str) -> st.SearchStrategy[Sound]:
         Sound,
         codec=st.sampled_from(SOUND_CODECS[container]),
         rate_hz=st.sampled_from((16_000, 44_100, 48_000, 8_000, 22_050, 96_000, 11_025, 192_000)),
-        layout=st.sampled_from(("mono", "stereo", "5.1", "2.1", "quad")),
+        layout=st.sampled_from(("mono", "stereo", "5.1", "2.1", "quad", "7.1", "hexadecagonal")),
         seconds=st.sampled_from((0.0, 0.01, 0.2, 0.5, 0.5, 0.5)),
         content=st.sampled_from(CONTENTS),
         hole_seconds=st.sampled_from((0.0, 0.0, 0.0, 0.0, 0.1, 1.0, 100.0, 1e6)),
@@ -259,7 +259,10 @@ def _serve(pipe: Connection) -> None:
     faulthandler.disable()  # an encoder that dies is no news
     most = psutil.Process().memory_info().data + MEMORY_A_FILE
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    while True:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # A child that outlived a reader that died would keep the tests' own pipes open, and pytest waiting for ever.
+    while pipe in multiprocessing.connection.wait([pipe, parent.sentinel]):
         pipe.send(_written(pipe.recv()))
 
 
@@ -328,7 +331,8 @@ def _write_sound(container: Any, stream: Any, one: Sound) -> None:
     for half, (begin, end) in enumerate(((0, count // 2), (count // 2, count))):
         if end == begin:
             continue
-        frame = av.AudioFrame.from_ndarray(_samples(one, begin, end), format="fltp", layout=one.layout)
+        interleaved = _samples(one, begin, end).T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="flt", layout=one.layout)
         frame.sample_rate, frame.time_base = one.rate_hz, Fraction(1, one.rate_hz)
         frame.pts = start + begin + (int(one.hole_seconds * one.rate_hz) if half else 0)
         for part in resampler.resample(frame):
@@ -356,4 +360,4 @@ def _samples(one: Sound, begin: int, end: int) -> NDArray[np.float32]:
             sound = np.random.default_rng(len(tone)).uniform(-1, 1, sound.shape)
         case "left":
             sound[1:] = 0
-    return np.ascontiguousarray(sound.astype(np.float32))
+    return sound.astype(np.float32)

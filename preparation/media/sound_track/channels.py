@@ -6,6 +6,7 @@ amplitude.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import av
@@ -19,13 +20,28 @@ of it, and a lone centre channel in 5.1 keeps a twelfth."""
 DEAD = 1e-4
 """A channel with less than this share of the energy of the other in its pair (40 dB) is crosstalk."""
 
+_PLANES = 8
+"""With as many planes as this or more, PyAV's list of a frame's planes runs past their pointers, and the process dies
+(18.1: it counts up to the first null, which FFmpeg's arrays hold only where they are not full)."""
+
 _NUMPY_KNOWS = frozenset({"dbl", "dblp", "flt", "fltp", "s16", "s16p", "s32", "s32p", "u8", "u8p"})
+
+
+def keep_layout(frame: Any) -> None:
+    """Let a frame's layout never end where it may hold a channel map of its own: 50 bytes a frame.
+
+    PyAV (17.1 to 18.1) frees this map together with the layout, although it is the frame's, and the process dies.
+    """
+    if "(" in frame.layout.name or "ambisonic" in frame.layout.name:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(frame.layout))
 
 
 def values(frame: Any) -> NDArray[Any]:
     """The samples of a frame as they are stored: [channels, S]."""
-    if frame.format.name not in _NUMPY_KNOWS:
-        resampler = av.AudioResampler(format="dblp", layout=frame.layout.name, rate=frame.sample_rate)
+    known = frame.format.name in _NUMPY_KNOWS
+    if not known or (frame.format.is_planar and frame.layout.nb_channels >= _PLANES):
+        interleaved = frame.format.packed.name if known else "dbl"
+        resampler = av.AudioResampler(format=interleaved, layout=frame.layout.name, rate=frame.sample_rate)
         frame = resampler.resample(frame)[0]
     samples = frame.to_ndarray()
     return samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T

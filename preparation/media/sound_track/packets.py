@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from common.errors import CorruptFileError
 from preparation.media.container import PLAY_IT
 from preparation.media.limits import BeyondLimitError, check_sound
-from preparation.media.sound_track.channels import values
+from preparation.media.sound_track.channels import keep_layout, values
 from preparation.settings import MediaSettings
 
 BARE = frozenset({"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mlp", "mp3", "truehd"})
@@ -165,6 +165,8 @@ class SoundPackets:
                 self.lost_seconds += self._length(packet)
         else:
             self._count_silent(packet, sum(frame.samples / frame.sample_rate for frame in frames if frame.sample_rate))
+        for frame in frames:
+            keep_layout(frame)
         for frame in frames:
             self._count(frame)
             seconds = frame.samples / frame.sample_rate

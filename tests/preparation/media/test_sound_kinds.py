@@ -142,6 +142,26 @@ def test_rates_that_no_sound_has_are_refused(tmp_path: Path, rate: int, count: i
         open_sound(put(tmp_path / "odd.wav", wav(np.ones(count, "<i2"), rate))).samples()
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "layout"),
+    [
+        ("m4a", "aac", "7.1"),
+        ("mka", "flac", "7.1"),
+        ("wv", "wavpack", "7.1"),
+        ("wv", "wavpack", "hexadecagonal"),
+        ("aiff", "pcm_s16be", "7.1"),
+        ("caf", "pcm_s16be", "7.1"),
+    ],
+)
+def test_many_channels_in_any_order_are_read(tmp_path: Path, suffix: str, codec: str, layout: str) -> None:
+    """PyAV's list of eight or more planes runs past their pointers, and it frees twice the maps of channels that are in
+    an order of their own, as in AIFF and CAF: the process died of either."""
+    channels = np.zeros((av.AudioLayout(layout).nb_channels, 48_000), np.int16)
+    channels[2] = hum(1.0, 48_000)
+    path = write(tmp_path / f"a.{suffix}", [(0.0, channels)], codec, 48_000, layout)
+    assert pitch(open_sound(path).samples()) == pytest.approx(220, abs=2)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 17, 24, 32, 64, 100])
 @pytest.mark.parametrize("place", ["first", "last", "all"])
 def test_a_voice_in_any_of_many_channels_is_heard(tmp_path: Path, channels: int, place: str) -> None:
