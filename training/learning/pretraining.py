@@ -19,7 +19,7 @@ from training.learning.validation import validation_loss
 from training.model.backbones.conditions import SpeechEncoder
 from training.model.backbones.interface import Backbone, BackboneShape
 from training.model.backbones.kinds import build_backbone
-from training.model.data import Batch, ClipTensors, longest, stream_batches
+from training.model.data import BUFFER_FRAMES, Batch, ClipTensors, longest, stream_batches
 from training.model.device import deterministic
 from training.model.halves import Part, open_gradients
 from training.model.objective import Draw, feature_weight, local_objective
@@ -54,7 +54,7 @@ def pretrain(
     device = device or torch.device("cpu")
     _check_window(open_training(), "training", backbone_settings.window)
     _check_window(iter(validation), "validation", backbone_settings.window)
-    sample = list(itertools.islice(open_training(), 256))
+    sample = _first(open_training(), BUFFER_FRAMES)
     shape = measure_shape(sample[0])
     with deterministic(seed):
         backbone = build_backbone(backbone_settings, shape)
@@ -76,7 +76,7 @@ def pretrain(
     average = {name: value.detach().clone() for name, value in backbone.state_dict().items()}
     generator = torch.Generator().manual_seed(seed)
     batches = stream_batches(
-        open_training(),
+        _again_and_again(open_training),
         settings.batch_size,
         backbone_settings.window,
         np.random.default_rng([seed, 2]),
@@ -119,6 +119,26 @@ def _losses(objective: ObjectiveSettings, device: torch.device, backbone: nn.Mod
     weight = torch.from_numpy(part["weight"]).to(device)
     losses = local_objective(backbone, batch, draw, objective, weight=weight)
     return torch.stack([losses.total.float(), losses.denoising.float()])
+
+
+def _first(clips: Iterator[ClipTensors], frames: int) -> list[ClipTensors]:
+    """The first clips of a stream that have so many frames together."""
+    first: list[ClipTensors] = []
+    while frames > 0 and (clip := next(clips, None)):
+        first.append(clip)
+        frames -= len(clip.latents)
+    return first
+
+
+def _again_and_again(open_training: Callable[[], Iterator[ClipTensors]]) -> Iterator[ClipTensors]:
+    """The stream's clips, and again from the first where a buffer does not hold them all."""
+    frames = 0
+    while True:
+        for clip in open_training():
+            frames += len(clip.latents)
+            yield clip
+        if frames <= BUFFER_FRAMES:
+            return
 
 
 def _check_window(clips: Iterator[ClipTensors], split: str, frames: int) -> None:

@@ -97,17 +97,19 @@ def make_vae(
     return model.cpu()
 
 
-def stream_public(run: RunFolder, split: str = "train") -> Iterator[ClipTensors]:
-    """Clips of public speakers from their shards, one at a time."""
+def stream_public(run: RunFolder, split: str = "train", most_clips: int | None = None) -> Iterator[ClipTensors]:
+    """Clips of public speakers from their shards, one at a time; of `most_clips` each speaker has as many."""
     table, gate = load_people(run), _gate(run)
-    for speaker in gate.admit(_with_clips(table, split), "public training"):
-        for sample in gate.samples(speaker, split):
+    speakers = gate.admit(_with_clips(table, split), "public training")
+    each = None if most_clips is None else -(-most_clips // max(1, len(speakers)))
+    for speaker in speakers:
+        for sample in islice(gate.samples(speaker, split), each):
             yield ClipTensors.from_sample(sample)
 
 
 def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
     """Clips of held-out public speakers; choosing a checkpoint on them costs no privacy."""
-    clips = list(islice(stream_public(run, "validation"), most_clips))
+    clips = list(islice(stream_public(run, "validation", most_clips), most_clips))
     if not clips:
         raise PrivFedTalkError(
             f"no public speaker in {run.root} is held out for validation",

@@ -14,6 +14,9 @@ from preparation.faces.landmarks import eye_boxes, interocular, mouth_box, mouth
 from preparation.shards.store import Sample
 from training.model.device import sent
 
+BUFFER_FRAMES = 32_768
+"""Frames of a stream of clips that are held at once: 22 minutes, 270 MB of latents of 16 x 16 x 8."""
+
 Boxes = npt.NDArray[np.int64]
 
 
@@ -151,23 +154,29 @@ def stream_batches(
     batch_size: int,
     frames: int,
     rng: np.random.Generator,
-    buffer_clips: int = 256,
+    buffer_frames: int = BUFFER_FRAMES,
     own_references: float = 0.0,
 ) -> Iterator[Batch]:
-    """Endless batches of random windows from a stream of clips, with at most `buffer_clips` clips in memory.
+    """Endless batches of random windows from a stream of clips, with at most `buffer_frames` in memory, or one clip.
 
-    While the stream lasts, one new clip replaces a random old one before each batch; afterwards the clips in the buffer
+    While the stream lasts, one new clip replaces random old ones before each batch; afterwards the clips in the buffer
     stay. Clips shorter than `frames` are skipped. A share `own_references` of the windows gets a reference from its own
     clip (see `own_reference`).
     """
     held: list[ClipTensors] = []
+    count = 0
     fresh = (clip for clip in clips if len(clip.latents) >= frames)
     while True:
         for clip in fresh:
-            if len(held) < buffer_clips:
+            count += len(clip.latents)
+            if count <= buffer_frames or not held:
                 held.append(clip)
                 continue
-            held[rng.integers(len(held))] = clip
+            place = rng.integers(len(held))
+            count -= len(held[place].latents)
+            held[place] = clip
+            while count > buffer_frames and len(held) > 1:
+                count -= len(held.pop(rng.integers(len(held))).latents)
             break
         if not held:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from common.errors import PrivFedTalkError
 from tests.training.small_models import make_clip
-from training.learning.pretraining import PretrainingRow, _losses, _part, pretrain, pretrain_speech
+from training.learning.pretraining import PretrainingRow, _again_and_again, _losses, _part, pretrain, pretrain_speech
 from training.model.backbones.conditions import SpeechEncoder
 from training.model.backbones.interface import Backbone
 from training.model.data import stream_batches
@@ -78,6 +79,14 @@ def test_speech_encoder_knows_the_lips_before_the_first_picture() -> None:
     fitted = design @ torch.linalg.lstsq(design, lips).solution
     explained = 1 - (fitted - lips).square().sum() / (lips - lips.mean()).square().sum()
     assert explained > 0.8
+
+
+@pytest.mark.parametrize(("buffer", "passes"), [(24, 1), (23, 4)])
+def test_a_corpus_beyond_the_buffer_is_read_again(monkeypatch: pytest.MonkeyPatch, buffer: int, passes: int) -> None:
+    """Else only what the buffer held at the end of the first pass would teach from there on."""
+    monkeypatch.setattr("training.learning.pretraining.BUFFER_FRAMES", buffer)
+    clips = [make_clip(number, frames=8) for number in range(3)]
+    assert list(islice(_again_and_again(lambda: iter(clips)), 12)) == clips * passes
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])

@@ -38,12 +38,22 @@ def test_a_stream_holds_no_more_than_its_buffer_and_still_sees_every_clip() -> N
             alive += 1
             yield clip
 
-    batches = stream_batches(counting(), 4, 6, np.random.default_rng(0), buffer_clips=8)
+    batches = stream_batches(counting(), 4, 6, np.random.default_rng(0), buffer_frames=8 * 6)
     next(batches)
     assert alive <= 9
     seen = {float(b.reference[i].sum()) for b in itertools.islice(batches, 200) for i in range(4)}
     assert len(seen) > 30
     assert alive == 40
+
+
+def test_clips_of_any_length_keep_within_the_buffer() -> None:
+    lengths = np.random.default_rng(1).integers(6, 60, 60)
+    clips = [make_clip(seed, frames=int(length)) for seed, length in enumerate(lengths)]
+    held = {float(clip.reference.sum()): len(clip.latents) for clip in clips}
+    batches = stream_batches(iter(clips), 16, 6, np.random.default_rng(0), buffer_frames=200)
+    last = [next(batches) for _ in range(200)][-100:]
+    left = {float(batch.reference[i].sum()) for batch in last for i in range(16)}
+    assert sum(held[one] for one in left) <= 200 and len(left) > 1
 
 
 def test_short_clips_are_passed_over_and_an_empty_stream_ends() -> None:
