@@ -19,7 +19,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -46,6 +47,7 @@ EDGE_TOKENS = 50
 FADE_TOKENS = 50
 """Over the next second, one chunk fades into the other."""
 _LOADING, _COMPUTING = Lock(), Lock()
+"""One thread computes at a time: transformers collects the layers' outputs with hooks on the model that all share."""
 WHISPER_FLOOR = 1e-10
 WHISPER_RANGE = 8.0
 """Decades below the clip's largest value at which log-mel is cut, as in the authors' `log_mel_spectrogram`."""
@@ -107,7 +109,8 @@ class Wav2Vec2:
 
         def part(start: int, stop: int) -> Floats:
             cut = signal[start * self.stride : (stop - 1) * self.stride + self.reach]
-            return _hidden(self.model, cut[None], self.layers)
+            with _COMPUTING:
+                return _hidden(self.model, cut[None], self.layers)
 
         return in_chunks(part, count, CHUNK_TOKENS)
 
@@ -131,23 +134,30 @@ class Whisper:
             length = min(self.longest, -(-(stop - start) // step) * step)
             shown = np.full((mel.shape[0], 2 * length), mel.min(), dtype=np.float32)
             shown[:, : 2 * (stop - start)] = mel[:, 2 * start : 2 * stop]
-            return _hidden(self._of_length(length), shown[None], self.layers)[: stop - start]
+            with _COMPUTING, self._of_length(length):
+                return _hidden(self.model, shown[None], self.layers)[: stop - start]
 
         return in_chunks(part, count, self.longest)
 
-    def _of_length(self, length: int) -> Any:
-        """The encoder for windows of `length` tokens: the same weights, with the first of its places."""
+    @contextmanager
+    def _of_length(self, length: int) -> Iterator[None]:
+        """The encoder for windows of `length` tokens in the body: the same weights, with the first of its places.
+
+        It stays one network, because the hooks by which transformers collects layers' outputs stay on those layers:
+        with those of a copy there, each layer would be collected again.
+        """
         import torch
 
-        if length == self.longest:
-            return self.model
-        encoder = copy.copy(self.model)
-        encoder._modules = dict(self.model._modules)
-        encoder.config = copy.copy(self.model.config)
-        encoder.config.max_source_positions = length
-        places = self.model.embed_positions.weight[:length]
-        encoder.embed_positions = torch.nn.Embedding(length, places.shape[1], _weight=places, _freeze=True)
-        return encoder
+        config, places = self.model.config, self.model.embed_positions
+        if length != self.longest:
+            first = places.weight[:length]
+            self.model.config = copy.copy(config)
+            self.model.config.max_source_positions = length
+            self.model.embed_positions = torch.nn.Embedding(length, first.shape[1], _weight=first, _freeze=True)
+        try:
+            yield
+        finally:
+            self.model.config, self.model.embed_positions = config, places
 
     def log_mel(self, audio: Floats, steps: int, before: int) -> Floats:
         """Whisper's log-mel [bins, steps], step m centred on sample 160 m - before, its range set by the whole clip."""
@@ -304,12 +314,14 @@ def _load(settings: SpeechSettings) -> SpeechNetwork:
 
 
 def _hidden(model: Any, shown: Floats, layers: str) -> Floats:
-    """[1, ...] input -> [tokens, D]: the last layer, or the mean of all, each token standardised on its own."""
+    """[1, ...] input -> [tokens, D]: the last layer, or the mean of all, each token standardised on its own.
+
+    The caller holds `_COMPUTING`.
+    """
     import torch
     from torch.nn.functional import layer_norm
 
-    # One thread at a time: transformers collects the layers' outputs with hooks on the model that all threads share.
-    with _COMPUTING, torch.inference_mode():
+    with torch.inference_mode():
         out = model(torch.from_numpy(shown).to(model.device), output_hidden_states=layers == "mean")
         states = out.hidden_states if layers == "mean" else [out.last_hidden_state]
         width = states[-1].shape[-1:]

@@ -247,6 +247,16 @@ def test_whispers_short_window_is_that_of_a_network_with_as_many_places(models: 
     np.testing.assert_allclose(short, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("padding", ["full", "second"])
+def test_a_sound_is_heard_the_same_whatever_was_heard_before(models: dict[str, Path], padding: str) -> None:
+    """The layers' outputs were collected once more for each sound before, and the mean was of all those."""
+    hear = features_of("whisper", models, padding=padding)
+    first = np.array(hear(noise(15), 15))
+    for frames in (46, 15, 20):
+        hear(noise(frames), frames)
+    assert np.array_equal(hear(noise(15), 15), first)
+
+
 def test_version_follows_the_weights(models: dict[str, Path]) -> None:
     versions = [model_version(SpeechSettings(features="whisper", model=str(models[name]))) for name in sorted(models)]
     assert len(set(versions)) == 4 and model_version(SpeechSettings()) == ""
