@@ -45,16 +45,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests begin first: one of ten minutes that begins last keeps the other processes waiting. A file stays whole
-    in a part, because its tests share what its fixtures make."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    if part := config.getoption("part"):
-        number, of = part
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        mine = list(dict.fromkeys(item.path for item in slow))[number - 1 :: of]
-        others = {item for item in slow if item.path not in mine}
-        config.hook.pytest_deselected(items=list(others))
-        items[:] = [item for item in items if item not in others]
+    """Leave out the slow tests of other parts, and let each process begin with its share of the slow ones.
+
+    A file stays whole, in a part and in a process, because its tests share what its fixtures make.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            files.setdefault(item.path, []).append(item)
+    number, of = config.getoption("part") or (1, 1)
+    parts = _shared(list(files.values()), of)
+    mine = parts.pop(number - 1)
+    config.hook.pytest_deselected(items=[item for part in parts for file in part for item in file])
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    # xdist gives each process an equal cut of the order of tests. Fast ones are what is left to take over at the end.
+    shares = _shared(mine, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    left, items[:] = len(fast) + sum(map(len, mine)), []
+    for place, share in enumerate(shares):
+        own = [item for file in share for item in file]
+        cut = left // (len(shares) - place)
+        taken = max(0, cut - len(own))
+        items += [*own, *fast[:taken]]
+        fast, left = fast[taken:], left - cut
+    items += fast
+
+
+def _shared(files: list[list[pytest.Item]], shares: int) -> list[list[list[pytest.Item]]]:
+    """Files of slow tests dealt into shares of about as many minutes, the longest first in each."""
+    dealt: list[list[list[pytest.Item]]] = [[] for _ in range(shares)]
+    minutes = [0.0] * shares
+    for file in sorted(files, key=lambda file: -sum(map(_minutes, file))):
+        least = minutes.index(min(minutes))
+        minutes[least] += sum(map(_minutes, file))
+        dealt[least].append(file)
+    return dealt
+
+
+def _minutes(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("slow")
+    return float(marker.kwargs.get("minutes", 0.5)) if marker else 0.0
 
 
 def _existing(path: Path) -> Path:

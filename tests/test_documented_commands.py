@@ -178,7 +178,7 @@ def _write_inputs(folder: Path) -> None:
         (folder / "clips").symlink_to(FIXTURES / "clips")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=10)
 def test_the_documented_commands_run(project: Copy, subtests: pytest.Subtests) -> None:
     """One test, since a command may need what an earlier one made; each that fails is named."""
     for command in HERE:

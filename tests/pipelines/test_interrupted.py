@@ -151,7 +151,7 @@ def test_generating_stops_and_leaves_no_half_video(project: Project) -> None:
     assert talk.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=6)
 def test_every_stage_stops_and_goes_on(project: Project) -> None:
     """One run, interrupted in each stage after the other: what was finished before is kept each time."""
     command = demo(project)

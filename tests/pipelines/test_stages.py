@@ -68,7 +68,7 @@ def everything(paper: PaperSettings) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(paper.folder.root.glob("*/*.csv"))}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=6)
 def test_all_stages_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
 

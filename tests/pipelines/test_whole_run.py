@@ -47,7 +47,7 @@ def without_machine(results: dict) -> dict:
     return {key: value for key, value in results.items() if key not in {"seconds", "peak_memory_gb"}}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_the_smallest_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     results = run(tmp_path / "first")
     folder = RunFolder(tmp_path / "first" / "small")

@@ -117,7 +117,7 @@ def prepared(source: Path, folder: Path, seconds: float, size: int) -> dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 @pytest.mark.parametrize("size", [128, 512])
 def test_ten_minutes_at_512_pixels_stay_under_1500_megabytes(
     clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

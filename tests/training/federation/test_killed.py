@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer_for: TrainerFor, tmp_path: Pat
     assert_killing_changes_nothing(trainer_for, tmp_path, "privfedtalk", kills=2)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 @pytest.mark.parametrize(("method", "kills"), [("privfedtalk", 10), ("scaffold", 4), ("fedadam", 3)])
 def test_killed_again_and_again(trainer_for: TrainerFor, tmp_path: Path, method: str, kills: int) -> None:
     assert_killing_changes_nothing(trainer_for, tmp_path, method, kills)

@@ -36,7 +36,7 @@ def test_the_same_is_learned(trainer_for: Callable[..., ClientTrainer], option: 
     assert np.linalg.norm(other - plain) < 0.05 * np.linalg.norm(plain)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer]) -> None:
     """In float32, and under autocast where the compiler rounds wherever torch does; where it rounds less often, as it
     comes, what is learned is no further from float32."""
@@ -51,7 +51,7 @@ def test_compiled_the_same_is_learned(trainer_for: Callable[..., ClientTrainer])
     assert np.linalg.norm(rounded - plain) < 0.05 * np.linalg.norm(plain)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1.5)
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_each_kind_computes_the_same(batch: Batch, tmp_path: Path, kind: str) -> None:
     """In training and, as a score does, without gradients, in float32."""
