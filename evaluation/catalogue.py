@@ -53,8 +53,8 @@ class Metric:
 
     `compared`: methods are tested against each other on it. `together`: it is one figure of all clips, which cannot be
     tested. `beside` is the key of the metric that it only accompanies, as the true clips' value, a count or a
-    deviation. `instead_of` is the key of a better metric, in whose place tables show this one where that could not be
-    measured. A metric that is not `recorded` stays in `metrics.parquet` and is no part of results.json.
+    deviation. `instead_of` is the key of a metric for rendered people, in whose place tables of real people show this.
+    A metric that is not `recorded` stays in `metrics.parquet` and is no part of results.json.
     """
 
     key: str
@@ -148,9 +148,10 @@ METRICS: tuple[Metric, ...] = (
            recorded=False),
     Metric("mean_frame_delta_truth", "Frame delta, real", "", 4, "neither", MOTION,
            ("paper", "document"), "the true clips' own", beside="mean_frame_delta"),
-    Metric("face_identity", "Face identity", "", 3, "higher", FACE_EMBEDDER, ("further",),
+    Metric("face_identity", "Face identity", "", 3, "higher", FACE_EMBEDDER,
+           ("headline", "unseen", "summary", "card", "further"),
            "cosine to the reference face, aligned faces, MobileFaceNet (ArcFace)",
-           ("noise",), compared=True),
+           ("noise",), compared=True, instead_of="identity"),
     Metric("face_identity_drift", "Face drift", "", 3, "neither", FACE_EMBEDDER, ("further",),
            "the same, last quarter of the clip minus first: below zero the face drifts away", beside="face_identity"),
     Metric("arcface_identity", "Face identity (InsightFace)", "", 3, "higher", FACE_EMBEDDER, ("further",),
@@ -239,15 +240,30 @@ def shown_in(*tables: Table) -> tuple[Metric, ...]:
     return tuple(one for one in METRICS if set(one.tables) & set(tables))
 
 
+def of_real_people(methods: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether these methods' figures are of real people: a true opening is known of rendered ones alone."""
+    return all(figures.get("lip_correlation") is None for figures in methods.values())
+
+
+def replaced_in(methods: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Keys of the metrics that others stand in for in these methods' figures: where people are real, and the others
+    were measured. The run's own identity ruler, for one, learnt from a dozen real faces."""
+    if not of_real_people(methods):
+        return frozenset()
+    known = {key for figures in methods.values() for key, value in figures.items() if value is not None}
+    return frozenset(one.instead_of for one in METRICS if one.instead_of and one.key in known)
+
+
 def columns_for(methods: Mapping[str, Mapping[str, Any]], *tables: Table) -> tuple[Metric, ...]:
-    """The metrics that a table of these methods' figures shows: of a metric and its substitute only one."""
+    """The metrics that a table of these methods' figures shows: of a metric and its substitute only one, besides
+    tables that have only the substitute."""
+    replaced = replaced_in(methods)
 
-    def known(key: str) -> bool:
-        return any(figures.get(key) is not None for figures in methods.values())
+    def tables_of(one: Metric) -> set[Table]:
+        own = set(one.tables)
+        return own if one.instead_of in {"", *replaced} else own - set(metric(one.instead_of).tables)
 
-    shown = shown_in(*tables)
-    replaced = {one.instead_of for one in shown if one.instead_of and known(one.key) and not known(one.instead_of)}
-    return tuple(one for one in shown if one.key not in replaced and (not one.instead_of or one.instead_of in replaced))
+    return tuple(one for one in METRICS if one.key not in replaced and tables_of(one) & set(tables))
 
 
 def of_clips() -> tuple[str, ...]:

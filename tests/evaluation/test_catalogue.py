@@ -306,3 +306,20 @@ def test_nothing_else_names_a_metric_a_method_or_a_gate() -> None:
         if text in labels
     ]
     assert not found
+
+
+def test_tables_of_real_people_show_what_knows_real_faces() -> None:
+    """Of rendered people alone a true opening is known, and of them alone the run's rulers learnt enough."""
+    real = {"a": {"identity": 0.9, "face_identity": 0.8, "tracked_correlation": 0.4}}
+    rendered = {"a": {"lip_correlation": 0.5, **real["a"]}}
+
+    def keys(methods: dict[str, dict[str, float]], *tables: catalogue.Table) -> list[str]:
+        return [one.key for one in catalogue.columns_for(methods, *tables)]
+
+    for table in ("headline", "unseen", "summary", "card"):
+        assert {"identity", "lip_correlation"} <= set(keys(rendered, table))
+        assert not {"face_identity", "tracked_correlation"} & set(keys(rendered, table))
+        assert {"face_identity", "tracked_correlation"} <= set(keys(real, table))
+        assert not {"identity", "lip_correlation"} & set(keys(real, table))
+        assert "identity" in keys({"a": {"identity": 0.9}}, table)
+    assert "face_identity" in keys(rendered, "further") and "face_identity" in keys(real, "further")

@@ -54,3 +54,12 @@ def test_where_a_still_is_nearer_to_the_truth_is_said() -> None:
         "A still picture is nearer to the truth than FedAvg on mouth SSIM.",
         "A still picture is nearer to the truth than FedAvg on LMD.",
     ]
+
+
+def test_noise_about_a_real_reference_is_no_gate_of_likeness() -> None:
+    """It is the reference itself, to the run's own ruler and to a network that knows faces."""
+    real = {"fedavg": {"identity": 0.97, "face_identity": 0.7, "psnr": 20.0},
+            "noise": {"identity": 0.99, "face_identity": 0.8, "psnr": 21.0}}  # fmt: skip
+    assert [row["metric"] for row in judge_gates(real)] == ["psnr"]
+    rendered = {name: {"lip_correlation": 0.1 if name == "noise" else 0.5, **figures} for name, figures in real.items()}
+    assert len(failures(judge_gates(rendered))) == 3
