@@ -263,10 +263,11 @@ def _serve(pipe: Connection) -> None:
     assert parent is not None
     # A child that outlived a reader that died would keep the tests' own pipes open, and pytest waiting for ever.
     while pipe in multiprocessing.connection.wait([pipe, parent.sentinel]):
-        pipe.send(_written(pipe.recv()))
+        pipe.send(written(pipe.recv()))
 
 
-def _written(medium: Medium) -> bytes | None:
+def written(medium: Medium) -> bytes | None:
+    """The undamaged file's bytes; None where FFmpeg does not write such a one."""
     buffer = io.BytesIO()
     try:
         with av.open(buffer, "w", format=medium.container) as container:

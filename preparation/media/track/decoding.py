@@ -186,7 +186,8 @@ def _deinterlacer(frame: Any) -> Any:
         graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
         ),
-        graph.add("yadif", "deint=interlaced"),
+        # Not yadif: of ten-bit pictures its first pixels of a line differ from reading to reading.
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
         graph.add("buffersink"),
     ).configure()
     return graph
