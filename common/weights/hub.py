@@ -99,6 +99,28 @@ def local_folder(source: str) -> Path | None:
     return next((place for place in (named, *among_weights) if place.is_dir()), None)
 
 
+def find_network(source: str, key: str, inner: str | None = None) -> tuple[Path, str | None]:
+    """The folder of the network that `source` names, fetched where it is the hub's, and its commit, if it has one.
+
+    `inner` is the network's folder where `source` is a whole pipeline. Raises what `parse_hub_id` and `fetch_hub` do.
+    """
+    if folder := local_folder(source):
+        return _own_folder(folder, inner), None
+    return fetch_hub(parse_hub_id(source, key), inner)
+
+
+def version_of(source: str, key: str, inner: str | None = None) -> str:
+    """A text that changes if the network's weights change: a hash of a local folder's files, or the hub's revision."""
+    if folder := local_folder(source):
+        return files_sha256(network_files(_own_folder(folder, inner)))
+    return str(parse_hub_id(source, key))
+
+
+def _own_folder(folder: Path, inner: str | None) -> Path:
+    """The network's own folder: `inner` if `folder` holds a pipeline, which has an index file, else `folder` itself."""
+    return folder / inner if inner and (folder / "model_index.json").exists() else folder
+
+
 @contextmanager
 def loading(failed: str, remedy: str) -> Iterator[None]:
     """Turn what a library raises while it fetches or loads a network into a MissingWeightError: `failed` and why."""

@@ -17,7 +17,6 @@ features have no seams.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 
 from common.errors import CorruptFileError, MissingWeightError, PrivFedTalkError
 from common.files import write_text
-from common.weights.hub import Loaded, fetch_hub, loaded_from, loading, local_folder, parse_hub_id
+from common.weights.hub import Loaded, find_network, loaded_from, loading, local_folder, parse_hub_id, version_of
 from preparation.media.rates import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 from preparation.settings import SpeechSettings
 from preparation.speech.mel import mel_filters
@@ -252,14 +251,7 @@ def model_version(settings: SpeechSettings) -> str:
     """The version of the configured network: a hash of a local folder's files, or a hub id with its revision."""
     if settings.features == "logmel" or not settings.model:
         return settings.model or ""
-    folder = local_folder(settings.model)
-    if folder is None:
-        return str(parse_hub_id(settings.model, KEY))
-    total = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+    return version_of(settings.model, KEY)
 
 
 def speech_network(settings: SpeechSettings) -> Loaded | None:
@@ -282,11 +274,8 @@ def note_speech_network(path: Path, settings: SpeechSettings) -> None:
 
 def _folder_of(settings: SpeechSettings) -> tuple[Path, str | None]:
     """The network's folder, and its commit where it is from the hub."""
-    source = settings.model or ""
-    if folder := local_folder(source):
-        return folder, None
     try:
-        return fetch_hub(parse_hub_id(source, KEY))
+        return find_network(settings.model or "", KEY)
     except MissingWeightError as error:
         raise MissingWeightError(
             error.reason, f"{error.remedy}; preparation.speech.features=logmel needs neither"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from common.errors import CorruptFileError, PrivFedTalkError
 from common.weights import registry as weights
-from common.weights.hub import fetch_hub, files_sha256, loaded_from, loading, local_folder, network_files, parse_hub_id
+from common.weights.hub import find_network, loaded_from, loading, local_folder, parse_hub_id, version_of
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.diffusers_kind import CLASSES, DiffusersAutoencoder
 from training.model.autoencoders.small import SmallVae
@@ -58,10 +58,8 @@ def open_pretrained(source: str) -> Autoencoder:
         paths = [weights.find(name) for name in REGISTERED[source]]
         facts = {"source": source, "sha256": [weights.REGISTRY[name].sha256 for name in REGISTERED[source]]}
         model: Autoencoder = read_taesd(paths[0], paths[1], facts)
-    elif folder := local_folder(source):
-        model = _from_diffusers(source, folder, None)
     else:
-        model = _from_diffusers(source, *fetch_hub(parse_hub_id(source, KEY)))
+        model = _from_diffusers(source, *find_network(source, KEY))
     return model.eval().requires_grad_(False)
 
 
@@ -70,9 +68,11 @@ def check_source(source: str) -> None:
     if source in REGISTERED:
         for name in REGISTERED[source]:
             weights.find(name)
-    elif source != SMALL and (folder := local_folder(source)):
+    elif source == SMALL:
+        return
+    elif folder := local_folder(source):
         _diffusers_config(folder)
-    elif source != SMALL:
+    else:
         parse_hub_id(source, KEY)
 
 
@@ -80,11 +80,7 @@ def source_version(source: str) -> str:
     """A string that changes if the weights of a source change; for a hub id, if its revision changes."""
     if source in REGISTERED:
         return " ".join(str(weights.REGISTRY[name].sha256) for name in REGISTERED[source])
-    if source == SMALL:
-        return source
-    if folder := local_folder(source):
-        return files_sha256(network_files(folder))
-    return str(parse_hub_id(source, KEY))
+    return source if source == SMALL else version_of(source, KEY)
 
 
 def _from_diffusers(source: str, place: Path, commit: str | None) -> DiffusersAutoencoder:

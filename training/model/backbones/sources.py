@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from common.errors import CorruptFileError
-from common.weights.hub import (
-    Loaded,
-    fetch_hub,
-    files_sha256,
-    loaded_from,
-    loading,
-    local_folder,
-    network_files,
-    parse_hub_id,
-)
+from common.weights.hub import Loaded, find_network, loaded_from, loading, local_folder, parse_hub_id, version_of
 from training.settings import BackboneSettings
 
 
@@ -32,9 +22,7 @@ def sources_version(settings: BackboneSettings) -> str:
     if settings.kind != "sd15":
         return ""
     return " ".join(
-        files_sha256(network_files(_network_folder(folder, inner)))
-        if (folder := local_folder(source))
-        else str(parse_hub_id(source, _key(inner)))
+        version_of(source, _key(inner), inner)
         for source, inner in ((settings.sd15.source, "unet"), (settings.sd15.motion, None))
         if source
     )
@@ -42,10 +30,7 @@ def sources_version(settings: BackboneSettings) -> str:
 
 def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded]:
     """A network from a local folder or the hub, and the facts about its source; `inner` is its folder in a pipeline."""
-    if folder := local_folder(source):
-        place, commit = _network_folder(folder, inner), None
-    else:
-        place, commit = fetch_hub(parse_hub_id(source, _key(inner)), inner)
+    place, commit = find_network(source, _key(inner), inner)
     with loading(
         f"the {kind.__name__} {source} cannot be loaded",
         "give a folder that diffusers' `save_pretrained` wrote with safetensors, or a hub id while the hub can be "
@@ -56,11 +41,6 @@ def load_network(kind: Any, source: str, inner: str | None) -> tuple[Any, Loaded
             raise CorruptFileError(f"{source} holds a {held}", remedy=f"choose a {kind.__name__}")
         network = kind.from_pretrained(str(place), use_safetensors=True).float()
     return network, loaded_from(source, place, commit)
-
-
-def _network_folder(folder: Path, inner: str | None) -> Path:
-    """The network's own folder: `inner` if `folder` holds a pipeline, which has an index file, else `folder` itself."""
-    return folder / inner if inner and (folder / "model_index.json").exists() else folder
 
 
 def _key(inner: str | None) -> str:
