@@ -106,11 +106,10 @@ def shared_by_people(clips: Iterable[Clip], rank: Mapping[str, int]) -> Shared:
     return Shared({who: family for family in families.values() if len(family) > 1 for who in family}, refused)
 
 
-def copies_of(clips: Iterable[Clip], others: Iterable[Clip]) -> dict[str, str]:
-    """Those of the clips that are a recording of another corpus: clip id -> the id of such a clip there."""
-    known = {key: other.clip_id for other in others for key in _keys(other)}
-    found = {clip.clip_id: [known[key] for key in _keys(clip) if key in known] for clip in clips}
-    return {clip_id: same[0] for clip_id, same in found.items() if same}
+def copies_of(clips: Iterable[Clip], others: Iterable[Clip]) -> list[str]:
+    """Ids of those of the clips that are a recording of another corpus, sorted."""
+    known = {key for other in others for key in _keys(other)}
+    return sorted(clip.clip_id for clip in clips if not known.isdisjoint(_keys(clip)))
 
 
 def _keys(clip: Clip) -> list[tuple[str, str]]:

@@ -77,7 +77,7 @@ def taught_by(run: RunFolder, settings: TrainingSettings) -> list[str]:
         return []
     public = set(of_role(load_people(source), "public"))
     theirs = [clip for clip in load_manifest(source.manifest) if clip.speaker in public]
-    return sorted(copies_of(load_manifest(run.manifest), theirs))
+    return copies_of(load_manifest(run.manifest), theirs)
 
 
 def misfits(settings: TrainingSettings, shape: BackboneShape) -> Iterator[str]:
