@@ -97,19 +97,19 @@ def make_vae(
     return model.cpu()
 
 
-def stream_public(run: RunFolder, split: str = "train", most_clips: int | None = None) -> Iterator[ClipTensors]:
-    """Clips of public speakers from their shards, one at a time; of `most_clips` each speaker has as many."""
-    table, gate = load_people(run), _gate(run)
-    speakers = gate.admit(_with_clips(table, split), "public training")
-    each = None if most_clips is None else -(-most_clips // max(1, len(speakers)))
-    for speaker in speakers:
-        for sample in islice(gate.samples(speaker, split), each):
+def stream_public(run: RunFolder) -> Iterator[ClipTensors]:
+    """Training clips of public speakers from their shards, one at a time."""
+    gate = _gate(run)
+    for speaker in gate.admit(_with_clips(load_people(run), "train"), "public training"):
+        for sample in gate.samples(speaker, "train"):
             yield ClipTensors.from_sample(sample)
 
 
 def read_public_validation(run: RunFolder, most_clips: int = 24) -> list[ClipTensors]:
     """Clips of held-out public speakers; choosing a checkpoint on them costs no privacy."""
-    clips = list(islice(stream_public(run, "validation", most_clips), most_clips))
+    gate = _gate(run)
+    speakers = gate.admit(_with_clips(load_people(run), "validation"), "public training")
+    clips = _held_out(gate, speakers, most_clips)
     if not clips:
         raise PrivFedTalkError(
             f"no public speaker in {run.root} is held out for validation",
@@ -127,9 +127,14 @@ def read_federation_validation(run: RunFolder, public: RunFolder, most_clips: in
     """
     table, gate = load_people(run), _gate(run)
     volunteers = gate.admit(of_role(table, "volunteer"), "the comparison of rounds")
-    samples = (sample for name in volunteers for sample in gate.samples(name, "validation"))
-    clips = [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
-    return clips or read_public_validation(public, most_clips)
+    return _held_out(gate, volunteers, most_clips) or read_public_validation(public, most_clips)
+
+
+def _held_out(gate: Gate, people: Sequence[str], most_clips: int) -> list[ClipTensors]:
+    """Validation clips, at most `most_clips` in all and the same number of each person, as far as they have them."""
+    each = -(-most_clips // max(1, len(people)))
+    samples = (sample for name in people for sample in islice(gate.samples(name, "validation"), each))
+    return [ClipTensors.from_sample(sample) for sample in islice(samples, most_clips)]
 
 
 def digest_of(clips: Iterable[ClipTensors]) -> str:
