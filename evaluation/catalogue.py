@@ -245,19 +245,11 @@ def of_real_people(methods: Mapping[str, Mapping[str, Any]]) -> bool:
     return all(figures.get("lip_correlation") is None for figures in methods.values())
 
 
-def replaced_in(methods: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    """Keys of the metrics that others stand in for in these methods' figures: where people are real, and the others
-    were measured. The run's own identity ruler, for one, learnt from a dozen real faces."""
-    if not of_real_people(methods):
-        return frozenset()
-    known = {key for figures in methods.values() for key, value in figures.items() if value is not None}
-    return frozenset(one.instead_of for one in METRICS if one.instead_of and one.key in known)
-
-
 def columns_for(methods: Mapping[str, Mapping[str, Any]], *tables: Table) -> tuple[Metric, ...]:
     """The metrics that a table of these methods' figures shows: of a metric and its substitute only one, besides
     tables that have only the substitute."""
-    replaced = replaced_in(methods)
+    known = {key for figures in methods.values() for key, value in figures.items() if value is not None}
+    replaced = {one.instead_of for one in METRICS if of_real_people(methods) and one.key in known} - {""}
 
     def tables_of(one: Metric) -> set[Table]:
         own = set(one.tables)
