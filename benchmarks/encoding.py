@@ -31,6 +31,8 @@ from training.model.device import choose_device, full_precision
 
 Frames = NDArray[np.uint8]
 FRAMES_A_CLIP = 16
+BATCHES = (1, 2, 4, 8, 48)
+"""Frames that are encoded at once; preparation takes 48, or as many as fit."""
 
 
 def squares(clips: Path, size: int) -> Frames:
@@ -45,12 +47,6 @@ def squares(clips: Path, size: int) -> Frames:
     if not found:
         raise SystemExit(f"no clips in {clips}")
     return np.stack(found).astype(np.uint8)
-
-
-def seconds_to_encode(model: Autoencoder, frames: Frames, batch: int) -> float:
-    begun = time.perf_counter()
-    model.encode_frames(frames, batch)
-    return time.perf_counter() - begun
 
 
 def decibels(model: Autoencoder, frames: Frames, latents: NDArray[np.float32]) -> float:
@@ -72,31 +68,21 @@ def main() -> None:
     device, frames = choose_device(), squares(arguments.clips, arguments.size)
     model = open_pretrained(arguments.autoencoder).to(device)
     model.standardise(frames)
-    ways = {
-        "float32, channels first in memory, as published": (True, torch.contiguous_format, 48),
-        "float32": (True, torch.channels_last, 48),
-        **{
-            f"as preparation does, {batch} at a time": (False, torch.channels_last, batch) for batch in (1, 2, 4, 8, 48)
-        },
-    }
-    fastest = dict.fromkeys(ways, float("inf"))
-    quality: dict[str, float] = {}
+    ways = {"float32": (True, 48)} | {f"as it comes, {count} at a time": (False, count) for count in BATCHES}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    latents: dict[str, NDArray[np.float32]] = {}
     for _ in range(arguments.repeat):
-        for name, (exact, layout, batch) in ways.items():
-            model.to(memory_format=layout)  # type: ignore[call-overload]
+        for name, (exact, batch) in ways.items():
             with full_precision() if exact else nullcontext():
-                fastest[name] = min(fastest[name], seconds_to_encode(model, frames, batch))
-                if name not in quality:
-                    latents = model.encode_frames(frames, batch)
-                    quality[name] = decibels(model.cpu(), frames, latents)
-                    model.to(device)
-    print(
-        f"{arguments.autoencoder}, {len(frames)} frames of {arguments.size} px, {device}, torch {torch.__version__}\n"
-    )
-    print("| computed in | frames/s | × as published | dB |\n|---|---|---|---|")
-    published = next(iter(fastest.values()))
-    for name, seconds in fastest.items():
-        print(f"| {name} | {len(frames) / seconds:.1f} | {published / seconds:.2f} | {quality[name]:.2f} |")
+                begun = time.perf_counter()
+                latents[name] = model.encode_frames(frames, batch)
+                seconds[name].append(time.perf_counter() - begun)
+    threads = ", one thread" if device.type == "cpu" else ""
+    print(f"{arguments.autoencoder}, {len(frames)} frames of {arguments.size} px, {device}{threads}\n")
+    print("| computed in | frames/s | × float32 | dB |\n|---|---|---|---|")
+    for name, turns in seconds.items():
+        rate, gain = len(frames) / min(turns), min(seconds["float32"]) / min(turns)
+        print(f"| {name} | {rate:.1f} | {gain:.2f} | {decibels(model, frames, latents[name]):.2f} |")
 
 
 if __name__ == "__main__":
