@@ -57,7 +57,7 @@ def test_files_that_once_failed_are_read_or_refused(name: str, tmp_path: Path) -
 
 
 def test_interlaced_pictures_are_the_same_each_time_they_are_read(tmp_path: Path) -> None:
-    """One reading of thirty had other pixels at the begin of a line, read from memory that nobody had written."""
+    """One reading of thirty had other pixels at the beginning of a line, read from memory that nobody had written."""
     pictures = Pictures("prores_ks", "yuv422p10le", 64, 64, Fraction(25), 1, True, Fraction(16, 11), (2, 2, 2, 0), 0)
     path = tmp_path / "clip.mov"
     path.write_bytes(written(Medium("mov", (pictures,), ())) or b"")
