@@ -14,6 +14,7 @@ from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from assets.training.federation import adapter
+from common.errors import PrivFedTalkError
 from common.folders import INVERSION, INVERSION_SHEET
 
 GROUP = "attacks"
@@ -38,7 +39,12 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from evaluation.attacks.inversion_run import InversionSettings
     from training.federation.methods import named
 
-    method = next(name for name in run.training.methods if named(name).sends and not named(name).pooled)
+    federated = [name for name in run.training.methods if named(name).sends and not named(name).pooled]
+    if not federated:
+        raise PrivFedTalkError(
+            "no method of this run federates, so that there is no update to attack", "training.methods=[fedavg]"
+        )
+    method = federated[0]
     folder, settings = run.folder.attack("inversion", method), InversionSettings()
     stage = run.stage(
         inversion,

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Adapters as folders that travel, in PEFT's format.", no_args_is_help=True)
 MethodOption = Annotated[
-    str, typer.Option("--method", "-m", help="Which method's adapter.", autocompletion=completion.methods)
+    str | None,
+    typer.Option(
+        "--method",
+        "-m",
+        help="Which method's adapter.",
+        show_default="privfedtalk, or the only one of the run",
+        autocompletion=completion.methods,
+    ),
 ]
 WhoseOption = Annotated[
     str, typer.Option("--adapter", "-a", metavar="CLIENT|global", help="A client's own adapter, or the shared one.")
@@ -38,7 +45,7 @@ def inspect(
             "--folder", "-f", help="An adapter's folder outside of any run.", show_default="an adapter of RUN"
         ),
     ] = None,
-    method: MethodOption = "privfedtalk",
+    method: MethodOption = None,
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +70,7 @@ def inspect(
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
     run: RunArgument = "demo",
-    method: MethodOption = "privfedtalk",
+    method: MethodOption = None,
     adapter: WhoseOption = "global",
     as_json: JsonOption = False,
 ) -> None:
@@ -127,7 +134,7 @@ def import_(
         console.print(f"{target}: {command('generate', run=run, adapter=name, **files)}")
 
 
-def _adapter_of(run: str, method: str, adapter: str) -> tuple[Path, RunFolder]:
+def _adapter_of(run: str, method: str | None, adapter: str) -> tuple[Path, RunFolder]:
     """The folder of a run's adapter, and the run's own folder."""
     from common.errors import PrivFedTalkError
     from common.folders import RunFolder

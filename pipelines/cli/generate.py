@@ -23,7 +23,7 @@ def generate(
     speech: Annotated[Path, typer.Option("--speech", help="A sound file, or a clip whose sound is taken.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The mp4 to write.")],
     run: RunArgument = "demo",
-    method: MethodOption = "privfedtalk",
+    method: MethodOption = None,
     adapter: WhoseOption = "global",
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the initial noise.")] = 0,
     steps: Annotated[
@@ -50,7 +50,7 @@ def generate(
     from preparation.crops.portrait import read_portrait, read_speech
     from preparation.settings import CorpusKind
     from training.adapters.membership import revoked_in
-    from training.generation.talker import GLOBAL, open_talker
+    from training.generation.talker import GLOBAL, method_of, open_talker
 
     began = time.perf_counter()
     readable_file(reference, "picture")
@@ -59,6 +59,7 @@ def generate(
     configuration = choose(None, run, settings, training__generation__steps=steps).configuration
     folder, training = RunFolder(configuration.root), configuration.training
     rendered = configuration.corpus.kind is CorpusKind.STUDIO
+    method = method_of(folder, method)
     with contextlib.ExitStack() as held:  # a model that is being trained is not loaded by halves
         for name in ("vae", "backbone", f"federation/{method}"):
             held.enter_context(reading(folder, name, by="generate"))

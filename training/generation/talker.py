@@ -117,7 +117,7 @@ def open_talker(
     run: RunFolder,
     training: TrainingSettings,
     preparation: PreparationSettings,
-    method: str = "privfedtalk",
+    method: str | None = None,
     adapter: str = GLOBAL,
     device: str = "auto",
     rendered: bool = False,
@@ -175,29 +175,47 @@ def adapter_name(run: RunFolder, typed: str) -> str:
     return own_spelling(typed, [GLOBAL, *known]) or typed
 
 
-def adapter_folder(run: RunFolder, method: str, adapter: str) -> Path:
+def trained_methods(run: RunFolder) -> list[str]:
+    """The methods that the run has an adapter of, by name."""
+    return sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{ADAPTER_WEIGHTS}"))
+
+
+def method_of(run: RunFolder, asked: str | None) -> str:
+    """The method whose adapter is meant: `asked`, or else the only one that the run trained, or else PrivFedTalk."""
+    trained = trained_methods(run)
+    return asked or (trained[0] if len(trained) == 1 else "privfedtalk")
+
+
+def adapter_folder(run: RunFolder, method: str | None, adapter: str) -> Path:
     """The folder of a run's adapter: `adapter` is `global`, a client's name, or the name of an imported adapter.
 
-    Raises PrivFedTalkError if the run has no such adapter, or if the rounds beside it did not make it.
+    Without a `method` it is that of `method_of`. Raises PrivFedTalkError if the run has no such adapter, if the rounds
+    beside it did not make it, or if the method shares none.
     """
+    method = method_of(run, method)
     adapter = adapter_name(run, adapter)
     if (run.imported(adapter) / ADAPTER_WEIGHTS).exists():
         return run.imported(adapter)
-    trained = sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{ADAPTER_WEIGHTS}"))
+    trained = trained_methods(run)
     if method not in trained:
         known = f"it has {', '.join(trained)}" if trained else "it has none"
         raise PrivFedTalkError(
             f"{run.root} holds no adapter of a method {method!r}; {known}",
             f"{command('train', run=run.root, method=method)}, or name another with --method",
         )
+    own = sorted(
+        path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{ADAPTER_WEIGHTS}")
+    )
     if adapter == GLOBAL:
         check_origin(run, run.adapter(method))
+        if own and "own_adapters" in inspect_adapter(run.adapter(method)).recorded:
+            raise PrivFedTalkError(
+                f"under {method} each client trains alone, and no adapter is shared; own ones: {', '.join(own)}",
+                f"--adapter {own[0]}",
+            )
         return run.adapter(method)
     folder = run.client_adapter(adapter, method)
     if not (folder / ADAPTER_WEIGHTS).exists():
-        own = sorted(
-            path.parents[3].name for path in run.root.glob(f"clients/*/methods/{method}/adapter/{ADAPTER_WEIGHTS}")
-        )
         known = f"under {method} these clients have one: {', '.join(own)}" if own else f"nobody has one under {method}"
         raise PrivFedTalkError(
             f"{adapter} has no adapter of its own; {known}",

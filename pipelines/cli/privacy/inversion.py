@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from pipelines.cli.adapter import MethodOption
 from pipelines.cli.privacy.attacks import training_settings
-from pipelines.terminal import completion
 from pipelines.terminal.options import JsonOption, RunArgument, choose
 from pipelines.terminal.text import console, print_json
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def inversion(
     run: RunArgument,
-    method: Annotated[
-        str, typer.Option("--method", "-m", help="Whose adapter and updates.", autocompletion=completion.methods)
-    ] = "privfedtalk",
+    method: MethodOption = None,
     clients: Annotated[int, typer.Option(min=2, max=10**4, help="Clients whose own update is attacked.")] = 4,
     steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps of the attacker who knows the noise draws.")] = 80,
     as_json: JsonOption = False,
@@ -41,9 +39,11 @@ def inversion(
     from evaluation.attacks.inversion_figures import run_inversion
     from evaluation.attacks.inversion_run import InversionSettings
     from evaluation.report.privacy_page import write_privacy_reports
+    from training.generation.talker import method_of
 
     configuration = choose(None, run).configuration
     folder = RunFolder(configuration.root)
+    method = method_of(folder, method)
     settings = InversionSettings(clients=clients, steps=steps)
     report = run_inversion(folder, method, training_settings(configuration), configuration.seed, settings)
     if as_json:

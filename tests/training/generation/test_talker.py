@@ -17,9 +17,10 @@ from evaluation.results.card import card_figures
 from preparation.clients.consent import Consent, now, write_consent
 from preparation.media.sound import open_sound
 from preparation.media.video import open_video
-from tests.training.small_run import PREPARATION, make_run, portrait, voice
+from tests.training.small_run import PREPARATION, change, make_run, portrait, voice
 from training.adapters.folders import export_adapter, import_adapter
-from training.generation.talker import Talker, adapter_name, agreed_facts, open_talker
+from training.adapters.record import OWN_ADAPTERS
+from training.generation.talker import Talker, adapter_name, agreed_facts, method_of, open_talker
 from training.settings import GenerationSettings, TrainingSettings
 
 TRAINING = TrainingSettings(generation=GenerationSettings(steps=2, overlap=3))
@@ -75,6 +76,24 @@ def test_what_is_not_there_is_named(run: RunFolder, tmp_path: Path) -> None:
         open_talker(run, TRAINING, PREPARATION, adapter="c9")
     with pytest.raises(PrivFedTalkError, match="device 'gpu9'"):
         open_talker(run, TRAINING, PREPARATION, device="gpu9")
+
+
+def test_without_a_method_the_runs_only_one_is_meant_and_where_none_is_shared_the_clients_are_named(
+    tmp_path: Path,
+) -> None:
+    """A run of one person's recording trains the method `local` alone: its shared adapter has learnt from nobody."""
+    run = make_run(tmp_path / "run")
+    (run.root / "federation" / "privfedtalk").rename(run.root / "federation" / "local")
+    own = run.client_adapter("c0000", "local")
+    own.parents[1].mkdir(parents=True, exist_ok=True)
+    run.client_adapter("c0000", "privfedtalk").parent.rename(own.parent)
+    change(run.adapter("local") / ADAPTER_RECORD, method="local", own_adapters=OWN_ADAPTERS)
+    change(own / ADAPTER_RECORD, method="local")
+    assert method_of(run, None) == "local" and method_of(run, "fedavg") == "fedavg"
+    with pytest.raises(PrivFedTalkError, match=r"under local each client trains alone.* own ones: c0000") as refused:
+        open_talker(run, TRAINING, PREPARATION)
+    assert refused.value.remedy == "--adapter c0000"
+    assert open_talker(run, TRAINING, PREPARATION, adapter="c0000").maker.method == "local"
 
 
 def test_a_copy_of_a_clients_adapter_is_still_the_clients(tmp_path: Path) -> None:
