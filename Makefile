@@ -10,9 +10,12 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
-# The first of these that runs and is new enough; of several the one that most tests have seen.
-PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3,$(shell $(python) -c \
-  'import sys; (3, 11) <= sys.version_info < (3, 14) and print("$(python)")' 2>/dev/null)))
+# The first of these that runs and is new enough, looked for once; of several the one that most tests have seen.
+fitting = $(shell $(1) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print("$(1)")' 2>/dev/null)
+ifeq ($(origin PYTHON),undefined)
+PYTHON = $(eval PYTHON := $(or $(call fitting,python3.11),$(call fitting,python3.12),$(call fitting,python3.13),\
+  $(call fitting,python3)))$(PYTHON)
+endif
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
