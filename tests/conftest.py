@@ -33,7 +33,8 @@ hypothesis_settings.load_profile("untimed")
 FIXTURES = Path(__file__).resolve().parents[1].parent / "shared" / "fixtures"
 
 
-def _part(text: str) -> tuple[int, int]:
+def part_of(text: str) -> tuple[int, int]:
+    """K and N of `K/N`."""
     number, _, of = text.partition("/")
     if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
         raise argparse.ArgumentTypeError(f"{text!r} is no part such as 1/3")
@@ -41,7 +42,7 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", type=_part, metavar="K/N", help="the K-th of N parts of the files that hold slow tests")
+    parser.addoption("--part", type=part_of, metavar="K/N", help="the K-th of N parts of the slow tests' files")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -33,6 +33,7 @@ def home_of(tmp_path: Path, **environment: str) -> tuple[Home, RunFolder]:
     return home, RunFolder(tmp_path / "data" / "mine")
 
 
+@pytest.mark.slow
 def test_a_command_is_kept_out_while_dagster_prepares_and_let_in_when_dagster_was_killed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     home, run = home_of(tmp_path, SLOWED="crops", MARK=str(mark))

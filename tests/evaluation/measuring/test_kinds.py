@@ -17,7 +17,7 @@ from evaluation.settings import EvaluationSettings
 from preparation.clients.roles import Client, save_clients
 from preparation.shards.store import read_shards, write_shards
 from tests.training.small_federation import CLIENTS, sample_for, whole_settings
-from tests.training.small_kinds import small_settings
+from tests.training.small_kinds import KINDS, small_settings
 from tests.training.small_models import make_clip
 from training.learning.pretraining import pretrain
 from training.model.autoencoders.small import SmallVae
@@ -57,10 +57,8 @@ def clip_of(run: RunFolder, client: str) -> EvaluationClip:
     )
 
 
-SLOW = pytest.mark.slow  # the whole way starts workers; the largest shows that it can be gone
-
-
-@pytest.mark.parametrize("kind", [pytest.param("tiny", marks=SLOW), pytest.param("base", marks=SLOW), "sd15"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_pretrained_federated_generating_and_evaluated(kind: str, run: RunFolder, tmp_path: Path) -> None:
     objective = ObjectiveSettings()
     learning = PretrainingSettings(steps=4, batch_size=2, speech_steps=4, validate_every=2, learning_rate=1e-3)
