@@ -74,7 +74,7 @@ _within_command = ContextVar("within_command", default=False)
 
 @contextmanager
 def within_command() -> Iterator[None]:
-    """Jobs inside the body run for a command (or a stage of DVC), so they do not take the run's lock."""
+    """Jobs inside the body run for a command or a stage of DVC, which holds the run's lock; they do not take it."""
     token = _within_command.set(True)
     try:
         yield

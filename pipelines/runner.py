@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import PrivFedTalkError
-from common.files import partial_of
+from common.files import partial_of, writing
+from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
 from common.workers.processes import shielded
 from pipelines.configuration.tree import PROJECT, Configuration, configure, remember, without_hidden
@@ -93,17 +94,24 @@ def make_assets(
     partition: str = "",
     instance: dg.DagsterInstance | None = None,
 ) -> None:
-    """Materialise some assets of a job, with their checks: all partitions, or only `partition`."""
+    """Materialise some assets of a job, with their checks: all partitions, or only `partition`.
+
+    This is for stages of DVC, which may work side by side on one run: they share the run's lock, and raise BusyError
+    while a command holds it.
+    """
     import dagster as dg
 
     from pipelines.definitions import defs
 
-    run_config = _run_config(profile, overrides, keep=True)
+    configuration, run_config = configure(profile, overrides), _run_config(profile, overrides, keep=True)
     definition, only = defs.resolve_job_def(job), [dg.AssetKey(name) for name in names]
     partitioned = [key for key in _partitioned(definition) if key in only]
     ends = (partition, partition) if partition else _stretches(definition, ())[0] if partitioned else ("", "")
-    with _instance(instance) as instance:
-        _run(definition, run_config, instance, _range(*ends) | _tags(configure(profile, overrides), profile), only)
+    lock = RunFolder(configuration.root).command_lock
+    with writing(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)  # a shared lock makes no run
+    with locked(lock, f"a stage of dvc repro ({', '.join(names)})", shared=True), _instance(instance) as instance:
+        _run(definition, run_config, instance, _range(*ends) | _tags(configuration, profile), only)
 
 
 @contextlib.contextmanager

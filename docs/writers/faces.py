@@ -7,9 +7,12 @@ Figures only: no picture of a real person leaves the folder of its run.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from statistics import fmean
 
 from common.files import write_text
+from common.folders import CURVE
 from docs.writers.paper import asked, copy_figures, sections
 from evaluation.experiments.paper.folders import PaperFolder
 from pipelines.paper.settings import REAL, PaperSettings, configuration_of, read_paper
@@ -25,7 +28,24 @@ PICTURES = {
 
 def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     """The page in Markdown."""
-    return "\n\n".join([TITLE, about(paper, folder, machine), *sections(folder, TABLES, PICTURES, "faces")]) + "\n"
+    parts = [TITLE, about(paper, folder, machine), *sections(folder, TABLES, PICTURES, "faces")]
+    return "\n\n".join([*parts, "## Pretraining", *pretraining(paper, folder)]) + "\n"
+
+
+def pretraining(paper: PaperSettings, folder: PaperFolder) -> list[str]:
+    """A sentence, and the backbone's losses by step on the public people who teach and on those held out."""
+    rows: dict[int, list[dict[str, float]]] = {}
+    for seed in paper.seeds:
+        for row in json.loads((folder.backbone(seed) / CURVE).read_text(encoding="utf-8")):
+            rows.setdefault(row["step"], []).append(row)
+    table = ["| step | loss on who teaches | loss on held-out public people |", "|---|---|---|"]
+    for step, each in sorted(rows.items()):
+        taught, held_out = (fmean(row[f"{name}_loss"] for row in each) for name in ("training", "validation"))
+        table.append(f"| {step:,} | {taught:.3f} | {held_out:.3f} |")
+    said = (
+        "Denoising loss, mean over seeds. Where the last column no longer falls with the one before, more steps or a "
+    )
+    return [said + "larger network learn the people who teach, and only more people would help.", "\n".join(table)]
 
 
 def about(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:

@@ -161,3 +161,24 @@ def test_what_dagsters_own_training_lacks_is_said_too(tmp_path: Path) -> None:
     said = [str(record.event_log_entry.dagster_event) for record in records if record.event_log_entry.dagster_event]
     assert not ended.success and any("mine is not prepared" in line for line in said), said
     assert not (tmp_path / "mine" / "stages").exists()
+
+
+def test_stages_of_dvc_share_a_run_and_keep_commands_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    lock, settings = RunFolder(tmp_path / "people").command_lock, {"data": str(tmp_path), "run": "people"}
+    at_work: list[str] = []
+
+    def work(*_: object) -> None:
+        at_work.append("stage")
+        with pytest.raises(BusyError, match=r"a stage of dvc repro \(corpus\), process"), locked(lock, "train"):
+            pass
+        if len(at_work) == 1:
+            runner.make_assets("prepare", ["corpus"], "small", settings, instance=instance)
+
+    monkeypatch.setattr(runner, "_run", work)
+    with dg.DagsterInstance.ephemeral() as instance:
+        runner.make_assets("prepare", ["corpus"], "small", settings, instance=instance)
+        assert at_work == ["stage", "stage"]
+        with locked(lock, "train"), pytest.raises(BusyError, match="train, process"):
+            runner.make_assets("prepare", ["corpus"], "small", settings, instance=instance)
+    assert at_work == ["stage", "stage"]
