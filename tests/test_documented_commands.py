@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ SMALL = [
     "training.federation.personalisation_steps=1",
     "workers=1",
 ]
-HERE = (
+WITH_A_RUN = (
     "privfedtalk clients mine",
     "privfedtalk consent show mine",
     'privfedtalk consent grant mine c0003 --who "Ada Lovelace"',
@@ -56,20 +56,24 @@ HERE = (
     "privfedtalk report mine",
     "privfedtalk train mine",
     "privfedtalk evaluate mine",
-    "privfedtalk weights check",
-    "dagster instance migrate",
     "privfedtalk train mine --method scaffold --method local",
     "privfedtalk consent revoke mine c0003",
     "dagster job execute -m pipelines.definitions -j nightly",
     "dagster asset materialize -m pipelines.definitions --select night",
-    "privfedtalk plan --profile paper",
     "privfedtalk privacy audit mine",
     "privfedtalk privacy membership mine --shadows 8",
     "privfedtalk privacy inversion mine",
     'privfedtalk evaluate mine --set "evaluation.instruments=[flow,light_asd]"',
+)
+ALONE = (
+    "privfedtalk weights check",
+    "dagster instance migrate",
+    "privfedtalk plan --profile paper",
     "privfedtalk prepare real --corpus folder --root clips --vae taef2",
     "privfedtalk studio --speakers 12 --clips 4 --out corpora/twelve",
 )
+"""These need no run; `test_documented_commands_alone.py` runs them, at the same time as the others are run here."""
+HERE = (*WITH_A_RUN, *ALONE)
 ELSEWHERE = {
     r"privfedtalk prepare .*--corpus (lrs3|hdtf|mix)": "needs a corpus under a licence; tests/preparation/corpora",
     r"privfedtalk (clients|train|evaluate) (lrs3|sd15)": "needs a corpus under a licence",
@@ -136,10 +140,8 @@ class Copy:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
-    """The project with a small run of rendered people, `mine`, the same as `demo`, and the files that commands name."""
-    folder = tmp_path_factory.mktemp("typed") / "project"
+def copied(folder: Path) -> Copy:
+    """A copy of the project's files in `folder`."""
     for name in subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split():
@@ -147,16 +149,34 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
         shutil.copy(ROOT / name, folder / name)
     own = {"PYTHONPATH": str(folder), "DAGSTER_HOME": str(folder), "PRIVFEDTALK_SIGNING": str(folder / "signing")}
     weights = {"PRIVFEDTALK_WEIGHTS": str(FIXTURES / "weights")} if (FIXTURES / "weights").exists() else {}
-    copy = Copy(folder, {**os.environ, **own, **weights})
+    return Copy(folder, {**os.environ, **own, **weights})
+
+
+def run_each(project: Copy, commands: Iterable[str], subtests: pytest.Subtests) -> None:
+    """Run commands in their order; each that fails is named."""
+    for command in commands:
+        if re.search(r"light_asd|taef2", command) and not FIXTURES.exists():
+            continue  # shared/fixtures is not beside the project
+        with subtests.test(command):
+            project.run(command)
+            if "--out" in command:
+                words = shlex.split(command)
+                assert (project.folder / words[words.index("--out") + 1]).exists()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """The project with a small run of rendered people, `mine`, the same as `demo`, and the files that commands name."""
+    copy = copied(tmp_path_factory.mktemp("typed") / "project")
     copy.run("privfedtalk demo mine --profile small " + " ".join(f"--set {setting}" for setting in SMALL))
-    shutil.copytree(folder / "data" / "mine", folder / "data" / "demo")
-    _write_inputs(folder)
+    shutil.copytree(copy.folder / "data" / "mine", copy.folder / "data" / "demo")
+    _write_inputs(copy.folder)
     yield copy
-    shutil.rmtree(folder)
+    shutil.rmtree(copy.folder)
 
 
 def _write_inputs(folder: Path) -> None:
-    """A face and its speech from the run's own crops; real clips where there are any."""
+    """A face and its speech from the run's own crops."""
     from preparation.crops.crop import load_crop
 
     metadata = sorted((folder / "data/mine/clients").glob("c*/crops/**/*.json"))[0]
@@ -174,20 +194,9 @@ def _write_inputs(folder: Path) -> None:
         frame.rate = 16_000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    if (FIXTURES / "clips").exists():
-        (folder / "clips").mkdir()
-        for clip in sorted((FIXTURES / "clips").glob("*.mp4"))[::2]:
-            (folder / "clips" / clip.name).symlink_to(clip)
 
 
-@pytest.mark.slow(minutes=10)
+@pytest.mark.slow(minutes=9)
 def test_the_documented_commands_run(project: Copy, subtests: pytest.Subtests) -> None:
-    """One test, since a command may need what an earlier one made; each that fails is named."""
-    for command in HERE:
-        if re.search(r"light_asd|taef2", command) and not (project.folder / "clips").exists():
-            continue  # shared/fixtures is not beside the project
-        with subtests.test(command):
-            project.run(command)
-            if "--out" in command:
-                words = shlex.split(command)
-                assert (project.folder / words[words.index("--out") + 1]).exists()
+    """One test, since a command may need what an earlier one made."""
+    run_each(project, WITH_A_RUN, subtests)
