@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ from training.federation.client.training import ClientTrainer, LocalUpdate
 from training.federation.methods import configure, named
 from training.federation.methods.base import LocalRule
 from training.federation.server.aggregation import Aggregator
-from training.federation.server.cohorts import expected_cohort, takes_everybody
+from training.federation.server.cohorts import expected_cohort
+from training.federation.server.spending import planned_schedule, rounds_within_budget
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.small import SmallVae
 from training.model.autoencoders.sources import SMALL, open_pretrained
@@ -35,7 +36,7 @@ from training.model.backbones.kinds import build_backbone
 from training.model.frozen.loading import open_pixel_terms
 from training.model.frozen.rulers import IdentityRuler, OpeningRuler
 from training.pipeline import pooled_steps
-from training.privacy.accounting.epsilon import Schedule, finite
+from training.privacy.accounting.epsilon import finite
 from training.privacy.accounting.guarantee import epsilons
 from training.settings import TrainingSettings
 
@@ -46,11 +47,12 @@ FLOAT = 4  # bytes
 class MethodForecast:
     """The forecast of one method's federation.
 
-    `steps` counts all clients' local steps of all rounds; `bytes_up` and `bytes_down` are those of one client in one
-    round. ε is None where no finite one holds.
+    `rounds` are those that `privacy.max_epsilon` allows; `steps` counts all clients' local steps in them. `bytes_up`
+    and `bytes_down` are those of one client in one round. ε is None where no finite one holds.
     """
 
     method: str
+    rounds: int
     steps: int
     trainable: int
     bytes_up: int
@@ -95,21 +97,20 @@ def forecast(method: str, training: TrainingSettings, clients: int, dimension: i
     cohort = expected_cohort(people, federation)
     sends = named(method).sends and not named(method).pooled
     up, down = traffic_of(settings, cohort, dimension) if sends else (0, 0)
-    everybody = takes_everybody(people, federation)
+    rounds = rounds_within_budget(settings, people, dimension) if sends else federation.rounds
     release = server = None
     if privacy.has_proof and not named(method).pooled:
-        schedule = Schedule(
-            people, cohort, federation.rounds, "full" if everybody else federation.sampling, privacy.max_participation
-        )
+        schedule = replace(planned_schedule(settings, people), rounds=rounds)
         found = epsilons(privacy, schedule, dimension, privacy.target_delta(people))
         release, server = (finite(epsilon.value) for epsilon in found)
     return MethodForecast(
         method=method,
-        steps=federation.rounds * cohort * federation.local_steps,
+        rounds=rounds,
+        steps=rounds * cohort * federation.local_steps,
         trainable=dimension,
         bytes_up=up,
         bytes_down=down,
-        bytes_total=federation.rounds * cohort * (up + down),
+        bytes_total=rounds * cohort * (up + down),
         epsilon_release=release,
         epsilon_server=server,
         delta=None if release is None else privacy.target_delta(people),

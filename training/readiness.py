@@ -26,6 +26,7 @@ from training.federation import faults as simulation
 from training.federation.methods import configure, named
 from training.federation.server.cohorts import expected_cohort
 from training.federation.server.opening import open_round
+from training.federation.server.spending import check_budget
 from training.learning.eligible import (
     ALLOW,
     LONGER,
@@ -316,6 +317,7 @@ def _federation_lacks(settings: TrainingSettings, clients: Sequence[str]) -> Ite
             simulation.check_faults(own.federation.faults, clients)
             if named(method).sends and not named(method).pooled:
                 open_round(own, expected_cohort(len(clients), own.federation), len(clients), [], 0)
+                check_budget(own, len(clients), [], 0, dimension=1)  # whatever the adapter's size, no less
         except PrivFedTalkError as error:
             yield Lack(f"{method}: {error.reason}", error.remedy)
 

@@ -106,13 +106,13 @@ def _show(made: Plan) -> None:
             f"Backbone {made.backbone_parameters:,} parameters, adapter {made.adapter_parameters:,} "
             "(built at that size, weights random)"
         )
-    table = Table(
-        "method", "local steps", "up, a client and round", "down", "in all", "ε released", "ε server", "δ", "hours"
-    )
+    traffic, spent = ("up, a client and round", "down", "in all"), ("ε released", "ε server", "δ")
+    table = Table("method", "rounds", "local steps", *traffic, *spent, "hours")
     for one in made.methods:
         hours = made.hours.get(one["method"])
         table.add_row(
             one["method"],
+            f"{one['rounds']:,}",
             f"{one['steps']:,}",
             *(size(one[name]) if one[name] else "-" for name in ("bytes_up", "bytes_down", "bytes_total")),
             *(three_digits(one[name], absent="-") for name in ("epsilon_release", "epsilon_server", "delta")),

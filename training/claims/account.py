@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from training.claims.report import PrivacyReport, privacy_report
 from training.claims.violations import violations
 from training.federation.server.checkpoint import RoundRecord
-from training.federation.server.spending import schedule_of
+from training.federation.server.spending import schedule_of, within_budget
 from training.privacy.accounting.epsilon import Epsilon, Release, epsilon_together, finite
 from training.privacy.accounting.guarantee import Together
 from training.privacy.accounting.ledger import Entry, Ledger
@@ -34,7 +34,7 @@ def account(
         schedule,
         dimension,
         violations=violations(method, settings.privacy, schedule, records),
-        events=_events(records),
+        events=(*_events(records), *_ended(settings, clients, records, dimension)),
         clip_norms=tuple(record.clip_norm for record in records),
         together=together(ledger, settings.privacy.target_delta(clients)),
         unit=unit,
@@ -73,6 +73,17 @@ def _release(entry: Entry) -> Release:
     assert entry.promise is not None, "only federations with a promise are composed"
     rounds = entry.opened if entry.promise["sampling"] == "full" else entry.drawn
     return release_in(entry.promise, rounds, amplifies=not entry.near)
+
+
+def _ended(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int) -> tuple[str, ...]:
+    """A sentence where `privacy.max_epsilon` ended the training before its last planned round."""
+    planned = settings.federation.rounds
+    if len(records) >= planned or within_budget(settings, clients, records, 0, dimension):
+        return ()
+    return (
+        f"Training ended after {len(records)} of {planned} planned rounds: one more would have taken ε_release past "
+        f"privacy.max_epsilon = {settings.privacy.max_epsilon:g}.",
+    )
 
 
 def _events(records: Sequence[RoundRecord]) -> tuple[str, ...]:

@@ -30,7 +30,13 @@ from training.federation.server.checkpoint import (
     resume_federation,
     save_checkpoint,
 )
-from training.federation.server.spending import epsilon_so_far, planned_schedule, promise_of
+from training.federation.server.spending import (
+    check_budget,
+    epsilon_so_far,
+    planned_schedule,
+    promise_of,
+    within_budget,
+)
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
@@ -85,7 +91,8 @@ def run_federation(
     `ledger` notes what is opened; by default it lies in `folder`. `people` are the persons whose clips are trained on,
     where one pooled trainer holds all clips; by default they are the clients. `anew` is called before the records of an
     earlier federation are deleted, and removes what that federation left outside of `folder`.
-    A round that fails leaves theta and all states unchanged; if all rounds fail, PrivFedTalkError is raised.
+    A round that fails leaves theta and all states unchanged; if all rounds fail, PrivFedTalkError is raised. The round
+    that would exceed `privacy.max_epsilon` is not begun, and the federation is then finished.
     """
     rule, federation = named(method), settings.federation
     sends = rule.sends and not rule.pooled  # a pooled trainer holds all clips, so nothing is sent
@@ -118,7 +125,11 @@ def run_federation(
     rounds = Rounds(
         engine, server, clients, settings, public_loss, this.coins, seed, sends, used, before_opening=note_opening
     )
+    if sends:
+        check_budget(settings, len(clients), records, len(lost), _trained(start, settings))
     for number in range(len(records) + 1, federation.rounds + 1):
+        if sends and not within_budget(settings, len(clients), records, len(lost), _trained(start, settings)):
+            break
         record, events = play_round(rounds, progress, lost)
         # End of step 3: record the privacy spent, keep the best checkpoint by validation loss.
         release, towards_server = epsilon_so_far(settings, len(clients), [*records, record], len(progress.theta))
@@ -150,8 +161,10 @@ def _trained(start: Start, settings: TrainingSettings) -> int:
 
 
 def _fingerprint(method: str, start: Start, clients: Sequence[str], settings: TrainingSettings, seed: int) -> str:
-    """What a checkpoint must match to be continued; `rounds`, `personalisation_steps` and `keep` may differ."""
+    """What a checkpoint must match to be continued; rounds, their limit, personalisation and `keep` may differ."""
     free = {"rounds": 1, "personalisation_steps": 0, "keep": "last"}
     federation = settings.federation.model_copy(update=free)
-    parts = [settings.model_copy(update={"federation": federation}).fingerprint(), start.base_sha256, start.validation]
+    privacy = settings.privacy.model_copy(update={"max_epsilon": None})
+    same = settings.model_copy(update={"federation": federation, "privacy": privacy})
+    parts = [same.fingerprint(), start.base_sha256, start.validation]
     return "-".join([method, *parts, str(seed), *clients])

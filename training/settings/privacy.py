@@ -76,6 +76,12 @@ class PrivacySettings(Settings):
     delta: float | None = Field(
         default=None, gt=0, lt=1, description="δ; null: min(1e-5, 1/10N). Above min(1e-3, 1/10N) no run is private"
     )
+    max_epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="largest ε_release of one federation: the round that would exceed it is not begun, and training "
+        "ends as finished; null: all rounds are run",
+    )
     max_participation: int | None = Field(
         default=None, ge=1, description="most rounds that one client may take part in; null: no cap"
     )
@@ -115,6 +121,15 @@ class PrivacySettings(Settings):
             raise ValueError(
                 "mode 'distributed' with secure_aggregation false would show the server each client's vector under "
                 "a mere share of the noise; turn secure_aggregation on, or choose mode 'central' or 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_noise_has_an_epsilon(self) -> PrivacySettings:
+        if self.max_epsilon is not None and not (self.has_proof and self.noise_multiplier > 0):
+            raise ValueError(
+                f"max_epsilon {self.max_epsilon:g} cannot be kept by mode {self.mode!r} with noise_multiplier "
+                f"{self.noise_multiplier:g}, which have no finite epsilon; add noise, or set max_epsilon to null"
             )
         return self
 
