@@ -12,8 +12,9 @@ from training.settings.privacy import PrivacySettings
 
 def promise(settings: PrivacySettings, schedule: Schedule, dimension: int) -> dict[str, Any]:
     """All that ε follows from except the number of rounds run; `schedule` is the planned one, `dimension` d."""
+    own = settings.model_dump(mode="json", exclude={"max_epsilon"})  # which only decides how many rounds are run
     return {
-        "settings": settings.model_dump(mode="json"),
+        "settings": own,
         "clients": schedule.clients,
         "per_round": schedule.per_round,
         "sampling": schedule.sampling,
