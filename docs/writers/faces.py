@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from statistics import fmean
 
+from assets.stage.partitions import REFERENCES
 from common.files import write_text
 from common.folders import CURVE
 from docs.writers.paper import asked, copy_figures, sections
+from evaluation.catalogue import columns_for, name_of
 from evaluation.experiments.paper.folders import PaperFolder
+from evaluation.experiments.paper.rows import over_seeds, pairs_of, read_rows
+from evaluation.tables.columns import as_frame, measured, table_rows, to_markdown
 from pipelines.paper.settings import REAL, PaperSettings, configuration_of, read_paper
 from preparation.clients.roles import load_people
 
@@ -29,7 +34,21 @@ PICTURES = {
 def page(paper: PaperSettings, folder: PaperFolder, machine: str) -> str:
     """The page in Markdown."""
     parts = [TITLE, about(paper, folder, machine), *sections(folder, TABLES, PICTURES, "faces")]
+    parts += ["## People who never train", *strangers(paper, folder)]
     return "\n\n".join([*parts, "## Pretraining", *pretraining(paper, folder)]) + "\n"
+
+
+def strangers(paper: PaperSettings, folder: PaperFolder) -> list[str]:
+    """A sentence, and the figures of people whom no method has trained on, over all seeds."""
+    rows = read_rows(folder, [*paper.methods, *REFERENCES], paper.seeds, role="unseen")
+    found = over_seeds(rows, pairs_of(paper.methods))
+    methods = found["methods"]
+    columns = measured(columns_for(methods, "unseen"), methods)
+    lines = [replace(row, method=name_of(row.method)) for row in table_rows(methods, found["comparisons"], columns)]
+    said = (
+        f"{rows['client'].nunique()} people. Intervals and marks as above; the denoising loss is measured on clients."
+    )
+    return [said, to_markdown(as_frame(lines, columns)).strip()]
 
 
 def pretraining(paper: PaperSettings, folder: PaperFolder) -> list[str]:
