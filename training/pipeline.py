@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from preparation.clients.roles import ClientUnit, load_clients, unit_of
 from training.adapters.membership import POOLED, save_participants
 from training.adapters.origin import forget, made_by, remove_own_adapters, retire
 from training.adapters.record import OWN_ADAPTER, OWN_ADAPTERS
-from training.claims.account import account, entries_of
+from training.claims.account import account, ended_early, entries_of
 from training.execution import Job, Pool, PooledEngine, open_pool, open_trainer
 from training.execution.memory import within_budget
 from training.federation.algorithm import FederationResult, Start, run_federation
@@ -126,6 +127,8 @@ def _federate(
     unit = unit or unit_of(load_clients(run.clients_table))
     entries = entries_of(ledger, people, until=result.name)
     report = account(method, settings, len(people), result.records, len(adapter), entries, unit)
+    for sentence in ended_early(settings, len(people), result.records, len(adapter)):
+        sys.stderr.write(f"{method}: {sentence}\n")
     trained = counts(people, settings)
     metadata = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}
     metadata |= made_by(result.name, result.theta)

@@ -34,7 +34,7 @@ def account(
         schedule,
         dimension,
         violations=violations(method, settings.privacy, schedule, records),
-        events=(*_events(records), *_ended(settings, clients, records, dimension)),
+        events=(*_events(records), *ended_early(settings, clients, records, dimension)),
         clip_norms=tuple(record.clip_norm for record in records),
         together=together(ledger, settings.privacy.target_delta(clients)),
         unit=unit,
@@ -75,7 +75,9 @@ def _release(entry: Entry) -> Release:
     return release_in(entry.promise, rounds, amplifies=not entry.near)
 
 
-def _ended(settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int) -> tuple[str, ...]:
+def ended_early(
+    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
+) -> tuple[str, ...]:
     """A sentence where `privacy.max_epsilon` ended the training before its last planned round."""
     planned = settings.federation.rounds
     if len(records) >= planned or within_budget(settings, clients, records, 0, dimension):

@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import PrivFedTalkError
+from preparation.clients.roles import Client, save_clients
 from tests.training.small_federation import CLIENTS, InProcess, TrainerFor, settings_with
 from training.claims.account import account
 from training.federation.algorithm import FederationResult, Start, run_federation
 from training.federation.server.spending import planned_schedule, rounds_within_budget
 from training.forecast import forecast
+from training.pipeline import federate
 from training.privacy.accounting.guarantee import epsilons
 from training.settings import TrainingSettings
 from training.settings.privacy import PrivacySettings
@@ -129,3 +131,15 @@ def test_methods_that_send_nothing_run_all_rounds(trainer_for: TrainerFor, tmp_p
 def test_without_noise_there_is_no_limit_to_keep(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="max_epsilon 8 cannot be kept by mode"):
         PrivacySettings.model_validate({"max_epsilon": 8, **values})
+
+
+def test_it_is_said_when_training_ends(trainer_for: TrainerFor, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings(3, None)
+    trainer = trainer_for(chosen, "privfedtalk")
+    limit = 1.01 * epsilon_of(2, len(trainer.adapter))
+    execution = chosen.execution.model_copy(update={"engine": "here"})
+    chosen = settings(3, limit).model_copy(update={"execution": execution})
+    table = {name: Client("client", name, {"train": [], "validation": [], "test": []}) for name in CLIENTS}
+    save_clients(table, trainer.storage.run.clients_table)
+    federate(trainer.storage.run, "privfedtalk", chosen, seed=5, resume=False, validated=False, shown=False)
+    assert "privfedtalk: Training ended after 2 of 3 planned rounds" in capsys.readouterr().err
