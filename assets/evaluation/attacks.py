@@ -58,7 +58,7 @@ def membership_inference(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
 
     rows = []
     for method in trained(run):
-        if named(method).sends and not named(method).pooled:
+        if named(method).federates:
             attack = attack_membership(run.folder, method, run.training, run.seed)
             areas = {name: round(area.value, 3) for name, area in attack.areas.items()}
             rows.append({"method": method, **areas, "verdict": attack.verdict})

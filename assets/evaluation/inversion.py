@@ -39,7 +39,7 @@ def inversion(run: dg.ResourceParam[Run]) -> dg.MaterializeResult:
     from evaluation.attacks.inversion_run import InversionSettings
     from training.federation.methods import named
 
-    federated = [name for name in run.training.methods if named(name).sends and not named(name).pooled]
+    federated = [name for name in run.training.methods if named(name).federates]
     if not federated:
         raise PrivFedTalkError(
             "no method of this run federates, so that there is no update to attack", "training.methods=[fedavg]"

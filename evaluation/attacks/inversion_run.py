@@ -110,7 +110,7 @@ class Victims:
             raise PrivFedTalkError(
                 f"{method} is not trained in {run.root}", command("train", run=run.root, method=method)
             )
-        if not named(method).sends or named(method).pooled:
+        if not named(method).federates:
             raise PrivFedTalkError(f"the clients of {method} send no updates", "name a method that federates")
         self.run, self.method, self.seed = run, method, seed
         self.training = configure(method, training)

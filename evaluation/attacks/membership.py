@@ -87,7 +87,7 @@ def attack_membership(
 ) -> MembershipReport:
     """Attack a trained method's released adapter; the result is written to the run's folder."""
     settings = settings or MembershipSettings()
-    if named(method).pooled or not named(method).sends:
+    if not named(method).federates:
         raise PrivFedTalkError(f"{method} releases no adapter of many clients", "name a method that federates")
     check_origin(run, run.adapter(method))
     people = People.of(run, method, settings.clips, training.consent.required)

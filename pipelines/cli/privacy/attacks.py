@@ -160,7 +160,7 @@ def membership(
     configuration = choose(None, run).configuration
     folder, methods = trained_methods(run, method)
     if not method:
-        methods = [name for name in methods if named(name).sends and not named(name).pooled]
+        methods = [name for name in methods if named(name).federates]
     settings = MembershipSettings(shadows=shadows, clips=clips, draws=draws)
     found = {}
     with aside.status("attacking") as status:

@@ -124,6 +124,11 @@ class Method:
     no_promise: ClassVar[str] = ""
     """Why the method gives its clients no guarantee under any settings; empty if it can give one."""
 
+    @property
+    def federates(self) -> bool:
+        """Whether a server gets updates of clients: a pooled trainer holds all clips, and others may send nothing."""
+        return self.sends and not self.pooled
+
     def configure(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings under which the method runs; its components are already applied."""
         return settings
