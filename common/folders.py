@@ -137,6 +137,11 @@ class RunFolder:
     def adapter(self, method: str) -> Path:
         return self.federation(method) / "adapter"
 
+    @property
+    def trained_methods(self) -> list[str]:
+        """The methods of which there is an adapter, by name."""
+        return sorted(path.parents[1].name for path in self.root.glob(f"federation/*/adapter/{ADAPTER_WEIGHTS}"))
+
     def imported(self, name: str) -> Path:
         """An adapter that came from elsewhere."""
         return self.root / "imported" / name

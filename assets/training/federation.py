@@ -16,7 +16,7 @@ from assets.stage.run import Run
 from assets.stage.transient import retried
 from assets.training.backbone import ACCELERATOR, backbone, rulers, vae
 from common.files import read_json_lines
-from common.folders import MEMORY
+from common.folders import ADAPTER_WEIGHTS, MEMORY
 from preparation.settings import CorpusKind
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def adapters_finite(run: dg.ResourceParam[Run]) -> dg.AssetCheckResult:
 
     broken = [
         str(path.relative_to(run.folder.root))
-        for path in sorted(run.folder.root.glob("federation/*/adapter/adapter_model.safetensors"))
+        for path in (run.folder.adapter(method) / ADAPTER_WEIGHTS for method in run.folder.trained_methods)
         if not all(np.isfinite(tensor).all() for tensor in load_file(path).values())
     ]
     return dg.AssetCheckResult(passed=not broken, description=f"not finite: {broken}" if broken else "all finite")

@@ -175,14 +175,9 @@ def adapter_name(run: RunFolder, typed: str) -> str:
     return own_spelling(typed, [GLOBAL, *known]) or typed
 
 
-def trained_methods(run: RunFolder) -> list[str]:
-    """The methods that the run has an adapter of, by name."""
-    return sorted(path.parents[1].name for path in run.root.glob(f"federation/*/adapter/{ADAPTER_WEIGHTS}"))
-
-
 def method_of(run: RunFolder, asked: str | None) -> str:
     """The method whose adapter is meant: `asked`, or else the only one that the run trained, or else PrivFedTalk."""
-    trained = trained_methods(run)
+    trained = run.trained_methods
     return asked or (trained[0] if len(trained) == 1 else "privfedtalk")
 
 
@@ -196,7 +191,7 @@ def adapter_folder(run: RunFolder, method: str | None, adapter: str) -> Path:
     adapter = adapter_name(run, adapter)
     if (run.imported(adapter) / ADAPTER_WEIGHTS).exists():
         return run.imported(adapter)
-    trained = trained_methods(run)
+    trained = run.trained_methods
     if method not in trained:
         known = f"it has {', '.join(trained)}" if trained else "it has none"
         raise PrivFedTalkError(
