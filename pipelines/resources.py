@@ -90,6 +90,11 @@ def _lock_for_dagster(folder: RunFolder, context: dg.InitResourceContext) -> Abs
     """
     launched = context.run
     what = f"Dagster's job {launched.job_name} (run {launched.run_id[:8]})" if launched else "Dagster"
+    return shared_run(folder, what)
+
+
+def shared_run(folder: RunFolder, what: str) -> AbstractContextManager[None]:
+    """The run's lock for `what`, which others may hold as well, but no command; makes the run's folder."""
     with writing(folder.root):
         folder.command_lock.parent.mkdir(parents=True, exist_ok=True)
     return locked(folder.command_lock, what, shared=True, patience=PATIENCE_SECONDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import PrivFedTalkError
-from common.files import partial_of, writing
+from common.files import partial_of
 from common.folders import RunFolder
 from common.locks import locked, one_at_a_time
 from common.workers.processes import shielded
@@ -102,15 +102,14 @@ def make_assets(
     import dagster as dg
 
     from pipelines.definitions import defs
+    from pipelines.resources import shared_run
 
     configuration, run_config = configure(profile, overrides), _run_config(profile, overrides, keep=True)
     definition, only = defs.resolve_job_def(job), [dg.AssetKey(name) for name in names]
     partitioned = [key for key in _partitioned(definition) if key in only]
     ends = (partition, partition) if partition else _stretches(definition, ())[0] if partitioned else ("", "")
-    lock = RunFolder(configuration.root).command_lock
-    with writing(lock.parent):
-        lock.parent.mkdir(parents=True, exist_ok=True)  # a shared lock makes no run
-    with locked(lock, f"a stage of dvc repro ({', '.join(names)})", shared=True), _instance(instance) as instance:
+    what = f"a stage of dvc repro ({', '.join(names)})"
+    with shared_run(RunFolder(configuration.root), what), _instance(instance) as instance:
         _run(definition, run_config, instance, _range(*ends) | _tags(configuration, profile), only)
 
 

@@ -15,7 +15,7 @@ from common import locks
 from common.errors import PrivFedTalkError
 from common.folders import RunFolder
 from common.locks import BusyError, locked
-from pipelines import runner
+from pipelines import resources, runner
 from pipelines.configuration.tree import PROJECT, load, remember, remembered
 from training.readiness import NotReadyError
 
@@ -165,6 +165,7 @@ def test_what_dagsters_own_training_lacks_is_said_too(tmp_path: Path) -> None:
 
 def test_stages_of_dvc_share_a_run_and_keep_commands_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(resources, "PATIENCE_SECONDS", 0.05)
     lock, settings = RunFolder(tmp_path / "people").command_lock, {"data": str(tmp_path), "run": "people"}
     at_work: list[str] = []
 
