@@ -27,7 +27,7 @@ from training.federation.methods import configure, named
 from training.federation.methods.base import LocalRule
 from training.federation.server.aggregation import Aggregator
 from training.federation.server.cohorts import expected_cohort
-from training.federation.server.spending import planned_schedule, rounds_within_budget
+from training.federation.server.spending import planned_schedule, rounds_that_fit
 from training.model.autoencoders.base import Autoencoder
 from training.model.autoencoders.small import SmallVae
 from training.model.autoencoders.sources import SMALL, open_pretrained
@@ -95,9 +95,9 @@ def forecast(method: str, training: TrainingSettings, clients: int, dimension: i
     federation, privacy = settings.federation, settings.privacy
     people = 1 if named(method).pooled else clients
     cohort = expected_cohort(people, federation)
-    sends = named(method).sends and not named(method).pooled
-    up, down = traffic_of(settings, cohort, dimension) if sends else (0, 0)
-    rounds = rounds_within_budget(settings, people, dimension) if sends else federation.rounds
+    federates = named(method).federates
+    up, down = traffic_of(settings, cohort, dimension) if federates else (0, 0)
+    rounds = rounds_that_fit(settings, people, dimension) if federates else federation.rounds
     release = server = None
     if privacy.has_proof and not named(method).pooled:
         schedule = replace(planned_schedule(settings, people), rounds=rounds)

@@ -127,7 +127,7 @@ def _federate(
     unit = unit or unit_of(load_clients(run.clients_table))
     entries = entries_of(ledger, people, until=result.name)
     report = account(method, settings, len(people), result.records, len(adapter), entries, unit)
-    for sentence in ended_early(settings, len(people), result.records, len(adapter)):
+    for sentence in ended_early(settings, result.records):
         sys.stderr.write(f"{method}: {sentence}\n")
     trained = counts(people, settings)
     metadata = {"method": method, "privacy": report.mark, **trained, "round": str(result.round), **own}

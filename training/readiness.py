@@ -26,7 +26,7 @@ from training.federation import faults as simulation
 from training.federation.methods import configure, named
 from training.federation.server.cohorts import expected_cohort
 from training.federation.server.opening import open_round
-from training.federation.server.spending import check_budget
+from training.federation.server.spending import next_round_fits, too_dear
 from training.learning.eligible import (
     ALLOW,
     LONGER,
@@ -315,9 +315,10 @@ def _federation_lacks(settings: TrainingSettings, clients: Sequence[str]) -> Ite
         try:
             own = configure(method, settings)
             simulation.check_faults(own.federation.faults, clients)
-            if named(method).sends and not named(method).pooled:
+            if named(method).federates:
                 open_round(own, expected_cohort(len(clients), own.federation), len(clients), [], 0)
-                check_budget(own, len(clients), [], 0, dimension=1)  # whatever the adapter's size, no less
+                if not next_round_fits(own, len(clients), [], 0, dimension=1):  # whatever the adapter's size, no less
+                    raise too_dear(own)
         except PrivFedTalkError as error:
             yield Lack(f"{method}: {error.reason}", error.remedy)
 

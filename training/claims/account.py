@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from training.claims.report import PrivacyReport, privacy_report
 from training.claims.violations import violations
 from training.federation.server.checkpoint import RoundRecord
-from training.federation.server.spending import schedule_of, within_budget
+from training.federation.server.spending import schedule_of
 from training.privacy.accounting.epsilon import Epsilon, Release, epsilon_together, finite
 from training.privacy.accounting.guarantee import Together
 from training.privacy.accounting.ledger import Entry, Ledger
@@ -34,7 +34,7 @@ def account(
         schedule,
         dimension,
         violations=violations(method, settings.privacy, schedule, records),
-        events=(*_events(records), *ended_early(settings, clients, records, dimension)),
+        events=(*_events(records), *ended_early(settings, records)),
         clip_norms=tuple(record.clip_norm for record in records),
         together=together(ledger, settings.privacy.target_delta(clients)),
         unit=unit,
@@ -75,16 +75,14 @@ def _release(entry: Entry) -> Release:
     return release_in(entry.promise, rounds, amplifies=not entry.near)
 
 
-def ended_early(
-    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], dimension: int
-) -> tuple[str, ...]:
-    """A sentence where `privacy.max_epsilon` ended the training before its last planned round."""
-    planned = settings.federation.rounds
-    if len(records) >= planned or within_budget(settings, clients, records, 0, dimension):
+def ended_early(settings: TrainingSettings, records: Sequence[RoundRecord]) -> tuple[str, ...]:
+    """A sentence where `privacy.max_epsilon` ended a finished training before its last planned round."""
+    planned, limit = settings.federation.rounds, settings.privacy.max_epsilon
+    if limit is None or len(records) >= planned:
         return ()
     return (
         f"Training ended after {len(records)} of {planned} planned rounds: one more would have taken ε_release past "
-        f"privacy.max_epsilon = {settings.privacy.max_epsilon:g}.",
+        f"privacy.max_epsilon = {limit:g}.",
     )
 
 

@@ -31,11 +31,11 @@ from training.federation.server.checkpoint import (
     save_checkpoint,
 )
 from training.federation.server.spending import (
-    check_budget,
     epsilon_so_far,
+    next_round_fits,
     planned_schedule,
     promise_of,
-    within_budget,
+    too_dear,
 )
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.ledger import Ledger
@@ -95,7 +95,6 @@ def run_federation(
     that would exceed `privacy.max_epsilon` is not begun, and the federation is then finished.
     """
     rule, federation = named(method), settings.federation
-    sends = rule.sends and not rule.pooled  # a pooled trainer holds all clips, so nothing is sent
     server = server_of(method, settings, start.factors)
     simulation.check_faults(federation.faults, clients)
     reach = simulation.thetas_needed(federation.faults)
@@ -123,12 +122,21 @@ def run_federation(
             ledger.opens(this.name, number, attempt, cohort)
 
     rounds = Rounds(
-        engine, server, clients, settings, public_loss, this.coins, seed, sends, used, before_opening=note_opening
+        engine,
+        server,
+        clients,
+        settings,
+        public_loss,
+        this.coins,
+        seed,
+        rule.federates,
+        used,
+        before_opening=note_opening,
     )
-    if sends:
-        check_budget(settings, len(clients), records, len(lost), _trained(start, settings))
     for number in range(len(records) + 1, federation.rounds + 1):
-        if sends and not within_budget(settings, len(clients), records, len(lost), _trained(start, settings)):
+        if rule.federates and not next_round_fits(
+            settings, len(clients), records, len(lost), _trained(start, settings)
+        ):
             break
         record, events = play_round(rounds, progress, lost)
         # End of step 3: record the privacy spent, keep the best checkpoint by validation loss.
@@ -143,6 +151,8 @@ def run_federation(
             ledger.closed(this.name, number, record.outcome, record.near_abort)
         lost = []
         on_round(records[-1])
+    if not records:
+        raise too_dear(settings)
     if not any(record.applied for record in records):
         raise PrivFedTalkError(
             f"none of the {len(records)} rounds of {method} moved the adapter; the last: {records[-1].reason}",

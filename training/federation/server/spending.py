@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,7 +71,7 @@ def epsilon_so_far(
     return finite(release.value), finite(server.value)
 
 
-def within_budget(
+def next_round_fits(
     settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], attempts: int, dimension: int
 ) -> bool:
     """Whether ε_release stays within `privacy.max_epsilon` if one more round is opened after `records`.
@@ -79,40 +80,35 @@ def within_budget(
     in which a single client decides whether the sum is opened takes away the amplification of all, which nobody can
     know before; then no further round is begun.
     """
-    limit = settings.privacy.max_epsilon
-    if limit is None or not settings.privacy.has_proof:
-        return True
-    schedule = schedule_of(settings, clients, records)
-    more = replace(schedule, rounds=schedule.rounds + attempts + 1)
-    release, _ = epsilons(settings.privacy, more, dimension, settings.privacy.target_delta(clients))
-    return release.value <= limit
+    spent = schedule_of(settings, clients, records)
+    return _fits(settings, replace(spent, rounds=spent.rounds + attempts + 1), dimension)
 
 
-def check_budget(
-    settings: TrainingSettings, clients: int, records: Sequence[RoundRecord], attempts: int, dimension: int
-) -> None:
-    """Raise PrivFedTalkError where not even the first round is `within_budget`."""
-    if not records and not within_budget(settings, clients, records, attempts, dimension):
-        raise PrivFedTalkError(
-            f"the first round alone would exceed privacy.max_epsilon = {settings.privacy.max_epsilon:g}"
-            + (f", after {attempts} interrupted attempts at it" if attempts else ""),
-            "raise privacy.noise_multiplier or take more clients (privfedtalk privacy plan says how many), or raise "
-            "max_epsilon",
-        )
-
-
-def rounds_within_budget(settings: TrainingSettings, clients: int, dimension: int) -> int:
+def rounds_that_fit(settings: TrainingSettings, clients: int, dimension: int) -> int:
     """How many of the planned rounds `privacy.max_epsilon` allows if each ends as planned."""
-    planned, privacy = planned_schedule(settings, clients), settings.privacy
+    planned = planned_schedule(settings, clients)
+    return bisect_left(
+        range(1, planned.rounds + 1),
+        True,
+        key=lambda rounds: not _fits(settings, replace(planned, rounds=rounds), dimension),
+    )
+
+
+def _fits(settings: TrainingSettings, schedule: Schedule, dimension: int) -> bool:
+    privacy = settings.privacy
     if privacy.max_epsilon is None or not privacy.has_proof:
-        return planned.rounds
-    fit, too_many = 0, planned.rounds + 1
-    while too_many - fit > 1:
-        middle = (fit + too_many) // 2
-        some = replace(planned, rounds=middle)
-        release, _ = epsilons(privacy, some, dimension, privacy.target_delta(clients))
-        fit, too_many = (middle, too_many) if release.value <= privacy.max_epsilon else (fit, middle)
-    return fit
+        return True
+    release, _ = epsilons(privacy, schedule, dimension, privacy.target_delta(schedule.clients))
+    return release.value <= privacy.max_epsilon
+
+
+def too_dear(settings: TrainingSettings) -> PrivFedTalkError:
+    """The error where not even the first round fits."""
+    return PrivFedTalkError(
+        f"the first round alone would exceed privacy.max_epsilon = {settings.privacy.max_epsilon:g}",
+        "raise privacy.noise_multiplier or take more clients (privfedtalk privacy plan says how many), or raise "
+        "max_epsilon",
+    )
 
 
 def participation_figures(
