@@ -72,7 +72,7 @@ ALONE = (
     "privfedtalk prepare real --corpus folder --root clips --vae taef2",
     "privfedtalk studio --speakers 12 --clips 4 --out corpora/twelve",
 )
-"""These need no run; `test_documented_commands_alone.py` runs them, at the same time as the others are run here."""
+"""These need no run: `test_documented_commands_alone.py` runs them, so that two processes share the commands."""
 HERE = (*WITH_A_RUN, *ALONE)
 ELSEWHERE = {
     r"privfedtalk prepare .*--corpus (lrs3|hdtf|mix)": "needs a corpus under a licence; tests/preparation/corpora",
