@@ -1,14 +1,14 @@
 """The stages of `dvc.yaml` and `pipelines/paper/faces/dvc.yaml`: what params.yaml asks for, made through Dagster, so
 that `dagster dev` shows all runs.
 
-A stage trains or measures one method; its seeds run side by side.
+A stage trains or measures one method, or all of them; what it makes of each seed runs side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,10 @@ class Seeded:
         return f"{self.name} under seed {self.seed}"
 
 
+def _seeded(paper: PaperSettings, names: Sequence[str]) -> list[Seeded]:
+    return [Seeded(paper, seed, name) for name in names for seed in paper.seeds]
+
+
 def _materialise(stage: str, paper: PaperSettings, overrides: dict[str, Any], partition: str = "") -> None:
     for job, names in ASSETS[stage].items():
         make_assets(job, names, paper.profile, overrides, partition)
@@ -83,7 +87,8 @@ def backbone(paper: PaperSettings, value: str) -> None:
 
 
 def federation(paper: PaperSettings, method: str) -> None:
-    run_parallel(federate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+    """The federations of a method, or of all methods without one."""
+    run_parallel(federate, _seeded(paper, [method] if method else paper.methods), available_cores())
 
 
 def federate(one: Seeded) -> None:
@@ -92,12 +97,12 @@ def federate(one: Seeded) -> None:
 
 
 def evaluation(paper: PaperSettings, method: str) -> None:
-    run_parallel(evaluate, [Seeded(paper, seed, method) for seed in paper.seeds], available_cores())
+    """The measurements of a method, or of all methods and references without one."""
+    run_parallel(evaluate, _seeded(paper, [method] if method else [*paper.methods, *REFERENCES]), available_cores())
 
 
 def references(paper: PaperSettings, _: str) -> None:
-    each = [Seeded(paper, seed, name) for name in REFERENCES for seed in paper.seeds]
-    run_parallel(evaluate, each, available_cores())
+    run_parallel(evaluate, _seeded(paper, REFERENCES), available_cores())
 
 
 def evaluate(one: Seeded) -> None:

@@ -56,6 +56,7 @@ def test_files_that_once_failed_are_read_or_refused(name: str, tmp_path: Path) -
     read_in_every_way(Path(shutil.copy(FAILING / name, tmp_path)))
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_interlaced_pictures_are_the_same_each_time_they_are_read(tmp_path: Path) -> None:
     """One reading of thirty had other pixels at the beginning of a line, read from memory that nobody had written."""
     pictures = Pictures("prores_ks", "yuv422p10le", 64, 64, Fraction(25), 1, True, Fraction(16, 11), (2, 2, 2, 0), 0)

@@ -127,12 +127,14 @@ def test_rendering_stops_and_goes_on(project: Project) -> None:
     assert len(list(project.run.rglob("*.mp4"))) == 6
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_second_press_ends_at_once_and_json_is_one_document(project: Project) -> None:
     ended = project.interrupted("studio", *demo(project), "--json", presses=2)
     assert_ended(ended)
     assert json.loads(ended.out)["error"] == "interrupted; what is finished is kept"
 
 
+@pytest.mark.slow(minutes=0.4)
 def test_generating_stops_and_leaves_no_half_video(project: Project) -> None:
     make_run(project.run)
     sets = [f"data={project.folder}", "run=mine", f"preparation.crops.size={SIZE}", "preparation.faces.tracker=truth"]

@@ -58,6 +58,7 @@ def test_a_command_is_kept_out_while_dagster_prepares_and_let_in_when_dagster_wa
         assert busy(run.command_lock).startswith("prepare, process")
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_steps_of_one_job_run_in_processes_of_their_own(tmp_path: Path) -> None:
     home, run = home_of(tmp_path)
     with running(home, "dagster", "job", "execute", "-f", FILE, "-j", "both") as job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from common.folders import RunFolder
 from preparation.media.writing import encode as encode_clip
@@ -75,6 +76,7 @@ def test_each_setting_redoes_what_depends_on_it(studio_corpus: Path, tmp_path: P
     assert (run.manifest.read_bytes(), run.clients_table.read_bytes()) == (manifest, clients)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_refused_clip_is_not_looked_at_again(studio_corpus: Path, tmp_path: Path) -> None:
     """The second and third time the corpus is gone: what would look at a clip would fail otherwise than before."""
     run, gone = RunFolder(tmp_path / "run"), tmp_path / "gone"

@@ -133,6 +133,7 @@ def kill_often(
     assert hit >= kills // 2, "most kills came too late to disturb anything"
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_killed_twice(
     tmp_path: Path, studio_corpus: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path: Path, studio_c
     assert len(list(read_shards(run.client("c0000")))) == 4
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_workers_killed_from_outside_change_nothing(
     tmp_path: Path, studio_corpus: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -284,6 +286,7 @@ def fill(disk: Path, spare: int) -> Path:
     return filler
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_a_limit_on_file_sizes_is_said_and_the_next_run_goes_on(
     tmp_path: Path, studio_corpus: Path, undisturbed: dict[str, bytes]
 ) -> None:

@@ -82,6 +82,7 @@ def test_from_corpus_to_samples(studio_corpus: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(sample.reference_latent, encode(picture[None])[0].astype(np.float16))
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_second_run_keeps_everything_and_five_new_clips_make_five(studio_corpus: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     prepare(studio_corpus, run)
@@ -117,6 +118,7 @@ def test_two_workers_make_what_one_makes(studio_corpus: Path, tmp_path: Path) ->
         assert (one.root / path).read_bytes() == (two.root / path).read_bytes()
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_two_workers_write_the_shards_that_one_writes_with_a_real_network(studio_corpus: Path, tmp_path: Path) -> None:
     import torch
 

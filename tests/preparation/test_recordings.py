@@ -161,6 +161,7 @@ def test_a_second_run_keeps_everything_and_steps_alone_change_nothing(
     assert sorted(before) == sorted(str(run.root / Path(p).relative_to(prepared.root)) for p in contents(prepared))
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_the_same_corpus_gives_the_same_run(root: Path, prepared: RunFolder, tmp_path: Path) -> None:
     again = RunFolder(tmp_path / "again")
     prepare(root, again)
@@ -182,6 +183,7 @@ def test_a_new_recording_changes_how_the_others_are_cut(run: RunFolder, root: Pa
     assert frames == 260 + 150 + 150
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_uncut_again_everything_is_as_without_pieces(run: RunFolder, root: Path, tmp_path: Path) -> None:
     never = SETTINGS.model_copy(update={"samples": SampleSettings(cut="never")})
     prepare(root, run, never)

@@ -72,6 +72,7 @@ def test_an_unchanged_run_renders_nothing(made: Path, capfd: pytest.CaptureFixtu
     assert "rendering" not in printed
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_another_seed_is_another_corpus_and_versions_follow(made: Path, tmp_path: Path) -> None:
     first = json.loads((made / "tiny" / "stages" / "corpus.json").read_text())
     assert materialise(tmp_path).success

@@ -87,6 +87,7 @@ def test_noise_planted_too_small_is_flagged_under_sampling(monkeypatch: pytest.M
     assert found.flagged and found.one_shot.low > found.claimed_epsilon
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_shares_of_noise_planted_too_small_raise_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same fault where clients add the noise: their shares, and what the server fills them up with, are a tenth.
     Forty parties under masks are what a test can pay for: the estimate shows the fault, its interval is too wide to

@@ -58,6 +58,7 @@ def settings() -> TrainingSettings:
     return whole_settings(noise_multiplier=0.5)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_every_view_is_attacked_and_set_against_the_mean_face(run: RunFolder) -> None:
     told = run_inversion(run, "privfedtalk", settings(), 5, SMALL)
     folder = run.attack("inversion", "privfedtalk")

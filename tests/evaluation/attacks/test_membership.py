@@ -35,6 +35,7 @@ def run(tmp_path: Path) -> RunFolder:
     return make_run(tmp_path / "mine")
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_members_of_an_overfitted_adapter_are_found_and_shown(run: RunFolder, tmp_path: Path) -> None:
     release(run, federated(run, tmp_path))
     found = attack_membership(run, "fedavg", TRAINING, 0, SETTINGS)
@@ -72,6 +73,7 @@ def test_shadow_runs_make_the_likelihood_ratio(run: RunFolder, tmp_path: Path) -
     assert found.among_shadows["ratio"].members == found.among_shadows["ratio"].others == 20
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
     once = TRAINING.federation.model_copy(update={"rounds": 1, "local_steps": 1})
     training = TRAINING.model_copy(update={"federation": once})

@@ -32,6 +32,7 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_every_attack_leaves_the_run_as_it_was_and_the_federation_goes_on(run: RunFolder) -> None:
     before = content(run)
     states = [name for name in before if "/state-" in name]

@@ -52,6 +52,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("done_in_parallel")
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_two_are_at_work_at_once(work: ModuleType, tmp_path: Path) -> None:
     left, right = tmp_path / "left", tmp_path / "right"
     assert run_parallel(work.meet, [(left, right), (right, left)], cores=2) == [True, True]

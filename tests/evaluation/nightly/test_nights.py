@@ -78,6 +78,7 @@ def test_the_panel_is_public_fixed_and_refuses_clips_that_changed(run: RunFolder
     path.write_text(kept)
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_the_same_models_are_the_same_and_a_spoilt_one_is_named(run: RunFolder, tmp_path: Path) -> None:
     first, second = measure(run, 0), measure(run, 1)
     assert first.people == 7 and set(first.means) == {"backbone", "privfedtalk", "fedavg"}

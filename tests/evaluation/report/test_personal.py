@@ -35,6 +35,7 @@ def run(tmp_path: Path, backbone: TinyBackbone) -> RunFolder:
     return run
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_personal_adapters_are_made_by_workers_and_serve_their_clients(run: RunFolder) -> None:
     settings = whole_settings()
     federation = settings.federation.model_copy(update={"rounds": 1, "personalisation_steps": 8})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from common.folders import RunFolder
@@ -47,6 +48,7 @@ def test_what_cannot_be_audited_is_said(tmp_path: Path) -> None:
     assert unknown.exit_code == 2 and "no privacy report of any method" in unknown.stderr
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_the_clients_of_a_run_are_looked_for(tmp_path: Path) -> None:
     run = make_run(tmp_path / "mine")
     release(run, federated(run, tmp_path, method=None))

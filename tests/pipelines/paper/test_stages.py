@@ -26,6 +26,7 @@ from pipelines.configuration.reader import read_yaml
 from pipelines.configuration.tree import PROJECT
 from pipelines.definitions import defs
 from pipelines.paper import outputs as paper_outputs
+from pipelines.paper import stages as paper_stages
 from pipelines.paper.settings import (
     PARAMS,
     REAL,
@@ -35,7 +36,7 @@ from pipelines.paper.settings import (
     read_paper,
     seed_overrides,
 )
-from pipelines.paper.stages import ASSETS, STAGES
+from pipelines.paper.stages import ASSETS, STAGES, Seeded
 from tests.assets.stage_calls import stage_calls
 from training.federation.methods import configure
 
@@ -96,8 +97,9 @@ def test_every_stage_has_its_command_and_its_files(section: str, monkeypatch: py
         assert command[:3] == [".venv/bin/python", "-m", "pipelines.paper.stage"] and command[3] in STAGES, name
         if command[3] == "write":
             assert command[4] == name and name in paper_outputs.OUTPUTS
-        elif "@" in name:
-            assert command[4] == name.split("@")[1]
+        elif command[3] != "references":
+            value = name.partition("@")[2]
+            assert command[4:5] == ([value] if value else ["--of"] if section != RENDERED else []), name
         for dep in stage.deps:
             path = local(dep)
             elsewhere = path.startswith((folder_of(section), "corpora")) or path == "params.yaml"
@@ -161,6 +163,26 @@ def test_each_seed_differs_in_what_a_seed_draws_and_nothing_else() -> None:
     assert second.training.model_copy(update=noise) == first.training
     people = people_overrides(paper)
     assert people["run"] == "people" and people["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "method", "names"),
+    [
+        ("federation", "fedavg", ["fedavg"]),
+        ("federation", "", [*read_paper().methods]),
+        ("evaluation", "fedavg", ["fedavg"]),
+        ("evaluation", "", [*read_paper().methods, *REFERENCES]),
+        ("references", "", [*REFERENCES]),
+    ],
+)
+def test_a_stage_makes_every_seed_of_its_methods(
+    stage: str, method: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Seeded] = []
+    monkeypatch.setattr(paper_stages, "run_parallel", lambda work, items, cores: made.extend(items))
+    paper = read_paper()
+    STAGES[stage](paper, method)
+    assert [(one.name, one.seed) for one in made] == [(name, seed) for name in names for seed in paper.seeds]
 
 
 def test_every_method_can_run_and_has_a_name() -> None:
@@ -259,22 +281,23 @@ def test_a_change_of_code_that_a_stage_runs_is_seen_and_no_other(section: str) -
 
 @of_both
 def test_stages_come_after_what_their_assets_depend_on(section: str) -> None:
-    """The order of dvc.yaml is that of Dagster's dependencies."""
+    """The order of dvc.yaml is that of Dagster's dependencies. A stage without a method makes all of them."""
+    everything = {"federation": read_paper(section).methods, "evaluation": (*read_paper(section).methods, *REFERENCES)}
     makers = {asset: kind for kind, jobs in ASSETS.items() for names in jobs.values() for asset in names}
     makers["evaluation"] = "evaluation"
     for name in stages(section):
         kind, _, value = name.partition("@")
         if kind == "page":
-            others = {
-                other for other in stages(section) if other.startswith(("federation@", "evaluation@", "references"))
-            }
+            shown = ("federation", "evaluation", "references")
+            others = {other for other in stages(section) if other.startswith(shown)}
             assert others <= {stage.name for stage in networkx.descendants(index().graph, stages(section)[name])}
             continue
-        methods = REFERENCES if kind == "references" else (value if kind in {"federation", "evaluation"} else "",)
+        methods = REFERENCES if kind == "references" else everything.get(kind, ("",))
+        methods = (value,) if kind in everything and value else methods
         before = {stage.name for stage in networkx.descendants(index().graph, stages(section)[name])}
         for asset in (asset for names in ASSETS.get(kind, {}).values() for asset in names):
             definition = defs.resolve_assets_def(asset)
             for upstream, made in [pair for method in methods for pair in stages_before(definition, method)]:
-                wanted = f"federation@{value}" if made.startswith("federation/") else makers[upstream]
+                wanted = f"federation@{value}" if value and made.startswith("federation/") else makers[upstream]
                 found = {other for other in before if wanted in {other, other.split("@")[0]}}
                 assert found or makers[upstream] == kind, f"{name} does not come after {wanted}, which makes {upstream}"

@@ -228,6 +228,7 @@ def test_features_tell_bright_from_dark_and_turned_from_frontal(studio_corpus: P
         assert features.vector().shape == (6,)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_some_clients_alone_leave_the_others_and_their_rows(studio_corpus: Path, tmp_path: Path) -> None:
     whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
     for name in ("c0000", "c0001"):

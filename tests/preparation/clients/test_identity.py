@@ -56,6 +56,7 @@ def found(pairs: tuple[SamePerson, ...]) -> list[tuple[str, str]]:
     return [(pair.first, pair.second) for pair in pairs]
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_both_pairs_of_one_person_are_found_and_no_other(prepared: RunFolder) -> None:
     report = check_identities(prepared)
     assert found(report.same_person) == [POLITICIAN, GRID_SPEAKER]

@@ -114,6 +114,7 @@ def test_a_tracker_that_tells_nothing_has_its_clips_decoded_twice(
     assert held.video.read_bytes() == streamed.video.read_bytes()
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_only_parts_are_kept_and_none_of_a_long_gap(
     write_clip: WriteClip, tmp_path: Path, clip: Clip, studio_corpus: Path
 ) -> None:

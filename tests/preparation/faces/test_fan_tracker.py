@@ -208,6 +208,7 @@ def test_points_are_those_of_the_package_on_a_real_clip(
     assert near.mean() > 0.95
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_clip_is_followed_on_every_second_frame(tracker: FaceAlignmentTracker, clips_dir: Path) -> None:
     clip = next(clip for clip in scan("folder", clips_dir).clips if clip.path == CLIPS[0])
     track = tracker.track(islice(open_video(clips_dir / clip.path).frames(), 4), clip, clips_dir)

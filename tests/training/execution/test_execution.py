@@ -64,6 +64,7 @@ def kill_soon(when: threading.Event) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow(minutes=0.4)
 def test_one_pool_serves_one_method_after_the_other_bit_for_bit(trainer_for: TrainerFor, one_thread: None) -> None:
     whole, scaffold = settings_with("privfedtalk"), settings_with("scaffold")
     first, second = trainer_for(whole, "privfedtalk"), trainer_for(scaffold, "scaffold")

@@ -118,6 +118,7 @@ def assert_the_same(whole: Path, cut: Path, method: str) -> None:
     assert max(np.abs(vector).max() for name, vector in adapter.items() if "lora_B" in name) > 1e-4
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_run_killed_within_a_round_goes_on_bit_for_bit(trainer_for: TrainerFor, tmp_path: Path) -> None:
     """One death, of a federation without workers, whose libraries are loaded once: what every change is tested with."""
     whole, cut, settings = two_runs(trainer_for, tmp_path, "privfedtalk", rounds=8, local_steps=1, score_steps=1)

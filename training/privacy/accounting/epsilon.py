@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import dp_accounting
@@ -45,6 +46,10 @@ _FINEST_INTERVAL = 1e-4
 _GRID_POINTS = 50_000
 # With more noise than this no update is of any use, and the search for a noise multiplier gives up.
 LARGEST_NOISE_MULTIPLIER = 1e6
+
+
+# A plan, a report and the rounds of a run ask for the same bounds again and again, each of up to a second of work.
+_once = lru_cache(maxsize=4096)
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,7 @@ def _rare(schedule: Schedule) -> float:
     return schedule.rounds * RARE_COHORT
 
 
+@_once
 def poisson_pld(q: float, noise_multiplier: float, rounds: int, delta: float) -> Epsilon:
     """Poisson-sampled Gaussian sums by privacy loss distributions (pessimistic discretisation: an upper bound).
 
@@ -274,6 +280,7 @@ def poisson_prv(q: float, noise_multiplier: float, rounds: int, delta: float, ep
     return float(accountant.get_epsilon(delta, eps_error=eps_error))
 
 
+@_once
 def poisson_rdp(q: float, noise_multiplier: float, rounds: int, delta: float) -> float:
     """The ε of `poisson_pld` by RDP at whole orders: looser, but quick, and for noise of any size."""
     accountant = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE)
@@ -281,6 +288,7 @@ def poisson_rdp(q: float, noise_multiplier: float, rounds: int, delta: float) ->
     return float(accountant.get_epsilon(delta))
 
 
+@_once
 def without_replacement_rdp(schedule: Schedule, noise_multiplier: float, delta: float) -> float:
     """ε of Gaussian sums over fixed-size cohorts, by RDP.
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from dp_accounting import rdp
@@ -81,6 +82,7 @@ def curvature(mu: float) -> float:
     return 2 * math.log1p((0.5 + 2.25 / (math.sqrt(mu**2 + 2.25) + mu)) / mu)
 
 
+@lru_cache(maxsize=4096)  # asked for again by every plan, report and round of a run
 def composed_epsilon(noise: SkellamNoise, rounds: int, delta: float) -> float:
     """ε after `rounds` sums, without amplification: RDP adds up, and dp_accounting converts."""
     curve = [rounds * renyi_divergence(noise, float(order)) for order in _ORDERS]

@@ -76,6 +76,7 @@ def make(home: Path, setups: Sequence[Setup]) -> list[Failure]:
     return make_points([point_of(home, setup, SETTINGS) for setup in setups])
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_study_that_was_killed_goes_on_with_what_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setups = [Setup(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL)]
     assert make(home, setups[:1]) == []

@@ -196,6 +196,7 @@ def test_every_annotated_clip_is_a_file_or_a_row_and_cuts_are_kept(source: Path,
     assert sorted(into.rglob("*.*")) == [into / ".cuts"]
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_two_processes_cut_what_one_does(source: Path, tables: Path, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()

@@ -91,6 +91,7 @@ def test_frames_and_sound_are_the_same_to_the_byte_in_any_order() -> None:
     assert first[0] != first[1]
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_worker_count_and_interruption_change_nothing(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "again"
     render_corpus(root, SMALL, workers=2)

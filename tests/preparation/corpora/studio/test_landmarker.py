@@ -46,6 +46,7 @@ def _aligned(frame: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[n
     return cv2.warpAffine(frame, np.column_stack([turn, shift]), (128, 128), borderMode=cv2.BORDER_REPLICATE)
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_one_face_in_frame_and_crop_with_the_true_opening(landmarker: vision.FaceLandmarker) -> None:
     clips_found, crops_found, correlations = [], [], []
     for kind, number in PEOPLE:

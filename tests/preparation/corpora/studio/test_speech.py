@@ -99,6 +99,7 @@ def test_opening_follows_energy(kind: str) -> None:
     assert np.mean(scores) >= 0.8
 
 
+@pytest.mark.slow(minutes=0.5)
 def test_ridge_regression_hears_the_opening_of_unseen_speakers() -> None:
     train = [_spoken("public", number, 0) for number in range(24)]
     features = np.concatenate([_windows(sound) for sound, _ in train]).astype(np.float64)

@@ -42,6 +42,7 @@ def loud(speech: Tensor) -> Tensor:
     return speech.mean((1, 2), keepdim=True).mul(5).expand_as(speech)
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_a_client_whose_clips_follow_their_speech_scores_higher(trainer_for: TrainerFor) -> None:
     """The test clips' latents follow their speech; where each clip's speech is another's, they follow nothing."""
     settings = whole_settings()

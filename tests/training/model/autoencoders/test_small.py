@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from training.model.autoencoders.base import to_pixels, to_uint8
@@ -39,6 +40,7 @@ def test_reconstruction_loss_is_weighted_l1_of_pixels_and_of_their_differences()
     torch.testing.assert_close(reconstruction_loss(predicted, target, weight, 0.5), plain + 0.5 * (across + down))
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_training_reconstructs_and_standardises(tmp_path: Path) -> None:
     frames = pictures(64)
     features = np.zeros((64, 8, 8), bool)

@@ -39,6 +39,7 @@ def test_codes_the_astronaut_as_published_files_do(taef2: Autoencoder) -> None:
     assert sum(value.numel() for value in taef2.parameters()) == 1_338_528 + 1_338_499
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_codes_faces_of_real_clips(taef2: Autoencoder, clips_dir: Path, tmp_path: Path) -> None:
     """Seven of the 21 clips at 256 pixels, through bytes; over all 21 the mean is 35.2 dB and the least 31.8."""
     paths = sorted([*clips_dir.rglob("*.mp4"), *clips_dir.rglob("*.mpg")])[::3]

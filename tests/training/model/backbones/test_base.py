@@ -46,6 +46,7 @@ def test_a_new_network_says_nothing_yet_and_frames_know_of_each_other_once_train
     assert (changed[1] - changed[0]).abs().amax((0, 2, 3, 4)).min() > 1e-4
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_validation_loss_falls_on_speakers_never_seen(tmp_path: Path) -> None:
     clips, held_out = [make_clip(seed) for seed in range(12)], [make_clip(100 + seed) for seed in range(4)]
     settings = PretrainingSettings(steps=80, batch_size=4, speech_steps=60, validate_every=20)

@@ -73,6 +73,7 @@ def identity_ruler() -> IdentityRuler:
     return train_identity_ruler(frames, labels, QUICK_IDENTITY, seed=1)
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_opening_of_unseen_people(opening_ruler: OpeningRuler) -> None:
     frames, openings, _ = draw_people(range(100, 110), 10, seed=5)
     measured = opening_ruler.opening(frames)
@@ -81,6 +82,7 @@ def test_opening_of_unseen_people(opening_ruler: OpeningRuler) -> None:
     assert np.abs(measured - openings).mean() < 0.08
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_identity_of_unseen_people(identity_ruler: IdentityRuler) -> None:
     frames, _, labels = draw_people(range(100, 110), 6, seed=5)
     embeddings = identity_ruler.embed(frames)

@@ -164,6 +164,7 @@ def test_recurrence_computes_the_same_in_the_mode_that_gives_gradients_on_a_gpu(
     torch.testing.assert_close(term.network.eval().fuse(seen, heard), there)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_real_lips_that_move_with_their_sound_cost_least(
     clips_dir: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

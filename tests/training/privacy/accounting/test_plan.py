@@ -38,6 +38,7 @@ def test_the_answer_accounted_again_is_the_target_but_for_one_percent(
     assert (made.release, made.server) == again
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_second_library_agrees() -> None:
     settings = PrivacySettings(mode="central", delta=1000**-1.1)
     made = plan(Schedule(1000, 10, 1000), 1.27, settings, 1000, factors=())
@@ -71,6 +72,7 @@ def test_the_cost_is_that_of_vectors_really_summed() -> None:
     assert cost.signal_to_noise_all_rounds == cost.signal_to_noise_agreeing
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_more_clients_need_less_noise_for_the_same_promise() -> None:
     settings = PrivacySettings(delta=1e-5)
     made = plan(Schedule(200, 20, 100), 4.0, settings, 10_000, factors=(2, 100))
