@@ -70,6 +70,7 @@ def traces(run: RunFolder, *names: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_removed_person_is_in_no_file(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     weights = (run.adapter("fedavg") / "adapter_model.safetensors").read_bytes()
     panel = (run.nightly / "panel.json").read_bytes()

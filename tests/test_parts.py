@@ -32,6 +32,7 @@ def collected(suite: Path, *options: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_parts_share_the_files_with_slow_tests(suite: Path) -> None:
     parts = [collected(suite, "-m", "slow", "--part", part) for part in ("1/2", "2/2")]
     whole = [f"test_{name}.py::test_{which}" for name in NAMES for which in ("one", "two")]

@@ -47,6 +47,7 @@ def parts(tmp_path: Path) -> tuple[Path, Path, Path]:
     return lrs3, ready, videos
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_guests_join_and_parts_are_only_read(
     parts: tuple[Path, Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

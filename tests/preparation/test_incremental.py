@@ -32,6 +32,7 @@ def written(run: RunFolder, pattern: str) -> dict[str, int]:
     return {str(path.relative_to(run.root)): path.stat().st_mtime_ns for path in run.root.glob(pattern)}
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_five_more_clips_cost_five_crops_and_the_shards_of_their_clients(studio_corpus: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     prepare(studio_corpus, run)

@@ -147,6 +147,7 @@ def test_killed_at_any_moment(
     kill_often(tmp_path, studio_corpus, 12, undisturbed, monkeypatch)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_killed_again_and_again_in_one_folder_leaves_nothing_behind(
     tmp_path: Path, studio_corpus: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(
     assert results(out) == undisturbed and leavings(out) == []
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_disk_that_fills_up_under_the_shards(
     small_disk: Path, studio_corpus: Path, undisturbed: dict[str, bytes]
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_crop_whose_video_was_damaged_is_a_row_and_is_made_again(studio_corpus
     assert (again.crops.made, again.shards.samples, again.quarantine) == (1, 18, [])
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_thumbnails_show_every_client(studio_corpus: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     prepare(studio_corpus, run)

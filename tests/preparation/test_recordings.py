@@ -91,6 +91,7 @@ def contents(run: RunFolder) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for place in places for path in run.root.glob(place) if path.is_file()}
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_everybody_with_a_long_recording_has_all_splits(prepared: RunFolder) -> None:
     table = load_clients(prepared.clients_table)
     for name in ("one", "two"):

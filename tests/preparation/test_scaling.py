@@ -87,6 +87,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, people: int, root: Path) -> Counter
     return calls
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_tables_are_read_as_often_for_many_clients_as_for_few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     few, many = (counted(monkeypatch, people, tmp_path / str(people)) for people in (60, 300))
     assert (few.pop("prepare_clip"), many.pop("prepare_clip")) == (180, 900)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from assets.evaluation.attacks import canary_audit, membership_inference
 from assets.stage.run import Run
 from evaluation.settings import EvaluationSettings
@@ -12,6 +14,7 @@ from preparation.settings import CorpusKind, PreparationSettings
 from tests.evaluation.attacks.small_people import TRAINING, federated, make_run, release
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_both_leave_their_findings_in_the_run(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "mine")
     release(folder, federated(folder, tmp_path, method=None))

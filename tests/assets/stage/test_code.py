@@ -73,6 +73,7 @@ def test_a_changed_function_makes_due_what_runs_it(copied: Path) -> None:
     assert not changed & {"render", "list_clips", "assign_roles", "crop_faces", "write_shards", "train_autoencoder"}
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_how_a_stage_is_shown_does_not_decide_it(copied: Path) -> None:
     assert not due(copied, "assets/stage/metadata.py", "LARGEST_TABLE = 200", "LARGEST_TABLE = 100") & TRAINING
     assert (
@@ -82,6 +83,7 @@ def test_how_a_stage_is_shown_does_not_decide_it(copied: Path) -> None:
     assert not due(copied, "assets/training/backbone.py", "def _points(rows", "def _points(lines")
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_stages_made_in_one_file_do_not_share_their_code(copied: Path) -> None:
     backbone = "assets/training/backbone.py"
     assert due(copied, backbone, "An autoencoder that turns", "A network that turns") == {"train_autoencoder"}

@@ -82,6 +82,7 @@ def victim() -> Victim:
     return Victim()
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_with_the_draws_known_one_raw_update_gives_the_face_away(victim: Victim) -> None:
     found, before = victim.invert(victim.gradient(), trust=1e9, steps=150)
     assert before > 0.9  # faces here are white noise: the mean tells nothing

@@ -138,6 +138,7 @@ def test_an_update_that_is_all_noise_is_not_trusted() -> None:
     assert Seen(vector, 0.6).trust == pytest.approx(0.8 * 100 / 0.36)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_only_who_agreed_is_reconstructed_and_shown(run: RunFolder) -> None:
     asked = settings().model_copy(update={"consent": ConsentSettings(required=True)})
     with pytest.raises(PrivFedTalkError, match=r"no client in .* has agreed to training"):

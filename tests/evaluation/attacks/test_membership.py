@@ -99,6 +99,7 @@ def test_shadow_runs_that_ended_are_not_run_again(run: RunFolder) -> None:
     np.testing.assert_array_equal(shadows().losses, resumed.losses)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_shadow_is_scored_after_its_last_round(run: RunFolder) -> None:
     """No round of a shadow is measured on public people, so none is known to be best, whatever the run keeps."""
 

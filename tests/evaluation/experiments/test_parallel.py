@@ -76,6 +76,7 @@ def test_one_that_dies_is_named(work: ModuleType) -> None:
     assert "memory" in caught.value.remedy
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_an_error_comes_with_its_remedy(work: ModuleType) -> None:
     with pytest.raises(PrivFedTalkError, match="number 1 is refused") as caught:
         run_parallel(work.refuse, [0, 1, 2], cores=2)

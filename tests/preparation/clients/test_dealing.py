@@ -178,6 +178,7 @@ def test_dealing_makes_shards_of_mixed_clients_and_no_crop(studio_corpus: Path, 
     assert stamps(run, "clients/*/crops/*") == crops and stamps(run, "clients/[pu]*/shards/*") == public
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_clips_of_who_forbids_training_are_dealt_to_nobody(studio_corpus: Path, tmp_path: Path) -> None:
     """And what a simulated client agreed to does not hold for other people's clips."""
     run = RunFolder(tmp_path / "run")

@@ -66,6 +66,7 @@ def test_both_pairs_of_one_person_are_found_and_no_other(prepared: RunFolder) ->
     assert "2 pairs" in report.summary()
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_the_report_holds_names_and_cosines_and_no_embedding(prepared: RunFolder) -> None:
     report = check_identities(prepared)
     assert load_report(prepared.identities) == report

@@ -34,6 +34,7 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_what_was_made_of_a_withdrawn_clip_goes(
     studio_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

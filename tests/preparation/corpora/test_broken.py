@@ -158,6 +158,7 @@ def test_what_is_broken_is_said_and_the_rest_is_done(
     assert report.shards.samples == 1
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_what_is_only_unusual_becomes_samples(tmp_path: Path, face: list[Frame], weighted: None) -> None:
     root = tmp_path / "corpus"
     root.mkdir()

@@ -110,6 +110,7 @@ def test_only_factors_go_up_and_the_residual_comes_down(trainer_for: TrainerFor,
     )
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_cut_run_goes_on_and_the_best_round_keeps_its_residual(trainer_for: TrainerFor, tmp_path: Path) -> None:
     settings = exact_settings("fedavg", learning_rate=0.02)
     whole = federate(trainer_for, "fedavg", settings, tmp_path / "whole")

@@ -124,6 +124,7 @@ def test_an_imported_adapter_keeps_its_own_method(tmp_path: Path) -> None:
     assert (maker.method, maker.adapter) == ("scaffold", "imported")
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_memory_does_not_grow_with_length(run: RunFolder) -> None:
     """Arrays at their most, NumPy's own count: 16 s more of frames would be 5 MB."""
     quick = TRAINING.model_copy(update={"generation": GenerationSettings(steps=1, overlap=1)})

@@ -33,6 +33,7 @@ def run(steps: int, seed: int = 0) -> tuple[Backbone, list[PretrainingRow]]:
     return pretrain(lambda: iter(clips), validation, BACKBONE, OBJECTIVE, settings, seed)
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_validation_loss_falls_on_speakers_never_seen() -> None:
     _, history = run(120)
     losses = [row.validation_loss for row in history]

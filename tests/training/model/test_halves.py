@@ -47,6 +47,7 @@ def trained(workers: int, steps: int = 4) -> tuple[dict[str, Tensor], list[float
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_two_processes_learn_what_one_does_bit_for_bit() -> None:
     (one, losses), (two, losses_of_two) = trained(1), trained(2)
     assert losses == losses_of_two and len(set(losses)) == 4

@@ -98,6 +98,7 @@ def test_a_study_that_was_killed_goes_on_with_what_is_missing(home: Path, monkey
     assert not list((home / "scratch").iterdir())
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_what_a_point_measures(home: Path) -> None:
     backbone, fedavg, local = (Setup(seed=0, arm=arm) for arm in (Arm(), FEDAVG, LOCAL))
     make(home, [backbone, fedavg, local])

@@ -53,6 +53,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_times_are_right_to_the_frame_and_the_square_to_the_pixel(source: Path, tmp_path: Path) -> None:
     cut_clip(JOE, source, tmp_path / "cut.mp4", EXACT)
     frames = open_video(tmp_path / "cut.mp4").all()

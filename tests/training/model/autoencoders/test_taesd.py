@@ -28,6 +28,7 @@ def taef2(weights_dir: Path) -> Autoencoder:
         return open_pretrained("taef2")
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_codes_the_astronaut_as_published_files_do(taef2: Autoencoder) -> None:
     """31.19 dB in float32, measured on these files by their authors' own module."""
     data = pytest.importorskip("skimage.data")

@@ -93,6 +93,7 @@ def test_identity_of_unseen_people(identity_ruler: IdentityRuler) -> None:
     assert abs(cosine[~same].mean()) < 0.25
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_save_and_load_give_the_same_frozen_network(
     opening_ruler: OpeningRuler, identity_ruler: IdentityRuler, tmp_path: Path
 ) -> None:

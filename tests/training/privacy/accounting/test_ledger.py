@@ -96,6 +96,7 @@ def test_the_note_is_on_the_disk_before_anything_is_opened(
     assert len(run(trainer_for, settings, tmp_path / "f", ledger).records) == 3
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_a_training_under_other_settings_does_not_start_from_nothing(trainer_for: TrainerFor, tmp_path: Path) -> None:
     """The checkpoint is discarded, what was opened is not."""
     ledger = Ledger(tmp_path / "ledger.jsonl")
@@ -130,6 +131,7 @@ def test_a_report_that_forgets_earlier_releases_is_caught(tmp_path: Path) -> Non
     assert any("epsilon_together" in line for line in contradictions_of(run, "privfedtalk"))
 
 
+@pytest.mark.slow(minutes=0.1)
 def test_too_many_releases_are_not_private_together(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     for number in range(40):
