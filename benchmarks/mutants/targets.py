@@ -36,7 +36,7 @@ TARGETS = {
     "training/privacy/accounting/ledger.py": ".*",
     "training/learning/eligible.py": "trainable_clients",
     "training/federation/server/cohorts.py": ".*",
-    "training/claims/violations.py": "violations|_unpaid_clipping",
+    "training/claims/violations.py": "violations|_unpaid_clipping|_twice.*",
     "training/claims/verification.py": ".*",
     "training/federation/server/checkpoint.py": "RoundRecord.*|Progress.*|load_.*|begin_.*|resume_.*|discard_.*",
     "training/claims/account.py": "(?!_events).*",
@@ -44,7 +44,9 @@ TARGETS = {
     "training/privacy/accounting/conditions.py": ".*",
     "training/privacy/accounting/promise.py": ".*",
     "training/settings/privacy.py": "PrivacySettings.*|largest_delta",
-    "training/privacy/accounting/epsilon.py": "Schedule.*|epsilon_.*|_(composed|amplified|rare)|without.*_rdp",
+    "training/privacy/accounting/schedule.py": ".*",
+    "training/privacy/accounting/allocation.py": ".*",
+    "training/privacy/accounting/epsilon.py": "epsilon_.*|_(composed|amplified|rare)|without.*_rdp",
     "training/privacy/accounting/guarantee.py": "epsilons|epsilon_towards.*|share_known.*|release_of|skellam_mechanism",
     "training/privacy/secure_aggregation/in_process.py": "aggregate_in_process|new_identities",
     "training/federation/round.py": "play_round",
@@ -93,7 +95,10 @@ FIRST = {
     },
     "training/settings/privacy.py": ("split_views", "adversary_figures", "claims", "secrecy"),
     "training/privacy/mechanisms/release.py": ("release", "secrecy"),
-    "training/privacy/accounting/epsilon.py": ("adversary_figures", "accounting"),
+    **{
+        f"training/privacy/accounting/{name}.py": ("adversary_figures", "accounting")
+        for name in ("epsilon", "schedule", "allocation")
+    },
     "training/claims/report.py": ("report", "claims"),
     "training/federation/server/aggregation.py": ("aggregation", "secrecy", "poisson_sampling", "skellam"),
     "training/federation/server/opening.py": ("aggregation", "adversary_rounds", "algorithm", "cohorts"),

@@ -33,8 +33,9 @@ from training.federation.round import Rounds, play_round
 from training.federation.server.checkpoint import Progress
 from training.federation.server.cohorts import sample_clients
 from training.privacy.accounting.coins import Coins
-from training.privacy.accounting.epsilon import Sampling, Schedule, finite
+from training.privacy.accounting.epsilon import finite
 from training.privacy.accounting.guarantee import epsilons
+from training.privacy.accounting.schedule import Sampling, Schedule
 from training.privacy.digits import three_digits
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
@@ -172,7 +173,7 @@ def audit(
             z = max(mechanism.deviation / C, 1e-6)
             seen = canaries.seen_in(aggregate.total.update / C)
             total += iterate_score(seen, q, z)
-            cohort = set(sample_clients(canaries.names, federation_of(claim, schedule), published.of_round(number)))
+            cohort = set(sample_clients(canaries.names, federation_of(claim, schedule), published, number))
             drawn = np.array([name in cohort for name in canaries.names])
             guessed += np.where(drawn, iterate_score(seen, 1.0, z), 0.0)
         theta = events.step.theta

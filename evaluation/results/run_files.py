@@ -12,6 +12,7 @@ from common.files import read_json_lines
 from common.folders import ADAPTER_RECORD, VALIDATION_LOSS, RunFolder
 from evaluation.catalogue import BACKBONE
 from training.privacy.accounting.promise import settings_in
+from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
 
 FLOAT = 4  # bytes
 
@@ -55,7 +56,7 @@ def traffic_by_round(rounds: Sequence[Mapping[str, Any]], parameters: int) -> li
     expected bytes are without masks and headers.
     """
     mechanism = rounds[-1].get("mechanism") if rounds else None
-    if mechanism and mechanism["sampling"] == "poisson" and settings_in(mechanism).secret_coins:
+    if mechanism and mechanism["sampling"] in VARYING_COHORTS and settings_in(mechanism).secret_coins:
         cohort, one = mechanism["per_round"], plain_upload(rounds, parameters)
         expected = RoundTraffic(cohort, cohort * one, cohort * FLOAT * parameters)
         return [expected] * len(rounds)

@@ -71,8 +71,8 @@ def entries_of(ledger: Ledger, clients: Iterable[str], until: str | None = None)
 
 def _release(entry: Entry) -> Release:
     assert entry.promise is not None, "only federations with a promise are composed"
-    rounds = entry.opened if entry.promise["sampling"] == "full" else entry.drawn
-    return release_in(entry.promise, rounds, amplifies=not entry.near)
+    counted = entry.opened if entry.promise["sampling"] == "full" else entry.drawn
+    return release_in(entry.promise, counted - entry.repeated, entry.repeated, amplifies=not entry.near)
 
 
 def ended_early(settings: TrainingSettings, records: Sequence[RoundRecord]) -> tuple[str, ...]:

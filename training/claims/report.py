@@ -8,7 +8,7 @@ from typing import Any
 
 from training.claims.report_text import assumptions, not_protected, plain_note, what_server_saw
 from training.privacy.accounting.conditions import delta_violations, settings_violations
-from training.privacy.accounting.epsilon import Schedule, finite
+from training.privacy.accounting.epsilon import finite
 from training.privacy.accounting.guarantee import (
     LARGEST_MEANINGFUL_EPSILON,
     Population,
@@ -17,6 +17,7 @@ from training.privacy.accounting.guarantee import (
     epsilons,
     meaningful_population,
 )
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.digits import three_digits
 from training.settings.privacy import NO_PROOF, PrivacySettings
 

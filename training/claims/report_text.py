@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.epsilon import epsilon_release
 from training.privacy.accounting.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.digits import three_digits
+from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
 UNITS = {
@@ -92,7 +95,7 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
             "in double precision by a statistical generator that is seeded by "
             + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
-        if schedule.sampling == "poisson":
+        if schedule.sampling in VARYING_COHORTS:
             points.append(
                 "The server fills up the noise to a level that no cohort's shares exceed, so that its amount does not "
                 "reveal how many were drawn. A cohort of any size opens its round; where dropouts made the opening "
@@ -103,7 +106,9 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     points.append(
         {
             "poisson": f"Each client joins each round by itself with probability {schedule.rate:.3g}.",
-            "fixed": f"Each round takes exactly {schedule.per_round} clients at random, and is accounted as such.",
+            "allocation": f"Each client joins one round, drawn at random, of every {round(1 / schedule.rate):,}.",
+            "fixed": f"Each round takes exactly {schedule.per_round} clients at random, and is accounted as such"
+            f"{_instead(settings, schedule, delta)}.",
             "full": "Every client takes part in every round; nothing is gained by sampling.",
         }[schedule.sampling]
     )
@@ -128,6 +133,16 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     return tuple(points)
 
 
+def _instead(settings: PrivacySettings, schedule: Schedule, delta: float) -> str:
+    """What cohorts of a fixed size cost against allocated ones, where the latter's theorem holds."""
+    if settings.mode != "central" or not schedule.draws or schedule.sampling != "fixed":
+        return ""
+    allocated = epsilon_release(replace(schedule, sampling="allocation"), settings.noise_multiplier, delta)
+    if not 0 < allocated.value < math.inf:
+        return ""
+    return f"; allocation would have cost ε = {three_digits(allocated.value)} instead"
+
+
 def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str, ...]:
     """What the server saw besides the released model, a sentence each."""
     if settings.secure_aggregation:
@@ -141,7 +156,7 @@ def what_server_saw(settings: PrivacySettings, schedule: Schedule) -> tuple[str,
             points.append("Per round, the exact sum of all updates and scalars.")
             points.append(
                 "Of a round with one client, which this sampling can draw, that client's own update."
-                if schedule.per_round == 1 or (schedule.sampling == "poisson" and schedule.draws)
+                if schedule.per_round == 1 or schedule.hides_size
                 else "No single one of these updates."
             )
     elif settings.mode == NO_PROOF:

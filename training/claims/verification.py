@@ -19,7 +19,6 @@ from training.claims.report import RULES
 from training.claims.violations import violations
 from training.federation.server.checkpoint import RoundRecord
 from training.privacy.accounting.conditions import delta_violations, settings_violations
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import (
     LARGEST_MEANINGFUL_EPSILON,
     Together,
@@ -28,6 +27,7 @@ from training.privacy.accounting.guarantee import (
 )
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import schedule_in, settings_in
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms.release import vector_norm_bound
 from training.settings.privacy import PrivacySettings
 
@@ -100,7 +100,7 @@ def _schedule(used: Mapping[str, Any], records: Sequence[RoundRecord]) -> Schedu
     """The schedule that the recorded rounds followed, as in `training.federation.server.spending.schedule_of`."""
     counted = sum(record.opened for record in records) if used["sampling"] == "full" else len(records)
     reopened = sum(len(record.reopened) for record in records)
-    return schedule_in(used, counted + reopened, not any(record.near_abort for record in records))
+    return schedule_in(used, counted, reopened, not any(record.near_abort for record in records))
 
 
 def _other_figures(report: Mapping[str, Any], records: Sequence[RoundRecord]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from training.federation.methods import named
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import participation
-from training.privacy.accounting.epsilon import Schedule
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings.privacy import PrivacySettings
 
@@ -25,6 +25,8 @@ def violations(
         found.append(f"{_rounds(few)} opened with fewer clients than the noise was made for.")
     if many := [r.round for r in opened if schedule.sampling == "fixed" and len(r.clients) > schedule.per_round]:
         found.append(f"{_rounds(many)} took more than the {schedule.per_round} clients that are accounted for.")
+    if schedule.sampling == "allocation" and (twice := _twice_in_a_block(opened, round(1 / schedule.rate))):
+        found.append(f"{_rounds(twice)} took a client that an earlier round of the same block had taken.")
     known = [r.round for r in records if settings.secret_coins and not r.mechanism.get("secret_cohorts", True)]
     if known and schedule.draws:
         found.append(f"{_rounds(known)} drew the cohort from a known seed: who was drawn is no secret.")
@@ -40,6 +42,17 @@ def violations(
     if cap is not None and most > cap:
         found.append(f"A client took part in {most} rounds where {cap} is the cap.")
     return tuple(found)
+
+
+def _twice_in_a_block(opened: Sequence[RoundRecord], length: int) -> list[int]:
+    """Rounds with a client that was in another round of the same block of `length` rounds before."""
+    found, met = [], set[tuple[int, str]]()
+    for record in opened:
+        now = {((record.round - 1) // length, client) for client in record.clients}
+        if now & met:
+            found.append(record.round)
+        met |= now
+    return found
 
 
 def _unpaid_clipping(settings: PrivacySettings, records: Sequence[RoundRecord]) -> list[int]:

@@ -56,8 +56,7 @@ def play_round(rounds: Rounds, progress: Progress, lost: Sequence[list[str]] = (
 
     # Step 1: the server samples the cohort S_t and announces theta^t and the clipping norm C.
     attempt, cap = len(lost) + 1, settings.privacy.max_participation
-    draws = rounds.coins.of_round(number, attempt)
-    cohort = draw_cohort(clients, federation, cap, records, draws, lost)
+    cohort = draw_cohort(clients, federation, cap, records, rounds.coins, lost)
     aggregator = open_round(settings, len(cohort), len(clients), records, rounds.seed)
     shared, counted = server.announce(progress.state), last_counted(cohort, records)
     announced = Announcement(number, progress.theta, shared, counted, aggregator.mechanism.clip_norm)

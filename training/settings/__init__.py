@@ -215,10 +215,11 @@ class FederationSettings(Settings):
 
     rounds: int = Field(6, ge=1, description="rounds of the federation (T)")
     clients_per_round: int | None = Field(None, ge=1, description="size of a cohort; null: every client, every round")
-    sampling: Literal["fixed", "poisson"] = Field(
+    sampling: Literal["fixed", "poisson", "allocation"] = Field(
         "fixed",
         description="fixed: exactly clients_per_round clients. poisson: each client with the same chance, as many on "
-        "average; epsilon of the released model is then far smaller",
+        "average; epsilon of the released model is then far smaller. allocation: each client in one round of every "
+        "N/clients_per_round, at random; under central noise epsilon is then smaller still",
     )
     local_steps: int = Field(10, ge=1, description="steps of a client in a round")
     batch_size: int = Field(8, ge=1, description="windows in a client's step")

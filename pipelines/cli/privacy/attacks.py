@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from evaluation.attacks.canaries import Claim
     from evaluation.report.attack_cards import AttackCard
     from pipelines.configuration.tree import Configuration
-    from training.privacy.accounting.epsilon import Sampling
+    from training.privacy.accounting.schedule import Sampling
     from training.settings import TrainingSettings
     from training.settings.privacy import Mode
 
@@ -52,7 +52,9 @@ def audit(
         int, typer.Option("--per-round", min=1, max=10**12, help="Without RUN: clients a round.")
     ] = 100,
     rounds: Annotated[int, typer.Option("--rounds", "-t", min=1, max=10**6, help="Without RUN: T.")] = 200,
-    sampling: Annotated[Literal["poisson", "fixed", "full"], typer.Option(help="Without RUN.")] = "poisson",
+    sampling: Annotated[
+        Literal["poisson", "allocation", "fixed", "full"], typer.Option(help="Without RUN.")
+    ] = "poisson",
     mode: Annotated[Literal["distributed", "central"], typer.Option(help="Without RUN.")] = "central",
     canaries: Annotated[
         int | None, typer.Option(min=20, max=10**5, help="M.", show_default="1000; fewer under secure aggregation")
@@ -233,7 +235,7 @@ def _round_progress(status: Status, method: str) -> Callable[[int, int], None]:
 
 def _claim(z: float, clients: int, per_round: int, rounds: int, sampling: Sampling, mode: Mode) -> Claim:
     from evaluation.attacks.canaries import Claim
-    from training.privacy.accounting.epsilon import Schedule
+    from training.privacy.accounting.schedule import Schedule
     from training.settings.privacy import PrivacySettings
 
     privacy = PrivacySettings(mode=mode, noise_multiplier=z, secure_aggregation=mode == "distributed")

@@ -39,7 +39,7 @@ def plan(
     ],
     delta: Annotated[float | None, typer.Option(min=0, max=1, show_default="min(1e-5, 1/10N)")] = None,
     sampling: Annotated[
-        Literal["poisson", "fixed", "full"], typer.Option(help="How a round's clients are drawn.")
+        Literal["poisson", "allocation", "fixed", "full"], typer.Option(help="How a round's clients are drawn.")
     ] = "poisson",
     max_participation: Annotated[
         int | None, typer.Option(min=1, max=10**9, help="Rounds one client may take part in.", show_default="no cap")
@@ -64,8 +64,8 @@ def plan(
 
         privfedtalk privacy plan -n 100 -t 200 -m 10 -e 8 --sampling fixed --mode central --json
     """
-    from training.privacy.accounting.epsilon import Schedule
     from training.privacy.accounting.plan import plan as make_plan
+    from training.privacy.accounting.schedule import Schedule
     from training.settings.privacy import PrivacySettings, largest_delta
 
     if delta is not None and not 0 < delta < 1:
@@ -179,9 +179,21 @@ def _show(made: PrivacyPlan) -> None:
         "of what they agree on in every round",
     )
     console.print(table)
+    if made.alternatives:
+        console.print(_ways_to_draw(made))
     if made.larger:
         console.print(_more_clients(made))
     console.print("Signal is an upper bound: every update clipped, of the mean weight that the settings guess.")
+
+
+def _ways_to_draw(made: PrivacyPlan) -> Table:
+    table = Table(title="the same ε by each way to draw a round's clients, the cheapest first", title_justify="left")
+    for head in ("sampling", "z", "signal / noise, all rounds", "theorem"):
+        table.add_column(head, justify="left" if head in {"sampling", "theorem"} else "right")
+    for one in made.alternatives:
+        ratio = f"{one.cost.signal_to_noise_all_rounds:.3g}"
+        table.add_row(one.sampling, f"{one.noise_multiplier:.3g}", ratio, one.accountant)
+    return table
 
 
 def _more_clients(made: PrivacyPlan) -> Table:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from common.errors import PrivFedTalkError
 from pipelines.cli import app
 from tests.pipelines.terminal.test_documents import leaves
-from training.privacy.accounting.epsilon import Schedule, noise_for_epsilon
+from training.privacy.accounting.epsilon import noise_for_epsilon
 from training.privacy.accounting.plan import plan
+from training.privacy.accounting.schedule import Schedule
 from training.settings.privacy import PrivacySettings
 
 PLAN = {"--clients": "60", "--rounds": "20", "--per-round": "60", "--target-epsilon": "2", "--sampling": "full"}

@@ -16,8 +16,8 @@ from pipelines.configuration.tree import load, profile_path
 from pipelines.plan import LRS3_CLIENTS, Lack, make_plan
 from preparation.clients.consent import Consent, now, write_consent
 from preparation.clients.roles import Client, save_clients
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
+from training.privacy.accounting.schedule import Schedule
 from training.settings import TrainingSettings
 
 SMALLER = [

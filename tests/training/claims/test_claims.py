@@ -16,8 +16,8 @@ from training.claims.verification import contradictions, contradictions_of
 from training.claims.violations import violations
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.spending import schedule_of
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import Together
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms.release import adapted_clip_norm
 from training.settings import TrainingSettings
 

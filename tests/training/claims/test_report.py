@@ -9,8 +9,9 @@ from scipy import stats
 
 from training.claims.report import privacy_report
 from training.claims.report_text import plain_note
-from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.epsilon import epsilon_release, epsilon_server
 from training.privacy.accounting.guarantee import Together, epsilons, meaningful_population
+from training.privacy.accounting.schedule import Schedule
 from training.settings.privacy import Mode, PrivacySettings
 
 DEMO = Schedule(8, 8, 6, "full")

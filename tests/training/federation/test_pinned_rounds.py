@@ -26,7 +26,7 @@ from training.federation.algorithm import Start, run_federation
 from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods.base import Theta
 from training.federation.server.checkpoint import RoundRecord
-from training.privacy.accounting.epsilon import Sampling
+from training.privacy.accounting.schedule import Sampling
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import NO_PROOF, PrivacySettings
 from training.settings.rounds import AvailabilitySettings, CheckSettings, FaultSettings

@@ -18,8 +18,8 @@ import pytest
 from common.errors import PrivFedTalkError
 from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Aggregator, Contribution
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms.grid import choose_ring, dequantise, quantise
 from training.privacy.mechanisms.noise import noise_generator
 from training.privacy.mechanisms.poisson_sampling import PoissonSampling, steady_share

@@ -27,8 +27,6 @@ from training.privacy.accounting.epsilon import (
     INTEGER_ORDERS,
     Epsilon,
     Release,
-    Sampling,
-    Schedule,
     epsilon_client,
     epsilon_release,
     epsilon_server,
@@ -44,6 +42,7 @@ from training.privacy.accounting.guarantee import (
 )
 from training.privacy.accounting.ledger import Entry
 from training.privacy.accounting.promise import promise, release_in, schedule_in, settings_in
+from training.privacy.accounting.schedule import Sampling, Schedule
 from training.privacy.accounting.skellam_rdp import dominating_noise_multiplier
 from training.privacy.mechanisms.poisson_sampling import RARE_COHORT
 from training.settings import FederationSettings, TrainingSettings
@@ -100,7 +99,7 @@ def test_records_say_whether_amplification_is_due_and_so_does_the_ledger() -> No
     near = [records[0], replace(records[1], near_abort=True)]
     assert schedule_of(settings, 1000, records).amplifies and not schedule_of(settings, 1000, near).amplifies
     told = promise(settings.privacy, planned_schedule(settings, 1000), 1000)
-    sound = Entry("f", "privfedtalk", ("a", "b"), told, "", opened=50, drawn=50, near=False)
+    sound = Entry("f", "privfedtalk", ("a", "b"), told, "", opened=50, drawn=50, repeated=0, near=False)
     alone, hung = together([sound], DELTA), together([replace(sound, near=True)], DELTA)
     assert alone.epsilon is not None and hung.epsilon is not None and hung.epsilon > 1.2 * alone.epsilon
     both = together([sound, replace(sound, federation="g")], DELTA)
@@ -201,8 +200,8 @@ def test_a_promise_gives_back_what_was_promised(cap: int | None) -> None:
     settings = sampled(max_participation=cap, noise_multiplier=1.5)
     told = promise(settings.privacy, planned_schedule(settings, 1000), 77)
     assert settings_in(told) == settings.privacy and told["delta"] == settings.privacy.target_delta(1000)
-    assert schedule_in(told, 7, amplifies=False) == Schedule(1000, 2, 7, "poisson", cap, amplifies=False)
-    released = release_in(told, 7, amplifies=True)
+    assert schedule_in(told, 5, 2, amplifies=False) == Schedule(1000, 2, 7, "poisson", cap, amplifies=False)
+    released = release_in(told, 7, 0, amplifies=True)
     assert released == Release(Schedule(1000, 2, 7, "poisson", cap), 1.5, skellam_mechanism(settings.privacy, 77, 1.5))
 
 
@@ -258,9 +257,9 @@ def test_federations_cost_by_what_was_opened_or_drawn_and_those_without_a_promis
     assert together([], DELTA) == Together(0.0, "", 0)
     for settings, rounds in ((settings_with(), 3), (sampled(), 5)):
         told = promise(settings.privacy, planned_schedule(settings, 10), 77)
-        entry = Entry("f", "privfedtalk", ("a",), told, "", opened=3, drawn=5, near=False)
-        bare = Entry("g", "fedavg", ("a",), None, "no noise", opened=0, drawn=0, near=False)
-        expected = epsilon_together([release_in(told, rounds, amplifies=True)], DELTA)
+        entry = Entry("f", "privfedtalk", ("a",), told, "", opened=3, drawn=5, repeated=0, near=False)
+        bare = Entry("g", "fedavg", ("a",), None, "no noise", opened=0, drawn=0, repeated=0, near=False)
+        expected = epsilon_together([release_in(told, rounds, 0, amplifies=True)], DELTA)
         found = together([entry, bare], DELTA)
         assert found == Together(expected.value, expected.accountant, 1, ("fedavg",))
 

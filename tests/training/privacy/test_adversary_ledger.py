@@ -13,9 +13,9 @@ from common.errors import CorruptFileError
 from common.folders import RunFolder
 from training.federation.server.checkpoint import begin_checkpoint, resume_federation
 from training.privacy.accounting.coins import Coins, client_draws
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.ledger import Ledger
 from training.privacy.accounting.promise import promise
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.accounting.signed_log import RunKey
 from training.settings.privacy import PrivacySettings
 

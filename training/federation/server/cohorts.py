@@ -3,6 +3,8 @@
 fixed    clients_per_round of all clients, without replacement: cohorts of constant size, as in the paper.
 poisson  each client independently with probability q = clients_per_round / N: far smaller epsilon for the same noise,
          but cohorts vary in size and may be empty. Choose it wherever the guarantee matters.
+allocation  each client in one round of every block of N / clients_per_round rounds, drawn independently of the others:
+         every client takes part equally often, and under central noise epsilon is smaller still.
 
 Under a guarantee the draws come from a secret key, and only the coordinator may know who was drawn: see
 `training.privacy.accounting.coins`.
@@ -16,10 +18,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from common.errors import PrivFedTalkError
 from training.federation.server.checkpoint import RoundRecord
+from training.privacy.accounting.allocation import block_length
+from training.privacy.accounting.coins import Coins
 from training.settings import FederationSettings
 
 
@@ -28,23 +30,30 @@ def draw_cohort(
     settings: FederationSettings,
     cap: int | None,
     records: Sequence[RoundRecord],
-    rng: np.random.Generator,
+    coins: Coins,
     lost: Sequence[Sequence[str]] = (),
 ) -> list[str]:
-    """A round's cohort, in the order of `clients`; raises PrivFedTalkError if every client has reached the cap.
-
-    `rng` is the round's own generator (see `training.privacy.accounting.coins`). `lost` holds the cohorts of sums that
-    may have been opened before an interruption lost their records.
+    """The cohort of the round after `records`, in the order of `clients`; raises PrivFedTalkError if every client has
+    reached the cap. `lost` holds the cohorts of sums that may have been opened before an interruption lost their
+    records.
     """
     rested = may_take_part(clients, cap, records, lost)
-    return [client for client in sample_clients(clients, settings, rng) if client in rested]
+    drawn = sample_clients(clients, settings, coins, len(records) + 1, len(lost) + 1)
+    return [client for client in drawn if client in rested]
 
 
-def sample_clients(clients: Sequence[str], settings: FederationSettings, rng: np.random.Generator) -> list[str]:
-    """All clients, or those that the round's draw selects."""
+def sample_clients(
+    clients: Sequence[str], settings: FederationSettings, coins: Coins, number: int, attempt: int = 1
+) -> list[str]:
+    """All clients, or those that are drawn for an attempt at round `number`; both are counted from one."""
     if takes_everybody(len(clients), settings):
         return list(clients)
     per_round = expected_cohort(len(clients), settings)
+    if settings.sampling == "allocation":
+        block, place = divmod(number - 1, block_length(len(clients), per_round))
+        places = coins.of_block(block).integers(block_length(len(clients), per_round), size=len(clients))
+        return [client for client, its in zip(clients, places, strict=True) if its == place]
+    rng = coins.of_round(number, attempt)
     if settings.sampling == "poisson":
         drawn = rng.random(len(clients)) < per_round / len(clients)
         return [client for client, is_in in zip(clients, drawn, strict=True) if is_in]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from training.federation.server.aggregation import Aggregator
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import expected_cohort, rounds_taken_part, takes_everybody
+from training.privacy.accounting.allocation import block_length
 from training.privacy.mechanisms import release
-from training.privacy.mechanisms.poisson_sampling import PoissonSampling
+from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS, PoissonSampling
 from training.settings import TrainingSettings
 from training.settings.privacy import PrivacySettings
 
@@ -40,10 +41,12 @@ def open_round(
 
 
 def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonSampling | None:
-    """Poisson sampling's public numbers; None if cohorts have a fixed size or there is no guarantee."""
+    """The public numbers of cohorts whose size is secret; None if it is fixed or there is no guarantee."""
     federation = settings.federation
-    drawn = federation.sampling == "poisson" and not takes_everybody(population, federation)
+    drawn = federation.sampling in VARYING_COHORTS and not takes_everybody(population, federation)
     expected = float(expected_cohort(population, federation))
+    if federation.sampling == "allocation":
+        expected = population / block_length(population, expected_cohort(population, federation))
     return PoissonSampling(population, expected) if drawn and settings.privacy.has_proof else None
 
 

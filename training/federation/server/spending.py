@@ -13,8 +13,9 @@ from training.federation.methods import named
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import expected_cohort, participation, takes_everybody
 from training.privacy.accounting.conditions import settings_violations
-from training.privacy.accounting.epsilon import Schedule, finite
+from training.privacy.accounting.epsilon import finite
 from training.privacy.accounting.guarantee import epsilons
+from training.privacy.accounting.schedule import Schedule
 from training.settings import TrainingSettings
 
 
@@ -51,9 +52,7 @@ def schedule_of(settings: TrainingSettings, clients: int, records: Sequence[Roun
     reopened = sum(len(record.reopened) for record in records)
     counted = sum(record.opened for record in records) if planned.sampling == "full" else len(records)
     near = any(record.near_abort for record in records)
-    return Schedule(
-        planned.clients, planned.per_round, counted + reopened, planned.sampling, planned.max_participation, not near
-    )
+    return replace(planned, rounds=counted, amplifies=not near).repeating(reopened)
 
 
 def epsilon_so_far(
@@ -81,7 +80,7 @@ def next_round_fits(
     know before; then no further round is begun.
     """
     spent = schedule_of(settings, clients, records)
-    return _fits(settings, replace(spent, rounds=spent.rounds + attempts + 1), dimension)
+    return _fits(settings, replace(spent, rounds=spent.rounds + 1).repeating(attempts), dimension)
 
 
 def rounds_that_fit(settings: TrainingSettings, clients: int, dimension: int) -> int:

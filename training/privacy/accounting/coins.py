@@ -34,13 +34,21 @@ class Coins:
         """New coins for one federation under `settings`. Each federation needs its own: draws must be independent."""
         return cls(seed, secrets.token_bytes(KEY_BYTES) if settings.secret_coins else None)
 
+    def of_block(self, block: int) -> np.random.Generator:
+        """The generator of a block's allocation. It is the same for all rounds of the block, and for those that are
+        repeated: a client is in one of them."""
+        return self._generator(("allocation", str(block)))
+
     def of_round(self, number: int, attempt: int = 1) -> np.random.Generator:
         """The generator of a round's cohort draw. A round that is repeated after its sum may have been opened draws a
         new cohort, because accountants treat the two sums as independent rounds. From a seed every attempt draws the
         same cohort."""
+        return self._generator(("cohort", str(number)), str(attempt))
+
+    def _generator(self, draw: tuple[str, ...], *attempt: str) -> np.random.Generator:
         if self.key is None:
-            return seeding.generator(self.seed, "cohort", str(number))
-        digest = hmac.digest(self.key, f"cohort\x1f{number}\x1f{attempt}".encode(), "sha256")
+            return seeding.generator(self.seed, *draw)
+        digest = hmac.digest(self.key, "\x1f".join((*draw, *attempt)).encode(), "sha256")
         return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(digest, "little")))
 
 

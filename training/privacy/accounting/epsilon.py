@@ -15,6 +15,7 @@ Which theorem serves which sampling:
   fixed      m of N without replacement. *Not* Poisson, and far dearer: the cohort with a client and the cohort
              without it differ in two members, hence twice the sensitivity. RDP of Wang, Balle, Kasiviswanathan
              2019 (https://arxiv.org/abs/1808.00087) as in dp_accounting, at half the noise multiplier.
+  allocation one round of each block of N/m rounds. PLD; see `training.privacy.accounting.allocation`.
   full       q = 1: the Gaussian mechanism composed, exactly.
 Distributed (Skellam) noise is accounted by RDP; see `training.privacy.accounting.skellam_rdp`.
 """
@@ -25,17 +26,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import dp_accounting
 from dp_accounting import NeighboringRelation, pld, rdp
 from scipy import stats
 
 from common.errors import PrivFedTalkError
+from training.privacy.accounting.allocation import allocation_epsilon, block_length
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
 from training.privacy.mechanisms.poisson_sampling import RARE_COHORT
-
-Sampling = Literal["poisson", "fixed", "full"]
 
 # RDP orders. Whole numbers are enough for subsampled Skellam noise; low ones matter where ε is large.
 INTEGER_ORDERS = (*range(2, 129), *range(144, 513, 16), 1024)
@@ -50,51 +50,6 @@ LARGEST_NOISE_MULTIPLIER = 1e6
 
 # A plan, a report and the rounds of a run ask for the same bounds again and again, each of up to a second of work.
 _once = lru_cache(maxsize=4096)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Who takes part when: N clients, m a round on average (poisson) or exactly (fixed), T rounds."""
-
-    clients: int
-    per_round: int
-    rounds: int
-    sampling: Sampling = "poisson"
-    max_participation: int | None = None  # a client sits out (sends zeros) once it has taken part this often
-    amplifies: bool = True  # False: one client more or fewer would have decided whether some round's sum was opened
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.per_round <= self.clients or self.rounds < 0:
-            raise PrivFedTalkError(
-                f"a schedule of {self.per_round} of {self.clients} clients over {self.rounds} rounds",
-                remedy="take at least one and at most all clients into a round",
-            )
-        if self.sampling == "full" and self.per_round != self.clients:
-            raise PrivFedTalkError(
-                f"sampling 'full' with {self.per_round} of {self.clients} clients a round",
-                remedy="use sampling 'poisson' or 'fixed', or take all clients into every round",
-            )
-
-    @property
-    def rate(self) -> float:
-        """q, the chance of one client to be in a round."""
-        return self.per_round / self.clients
-
-    @property
-    def participation(self) -> int:
-        """The most rounds one client can have taken part in, as far as the schedule alone says."""
-        return min(self.rounds, self.max_participation or self.rounds)
-
-    @property
-    def draws(self) -> bool:
-        """Whether cohorts are drawn at random, so that who takes part can be secret."""
-        return self.sampling != "full" and self.rate < 1.0
-
-    def participation_but_for(self, chance: float) -> int:
-        """The number of rounds that one client exceeds with at most this probability: Binomial(T, q)."""
-        if not self.draws:
-            return self.participation
-        return min(self.participation, int(stats.binom.isf(chance, self.rounds, self.rate)))
 
 
 @dataclass(frozen=True)
@@ -118,11 +73,12 @@ def epsilon_release(
     unamplified = epsilon_server(schedule, noise_multiplier, delta, skellam=skellam)
     if not schedule.draws or not schedule.amplifies or not 0 < unamplified.value < math.inf:
         return unamplified
-    if schedule.max_participation is None or schedule.max_participation >= schedule.rounds:
+    cap = schedule.max_participation
+    if schedule.sampling == "allocation" or cap is None or cap >= schedule.rounds:
         amplified = _amplified(schedule, noise_multiplier, delta, skellam)
     else:
         amplified = _amplified(schedule, noise_multiplier, delta / 2, skellam)
-        binds = float(stats.binom.sf(schedule.max_participation, schedule.rounds, schedule.rate))
+        binds = float(stats.binom.sf(cap, schedule.rounds, schedule.rate))
         if binds > 0 and amplified.value + math.log(binds) > math.log(delta / 2):
             return unamplified
     return min(amplified, unamplified, key=lambda epsilon: epsilon.value)
@@ -192,8 +148,8 @@ def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
     """ε_release of several federations on the same clients, each of which may depend on the earlier ones.
 
     For one federation, its own ε_release. For k, the better of two bounds: the sum of their ε at δ/k (basic
-    composition), or, where none has cohorts of a fixed size, the sum of their Rényi divergences at whole orders
-    (Mironov 2017, https://arxiv.org/abs/1702.07476).
+    composition), or, where none has cohorts of a fixed size or allocated ones, the sum of their Rényi divergences at
+    whole orders (Mironov 2017, https://arxiv.org/abs/1702.07476).
     """
     releases = [one for one in releases if one.schedule.rounds]
     if not releases:
@@ -204,7 +160,7 @@ def epsilon_together(releases: Sequence[Release], delta: float) -> Epsilon:
     share = delta / len(releases)
     each = [epsilon_release(one.schedule, one.noise_multiplier, share, one.skellam).value for one in releases]
     added = Epsilon(sum(each), f"sum of {len(releases)} releases")
-    if not 0 < added.value < math.inf or any(one.schedule.sampling == "fixed" for one in releases):
+    if not 0 < added.value < math.inf or any(one.schedule.sampling in ("fixed", "allocation") for one in releases):
         return added
     accountant, left = rdp.RdpAccountant(INTEGER_ORDERS, NeighboringRelation.ADD_OR_REMOVE_ONE), delta
     for one in releases:
@@ -239,6 +195,16 @@ def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skella
             # The theorem's sharp form needs the Gaussian's exact moments; none is claimed for Skellam noise.
             return Epsilon(math.inf, "no amplification is claimed for fixed-size cohorts under Skellam noise")
         return Epsilon(without_replacement_rdp(schedule, noise_multiplier, delta), "RDP (sampling without replacement)")
+    if schedule.sampling == "allocation":
+        if skellam is not None:
+            return Epsilon(math.inf, "no amplification is claimed for allocated cohorts under Skellam noise")
+        # Two looks at one sum under independent noise are one look under noise that is smaller by the root of two. The
+        # bound takes the most looks that any round can have had for all of them.
+        z = noise_multiplier / math.sqrt(1 + schedule.repeats)
+        blocks = min(schedule.blocks, schedule.max_participation or schedule.blocks)
+        length = block_length(schedule.clients, schedule.per_round)
+        guess = poisson_rdp(q, z, blocks * length, delta)
+        return Epsilon(allocation_epsilon(length, z, blocks, delta, guess), "PLD (random allocation)")
     if skellam is not None:
         # Sound at whole orders by `dominating_noise_multiplier`: the subsampled moments are sums of plain ones.
         left = delta - _rare(schedule)

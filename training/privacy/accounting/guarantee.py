@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from training.privacy.accounting.epsilon import (
     Epsilon,
     Release,
-    Schedule,
     epsilon_client,
     epsilon_release,
     epsilon_server,
     poisson_rdp,
 )
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.accounting.skellam_rdp import SkellamNoise
 from training.settings.privacy import PrivacySettings
 
@@ -95,7 +95,7 @@ def share_known_to_clients(settings: PrivacySettings, schedule: Schedule) -> flo
     """
     if settings.mode != "distributed" or settings.tolerated_colluders > 0:
         return 0.0
-    fewest = 2 if schedule.sampling == "poisson" and schedule.draws else schedule.per_round
+    fewest = 2 if schedule.hides_size else schedule.per_round
     return 0.0 if fewest < 2 else 1.0 / settings.minimum_survivors(fewest)
 
 
@@ -128,7 +128,7 @@ def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimensi
         per_round = max(1, round(schedule.rate * clients))
         scaled = Schedule(clients, per_round, schedule.rounds, schedule.sampling, schedule.max_participation)
         noise, delta = z * per_round / schedule.per_round, settings.target_delta(clients)
-        if not tight and settings.mode == "central" and schedule.sampling == "poisson":
+        if not tight and settings.mode == "central" and schedule.hides_size:
             value = poisson_rdp(scaled.rate, noise, schedule.rounds, delta)  # quick, for the search only
         else:
             value = epsilons(settings, scaled, dimension, delta, noise_multiplier=noise)[0].value

@@ -41,8 +41,14 @@ class Entry:
     """Sums that were opened, or may have been."""
     drawn: int
     """Rounds whose cohort was drawn, whatever their outcome; an interrupted attempt counts as one."""
+    repeated: int
+    """Those of the drawn rounds that repeat a round whose sum may have been seen."""
     near: bool
     """Whether one client more or fewer would have decided whether some round's sum was opened."""
+
+    def with_sum(self, again: bool) -> Entry:
+        """The entry with one more sum that was opened; `again`: of a round whose sum had been opened before."""
+        return replace(self, opened=self.opened + 1, drawn=self.drawn + 1, repeated=self.repeated + again)
 
 
 class Ledger:
@@ -111,7 +117,7 @@ class Ledger:
             if line["event"] == "begins" and line["federation"] not in known:
                 planned = line["promise"]["rounds"] if line["promise"] else 0
                 facts = (line["federation"], line["method"], (client,), line["promise"], line["why"])
-                found.append(Entry(*facts, opened=planned, drawn=planned, near=True))
+                found.append(Entry(*facts, opened=planned, drawn=planned, repeated=0, near=True))
         return found
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -160,15 +166,17 @@ _COSTLESS = ("aborted", "empty")
 
 def _entries(lines: Sequence[Mapping[str, Any]]) -> list[Entry]:
     found: dict[str, Entry] = {}
+    rounds: set[tuple[str, int]] = set()
     for line in lines:
         name = line["federation"]
         match line["event"]:
             case "begins":
                 clients = tuple(line["clients"])
-                found[name] = Entry(name, line["method"], clients, line["promise"], line["why"], 0, 0, False)
+                found[name] = Entry(name, line["method"], clients, line["promise"], line["why"], 0, 0, 0, False)
             case "opens":
-                entry = found[name]
-                found[name] = replace(entry, opened=entry.opened + 1, drawn=entry.drawn + 1)
+                entry, again = found[name], (name, line["round"]) in rounds
+                rounds.add((name, line["round"]))
+                found[name] = entry.with_sum(again)
             case "closed":
                 entry = found[name]
                 opened = entry.opened - (line["outcome"] in _COSTLESS)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from common.errors import PrivFedTalkError
-from training.privacy.accounting.epsilon import Epsilon, Schedule, epsilon_release, noise_for_epsilon, poisson_rdp
+from training.privacy.accounting.epsilon import Epsilon, noise_for_epsilon, poisson_rdp
 from training.privacy.accounting.guarantee import epsilon_towards_clients, epsilons
+from training.privacy.accounting.schedule import Sampling, Schedule
 from training.settings.privacy import PrivacySettings
 
 Reader = Literal["release", "server"]
@@ -17,6 +18,7 @@ Reader = Literal["release", "server"]
 # Finer than what is printed: under sampling ε can change ten times as fast as z.
 _PRECISION = 2e-4
 _ROUGH = 5e-3
+_DRAWN: tuple[Sampling, ...] = ("allocation", "poisson", "fixed")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Larger:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """The same target ε under another way to draw cohorts of the same mean size: z, and what that noise costs."""
+
+    sampling: Sampling
+    noise_multiplier: float
+    accountant: str
+    cost: Cost
+
+
+@dataclass(frozen=True)
 class PrivacyPlan:
     """The smallest noise multiplier that keeps the reader's ε at or below the target, and what that noise costs."""
 
@@ -71,6 +83,8 @@ class PrivacyPlan:
     server_typical: Epsilon  # of a client that takes part in the expected number of rounds, not in the most it could
     typical_participation: int
     cost: Cost
+    alternatives: tuple[Alternative, ...]
+    """All ways to draw cohorts that reach the target, the cheapest first; none where everybody takes part."""
     larger: tuple[Larger, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -125,26 +139,56 @@ def plan(
         server_typical=server_typical,
         typical_participation=typical,
         cost=Cost.of(z, schedule, dimension, settings),
+        alternatives=_alternatives(schedule, z, target_epsilon, settings, dimension, reader),
         larger=larger,
     )
+
+
+def _quick_epsilon(
+    settings: PrivacySettings, dimension: int, reader: Reader
+) -> Callable[[Schedule, float, float], Epsilon]:
+    """The reader's ε of (schedule, z, δ) for a search, by a bound that is quick."""
+
+    def epsilon(at: Schedule, z: float, delta: float) -> Epsilon:
+        tight = reader == "server" or settings.mode != "central" or at.max_participation is not None
+        if at.sampling == "poisson" and at.draws and not tight:
+            # RDP is never below the tight bound, and a hundred times as quick.
+            return Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)")
+        return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
+
+    return epsilon
+
+
+def _alternatives(
+    schedule: Schedule, own: float, target: float, settings: PrivacySettings, dimension: int, reader: Reader
+) -> tuple[Alternative, ...]:
+    """`own` is the noise multiplier under the schedule's own sampling."""
+    if not schedule.draws or not schedule.rounds:
+        return ()
+    delta, found = settings.target_delta(schedule.clients), []
+
+    def epsilon(at: Schedule, z: float, delta: float) -> Epsilon:
+        return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
+
+    for sampling in _DRAWN:
+        at = replace(schedule, sampling=sampling)
+        try:
+            z = own if at == schedule else noise_for_epsilon(at, target, delta, epsilon, _ROUGH)
+        except PrivFedTalkError:  # no noise is enough
+            continue
+        found.append(Alternative(sampling, z, epsilon(at, z, delta).accountant, Cost.of(z, at, dimension, settings)))
+    return tuple(sorted(found, key=lambda one: one.noise_multiplier))
 
 
 def _larger(
     factor: int, schedule: Schedule, target: float, settings: PrivacySettings, dimension: int, reader: Reader
 ) -> Larger:
     clients, cap = factor * schedule.clients, schedule.max_participation
-    delta = settings.target_delta(clients)
+    delta, epsilon = settings.target_delta(clients), _quick_epsilon(settings, dimension, reader)
 
-    def epsilon_of_reader(at: Schedule, z: float, delta: float) -> Epsilon:
-        if reader == "release" and settings.mode == "central" and at.sampling == "poisson" and cap is None:
-            # RDP is never below the tight bound, and a hundred times as quick.
-            quick = Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)") if at.rate < 1 else None
-            return quick or epsilon_release(at, z, delta)
-        return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
-
-    def noise(per_round: int, sampling: str) -> tuple[float, Schedule]:
-        at = Schedule(clients, per_round, schedule.rounds, sampling, cap)  # type: ignore[arg-type]
-        return noise_for_epsilon(at, target, delta, epsilon_of_reader, _ROUGH), at
+    def noise(per_round: int, sampling: Sampling) -> tuple[float, Schedule]:
+        at = Schedule(clients, per_round, schedule.rounds, sampling, cap)
+        return noise_for_epsilon(at, target, delta, epsilon, _ROUGH), at
 
     # A cohort of everybody cannot keep its size while the population grows: it becomes a Poisson sample.
     few, few_schedule = noise(schedule.per_round, "poisson" if schedule.sampling == "full" else schedule.sampling)

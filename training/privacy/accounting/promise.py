@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.privacy.accounting.epsilon import Release, Schedule
+from training.privacy.accounting.epsilon import Release
 from training.privacy.accounting.guarantee import release_of
+from training.privacy.accounting.schedule import Schedule
 from training.settings.privacy import PrivacySettings
 
 
@@ -28,12 +29,14 @@ def settings_in(promise: Mapping[str, Any]) -> PrivacySettings:
     return PrivacySettings.model_validate(promise["settings"])
 
 
-def schedule_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Schedule:
-    """The schedule of `rounds` rounds under a promise; PrivFedTalkError where its numbers do not fit together."""
+def schedule_in(promise: Mapping[str, Any], rounds: int, repeats: int, amplifies: bool) -> Schedule:
+    """The schedule of `rounds` rounds under a promise, with `repeats` of them repeated after their sums may have been
+    seen; PrivFedTalkError where its numbers do not fit together."""
     cap = settings_in(promise).max_participation
-    return Schedule(promise["clients"], promise["per_round"], rounds, promise["sampling"], cap, amplifies)
+    schedule = Schedule(promise["clients"], promise["per_round"], rounds, promise["sampling"], cap, amplifies)
+    return schedule.repeating(repeats)
 
 
-def release_in(promise: Mapping[str, Any], rounds: int, amplifies: bool) -> Release:
-    """A federation of `rounds` rounds under a promise, as `epsilon_together` takes it."""
-    return release_of(settings_in(promise), schedule_in(promise, rounds, amplifies), promise["dimension"])
+def release_in(promise: Mapping[str, Any], rounds: int, repeats: int, amplifies: bool) -> Release:
+    """A federation of such rounds under a promise, as `epsilon_together` takes it."""
+    return release_of(settings_in(promise), schedule_in(promise, rounds, repeats, amplifies), promise["dimension"])

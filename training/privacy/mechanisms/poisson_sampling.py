@@ -11,13 +11,16 @@ from scipy import stats
 # Rare cohort sizes, of this probability all together, may carry more noise than the others. A claim of amplification
 # adds the probability to delta for each round.
 RARE_COHORT = 1e-12
+VARYING_COHORTS = frozenset({"poisson", "allocation"})
+"""The samplings under which the size of a cohort is secret, too. One round's size is Binomial(N, q) in both."""
 NOISE_DEVIATIONS = 6
 """How many deviations noise may be longer than expected: one round in 10^8 goes further."""
 
 
 @dataclass(frozen=True)
 class PoissonSampling:
-    """Poisson sampling's public numbers: each of `population` clients is drawn independently, `expected` on average.
+    """The public numbers of Poisson sampling, and of allocation: each of `population` clients is in a round
+    independently of the others, `expected` on average.
 
     The theorem of amplification compares a client drawn with the same client not drawn, under the same noise. If the
     noise of a sum, or the way it is read, depended on the size of its cohort, the sum would reveal that size, and with

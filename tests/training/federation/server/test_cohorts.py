@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +15,18 @@ import pytest
 from common.errors import PrivFedTalkError
 from tests.training.small_federation import CLIENTS, TrainerFor, federate, settings_with
 from training.claims.account import account
+from training.claims.verification import contradictions
 from training.federation.server.checkpoint import Outcome, RoundRecord
 from training.federation.server.cohorts import draw_cohort, last_counted, participation, sample_clients
 from training.federation.server.spending import epsilon_so_far, schedule_of
 from training.privacy.accounting.coins import Coins
-from training.privacy.accounting.epsilon import Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.epsilon import epsilon_release, epsilon_server
+from training.privacy.accounting.schedule import Schedule
 from training.settings import FederationSettings, TrainingSettings
+from training.settings.privacy import PrivacySettings
 
 MANY = [f"c{i}" for i in range(20)]
-Drawn = Literal["fixed", "poisson"]
+Drawn = Literal["fixed", "poisson", "allocation"]
 Sums = tuple[float | None, float | None, float | None]
 
 
@@ -41,37 +46,58 @@ def record(
 
 
 def test_fixed_size_cohorts() -> None:
-    cohorts = [sample_clients(MANY, sampled("fixed", 5), Coins(1).of_round(n)) for n in range(200)]
+    cohorts = [sample_clients(MANY, sampled("fixed", 5), Coins(1), n) for n in range(200)]
     assert all(len(set(cohort)) == 5 for cohort in cohorts)
     counts = np.array([sum(c in cohort for cohort in cohorts) for c in MANY])
     assert counts.min() > 25
-    assert sample_clients(MANY, sampled("fixed", 5), Coins(1).of_round(3)) == cohorts[3]
+    assert sample_clients(MANY, sampled("fixed", 5), Coins(1), 3) == cohorts[3]
 
 
 def test_poisson_cohorts_are_independent_coins() -> None:
-    cohorts = [sample_clients(MANY, sampled("poisson", 5), Coins(1).of_round(n)) for n in range(4000)]
+    cohorts = [sample_clients(MANY, sampled("poisson", 5), Coins(1), n) for n in range(4000)]
     joined = np.array([[client in cohort for client in MANY] for cohort in cohorts], float)
     np.testing.assert_allclose(joined.mean(0), 0.25, atol=0.04)
     # Sizes have the binomial's variance, 20 q (1 - q) = 3.75, which no dependence between clients would leave.
     assert joined.sum(1).var() == pytest.approx(3.75, rel=0.1)
     assert min(map(len, cohorts)) == 0
-    assert sample_clients(MANY, sampled("poisson", 5), Coins(1).of_round(3)) == cohorts[3]
+    assert sample_clients(MANY, sampled("poisson", 5), Coins(1), 3) == cohorts[3]
 
 
-@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_allocated_cohorts_hold_everybody_once_in_each_block() -> None:
+    drawn = [sample_clients(MANY, sampled("allocation", 5), Coins(1), n) for n in range(1, 4001)]
+    assert all(sorted(chain(*drawn[start : start + 4])) == sorted(MANY) for start in range(0, 4000, 4))
+    joined = np.array([[client in cohort for client in MANY] for cohort in drawn], float)
+    np.testing.assert_allclose(joined.mean(0), 0.25)
+    # Each place of a block is as likely as the others, and clients are independent: sizes have the binomial's variance.
+    np.testing.assert_allclose(joined.reshape(1000, 4, 20).mean((0, 2)), 0.25, atol=0.02)
+    assert joined.sum(1).var() == pytest.approx(3.75, rel=0.1)
+    assert min(map(len, drawn)) == 0
+    # Five clients of 18 at most in a round, on average, take four rounds.
+    assert sum(len(sample_clients(MANY[:18], sampled("allocation", 5), Coins(1), n)) for n in (1, 2, 3, 4)) == 18
+
+
+def test_a_repeated_round_of_a_block_has_the_same_cohort() -> None:
+    coins = Coins.toss(PrivacySettings(), seed=0)
+    attempts = [sample_clients(MANY, sampled("allocation", 5), coins, 3, attempt) for attempt in (1, 2, 3)]
+    assert attempts[0] == attempts[1] == attempts[2]
+    others = Coins.toss(PrivacySettings(), seed=0)
+    assert attempts[0] != sample_clients(MANY, sampled("allocation", 5), others, 3)
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson", "allocation"])
 def test_everybody_is_everybody(sampling: Drawn) -> None:
-    assert sample_clients(MANY, sampled(sampling, None), Coins(1).of_round(1)) == MANY
-    assert sample_clients(MANY, sampled(sampling, 30), Coins(1).of_round(1)) == MANY
+    assert sample_clients(MANY, sampled(sampling, None), Coins(1), 1) == MANY
+    assert sample_clients(MANY, sampled(sampling, 30), Coins(1), 1) == MANY
 
 
-@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+@pytest.mark.parametrize("sampling", ["fixed", "poisson", "allocation"])
 def test_whoever_has_reached_the_cap_sits_out_and_nobody_takes_the_place(sampling: Drawn) -> None:
     settings = sampled(sampling, 10)
     past = [record(1, MANY[:7]), record(2, MANY[:7])]
-    free = sample_clients(MANY, settings, Coins(1).of_round(3))
+    free = sample_clients(MANY, settings, Coins(1), 3)
 
     def drawn(clients: list[str], cap: int, lost: Sequence[Sequence[str]] = ()) -> list[str]:
-        return draw_cohort(clients, settings, cap, past, Coins(1).of_round(3), lost)
+        return draw_cohort(clients, settings, cap, past, Coins(1), lost)
 
     assert drawn(MANY, 2) == [client for client in free if client not in MANY[:7]]
     assert drawn(MANY, 3) == free
@@ -103,6 +129,7 @@ def run_settings(sampling: Drawn, per_round: int | None, mode: str = "central") 
     [
         ("fixed", 5, 4, "RDP (sampling without replacement)"),
         ("poisson", 5, 4, "PLD (Poisson)"),
+        ("allocation", 5, 4, "PLD (random allocation)"),
         ("poisson", None, 2, "exact Gaussian composition"),
     ],
 )
@@ -130,9 +157,13 @@ def test_each_sampling_has_its_own_theorem(sampling: Drawn, per_round: int | Non
     assert account("privfedtalk", settings, 1000, others, dimension=100) == report
 
 
-def with_poisson(settings: TrainingSettings) -> TrainingSettings:
-    federation = settings.federation.model_copy(update={"sampling": "poisson", "clients_per_round": 1})
+def with_sampling(sampling: Drawn, settings: TrainingSettings) -> TrainingSettings:
+    federation = settings.federation.model_copy(update={"sampling": sampling, "clients_per_round": 1})
     return settings.model_copy(update={"federation": federation})
+
+
+def with_poisson(settings: TrainingSettings) -> TrainingSettings:
+    return with_sampling("poisson", settings)
 
 
 @pytest.mark.parametrize("mode", ["distributed", "central"])
@@ -151,6 +182,26 @@ def test_an_empty_cohort_releases_noise_and_nothing_else(trainer_for: TrainerFor
         assert each.update_norm == pytest.approx(deviation * np.sqrt(len(result.theta)), rel=0.05)
         assert None not in (each.score_mean, each.within_clip, each.weight_sum), "scalars are read as of any round"
         assert each.bytes_up == each.bytes_down == 0
+
+
+def test_an_allocated_federation_takes_everybody_once_a_block_and_its_report_verifies(
+    trainer_for: TrainerFor, tmp_path: Path
+) -> None:
+    settings = with_sampling("allocation", settings_with("privfedtalk", mode="central", noise_multiplier=1.0))
+    records = federate(trainer_for, "privfedtalk", settings, tmp_path / "f", rounds=6).records
+    for block in (records[:3], records[3:]):
+        assert sorted(chain(*(record.clients for record in block))) == CLIENTS
+    assert all(record.applied and record.denominator == pytest.approx(0.5) for record in records)
+    dimension = records[0].mechanism["dimension"]
+    report = account("privfedtalk", settings, 3, records, dimension)
+    assert (report.participation, report.accountant_release) == (2, "PLD (random allocation)")
+    assert report.epsilon_release is not None and report.epsilon_server is not None
+    assert report.epsilon_release < report.epsilon_server
+    assert contradictions("privfedtalk", json.loads(json.dumps(report.to_json())), records) == []
+    # A client that was in two rounds of a block has shown itself twice, which no theorem here counts.
+    twice = [replace(record, clients=CLIENTS[:1], returned=CLIENTS[:1]) for record in records]
+    broken = account("privfedtalk", settings, 3, twice, dimension).violations
+    assert any("Rounds 2, 3, 5, 6 took a client that an earlier round of the same block" in line for line in broken)
 
 
 def test_an_empty_cohort_without_noise_leaves_everything(trainer_for: TrainerFor, tmp_path: Path) -> None:

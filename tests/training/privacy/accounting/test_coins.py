@@ -18,6 +18,7 @@ from training.federation.client.training import Announcement
 from training.federation.server.checkpoint import RoundRecord
 from training.federation.server.cohorts import sample_clients
 from training.privacy.accounting.coins import Coins, client_draws
+from training.privacy.accounting.schedule import Sampling
 from training.settings import FederationSettings, TrainingSettings
 from training.settings.privacy import PrivacySettings
 
@@ -27,10 +28,10 @@ SECRET, SEEDED = PrivacySettings(), PrivacySettings(seeded_noise=0)
 
 def cohorts(coins: Coins, sampling: str, rounds: int = 30) -> list[list[str]]:
     settings = FederationSettings(sampling=sampling, clients_per_round=10)
-    return [sample_clients(MANY, settings, coins.of_round(number)) for number in range(1, rounds + 1)]
+    return [sample_clients(MANY, settings, coins, number) for number in range(1, rounds + 1)]
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "fixed"])
+@pytest.mark.parametrize("sampling", ["poisson", "fixed", "allocation"])
 def test_cohorts_do_not_follow_from_the_published_seed(sampling: str) -> None:
     drawn = cohorts(Coins.toss(SECRET, seed=0), sampling)
     assert drawn != cohorts(Coins.toss(SECRET, seed=0), sampling)
@@ -45,7 +46,7 @@ def test_cohorts_do_not_follow_from_the_published_seed(sampling: str) -> None:
         assert cohorts(Coins.toss(settings, seed=0), sampling) == recomputed
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "fixed"])
+@pytest.mark.parametrize("sampling", ["poisson", "fixed", "allocation"])
 def test_secret_cohorts_are_drawn_as_the_accountant_has_it(sampling: str) -> None:
     drawn = cohorts(Coins.toss(SECRET, seed=0), sampling, rounds=3000)
     joined = np.array([[name in cohort for name in MANY] for cohort in drawn], float)
@@ -59,7 +60,7 @@ def test_an_interrupted_federation_draws_as_it_would_have_and_a_repeated_round_a
     again = Coins(7, coins.key)
     assert cohorts(coins, "poisson") == cohorts(again, "poisson")
     settings = FederationSettings(sampling="poisson", clients_per_round=10)
-    attempts = [sample_clients(MANY, settings, coins.of_round(1, attempt)) for attempt in (1, 2, 3)]
+    attempts = [sample_clients(MANY, settings, coins, 1, attempt) for attempt in (1, 2, 3)]
     assert attempts[0] != attempts[1] != attempts[2]
 
 
@@ -97,7 +98,7 @@ def report_of(settings: TrainingSettings, records: list[RoundRecord]) -> str:
     return json.dumps(account("privfedtalk", settings, 1000, records, 100).to_json())
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "fixed"])
+@pytest.mark.parametrize("sampling", ["poisson", "fixed", "allocation"])
 def test_a_report_is_the_same_whoever_was_drawn(sampling: str) -> None:
     """What is published follows from the schedule and from noisy sums, and from no coin."""
     settings = settings_with(mode="central")
@@ -108,7 +109,8 @@ def test_a_report_is_the_same_whoever_was_drawn(sampling: str) -> None:
         records = [round_record(number, clients=some) for number, some in enumerate(drawn, start=1)]
         return [replace(one, returned=one.clients, survivors=len(one.clients)) for one in records]
 
-    one, other = rounds(["a", "b"], ["a", "b"]), rounds(["a", "c"], ["d", "e"])
+    second = ["c", "d"] if sampling == "allocation" else ["a", "b"]  # there each client is in one round of a block
+    one, other = rounds(["a", "b"], second), rounds(["a", "c"], ["d", "e"])
     assert report_of(settings, one) == report_of(settings, other)
 
 
@@ -117,12 +119,14 @@ SAMPLED = Claim(CENTRAL, 0.02, "poisson", 300, 1e-5)
 """A fiftieth of the clients a round for 300 rounds: the claim is 2.2 with amplification, and far more without."""
 
 
-def test_cohorts_recomputed_from_what_is_published_show_no_more_than_the_claim() -> None:
-    found = audit(SAMPLED, AuditSettings(canaries=600, dimension=4000, seed=1))
+@pytest.mark.parametrize("sampling", ["poisson", pytest.param("allocation", marks=pytest.mark.slow(minutes=0.2))])
+def test_cohorts_recomputed_from_what_is_published_show_no_more_than_the_claim(sampling: Sampling) -> None:
+    claim = replace(SAMPLED, sampling=sampling)
+    found = audit(claim, AuditSettings(canaries=600, dimension=4000, seed=1))
     assert not found.flagged
     assert found.claimed_epsilon is not None
     assert found.recomputed.value <= found.claimed_epsilon
     # And the attack is no bluff: where cohorts do follow from the seed it refutes the claim.
-    planted = audit(SAMPLED, AuditSettings(canaries=600, dimension=4000, seed=1, seeded_cohorts=True))
+    planted = audit(claim, AuditSettings(canaries=600, dimension=4000, seed=1, seeded_cohorts=True))
     assert planted.claimed_epsilon is not None
     assert planted.flagged and planted.recomputed.value > planted.claimed_epsilon == found.claimed_epsilon

@@ -14,8 +14,9 @@ from scipy import special, stats
 from common.errors import PrivFedTalkError
 from training.privacy.accounting import epsilon as accounting
 from training.privacy.accounting import skellam_rdp
-from training.privacy.accounting.epsilon import Sampling, Schedule, epsilon_release, epsilon_server
+from training.privacy.accounting.epsilon import epsilon_release, epsilon_server
 from training.privacy.accounting.guarantee import epsilon_towards_clients, epsilons
+from training.privacy.accounting.schedule import Sampling, Schedule
 from training.privacy.accounting.skellam_rdp import SkellamNoise
 from training.settings.privacy import PrivacySettings
 

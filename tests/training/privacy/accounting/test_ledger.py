@@ -24,9 +24,10 @@ from training.federation.algorithm import FederationResult, Start, run_federatio
 from training.federation.server.aggregation import Aggregate, Aggregator, Contribution
 from training.federation.server.cohorts import participation
 from training.federation.server.spending import schedule_of
-from training.privacy.accounting.epsilon import Release, Schedule, epsilon_release, epsilon_together
+from training.privacy.accounting.epsilon import Release, epsilon_release, epsilon_together
 from training.privacy.accounting.guarantee import skellam_mechanism
 from training.privacy.accounting.ledger import Ledger
+from training.privacy.accounting.schedule import Schedule
 from training.settings import TrainingSettings
 
 ROUNDS = [round_record(1), round_record(2)]
@@ -75,7 +76,7 @@ def test_a_sum_that_was_opened_before_the_process_ended_is_counted(trainer_for: 
     assert report.epsilon_server is not None and fewer is not None and report.epsilon_server > fewer
     assert any("3 sums may have been opened" in sentence for sentence in report.assumptions)
     (entry,) = ledger.entries()
-    assert (entry.opened, entry.drawn) == (6, 6)
+    assert (entry.opened, entry.drawn, entry.repeated) == (6, 6, 3)
     own = [json.loads(line) for line in (tmp_path / "clients" / "c0" / "ledger.jsonl").read_text().splitlines()]
     assert [(line["round"], line["attempt"]) for line in own[1:]] == [(1, 1), (2, 1), (2, 2), (2, 3), (2, 4), (3, 1)]
 

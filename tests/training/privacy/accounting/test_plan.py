@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from common.errors import PrivFedTalkError
 from training.privacy.accounting import epsilon as accounting
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.guarantee import epsilons
 from training.privacy.accounting.plan import Cost, plan
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms import release
 from training.settings.privacy import Mode, PrivacySettings
 
@@ -70,6 +71,22 @@ def test_the_cost_is_that_of_vectors_really_summed() -> None:
     assert cost.signal_to_noise_agreeing == pytest.approx(norm_of_sum([direction] * m) / blur, rel=0.03)
     assert cost.signal_to_noise_unrelated == pytest.approx(norm_of_sum(unrelated) / blur, rel=0.05)
     assert cost.signal_to_noise_all_rounds == cost.signal_to_noise_agreeing
+
+
+@pytest.mark.parametrize(
+    ("mode", "order"),
+    [("central", ["allocation", "poisson", "fixed"]), ("distributed", ["poisson", "allocation", "fixed"])],
+)
+def test_ways_to_draw_are_compared_at_the_same_epsilon(mode: Mode, order: list[str]) -> None:
+    settings = PrivacySettings(mode=mode, delta=1e-5)
+    schedule = Schedule(200, 20, 20, "fixed")
+    made = plan(schedule, 6.0, settings, 10_000, factors=())
+    assert [one.sampling for one in made.alternatives] == order
+    assert made.alternatives[-1].noise_multiplier == made.noise_multiplier and made.alternatives[-1].cost == made.cost
+    for one in made.alternatives:
+        at, z = replace(schedule, sampling=one.sampling), one.noise_multiplier
+        assert 0.97 * 6 <= epsilons(settings, at, 10_000, 1e-5, noise_multiplier=z)[0].value <= 6
+    assert plan(Schedule(20, 20, 20, "full"), 6.0, settings, 10_000, factors=()).alternatives == ()
 
 
 @pytest.mark.slow(minutes=0.1)

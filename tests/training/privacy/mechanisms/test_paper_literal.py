@@ -19,8 +19,8 @@ from training.federation.client.training import Announcement, LocalUpdate
 from training.federation.methods import configure
 from training.federation.server.aggregation import Aggregator
 from training.federation.server.spending import epsilon_so_far
-from training.privacy.accounting.epsilon import Schedule
 from training.privacy.accounting.plan import plan
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.mechanisms import paper_literal, release
 from training.privacy.mechanisms.noise import noise_generator
 from training.settings import FederationSettings, TrainingSettings

@@ -13,8 +13,9 @@ from scipy import stats
 from common.errors import PrivFedTalkError
 from training.federation.client.training import LocalUpdate
 from training.federation.server.aggregation import Aggregator
-from training.privacy.accounting.epsilon import Schedule, epsilon_server
+from training.privacy.accounting.epsilon import epsilon_server
 from training.privacy.accounting.guarantee import skellam_mechanism
+from training.privacy.accounting.schedule import Schedule
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon
 from training.privacy.mechanisms import release
 from training.privacy.mechanisms.central_gaussian import CentralGaussian

@@ -1,0 +1,82 @@
+"""The schedule of a federation: how many clients there are, how a round's are drawn, and how many rounds there were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scipy import stats
+
+from common.errors import PrivFedTalkError
+from training.privacy.accounting.allocation import block_length, blocks_of
+from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
+
+Sampling = Literal["poisson", "fixed", "allocation", "full"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Who takes part when: N clients, m a round on average (poisson, allocation) or exactly (fixed), T rounds."""
+
+    clients: int
+    per_round: int
+    rounds: int
+    sampling: Sampling = "poisson"
+    max_participation: int | None = None  # a client sits out (sends zeros) once it has taken part this often
+    amplifies: bool = True  # False: one client more or fewer would have decided whether some round's sum was opened
+    repeats: int = 0  # allocation: rounds that were repeated with the same cohort after their sums may have been seen
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per_round <= self.clients or self.rounds < 0:
+            raise PrivFedTalkError(
+                f"a schedule of {self.per_round} of {self.clients} clients over {self.rounds} rounds",
+                remedy="take at least one and at most all clients into a round",
+            )
+        if self.sampling == "full" and self.per_round != self.clients:
+            raise PrivFedTalkError(
+                f"sampling 'full' with {self.per_round} of {self.clients} clients a round",
+                remedy="use sampling 'poisson' or 'fixed', or take all clients into every round",
+            )
+
+    @property
+    def rate(self) -> float:
+        """q, the chance of one client to be in a round."""
+        if self.sampling == "allocation":
+            return 1 / block_length(self.clients, self.per_round)
+        return self.per_round / self.clients
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of allocation, of which each client takes part once in each."""
+        return blocks_of(self.rounds, block_length(self.clients, self.per_round))
+
+    @property
+    def participation(self) -> int:
+        """The most rounds one client can have taken part in, as far as the schedule alone says."""
+        most = self.blocks + self.repeats if self.sampling == "allocation" else self.rounds
+        return min(most, self.max_participation or most)
+
+    @property
+    def draws(self) -> bool:
+        """Whether cohorts are drawn at random, so that who takes part can be secret."""
+        return self.sampling != "full" and self.rate < 1.0
+
+    @property
+    def hides_size(self) -> bool:
+        """Whether even the size of a cohort is secret."""
+        return self.sampling in VARYING_COHORTS and self.draws
+
+    def repeating(self, repeats: int) -> Schedule:
+        """The schedule with so many more rounds that had to be repeated after their sums may have been seen.
+
+        A repeated round draws a new cohort and counts as one more, but under allocation its cohort stays what it was.
+        """
+        if self.sampling == "allocation":
+            return replace(self, repeats=self.repeats + repeats)
+        return replace(self, rounds=self.rounds + repeats)
+
+    def participation_but_for(self, chance: float) -> int:
+        """The number of rounds that one client exceeds with at most this probability: Binomial(T, q)."""
+        if not self.draws or self.sampling == "allocation":
+            return self.participation
+        return min(self.participation, int(stats.binom.isf(chance, self.rounds, self.rate)))
