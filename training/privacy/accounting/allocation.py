@@ -1,8 +1,12 @@
 """Random allocation: each client takes part in exactly one round of every block of t rounds, drawn by itself.
 
 The accountant is the privacy loss distribution of Feldman and Shenfeld 2026 (https://arxiv.org/abs/2602.17284), in
-their package: one block of t Gaussian sums, composed as often as there are blocks. It holds for sums that depend on
-earlier ones. The rounds of an unfinished block are a part of what the whole block would show, so they cost no more.
+their package: one block of t Gaussian sums, composed as often as there are blocks. The rounds of an unfinished block
+are a part of what the whole block would show, so they cost no more.
+
+A client's update may depend on all earlier sums. Given those, its direction is fixed, and what a sum says beyond its
+part along that direction is noise with the client and without. So each sum counts as one number, which the client moves
+by at most the sensitivity, and a smaller move is a larger one with more noise.
 
 Its adjacency is add/remove: a block whose client is in a random one of its t sums, against the same block without that
 client. Zero-out is the same pair here. A client that sends zeros is in the cohort of its round, but nothing that is
