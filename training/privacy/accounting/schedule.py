@@ -47,7 +47,7 @@ class Schedule:
 
     @property
     def blocks(self) -> int:
-        """Blocks of allocation, of which each client takes part once in each."""
+        """The blocks that were begun under allocation; each client takes part once in each."""
         return blocks_of(self.rounds, block_length(self.clients, self.per_round))
 
     @property
