@@ -59,8 +59,8 @@ def main() -> None:
     if asked.page:
         about = (
             f"`python -m benchmarks.cohorts`: the noise multiplier z for the same ε by each way to draw {PER_ROUND} "
-            f"clients a round on average, {ROUNDS:,} rounds, central noise, δ = min(1e-5, 1/10N); and the signal of all "
-            f"rounds over their noise, {DIMENSION:,} numbers. The same on every machine."
+            f"clients a round on average, {ROUNDS:,} rounds, central noise, δ = min(1e-5, 1/10N); and the signal of "
+            f"all rounds over their noise, {DIMENSION:,} numbers. The same on every machine."
         )
         write_section(PAGE, MARK, "\n".join([MARK, "## Ways to draw cohorts", "", about, "", *lines]))
 
