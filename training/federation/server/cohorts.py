@@ -65,8 +65,14 @@ def takes_everybody(population: int, settings: FederationSettings) -> bool:
 
 
 def expected_cohort(population: int, settings: FederationSettings) -> int:
-    """m = q N: the number of clients in a round, under Poisson sampling on average."""
+    """m: the number of clients in a round, under Poisson sampling on average, under allocation at most on average."""
     return population if settings.clients_per_round is None else min(settings.clients_per_round, population)
+
+
+def mean_cohort(population: int, settings: FederationSettings) -> float:
+    """q N: the number of clients in a round on average."""
+    most = expected_cohort(population, settings)
+    return population / block_length(population, most) if settings.sampling == "allocation" else float(most)
 
 
 def may_take_part(

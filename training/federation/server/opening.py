@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from training.federation.server.aggregation import Aggregator
 from training.federation.server.checkpoint import RoundRecord
-from training.federation.server.cohorts import expected_cohort, rounds_taken_part, takes_everybody
-from training.privacy.accounting.allocation import block_length
+from training.federation.server.cohorts import mean_cohort, rounds_taken_part, takes_everybody
 from training.privacy.mechanisms import release
 from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS, PoissonSampling
 from training.settings import TrainingSettings
@@ -34,7 +33,7 @@ def open_round(
         if r.applied and r.weight_sum is not None and r.within_clip is not None
     ]
     clip_norm = next_clip_norm(settings.privacy, past)
-    expected = expected_cohort(population, settings.federation)
+    expected = mean_cohort(population, settings.federation)
     denominator = next_denominator(settings.privacy, expected, population, past)
     before = rounds_taken_part(records)
     return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, poisson, taken_part=before)
@@ -44,10 +43,8 @@ def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonS
     """The public numbers of cohorts whose size is secret; None if it is fixed or there is no guarantee."""
     federation = settings.federation
     drawn = federation.sampling in VARYING_COHORTS and not takes_everybody(population, federation)
-    expected = float(expected_cohort(population, federation))
-    if federation.sampling == "allocation":
-        expected = population / block_length(population, expected_cohort(population, federation))
-    return PoissonSampling(population, expected) if drawn and settings.privacy.has_proof else None
+    mean = mean_cohort(population, federation)
+    return PoissonSampling(population, mean) if drawn and settings.privacy.has_proof else None
 
 
 def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:
@@ -59,7 +56,7 @@ def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> f
     return C
 
 
-def next_denominator(settings: PrivacySettings, cohort: int, population: int, past: Sequence[RoundOutcome]) -> float:
+def next_denominator(settings: PrivacySettings, cohort: float, population: int, past: Sequence[RoundOutcome]) -> float:
     """D of the round after `past`: q N a-bar, or (`lagged`) a value that follows past sums but is at least half of it.
 
     `cohort` is the expected number of clients, q N, which is public; no round's actual number is used.

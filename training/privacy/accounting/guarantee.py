@@ -127,7 +127,7 @@ def meaningful_population(settings: PrivacySettings, schedule: Schedule, dimensi
     def population_of(clients: int, tight: bool) -> Population:
         per_round = max(1, round(schedule.rate * clients))
         scaled = Schedule(clients, per_round, schedule.rounds, schedule.sampling, schedule.max_participation)
-        noise, delta = z * per_round / schedule.per_round, settings.target_delta(clients)
+        noise, delta = z * scaled.mean_cohort / schedule.mean_cohort, settings.target_delta(clients)
         if not tight and settings.mode == "central" and schedule.hides_size:
             value = poisson_rdp(scaled.rate, noise, schedule.rounds, delta)  # quick, for the search only
         else:

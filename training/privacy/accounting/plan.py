@@ -40,7 +40,7 @@ class Cost:
     def of(cls, z: float, schedule: Schedule, dimension: int, settings: PrivacySettings) -> Cost:
         noise = z * math.sqrt(dimension / (1 - settings.scalar_budget))
         signal = settings.mean_weight / noise if noise else math.inf
-        m = schedule.per_round
+        m = schedule.mean_cohort
         return cls(noise, signal * m, signal * math.sqrt(m), signal * m * math.sqrt(schedule.rounds))
 
 

@@ -46,6 +46,11 @@ class Schedule:
         return self.per_round / self.clients
 
     @property
+    def mean_cohort(self) -> float:
+        """q N, the number of clients in a round on average."""
+        return self.clients * self.rate if self.sampling == "allocation" else float(self.per_round)
+
+    @property
     def blocks(self) -> int:
         """The blocks that were begun under allocation; each client takes part once in each."""
         return blocks_of(self.rounds, block_length(self.clients, self.per_round))

@@ -17,8 +17,15 @@ from tests.training.small_federation import CLIENTS, TrainerFor, federate, setti
 from training.claims.account import account
 from training.claims.verification import contradictions
 from training.federation.server.checkpoint import Outcome, RoundRecord
-from training.federation.server.cohorts import draw_cohort, last_counted, participation, sample_clients
-from training.federation.server.spending import epsilon_so_far, schedule_of
+from training.federation.server.cohorts import (
+    draw_cohort,
+    last_counted,
+    mean_cohort,
+    participation,
+    sample_clients,
+)
+from training.federation.server.opening import open_round
+from training.federation.server.spending import epsilon_so_far, planned_schedule, schedule_of
 from training.privacy.accounting.coins import Coins
 from training.privacy.accounting.epsilon import epsilon_release, epsilon_server
 from training.privacy.accounting.schedule import Schedule
@@ -74,6 +81,15 @@ def test_allocated_cohorts_hold_everybody_once_in_each_block() -> None:
     assert min(map(len, drawn)) == 0
     # Five clients of 18 at most in a round, on average, take four rounds.
     assert sum(len(sample_clients(MANY[:18], sampled("allocation", 5), Coins(1), n)) for n in (1, 2, 3, 4)) == 18
+
+
+def test_a_rounds_sum_is_divided_by_as_many_clients_as_come_on_average() -> None:
+    """Seven of ten at most make blocks of two rounds, and five clients a round."""
+    means: dict[Drawn, float] = {"allocation": 5.0, "poisson": 7.0, "fixed": 7.0}
+    for sampling, mean in means.items():
+        settings = run_settings(sampling, 7)
+        assert mean_cohort(10, settings.federation) == planned_schedule(settings, 10).mean_cohort == mean
+        assert open_round(settings, 7, 10, [], 0).denominator == pytest.approx(mean * settings.privacy.mean_weight)
 
 
 def test_a_repeated_round_of_a_block_has_the_same_cohort() -> None:
