@@ -134,9 +134,7 @@ def run_federation(
         before_opening=note_opening,
     )
     for number in range(len(records) + 1, federation.rounds + 1):
-        if rule.federates and not next_round_fits(
-            settings, len(clients), records, len(lost), _trained(start, settings)
-        ):
+        if not next_round_fits(settings, len(clients), records, len(lost), _trained(start, settings)):
             break
         record, events = play_round(rounds, progress, lost)
         # End of step 3: record the privacy spent, keep the best checkpoint by validation loss.

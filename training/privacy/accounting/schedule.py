@@ -48,7 +48,7 @@ class Schedule:
     @property
     def mean_cohort(self) -> float:
         """q N, the number of clients in a round on average."""
-        return self.clients * self.rate if self.sampling == "allocation" else float(self.per_round)
+        return self.clients * self.rate
 
     @property
     def blocks(self) -> int:
