@@ -166,7 +166,6 @@ _COSTLESS = ("aborted", "empty")
 
 def _entries(lines: Sequence[Mapping[str, Any]]) -> list[Entry]:
     found: dict[str, Entry] = {}
-    rounds: set[tuple[str, int]] = set()
     for line in lines:
         name = line["federation"]
         match line["event"]:
@@ -174,9 +173,7 @@ def _entries(lines: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 clients = tuple(line["clients"])
                 found[name] = Entry(name, line["method"], clients, line["promise"], line["why"], 0, 0, 0, False)
             case "opens":
-                entry, again = found[name], (name, line["round"]) in rounds
-                rounds.add((name, line["round"]))
-                found[name] = entry.with_sum(again)
+                found[name] = found[name].with_sum(again=line["attempt"] > 1)
             case "closed":
                 entry = found[name]
                 opened = entry.opened - (line["outcome"] in _COSTLESS)
