@@ -14,6 +14,8 @@ from training.privacy.accounting.schedule import Sampling, Schedule
 from training.settings.privacy import PrivacySettings
 
 Reader = Literal["release", "server"]
+EpsilonOf = Callable[[Schedule, float, float], Epsilon]
+"""ε of a schedule, a noise multiplier and δ."""
 
 # Finer than what is printed: under sampling ε can change ten times as fast as z.
 _PRECISION = 2e-4
@@ -109,16 +111,9 @@ def plan(
     """
     if not settings.has_proof:
         raise PrivFedTalkError(f"a plan for mode {settings.mode!r}", remedy="choose mode 'distributed' or 'central'")
-    delta = settings.target_delta(schedule.clients)
-
-    def release_and_server(at: Schedule, z: float, delta: float) -> tuple[Epsilon, Epsilon]:
-        return epsilons(settings, at, dimension, delta, noise_multiplier=z)
-
-    def epsilon_of_reader(at: Schedule, z: float, delta: float) -> Epsilon:
-        return release_and_server(at, z, delta)[0 if reader == "release" else 1]
-
-    z = noise_for_epsilon(schedule, target_epsilon, delta, epsilon_of_reader, _PRECISION)
-    release, server = release_and_server(schedule, z, delta)
+    delta, epsilon = settings.target_delta(schedule.clients), _epsilon_of(reader, settings, dimension)
+    z = noise_for_epsilon(schedule, target_epsilon, delta, epsilon, _PRECISION)
+    release, server = epsilons(settings, schedule, dimension, delta, noise_multiplier=z)
     typical = min(schedule.participation, max(1, round(schedule.rate * schedule.rounds)))
     server_typical = epsilons(settings, schedule, dimension, delta, typical, z)[1]
     larger = tuple(
@@ -139,37 +134,39 @@ def plan(
         server_typical=server_typical,
         typical_participation=typical,
         cost=Cost.of(z, schedule, dimension, settings),
-        alternatives=_alternatives(schedule, z, target_epsilon, settings, dimension, reader),
+        alternatives=_alternatives(schedule, z, target_epsilon, settings, dimension, epsilon),
         larger=larger,
     )
 
 
-def _quick_epsilon(
-    settings: PrivacySettings, dimension: int, reader: Reader
-) -> Callable[[Schedule, float, float], Epsilon]:
-    """The reader's ε of (schedule, z, δ) for a search, by a bound that is quick."""
+def _epsilon_of(reader: Reader, settings: PrivacySettings, dimension: int) -> EpsilonOf:
+    """The reader's ε."""
 
     def epsilon(at: Schedule, z: float, delta: float) -> Epsilon:
-        tight = reader == "server" or settings.mode != "central" or at.max_participation is not None
-        if at.sampling == "poisson" and at.draws and not tight:
-            # RDP is never below the tight bound, and a hundred times as quick.
-            return Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)")
         return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
 
     return epsilon
 
 
+def _quick_epsilon_of(reader: Reader, settings: PrivacySettings, dimension: int) -> EpsilonOf:
+    """A bound on it for a search: RDP is never below the tight bound, and a hundred times as quick."""
+    tight, central = _epsilon_of(reader, settings, dimension), settings.mode == "central"
+
+    def epsilon(at: Schedule, z: float, delta: float) -> Epsilon:
+        if reader == "release" and central and at.sampling == "poisson" and at.draws and at.max_participation is None:
+            return Epsilon(poisson_rdp(at.rate, z, at.rounds, delta), "RDP (Poisson)")
+        return tight(at, z, delta)
+
+    return epsilon
+
+
 def _alternatives(
-    schedule: Schedule, own: float, target: float, settings: PrivacySettings, dimension: int, reader: Reader
+    schedule: Schedule, own: float, target: float, settings: PrivacySettings, dimension: int, epsilon: EpsilonOf
 ) -> tuple[Alternative, ...]:
     """`own` is the noise multiplier under the schedule's own sampling."""
     if not schedule.draws or not schedule.rounds:
         return ()
     delta, found = settings.target_delta(schedule.clients), []
-
-    def epsilon(at: Schedule, z: float, delta: float) -> Epsilon:
-        return epsilons(settings, at, dimension, delta, noise_multiplier=z)[0 if reader == "release" else 1]
-
     for sampling in _DRAWN:
         at = replace(schedule, sampling=sampling)
         try:
@@ -184,7 +181,7 @@ def _larger(
     factor: int, schedule: Schedule, target: float, settings: PrivacySettings, dimension: int, reader: Reader
 ) -> Larger:
     clients, cap = factor * schedule.clients, schedule.max_participation
-    delta, epsilon = settings.target_delta(clients), _quick_epsilon(settings, dimension, reader)
+    delta, epsilon = settings.target_delta(clients), _quick_epsilon_of(reader, settings, dimension)
 
     def noise(per_round: int, sampling: Sampling) -> tuple[float, Schedule]:
         at = Schedule(clients, per_round, schedule.rounds, sampling, cap)
