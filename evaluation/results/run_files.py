@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from common.files import read_json_lines
 from common.folders import ADAPTER_RECORD, VALIDATION_LOSS, RunFolder
 from evaluation.catalogue import BACKBONE
-from training.privacy.accounting.promise import settings_in
-from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
+from training.privacy.accounting.promise import schedule_in, settings_in
 
 FLOAT = 4  # bytes
 
@@ -56,8 +55,9 @@ def traffic_by_round(rounds: Sequence[Mapping[str, Any]], parameters: int) -> li
     expected bytes are without masks and headers.
     """
     mechanism = rounds[-1].get("mechanism") if rounds else None
-    if mechanism and mechanism["sampling"] in VARYING_COHORTS and settings_in(mechanism).secret_coins:
-        cohort, one = mechanism["per_round"], plain_upload(rounds, parameters)
+    planned = schedule_in(mechanism, len(rounds), 0, amplifies=True) if mechanism else None
+    if mechanism and planned and planned.hides_size and settings_in(mechanism).secret_coins:
+        cohort, one = round(planned.mean_cohort), plain_upload(rounds, parameters)
         expected = RoundTraffic(cohort, cohort * one, cohort * FLOAT * parameters)
         return [expected] * len(rounds)
     return [RoundTraffic(len(line["clients"]), line["bytes_up"], line["bytes_down"]) for line in rounds]

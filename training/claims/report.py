@@ -17,7 +17,7 @@ from training.privacy.accounting.guarantee import (
     epsilons,
     meaningful_population,
 )
-from training.privacy.accounting.schedule import Schedule
+from training.privacy.accounting.schedule import Sampling, Schedule
 from training.privacy.digits import three_digits
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
@@ -52,7 +52,7 @@ class PrivacyReport:
     note: str
     mode: str
     clients_per_round: int
-    sampling: str
+    sampling: Sampling
     participation: int
     max_participation: int | None
     dimension: int
@@ -113,7 +113,7 @@ class PrivacyReport:
             ("clipping norm C", f"{self.clip_norm:g}", self._clip_path()),
             *((f"noise / sensitivity, {name}", f"{value:.3g}", "") for name, value in self.budget.items()),
             ("clients, a round", f"{self.clients}, {self.clients_per_round}", f"sampling: {self.sampling}"),
-            ("sampling rate q", f"{self.clients_per_round / self.clients:.3g}", "chance that a client is in a round"),
+            ("sampling rate q", f"{self._schedule.rate:.3g}", "chance that a client is in a round"),
             ("rounds", f"{self.rounds}", f"one client takes part in at most {self.participation}{self._but_for()}"),
             ("cap on participation", f"{self.max_participation or 'none'}", ""),
             ("mode", self.mode, f"secure aggregation {'on' if self.secure_aggregation else 'off'}"),
@@ -143,7 +143,12 @@ class PrivacyReport:
         return "noise over sensitivity, updates and scalars together"
 
     def _but_for(self) -> str:
-        return "" if self.sampling == "full" else f", except with probability {three_digits(self.delta / 2)}"
+        often = f", except with probability {three_digits(self.delta / 2)}"
+        return often if self._schedule.draws_participation else ""
+
+    @property
+    def _schedule(self) -> Schedule:
+        return Schedule(self.clients, self.clients_per_round, self.rounds, self.sampling)
 
 
 def privacy_report(

@@ -10,7 +10,6 @@ from training.privacy.accounting.epsilon import epsilon_release
 from training.privacy.accounting.guarantee import LARGEST_MEANINGFUL_EPSILON, Population, Together
 from training.privacy.accounting.schedule import Schedule
 from training.privacy.digits import three_digits
-from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
 from training.settings.privacy import NO_PROOF, PrivacySettings
 
 UNITS = {
@@ -95,7 +94,7 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
             "in double precision by a statistical generator that is seeded by "
             + ("the operating system." if settings.seeded_noise is None else "a known number."),
         ]
-        if schedule.sampling in VARYING_COHORTS:
+        if schedule.hides_size:
             points.append(
                 "The server fills up the noise to a level that no cohort's shares exceed, so that its amount does not "
                 "reveal how many were drawn. A cohort of any size opens its round; where dropouts made the opening "
@@ -106,7 +105,7 @@ def assumptions(settings: PrivacySettings, schedule: Schedule, delta: float) -> 
     points.append(
         {
             "poisson": f"Each client joins each round by itself with probability {schedule.rate:.3g}.",
-            "allocation": f"Each client joins one round, drawn at random, of every {round(1 / schedule.rate):,}.",
+            "allocation": f"Each client joins one round, drawn at random, of every {schedule.block_length:,}.",
             "fixed": f"Each round takes exactly {schedule.per_round} clients at random, and is accounted as such"
             f"{_instead(settings, schedule, delta)}.",
             "full": "Every client takes part in every round; nothing is gained by sampling.",

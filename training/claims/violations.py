@@ -25,7 +25,7 @@ def violations(
         found.append(f"{_rounds(few)} opened with fewer clients than the noise was made for.")
     if many := [r.round for r in opened if schedule.sampling == "fixed" and len(r.clients) > schedule.per_round]:
         found.append(f"{_rounds(many)} took more than the {schedule.per_round} clients that are accounted for.")
-    if schedule.sampling == "allocation" and (twice := _twice_in_a_block(opened, round(1 / schedule.rate))):
+    if schedule.sampling == "allocation" and (twice := _twice_in_a_block(opened, schedule.block_length)):
         found.append(f"{_rounds(twice)} took a client that an earlier round of the same block had taken.")
     known = [r.round for r in records if settings.secret_coins and not r.mechanism.get("secret_cohorts", True)]
     if known and schedule.draws:

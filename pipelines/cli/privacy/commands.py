@@ -161,7 +161,7 @@ def _show(made: PrivacyPlan) -> None:
         "ε towards the server",
         f"{made.server.value:.4g}",
         f"a client in {schedule.participation_but_for(made.delta / 2):,} rounds, the most"
-        + (" but with half of δ's probability" if schedule.draws else ""),
+        + (" but with half of δ's probability" if schedule.draws_participation else ""),
     )
     if made.typical_participation < schedule.participation:
         often = f"a client in {made.typical_participation:,} rounds, as is expected"

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 from common.errors import PrivFedTalkError
 from training.federation.server.checkpoint import RoundRecord
-from training.privacy.accounting.allocation import block_length
 from training.privacy.accounting.coins import Coins
+from training.privacy.accounting.schedule import block_length
 from training.settings import FederationSettings
 
 
@@ -50,8 +50,9 @@ def sample_clients(
         return list(clients)
     per_round = expected_cohort(len(clients), settings)
     if settings.sampling == "allocation":
-        block, place = divmod(number - 1, block_length(len(clients), per_round))
-        places = coins.of_block(block).integers(block_length(len(clients), per_round), size=len(clients))
+        length = block_length(len(clients), per_round)
+        block, place = divmod(number - 1, length)
+        places = coins.of_block(block).integers(length, size=len(clients))
         return [client for client, its in zip(clients, places, strict=True) if its == place]
     rng = coins.of_round(number, attempt)
     if settings.sampling == "poisson":
@@ -67,12 +68,6 @@ def takes_everybody(population: int, settings: FederationSettings) -> bool:
 def expected_cohort(population: int, settings: FederationSettings) -> int:
     """m: the number of clients in a round, under Poisson sampling on average, under allocation at most on average."""
     return population if settings.clients_per_round is None else min(settings.clients_per_round, population)
-
-
-def mean_cohort(population: int, settings: FederationSettings) -> float:
-    """q N: the number of clients in a round on average."""
-    most = expected_cohort(population, settings)
-    return population / block_length(population, most) if settings.sampling == "allocation" else float(most)
 
 
 def may_take_part(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from training.federation.server.aggregation import Aggregator
 from training.federation.server.checkpoint import RoundRecord
-from training.federation.server.cohorts import mean_cohort, rounds_taken_part, takes_everybody
+from training.federation.server.cohorts import rounds_taken_part
+from training.federation.server.spending import planned_schedule
 from training.privacy.mechanisms import release
-from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS, PoissonSampling
+from training.privacy.mechanisms.poisson_sampling import PoissonSampling
 from training.settings import TrainingSettings
 from training.settings.privacy import PrivacySettings
 
@@ -33,7 +34,7 @@ def open_round(
         if r.applied and r.weight_sum is not None and r.within_clip is not None
     ]
     clip_norm = next_clip_norm(settings.privacy, past)
-    expected = mean_cohort(population, settings.federation)
+    expected = planned_schedule(settings, population).mean_cohort
     denominator = next_denominator(settings.privacy, expected, population, past)
     before = rounds_taken_part(records)
     return Aggregator(settings.privacy, cohort, seed, clip_norm, denominator, poisson, taken_part=before)
@@ -41,10 +42,9 @@ def open_round(
 
 def poisson_sampling_of(settings: TrainingSettings, population: int) -> PoissonSampling | None:
     """The public numbers of cohorts whose size is secret; None if it is fixed or there is no guarantee."""
-    federation = settings.federation
-    drawn = federation.sampling in VARYING_COHORTS and not takes_everybody(population, federation)
-    mean = mean_cohort(population, federation)
-    return PoissonSampling(population, mean) if drawn and settings.privacy.has_proof else None
+    planned = planned_schedule(settings, population)
+    hidden = planned.hides_size and settings.privacy.has_proof
+    return PoissonSampling(population, planned.mean_cohort) if hidden else None
 
 
 def next_clip_norm(settings: PrivacySettings, past: Sequence[RoundOutcome]) -> float:

@@ -34,16 +34,6 @@ _SMALLEST_GUESS = 1e-3
 _TAIL = 1e-2
 
 
-def block_length(clients: int, per_round: int) -> int:
-    """t: the rounds of a block, so that on average at most `per_round` of `clients` take part in each."""
-    return -(-clients // per_round)
-
-
-def blocks_of(rounds: int, length: int) -> int:
-    """The number of blocks that were begun."""
-    return -(-rounds // length)
-
-
 @lru_cache(maxsize=4096)
 def allocation_epsilon(length: int, noise_multiplier: float, blocks: int, delta: float, guess: float) -> float:
     """An upper bound on ε of `blocks` blocks of `length` Gaussian sums, the client in one sum of each.

@@ -32,7 +32,7 @@ from dp_accounting import NeighboringRelation, pld, rdp
 from scipy import stats
 
 from common.errors import PrivFedTalkError
-from training.privacy.accounting.allocation import allocation_epsilon, block_length
+from training.privacy.accounting.allocation import allocation_epsilon
 from training.privacy.accounting.schedule import Schedule
 from training.privacy.accounting.skellam_rdp import SkellamNoise, composed_epsilon, dominating_noise_multiplier
 from training.privacy.mechanisms.poisson_sampling import RARE_COHORT
@@ -100,7 +100,7 @@ def epsilon_server(
     if participation is not None:
         return _composed(participation, noise_multiplier, delta, skellam)
     worst = _composed(schedule.participation, noise_multiplier, delta, skellam)
-    if not schedule.draws or not 0 < worst.value < math.inf:
+    if not schedule.draws_participation or not 0 < worst.value < math.inf:
         return worst
     likely = _composed(schedule.participation_but_for(delta / 2), noise_multiplier, delta / 2, skellam)
     return min(worst, likely, key=lambda epsilon: epsilon.value)
@@ -202,9 +202,9 @@ def _amplified(schedule: Schedule, noise_multiplier: float, delta: float, skella
         # bound takes the most looks that any round can have had for all of them.
         z = noise_multiplier / math.sqrt(1 + schedule.repeats)
         blocks = min(schedule.blocks, schedule.max_participation or schedule.blocks)
-        length = block_length(schedule.clients, schedule.per_round)
-        guess = poisson_rdp(q, z, blocks * length, delta)
-        return Epsilon(allocation_epsilon(length, z, blocks, delta, guess), "PLD (random allocation)")
+        guess = poisson_rdp(q, z, blocks * schedule.block_length, delta)
+        value = allocation_epsilon(schedule.block_length, z, blocks, delta, guess)
+        return Epsilon(value, "PLD (random allocation)")
     if skellam is not None:
         # Sound at whole orders by `dominating_noise_multiplier`: the subsampled moments are sums of plain ones.
         left = delta - _rare(schedule)

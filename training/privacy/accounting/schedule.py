@@ -8,10 +8,14 @@ from typing import Literal
 from scipy import stats
 
 from common.errors import PrivFedTalkError
-from training.privacy.accounting.allocation import block_length, blocks_of
 from training.privacy.mechanisms.poisson_sampling import VARYING_COHORTS
 
 Sampling = Literal["poisson", "fixed", "allocation", "full"]
+
+
+def block_length(clients: int, per_round: int) -> int:
+    """t: the rounds of a block of allocation, so that on average at most `per_round` of `clients` are in each."""
+    return -(-clients // per_round)
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,23 @@ class Schedule:
     def rate(self) -> float:
         """q, the chance of one client to be in a round."""
         if self.sampling == "allocation":
-            return 1 / block_length(self.clients, self.per_round)
+            return 1 / self.block_length
         return self.per_round / self.clients
 
     @property
     def mean_cohort(self) -> float:
         """q N, the number of clients in a round on average."""
-        return self.clients * self.rate
+        return self.clients / self.block_length if self.sampling == "allocation" else float(self.per_round)
+
+    @property
+    def block_length(self) -> int:
+        """t: the rounds of a block under allocation."""
+        return block_length(self.clients, self.per_round)
 
     @property
     def blocks(self) -> int:
         """The blocks that were begun under allocation; each client takes part once in each."""
-        return blocks_of(self.rounds, block_length(self.clients, self.per_round))
+        return -(-self.rounds // self.block_length)
 
     @property
     def participation(self) -> int:
@@ -65,6 +74,11 @@ class Schedule:
     def draws(self) -> bool:
         """Whether cohorts are drawn at random, so that who takes part can be secret."""
         return self.sampling != "full" and self.rate < 1.0
+
+    @property
+    def draws_participation(self) -> bool:
+        """Whether chance decides how often a client takes part."""
+        return self.draws and self.sampling != "allocation"
 
     @property
     def hides_size(self) -> bool:
@@ -82,6 +96,6 @@ class Schedule:
 
     def participation_but_for(self, chance: float) -> int:
         """The number of rounds that one client exceeds with at most this probability: Binomial(T, q)."""
-        if not self.draws or self.sampling == "allocation":
+        if not self.draws_participation:
             return self.participation
         return min(self.participation, int(stats.binom.isf(chance, self.rounds, self.rate)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.privacy.accounting.allocation import allocation_bound, allocation_epsilon, block_length
+from training.privacy.accounting.allocation import allocation_bound, allocation_epsilon
 from training.privacy.accounting.epsilon import (
     Epsilon,
     Release,
@@ -112,12 +112,15 @@ def test_releases_together_are_added_up() -> None:
     assert epsilon_together([one, one], 1e-5) == Epsilon(2 * each, "sum of 2 releases")
 
 
-@pytest.mark.parametrize("clients", [7, 10, 999])
+@pytest.mark.parametrize("clients", [7, 10, 49, 999])
 @pytest.mark.parametrize("per_round", [1, 3, 7])
 def test_blocks_are_as_long_as_a_rounds_mean_allows(clients: int, per_round: int) -> None:
-    length = block_length(clients, per_round)
+    schedule = Schedule(clients, per_round, 1, "allocation")
+    length = schedule.block_length
     assert clients / length <= per_round < clients / (length - 1) if length > 1 else clients == per_round
-    assert Schedule(clients, per_round, 1, "allocation").rate == 1 / length
+    assert schedule.rate == 1 / length
+    # As many as are asked for to the last bit, where sums are divided by them.
+    assert Schedule(clients, per_round, 1, "poisson").mean_cohort == per_round
 
 
 @pytest.mark.parametrize("z", [1e-3, 0.05, 1e3, 1e6])
